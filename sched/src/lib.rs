@@ -1,2 +1,61 @@
-#![no_std]
-//! Placeholder.
+//! The portable half of Trefoil: goroutines (G), processors (P), machines (M), and everything that moves a G between them.
+//!
+//! ```text
+//!   go, chan, mutex, waitgroup, sleep          what a program calls
+//!        │ park / ready / spawn / yield
+//!   park.rs  spawn.rs  join.rs  timers.rs      one G changes state
+//!        │
+//!   schedule.rs                                which G runs next on this M
+//!        │
+//!   runq.rs  globq.rs  idle.rs  gfree.rs       the queues, and the protocol that never loses a wake-up
+//!        │
+//!   platform.rs                                switch, current M, wake, idle, clock, stacks
+//! ```
+//!
+//! There is no machine in this crate: no assembly, no MMIO, no `target_arch`. The kernel and the hosted platform each wire
+//! one [`platform::Platform`] at link time. The crate owns no statics either: the platform keeps the one [`Sched`] and hands
+//! out the current [`M`].
+//!
+//! # Invariants, by name
+//!
+//! * **INV-PUBLISH**: a G becomes visible to other cores (a queue, a waiter list whose lock is released, a free list) only in
+//!   the `after` of the switch that left it, when its registers are saved. See `park.rs`.
+//! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`, or an object it waits for.
+//! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every queue again. See `idle.rs`.
+//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then the
+//!   M that released it rests with that deadline. See `schedule.rs`.
+#![cfg_attr(not(loom), no_std)]
+
+extern crate alloc;
+
+pub mod g;
+mod gfree;
+pub mod globq;
+pub mod gstate;
+pub mod idle;
+pub mod join;
+pub mod lock;
+pub mod m;
+mod p;
+pub mod park;
+pub mod platform;
+pub mod preempt;
+mod registry;
+pub mod runq;
+pub mod sched;
+mod schedule;
+pub mod spawn;
+pub mod stats;
+mod steal_order;
+pub mod sync;
+pub mod timers;
+
+pub use g::{G, GRef, Stack, WaitReason};
+pub use m::M;
+pub use p::P;
+pub use park::{current_g, park, ready, yield_now};
+pub use platform::{Fatal, Platform};
+pub use preempt::PreemptGuard;
+pub use sched::{Config, Sched};
+pub use schedule::{run_m, timer_interrupt};
+pub use spawn::{Builder, SpawnError, exit_g};

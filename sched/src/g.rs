@@ -1,0 +1,316 @@
+//! The G record: everything the scheduler knows of one goroutine.
+//!
+//! G memory is type-stable: records are made in chunks, recycled through free lists and never given back, so a stale `GRef`
+//! is stale but never dangling. Fields are grouped by who may touch them.
+
+use core::cell::{Cell, UnsafeCell};
+use core::fmt;
+
+use crate::gstate::GState;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+/// A goroutine, by reference. Valid for ever; see the module.
+pub type GRef = &'static G;
+
+/// A stack window: grows down from `hi`, never below `lo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stack {
+    /// Lowest address of the window (its guard page lies here).
+    pub lo: usize,
+    /// One past the highest address.
+    pub hi: usize,
+}
+
+impl Stack {
+    /// No stack.
+    pub const NONE: Self = Self { lo: 0, hi: 0 };
+
+    /// Bytes of address space.
+    pub fn size(&self) -> usize {
+        self.hi - self.lo
+    }
+}
+
+/// Why a G waits. Shown in reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// It does not wait.
+    None = 0,
+    /// In `send` on a channel.
+    ChanSend = 1,
+    /// In `recv` on a channel.
+    ChanRecv = 2,
+    /// In `Mutex::lock`.
+    Mutex = 3,
+    /// In `WaitGroup::wait`.
+    WaitGroup = 4,
+    /// In `JoinHandle::join`.
+    Join = 5,
+    /// In `sleep`.
+    Sleep = 6,
+}
+
+impl WaitReason {
+    /// Go's words for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "not waiting",
+            Self::ChanSend => "chan send",
+            Self::ChanRecv => "chan receive",
+            Self::Mutex => "mutex lock",
+            Self::WaitGroup => "waitgroup wait",
+            Self::Join => "join",
+            Self::Sleep => "sleep",
+        }
+    }
+
+    fn from_u8(n: u8) -> Self {
+        match n {
+            1 => Self::ChanSend,
+            2 => Self::ChanRecv,
+            3 => Self::Mutex,
+            4 => Self::WaitGroup,
+            5 => Self::Join,
+            6 => Self::Sleep,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Bytes of a name that a G keeps; longer names are cut at a character boundary.
+pub const NAME_BYTES: usize = 31;
+
+/// A short name, stored in the record so that a report can read it without a lock.
+#[derive(Clone, Copy)]
+pub struct Name {
+    len: u8,
+    bytes: [u8; NAME_BYTES],
+}
+
+impl Name {
+    /// No name.
+    pub const EMPTY: Self = Self { len: 0, bytes: [0; NAME_BYTES] };
+
+    /// The first [`NAME_BYTES`] bytes of `s`, cut at a character boundary.
+    pub fn new(s: &str) -> Self {
+        let mut len = s.len().min(NAME_BYTES);
+        while !s.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..len].copy_from_slice(&s.as_bytes()[..len]);
+        Self { len: len as u8, bytes }
+    }
+
+    /// The name. A torn read by a report can make it invalid; then it reads as empty.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..(self.len as usize).min(NAME_BYTES)]).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// The body of a G: runs on the G, reads its closure at the given place.
+pub(crate) type Body = unsafe fn(*mut ());
+
+/// A goroutine.
+#[repr(C)]
+pub struct G {
+    // --- Saved context: written by `switch` when the G leaves its M, read by the M that resumes it. The state word and the
+    //     queue it passes through order the two.
+    pub(crate) sp: UnsafeCell<usize>,
+
+    // --- Shared atomics.
+    /// Who owns it; see `gstate.rs`.
+    pub(crate) state: GState,
+    reason: AtomicU8,
+    /// The object it waits for (its address), for reports.
+    waits_for: AtomicUsize,
+    id: AtomicU64,
+    /// Next in the one list the G stands in (global queue, batch, free list). Relaxed: the list's lock orders it.
+    link: AtomicPtr<G>,
+
+    // --- Owner only: the M that runs the G, or whoever holds it between lives.
+    pub(crate) stack: Cell<Stack>,
+    pub(crate) body: Cell<Option<Body>>,
+    pub(crate) closure: Cell<*mut ()>,
+    pub(crate) name: Cell<Name>,
+    /// How many panics are unwinding on this G right now (kept by the platform).
+    pub panics: Cell<u32>,
+    /// The platform's own per-G slot (the console's line buffer).
+    pub local: Cell<*mut ()>,
+}
+
+// SAFETY: the `Cell`s and `sp` are touched only by the G's owner (the table in `gstate.rs`), and ownership passes through
+// queues and locks that order memory; reports read them racily, byte by byte, and cope with nonsense.
+unsafe impl Sync for G {}
+// SAFETY: as above; nothing in a G belongs to one core.
+unsafe impl Send for G {}
+
+impl G {
+    /// A record that has never run.
+    pub fn new() -> Self {
+        Self {
+            sp: UnsafeCell::new(0),
+            state: GState::new(),
+            reason: AtomicU8::new(0),
+            waits_for: AtomicUsize::new(0),
+            id: AtomicU64::new(0),
+            link: AtomicPtr::new(core::ptr::null_mut()),
+            stack: Cell::new(Stack::NONE),
+            body: Cell::new(None),
+            closure: Cell::new(core::ptr::null_mut()),
+            name: Cell::new(Name::EMPTY),
+            panics: Cell::new(0),
+            local: Cell::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// Its number: unique, never reused. 0 is a g0.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_id(&self, id: u64) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// Its name, or "".
+    pub fn name(&self) -> Name {
+        self.name.get()
+    }
+
+    /// Its state, as a guess for anyone but its owner.
+    pub fn state(&self) -> crate::gstate::State {
+        self.state.get()
+    }
+
+    /// Its window.
+    pub fn stack(&self) -> Stack {
+        self.stack.get()
+    }
+
+    /// Its saved stack pointer, meaningful while it does not run.
+    pub fn saved_sp(&self) -> usize {
+        // SAFETY: a racy read of one word, for reports; the value is never dereferenced unchecked.
+        unsafe { core::ptr::read_volatile(self.sp.get()) }
+    }
+
+    /// Why it waits.
+    pub fn wait_reason(&self) -> WaitReason {
+        WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
+    }
+
+    /// The address of the object it waits for, 0 if that is unknown.
+    pub fn waits_for(&self) -> usize {
+        self.waits_for.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_wait(&self, reason: WaitReason, object: usize) {
+        self.reason.store(reason as u8, Ordering::Relaxed);
+        self.waits_for.store(object, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn link(&self) -> Option<GRef> {
+        // SAFETY: links are only ever set from `GRef`s.
+        unsafe { self.link.load(Ordering::Relaxed).as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn set_link(&self, next: Option<GRef>) {
+        let p = next.map_or(core::ptr::null_mut(), |g| core::ptr::from_ref(g).cast_mut());
+        self.link.store(p, Ordering::Relaxed);
+    }
+}
+
+impl Default for G {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for G {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "G {} {:?}", self.id(), self.state())
+    }
+}
+
+/// A FIFO of G's through their own links: what the global queue is made of, and what moves between queues in one piece.
+#[derive(Debug, Default)]
+pub struct Batch {
+    head: Option<GRef>,
+    tail: Option<GRef>,
+    len: usize,
+}
+
+impl Batch {
+    crate::const_unless_loom! {
+        /// An empty batch.
+        pub fn new() -> Self {
+            Self { head: None, tail: None, len: 0 }
+        }
+    }
+
+    /// How many G's.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a G that stands nowhere else.
+    pub fn push(&mut self, g: GRef) {
+        g.set_link(None);
+        match self.tail {
+            Some(tail) => tail.set_link(Some(g)),
+            None => self.head = Some(g),
+        }
+        self.tail = Some(g);
+        self.len += 1;
+    }
+
+    /// Puts a G that stands nowhere else in front.
+    pub fn push_front(&mut self, g: GRef) {
+        g.set_link(self.head);
+        self.head = Some(g);
+        if self.tail.is_none() {
+            self.tail = Some(g);
+        }
+        self.len += 1;
+    }
+
+    /// Appends all of `other`.
+    pub fn append(&mut self, other: Self) {
+        let Some(first) = other.head else { return };
+        match self.tail {
+            Some(tail) => tail.set_link(Some(first)),
+            None => self.head = Some(first),
+        }
+        self.tail = other.tail;
+        self.len += other.len;
+    }
+
+    /// Takes the first.
+    pub fn pop(&mut self) -> Option<GRef> {
+        let g = self.head?;
+        self.head = g.link();
+        if self.head.is_none() {
+            self.tail = None;
+        }
+        self.len -= 1;
+        Some(g)
+    }
+}

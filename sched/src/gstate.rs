@@ -1,0 +1,230 @@
+//! The state word of a G. Nobody else writes it.
+//!
+//! ```text
+//!           spawn             dispatch                    park
+//!   Idle ───────────▶ Runnable ──────▶ Running ──────────────────────▶ Parking
+//!    ▲                 ▲  ▲  ▲            │ │                            │   │ ready() before the registers
+//!    │                 │  │  └── yield ───┘ │ exit                       │   │ were known to be saved
+//!    │ recycle         │  │                 ▼                            │   ▼
+//!    └───────────────── Dead                                             │  ParkingReady
+//!                      │  └────────────── requeued by `after` ───────────┼───┘
+//!                      └───── ready() ─── Waiting ◀── finish_park ───────┘
+//! ```
+//!
+//! | state | who owns the stack | where the G stands |
+//! |---|---|---|
+//! | Idle | its free list | a P's or the global `gfree` |
+//! | Runnable | nobody runs on it | one run queue slot, or on its way into one |
+//! | Running | its M | that M's `curg` |
+//! | Parking | its M until `after` has run | its object's waiter list, or about to be |
+//! | ParkingReady | as Parking | claimed by its waker; `after` requeues it |
+//! | Waiting | nobody runs on it | its object's waiter list |
+//! | Dead | its M until `after` has run | about to enter `gfree` |
+//!
+//! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G as soon as the object's lock
+//! is free, which is before `after` has written `Waiting`. It must not enqueue it (two places at once), so it leaves a mark and
+//! `finish_park` sees the mark. Each side is one read-modify-write on this word; the loser learns it from the verdict.
+//!
+//! Rejected: spinning in `ready` until the G is Waiting (tokio and Go avoid it for the same reason: a waker in an interrupt
+//! would wait for the code it interrupted).
+
+use crate::platform::{self, Fatal};
+use crate::sync::{AtomicU32, Ordering};
+
+/// The states, as numbers in the word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    /// On a free list.
+    Idle = 0,
+    /// In a run queue.
+    Runnable = 1,
+    /// On an M.
+    Running = 2,
+    /// Leaving its M to wait.
+    Parking = 3,
+    /// Leaving its M to wait, and already readied.
+    ParkingReady = 4,
+    /// Waiting for somebody's `ready`.
+    Waiting = 5,
+    /// Ended; leaving its M for a free list.
+    Dead = 6,
+}
+
+impl State {
+    fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Idle,
+            1 => Self::Runnable,
+            2 => Self::Running,
+            3 => Self::Parking,
+            4 => Self::ParkingReady,
+            5 => Self::Waiting,
+            _ => Self::Dead,
+        }
+    }
+}
+
+/// What [`GState::finish_park`] leaves to its caller.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Finish {
+    /// The G waits; its waker will enqueue it.
+    Parked,
+    /// Somebody readied it meanwhile: the caller enqueues it now.
+    Requeue,
+}
+
+/// What [`GState::ready`] leaves to its caller.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ready {
+    /// The caller owns the G now and enqueues it.
+    Enqueue,
+    /// The G is still leaving its M; whoever finishes that enqueues it.
+    Marked,
+}
+
+/// The word.
+#[derive(Debug)]
+pub struct GState(AtomicU32);
+
+impl GState {
+    crate::const_unless_loom! {
+        /// A G that has never run.
+        pub fn new() -> Self {
+            Self(AtomicU32::new(State::Idle as u32))
+        }
+    }
+
+    /// The state right now; only the owner can rely on it.
+    pub fn get(&self) -> State {
+        State::from_word(self.0.load(Ordering::Relaxed))
+    }
+
+    /// A step that only the G's owner can take: nobody else writes the word in `from`, so a store is enough. Relaxed: the
+    /// queue that hands the G on carries the ordering. Debug builds check the table.
+    #[inline(always)]
+    fn owned_step(&self, from: State, to: State) {
+        if cfg!(debug_assertions) {
+            let was = self.0.swap(to as u32, Ordering::Relaxed);
+            if was != from as u32 {
+                broken(State::from_word(was), to);
+            }
+        } else {
+            self.0.store(to as u32, Ordering::Relaxed);
+        }
+    }
+
+    /// Idle → Runnable: a new life, about to be queued.
+    #[inline(always)]
+    pub fn spawn(&self) {
+        self.owned_step(State::Idle, State::Runnable);
+    }
+
+    /// Runnable → Running: an M took it from a queue.
+    #[inline(always)]
+    pub fn dispatch(&self) {
+        self.owned_step(State::Runnable, State::Running);
+    }
+
+    /// Running → Runnable, in the `after` of a yield.
+    #[inline(always)]
+    pub fn requeue(&self) {
+        self.owned_step(State::Running, State::Runnable);
+    }
+
+    /// Running → Parking: from here on `ready` is legal.
+    #[inline(always)]
+    pub fn begin_park(&self) {
+        self.owned_step(State::Running, State::Parking);
+    }
+
+    /// Parking → Runnable: the reason to wait has gone before anyone saw the G.
+    #[inline(always)]
+    pub fn abandon_park(&self) {
+        self.owned_step(State::Parking, State::Runnable);
+    }
+
+    /// Parking → Waiting, or ParkingReady → Runnable; in `after`, with the registers saved.
+    #[inline]
+    pub fn finish_park(&self) -> Finish {
+        // AcqRel: Release publishes the saved registers to the Acquire in `ready`; on failure Acquire pairs with the
+        // Release of the mark, so that what the waker wrote is seen by the G that we requeue.
+        match self.0.compare_exchange(State::Parking as u32, State::Waiting as u32, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => Finish::Parked,
+            Err(_) => {
+                self.owned_step(State::ParkingReady, State::Runnable);
+                Finish::Requeue
+            }
+        }
+    }
+
+    /// Waiting → Runnable, or Parking → ParkingReady. Exactly once a park.
+    #[inline]
+    pub fn ready(&self) -> Ready {
+        // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its failure path (our writes).
+        match self.0.compare_exchange(
+            State::Waiting as u32,
+            State::Runnable as u32,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => Ready::Enqueue,
+            Err(_) => self.ready_early(),
+        }
+    }
+
+    #[cold]
+    fn ready_early(&self) -> Ready {
+        match self.0.compare_exchange(
+            State::Parking as u32,
+            State::ParkingReady as u32,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => Ready::Marked,
+            // It became Waiting between the two attempts.
+            Err(was) if was == State::Waiting as u32 => {
+                // AcqRel: as in `ready`. Only one `ready` a park, so nobody else moves a Waiting G.
+                let was = self.0.swap(State::Runnable as u32, Ordering::AcqRel);
+                debug_assert_eq!(was, State::Waiting as u32);
+                Ready::Enqueue
+            }
+            Err(was) => broken(State::from_word(was), State::Runnable),
+        }
+    }
+
+    /// Running → Dead: its last switch is next.
+    #[inline(always)]
+    pub fn die(&self) {
+        self.owned_step(State::Running, State::Dead);
+    }
+
+    /// Dead → Idle: onto a free list, in `after`.
+    #[inline(always)]
+    pub fn recycle(&self) {
+        self.owned_step(State::Dead, State::Idle);
+    }
+}
+
+impl Default for GState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A transition outside the table: the scheduler itself is wrong, and going on would lose or double a G.
+#[cold]
+#[inline(never)]
+fn broken(was: State, to: State) -> ! {
+    let _ = (was, to);
+    platform::fatal(Fatal::Broken(match (was, to) {
+        (State::Running, State::Runnable) => "G state: ready() on a running G",
+        (State::Runnable, State::Runnable) => "G state: ready() on a runnable G (readied twice?)",
+        (State::ParkingReady, State::Runnable) => "G state: ready() twice while parking",
+        (State::Idle | State::Dead, State::Runnable) => "G state: ready() on a G that has ended",
+        _ => "G state: a transition outside the table",
+    }))
+}

@@ -1,0 +1,256 @@
+//! The sleep protocol: how an M comes to rest without losing a wake-up, and how a submitter wakes one without waking too many.
+//!
+//! Three words are all there is: a bitmap of resting M's, a bitmap of P's without an M, and the number of spinning M's (those
+//! that look for work and have promised to look once more before they rest).
+//!
+//! ```text
+//!      submitter (any M with a G to run)          rester (an M that found nothing)
+//!      ─────────────────────────────────          ────────────────────────────────
+//!      S1  push the G                             R1  give up the P       (bit in idle_ps)
+//!      S2  fence(SeqCst)                          R2  become findable     (bit in idle_ms)
+//!      S3  read idle_ms, idle_ps, spinning        R3  stop spinning       (spinning -= 1)
+//!          nobody rests, or one spins: done       R4  fence(SeqCst)
+//!      S4  spinning 0 → 1   (CAS)                 R5  look at every queue again   (INV-RECHECK)
+//!      S5  claim a bit of idle_ms (CAS)               work: take back the own bit, find a P, go on
+//!      S6  set that M's token, interrupt it           none: rest until the token is set
+//! ```
+//!
+//! **Why nothing is lost.** The two fences are in one order. If S2 is before R4, R5 sees the push of S1. If R4 is before S2,
+//! S3 sees what R1–R3 wrote: the M rests and does not spin, so S4–S6 wake it, unless another M spins, and then the argument
+//! applies to that M's own R3–R5: it either finds the G or rests after it.
+//!
+//! **The hard race** is a submitter A that won S4 and then found nobody to claim at S5, while submitter B saw A's `spinning`
+//! and went away. A undoes S4, fences, and looks again: an M that B should have woken either shows its bit to A now, or sets
+//! it after A's fence, and then its R4 comes after B's push.
+//!
+//! **Not too many.** One spinning M is enough: whoever stops spinning because it *found* work looks whether there is more
+//! ([`stop_spinning`](Rest::stop_spinning) tells it to), so wake-ups spread like a chain, as fast as there is work and no
+//! faster. An M that was woken in vain counts it.
+//!
+//! Deadlock is declared by an M that finds all started M's resting after its own re-check, with no timer armed. A claimed M
+//! has lost its bit, so an M on its way up is never overlooked.
+//!
+//! Rejected: a lock around the idle lists (Go's `sched.lock`; it is also taken from wake-ups in interrupts here); waking on
+//! every push (Hermit went from lost wake-ups to 12,800 needless ones a core).
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// The most M's and P's: one bit each in a word.
+pub const MAX: usize = 64;
+
+/// Who rests, which P's are free, how many look for work.
+#[derive(Debug)]
+pub struct Rest {
+    idle_ms: AtomicU64,
+    idle_ps: AtomicU64,
+    started: AtomicU64,
+    spinning: AtomicU32,
+    ps: u32,
+}
+
+/// A resting M's own word: set once by whoever claimed its bit.
+#[derive(Debug)]
+pub struct Token(AtomicU32);
+
+impl Token {
+    crate::const_unless_loom! {
+        /// Not set.
+        pub fn new() -> Self {
+            Self(AtomicU32::new(0))
+        }
+    }
+
+    /// Sets it. Only by the one that claimed the M's bit.
+    pub fn set(&self) {
+        // Release: pairs with the Acquire in `take`.
+        self.0.store(1, Ordering::Release);
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+
+    /// Takes it. Only by the M itself.
+    pub fn take(&self) -> bool {
+        if !self.is_set() {
+            return false;
+        }
+        // Relaxed: between the claim of our bit and our next rest nobody else writes it.
+        self.0.store(0, Ordering::Relaxed);
+        true
+    }
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rest {
+    /// `ps` P's, all without an M; no M has started.
+    ///
+    /// # Panics
+    /// If `ps` is 0 or above [`MAX`].
+    pub fn new(ps: usize) -> Self {
+        assert!((1..=MAX).contains(&ps), "the number of P's must be 1 to 64");
+        Self {
+            idle_ms: AtomicU64::new(0),
+            idle_ps: AtomicU64::new(u64::MAX >> (MAX - ps)),
+            started: AtomicU64::new(0),
+            spinning: AtomicU32::new(0),
+            ps: ps as u32,
+        }
+    }
+
+    /// M `m` takes part from now on.
+    pub fn start(&self, m: usize) {
+        self.started.fetch_or(1 << m, Ordering::Relaxed);
+    }
+
+    // --- submitters
+
+    /// S2–S5: after a push. The M to wake, if one should be: its token is the caller's to set, it counts as spinning already,
+    /// and it must then be interrupted.
+    #[inline]
+    #[must_use = "the claimed M rests for ever unless its token is set"]
+    pub fn submit(&self) -> Option<usize> {
+        // SeqCst: S2 of the protocol; pairs with R4 in `lie_down`.
+        fence(Ordering::SeqCst);
+        if self.idle_ms.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.claim_one()
+    }
+
+    #[cold]
+    fn claim_one(&self) -> Option<usize> {
+        loop {
+            let mut resting = self.idle_ms.load(Ordering::Relaxed);
+            if resting == 0 || self.idle_ps.load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            // Relaxed: the fences order it (S4 against R3).
+            if self.spinning.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+                return None;
+            }
+            while resting != 0 {
+                let m = resting.trailing_zeros();
+                // AcqRel: Acquire pairs with the Release in `lie_down` (the M's own words are written), Release with `get_up`.
+                let was = self.idle_ms.fetch_and(!(1 << m), Ordering::AcqRel);
+                if was >> m & 1 == 1 {
+                    return Some(m as usize);
+                }
+                resting = was & !(1 << m);
+            }
+            self.spinning.fetch_sub(1, Ordering::Relaxed);
+            // SeqCst: the hard race in the module's header.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    // --- spinners
+
+    /// Whether one more M may spin (at most half as many as there are busy P's), and counts it.
+    #[inline]
+    pub fn try_spin(&self) -> bool {
+        let busy = self.ps - self.idle_ps.load(Ordering::Relaxed).count_ones();
+        if 2 * self.spinning.load(Ordering::Relaxed) >= busy {
+            return false;
+        }
+        self.spinning.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// An M takes part in the search whatever the number: it has just seen work.
+    pub fn spin(&self) {
+        self.spinning.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The M found work. If this says true, nobody spins any more: look at the queues, and [`submit`](Self::submit) if there
+    /// is more.
+    #[inline]
+    #[must_use = "the last spinner owes a look at the queues"]
+    pub fn stop_spinning(&self) -> bool {
+        let last = self.spinning.fetch_sub(1, Ordering::Relaxed) == 1;
+        // SeqCst: a submitter that saw us spin went away; its push must be visible to the look that follows.
+        fence(Ordering::SeqCst);
+        last
+    }
+
+    // --- resters
+
+    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
+    pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
+        if let Some(p) = p {
+            // Release: pairs with the Acquire in `claim_p`: what the owner wrote to the P is seen by the next one.
+            self.idle_ps.fetch_or(1 << p, Ordering::Release);
+        }
+        // Release: pairs with the Acquire in `claim_one`.
+        self.idle_ms.fetch_or(1 << m, Ordering::Release);
+        if spinning {
+            self.spinning.fetch_sub(1, Ordering::Relaxed);
+        }
+        // SeqCst: R4; pairs with S2.
+        fence(Ordering::SeqCst);
+    }
+
+    /// `m` wants to go on by itself: true if it still was its own to take; false if somebody has claimed it, and then its
+    /// token is set or about to be.
+    #[must_use]
+    pub fn get_up(&self, m: usize) -> bool {
+        // Acquire: pairs with the Release of `claim_one`.
+        self.idle_ms.fetch_and(!(1 << m), Ordering::Acquire) >> m & 1 == 1
+    }
+
+    /// Whether a P is free.
+    #[inline]
+    pub fn has_idle_p(&self) -> bool {
+        self.idle_ps.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether P `p` is free.
+    #[inline]
+    pub fn is_idle_p(&self, p: usize) -> bool {
+        self.idle_ps.load(Ordering::Relaxed) >> p & 1 == 1
+    }
+
+    /// Takes a free P, `prefer` if it is one of them.
+    pub fn claim_p(&self, prefer: Option<usize>) -> Option<usize> {
+        let mut free = self.idle_ps.load(Ordering::Relaxed);
+        while free != 0 {
+            let p = match prefer {
+                Some(p) if free >> p & 1 == 1 => p as u32,
+                _ => free.trailing_zeros(),
+            };
+            // Acquire: pairs with the Release in `lie_down`.
+            let was = self.idle_ps.fetch_and(!(1 << p), Ordering::Acquire);
+            if was >> p & 1 == 1 {
+                return Some(p as usize);
+            }
+            free = was & !(1 << p);
+        }
+        None
+    }
+
+    /// Whether every M that has started rests. Only means something to an M that is one of them and has re-checked.
+    pub fn all_rest(&self) -> bool {
+        self.idle_ms.load(Ordering::SeqCst) == self.started.load(Ordering::SeqCst)
+    }
+
+    /// How many M's rest, and how many spin (a snapshot for `schedtrace` and reports).
+    pub fn counts(&self) -> (u32, u32) {
+        (self.idle_ms.load(Ordering::Relaxed).count_ones(), self.spinning.load(Ordering::Relaxed))
+    }
+
+    /// How many P's have no M.
+    pub fn idle_p_count(&self) -> u32 {
+        self.idle_ps.load(Ordering::Relaxed).count_ones()
+    }
+
+    /// How many M's have started.
+    pub fn started_count(&self) -> u32 {
+        self.started.load(Ordering::Relaxed).count_ones()
+    }
+}

@@ -1,0 +1,222 @@
+//! The cell in which a G leaves its result, and the handle that waits for it.
+//!
+//! One word decides everything:
+//!
+//! ```text
+//!            join: CAS                    complete: swap
+//!   EMPTY ───────────────▶ a waiting G ──────────────────▶ DONE      verdict Wake(g)
+//!     │ └─────────────── complete: swap ─────────────────▶ DONE      verdict Kept
+//!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
+//! ```
+//!
+//! The value is written before the word becomes DONE and read after, so it needs no lock. **The hard race** is `join` against
+//! `complete`: the joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the result has
+//! arrived in between, and the joiner goes on at once.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+
+use crate::g::{G, GRef, WaitReason};
+use crate::park::park;
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
+
+/// Why a G has no result.
+#[non_exhaustive]
+pub enum JoinError {
+    /// It panicked; the payload is what `panic!` threw.
+    Panicked(Box<dyn Any + Send + 'static>),
+    /// It called [`exit_g`](crate::exit_g).
+    Exited,
+}
+
+impl JoinError {
+    /// The panic's message, if it was a string.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Panicked(payload) => panic_message(&**payload),
+            Self::Exited => None,
+        }
+    }
+}
+
+/// The string in a panic's payload, if it is one.
+pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<alloc::string::String>().map(|s| s.as_str()))
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.message()) {
+            (Self::Exited, _) => f.write_str("the goroutine exited without a result"),
+            (Self::Panicked(_), Some(message)) => write!(f, "the goroutine panicked: {message}"),
+            (Self::Panicked(_), None) => f.write_str("the goroutine panicked"),
+        }
+    }
+}
+
+impl core::error::Error for JoinError {}
+
+const EMPTY: usize = 0;
+const DONE: usize = 1;
+const ABANDONED: usize = 2;
+const _: () = assert!(align_of::<G>() > ABANDONED);
+
+/// Result and waiter of one G.
+#[derive(Debug)]
+pub struct JoinCell<T> {
+    word: AtomicUsize,
+    /// Written by the completer before DONE, taken by the one joiner (or the abandoned completer) after.
+    value: UnsafeCell<Option<T>>,
+}
+
+// SAFETY: the word passes the value from one side to the other, so it only needs to be sendable.
+unsafe impl<T: Send> Sync for JoinCell<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for JoinCell<T> {}
+
+/// What [`JoinCell::complete`] leaves to its caller.
+#[derive(Debug)]
+#[must_use]
+pub enum Completed<T> {
+    /// The handle will find it.
+    Kept,
+    /// This G waits for it: ready it.
+    Wake(GRef),
+    /// Nobody will ever ask: here it is back.
+    Unclaimed(T),
+}
+
+impl<T> JoinCell<T> {
+    /// No result, no waiter.
+    pub fn new() -> Self {
+        Self { word: AtomicUsize::new(EMPTY), value: UnsafeCell::new(None) }
+    }
+
+    /// Stores the result. Once.
+    pub fn complete(&self, value: T) -> Completed<T> {
+        // SAFETY: before DONE only the completer touches the value, and it completes once.
+        self.value.with_mut(|v| unsafe { *v = Some(value) });
+        // AcqRel: Release publishes the value to the Acquire of `is_done` and `register`; Acquire pairs with the Release of
+        // `register`, so that the waiter's saved registers are seen.
+        match self.word.swap(DONE, Ordering::AcqRel) {
+            EMPTY => Completed::Kept,
+            ABANDONED => Completed::Unclaimed(self.take()),
+            // SAFETY: every other value was stored by `register` from a `GRef`.
+            g => Completed::Wake(unsafe { &*(g as *const G) }),
+        }
+    }
+
+    /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by now.
+    #[must_use]
+    pub fn register(&self, g: GRef) -> bool {
+        // AcqRel: Release pairs with the Acquire of `complete`; on failure Acquire pairs with its Release.
+        let g = core::ptr::from_ref(g) as usize;
+        self.word.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether the result is there.
+    pub fn is_done(&self) -> bool {
+        // Acquire: pairs with the Release of `complete`.
+        self.word.load(Ordering::Acquire) == DONE
+    }
+
+    /// Nobody will ask: true if the result is not there yet (then the completer gets it back).
+    #[must_use]
+    pub fn abandon(&self) -> bool {
+        // Acquire on failure: the value is taken next.
+        self.word.compare_exchange(EMPTY, ABANDONED, Ordering::Relaxed, Ordering::Acquire).is_ok()
+    }
+
+    /// The result. Only when it is there, and once.
+    ///
+    /// # Panics
+    /// If it has been taken.
+    pub fn take(&self) -> T {
+        // SAFETY: after DONE the completer is gone, and only the one handle (or the abandoned completer) calls this.
+        self.value.with_mut(|v| unsafe { (*v).take() }).expect("a result is taken once")
+    }
+}
+
+impl<T> Default for JoinCell<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a G came to.
+pub type Outcome<T> = Result<T, JoinError>;
+
+/// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
+#[derive(Debug)]
+pub struct JoinHandle<T: Send + 'static> {
+    cell: Option<Arc<JoinCell<Outcome<T>>>>,
+    g: u64,
+}
+
+impl<T: Send + 'static> JoinHandle<T> {
+    pub(crate) fn new(cell: Arc<JoinCell<Outcome<T>>>, g: u64) -> Self {
+        Self { cell: Some(cell), g }
+    }
+
+    /// Parks until the G has ended, and gives its result.
+    ///
+    /// # Errors
+    /// The G panicked, or ended without a result.
+    pub fn join(mut self) -> Outcome<T> {
+        let cell = self.cell.take().expect("a handle keeps its cell until it is joined or dropped");
+        if !cell.is_done() {
+            let guard = PreemptGuard::new();
+            let arg = Arc::as_ptr(&cell).cast_mut().cast();
+            // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. `cell` lives here.
+            drop(unsafe { park(guard, WaitReason::Join, commit_join::<Outcome<T>>, arg) });
+        }
+        cell.take()
+    }
+
+    /// Whether the G has ended: [`join`](Self::join) would not park.
+    pub fn is_finished(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| cell.is_done())
+    }
+
+    /// The G's number.
+    pub fn id(&self) -> u64 {
+        self.g
+    }
+}
+
+impl<T: Send + 'static> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        let Some(cell) = self.cell.take() else { return };
+        if !cell.abandon()
+            && let Err(JoinError::Panicked(payload)) = cell.take()
+        {
+            report_unjoined(payload);
+        }
+    }
+}
+
+/// A panic that nobody will see otherwise.
+pub(crate) fn report_unjoined(payload: Box<dyn Any + Send>) {
+    let guard = PreemptGuard::new();
+    let g = crate::park::current_g(&guard);
+    drop(guard);
+    platform::unjoined_panic(g, payload);
+}
+
+unsafe fn commit_join<T>(cell: *mut (), g: GRef) -> bool {
+    // SAFETY: `join` passed its cell and keeps it alive until it is resumed.
+    unsafe { &*cell.cast::<JoinCell<T>>() }.register(g)
+}

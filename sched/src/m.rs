@@ -1,0 +1,180 @@
+//! An M: a core that runs G's. Its g0 is the context it finds work on; a P is what it needs to run any.
+
+use core::cell::Cell;
+
+use crate::g::{G, GRef};
+use crate::idle::Token;
+use crate::p::{Held, P};
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::sched::Sched;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+
+/// A machine: one core.
+#[derive(Debug)]
+#[repr(C)]
+pub struct M {
+    // --- Shared.
+    /// Set by whoever claimed this M's rest.
+    pub token: Token,
+    /// What it has done.
+    pub counters: Counters,
+
+    // --- Written by this core alone, read by reports.
+    curg: AtomicPtr<G>,
+    p: AtomicPtr<P>,
+
+    // --- This core only.
+    pub(crate) g0: G,
+    pub(crate) sched: &'static Sched,
+    index: usize,
+    /// It is counted as a spinner.
+    pub(crate) spinning: Cell<bool>,
+    /// It was woken and has not run a G since.
+    pub(crate) woken: Cell<bool>,
+    /// The P it held last: it comes back to that one if it can (INV-TIMER-HOME).
+    pub(crate) last_p: Cell<Option<usize>>,
+    /// What its one-shot is armed for; its own handler writes it too.
+    pub(crate) armed: AtomicU64,
+}
+
+// SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own interrupt handlers, which
+// touch none of them); others read atomics.
+unsafe impl Sync for M {}
+
+/// What an M has done since it started. Counters of a running M may lag by an instruction or two.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// G's dispatched.
+    pub runs: Counter,
+    /// G's taken from other P's.
+    pub steals: Counter,
+    /// G's that parked here.
+    pub parks: Counter,
+    /// Nanoseconds at rest.
+    pub idle_ns: Counter,
+    /// Wake-ups sent to other M's.
+    pub wakes_sent: Counter,
+    /// Wake-ups received.
+    pub wakes_received: Counter,
+    /// Wake-ups received that found nothing to run.
+    pub wakes_useless: Counter,
+    /// Timer interrupts taken.
+    pub timer_interrupts: Counter,
+}
+
+/// A counter that one core writes and anyone reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`, by the one writer: a load and a store, no locked instruction.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Adds one from a place that may interrupt the writer.
+    pub fn add_shared(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl M {
+    /// M number `index` of `sched`, not started.
+    pub fn new(index: usize, sched: &'static Sched) -> Self {
+        Self {
+            token: Token::new(),
+            counters: Counters::default(),
+            curg: AtomicPtr::new(core::ptr::null_mut()),
+            p: AtomicPtr::new(core::ptr::null_mut()),
+            g0: G::new(),
+            sched,
+            index,
+            spinning: Cell::new(false),
+            woken: Cell::new(false),
+            last_p: Cell::new(None),
+            armed: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The M of this core, for as long as the guard keeps us on it.
+    #[inline(always)]
+    pub fn current(_preempt: &PreemptGuard) -> &M {
+        // SAFETY: the platform returns this core's M, which lives for ever; the guard keeps the caller on this core.
+        unsafe { &*platform::current_m() }
+    }
+
+    /// Its number, from 0.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The scheduler it belongs to.
+    #[inline]
+    pub fn sched(&self) -> &'static Sched {
+        self.sched
+    }
+
+    /// The G that runs on it; none while it is on its g0. A guess for anyone but the M itself.
+    #[inline]
+    pub fn running(&self) -> Option<GRef> {
+        // SAFETY: set from `GRef`s only.
+        unsafe { self.curg.load(Ordering::Relaxed).as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_running(&self, g: Option<GRef>) {
+        let p = g.map_or(core::ptr::null_mut(), |g| core::ptr::from_ref(g).cast_mut());
+        self.curg.store(p, Ordering::Relaxed);
+    }
+
+    /// The G that calls, or the end of the machine if none does.
+    #[inline(always)]
+    pub(crate) fn caller(&self) -> GRef {
+        match self.running() {
+            Some(g) => g,
+            None => not_on_a_g(),
+        }
+    }
+
+    /// The P it holds, as anyone may see it.
+    #[inline(always)]
+    pub fn p(&self) -> Option<&'static P> {
+        // SAFETY: P's live as long as the scheduler, which is for ever.
+        unsafe { self.p.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(crate) fn set_p(&self, p: Option<&'static P>) {
+        let p = p.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
+        self.p.store(p, Ordering::Relaxed);
+    }
+
+    /// The P it holds, with the holder's rights.
+    #[inline(always)]
+    pub(crate) fn held<'a>(&'a self, _preempt: &'a PreemptGuard) -> Held<'a> {
+        match self.p() {
+            // SAFETY: 1. `self` is the current M (only `current` and `run_m` hand it out) and holds `p`; the guard is alive.
+            Some(p) => unsafe { Held::new(p) },
+            None => no_p(),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn not_on_a_g() -> ! {
+    platform::fatal(platform::Fatal::Broken("an operation that parks or yields was called outside any G"))
+}
+
+#[cold]
+#[inline(never)]
+fn no_p() -> ! {
+    platform::fatal(platform::Fatal::Broken("an M without a P called the scheduler"))
+}

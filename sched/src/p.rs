@@ -1,0 +1,227 @@
+//! A P: the right to run G's, and everything a running core needs close by: its queue, its slot, its timers, its free G's.
+//!
+//! The rest of the machine reaches a P in three ways, and the types say which: anyone may steal through `&P`; the M that
+//! holds it works through [`Held`]; an interrupt handler on its core uses the atomics of the slot and of `attention`.
+//!
+//! # The slot (`runnext`)
+//!
+//! What a running G readies goes into the slot and runs next on this P, in the rest of the same slice: a ping-pong pair stays
+//! on one core with warm caches and wakes nobody. Both ways to get this wrong are known. *Not stealable*, it starves: the G in
+//! the slot waits for a long-running G although cores are idle. *Stolen eagerly*, or with a wake-up for every push, a third of
+//! the throughput goes into cores that come too late. So a push that finds no alarm set arms the P's one-shot for
+//! [`SLOT_DELAY`]. When that fires, the handler looks at the slot's sequence number: unchanged since the alarm was set, the G
+//! in it has waited too long, so it is marked *ripe* (thieves take ripe G's only) and an M is woken; changed, the pair
+//! is alive and the alarm is set again; empty, the alarm is off.
+
+use core::cell::Cell;
+use core::ops::Deref;
+
+use crate::g::{G, GRef};
+use crate::gfree::LocalFree;
+use crate::runq::{Local, Runq};
+use crate::steal_order::Rng;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::timers::Timers;
+
+/// How long a G may wait in the slot before a thief may have it: 50 µs.
+pub const SLOT_DELAY: u64 = 50_000;
+
+/// Every so many dispatches the global queue goes first. Prime, so that it does not fall in step with what programs do.
+pub(crate) const FAIR_TICKS: u32 = 61;
+
+/// `attention`: a timer is due.
+pub(crate) const ATTEND_TIMER: u32 = 1;
+
+/// A processor: the right to run G's.
+#[derive(Debug)]
+pub struct P {
+    index: usize,
+
+    // --- Shared.
+    pub(crate) runq: Runq,
+    runnext: AtomicPtr<G>,
+    pub(crate) timers: Timers,
+
+    // --- Written by the holder and by the handlers of its core.
+    /// Not zero: something besides the next G matters. One load on the fast path.
+    pub(crate) attention: AtomicU32,
+    /// Counts pushes into the slot.
+    slot_seq: AtomicU32,
+    /// `slot_seq` when the alarm was set.
+    slot_alarm_seq: AtomicU32,
+    /// The value of `slot_seq` that is ripe.
+    slot_ripe: AtomicU32,
+    /// When the slot's alarm is due; `u64::MAX`: not set.
+    slot_alarm: AtomicU64,
+
+    // --- Holder only.
+    pub(crate) free: LocalFree,
+    pub(crate) rng: Rng,
+    /// Dispatches left before the global queue goes first.
+    pub(crate) fair: Cell<u32>,
+    /// Start of the slice that `runnext` inherits; 0: not known yet, see `schedule.rs`.
+    pub(crate) slice_start: Cell<u64>,
+    pub(crate) next_id: Cell<u64>,
+    pub(crate) last_id: Cell<u64>,
+    /// G's begun and ended on this P (the difference of the sums is how many live).
+    pub(crate) begun: AtomicU64,
+    pub(crate) ended: AtomicU64,
+}
+
+// SAFETY: the `Cell`s and `free` are touched only through `Held`, of which one M has one at a time; `Rest::claim_p`
+// (Acquire) and `lie_down` (Release) order one holder after the other.
+unsafe impl Sync for P {}
+
+impl P {
+    pub(crate) fn new(index: usize, seed: u64) -> Self {
+        Self {
+            index,
+            runq: Runq::new(),
+            runnext: AtomicPtr::new(core::ptr::null_mut()),
+            timers: Timers::new(),
+            attention: AtomicU32::new(0),
+            slot_seq: AtomicU32::new(0),
+            slot_alarm_seq: AtomicU32::new(0),
+            slot_ripe: AtomicU32::new(u32::MAX),
+            slot_alarm: AtomicU64::new(u64::MAX),
+            free: LocalFree::new(),
+            rng: Rng::new(seed),
+            fair: Cell::new(FAIR_TICKS),
+            slice_start: Cell::new(0),
+            next_id: Cell::new(0),
+            last_id: Cell::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many G's wait in its ring; a guess for others.
+    pub fn queued(&self) -> u32 {
+        self.runq.len()
+    }
+
+    /// Whether a thief could take something here now.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.runq.is_empty() || self.slot_is_ripe()
+    }
+
+    pub(crate) fn slot_is_empty(&self) -> bool {
+        self.runnext.load(Ordering::Relaxed).is_null()
+    }
+
+    fn slot_is_ripe(&self) -> bool {
+        // Acquire: pairs with the Release in `alarm`, which follows the handler's look at the slot.
+        let ripe = self.slot_ripe.load(Ordering::Acquire);
+        ripe == self.slot_seq.load(Ordering::Relaxed) && !self.slot_is_empty()
+    }
+
+    /// Takes the G in the slot if it has waited there too long.
+    pub(crate) fn steal_slot(&self) -> Option<GRef> {
+        if !self.slot_is_ripe() {
+            return None;
+        }
+        let g = self.runnext.load(Ordering::Acquire);
+        if g.is_null() {
+            return None;
+        }
+        // AcqRel: Acquire pairs with the Release of `Held::put_slot`; a G that was put back meanwhile is as good.
+        self.runnext.compare_exchange(g, core::ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        // SAFETY: the slot holds `GRef`s only.
+        Some(unsafe { &*g })
+    }
+
+    /// The slot's alarm, in the timer interrupt of the P's core (or its holder with preemption off). True: wake an M.
+    pub(crate) fn alarm(&self, now: u64) -> bool {
+        if self.slot_alarm.load(Ordering::Relaxed) > now {
+            return false;
+        }
+        let seq = self.slot_seq.load(Ordering::Relaxed);
+        if self.slot_is_empty() {
+            self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
+            false
+        } else if seq == self.slot_alarm_seq.load(Ordering::Relaxed) {
+            self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `slot_is_ripe`.
+            self.slot_ripe.store(seq, Ordering::Release);
+            true
+        } else {
+            self.slot_alarm_seq.store(seq, Ordering::Relaxed);
+            self.slot_alarm.store(now + SLOT_DELAY, Ordering::Relaxed);
+            false
+        }
+    }
+
+    /// When this P's core must be interrupted next.
+    pub(crate) fn next_alarm(&self) -> u64 {
+        self.timers.when().min(self.slot_alarm.load(Ordering::Relaxed))
+    }
+}
+
+/// A P in the hands of the M that holds it. Made by [`M::p`](crate::M::p), lives as long as preemption is off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held<'a>(&'a P);
+
+impl<'a> Held<'a> {
+    /// # Safety
+    /// 1. The current M holds `p`, and preemption is off for `'a`.
+    pub(crate) unsafe fn new(p: &'a P) -> Self {
+        Self(p)
+    }
+
+    /// The owner's side of the ring.
+    #[inline(always)]
+    pub(crate) fn ring(&self) -> Local<'a> {
+        // SAFETY: 1. the current M holds this P (that is what `Held` says) and preemption is off, so nobody else is owner;
+        // callers use the `Local` within one expression.
+        unsafe { self.0.runq.owner() }
+    }
+
+    /// Puts `g` into the slot; the G that was there is returned, for the ring.
+    #[inline]
+    pub(crate) fn put_slot(&self, g: GRef) -> Option<GRef> {
+        let p = self.0;
+        p.slot_seq.store(p.slot_seq.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // AcqRel: Release pairs with the Acquire in `steal_slot`.
+        let old = p.runnext.swap(core::ptr::from_ref(g).cast_mut(), Ordering::AcqRel);
+        // SAFETY: the slot holds `GRef`s only.
+        unsafe { old.as_ref() }
+    }
+
+    /// Takes what is in the slot.
+    #[inline(always)]
+    pub(crate) fn take_slot(&self) -> Option<GRef> {
+        if self.0.slot_is_empty() {
+            return None;
+        }
+        // Acquire is enough: only this core puts G's in, thieves only empty it.
+        let g = self.0.runnext.swap(core::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: as above.
+        unsafe { g.as_ref() }
+    }
+
+    /// Whether the slot's alarm has to be set, now that something was put in.
+    #[inline(always)]
+    pub(crate) fn wants_alarm(&self) -> bool {
+        self.0.slot_alarm.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// Sets the slot's alarm.
+    pub(crate) fn set_alarm(&self, now: u64) {
+        let p = self.0;
+        p.slot_alarm_seq.store(p.slot_seq.load(Ordering::Relaxed), Ordering::Relaxed);
+        p.slot_alarm.store(now + SLOT_DELAY, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = P;
+    #[inline(always)]
+    fn deref(&self) -> &P {
+        self.0
+    }
+}

@@ -1,0 +1,191 @@
+//! Leaving the M: yield and park; and coming back: ready.
+//!
+//! ```text
+//!   G a                                          G b (popped from the slot or the ring)
+//!   park(reason, commit, arg)
+//!     state Running → Parking
+//!     next = slot or ring, if nothing needs attention
+//!     switch(a → b, after_park) ──────────────▶  on b's stack: after_park(a)
+//!                                                    commit(arg, a)     publish a, release the object's lock
+//!                                                    Parking → Waiting  or requeue a, if it was readied meanwhile
+//!                                                returns into b, where b once left
+//! ```
+//!
+//! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks for work (`schedule.rs`).
+//! **INV-PUBLISH** stands here: nothing makes `a` visible before `after`, because until then its registers are on their way
+//! into memory, and another core that resumed it would run with half of them.
+
+use crate::g::{GRef, WaitReason};
+use crate::gstate::{Finish, Ready};
+use crate::m::M;
+use crate::p::{ATTEND_TIMER, Held};
+use crate::platform::{self, AfterFn};
+use crate::preempt::PreemptGuard;
+use crate::sync::Ordering;
+
+/// Publishes a parked G; see [`park`].
+pub type Commit = unsafe fn(*mut (), GRef) -> bool;
+
+/// What `after_park` needs; it lies on the parking G's stack.
+struct Parking {
+    commit: Commit,
+    arg: *mut (),
+}
+
+/// Parks the current G until somebody calls [`ready`] on it, once.
+///
+/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g` visible to its waker (puts it on a
+/// list, releases the lock that covers the list). If it returns false there is no reason to wait any more: the G
+/// goes on at once. `arg` should be the object that is waited for: reports print it.
+///
+/// The guard must be the only one of this G; the returned one may belong to another M.
+///
+/// # Safety
+/// 1. Whatever `commit` publishes leads to exactly one `ready` for this park, and to none if it returns false.
+/// 2. `arg` is what `commit` expects, and stays valid until `commit` has run.
+#[inline]
+pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let m = M::current(&guard);
+    let g = m.caller();
+    g.set_wait(reason, arg as usize);
+    m.counters.parks.add(1);
+    g.state.begin_park();
+    let parking = Parking { commit, arg };
+    // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed, and `after_park` reads it first.
+    unsafe { leave(guard, g, after_park, (&raw const parking).cast_mut().cast()) }
+}
+
+unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
+    // SAFETY: `leave` passes the G it left and the `Parking` on that G's stack, which stays as it is until somebody resumes
+    // the G; so it is read before `commit` lets anybody do so.
+    let (g, Parking { commit, arg }) = unsafe { (&*g.cast::<crate::g::G>(), parking.cast::<Parking>().read()) };
+    // SAFETY: `park`'s caller vouches for `arg`.
+    if !unsafe { commit(arg, g) } {
+        g.state.abandon_park();
+    } else if g.state.finish_park() == Finish::Parked {
+        return;
+    }
+    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will take over; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    enqueue_next(&guard, g);
+    guard.release();
+}
+
+/// Makes a parked G runnable: into the current P's slot, so that it runs next here. Once a park.
+#[inline]
+pub fn ready(guard: &PreemptGuard, g: GRef) {
+    match g.state.ready() {
+        Ready::Enqueue => enqueue_next(guard, g),
+        Ready::Marked => {}
+    }
+}
+
+/// Lets other G's run. Returns at once if there is none here and none on the global queue.
+pub fn yield_now() {
+    let guard = PreemptGuard::new();
+    let m = M::current(&guard);
+    let g = m.caller();
+    let p = m.held(&guard);
+    if p.attention.load(Ordering::Relaxed) == 0 && p.slot_is_empty() && p.runq.is_empty() && m.sched.globq.is_empty() {
+        return;
+    }
+    // SAFETY: `after_yield` publishes, and needs no argument.
+    drop(unsafe { leave(guard, g, after_yield, core::ptr::null_mut()) });
+}
+
+unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
+    // SAFETY: `leave` passes the G it left.
+    let g = unsafe { &*g.cast::<crate::g::G>() };
+    g.state.requeue();
+    // SAFETY: 1. as in `after_park`.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    enqueue_last(m, &m.held(&guard), g, &guard);
+    guard.release();
+}
+
+/// The current G.
+///
+/// # Panics
+/// Outside any G: ends the machine with a report.
+#[inline]
+pub fn current_g(guard: &PreemptGuard) -> GRef {
+    M::current(guard).caller()
+}
+
+/// The next G of this P, if nothing else needs attention and it is not the global queue's turn.
+#[inline(always)]
+fn next_local(p: &Held<'_>) -> Option<GRef> {
+    let left = p.fair.get() - 1;
+    if p.attention.load(Ordering::Relaxed) != 0 || left == 0 {
+        return None;
+    }
+    p.fair.set(left);
+    if let Some(g) = p.take_slot() {
+        return Some(g);
+    }
+    let g = p.ring().pop()?;
+    p.slice_start.set(0);
+    Some(g)
+}
+
+/// Leaves `g` for the next G of this P, or for g0, and runs `after(g, arg)` there.
+///
+/// # Safety
+/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects.
+#[inline]
+pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, after: AfterFn, arg: *mut ()) -> PreemptGuard {
+    let m = M::current(&guard);
+    let next = match next_local(&m.held(&guard)) {
+        Some(next) => {
+            next.state.dispatch();
+            m.set_running(Some(next));
+            m.counters.runs.add(1);
+            next.sp.get()
+        }
+        None => {
+            m.set_running(None);
+            m.g0.sp.get()
+        }
+    };
+    guard.release();
+    // SAFETY: 1. `next` was popped from a queue (so its context is saved and ours alone) or is this M's own g0, which switched
+    // away when it dispatched. Both sides of the switch have one level of preemption off, which is handed over.
+    unsafe {
+        platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
+        PreemptGuard::adopt()
+    }
+}
+
+/// Into the slot; what was there goes to the ring's end.
+#[inline]
+pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
+    let m = M::current(guard);
+    let p = m.held(guard);
+    if let Some(old) = p.put_slot(g) {
+        enqueue_last(m, &p, old, guard);
+    }
+    if p.wants_alarm() && !m.sched.is_single() {
+        set_slot_alarm(m, &p);
+    }
+}
+
+#[cold]
+fn set_slot_alarm(m: &M, p: &Held<'_>) {
+    p.set_alarm(platform::now());
+    m.arm(p.next_alarm());
+}
+
+/// To the ring's end, with half of the ring to the global queue if it is full; wakes an M if one should be.
+#[inline]
+pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
+    if let Err(overflow) = p.ring().push(g) {
+        m.sched.globq.push(guard, overflow.0);
+    }
+    m.sched.wake_one(m);
+}
+
+/// For `timer_interrupt`: this P's core has a due timer.
+pub(crate) fn attend_timer(p: &crate::p::P) {
+    p.attention.fetch_or(ATTEND_TIMER, Ordering::Relaxed);
+}

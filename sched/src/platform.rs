@@ -1,0 +1,210 @@
+//! What the scheduler needs of a machine, and how it is wired.
+//!
+//! The hooks are wired at link time: a platform implements [`Platform`] for a unit type and calls
+//! [`platform!`](crate::platform!) once; the macro defines one symbol a hook, and this module declares them. Chosen over a
+//! type parameter because a parameter would stand in every public type (`Sender<T, Kernel>`, `JoinHandle<T, Kernel>`) and in
+//! every error message, for nothing: with fat LTO the symbols are resolved and inlined, and the release disassembly of
+//! `yield_now` shows `gs:` accesses where the calls stood.
+
+use alloc::boxed::Box;
+use core::any::Any;
+
+use crate::g::{G, Stack};
+use crate::m::M;
+
+/// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes visible.
+pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
+
+/// The first function on a fresh stack.
+pub type EntryFn = unsafe extern "C" fn(*mut ()) -> !;
+
+/// What ended the machine.
+#[derive(Debug, Clone, Copy)]
+pub enum Fatal {
+    /// Every M is idle, nothing is armed, and nothing is waited on: nobody will ever run again.
+    Deadlock,
+    /// The scheduler's own rules were broken; the text says which.
+    Broken(&'static str),
+}
+
+/// The machine under the scheduler. All hooks are called with preemption off unless said otherwise.
+///
+/// # Safety
+/// 1. `current_m` returns the M whose core executes the call.
+/// 2. `switch` saves and loads every callee-saved register and the stack pointer, and calls `after(a, b)` on the next stack
+///    after `*prev_sp` is written.
+/// 3. `stack_alloc` returns memory that nobody else uses until `stack_free`.
+pub unsafe trait Platform {
+    /// This core's M.
+    fn current_m() -> *const M;
+    /// One level deeper without preemption. Callable anywhere.
+    fn preempt_off();
+    /// One level up. Callable anywhere.
+    fn preempt_on();
+    /// Leaves one context for another; see the trait's safety rules.
+    ///
+    /// # Safety
+    /// 1. `next_sp` holds what an earlier `switch` or `fresh_stack` stored, and nobody else loads it.
+    unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ());
+    /// Lays the first frame of a context that starts in `entry(arg)`; returns its stack pointer.
+    ///
+    /// # Safety
+    /// 1. The 128 bytes below `top` are mapped and unused.
+    unsafe fn fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize;
+    /// Interrupts the rest of M `index`, whose token is already set.
+    fn wake_m(index: usize);
+    /// Rests until the token of `m` is set or `until` (ns) has come; may return early.
+    fn idle(m: &M, until: u64);
+    /// Nanoseconds since boot, never backwards. Callable anywhere.
+    fn now() -> u64;
+    /// This M's one-shot: calls [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later; `u64::MAX` disarms.
+    fn arm_timer(m: &M, at: u64);
+    /// A stack window of `size` bytes, or none left.
+    fn stack_alloc(size: usize) -> Option<Stack>;
+    /// Takes a window back.
+    ///
+    /// # Safety
+    /// 1. `stack` came from `stack_alloc`, and nobody runs on it or points into it.
+    unsafe fn stack_free(stack: Stack);
+    /// Runs `f` and stops unwinding here. Called on a G with preemption on.
+    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
+    /// Unwinds the current G with `payload`, without calling it a panic. Called on a G with preemption on.
+    fn unwind(payload: Box<dyn Any + Send>) -> !;
+    /// Whether the current G unwinds. Callable on a G.
+    fn panicking() -> bool;
+    /// A G panicked and nobody holds its handle: say so. Called on that G with preemption on.
+    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+    /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
+    fn g_ends(g: &G);
+    /// Reports and stops the machine.
+    fn fatal(what: Fatal) -> !;
+}
+
+// One symbol a hook; [`Platform`] documents them.
+#[expect(missing_docs, reason = "documented once, in the trait")]
+mod symbols {
+    use super::*;
+    unsafe extern "Rust" {
+        pub safe fn __trefoil_current_m() -> *const M;
+        pub safe fn __trefoil_preempt_off();
+        pub safe fn __trefoil_preempt_on();
+        pub fn __trefoil_switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ());
+        pub fn __trefoil_fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize;
+        pub safe fn __trefoil_wake_m(index: usize);
+        pub safe fn __trefoil_idle(m: &M, until: u64);
+        pub safe fn __trefoil_now() -> u64;
+        pub safe fn __trefoil_arm_timer(m: &M, at: u64);
+        pub safe fn __trefoil_stack_alloc(size: usize) -> Option<Stack>;
+        pub fn __trefoil_stack_free(stack: Stack);
+        pub safe fn __trefoil_catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
+        pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
+        pub safe fn __trefoil_panicking() -> bool;
+        pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+        pub safe fn __trefoil_g_ends(g: &G);
+        pub safe fn __trefoil_fatal(what: Fatal) -> !;
+    }
+}
+
+pub use symbols::{
+    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m,
+    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
+    __trefoil_now as now, __trefoil_panicking as panicking, __trefoil_preempt_off as preempt_off,
+    __trefoil_preempt_on as preempt_on, __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free,
+    __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind,
+    __trefoil_wake_m as wake_m,
+};
+
+/// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler. Once a program.
+#[macro_export]
+macro_rules! platform {
+    ($platform:ty) => {
+        const _: () = {
+            use ::core::any::Any;
+            use $crate::platform::__Box as Box;
+            use $crate::platform::{AfterFn, EntryFn, Fatal, Platform};
+            use $crate::{G, M, Stack};
+            type It = $platform;
+
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_current_m() -> *const M {
+                <It as Platform>::current_m()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_preempt_off() {
+                <It as Platform>::preempt_off()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_preempt_on() {
+                <It as Platform>::preempt_on()
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "Rust" fn __trefoil_switch(
+                prev_sp: *mut usize,
+                next_sp: *const usize,
+                after: AfterFn,
+                a: *mut (),
+                b: *mut (),
+            ) {
+                // SAFETY: the scheduler keeps the trait's rules; this only forwards.
+                unsafe { <It as Platform>::switch(prev_sp, next_sp, after, a, b) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "Rust" fn __trefoil_fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize {
+                // SAFETY: as above.
+                unsafe { <It as Platform>::fresh_stack(top, entry, arg) }
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_wake_m(index: usize) {
+                <It as Platform>::wake_m(index)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_idle(m: &M, until: u64) {
+                <It as Platform>::idle(m, until)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_now() -> u64 {
+                <It as Platform>::now()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_arm_timer(m: &M, at: u64) {
+                <It as Platform>::arm_timer(m, at)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_stack_alloc(size: usize) -> Option<Stack> {
+                <It as Platform>::stack_alloc(size)
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "Rust" fn __trefoil_stack_free(stack: Stack) {
+                // SAFETY: as above.
+                unsafe { <It as Platform>::stack_free(stack) }
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+                <It as Platform>::catch(f)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> ! {
+                <It as Platform>::unwind(payload)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_panicking() -> bool {
+                <It as Platform>::panicking()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
+                <It as Platform>::unjoined_panic(g, payload)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_g_ends(g: &G) {
+                <It as Platform>::g_ends(g)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_fatal(what: Fatal) -> ! {
+                <It as Platform>::fatal(what)
+            }
+        };
+    };
+}
+
+#[doc(hidden)]
+pub use alloc::boxed::Box as __Box;

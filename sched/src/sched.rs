@@ -1,0 +1,175 @@
+//! What all M's share.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::g::GRef;
+use crate::gfree::GlobalFree;
+use crate::globq::GlobQ;
+use crate::idle::{MAX, Rest};
+use crate::m::M;
+use crate::p::P;
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::registry::Registry;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+
+/// How a scheduler is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Number of P's, 1 to 64.
+    pub max_procs: usize,
+    /// Seeds every random choice.
+    pub seed: u64,
+    /// How long a chain of `runnext` hand-overs may hold a P while others wait, in nanoseconds.
+    pub slice: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_procs: 1, seed: 1, slice: 10_000_000 }
+    }
+}
+
+/// The shared part of the scheduler.
+#[derive(Debug)]
+pub struct Sched {
+    ps: Box<[P]>,
+    ms: [AtomicPtr<M>; MAX],
+    /// The global run queue.
+    pub globq: GlobQ,
+    /// Who rests.
+    pub rest: Rest,
+    pub(crate) free: GlobalFree,
+    pub(crate) registry: Registry,
+    pub(crate) ids: AtomicU64,
+    pub(crate) slice: u64,
+}
+
+impl Sched {
+    /// A scheduler with no M yet.
+    ///
+    /// # Panics
+    /// If `max_procs` is 0 or above 64.
+    pub fn new(config: &Config) -> Self {
+        let rest = Rest::new(config.max_procs);
+        let seed = |i: usize| config.seed.wrapping_add(i as u64).wrapping_mul(2).wrapping_add(1);
+        Self {
+            ps: (0..config.max_procs).map(|i| P::new(i, seed(i))).collect::<Vec<_>>().into_boxed_slice(),
+            ms: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
+            globq: GlobQ::new(),
+            rest,
+            free: GlobalFree::new(),
+            registry: Registry::new(),
+            ids: AtomicU64::new(1),
+            slice: config.slice,
+        }
+    }
+
+    /// The P's.
+    pub fn ps(&'static self) -> &'static [P] {
+        &self.ps
+    }
+
+    /// How many P's.
+    #[inline(always)]
+    pub(crate) fn num_ps(&self) -> usize {
+        self.ps.len()
+    }
+
+    /// Only one P: there is nobody to wake and nobody to steal from.
+    #[inline(always)]
+    pub(crate) fn is_single(&self) -> bool {
+        self.ps.len() == 1
+    }
+
+    /// The M's that have started.
+    pub fn ms(&'static self) -> impl Iterator<Item = &'static M> {
+        // Acquire: pairs with the Release in `start_m`. M's live for ever.
+        self.ms.iter().filter_map(|m| unsafe_ref(m.load(Ordering::Acquire)))
+    }
+
+    /// Makes `m` take part, and gives it a P if one is free. On its own core, with preemption off, once.
+    pub fn start_m(&'static self, m: &'static M) {
+        // Release: pairs with the Acquire in `ms`.
+        self.ms[m.index()].store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        self.rest.start(m.index());
+        self.take_p(m);
+    }
+
+    /// Gives `m` a free P, the one it had last if that is free.
+    pub(crate) fn take_p(&'static self, m: &M) -> bool {
+        let Some(p) = self.rest.claim_p(m.last_p.get()) else { return false };
+        let p = &self.ps[p];
+        m.set_p(Some(p));
+        m.last_p.set(Some(p.index()));
+        // INV-TIMER-HOME: its timers are ours to keep now.
+        m.arm(p.next_alarm());
+        true
+    }
+
+    /// After a push that others may take: wakes one M if one should be. Callable in an interrupt handler.
+    #[inline]
+    pub(crate) fn wake_one(&self, by: &M) {
+        if self.is_single() {
+            return;
+        }
+        if let Some(m) = self.rest.submit() {
+            self.wake(m, by);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, m: usize, by: &M) {
+        by.counters.wakes_sent.add_shared();
+        if let Some(m) = unsafe_ref(self.ms[m].load(Ordering::Acquire)) {
+            m.token.set();
+        }
+        platform::wake_m(m);
+    }
+
+    /// Whether any queue holds something that an M without work could run at `now`.
+    pub(crate) fn has_work(&self, now: u64) -> bool {
+        !self.globq.is_empty() || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
+    }
+
+    /// Whether a G waits in any slot, ripe or not.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.ps.iter().any(|p| !p.slot_is_empty())
+    }
+
+    /// Whether any timer is pending.
+    pub(crate) fn has_timers(&self) -> bool {
+        self.ps.iter().any(|p| p.timers.when() != u64::MAX)
+    }
+
+    /// How many G's live (a snapshot).
+    pub fn num_goroutines(&self) -> u64 {
+        let ended: u64 = self.ps.iter().map(|p| p.ended.load(Ordering::Relaxed)).sum();
+        let begun: u64 = self.ps.iter().map(|p| p.begun.load(Ordering::Relaxed)).sum();
+        begun.saturating_sub(ended)
+    }
+
+    /// How many G records wait for their next life (a snapshot).
+    pub fn num_free(&self) -> usize {
+        self.free.len() + self.ps.iter().map(|p| p.free.len()).sum::<usize>()
+    }
+
+    /// Every G record, in no order, without a lock; for reports.
+    pub fn for_each_g(&self, f: impl FnMut(GRef)) {
+        self.registry.for_each(f);
+    }
+
+    /// Runs `f` with the global queue's lock held: for tests of the report path.
+    #[doc(hidden)]
+    pub fn with_globq_locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        let guard = PreemptGuard::new();
+        self.globq.with_locked(&guard, f)
+    }
+}
+
+/// The M behind a pointer of `Sched::ms`.
+fn unsafe_ref(m: *mut M) -> Option<&'static M> {
+    // SAFETY: only `start_m` stores there, and from `&'static M`.
+    unsafe { m.as_ref() }
+}

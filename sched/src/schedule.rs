@@ -1,0 +1,287 @@
+//! On g0: what an M does between G's when the next one is not at hand.
+//!
+//! ```text
+//!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
+//!
+//!   find a G:  1 due timers          4 slot             7 others' rings, then their due timers and ripe slots (spinning)
+//!              2 every 61st: globq   5 ring             8 rest: give up the P, become findable, look once more
+//!              3 slice over: slot    6 globq, a share
+//!                → end of the ring
+//! ```
+//!
+//! **The slice.** A G in the slot inherits the slice of the one that readied it, so a pair that readies each other could keep
+//! the ring waiting for ever. The clock is not read on the fast path; instead every G that comes from the ring resets
+//! `slice_start` to "unknown", and the 61st dispatch looks: unknown becomes now; known and older than a slice, the G in the
+//! slot goes to the end of the ring (step 3), and the ring's first runs.
+//!
+//! **INV-TIMER-HOME.** An M gives up its P with the timers in it, and rests with the earliest of them as its deadline. It
+//! prefers that P when it gets up, and a P taken by another M takes its timers along (`Sched::take_p` arms them). So every
+//! pending timer has a core whose one-shot is armed for it.
+//!
+//! No object lock is held here, and nothing here runs on a G's stack.
+
+use crate::g::GRef;
+use crate::m::M;
+use crate::p::{FAIR_TICKS, Held, P};
+use crate::park::{attend_timer, ready};
+use crate::platform::{self, Fatal};
+use crate::preempt::PreemptGuard;
+use crate::steal_order::victims;
+use crate::sync::{Ordering, spin_loop};
+use crate::timers::Action;
+
+/// The most G's taken from the global queue at once: half a ring.
+const GLOBAL_SHARE: usize = crate::runq::CAPACITY as usize / 2;
+
+/// How often a thief goes round before it rests; due timers and ripe slots are looked at on the last round.
+const ROUNDS: usize = 4;
+
+/// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
+/// of two timer interrupts, so that a storm of deadlines cannot take the core.
+const TIMER_RETRY: u64 = 100_000;
+
+/// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with preemption off (depth 1).
+pub fn run_m(m: &'static M) -> ! {
+    // SAFETY: 1. the caller hands over the one level.
+    let guard = unsafe { PreemptGuard::adopt() };
+    loop {
+        let g = find_runnable(m, &guard);
+        if m.spinning.replace(false) && m.sched.rest.stop_spinning() && m.sched.has_work(0) {
+            // The last spinner found work and there is more: the chain of wake-ups goes on.
+            m.sched.wake_one(m);
+        }
+        m.woken.set(false);
+        g.state.dispatch();
+        m.set_running(Some(g));
+        m.counters.runs.add(1);
+        // SAFETY: 1. `g` came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
+        // and comes back with it.
+        unsafe {
+            platform::switch(m.g0.sp.get(), g.sp.get(), after_nothing, core::ptr::null_mut(), core::ptr::null_mut())
+        };
+    }
+}
+
+/// g0 needs no publishing.
+unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
+
+fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
+    loop {
+        if m.p().is_some() {
+            let p = m.held(guard);
+            if let Some(g) = local_work(m, &p, guard) {
+                return g;
+            }
+            if let Some(g) = look_around(m, &p, guard) {
+                return g;
+            }
+        }
+        rest(m);
+    }
+}
+
+/// Steps 1 to 6.
+fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    if p.attention.load(Ordering::Relaxed) != 0 {
+        p.attention.store(0, Ordering::Relaxed);
+    }
+    if p.timers.when() != u64::MAX {
+        run_timers(m, p, p, guard, platform::now());
+    }
+    let left = p.fair.get() - 1;
+    if left == 0 {
+        p.fair.set(FAIR_TICKS);
+        end_slice(m, p, guard);
+        if let Some(g) = m.sched.globq.pop(guard, 1).pop() {
+            return Some(g);
+        }
+    } else {
+        p.fair.set(left);
+    }
+    if let Some(g) = p.take_slot() {
+        return Some(g);
+    }
+    if let Some(g) = p.ring().pop() {
+        p.slice_start.set(0);
+        return Some(g);
+    }
+    from_global(m, p, guard)
+}
+
+/// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
+fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
+    let now = platform::now();
+    if p.slice_start.get() == 0 {
+        p.slice_start.set(now);
+    } else if now.saturating_sub(p.slice_start.get()) >= m.sched.slice
+        && let Some(g) = p.take_slot()
+    {
+        p.slice_start.set(0);
+        if let Err(overflow) = p.ring().push(g) {
+            m.sched.globq.push(guard, overflow.0);
+        }
+    }
+}
+
+/// Step 6: a fair share of the global queue, the first of it to run.
+fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    let globq = &m.sched.globq;
+    let waiting = globq.len();
+    if waiting == 0 {
+        return None;
+    }
+    let mut share = globq.pop(guard, (waiting / m.sched.num_ps() + 1).min(GLOBAL_SHARE));
+    let first = share.pop()?;
+    while let Some(g) = share.pop() {
+        if let Err(overflow) = p.ring().push(g) {
+            globq.push(guard, overflow.0);
+        }
+    }
+    p.slice_start.set(0);
+    Some(first)
+}
+
+/// Runs the due timers of `from` (our own P or a victim's) on this M.
+fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) {
+    let mut ran = false;
+    while let Some(action) = from.timers.pop_due(guard, now) {
+        ran = true;
+        match action {
+            // The first goes into the slot and runs next, the others push it on into the ring, which wakes thieves.
+            Action::Wake(g) => ready(guard, g),
+            Action::Call(f) => {
+                // On our own P: only its holder may add to a P's timers, since only the holder's one-shot is armed for them.
+                if let Some(again) = f(now) {
+                    own.timers.insert(guard, again, action);
+                }
+            }
+        }
+    }
+    if ran {
+        m.arm(own.next_alarm());
+    }
+}
+
+/// Step 7: as a spinning M, other P's.
+fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    let sched = m.sched;
+    if sched.is_single() || !(m.spinning.get() || sched.rest.try_spin()) {
+        return None;
+    }
+    m.spinning.set(true);
+    for round in 0..ROUNDS {
+        for v in victims(sched.num_ps(), &p.rng) {
+            let victim = &sched.ps()[v];
+            if v == p.index() {
+                continue;
+            }
+            if let Some(g) = victim.runq.steal_into(&mut p.ring()) {
+                m.counters.steals.add(1 + u64::from(p.ring().len()));
+                p.slice_start.set(0);
+                return Some(g);
+            }
+            if round + 1 == ROUNDS {
+                if let Some(g) = victim.steal_slot() {
+                    m.counters.steals.add(1);
+                    p.slice_start.set(0);
+                    return Some(g);
+                }
+                if victim.timers.when() != u64::MAX {
+                    run_timers(m, p, victim, guard, platform::now());
+                    if let Some(g) = p.take_slot() {
+                        return Some(g);
+                    }
+                }
+            }
+        }
+        if let Some(g) = from_global(m, p, guard) {
+            return Some(g);
+        }
+        spin_loop();
+    }
+    None
+}
+
+/// Step 8. Returns when there may be work and this M has a P.
+fn rest(m: &'static M) {
+    let sched = m.sched;
+    if m.woken.replace(false) {
+        m.counters.wakes_useless.add(1);
+    }
+    let p = m.p();
+    m.set_p(None);
+    sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
+    loop {
+        let now = platform::now();
+        // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
+        if sched.rest.has_idle_p() && sched.has_work(now) {
+            if !sched.rest.get_up(m.index()) {
+                return wait_for_token(m);
+            }
+            if sched.take_p(m) {
+                sched.rest.spin();
+                m.spinning.set(true);
+                return;
+            }
+            sched.rest.lie_down(m.index(), None, false);
+            continue;
+        }
+        if sched.rest.all_rest() && !sched.has_timers() {
+            check_deadlock(m, now);
+        }
+        // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
+        let home = m.last_p.get().filter(|&p| sched.rest.is_idle_p(p));
+        let until = home.map_or(u64::MAX, |p| sched.ps()[p].timers.when());
+        platform::idle(m, until);
+        let woke = platform::now();
+        m.counters.idle_ns.add(woke.saturating_sub(now));
+        // The one-shot was the idle hook's to use.
+        m.forget_armed();
+        if m.token.is_set() {
+            return wait_for_token(m);
+        }
+    }
+}
+
+/// Somebody has claimed us and counts us as spinning: take the token and a P.
+fn wait_for_token(m: &'static M) {
+    while !m.token.take() {
+        spin_loop();
+    }
+    m.counters.wakes_received.add(1);
+    m.spinning.set(true);
+    m.woken.set(true);
+    // Without a P `find_runnable` comes straight back to `rest`, which gives up the spinning.
+    m.sched.take_p(m);
+}
+
+/// Every started M rests and no timer is pending. If that is still so with nothing to run, nobody will ever run again.
+#[cold]
+fn check_deadlock(m: &M, now: u64) {
+    let sched = m.sched;
+    if sched.has_work(now) || sched.has_slots() || sched.has_timers() || !sched.rest.all_rest() {
+        return;
+    }
+    if sched.num_goroutines() > 0 {
+        platform::fatal(Fatal::Deadlock);
+    }
+}
+
+/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no lock, parks nobody.
+///
+/// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals the timer. A slot whose G
+/// has waited too long becomes ripe, and an M is woken for it.
+pub fn timer_interrupt(m: &M) {
+    m.counters.timer_interrupts.add_shared();
+    let Some(p) = m.p() else { return };
+    let now = platform::now();
+    if p.timers.when() <= now {
+        attend_timer(p);
+        m.sched.wake_one(m);
+    }
+    if p.alarm(now) {
+        m.sched.wake_one(m);
+    }
+    // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
+    m.rearm(p.next_alarm().max(now + TIMER_RETRY));
+}
