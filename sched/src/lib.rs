@@ -59,3 +59,25 @@ pub use preempt::PreemptGuard;
 pub use sched::{Config, Sched};
 pub use schedule::{run_m, timer_interrupt};
 pub use spawn::{Builder, SpawnError, exit_g};
+
+#[cfg(loom)]
+pub mod model {
+    //! The scheduler's inner steps, for models that never switch.
+    use crate::{GRef, M, PreemptGuard};
+
+    /// Idle → Runnable.
+    pub fn make_runnable(g: GRef) {
+        g.state.spawn();
+    }
+
+    /// As if a G on `m` had readied a second G: to the ring, waking an M if one should be.
+    pub fn submit(m: &'static M, g: GRef) {
+        let guard = PreemptGuard::new();
+        crate::park::enqueue_last(m, &m.held(&guard), g, &guard);
+    }
+
+    /// What g0 does: looks, rests, looks again, until there is a G for `m`.
+    pub fn find_runnable(m: &'static M) -> GRef {
+        crate::schedule::find_runnable(m, &PreemptGuard::new())
+    }
+}

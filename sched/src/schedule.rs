@@ -34,7 +34,7 @@ use crate::timers::Action;
 const GLOBAL_SHARE: usize = crate::runq::CAPACITY as usize / 2;
 
 /// How often a thief goes round before it rests; due timers and ripe slots are looked at on the last round.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
 /// of two timer interrupts, so that a storm of deadlines cannot take the core.
@@ -65,7 +65,7 @@ pub fn run_m(m: &'static M) -> ! {
 /// g0 needs no publishing.
 unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
 
-fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
+pub(crate) fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     loop {
         if m.p().is_some() {
             let p = m.held(guard);

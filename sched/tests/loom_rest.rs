@@ -1,0 +1,66 @@
+//! The sleep protocol, in the production scheduler: real M's look for work with the real `find_runnable`, rest on a condition
+//! variable, and a submitter pushes through the real `enqueue`. A lost wake-up leaves an M resting for ever, which loom reports as
+//! a deadlock.
+#![cfg(loom)]
+
+mod support;
+
+use loom::thread;
+use support::g;
+use trefoil_sched::{Config, GRef, M, Sched, model};
+
+fn machine(cores: usize) -> (&'static Sched, Vec<&'static M>) {
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: cores, ..Config::default() })));
+    let ms: Vec<&'static M> = (0..cores).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
+    for m in &ms {
+        sched.start_m(m);
+    }
+    (sched, ms)
+}
+
+fn runnable() -> GRef {
+    let g = g();
+    model::make_runnable(g);
+    g
+}
+
+/// M 0 pushes `n` G's while M 1 goes to rest; M 1 must find one of them.
+fn submit_against_rest(n: usize) {
+    loom::model(move || {
+        let (_, ms) = machine(2);
+        let (submitter, rester) = (ms[0], ms[1]);
+        let found = thread::spawn(move || model::find_runnable(rester));
+        for _ in 0..n {
+            model::submit(submitter, runnable());
+        }
+        found.join().unwrap();
+    });
+}
+
+#[test]
+fn a_push_while_an_m_lies_down_is_seen_or_wakes_it() {
+    submit_against_rest(1);
+}
+
+#[test]
+fn two_pushes_while_an_m_lies_down_are_seen_or_wake_it() {
+    submit_against_rest(2);
+}
+
+#[test]
+fn two_submitters_do_not_talk_each_other_out_of_waking() {
+    loom::model(|| {
+        let (_, ms) = machine(3);
+        let found = {
+            let rester = ms[2];
+            thread::spawn(move || model::find_runnable(rester))
+        };
+        let second = {
+            let m = ms[1];
+            thread::spawn(move || model::submit(m, runnable()))
+        };
+        model::submit(ms[0], runnable());
+        second.join().unwrap();
+        found.join().unwrap();
+    });
+}

@@ -1,0 +1,135 @@
+//! The ring, on its production type with four slots: every interleaving of an owner and a thief, at loom's preemption bound.
+#![cfg(loom)]
+
+mod support;
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use support::g;
+use trefoil_sched::runq::Runq;
+use trefoil_sched::{GRef, g::Batch};
+
+/// Marks each G that came out, and fails on the second time.
+struct Ledger {
+    gs: Vec<GRef>,
+    seen: Vec<AtomicUsize>,
+}
+
+impl Ledger {
+    fn new(n: usize) -> Self {
+        Self { gs: (0..n).map(|_| g()).collect(), seen: (0..n).map(|_| AtomicUsize::new(0)).collect() }
+    }
+
+    fn saw(&self, g: GRef) {
+        let i = self.gs.iter().position(|&other| std::ptr::eq(other, g)).expect("a G that was never pushed came out");
+        assert_eq!(self.seen[i].fetch_add(1, Ordering::Relaxed), 0, "a G came out twice");
+    }
+
+    fn saw_all(&self) {
+        assert!(self.seen.iter().all(|s| s.load(Ordering::Relaxed) == 1), "a G was lost");
+    }
+}
+
+fn drain(ring: &Runq, ledger: &Ledger) {
+    // SAFETY: the thread that calls this is the ring's owner.
+    let mut local = unsafe { ring.owner() };
+    while let Some(g) = local.pop() {
+        ledger.saw(g);
+    }
+}
+
+fn drain_batch(mut batch: Batch, ledger: &Ledger) {
+    while let Some(g) = batch.pop() {
+        ledger.saw(g);
+    }
+}
+
+/// An owner that runs `pushes` G's through a ring and pops `pops` of them, against thieves.
+fn owner_against_thieves(pushes: usize, pops: usize, thieves: usize) {
+    loom::model(move || {
+        let shared = Arc::new((Runq::new(), Ledger::new(pushes)));
+        let others: Vec<_> = (0..thieves)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (ring, ledger) = &*shared;
+                    let mine = Runq::new();
+                    // SAFETY: `mine` is this thread's.
+                    if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }) {
+                        ledger.saw(g);
+                    }
+                    drain(&mine, ledger);
+                })
+            })
+            .collect();
+        let (ring, ledger) = &*shared;
+        // SAFETY: this thread is the owner.
+        let mut local = unsafe { ring.owner() };
+        for &g in &ledger.gs {
+            if let Err(overflow) = local.push(g) {
+                drain_batch(overflow.0, ledger);
+            }
+        }
+        for _ in 0..pops {
+            if let Some(g) = local.pop() {
+                ledger.saw(g);
+            }
+        }
+        for other in others {
+            other.join().unwrap();
+        }
+        drain(ring, ledger);
+        ledger.saw_all();
+    });
+}
+
+#[test]
+fn pop_and_steal_never_take_the_same_g() {
+    owner_against_thieves(2, 2, 1);
+}
+
+#[test]
+fn two_thieves_and_an_owner_share_without_loss() {
+    owner_against_thieves(3, 1, 2);
+}
+
+#[test]
+fn overflow_while_a_thief_steals_loses_nothing() {
+    owner_against_thieves(6, 0, 1);
+}
+
+#[test]
+fn slots_are_not_reused_under_a_thief() {
+    // Pop makes room, the push wraps around into the slot that the thief may be reading.
+    loom::model(|| {
+        let shared = Arc::new((Runq::new(), Ledger::new(6)));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (ring, ledger) = &*shared;
+                let mine = Runq::new();
+                // SAFETY: `mine` is this thread's.
+                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }) {
+                    ledger.saw(g);
+                }
+                drain(&mine, ledger);
+            })
+        };
+        let (ring, ledger) = &*shared;
+        // SAFETY: this thread is the owner.
+        let mut local = unsafe { ring.owner() };
+        for &g in &ledger.gs[..3] {
+            local.push(g).unwrap();
+        }
+        for &g in &ledger.gs[3..] {
+            if let Some(g) = local.pop() {
+                ledger.saw(g);
+            }
+            local.push(g).unwrap();
+        }
+        other.join().unwrap();
+        drain(ring, ledger);
+        ledger.saw_all();
+    });
+}

@@ -1,0 +1,103 @@
+//! A platform for tests that never switch: locks and queues need one to link. What a test must not reach panics.
+#![expect(clippy::allow_attributes, reason = "whether something is dead depends on the test that includes this")]
+#![allow(dead_code)]
+
+use std::any::Any;
+
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal};
+use trefoil_sched::{G, GRef, M, Platform, Stack};
+
+/// A fresh G that stands nowhere.
+pub fn g() -> GRef {
+    Box::leak(Box::new(G::new()))
+}
+
+#[cfg(loom)]
+pub mod cores {
+    //! Cores as loom threads: a core rests on a condition variable, and a wake-up that is lost is a deadlock that loom finds.
+
+    use loom::sync::{Condvar, Mutex};
+
+    /// One core's rest.
+    pub struct Core {
+        lock: Mutex<()>,
+        interrupt: Condvar,
+    }
+
+    loom::lazy_static! {
+        /// The cores of the model.
+        pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core { lock: Mutex::new(()), interrupt: Condvar::new() });
+    }
+
+    /// As a core does: interrupts off, test the token, wait.
+    pub fn idle(m: &trefoil_sched::M) {
+        let core = &CORES[m.index()];
+        let mut held = core.lock.lock().unwrap();
+        while !m.token.is_set() {
+            held = core.interrupt.wait(held).unwrap();
+        }
+    }
+
+    /// The interrupt.
+    pub fn wake(m: usize) {
+        let _held = CORES[m].lock.lock().unwrap();
+        CORES[m].interrupt.notify_one();
+    }
+}
+
+#[cfg(not(loom))]
+mod cores {
+    pub fn idle(_: &trefoil_sched::M) {
+        unreachable!("no core here")
+    }
+    pub fn wake(_: usize) {
+        unreachable!("no core here")
+    }
+}
+
+struct Double;
+
+// SAFETY: nothing here switches or hands out stacks; `current_m` is not reached by what these tests call.
+unsafe impl Platform for Double {
+    fn current_m() -> *const M {
+        unreachable!("no current M in these tests")
+    }
+    fn preempt_off() {}
+    fn preempt_on() {}
+    unsafe fn switch(_: *mut usize, _: *const usize, _: AfterFn, _: *mut (), _: *mut ()) {
+        unreachable!("no switch in these tests")
+    }
+    unsafe fn fresh_stack(_: *mut u8, _: EntryFn, _: *mut ()) -> usize {
+        unreachable!("no stack in these tests")
+    }
+    fn wake_m(index: usize) {
+        cores::wake(index);
+    }
+    fn idle(m: &M, _until: u64) {
+        cores::idle(m);
+    }
+    fn now() -> u64 {
+        0
+    }
+    fn arm_timer(_: &M, _: u64) {}
+    fn stack_alloc(_: usize) -> Option<Stack> {
+        None
+    }
+    unsafe fn stack_free(_: Stack) {}
+    fn catch(_: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+        unreachable!("no G in these tests")
+    }
+    fn unwind(_: Box<dyn Any + Send>) -> ! {
+        unreachable!("no G in these tests")
+    }
+    fn panicking() -> bool {
+        std::thread::panicking()
+    }
+    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn g_ends(_: &G) {}
+    fn fatal(what: Fatal) -> ! {
+        panic!("fatal: {what:?}")
+    }
+}
+
+trefoil_sched::platform!(Double);
