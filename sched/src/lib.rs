@@ -76,8 +76,8 @@ pub mod model {
         crate::park::enqueue_last(m, &m.held(&guard), g, &guard);
     }
 
-    /// What g0 does: looks, rests, looks again, until there is a G for `m`.
-    pub fn find_runnable(m: &'static M) -> GRef {
-        crate::schedule::find_runnable(m, &PreemptGuard::new())
+    /// What g0 does: looks, rests, looks again, until there is a G for `m`, and passes the search on.
+    pub fn next_g(m: &'static M) -> GRef {
+        crate::schedule::next_g(m, &PreemptGuard::new())
     }
 }

@@ -45,12 +45,7 @@ pub fn run_m(m: &'static M) -> ! {
     // SAFETY: 1. the caller hands over the one level.
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
-        let g = find_runnable(m, &guard);
-        if m.spinning.replace(false) && m.sched.rest.stop_spinning() && m.sched.has_work(0) {
-            // The last spinner found work and there is more: the chain of wake-ups goes on.
-            m.sched.wake_one(m);
-        }
-        m.woken.set(false);
+        let g = next_g(m, &guard);
         g.state.dispatch();
         m.set_running(Some(g));
         m.counters.runs.add(1);
@@ -65,7 +60,18 @@ pub fn run_m(m: &'static M) -> ! {
 /// g0 needs no publishing.
 unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
 
-pub(crate) fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
+/// Searches and rests until there is a G for `m`; passes the search on if it was the last to search.
+pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
+    let g = find_runnable(m, guard);
+    if m.spinning.replace(false) && m.sched.rest.stop_spinning() && m.sched.has_work(0) {
+        // The last spinner found work and there is more: the chain of wake-ups goes on.
+        m.sched.wake_one(m);
+    }
+    m.woken.set(false);
+    g
+}
+
+fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     loop {
         if m.p().is_some() {
             let p = m.held(guard);
@@ -170,6 +176,9 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
     }
     m.spinning.set(true);
     for round in 0..ROUNDS {
+        if round > 0 {
+            spin_loop();
+        }
         for v in victims(sched.num_ps(), &p.rng) {
             let victim = &sched.ps()[v];
             if v == p.index() {
@@ -197,7 +206,6 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         if let Some(g) = from_global(m, p, guard) {
             return Some(g);
         }
-        spin_loop();
     }
     None
 }

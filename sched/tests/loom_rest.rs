@@ -1,4 +1,4 @@
-//! The sleep protocol, in the production scheduler: real M's look for work with the real `find_runnable`, rest on a condition
+//! The sleep protocol, in the production scheduler: real M's look for work with the real `next_g`, rest on a condition
 //! variable, and a submitter pushes through the real `enqueue`. A lost wake-up leaves an M resting for ever, which loom reports as
 //! a deadlock.
 #![cfg(loom)]
@@ -29,7 +29,7 @@ fn submit_against_rest(n: usize) {
     loom::model(move || {
         let (_, ms) = machine(2);
         let (submitter, rester) = (ms[0], ms[1]);
-        let found = thread::spawn(move || model::find_runnable(rester));
+        let found = thread::spawn(move || model::next_g(rester));
         for _ in 0..n {
             model::submit(submitter, runnable());
         }
@@ -53,7 +53,7 @@ fn two_submitters_do_not_talk_each_other_out_of_waking() {
         let (_, ms) = machine(3);
         let found = {
             let rester = ms[2];
-            thread::spawn(move || model::find_runnable(rester))
+            thread::spawn(move || model::next_g(rester))
         };
         let second = {
             let m = ms[1];
@@ -62,5 +62,18 @@ fn two_submitters_do_not_talk_each_other_out_of_waking() {
         model::submit(ms[0], runnable());
         second.join().unwrap();
         found.join().unwrap();
+    });
+}
+
+#[test]
+fn the_one_that_found_work_wakes_the_next() {
+    loom::model(|| {
+        let (_, ms) = machine(3);
+        let resters: Vec<_> = ms[1..].iter().map(|&m| thread::spawn(move || model::next_g(m))).collect();
+        model::submit(ms[0], runnable());
+        model::submit(ms[0], runnable());
+        for rester in resters {
+            rester.join().unwrap();
+        }
     });
 }
