@@ -1,0 +1,270 @@
+//! ACPI's static tables, read as bytes that may lie.
+//!
+//! ```text
+//!   RSDP ──► XSDT (8-byte pointers; revision 2) ──► MADT "APIC": which cores there are
+//!       └──► RSDT (4-byte pointers; revision 0)  └─► FADT "FACP": where the PM timer is
+//! ```
+//!
+//! The layouts are the `acpi` crate's. Its walk over the tables is not used: it follows addresses and lengths without
+//! bounds (an MADT entry of length 0 loops for ever, a table whose length is below its header's wraps around, an RSDP with a
+//! wrong checksum is logged and believed), and its `Handler` wants some 25 functions that no static table needs. Here every access goes
+//! through [`Memory`], which refuses what is not there, so a malformed table ends in an [`Error`] that names it.
+
+use core::fmt;
+use core::mem::{offset_of, size_of};
+
+use acpi::rsdp::Rsdp;
+use acpi::sdt::SdtHeader;
+use acpi::sdt::fadt::Fadt;
+use acpi::sdt::madt::{EntryHeader, LocalApicEntry, LocalX2ApicEntry, Madt};
+
+use crate::options::MAX_CORES;
+
+/// No table of ours is longer; a length above this is a lie.
+const TABLE_BYTES_MAX: usize = 64 << 10;
+
+/// The bytes of the RSDP that both revisions have.
+const RSDP_V1_BYTES: usize = offset_of!(Rsdp, length);
+
+/// Physical memory, or a test's idea of it.
+pub trait Memory {
+    /// The `len` bytes at `physical`, or `None` if some of them can't be read.
+    fn bytes(&self, physical: u64, len: usize) -> Option<&[u8]>;
+}
+
+/// What is wrong with a table; each names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// It lies where there is no memory.
+    Unreadable(&'static str),
+    /// It does not begin with its signature.
+    Signature(&'static str),
+    /// Its length is too small to hold what it must, or absurdly large.
+    Length(&'static str),
+    /// Its bytes do not add up to zero.
+    Checksum(&'static str),
+    /// An entry in it has a length that can't be.
+    Entry(&'static str),
+    /// No pointer leads to it.
+    Missing(&'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(table) => write!(f, "{table} lies outside memory"),
+            Self::Signature(table) => write!(f, "{table} has a wrong signature"),
+            Self::Length(table) => write!(f, "{table} is truncated or has an impossible length"),
+            Self::Checksum(table) => write!(f, "{table} has a bad checksum"),
+            Self::Entry(table) => write!(f, "{table} has an entry of impossible length"),
+            Self::Missing(table) => write!(f, "there is no {table}"),
+        }
+    }
+}
+
+/// The tables of a machine whose RSDP and RSDT or XSDT are sound.
+pub struct Tables<'m, M> {
+    memory: &'m M,
+    pointers: &'m [u8],
+    pointer_bytes: usize,
+}
+
+impl<M> fmt::Debug for Tables<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("count", &(self.pointers.len() / self.pointer_bytes)).finish_non_exhaustive()
+    }
+}
+
+impl<'m, M: Memory> Tables<'m, M> {
+    /// Follows the RSDP at `rsdp` to the RSDT or XSDT and checks both.
+    ///
+    /// # Errors
+    /// What is wrong with the RSDP, or with the root table it points to.
+    pub fn new(rsdp: u64, memory: &'m M) -> Result<Self, Error> {
+        let v1 = memory.bytes(rsdp, RSDP_V1_BYTES).ok_or(Error::Unreadable("RSDP"))?;
+        if !v1.starts_with(b"RSD PTR ") {
+            return Err(Error::Signature("RSDP"));
+        }
+        if sum(v1) != 0 {
+            return Err(Error::Checksum("RSDP"));
+        }
+        let xsdt = if v1[offset_of!(Rsdp, revision)] >= 2 { Self::xsdt_address(rsdp, memory)? } else { 0 };
+        let (name, signature, address, pointer_bytes) = match xsdt {
+            0 => ("RSDT", b"RSDT", u64::from(le32(v1, offset_of!(Rsdp, rsdt_address))), 4),
+            _ => ("XSDT", b"XSDT", xsdt, 8),
+        };
+        let table = table(memory, address, signature, name)?;
+        Ok(Self { memory, pointers: &table[size_of::<SdtHeader>()..], pointer_bytes })
+    }
+
+    /// Where a revision 2 RSDP says that the XSDT is; 0 if nowhere.
+    fn xsdt_address(rsdp: u64, memory: &M) -> Result<u64, Error> {
+        let v2 = memory.bytes(rsdp, size_of::<Rsdp>()).ok_or(Error::Unreadable("RSDP"))?;
+        let length = le32(v2, offset_of!(Rsdp, length)) as usize;
+        if !(size_of::<Rsdp>()..=256).contains(&length) {
+            return Err(Error::Length("RSDP"));
+        }
+        let all = memory.bytes(rsdp, length).ok_or(Error::Unreadable("RSDP"))?;
+        if sum(all) != 0 {
+            return Err(Error::Checksum("RSDP"));
+        }
+        Ok(le64(all, offset_of!(Rsdp, xsdt_address)))
+    }
+
+    /// Physical address of the first table with this signature. Pointers to nowhere are passed over.
+    pub fn find(&self, signature: &[u8; 4]) -> Option<u64> {
+        self.pointers
+            .chunks_exact(self.pointer_bytes)
+            .map(|p| if p.len() == 4 { u64::from(le32(p, 0)) } else { le64(p, 0) })
+            .find(|&address| self.memory.bytes(address, 4).is_some_and(|s| s == signature))
+    }
+
+    /// The cores that the MADT calls usable.
+    ///
+    /// # Errors
+    /// What is wrong with the MADT.
+    pub fn cores(&self) -> Result<Cores, Error> {
+        const NAME: &str = "MADT";
+        let address = self.find(b"APIC").ok_or(Error::Missing(NAME))?;
+        let madt = table(self.memory, address, b"APIC", NAME)?;
+        let mut entries = madt.get(size_of::<Madt>()..).ok_or(Error::Length(NAME))?;
+        let mut cores = Cores { ids: [0; MAX_CORES], len: 0, beyond: 0 };
+        while !entries.is_empty() {
+            let Some(&[kind, length]) = entries.first_chunk::<{ size_of::<EntryHeader>() }>() else {
+                return Err(Error::Entry(NAME));
+            };
+            let length = usize::from(length);
+            if length < size_of::<EntryHeader>() || length > entries.len() {
+                return Err(Error::Entry(NAME));
+            }
+            let (entry, rest) = entries.split_at(length);
+            entries = rest;
+            let (id, flags) = match kind {
+                LOCAL_APIC if length >= size_of::<LocalApicEntry>() => (
+                    match entry[offset_of!(LocalApicEntry, apic_id)] {
+                        0xff => continue,
+                        id => u32::from(id),
+                    },
+                    le32(entry, offset_of!(LocalApicEntry, flags)),
+                ),
+                LOCAL_X2APIC if length >= size_of::<LocalX2ApicEntry>() => (
+                    match le32(entry, offset_of!(LocalX2ApicEntry, x2apic_id)) {
+                        u32::MAX => continue,
+                        id => id,
+                    },
+                    le32(entry, offset_of!(LocalX2ApicEntry, flags)),
+                ),
+                LOCAL_APIC | LOCAL_X2APIC => return Err(Error::Entry(NAME)),
+                _ => continue,
+            };
+            if flags & ENABLED != 0 {
+                cores.add(id);
+            }
+        }
+        Ok(cores)
+    }
+
+    /// The I/O port of the PM timer, if the FADT names one.
+    ///
+    /// # Errors
+    /// What is wrong with the FADT.
+    pub fn pm_timer(&self) -> Result<Option<u16>, Error> {
+        const NAME: &str = "FADT";
+        let address = self.find(b"FACP").ok_or(Error::Missing(NAME))?;
+        let fadt = table(self.memory, address, b"FACP", NAME)?;
+        const AT: usize = offset_of!(Fadt, pm_timer_block);
+        if fadt.len() < AT + 4 {
+            return Err(Error::Length(NAME));
+        }
+        Ok(u16::try_from(le32(fadt, AT)).ok().filter(|&port| port != 0))
+    }
+}
+
+const LOCAL_APIC: u8 = 0;
+const LOCAL_X2APIC: u8 = 9;
+const ENABLED: u32 = 1;
+
+/// APIC ids of the usable cores, in the MADT's order, each once.
+#[derive(Debug, Clone, Copy)]
+pub struct Cores {
+    ids: [u32; MAX_CORES],
+    len: usize,
+    /// How many usable cores found no room.
+    pub beyond: usize,
+}
+
+impl Cores {
+    /// Just the core with this id.
+    pub fn only(id: u32) -> Self {
+        let mut ids = [0; MAX_CORES];
+        ids[0] = id;
+        Self { ids, len: 1, beyond: 0 }
+    }
+
+    /// The ids.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids[..self.len]
+    }
+
+    /// Makes `id` the first, adding it if need be.
+    pub fn put_first(&mut self, id: u32) {
+        match self.ids().iter().position(|&other| other == id) {
+            Some(at) => self.ids[..=at].rotate_right(1),
+            None => {
+                if self.len == MAX_CORES {
+                    self.beyond += 1;
+                } else {
+                    self.len += 1;
+                }
+                self.ids[..self.len].rotate_right(1);
+                self.ids[0] = id;
+            }
+        }
+    }
+
+    fn add(&mut self, id: u32) {
+        if self.ids().contains(&id) {
+            return;
+        }
+        match self.ids.get_mut(self.len) {
+            Some(slot) => {
+                *slot = id;
+                self.len += 1;
+            }
+            None => self.beyond += 1,
+        }
+    }
+}
+
+/// The whole table at `address`, after its signature, length and checksum were found right.
+fn table<'m>(memory: &'m impl Memory, address: u64, signature: &[u8; 4], name: &'static str) -> Result<&'m [u8], Error> {
+    let header = memory.bytes(address, size_of::<SdtHeader>()).ok_or(Error::Unreadable(name))?;
+    if !header.starts_with(signature) {
+        return Err(Error::Signature(name));
+    }
+    let length = le32(header, offset_of!(SdtHeader, length)) as usize;
+    if !(size_of::<SdtHeader>()..=TABLE_BYTES_MAX).contains(&length) {
+        return Err(Error::Length(name));
+    }
+    let all = memory.bytes(address, length).ok_or(Error::Unreadable(name))?;
+    if sum(all) != 0 {
+        return Err(Error::Checksum(name));
+    }
+    Ok(all)
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, &byte| sum.wrapping_add(byte))
+}
+
+fn le32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(core::array::from_fn(|i| bytes[at + i]))
+}
+
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(core::array::from_fn(|i| bytes[at + i]))
+}
+
+#[cfg(test)]
+#[path = "acpi/tests.rs"]
+mod tests;

@@ -1,0 +1,277 @@
+//! The command line: `key=value` words for the kernel, everything else for the app.
+//!
+//! ```text
+//!   maxprocs=2 seed=7 app.input=x -- 1000 --fast
+//!   └─ kernel ───────┘ └─ app ─┘     └─ app ────┘
+//! ```
+//!
+//! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app as the word `NAME=VALUE`, and
+//! every word after a lone `--` reaches it unchanged. The line comes from whoever started the machine, so it is bytes, not
+//! text, and nothing in it stops the boot: what is not understood is named in a [`Complaint`] and skipped.
+//!
+//! Nothing is copied: options are numbers and flags, and the app's words are found again in the line on demand.
+
+use core::fmt;
+
+/// Most cores that the kernel handles, and the largest `maxprocs`.
+pub const MAX_CORES: usize = 64;
+
+/// What the kernel was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `maxprocs=N`: how many G's may run at the same time, 1 to 64; one for each core unless told.
+    pub maxprocs: Option<usize>,
+    /// `seed=N`: what random choices start from; the clock unless told.
+    pub seed: Option<u64>,
+    /// `fault=…`: what to break on purpose.
+    pub faults: Faults,
+}
+
+/// Faults that tests inject: `fault=deaf:2,madt-checksum`. All off unless told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults {
+    /// `deaf:N`: core number N is never started (bit N).
+    pub deaf: u64,
+    /// `late:N`: core number N misses its first start-up IPI (bit N).
+    pub late: u64,
+    /// `no-acpi`: the firmware's tables are not looked for.
+    pub no_acpi: bool,
+    /// `rsdp-checksum`: one byte of the RSDP is changed before it is read.
+    pub rsdp_checksum: bool,
+    /// `madt-checksum`: one byte of the MADT is changed before it is read.
+    pub madt_checksum: bool,
+    /// `madt-truncated`: the MADT's length is cut to lie inside its last entry (its checksum is made right again).
+    pub madt_truncated: bool,
+    /// `no-reference`: neither CPUID nor a timer tells how fast the TSC runs.
+    pub no_reference: bool,
+}
+
+/// Why a word was skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint<'a> {
+    /// No such key (or a bare word before `--`).
+    UnknownKey(&'a [u8]),
+    /// A known key with a value it can't use.
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// What stood after the `=`.
+        value: &'a [u8],
+        /// What should have.
+        wants: &'static str,
+    },
+    /// A word for the app that is not UTF-8.
+    NotUtf8(&'a [u8]),
+}
+
+impl fmt::Display for Complaint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey(key) => write!(f, "unknown key \"{}\"; skipped", key.escape_ascii()),
+            Self::BadValue { key, value, wants } => {
+                write!(f, "{key}=\"{}\": wants {wants}; skipped", value.escape_ascii())
+            }
+            Self::NotUtf8(word) => write!(f, "\"{}\" is not UTF-8; skipped", word.escape_ascii()),
+        }
+    }
+}
+
+/// Reads the whole line. Of a key given twice the last value holds.
+pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Options {
+    let mut options = Options::default();
+    let mut for_app = false;
+    for word in words(line) {
+        if for_app || word == b"--" {
+            if for_app && core::str::from_utf8(word).is_err() {
+                complain(Complaint::NotUtf8(word));
+            }
+            for_app = true;
+            continue;
+        }
+        let (key, value) = match word.iter().position(|&b| b == b'=') {
+            Some(at) => (&word[..at], &word[at + 1..]),
+            None => (word, &b""[..]),
+        };
+        match key {
+            b"maxprocs" => match number(value).filter(|n| (1..=MAX_CORES as u64).contains(n)) {
+                Some(n) => options.maxprocs = Some(n as usize),
+                None => complain(Complaint::BadValue { key: "maxprocs", value, wants: "a number from 1 to 64" }),
+            },
+            b"seed" => match number(value) {
+                Some(n) => options.seed = Some(n),
+                None => complain(Complaint::BadValue { key: "seed", value, wants: "a number from 0 to 2^64-1" }),
+            },
+            b"fault" => {
+                for fault in value.split(|&b| b == b',') {
+                    if options.faults.set(fault).is_none() {
+                        complain(Complaint::BadValue { key: "fault", value: fault, wants: "the name of a fault" });
+                    }
+                }
+            }
+            _ if key.starts_with(b"app.") => {
+                if core::str::from_utf8(word).is_err() {
+                    complain(Complaint::NotUtf8(word));
+                }
+            }
+            _ => complain(Complaint::UnknownKey(key)),
+        }
+    }
+    options
+}
+
+impl Faults {
+    fn set(&mut self, fault: &[u8]) -> Option<()> {
+        match fault {
+            b"no-acpi" => self.no_acpi = true,
+            b"rsdp-checksum" => self.rsdp_checksum = true,
+            b"madt-checksum" => self.madt_checksum = true,
+            b"madt-truncated" => self.madt_truncated = true,
+            b"no-reference" => self.no_reference = true,
+            _ => {
+                let (cores, index) = match fault.strip_prefix(b"deaf:") {
+                    Some(index) => (&mut self.deaf, index),
+                    None => (&mut self.late, fault.strip_prefix(b"late:")?),
+                };
+                *cores |= 1 << number(index).filter(|&n| n < MAX_CORES as u64)?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// A decimal number or `0x` and a hexadecimal one. No sign, no blanks, no overflow.
+fn number(digits: &[u8]) -> Option<u64> {
+    let (digits, radix) = match digits.strip_prefix(b"0x") {
+        Some(hex) => (hex, 16),
+        None => (digits, 10),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, &digit| {
+        n.checked_mul(u64::from(radix))?.checked_add(u64::from(char::from(digit).to_digit(radix)?))
+    })
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|b| b.is_ascii_whitespace() || *b == 0).filter(|word| !word.is_empty())
+}
+
+/// The app's words, in the order of the line. Made by [`app_words`].
+#[derive(Debug, Clone)]
+pub struct AppWords<'a> {
+    rest: &'a [u8],
+    after_dashes: bool,
+}
+
+/// The words of `line` that belong to the app; those that are not UTF-8 are left out.
+pub fn app_words(line: &[u8]) -> AppWords<'_> {
+    AppWords { rest: line, after_dashes: false }
+}
+
+impl<'a> Iterator for AppWords<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            let word = words(self.rest).next()?;
+            let start = word.as_ptr() as usize - self.rest.as_ptr() as usize;
+            self.rest = &self.rest[start + word.len()..];
+            if word == b"--" && !self.after_dashes {
+                self.after_dashes = true;
+                continue;
+            }
+            let Ok(text) = core::str::from_utf8(word) else { continue };
+            if self.after_dashes {
+                return Some(text);
+            }
+            if let Some(text) = text.strip_prefix("app.") {
+                return Some(text);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    fn read(line: &[u8]) -> (Options, Vec<String>) {
+        let mut complaints = Vec::new();
+        let options = parse(line, &mut |c| complaints.push(c.to_string()));
+        (options, complaints)
+    }
+
+    #[test]
+    fn known_keys_are_read() {
+        let (options, complaints) = read(b" maxprocs=2\tseed=0x10 fault=deaf:2,late:63,no-acpi  fault=madt-checksum ");
+        assert_eq!(complaints, [""; 0]);
+        assert_eq!((options.maxprocs, options.seed), (Some(2), Some(16)));
+        let faults = Faults { deaf: 4, late: 1 << 63, no_acpi: true, madt_checksum: true, ..Faults::default() };
+        assert_eq!(options.faults, faults);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_and_the_rest_still_read() {
+        let (options, complaints) = read(b"foo=1 bar \xff\xfe=3 maxprocs=0 maxprocs=65 maxprocs= maxprocs seed=-1 seed=99");
+        assert_eq!(options, Options { seed: Some(99), ..Options::default() });
+        assert_eq!(
+            complaints,
+            [
+                r#"unknown key "foo"; skipped"#,
+                r#"unknown key "bar"; skipped"#,
+                r#"unknown key "\xff\xfe"; skipped"#,
+                r#"maxprocs="0": wants a number from 1 to 64; skipped"#,
+                r#"maxprocs="65": wants a number from 1 to 64; skipped"#,
+                r#"maxprocs="": wants a number from 1 to 64; skipped"#,
+                r#"maxprocs="": wants a number from 1 to 64; skipped"#,
+                r#"seed="-1": wants a number from 0 to 2^64-1; skipped"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_do_not_wrap() {
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number(b"18446744073709551616"), None);
+        assert_eq!(number(b"0xffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(number(b"0x10000000000000000"), None);
+        assert_eq!((number(b""), number(b"0x"), number(b"+1"), number(b"1 ")), (None, None, None, None));
+    }
+
+    #[test]
+    fn unknown_faults_and_cores_out_of_range_are_named() {
+        let (options, complaints) = read(b"fault=deaf:64,deaf:,nonsense,no-reference");
+        assert_eq!(options.faults, Faults { no_reference: true, ..Faults::default() });
+        assert_eq!(complaints.len(), 3);
+    }
+
+    #[test]
+    fn the_app_gets_its_words_and_the_kernel_leaves_them_alone() {
+        let line = b"seed=1 app.n=5 bad -- maxprocs=x -- \xff last app.q";
+        let (options, complaints) = read(line);
+        assert_eq!(options.maxprocs, None);
+        assert_eq!(complaints, [r#"unknown key "bad"; skipped"#, r#""\xff" is not UTF-8; skipped"#]);
+        assert_eq!(app_words(line).collect::<Vec<_>>(), ["n=5", "maxprocs=x", "--", "last", "app.q"]);
+    }
+
+    #[test]
+    fn no_line_of_random_bytes_panics() {
+        const ALPHABET: &[u8] = b"maxprocs=0x9 --app.seed,fault:deaf\xff\0\t";
+        let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            let line: Vec<u8> = (0..24)
+                .map(|_| {
+                    x ^= x << 13;
+                    x ^= x >> 7;
+                    x ^= x << 17;
+                    ALPHABET[x as usize % ALPHABET.len()]
+                })
+                .collect();
+            let _ = (read(&line), app_words(&line).count());
+        }
+    }
+}
