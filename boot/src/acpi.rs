@@ -237,7 +237,12 @@ impl Cores {
 }
 
 /// The whole table at `address`, after its signature, length and checksum were found right.
-fn table<'m>(memory: &'m impl Memory, address: u64, signature: &[u8; 4], name: &'static str) -> Result<&'m [u8], Error> {
+fn table<'m>(
+    memory: &'m impl Memory,
+    address: u64,
+    signature: &[u8; 4],
+    name: &'static str,
+) -> Result<&'m [u8], Error> {
     let header = memory.bytes(address, size_of::<SdtHeader>()).ok_or(Error::Unreadable(name))?;
     if !header.starts_with(signature) {
         return Err(Error::Signature(name));

@@ -1,7 +1,7 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
 
-use core::arch::{asm, global_asm};
 use core::arch::x86_64::__cpuid;
+use core::arch::{asm, global_asm};
 use core::ops::Range;
 use core::ptr::addr_of;
 
@@ -112,7 +112,11 @@ extern "C" fn trefoil_boot_rust(start_info: u64, tsc: u64) -> ! {
         regions.carve(start, start + len, MemoryRegionKind::Bootloader);
     }
     if regions.usable() < MEMORY_MIN {
-        refuse(format_args!("{} MiB of free memory, {} MiB needed (start with 64 MiB or more)", regions.usable() >> 20, MEMORY_MIN >> 20));
+        refuse(format_args!(
+            "{} MiB of free memory, {} MiB needed (start with 64 MiB or more)",
+            regions.usable() >> 20,
+            MEMORY_MIN >> 20
+        ));
     }
     let mut len = 0;
     // SAFETY: as above; the string ends within the loader's page or is cut at COMMAND_LINE_MAX.

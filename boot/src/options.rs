@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named_and_the_rest_still_read() {
-        let (options, complaints) = read(b"foo=1 bar \xff\xfe=3 maxprocs=0 maxprocs=65 maxprocs= maxprocs seed=-1 seed=99");
+        let (options, complaints) =
+            read(b"foo=1 bar \xff\xfe=3 maxprocs=0 maxprocs=65 maxprocs= maxprocs seed=-1 seed=99");
         assert_eq!(options, Options { seed: Some(99), ..Options::default() });
         assert_eq!(
             complaints,

@@ -1,12 +1,69 @@
 //! Trefoil: a goroutine scheduler that is the whole machine.
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! use trefoil::prelude::*;
+//!
+//! trefoil::main!(main);
+//!
+//! fn main() {
+//!     let (tx, rx) = chan::bounded::<u64>(0); // 0: rendezvous, as in Go
+//!     let h = go(move || (0..3).for_each(|i| tx.send(i).unwrap()));
+//!     for v in &rx {
+//!         println!("{v}");
+//!     }
+//!     h.join().unwrap();
+//! } // main returns: the machine stops, exit status 0
+//! ```
+//!
+//! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a program sees is in [`chan`],
+//! [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
 #![no_std]
 
 extern crate alloc;
 
+#[doc(hidden)]
 pub mod arch;
+#[doc(hidden)]
 pub mod console;
+#[doc(hidden)]
 pub mod mm;
 mod options;
 mod panic;
+mod platform;
+pub mod prelude;
 mod report;
+pub mod runtime;
 mod start;
+pub mod time;
+
+pub use trefoil_sched::join::{JoinError, JoinHandle};
+pub use trefoil_sched::spawn::{go, try_go};
+pub use trefoil_sched::{Builder, SpawnError};
+
+/// Channels: `bounded(0)` is a rendezvous, as in Go.
+pub mod chan {
+    pub use trefoil_sched::chan::*;
+}
+
+/// What parks a goroutine instead of a core.
+pub mod sync {
+    pub use trefoil_sched::mutex::*;
+    pub use trefoil_sched::waitgroup::*;
+}
+
+/// Names the function that the first goroutine runs. When it returns, the machine stops with exit status 0; when it panics, with a report
+/// and a failing one.
+#[macro_export]
+macro_rules! main {
+    ($main:path) => {
+        const _: () = {
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_main() {
+                let main: fn() = $main;
+                main()
+            }
+        };
+    };
+}

@@ -1,1 +1,93 @@
-//! Placeholder.
+//! Panics.
+//!
+//! On a G, with preemption on and nothing unwinding yet, a panic unwinds the G: destructors run, and the payload reaches `join`. Anywhere
+//! else (in a handler, on g0, with preemption off, before the scheduler, in a destructor during unwinding, in `main`) it ends
+//! the machine with a report, which takes no lock and allocates nothing.
+
+use alloc::boxed::Box;
+use alloc::format;
+use core::any::Any;
+use core::panic::PanicInfo;
+
+use trefoil_sched::g::Name;
+use trefoil_sched::{G, GRef, M, PreemptGuard};
+
+use crate::arch::percpu;
+use crate::report::{self, Who};
+use crate::{platform, println};
+
+/// The G that runs here.
+fn current_g() -> Option<GRef> {
+    if percpu::m().is_null() {
+        return None;
+    }
+    let guard = PreemptGuard::new();
+    M::current(&guard).running()
+}
+
+/// Why a panic here and now can't unwind; otherwise the G that it unwinds.
+fn unwinder() -> Result<GRef, &'static str> {
+    if percpu::current().in_handler() {
+        return Err("it is in a handler");
+    }
+    if percpu::depth() > 0 {
+        return Err("preemption is off");
+    }
+    let g = current_g().ok_or("it is outside any G")?;
+    if g.panics.get() > 0 {
+        return Err("a destructor panicked while another panic unwinds");
+    }
+    if platform::is_main(g) {
+        return Err("");
+    }
+    Ok(g)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if report::is_under_way() {
+        report::panic(info, "");
+    }
+    let g = match unwinder() {
+        Ok(g) => g,
+        Err(why) => report::panic(info, why),
+    };
+    g.panics.set(1);
+    g.panicked_at.set(info.location().map(|at| (Name::tail(at.file()), at.line())));
+    let payload: Box<dyn Any + Send> = match info.message().as_str() {
+        Some(text) => Box::new(text),
+        None => Box::new(format!("{}", info.message())),
+    };
+    unwind(payload)
+}
+
+/// Unwinds the current G with `payload`.
+pub fn unwind(payload: Box<dyn Any + Send>) -> ! {
+    let code = unwinding::panic::begin_panic(payload);
+    report::message(format_args!("unwinding failed with code {}", code.0))
+}
+
+/// Runs `f` and stops unwinding here.
+pub fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+    let result = unwinding::panic::catch_unwind(f);
+    if result.is_err()
+        && let Some(g) = current_g()
+    {
+        g.panics.set(0);
+    }
+    result
+}
+
+/// Whether the current G unwinds.
+pub fn panicking() -> bool {
+    current_g().is_some_and(|g| g.panics.get() > 0)
+}
+
+/// A G's panic that no `join` will see.
+pub fn report_unjoined(g: &G, payload: &(dyn Any + Send)) {
+    let text = trefoil_sched::join::panic_message(payload).unwrap_or("(no message)");
+    match g.panicked_at.take() {
+        Some((file, line)) => println!("trefoil: {} panicked at {}:{line}: {text}", Who(g), file.as_str()),
+        None => println!("trefoil: a goroutine panicked, and its handle was dropped: {text}"),
+    }
+}

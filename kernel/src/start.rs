@@ -1,1 +1,125 @@
-//! Placeholder.
+//! Boot, as a list: what the boot core does, and what every other core does.
+
+use alloc::boxed::Box;
+
+use trefoil_boot::Handover;
+use trefoil_sched::{Builder, Config, M, Sched, run_m, timers};
+
+use crate::arch::exit::{Exit, exit};
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp};
+use crate::{console, mm, options, platform, println, report, runtime};
+
+unsafe extern "Rust" {
+    /// The program's `main`, by `trefoil::main!`.
+    safe fn __trefoil_main();
+}
+
+/// The boot core, from `boot`'s hand-over to its first G.
+#[unsafe(no_mangle)]
+fn __trefoil_kernel_main(boot: Handover) -> ! {
+    let core = percpu::install_boot_core(); //            gs: this core has a record
+    let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
+    serial::init(); //                                    reports can be seen
+    gdt::use_early_stacks(core); //                       faults can be taken
+    gdt::load(core);
+    idt::init();
+    idt::load();
+    mm::init(boot.info); //                               frames, heap
+    mm::window::fill_reserve(); //                        stacks can grow
+    if !gdt::make_stacks(core) {
+        report::message(format_args!("out of memory: no frames for the boot core's stacks"));
+    }
+    let told = options::init(boot.command_line);
+    let top = boot.info.memory_regions.iter().map(|r| r.end).max().unwrap_or(0);
+    let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults);
+    pic::mask_all();
+    core.set_lapic_id(apic::init_core(&features));
+    core.arrive();
+    apic::start_measuring(); //                           the clock, and with it the APIC timer
+    let (reference, timer_hz) =
+        clock::calibrate(machine.pm_timer, told.faults.no_reference, boot.entry_tsc, apic::count_down);
+    apic::set_timer_hz(timer_hz);
+    if reference == clock::Reference::None {
+        println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
+    }
+    if let (Some(at), len) = (boot.info.ramdisk_addr.into_option(), boot.info.ramdisk_len) {
+        // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed out.
+        runtime::set_input(unsafe { core::slice::from_raw_parts(at as *const u8, len as usize) });
+    }
+    let cores = machine.cores.ids();
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config {
+        max_procs: told.maxprocs.unwrap_or(cores.len()),
+        seed: told.seed.unwrap_or_else(clock::ticks),
+        ..Config::default()
+    })));
+    platform::set_sched(sched);
+    start_m(core, sched); //                              this core is M 0 and holds P 0
+    let main = Builder::new().name("main").spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
+    platform::set_main_g(main.id());
+    core::mem::forget(main); //                           main's end is the machine's end
+    // SAFETY: IDT, IST stacks and APIC are set up.
+    unsafe { cpu::enable_interrupts() };
+    if let Some(at) = smp::start(&cores[1..], told.faults, clock::now()) {
+        timers::call_at(at, smp::poll); //                nobody waits for the others
+    }
+    if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
+        timers::call_at(clock::now() + clock::REFINE_AFTER, clock::refine);
+    }
+    on_g0(core)
+}
+
+/// Every other core, from the trampoline to its first G. On its g0 stack, interrupts off.
+pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
+    percpu::install(core); //                             gs: this core has a record
+    let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
+    gdt::load(core); //                                   faults can be taken
+    idt::load();
+    mm::window::fill_reserve(); //                        stacks can grow
+    core.set_lapic_id(apic::init_core(&features));
+    core.arrive();
+    start_m(core, platform::sched()); //                  an M, with a P if one is free
+    // SAFETY: IDT, IST stacks and APIC are set up.
+    unsafe { cpu::enable_interrupts() };
+    g0_main()
+}
+
+/// Makes this core an M of `sched`, preemption off from here on.
+fn start_m(core: &'static PerCpu, sched: &'static Sched) {
+    let m: &'static M = Box::leak(Box::new(M::new(core.index(), sched)));
+    percpu::preempt_off();
+    core.set_m(m);
+    sched.start_m(m);
+}
+
+/// Leaves the boot stack for g0's.
+fn on_g0(core: &'static PerCpu) -> ! {
+    // SAFETY: g0's stack is this core's and unused; `g0_main` does not return.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "call {main}",
+            "ud2",
+            top = in(reg) core.g0_stack().end,
+            main = sym g0_main,
+            options(noreturn)
+        )
+    }
+}
+
+/// g0: looks for G's for ever.
+extern "C" fn g0_main() -> ! {
+    // `start_m` turned preemption off: the one level that `run_m` takes over.
+    match percpu::current().m() {
+        Some(m) => run_m(m),
+        None => report::message(format_args!("a core has no M")),
+    }
+}
+
+/// The first G.
+fn run_main() {
+    __trefoil_main();
+    console::flush_current();
+    exit(Exit::Success)
+}

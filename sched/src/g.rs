@@ -104,6 +104,15 @@ impl Name {
         Self { len: len as u8, bytes }
     }
 
+    /// The last [`NAME_BYTES`] bytes of `s`, for paths.
+    pub fn tail(s: &str) -> Self {
+        let mut from = s.len().saturating_sub(NAME_BYTES);
+        while !s.is_char_boundary(from) {
+            from += 1;
+        }
+        Self::new(&s[from..])
+    }
+
     /// The name. A torn read by a report can make it invalid; then it reads as empty.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..(self.len as usize).min(NAME_BYTES)]).unwrap_or("")
@@ -143,6 +152,8 @@ pub struct G {
     pub(crate) name: Cell<Name>,
     /// How many panics are unwinding on this G right now (kept by the platform).
     pub panics: Cell<u32>,
+    /// Where the last panic of this G began (kept by the platform).
+    pub panicked_at: Cell<Option<(Name, u32)>>,
     /// The platform's own per-G slot (the console's line buffer).
     pub local: Cell<*mut ()>,
 }
@@ -168,6 +179,7 @@ impl G {
             closure: Cell::new(core::ptr::null_mut()),
             name: Cell::new(Name::EMPTY),
             panics: Cell::new(0),
+            panicked_at: Cell::new(None),
             local: Cell::new(core::ptr::null_mut()),
         }
     }

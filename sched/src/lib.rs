@@ -28,6 +28,7 @@
 
 extern crate alloc;
 
+pub mod chan;
 pub mod g;
 mod gfree;
 pub mod globq;
@@ -36,6 +37,7 @@ pub mod idle;
 pub mod join;
 pub mod lock;
 pub mod m;
+pub mod mutex;
 mod p;
 pub mod park;
 pub mod platform;
@@ -49,6 +51,8 @@ pub mod stats;
 mod steal_order;
 pub mod sync;
 pub mod timers;
+pub mod waitgroup;
+mod waitq;
 
 pub use g::{G, GRef, Stack, WaitReason};
 pub use m::M;

@@ -1,1 +1,184 @@
-//! Placeholder.
+//! Physical frames of 4 KiB.
+//!
+//! Free memory is two things: what was never used (a cursor that walks through the memory map's regions) and what came back
+//! (a list through the frames themselves, reached by the physical map). So nothing is built or cleared at boot, whatever the
+//! size of memory, and a frame is first touched when somebody wants it.
+//!
+//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
+//! [`BATCH`], so the lock is met once in 32 operations.
+
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+
+use super::lock::Lock;
+use super::phys_to_virt;
+use crate::arch::percpu;
+
+/// Bytes of a frame.
+pub const FRAME: u64 = 4096;
+
+/// Frames that a core keeps at most.
+const CACHE: usize = 64;
+/// How many move at once.
+const BATCH: usize = 32;
+/// Regions of usable memory; what boot leaves fits.
+const REGIONS: usize = 64;
+
+struct Pool {
+    /// Usable regions; the first that is not empty is being used up.
+    regions: [(u64, u64); REGIONS],
+    /// How many there are, and which one the cursor is in.
+    count: usize,
+    at: usize,
+    /// Frames that came back, linked through their first word; 0: none.
+    returned: u64,
+}
+
+static POOL: Lock<Pool> = Lock::new(Pool { regions: [(0, 0); REGIONS], count: 0, at: 0, returned: 0 });
+static TOTAL: AtomicU64 = AtomicU64::new(0);
+/// Frames in the pool, not counting the cores' caches.
+static POOLED: AtomicU64 = AtomicU64::new(0);
+
+/// A core's own frames.
+pub struct FrameCache {
+    len: Cell<usize>,
+    frames: UnsafeCell<[u64; CACHE]>,
+}
+
+impl FrameCache {
+    /// None.
+    pub const fn new() -> Self {
+        Self { len: Cell::new(0), frames: UnsafeCell::new([0; CACHE]) }
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<u64> {
+        let len = self.len.get().checked_sub(1)?;
+        self.len.set(len);
+        // SAFETY: this core only, with preemption off, and no handler uses the cache: nobody else touches the array.
+        Some(unsafe { (*self.frames.get())[len] })
+    }
+
+    #[inline]
+    fn push(&self, frame: u64) {
+        let len = self.len.get();
+        // SAFETY: as in `pop`; `free` keeps `len` below CACHE.
+        unsafe { (*self.frames.get())[len] = frame };
+        self.len.set(len + 1);
+    }
+}
+
+impl Default for FrameCache {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pool {
+    fn take(&mut self) -> Option<u64> {
+        if self.returned != 0 {
+            let frame = self.returned;
+            // SAFETY: a returned frame belongs to the pool; its first word is the link that `give` wrote.
+            self.returned = unsafe { phys_to_virt(frame).cast::<u64>().read() };
+            return Some(frame);
+        }
+        while self.at < self.count {
+            let (next, end) = &mut self.regions[self.at];
+            if *next < *end {
+                *next += FRAME;
+                return Some(*next - FRAME);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn give(&mut self, frame: u64) {
+        // SAFETY: the frame is the pool's from here on, and the physical map covers it.
+        unsafe { phys_to_virt(frame).cast::<u64>().write(self.returned) };
+        self.returned = frame;
+    }
+}
+
+/// Takes over the usable regions of the memory map.
+pub(super) fn init(map: &[MemoryRegion]) {
+    let mut pool = POOL.lock();
+    let mut total = 0;
+    for region in map.iter().filter(|r| r.kind == MemoryRegionKind::Usable) {
+        // Frame 0 stays out: 0 ends the list.
+        let (start, end) = (region.start.next_multiple_of(FRAME).max(FRAME), region.end & !(FRAME - 1));
+        if start < end && pool.count < REGIONS {
+            let at = pool.count;
+            pool.regions[at] = (start, end);
+            pool.count += 1;
+            total += (end - start) / FRAME;
+        }
+    }
+    TOTAL.store(total, Ordering::Relaxed);
+    POOLED.store(total, Ordering::Relaxed);
+}
+
+/// A frame, not cleared. None: memory is used up. Not in a handler.
+pub fn alloc() -> Option<u64> {
+    percpu::preempt_off();
+    let cache = &percpu::current().frames;
+    let mut frame = cache.pop();
+    if frame.is_none() {
+        let mut pool = POOL.lock();
+        let mut taken = 0;
+        while taken < BATCH {
+            let Some(frame) = pool.take() else { break };
+            cache.push(frame);
+            taken += 1;
+        }
+        POOLED.fetch_sub(taken as u64, Ordering::Relaxed);
+        drop(pool);
+        frame = cache.pop();
+    }
+    percpu::preempt_on();
+    frame
+}
+
+/// Gives a frame back.
+///
+/// # Safety
+/// 1. It came from [`alloc`], and nothing maps or uses it any more.
+pub unsafe fn free(frame: u64) {
+    percpu::preempt_off();
+    let cache = &percpu::current().frames;
+    if cache.len.get() == CACHE {
+        let mut pool = POOL.lock();
+        for _ in 0..BATCH {
+            if let Some(frame) = cache.pop() {
+                pool.give(frame);
+            }
+        }
+        POOLED.fetch_add(BATCH as u64, Ordering::Relaxed);
+    }
+    cache.push(frame);
+    percpu::preempt_on();
+}
+
+/// Frames there are, and how many are free (a snapshot, without a lock).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameStats {
+    /// All usable frames.
+    pub total: u64,
+    /// Those that nobody uses.
+    pub free: u64,
+}
+
+/// Counts frames. Exact when the other cores are quiet.
+pub fn stats() -> FrameStats {
+    let cached: u64 = percpu::all().map(|core| core.frames.len.get() as u64).sum();
+    FrameStats { total: TOTAL.load(Ordering::Relaxed), free: POOLED.load(Ordering::Relaxed) + cached }
+}
+
+/// Runs `f` with the pool's lock held: for tests of the report path.
+#[doc(hidden)]
+pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
+    let _pool = POOL.lock();
+    f()
+}

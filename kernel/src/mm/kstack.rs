@@ -1,1 +1,95 @@
-//! Placeholder.
+//! The kernel's own stacks: g0 and the IST stacks of every core, each with an unmapped guard page below.
+//!
+//! ```text
+//!   slot n of the region (64 KiB):   │ guard, never mapped … │ pages of the stack │
+//!                                    lo                       hi - size            hi
+//! ```
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+use super::frames::{self, FRAME};
+use super::paging::{self, Flags};
+
+const BASE: u64 = 0xffff_c000_0000_0000;
+const SLOT: u64 = 64 << 10;
+/// Eight stacks for each of 64 cores, and some to spare.
+const SLOTS: usize = 64 * 9;
+
+/// What a stack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// The context in which a core looks for work.
+    G0 = 0,
+    /// Double fault.
+    DoubleFault = 1,
+    /// Page fault.
+    PageFault = 2,
+    /// Non-maskable interrupt.
+    Nmi = 3,
+    /// Machine check.
+    MachineCheck = 4,
+    /// Debug exception.
+    Debug = 5,
+    /// All other exceptions.
+    Exceptions = 6,
+    /// Vectors from 32 on.
+    Interrupts = 7,
+}
+
+impl Purpose {
+    /// All purposes on an IST entry, in the order of the entries.
+    pub const IST: [Self; 7] = [
+        Self::DoubleFault,
+        Self::PageFault,
+        Self::Nmi,
+        Self::MachineCheck,
+        Self::Debug,
+        Self::Exceptions,
+        Self::Interrupts,
+    ];
+
+    /// A name for reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::G0 => "g0",
+            Self::DoubleFault => "#DF",
+            Self::PageFault => "#PF",
+            Self::Nmi => "NMI",
+            Self::MachineCheck => "#MC",
+            Self::Debug => "#DB",
+            Self::Exceptions => "exception",
+            Self::Interrupts => "interrupt",
+        }
+    }
+
+    fn from_u8(n: u8) -> Self {
+        if n == 0 { Self::G0 } else { Self::IST[(n as usize - 1) % Self::IST.len()] }
+    }
+}
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// Owner of each slot: core * 8 + purpose + 1; 0: nobody.
+static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
+
+/// A stack of `pages` pages (at most 15) for core `core`. None: no memory, or no slot.
+pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
+    let slot = NEXT.fetch_add(1, Ordering::Relaxed);
+    OWNERS.get(slot)?.store((core * 8 + purpose as usize + 1) as u16, Ordering::Relaxed);
+    let hi = BASE + (slot as u64 + 1) * SLOT;
+    let lo = hi - pages.min(SLOT / FRAME - 1) * FRAME;
+    for page in (lo..hi).step_by(FRAME as usize) {
+        paging::map_page(page, frames::alloc()?, Flags::DATA).ok()?;
+    }
+    Some(lo..hi)
+}
+
+/// Whose stack (or guard page) `addr` lies in.
+pub fn owner(addr: u64) -> Option<(usize, Purpose)> {
+    let slot = addr.checked_sub(BASE)? / SLOT;
+    match OWNERS.get(slot as usize)?.load(Ordering::Relaxed) {
+        0 => None,
+        n => Some(((n as usize - 1) / 8, Purpose::from_u8(((n - 1) % 8) as u8))),
+    }
+}

@@ -1,6 +1,36 @@
-//! Physical frames, page tables, kernel stacks, the heap and the G's stack windows.
+//! Memory: physical frames, page tables, kernel stacks, the heap, and the G's stack windows.
+//!
+//! ```text
+//!   0xffff_8000_0000_0000   all physical memory, at one offset            (boot)
+//!   0xffff_a000_0000_0000   G stack windows, 512 GiB for each size class  window.rs
+//!   0xffff_c000_0000_0000   kernel stacks, a guard page under each        kstack.rs
+//!   0xffff_e000_0000_0000   the heap, mapped as it grows                  heap.rs
+//!   0xffff_ffff_8000_0000   the image                                     linker/kernel.ld
+//! ```
+//!
+//! Every lock here is held with preemption off and by no handler. The one handler that needs memory, #PF for a growing
+//! stack, may have interrupted a holder of any of them, so it takes frames from a reserve of its own core (`window.rs`).
+
 pub mod frames;
 pub mod heap;
 pub mod kstack;
+pub mod lock;
 pub mod paging;
 pub mod window;
+
+use bootloader_api::BootInfo;
+
+/// Where all physical memory is mapped.
+pub use trefoil_boot::PHYS_OFFSET;
+
+/// The address at which physical memory is read and written.
+#[inline(always)]
+pub fn phys_to_virt(physical: u64) -> *mut u8 {
+    (PHYS_OFFSET + physical) as *mut u8
+}
+
+/// Takes the memory map over. Touches none of the memory in it.
+pub fn init(info: &BootInfo) {
+    frames::init(&info.memory_regions);
+    heap::init();
+}

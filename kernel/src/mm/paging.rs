@@ -1,1 +1,144 @@
-//! Placeholder.
+//! Page tables, reached through the physical map.
+//!
+//! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that map neighbouring windows at
+//! once need no lock, and the #PF handler may map whatever it interrupted. A page that was absent needs no flush: x86 does not
+//! remember absent entries.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bitflags::bitflags;
+
+use super::{frames, phys_to_virt};
+
+bitflags! {
+    /// Rights of a page. Readable it is always.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Flags: u64 {
+        /// May be written.
+        const WRITE = 1 << 1;
+        /// Not cached: device registers.
+        const UNCACHED = 1 << 4;
+        /// May not be executed.
+        const NO_EXECUTE = 1 << 63;
+    }
+}
+
+impl Flags {
+    /// Ordinary data.
+    pub const DATA: Self = Self::WRITE.union(Self::NO_EXECUTE);
+}
+
+const PRESENT: u64 = 1;
+const HUGE: u64 = 1 << 7;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Why a page could not be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapError {
+    /// No frame for a page table.
+    OutOfMemory,
+    /// Something is mapped there already.
+    Occupied,
+}
+
+type Entry = AtomicU64;
+
+fn entry(table: u64, virt: u64, level: u32) -> &'static Entry {
+    let index = (virt >> (12 + 9 * level)) as usize & 511;
+    // SAFETY: `table` is a page table (the root, or an entry's address): 512 entries in the physical map, shared as atomics.
+    unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
+}
+
+fn root() -> u64 {
+    let cr3: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr3", out(reg) cr3, options(nomem, nostack, preserves_flags)) };
+    cr3 & ADDRESS
+}
+
+/// The entry of the 4 KiB page at `virt`; missing tables are made of what `frame` gives and `give_back` takes what was not needed.
+fn leaf(
+    virt: u64,
+    frame: &mut dyn FnMut() -> Option<u64>,
+    give_back: &mut dyn FnMut(u64),
+) -> Result<&'static Entry, MapError> {
+    let mut table = root();
+    for level in [3, 2, 1] {
+        let e = entry(table, virt, level);
+        // Acquire: pairs with the Release below: the table is cleared.
+        let mut value = e.load(Ordering::Acquire);
+        if value & PRESENT == 0 {
+            let new = frame().ok_or(MapError::OutOfMemory)?;
+            // SAFETY: the frame is ours; a table must start out empty.
+            unsafe { phys_to_virt(new).cast::<[u64; 512]>().write([0; 512]) };
+            let wanted = new | PRESENT | Flags::WRITE.bits();
+            match e.compare_exchange(0, wanted, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => value = wanted,
+                Err(theirs) => {
+                    give_back(new);
+                    value = theirs;
+                }
+            }
+        }
+        if value & HUGE != 0 {
+            return Err(MapError::Occupied);
+        }
+        table = value & ADDRESS;
+    }
+    Ok(entry(table, virt, 0))
+}
+
+/// Maps `frame` at `virt` with tables made of `table_frame`; for the #PF handler, which has frames of its own.
+pub(super) fn map_with(
+    virt: u64,
+    frame: u64,
+    flags: Flags,
+    table_frame: &mut dyn FnMut() -> Option<u64>,
+    give_back: &mut dyn FnMut(u64),
+) -> Result<(), MapError> {
+    let e = leaf(virt, table_frame, give_back)?;
+    // AcqRel: a page appears once.
+    e.compare_exchange(0, frame | flags.bits() | PRESENT, Ordering::AcqRel, Ordering::Acquire)
+        .map(drop)
+        .map_err(|_| MapError::Occupied)
+}
+
+/// Maps the frame at physical address `frame` as the page at `virt`.
+///
+/// # Errors
+/// No memory for a table, or the page is mapped already.
+pub fn map_page(virt: u64, frame: u64, flags: Flags) -> Result<(), MapError> {
+    map_with(virt, frame, flags, &mut frames::alloc, &mut |unused| {
+        // SAFETY: 1. it was allocated for a table that another core installed first.
+        unsafe { frames::free(unused) }
+    })
+}
+
+/// Takes the page at `virt` away on this core and returns its frame. Other cores may still remember it: the caller knows that
+/// none does.
+pub fn unmap_page(virt: u64) -> Option<u64> {
+    let e = find(virt)?;
+    let old = e.swap(0, Ordering::AcqRel);
+    // SAFETY: forgets one translation of this core.
+    unsafe { asm!("invlpg [{}]", in(reg) virt, options(nostack, preserves_flags)) };
+    (old & PRESENT != 0).then_some(old & ADDRESS)
+}
+
+fn find(virt: u64) -> Option<&'static Entry> {
+    let mut table = root();
+    for level in [3, 2, 1] {
+        let value = entry(table, virt, level).load(Ordering::Acquire);
+        if value & PRESENT == 0 || value & HUGE != 0 {
+            return None;
+        }
+        table = value & ADDRESS;
+    }
+    Some(entry(table, virt, 0))
+}
+
+/// The frame and flags of the 4 KiB page at `virt`, if there is one.
+pub fn translate(virt: u64) -> Option<(u64, Flags)> {
+    let value = find(virt)?.load(Ordering::Acquire);
+    (value & PRESENT != 0).then_some((value & ADDRESS, Flags::from_bits_truncate(value)))
+}

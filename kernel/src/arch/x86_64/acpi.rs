@@ -1,1 +1,102 @@
-//! Placeholder.
+//! ACPI on this machine: the tables through the physical map, and the faults that tests inject into them.
+
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use trefoil_boot::acpi::{Cores, Error, Memory, Tables};
+use trefoil_boot::options::Faults;
+
+use super::cpu;
+use crate::mm::phys_to_virt;
+use crate::println;
+
+/// What the firmware tells about the machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// The cores; the first is this one.
+    pub cores: Cores,
+    /// Port of the PM timer.
+    pub pm_timer: Option<u16>,
+}
+
+/// Physical memory through the physical map.
+struct Physical {
+    /// One past the highest address that is mapped.
+    top: u64,
+    faults: Faults,
+    /// Damaged copies, kept so that references into them stay good.
+    damaged: RefCell<Vec<&'static [u8]>>,
+}
+
+impl Memory for Physical {
+    fn bytes(&self, physical: u64, len: usize) -> Option<&[u8]> {
+        if physical.checked_add(len as u64)? > self.top {
+            return None;
+        }
+        // SAFETY: the physical map covers everything below `top`, and nobody writes to the firmware's tables.
+        let bytes: &[u8] = unsafe { core::slice::from_raw_parts(phys_to_virt(physical), len) };
+        Some(self.damage(bytes).unwrap_or(bytes))
+    }
+}
+
+impl Physical {
+    /// A copy of a whole table with the fault that the command line asks for.
+    fn damage(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+        let rsdp = self.faults.rsdp_checksum && bytes.len() >= 20 && bytes.starts_with(b"RSD PTR ");
+        let madt = bytes.len() > 44 && bytes.starts_with(b"APIC");
+        if !(rsdp || madt && (self.faults.madt_checksum || self.faults.madt_truncated)) {
+            return None;
+        }
+        let mut copy = bytes.to_vec();
+        if madt && self.faults.madt_truncated {
+            // Ends inside its last entry, with a checksum that is right.
+            let len = copy.len();
+            copy.truncate(len - 1);
+            let sum = copy.iter().fold(0u8, |s, &b| s.wrapping_add(b));
+            copy[9] = copy[9].wrapping_sub(sum);
+        } else {
+            copy[9] ^= 0xff;
+        }
+        let copy: &'static [u8] = copy.leak();
+        self.damaged.borrow_mut().push(copy);
+        Some(copy)
+    }
+}
+
+/// Reads the tables. What is wrong is said, and the machine goes on with what is known: at least this core.
+pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
+    let alone = || Machine { cores: Cores::only(cpu::initial_apic_id()), pm_timer: None };
+    let Some(rsdp) = rsdp.filter(|_| !faults.no_acpi) else {
+        println!("trefoil: acpi: no tables found; running on the boot core alone");
+        return alone();
+    };
+    let memory = Physical { top: memory_top.max(4 << 30), faults, damaged: RefCell::new(Vec::new()) };
+    let tables = match Tables::new(rsdp, &memory) {
+        Ok(tables) => tables,
+        Err(error) => {
+            println!("trefoil: acpi: {error}; running on the boot core alone");
+            return alone();
+        }
+    };
+    let mut machine = alone();
+    match tables.cores() {
+        Ok(mut cores) => {
+            cores.put_first(cpu::initial_apic_id());
+            machine.cores = cores;
+        }
+        Err(error) => println!("trefoil: acpi: {error}; running on the boot core alone"),
+    }
+    if machine.cores.beyond > 0 {
+        println!("trefoil: acpi: {} cores beyond the 64th are left out", machine.cores.beyond);
+    }
+    // Hardware-reduced machines have no PM timer, and some no FADT: the PIT serves.
+    machine.pm_timer = match tables.pm_timer() {
+        Ok(port) => port,
+        Err(Error::Missing(_)) => None,
+        Err(error) => {
+            println!("trefoil: acpi: {error}; doing without the PM timer");
+            None
+        }
+    };
+    machine
+}

@@ -1,1 +1,209 @@
-//! Placeholder.
+//! The local APIC: end of interrupt, IPIs, and the one-shot timer.
+//!
+//! Two interfaces: MSRs (x2APIC) where CPUID has them, else registers in memory. In the second the command register takes two
+//! writes, so interrupts are off across them.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::cpu::{Features, read_msr, without_interrupts, write_msr};
+use super::exceptions::{VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
+use super::{clock, percpu};
+use crate::mm::phys_to_virt;
+
+const IA32_APIC_BASE: u32 = 0x1b;
+const IA32_TSC_DEADLINE: u32 = 0x6e0;
+
+const ID: u32 = 0x020;
+const EOI: u32 = 0x0b0;
+const SPURIOUS: u32 = 0x0f0;
+const COMMAND: u32 = 0x300;
+const COMMAND_HIGH: u32 = 0x310;
+const LVT_TIMER: u32 = 0x320;
+const LVT_LINT0: u32 = 0x350;
+const LVT_LINT1: u32 = 0x360;
+const LVT_ERROR: u32 = 0x370;
+const TIMER_INITIAL: u32 = 0x380;
+const TIMER_CURRENT: u32 = 0x390;
+const TIMER_DIVIDE: u32 = 0x3e0;
+
+const MASKED: u32 = 1 << 16;
+const TSC_DEADLINE_MODE: u32 = 2 << 17;
+const DELIVERY_NMI: u32 = 4 << 8;
+const DELIVERY_INIT: u32 = 5 << 8;
+const DELIVERY_STARTUP: u32 = 6 << 8;
+const ASSERT: u32 = 1 << 14;
+const ALL_BUT_SELF: u32 = 3 << 18;
+const PENDING: u32 = 1 << 12;
+
+/// How often a busy command register is asked before it is written anyway.
+const PATIENCE: u32 = 100_000;
+
+static X2APIC: AtomicBool = AtomicBool::new(false);
+static DEADLINE: AtomicBool = AtomicBool::new(false);
+static BASE: AtomicU64 = AtomicU64::new(0);
+/// Timer ticks a second.
+static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+/// Counts down from here while it is being measured.
+const MEASURE_FROM: u32 = u32::MAX;
+
+fn read(register: u32) -> u32 {
+    if X2APIC.load(Ordering::Relaxed) {
+        // SAFETY: the register exists in x2APIC mode.
+        unsafe { read_msr(0x800 + (register >> 4)) as u32 }
+    } else {
+        // SAFETY: `init` found the registers there, and the physical map covers them.
+        unsafe { (BASE.load(Ordering::Relaxed) as *const u8).add(register as usize).cast::<u32>().read_volatile() }
+    }
+}
+
+fn write(register: u32, value: u32) {
+    if X2APIC.load(Ordering::Relaxed) {
+        // SAFETY: as in `read`.
+        unsafe { write_msr(0x800 + (register >> 4), u64::from(value)) }
+    } else {
+        // SAFETY: as in `read`.
+        unsafe { (BASE.load(Ordering::Relaxed) as *mut u8).add(register as usize).cast::<u32>().write_volatile(value) }
+    }
+}
+
+/// Turns this core's APIC on, its timer quiet. Returns its id.
+pub fn init_core(features: &Features) -> u32 {
+    // SAFETY: every processor with long mode has a local APIC with this register.
+    let base = unsafe { read_msr(IA32_APIC_BASE) };
+    let x2apic = features.x2apic;
+    // SAFETY: turns the APIC on, in the mode that CPUID offers; bits 10 and 11 are set in the order the manual wants.
+    unsafe {
+        write_msr(IA32_APIC_BASE, base | 1 << 11);
+        if x2apic {
+            write_msr(IA32_APIC_BASE, base | 1 << 11 | 1 << 10);
+        }
+    }
+    X2APIC.store(x2apic, Ordering::Relaxed);
+    DEADLINE.store(features.tsc_deadline, Ordering::Relaxed);
+    BASE.store(phys_to_virt(base & 0x000f_ffff_ffff_f000) as u64, Ordering::Relaxed);
+    write(LVT_TIMER, MASKED);
+    write(LVT_LINT0, MASKED);
+    write(LVT_LINT1, DELIVERY_NMI);
+    write(LVT_ERROR, MASKED);
+    write(TIMER_DIVIDE, 0b1011);
+    write(SPURIOUS, 1 << 8 | u32::from(VECTOR_SPURIOUS));
+    write(LVT_TIMER, u32::from(VECTOR_TIMER) | if features.tsc_deadline { TSC_DEADLINE_MODE } else { 0 });
+    if x2apic { read(ID) } else { read(ID) >> 24 }
+}
+
+/// Lets the timer run down unheard, for the clock to measure: [`count_down`] reads it.
+pub fn start_measuring() {
+    write(LVT_TIMER, MASKED);
+    write(TIMER_INITIAL, MEASURE_FROM);
+}
+
+/// The timer's count.
+pub fn count_down() -> u64 {
+    u64::from(read(TIMER_CURRENT))
+}
+
+/// The measurement's result; the timer is ready for [`arm`].
+pub fn set_timer_hz(hz: u64) {
+    TIMER_HZ.store(hz, Ordering::Relaxed);
+    write(TIMER_INITIAL, 0);
+    write(LVT_TIMER, u32::from(VECTOR_TIMER) | if DEADLINE.load(Ordering::Relaxed) { TSC_DEADLINE_MODE } else { 0 });
+}
+
+/// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. A time
+/// beyond the counter's reach fires early, and the handler arms the rest.
+pub fn arm(at: u64) {
+    if DEADLINE.load(Ordering::Relaxed) {
+        let deadline = if at == u64::MAX { 0 } else { clock::ticks_at(at).max(1) };
+        // SAFETY: CPUID announces the register; 0 disarms.
+        return unsafe { write_msr(IA32_TSC_DEADLINE, deadline) };
+    }
+    let count = if at == u64::MAX {
+        0
+    } else {
+        let ns = at.saturating_sub(clock::now());
+        let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000 + 1;
+        ticks.min(u128::from(u32::MAX)) as u32
+    };
+    write(TIMER_INITIAL, count);
+}
+
+/// Rests until an interrupt comes, unless `ready` says that there is no need. Wakes at `until` at the latest. Returns with interrupts on.
+pub fn rest_until(until: u64, ready: impl Fn() -> bool) {
+    // SAFETY: interrupts go off, so that a wake-up that comes after the look at `ready` waits until `hlt` has begun and ends it: `sti`
+    // takes effect after the next instruction.
+    unsafe { asm!("cli", options(nomem, nostack)) };
+    arm(until);
+    if ready() || clock::now() >= until {
+        // SAFETY: as they were.
+        return unsafe { asm!("sti", options(nomem, nostack)) };
+    }
+    // SAFETY: as above.
+    unsafe { asm!("sti", "hlt", options(nomem, nostack)) };
+}
+
+/// The handler is done.
+pub fn eoi() {
+    write(EOI, 0);
+}
+
+fn command(target: u32, low: u32) {
+    if X2APIC.load(Ordering::Relaxed) {
+        // The MSR write does not wait for earlier stores, which the woken core must see.
+        // SAFETY: fences and writes the command register.
+        unsafe {
+            asm!("mfence", "lfence", options(nostack, preserves_flags));
+            write_msr(0x830, u64::from(target) << 32 | u64::from(low));
+        }
+        return;
+    }
+    without_interrupts(|| {
+        for _ in 0..PATIENCE {
+            if read(COMMAND) & PENDING == 0 {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        write(COMMAND_HIGH, target << 24);
+        write(COMMAND, low);
+    });
+}
+
+/// Tells a core that there is work.
+pub fn send_wake(lapic_id: u32) {
+    command(lapic_id, u32::from(VECTOR_WAKE) | ASSERT);
+}
+
+/// Resets a core.
+pub fn send_init(lapic_id: u32) {
+    command(lapic_id, DELIVERY_INIT | ASSERT);
+}
+
+/// Starts a core that was reset, at `page` (below 1 MiB).
+pub fn send_startup(lapic_id: u32, page: u32) {
+    command(lapic_id, DELIVERY_STARTUP | ASSERT | page >> 12);
+}
+
+/// Stops all other cores for a report.
+pub fn send_nmi_all_but_self() {
+    command(0, DELIVERY_NMI | ASSERT | ALL_BUT_SELF);
+}
+
+/// The timer has fired.
+pub fn on_timer() {
+    eoi();
+    if let Some(m) = percpu::current().m() {
+        trefoil_sched::timer_interrupt(m);
+    }
+}
+
+/// Another core has set this M's token: the interrupt itself ends its rest.
+pub fn on_wake() {
+    percpu::current().wake_ipis.fetch_add(1, Ordering::Relaxed);
+    eoi();
+}
+
+/// A core's id, once it runs.
+pub fn id() -> u32 {
+    if X2APIC.load(Ordering::Relaxed) { read(ID) } else { read(ID) >> 24 }
+}

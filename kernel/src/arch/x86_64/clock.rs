@@ -1,1 +1,246 @@
-//! Placeholder.
+//! The clock: the time-stamp counter, scaled to nanoseconds since boot.
+//!
+//! CPUID tells the frequency on some processors. Else it is measured: a first estimate against the ACPI PM timer or the PIT within
+//! 100 µs (good to about 1 %), so that boot does not spin for milliseconds, and a better one [`REFINE_AFTER`] later, while the program
+//! runs.
+//!
+//! A scale is a triple (ticks at its start, nanoseconds at its start, nanoseconds a tick). There are two: the first estimate and the
+//! refined one; `CURRENT` names the valid one. **The hard race**: a core that still computes with the old scale when the new one is
+//! published. The new scale starts [`STEP`] later than the old one says, more than the two can differ over such a computation, so
+//! no later reading is ever smaller.
+//!
+//! The counters of all cores are taken to run together, as they do since Nehalem and under QEMU; `check_core` measures it as each
+//! core arrives.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::cpu::{inb, outb};
+use core::arch::x86_64::{__cpuid, _rdtsc};
+
+/// When the scale is measured again: 30 ms, within one round of the PIT's 16 bits.
+pub const REFINE_AFTER: u64 = 30_000_000;
+/// How far the clock jumps ahead when the refined scale takes over: 2 µs.
+const STEP: u64 = 2_000;
+/// How long the first measurement takes, in nanoseconds.
+const FIRST: u64 = 100_000;
+
+const PIT_HZ: u64 = 1_193_182;
+const PM_HZ: u64 = 3_579_545;
+
+/// Ticks to nanoseconds: `base_ns + (ticks - base_ticks) * scale >> 32`.
+struct Scale {
+    base_ticks: AtomicU64,
+    base_ns: AtomicU64,
+    scale: AtomicU64,
+}
+
+static SCALES: [Scale; 2] =
+    [const { Scale { base_ticks: AtomicU64::new(0), base_ns: AtomicU64::new(0), scale: AtomicU64::new(1 << 32) } }; 2];
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+static REFERENCE: AtomicUsize = AtomicUsize::new(0);
+
+/// What the counter is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// CPUID says the frequency.
+    Cpuid,
+    /// The ACPI PM timer at this port.
+    PmTimer(u16),
+    /// The PIT's channel 0.
+    Pit,
+    /// Nothing: ticks are taken for nanoseconds.
+    None,
+}
+
+impl Reference {
+    /// Frequency, and the mask of its counter.
+    fn hz(self) -> (u64, u64) {
+        match self {
+            Self::PmTimer(_) => (PM_HZ, 0xff_ffff),
+            _ => (PIT_HZ, 0xffff),
+        }
+    }
+
+    /// Counts up, modulo its mask.
+    fn read(self) -> u64 {
+        match self {
+            // SAFETY: the FADT names this port for reading.
+            Self::PmTimer(port) => u64::from(unsafe { inl(port) }) & 0xff_ffff,
+            _ => pit_read(),
+        }
+    }
+
+    /// Whether it moves.
+    fn runs(self) -> bool {
+        let first = self.read();
+        (0..1000).any(|_| self.read() != first)
+    }
+}
+
+unsafe fn inl(port: u16) -> u32 {
+    let value: u32;
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags))
+    };
+    value
+}
+
+/// Channel 0 as a free-running 16-bit counter.
+fn pit_start() {
+    // SAFETY: the PIT's ports, or nothing; its interrupt line is masked.
+    unsafe {
+        outb(0x43, 0x34);
+        outb(0x40, 0);
+        outb(0x40, 0);
+    }
+}
+
+fn pit_read() -> u64 {
+    // SAFETY: latches and reads channel 0.
+    let count = unsafe {
+        outb(0x43, 0);
+        u64::from(inb(0x40)) | u64::from(inb(0x40)) << 8
+    };
+    0x1_0000 - count & 0xffff
+}
+
+/// The raw counter.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: every processor with long mode has it.
+    unsafe { _rdtsc() }
+}
+
+/// Nanoseconds since boot. Never backwards.
+#[inline]
+pub fn now() -> u64 {
+    // Acquire: pairs with the Release in `publish`: the scale is complete.
+    let scale = &SCALES[CURRENT.load(Ordering::Acquire)];
+    scale.at(ticks())
+}
+
+impl Scale {
+    #[inline]
+    fn at(&self, ticks: u64) -> u64 {
+        let since = ticks.wrapping_sub(self.base_ticks.load(Ordering::Relaxed));
+        // A core whose counter is a little behind the one that set the scale reads the base.
+        let since = if since as i64 >= 0 { since } else { 0 };
+        let ns = (u128::from(since) * u128::from(self.scale.load(Ordering::Relaxed)) >> 32) as u64;
+        self.base_ns.load(Ordering::Relaxed) + ns
+    }
+}
+
+fn publish(slot: usize, base_ticks: u64, base_ns: u64, hz: u64) {
+    let scale = &SCALES[slot];
+    scale.base_ticks.store(base_ticks, Ordering::Relaxed);
+    scale.base_ns.store(base_ns, Ordering::Relaxed);
+    scale.scale.store(((1_000_000_000u128 << 32) / u128::from(hz)) as u64, Ordering::Relaxed);
+    TSC_HZ.store(hz, Ordering::Relaxed);
+    // Release: pairs with the Acquire in `now`.
+    CURRENT.store(slot, Ordering::Release);
+}
+
+/// Ticks a second, as well as it is known.
+pub fn tsc_hz() -> u64 {
+    TSC_HZ.load(Ordering::Relaxed)
+}
+
+/// The TSC value at `ns`, for a timer that waits for one.
+pub fn ticks_at(ns: u64) -> u64 {
+    let scale = &SCALES[CURRENT.load(Ordering::Acquire)];
+    let since = ns.saturating_sub(scale.base_ns.load(Ordering::Relaxed));
+    let per = u128::from(scale.scale.load(Ordering::Relaxed)).max(1);
+    // One tick more: never early.
+    let ticks = ((u128::from(since) << 32) / per + 1).min(u128::from(u64::MAX >> 1)) as u64;
+    scale.base_ticks.load(Ordering::Relaxed).saturating_add(ticks)
+}
+
+/// The frequency that CPUID or a hypervisor tells, if they do.
+fn told_hz() -> Option<u64> {
+    let most = __cpuid(0).eax;
+    if most >= 0x15 {
+        let leaf = __cpuid(0x15);
+        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
+            return Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
+        }
+    }
+    if __cpuid(1).ecx >> 31 & 1 == 1 && __cpuid(0x4000_0000).eax >= 0x4000_0010 {
+        let khz = __cpuid(0x4000_0010).eax;
+        if khz != 0 {
+            return Some(u64::from(khz) * 1000);
+        }
+    }
+    None
+}
+
+/// First measurement, kept for the second.
+static FIRST_TICKS: AtomicU64 = AtomicU64::new(0);
+static FIRST_COUNT: AtomicU64 = AtomicU64::new(0);
+static PM_PORT: AtomicUsize = AtomicUsize::new(0);
+
+/// Finds the counter's frequency, and lets `other` (a counter that counts *down*, the APIC timer) be measured in the same time.
+/// Returns what it was measured against, and the frequency of `other`.
+pub fn calibrate(
+    pm_timer: Option<u16>,
+    no_reference: bool,
+    entry_ticks: u64,
+    other: impl Fn() -> u64,
+) -> (Reference, u64) {
+    pit_start();
+    let pm = pm_timer.map(Reference::PmTimer).filter(|r| r.runs());
+    let reference = match pm {
+        _ if no_reference => Reference::None,
+        Some(pm) => pm,
+        None if Reference::Pit.runs() => Reference::Pit,
+        None => Reference::None,
+    };
+    let told = told_hz().filter(|_| !no_reference);
+    if reference == Reference::None {
+        publish(0, entry_ticks, 0, told.unwrap_or(1_000_000_000));
+        return (if told.is_some() { Reference::Cpuid } else { reference }, 1_000_000_000);
+    }
+    let (hz, mask) = reference.hz();
+    let want = hz * FIRST / 1_000_000_000;
+    let (count, start, other_start) = (reference.read(), ticks(), other());
+    let (mut passed, mut end, mut other_end) = (0, start, other_start);
+    while passed < want {
+        passed = reference.read().wrapping_sub(count) & mask;
+        (end, other_end) = (ticks(), other());
+    }
+    let rate = |ticks: u64| (u128::from(ticks) * u128::from(hz) / u128::from(passed)) as u64;
+    let measured = rate(end - start).max(1);
+    publish(0, entry_ticks, 0, told.unwrap_or(measured));
+    if let Reference::PmTimer(port) = reference {
+        PM_PORT.store(port as usize, Ordering::Relaxed);
+    }
+    FIRST_TICKS.store(start, Ordering::Relaxed);
+    FIRST_COUNT.store(count, Ordering::Relaxed);
+    REFERENCE.store(usize::from(told.is_none()), Ordering::Relaxed);
+    (if told.is_some() { Reference::Cpuid } else { reference }, rate(other_start.saturating_sub(other_end)).max(1))
+}
+
+/// Measures again over the whole time since the first measurement, and switches to the better scale. Called once, by a timer.
+/// Too late for the reference's counter not to have wrapped: keeps the first scale.
+pub fn refine(_now: u64) -> Option<u64> {
+    if REFERENCE.swap(0, Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let reference = match PM_PORT.load(Ordering::Relaxed) {
+        0 => Reference::Pit,
+        port => Reference::PmTimer(port as u16),
+    };
+    let (hz, mask) = reference.hz();
+    let (ticks_now, count) = (ticks(), reference.read());
+    let ticks_passed = ticks_now - FIRST_TICKS.load(Ordering::Relaxed);
+    let passed = count.wrapping_sub(FIRST_COUNT.load(Ordering::Relaxed)) & mask;
+    let by_estimate = u128::from(ticks_passed) * u128::from(hz) / u128::from(tsc_hz());
+    if by_estimate > u128::from(mask) * 9 / 10 || passed == 0 {
+        return None;
+    }
+    let measured = (u128::from(ticks_passed) * u128::from(hz) / u128::from(passed)) as u64;
+    let base_ns = SCALES[0].at(ticks_now) + STEP;
+    publish(1, ticks_now, base_ns, measured.max(1));
+    None
+}

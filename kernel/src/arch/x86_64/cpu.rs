@@ -1,1 +1,139 @@
-//! Placeholder.
+//! What this processor can do, read once from CPUID, and the control bits that every core sets.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::sync::atomic::Ordering;
+
+use super::mem;
+
+/// The facts that the kernel decides by.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// `rep movsb` is fast.
+    pub erms: bool,
+    /// The local APIC has the MSR interface.
+    pub x2apic: bool,
+    /// The local APIC timer can wait for a TSC value.
+    pub tsc_deadline: bool,
+    /// Supervisor-mode execution prevention.
+    pub smep: bool,
+    /// Supervisor-mode access prevention.
+    pub smap: bool,
+    /// User-mode instruction prevention.
+    pub umip: bool,
+    /// A hypervisor says that it is there.
+    pub hypervisor: bool,
+}
+
+impl Features {
+    /// Asks CPUID.
+    pub fn read() -> Self {
+        let (one, seven) = (__cpuid(1), if __cpuid(0).eax >= 7 { __cpuid_count(7, 0) } else { __cpuid(0x8000_0000) });
+        let has_seven = __cpuid(0).eax >= 7;
+        Self {
+            erms: has_seven && seven.ebx >> 9 & 1 == 1,
+            x2apic: one.ecx >> 21 & 1 == 1,
+            tsc_deadline: one.ecx >> 24 & 1 == 1,
+            smep: has_seven && seven.ebx >> 7 & 1 == 1,
+            smap: has_seven && seven.ebx >> 20 & 1 == 1,
+            umip: has_seven && seven.ecx >> 2 & 1 == 1,
+            hypervisor: one.ecx >> 31 & 1 == 1,
+        }
+    }
+}
+
+/// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present. SSE is on since boot (or the trampoline).
+pub fn init_core() -> Features {
+    let features = Features::read();
+    let (mut cr0, mut cr4): (u64, u64);
+    // SAFETY: reads and sets architectural bits that CPUID announces; the kernel has no user pages, so SMEP and SMAP forbid
+    // nothing that it does.
+    unsafe {
+        asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
+        cr0 |= 1 << 16;
+        cr4 |= u64::from(features.smep) << 20 | u64::from(features.smap) << 21 | u64::from(features.umip) << 11;
+        asm!("mov cr0, {}", "mov cr4, {}", in(reg) cr0, in(reg) cr4, options(nostack, preserves_flags));
+    }
+    mem::FAST_REP.store(features.erms, Ordering::Relaxed);
+    features
+}
+
+/// The local APIC's id as CPUID tells it: 32 bits where leaf 0xB is there.
+pub fn initial_apic_id() -> u32 {
+    if __cpuid(0).eax >= 0xb {
+        let leaf = __cpuid_count(0xb, 0);
+        if leaf.ebx != 0 {
+            return leaf.edx;
+        }
+    }
+    __cpuid(1).ebx >> 24
+}
+
+/// Writes a model-specific register.
+///
+/// # Safety
+/// 1. The register exists, and the value is right for it.
+#[inline(always)]
+pub unsafe fn write_msr(register: u32, value: u64) {
+    // SAFETY: 1.
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags));
+    }
+}
+
+/// Reads a model-specific register.
+///
+/// # Safety
+/// 1. The register exists.
+#[inline(always)]
+pub unsafe fn read_msr(register: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: 1.
+    unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes a byte to an I/O port.
+///
+/// # Safety
+/// 1. What the device there does with it is wanted.
+#[inline(always)]
+pub unsafe fn outb(port: u16, value: u8) {
+    // SAFETY: 1.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Reads a byte from an I/O port.
+///
+/// # Safety
+/// 1. Reading has no unwanted effect on the device there.
+#[inline(always)]
+pub unsafe fn inb(port: u16) -> u8 {
+    let value: u8;
+    // SAFETY: 1.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Runs `f` with interrupts off on this core, and restores what was.
+#[inline(always)]
+pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
+    let flags: u64;
+    // SAFETY: turns interrupts off and reads the flags; the old state is restored below.
+    unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags, options(nomem)) };
+    let result = f();
+    if flags >> 9 & 1 == 1 {
+        // SAFETY: they were on.
+        unsafe { asm!("sti", options(nomem, nostack)) };
+    }
+    result
+}
+
+/// Turns interrupts on.
+///
+/// # Safety
+/// 1. The core's IDT, TSS and APIC are set up.
+pub unsafe fn enable_interrupts() {
+    // SAFETY: 1.
+    unsafe { asm!("sti", options(nomem, nostack)) };
+}

@@ -1,1 +1,147 @@
-//! Placeholder.
+//! What each vector means.
+//!
+//! Interrupts are handled and return. A page fault on a growing stack maps the page and returns. Everything else ends the machine
+//! with a report.
+
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+
+use super::idt::{self, Frame};
+use super::{apic, gdt, percpu};
+use crate::mm::window::{self, WindowFault};
+use crate::report;
+
+/// The APIC timer.
+pub const VECTOR_TIMER: u8 = 0x20;
+/// Another core has work for this one.
+pub const VECTOR_WAKE: u8 = 0x21;
+/// The local APIC's spurious vector.
+pub const VECTOR_SPURIOUS: u8 = 0xff;
+/// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
+pub const VECTOR_PIC: u8 = 0x30;
+
+const NMI: u64 = 2;
+const PAGE_FAULT: u64 = 14;
+
+/// Name and mnemonic of an exception.
+pub fn name(vector: u64) -> &'static str {
+    match vector {
+        0 => "#DE divide error",
+        1 => "#DB debug",
+        2 => "NMI",
+        3 => "#BP breakpoint",
+        4 => "#OF overflow",
+        5 => "#BR bound range exceeded",
+        6 => "#UD invalid opcode",
+        7 => "#NM device not available",
+        8 => "#DF double fault",
+        9 => "coprocessor segment overrun",
+        10 => "#TS invalid TSS",
+        11 => "#NP segment not present",
+        12 => "#SS stack fault",
+        13 => "#GP general protection",
+        14 => "#PF page fault",
+        16 => "#MF x87 floating point",
+        17 => "#AC alignment check",
+        18 => "#MC machine check",
+        19 => "#XM SIMD floating point",
+        20 => "#VE virtualization",
+        21 => "#CP control protection",
+        28 => "#HV hypervisor injection",
+        29 => "#VC VMM communication",
+        30 => "#SX security",
+        _ => "reserved exception",
+    }
+}
+
+/// Called by the stub, interrupts off, on the vector's IST stack.
+pub(super) extern "C" fn dispatch(frame: &Frame) {
+    let core = percpu::current();
+    match frame.vector {
+        PAGE_FAULT => return page_fault(frame),
+        NMI if report::is_under_way() => report::stop_this_core(),
+        vector if vector < 32 => report::exception(frame),
+        _ => {}
+    }
+    core.enter_handler();
+    match frame.vector as u8 {
+        VECTOR_TIMER => apic::on_timer(),
+        VECTOR_WAKE => apic::on_wake(),
+        VECTOR_SPURIOUS => {
+            // No end-of-interrupt for this one.
+            core.spurious.fetch_add(1, Ordering::Relaxed);
+        }
+        VECTOR_PIC..0x40 => {
+            core.spurious.fetch_add(1, Ordering::Relaxed);
+        }
+        _ => {
+            core.unexpected.fetch_add(1, Ordering::Relaxed);
+            apic::eoi();
+        }
+    }
+    core.leave_handler();
+}
+
+fn page_fault(frame: &Frame) {
+    let addr: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr2", out(reg) addr, options(nomem, nostack, preserves_flags)) };
+    let core = percpu::current();
+    if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp) {
+        // The frame of the first fault is overwritten by this one's.
+        report::nested_page_fault(frame, addr);
+    }
+    const PRESENT: u64 = 1;
+    let verdict = if frame.error & PRESENT == 0 && !report::is_under_way() {
+        window::fault(addr, percpu::depth())
+    } else {
+        WindowFault::NotAWindow
+    };
+    match verdict {
+        WindowFault::Grown => {}
+        WindowFault::Overflow => report::stack_overflow(frame, addr),
+        WindowFault::OutOfMemory => report::stack_out_of_memory(frame, addr),
+        WindowFault::NotAWindow => report::page_fault(frame, addr),
+    }
+}
+
+/// Enters the stub of `vector` as the processor would, with an error code of `error` where the vector has one: for tests of
+/// exceptions that ring 0 can't raise. Returns if the handler does.
+#[doc(hidden)]
+pub fn enter_with_frame(vector: u8, error: u64) {
+    let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
+    let top = gdt::ist_stack(percpu::current(), gdt::IST_EXCEPTIONS).end;
+    // SAFETY: builds the frame on the exceptions' IST stack, which no handler uses while this code runs with interrupts off, and
+    // jumps to the vector's entry, which returns by `iretq` to the label with the stack that the frame names.
+    unsafe {
+        asm!(
+            "pushfq",
+            "pop {flags}",
+            "cli",
+            "mov {saved}, rsp",
+            "mov rsp, {top}",
+            "push {ss}",
+            "push {saved}",
+            "push {flags}",
+            "push {cs}",
+            "lea {saved}, [rip + 2f]",
+            "push {saved}",
+            "test {with_error:e}, {with_error:e}",
+            "jz 3f",
+            "push {error}",
+            "3:",
+            "jmp {entry}",
+            "2:",
+            flags = out(reg) _,
+            saved = out(reg) _,
+            top = in(reg) top,
+            ss = in(reg) u64::from(gdt::DATA),
+            cs = in(reg) u64::from(gdt::CODE),
+            with_error = in(reg) u32::from(with_error),
+            error = in(reg) error,
+            entry = in(reg) idt::entry(vector),
+        );
+    }
+}
+
+const _: () = assert!(VECTOR_TIMER >= 32);

@@ -1,1 +1,231 @@
-//! Placeholder.
+//! The IDT: a gate for each of the 256 vectors, all on IST stacks, all through one stub.
+//!
+//! ```text
+//!   IST top ─▶ │ ss, rsp, rflags, cs, rip          │ pushed by the processor
+//!              │ error code                        │ by the processor or as 0
+//!              │ vector                            │ by the vector's entry
+//!              │ rax … r15 (15 registers)          │ by the stub
+//!              │ fxsave area (512 bytes)           │ before any Rust runs: it uses XMM registers freely
+//! ```
+//!
+//! `fxsave` is enough: all Rust here is made for baseline x86-64, so no handler touches the upper halves of the YMM registers.
+//! The stub has CFI as a signal frame, so that unwinding crosses it into the interrupted code.
+
+use core::arch::{asm, naked_asm};
+use core::cell::UnsafeCell;
+
+use super::{exceptions, gdt};
+
+/// What the stub leaves on the stack, lowest address first.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "registers by their names")]
+pub struct Frame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rbp: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rdx: u64,
+    pub rcx: u64,
+    pub rbx: u64,
+    pub rax: u64,
+    pub vector: u64,
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// Bytes of a vector's entry: `push`, `push`, `jmp`.
+const ENTRY_BYTES: usize = 16;
+
+/// 256 entries of 16 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the others push a 0 in its place.
+#[unsafe(naked)]
+unsafe extern "C" fn idt_entries() {
+    naked_asm!(
+        ".set idt_vector, 0",
+        ".rept 256",
+        ".balign 16",
+        ".if (idt_vector == 8) || ((idt_vector >= 10) && (idt_vector <= 14)) || (idt_vector == 17) || (idt_vector == 21) || (idt_vector == 29) || (idt_vector == 30)",
+        ".else",
+        "pushq $0",
+        ".endif",
+        "pushq $idt_vector",
+        "jmp {common}",
+        ".set idt_vector, idt_vector + 1",
+        ".endr",
+        common = sym idt_common,
+        options(att_syntax),
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn idt_common() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        // CFA = one past `ss`; here rsp points at the vector.
+        ".cfi_def_cfa rsp, 56",
+        ".cfi_offset rip, -40",
+        ".cfi_offset rsp, -16",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rax, 0",
+        "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbx, 0",
+        "push rcx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rcx, 0",
+        "push rdx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rdx, 0",
+        "push rsi",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rsi, 0",
+        "push rdi",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rdi, 0",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "push r8",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r8, 0",
+        "push r9",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r9, 0",
+        "push r10",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r10, 0",
+        "push r11",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r11, 0",
+        "push r12",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r12, 0",
+        "push r13",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r13, 0",
+        "push r14",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r14, 0",
+        "push r15",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r15, 0",
+        // 22 words below a 16-byte aligned top: aligned for fxsave and for the call.
+        "mov rdi, rsp",
+        "sub rsp, 512",
+        ".cfi_adjust_cfa_offset 512",
+        "fxsave64 [rsp]",
+        "cld",
+        "fninit",
+        "ldmxcsr [rip + {mxcsr}]",
+        "call {dispatch}",
+        "fxrstor64 [rsp]",
+        "add rsp, 512",
+        ".cfi_adjust_cfa_offset -512",
+        "pop r15",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r14",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r13",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r12",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r11",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r10",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r9",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r8",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbp",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rdi",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rsi",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rdx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rcx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
+        "add rsp, 16",
+        ".cfi_adjust_cfa_offset -16",
+        "iretq",
+        ".cfi_endproc",
+        mxcsr = sym MXCSR,
+        dispatch = sym exceptions::dispatch,
+    )
+}
+
+/// All floating-point exceptions masked, as the ABI has it at a program's start.
+static MXCSR: u32 = 0x1f80;
+
+/// Where vector `vector` begins, for tests that enter a stub with a frame of their own.
+pub fn entry(vector: u8) -> usize {
+    idt_entries as *const () as usize + vector as usize * ENTRY_BYTES
+}
+
+#[repr(C, align(16))]
+struct Table(UnsafeCell<[[u64; 2]; 256]>);
+
+// SAFETY: written by `init` on the boot core before any core loads it, read by processors after.
+unsafe impl Sync for Table {}
+
+static IDT: Table = Table(UnsafeCell::new([[0; 2]; 256]));
+
+fn ist(vector: u8) -> u8 {
+    match vector {
+        1 => gdt::IST_DEBUG,
+        2 => gdt::IST_NMI,
+        8 => gdt::IST_DOUBLE_FAULT,
+        14 => gdt::IST_PAGE_FAULT,
+        18 => gdt::IST_MACHINE_CHECK,
+        0..32 => gdt::IST_EXCEPTIONS,
+        _ => gdt::IST_INTERRUPTS,
+    }
+}
+
+/// Fills the table. On the boot core, once.
+pub fn init() {
+    for vector in 0..=255u8 {
+        let at = entry(vector) as u64;
+        let gate = [
+            at & 0xffff
+                | u64::from(gdt::CODE) << 16
+                | u64::from(ist(vector)) << 32
+                | 0x8e << 40
+                | (at >> 16 & 0xffff) << 48,
+            at >> 32,
+        ];
+        // SAFETY: no core uses the table yet.
+        unsafe { (*IDT.0.get())[vector as usize] = gate };
+    }
+}
+
+/// Loads the table on this core.
+pub fn load() {
+    #[repr(C, packed)]
+    struct Pointer {
+        limit: u16,
+        base: u64,
+    }
+    let pointer = Pointer { limit: 256 * 16 - 1, base: IDT.0.get() as u64 };
+    // SAFETY: the table is filled and lives for ever.
+    unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags)) };
+}

@@ -1,1 +1,230 @@
-//! Placeholder.
+//! One record a core, found through `gs`.
+//!
+//! `gs` is set before anything else runs on a core, so that the preemption depth, the caches and the report path work from the
+//! first instruction on. The boot core's record is static; the others' are made before their core starts and live for ever.
+//!
+//! A field is either this core's alone (a `Cell`: touched with preemption off, or by this core's handlers where its comment
+//! says so) or an atomic that anyone may read.
+
+use core::arch::asm;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
+use core::ops::Range;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use trefoil_sched::M;
+
+use super::cpu;
+use super::gdt::Tables;
+use crate::mm::frames::FrameCache;
+use crate::mm::heap::Magazines;
+use crate::mm::window::FaultReserve;
+
+/// The most cores there can be.
+pub const MAX_CORES: usize = 64;
+
+/// The MSR that holds the base of `gs`.
+const IA32_GS_BASE: u32 = 0xc000_0101;
+
+/// What belongs to one core.
+#[repr(C, align(64))]
+pub struct PerCpu {
+    /// This record, for `gs:0`.
+    me: Cell<*const PerCpu>,
+    /// How deep preemption is off; by `gs`-relative instructions.
+    depth: Cell<u32>,
+    /// How many handlers are on their way.
+    handlers: Cell<u32>,
+    /// This core's M, once it has one.
+    m: AtomicPtr<M>,
+    index: usize,
+    lapic_id: AtomicU32,
+    /// Not zero: it has arrived.
+    arrived: AtomicU32,
+    /// g0's stack, for reports.
+    g0: Cell<(u64, u64)>,
+
+    /// Free frames; this core with preemption off.
+    pub frames: FrameCache,
+    /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts off.
+    pub reserve: FaultReserve,
+    /// Free heap blocks; this core with preemption off.
+    pub magazines: Magazines,
+    /// GDT and TSS; written before the core loads them.
+    pub tables: UnsafeCell<Tables>,
+
+    /// Spurious vectors taken.
+    pub spurious: AtomicU64,
+    /// Vectors that nobody expected.
+    pub unexpected: AtomicU64,
+    /// Wake-up IPIs taken.
+    pub wake_ipis: AtomicU64,
+    /// Stack pages mapped on touch.
+    pub stack_faults: AtomicU64,
+}
+
+// SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch it.
+unsafe impl Sync for PerCpu {}
+
+impl PerCpu {
+    /// The record of core number `index`.
+    pub const fn new(index: usize) -> Self {
+        Self {
+            me: Cell::new(core::ptr::null()),
+            depth: Cell::new(0),
+            handlers: Cell::new(0),
+            m: AtomicPtr::new(core::ptr::null_mut()),
+            index,
+            lapic_id: AtomicU32::new(u32::MAX),
+            arrived: AtomicU32::new(0),
+            g0: Cell::new((0, 0)),
+            frames: FrameCache::new(),
+            reserve: FaultReserve::new(),
+            magazines: Magazines::new(),
+            tables: UnsafeCell::new(Tables::new()),
+            spurious: AtomicU64::new(0),
+            unexpected: AtomicU64::new(0),
+            wake_ipis: AtomicU64::new(0),
+            stack_faults: AtomicU64::new(0),
+        }
+    }
+
+    /// Its number: 0 is the boot core, the others in the order of the MADT.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its local APIC's id.
+    pub fn lapic_id(&self) -> u32 {
+        self.lapic_id.load(Ordering::Relaxed)
+    }
+
+    /// Sets what it will be found under.
+    pub fn set_lapic_id(&self, id: u32) {
+        self.lapic_id.store(id, Ordering::Relaxed);
+    }
+
+    /// Whether it runs.
+    pub fn has_arrived(&self) -> bool {
+        // Acquire: pairs with the Release in `arrive`.
+        self.arrived.load(Ordering::Acquire) != 0
+    }
+
+    /// It runs.
+    pub fn arrive(&self) {
+        self.arrived.store(1, Ordering::Release);
+    }
+
+    /// Where g0 runs.
+    pub fn g0_stack(&self) -> Range<u64> {
+        self.g0.get().0..self.g0.get().1
+    }
+
+    /// Sets where g0 runs. Before the core does.
+    pub fn set_g0_stack(&self, stack: Range<u64>) {
+        self.g0.set((stack.start, stack.end));
+    }
+
+    /// Its M, if it has one yet.
+    pub fn m(&self) -> Option<&'static M> {
+        // SAFETY: `set_m` stores a `&'static M`.
+        unsafe { self.m.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Gives it its M. Once.
+    pub fn set_m(&self, m: &'static M) {
+        self.m.store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
+    }
+
+    /// A handler begins: nothing it reaches may park, allocate or be preempted.
+    pub fn enter_handler(&self) {
+        self.handlers.set(self.handlers.get() + 1);
+    }
+
+    /// It ends.
+    pub fn leave_handler(&self) {
+        self.handlers.set(self.handlers.get() - 1);
+    }
+
+    /// Whether a handler is on its way on this core.
+    pub fn in_handler(&self) -> bool {
+        self.handlers.get() != 0
+    }
+}
+
+static BOOT_CORE: PerCpu = PerCpu::new(0);
+static CORES: [AtomicPtr<PerCpu>; MAX_CORES] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CORES];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes `core` the record of the core that calls, which must not have one yet.
+pub fn install(core: &'static PerCpu) {
+    core.me.set(core);
+    publish(core);
+    // SAFETY: 1. `gs` is nobody else's: there is no user code, and the compiler does not use it.
+    unsafe { cpu::write_msr(IA32_GS_BASE, core::ptr::from_ref(core) as u64) };
+}
+
+/// The boot core's first instruction of Rust.
+pub fn install_boot_core() -> &'static PerCpu {
+    install(&BOOT_CORE);
+    &BOOT_CORE
+}
+
+/// Makes a record findable by number, before its core runs.
+pub fn publish(core: &'static PerCpu) {
+    // Release: pairs with the Acquire in `get`.
+    CORES[core.index].store(core::ptr::from_ref(core).cast_mut(), Ordering::Release);
+    COUNT.fetch_max(core.index + 1, Ordering::Relaxed);
+}
+
+/// The record of core `index`, if there is one.
+pub fn get(index: usize) -> Option<&'static PerCpu> {
+    // SAFETY: `publish` stored a `&'static PerCpu`.
+    unsafe { CORES.get(index)?.load(Ordering::Acquire).as_ref() }
+}
+
+/// All records.
+pub fn all() -> impl Iterator<Item = &'static PerCpu> {
+    (0..COUNT.load(Ordering::Relaxed)).filter_map(get)
+}
+
+/// This core's record. Only meaningful while preemption is off, or in a handler.
+#[inline(always)]
+pub fn current() -> &'static PerCpu {
+    let me: *const PerCpu;
+    // SAFETY: `install` has set `gs`; field 0 points to the record, which lives for ever.
+    unsafe {
+        asm!("mov {}, gs:[{me}]", out(reg) me, me = const offset_of!(PerCpu, me), options(nostack, preserves_flags, readonly));
+        &*me
+    }
+}
+
+/// This core's M. Only meaningful while preemption is off.
+#[inline(always)]
+pub fn m() -> *const M {
+    let m: *const M;
+    // SAFETY: `install` has set `gs`.
+    unsafe {
+        asm!("mov {}, gs:[{m}]", out(reg) m, m = const offset_of!(PerCpu, m), options(nostack, preserves_flags, readonly))
+    };
+    m
+}
+
+/// One level deeper without preemption: one instruction, so that it can't be torn by the preemption it forbids.
+#[inline(always)]
+pub fn preempt_off() {
+    // SAFETY: `install` has set `gs`. Not `nomem`: what follows must not be moved before it.
+    unsafe { asm!("inc dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+}
+
+/// One level up.
+#[inline(always)]
+pub fn preempt_on() {
+    // SAFETY: as above; what came before must not be moved after it.
+    unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+}
+
+/// How deep preemption is off on this core.
+pub fn depth() -> u32 {
+    current().depth.get()
+}

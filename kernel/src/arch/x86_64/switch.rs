@@ -1,1 +1,132 @@
-//! Placeholder.
+//! From one stack to another. This file stands alone: the hosted platform includes it by path.
+//!
+//! ```text
+//!   suspended                      fresh                           running
+//!
+//!   │ …caller's frame  │           │ closure            │ top      │ …          │
+//!   │ return address   │           ├────────────────────┤ 16-byte  │            │ ◀ rsp
+//!   │ rbp              │           │ switch_enter       │ aligned
+//!   │ rbx              │           │ 0          (rbp)   │
+//!   │ r12              │           │ 0          (rbx)   │
+//!   │ r13              │           │ entry      (r12)   │
+//!   │ r14              │           │ arg        (r13)   │
+//!   │ r15              │           │ 0, 0   (r14, r15)  │
+//!   │ mxcsr, x87 cw    │ ◀ saved   │ 0x1f80, 0x037f     │ ◀ saved
+//! ```
+//!
+//! A voluntary switch is a function call: the caller has saved what the ABI lets a callee destroy, so six registers, the stack
+//! pointer and the two floating-point control words are a whole context. `after` is *jumped to* once the next stack is in place: its
+//! `ret` takes the next context's return address. So publishing the previous context costs no extra frame, and happens when its
+//! registers are in memory and its stack is left.
+//!
+//! The frames of both sides have the same shape, so the CFI that describes the pushes is right before and after `rsp` changes:
+//! a debugger steps through, and unwinding from `after` ends in the next context, not in the previous one.
+
+use core::arch::naked_asm;
+
+/// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when somebody switches back.
+///
+/// # Safety
+/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack is intact.
+/// 2. `prev_sp` is valid until somebody has loaded from it.
+#[unsafe(naked)]
+pub unsafe extern "C" fn switch(
+    prev_sp: *mut usize,
+    next_sp: *const usize,
+    after: unsafe extern "C" fn(*mut (), *mut ()),
+    a: *mut (),
+    b: *mut (),
+) {
+    naked_asm!(
+        ".cfi_startproc",
+        // rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbx, 0",
+        "push r12",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r12, 0",
+        "push r13",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r13, 0",
+        "push r14",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r14, 0",
+        "push r15",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r15, 0",
+        "sub rsp, 8",
+        ".cfi_adjust_cfa_offset 8",
+        "stmxcsr [rsp]",
+        "fnstcw [rsp + 4]",
+        "mov eax, [rsp]",
+        "movzx r9d, word ptr [rsp + 4]",
+        "mov [rdi], rsp",
+        "mov rsp, [rsi]",
+        // Another stack of the same shape. The control words are dear to load, and nearly always equal.
+        ".cfi_remember_state",
+        "cmp eax, [rsp]",
+        "jne 2f",
+        "3:",
+        "cmp r9w, [rsp + 4]",
+        "jne 4f",
+        "5:",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r15",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore r15",
+        "pop r14",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore r14",
+        "pop r13",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore r13",
+        "pop r12",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore r12",
+        "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore rbx",
+        "pop rbp",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore rbp",
+        // rsp = as at entry, of the next context
+        "mov rdi, rcx",
+        "mov rsi, r8",
+        "jmp rdx",
+        ".cfi_restore_state",
+        "2:",
+        "ldmxcsr [rsp]",
+        "jmp 3b",
+        "4:",
+        "fldcw [rsp + 4]",
+        "jmp 5b",
+        ".cfi_endproc",
+    )
+}
+
+/// The first code on a fresh stack: r12 = entry, r13 = its argument. Unwinding ends here.
+#[unsafe(naked)]
+unsafe extern "C" fn switch_enter() {
+    naked_asm!(".cfi_startproc", ".cfi_undefined rip", "mov rdi, r13", "call r12", "ud2", ".cfi_endproc",)
+}
+
+/// Words that `switch` leaves on a stack, return address included.
+const FRAME_WORDS: usize = 8;
+
+/// Lays the frame of a context that will start in `entry(arg)` below `top`; returns its saved stack pointer.
+///
+/// # Safety
+/// 1. The 80 bytes below `top` are mapped and unused.
+pub unsafe fn fresh(top: *mut u8, entry: unsafe extern "C" fn(*mut ()) -> !, arg: *mut ()) -> usize {
+    let top = top as usize & !15;
+    let sp = (top - FRAME_WORDS * 8) as *mut usize;
+    let frame = [0x037f_0000_1f80, 0, 0, arg as usize, entry as usize, 0, 0, switch_enter as *const () as usize];
+    // SAFETY: 1.
+    unsafe { sp.cast::<[usize; FRAME_WORDS]>().write(frame) };
+    sp as usize
+}

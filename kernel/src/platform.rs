@@ -1,0 +1,134 @@
+//! The scheduler's hooks, on this machine.
+
+use alloc::boxed::Box;
+use core::any::Any;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, Platform};
+use trefoil_sched::{G, M, Sched, Stack};
+
+use crate::arch::{apic, clock, percpu, switch};
+use crate::{console, mm, panic, report};
+
+/// The one scheduler, published once by `start`.
+static SCHED: AtomicPtr<Sched> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The number of the G that runs the program's `main`.
+static MAIN_G: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn set_sched(sched: &'static Sched) {
+    // Release: pairs with the Acquire in `try_sched`.
+    SCHED.store(core::ptr::from_ref(sched).cast_mut(), Ordering::Release);
+}
+
+pub(crate) fn set_main_g(id: u64) {
+    MAIN_G.store(id, Ordering::Relaxed);
+}
+
+/// Whether `g` runs the program's `main`.
+pub(crate) fn is_main(g: &G) -> bool {
+    g.id() == MAIN_G.load(Ordering::Relaxed)
+}
+
+/// The scheduler, if there is one yet.
+pub(crate) fn try_sched() -> Option<&'static Sched> {
+    // SAFETY: `set_sched` stored a `&'static Sched`.
+    unsafe { SCHED.load(Ordering::Acquire).as_ref() }
+}
+
+/// The scheduler.
+///
+/// # Panics
+/// Before `start` has made it.
+pub(crate) fn sched() -> &'static Sched {
+    try_sched().expect("the scheduler is not running yet")
+}
+
+struct Machine;
+
+// SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps the register contract.
+// 3. `mm::window` hands a window to one owner at a time.
+unsafe impl Platform for Machine {
+    #[inline(always)]
+    fn current_m() -> *const M {
+        percpu::m()
+    }
+
+    #[inline(always)]
+    fn preempt_off() {
+        percpu::preempt_off();
+    }
+
+    #[inline(always)]
+    fn preempt_on() {
+        percpu::preempt_on();
+    }
+
+    #[inline(always)]
+    unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
+        // SAFETY: the trait's rules, kept by the scheduler.
+        unsafe { switch::switch(prev_sp, next_sp, after, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize {
+        // SAFETY: as above.
+        unsafe { switch::fresh(top, entry, arg) }
+    }
+
+    fn wake_m(index: usize) {
+        if let Some(core) = percpu::get(index) {
+            apic::send_wake(core.lapic_id());
+        }
+    }
+
+    fn idle(m: &M, until: u64) {
+        apic::rest_until(until, || m.token.is_set());
+    }
+
+    fn now() -> u64 {
+        clock::now()
+    }
+
+    fn arm_timer(_: &M, at: u64) {
+        apic::arm(at);
+    }
+
+    fn stack_alloc(size: usize) -> Option<Stack> {
+        mm::window::alloc(size).map(|w| Stack { lo: w.lo, hi: w.hi })
+    }
+
+    unsafe fn stack_free(stack: Stack) {
+        // SAFETY: the trait's rule 3: the window came from `alloc` and nobody uses it any more.
+        unsafe { mm::window::free(mm::window::Window { lo: stack.lo, hi: stack.hi }) }
+    }
+
+    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+        panic::catch(f)
+    }
+
+    fn unwind(payload: Box<dyn Any + Send>) -> ! {
+        panic::unwind(payload)
+    }
+
+    fn panicking() -> bool {
+        panic::panicking()
+    }
+
+    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
+        panic::report_unjoined(g, &*payload);
+    }
+
+    fn g_ends(g: &G) {
+        console::g_ends(g);
+    }
+
+    fn fatal(what: Fatal) -> ! {
+        match what {
+            Fatal::Deadlock => report::deadlock(),
+            Fatal::Broken(rule) => report::broken(rule),
+        }
+    }
+}
+
+trefoil_sched::platform!(Machine);

@@ -1,0 +1,59 @@
+//! What a program asks of the machine: how many cores, what it was started with, what happened so far, and to stop.
+
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use crate::arch::exit::Exit;
+use crate::{console, platform};
+
+pub use trefoil_sched::stats::{MStats, Stats};
+pub use trefoil_sched::{exit_g, yield_now};
+
+/// The boot module, published once by `start`.
+static INPUT: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(core::ptr::null_mut()), AtomicUsize::new(0));
+
+pub(crate) fn set_input(input: &'static [u8]) {
+    INPUT.0.store(input.as_ptr().cast_mut(), Ordering::Relaxed);
+    // Release: pairs with the Acquire in `input`.
+    INPUT.1.store(input.len(), Ordering::Release);
+}
+
+/// The bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if there is none.
+pub fn input() -> &'static [u8] {
+    match INPUT.1.load(Ordering::Acquire) {
+        0 => &[],
+        // SAFETY: `set_input` stored pointer and length of one `&'static [u8]`, the pointer first.
+        len => unsafe { core::slice::from_raw_parts(INPUT.0.load(Ordering::Relaxed), len) },
+    }
+}
+
+/// The program's own words of the command line: everything after `--`, and each `app.NAME=VALUE` as `NAME=VALUE`.
+pub fn args() -> impl Iterator<Item = &'static str> {
+    crate::options::app_words()
+}
+
+/// Cores that run: M's that have started. May grow for a moment after boot, since `main` does not wait for the others.
+pub fn num_cpus() -> usize {
+    platform::sched().rest.started_count() as usize
+}
+
+/// The number of P's: how many G's may run at the same time.
+pub fn max_procs() -> usize {
+    platform::sched().ps().len()
+}
+
+/// How many G's live, the caller included.
+pub fn num_goroutines() -> usize {
+    platform::sched().num_goroutines() as usize
+}
+
+/// What the scheduler has done so far.
+pub fn stats() -> Stats {
+    platform::sched().stats()
+}
+
+/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the
+/// line; destructors do not run.
+pub fn exit(code: i32) -> ! {
+    console::flush_current();
+    crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
+}
