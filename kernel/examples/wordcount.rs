@@ -8,7 +8,7 @@ use trefoil::prelude::*;
 trefoil::main!(main);
 
 /// About this many mappers, whatever the size of the text.
-const MAPPERS: usize = 2_000;
+const MAPPERS: usize = 5_000;
 const REDUCERS: usize = 16;
 
 type Counts = BTreeMap<String, u64>;

@@ -1,0 +1,202 @@
+//! Test images: an image that says by itself how it wants to be booted and what must come of it.
+//!
+//! `kernel/tests/support` puts a text into the section `.trefoil.tests`, a line for each case:
+//!
+//! ```text
+//!   steal_spreads  | smp 2,4 | timeout 30
+//!   divide_error   | smp 1 | exit 1 | expect exception 0 #DE | expect end of report
+//! ```
+//!
+//! Each case is one boot for each of its `smp`s, with the case's name as the program's word. `cargo test` runs the image through the
+//! cargo runner, which finds the section and prints what libtest would.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::qemu::Settings;
+use crate::run;
+
+/// One boot of a test image.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// `case` or `case::smpN`.
+    pub name: String,
+    case: String,
+    settings: Settings,
+    exit: u8,
+    expect: Vec<String>,
+    refuse: Vec<String>,
+    /// It compares times: it runs alone, and only where the host has so many free cores.
+    free_cores: usize,
+}
+
+/// Cores of a case that does not say.
+const SMP: &str = "1,2,4";
+/// Limit of a case that does not say: 60 s.
+const TIMEOUT: u64 = 60;
+
+/// The boots that the text of a section asks for.
+///
+/// # Errors
+/// A line that can't be read is named.
+pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
+    let mut boots = Vec::new();
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let mut fields = line.split('|').map(str::trim);
+        let case = fields.next().unwrap_or_default().to_string();
+        let mut boot = Boot {
+            name: String::new(),
+            case: case.clone(),
+            settings: Settings { timeout: Duration::from_secs(TIMEOUT), memory: "256M".into(), ..Settings::default() },
+            exit: 0,
+            expect: Vec::new(),
+            refuse: Vec::new(),
+            free_cores: 0,
+        };
+        let mut smp = SMP.to_string();
+        for field in fields.filter(|f| !f.is_empty()) {
+            let (key, value) = field.split_once(' ').unwrap_or((field, ""));
+            let number = || value.parse::<u64>().map_err(|_| format!("{line}: {key} wants a number"));
+            match key {
+                "smp" => smp = value.into(),
+                "exit" => boot.exit = number()? as u8,
+                "expect" => boot.expect.push(value.into()),
+                "refuse" => boot.refuse.push(value.into()),
+                "machine" => boot.settings.machine = value.into(),
+                "mem" => boot.settings.memory = value.into(),
+                "append" => boot.settings.append = value.into(),
+                "input" => boot.settings.input = Some(value.into()),
+                "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
+                "icount" => boot.settings.icount = true,
+                "free-cores" => boot.free_cores = number()? as usize,
+                _ => return Err(format!("{line}: no such field: {key}")),
+            }
+        }
+        // A topology has commas of its own; several are separated by spaces.
+        let several: Vec<&str> = if smp.contains('=') { smp.split(' ').collect() } else { smp.split(',').collect() };
+        for smp in several {
+            let mut one = boot.clone();
+            one.name = format!("{case}::smp{smp}");
+            one.settings.smp = smp.into();
+            boots.push(one);
+        }
+    }
+    Ok(boots)
+}
+
+impl Boot {
+    /// Boots `image` and checks what came of it; on failure, why, with all it printed.
+    fn run(&self, image: &Path) -> Result<(), String> {
+        let mut out: Vec<u8> = Vec::new();
+        let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
+        let text = String::from_utf8_lossy(&out);
+        let mut wrong = String::new();
+        if code != self.exit {
+            wrong += &format!("exit {code} instead of {}\n", self.exit);
+        }
+        for missing in self.expect.iter().filter(|e| !text.contains(e.as_str())) {
+            wrong += &format!("did not print {missing:?}\n");
+        }
+        for found in self.refuse.iter().filter(|e| text.contains(e.as_str())) {
+            wrong += &format!("printed {found:?}\n");
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}--- output\n{text}")) }
+    }
+}
+
+/// Whether `n` threads of this host really run at the same time, measured for a moment.
+fn has_free_cores(n: usize) -> bool {
+    let spin = || {
+        let (end, mut turns) = (Instant::now() + Duration::from_millis(60), 0u64);
+        while Instant::now() < end {
+            turns += 1;
+        }
+        turns
+    };
+    let alone = spin();
+    let together: u64 = std::thread::scope(|s| {
+        let threads: Vec<_> = (0..n).map(|_| s.spawn(spin)).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or(0)).sum()
+    });
+    together as f64 > 0.9 * n as f64 * alone as f64
+}
+
+/// How many boots at a time: a machine of four cores keeps two of the host's busy.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
+}
+
+/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does.
+///
+/// # Errors
+/// The section's text is wrong.
+pub fn run_all(image: &Path, text: &str, filters: &[String]) -> Result<u8, String> {
+    let begin = Instant::now();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
+    let (boots, left): (Vec<_>, Vec<_>) = parse(text)?.into_iter().partition(|b| wanted(&b.name));
+    println!("\nrunning {} tests", boots.len());
+    let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().partition(|b| b.free_cores > 0);
+    let mut ignored = 0;
+    let failures = Mutex::new(Vec::new());
+    let run_one = |boot: &Boot| {
+        let result = boot.run(image);
+        println!("test {} ... {}", boot.name, if result.is_ok() { "ok" } else { "FAILED" });
+        if let Err(why) = result {
+            failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why));
+        }
+    };
+    let next = Mutex::new(shared.iter());
+    std::thread::scope(|s| {
+        for _ in 0..at_once() {
+            s.spawn(|| {
+                loop {
+                    let boot = next.lock().unwrap_or_else(|e| e.into_inner()).next();
+                    let Some(boot) = boot else { break };
+                    run_one(boot);
+                }
+            });
+        }
+    });
+    for boot in &alone {
+        if has_free_cores(boot.free_cores) {
+            run_one(boot);
+        } else {
+            println!("test {} ... ignored, the host has no {} free cores now", boot.name, boot.free_cores);
+            ignored += 1;
+        }
+    }
+    let failures = failures.into_inner().unwrap_or_else(|e| e.into_inner());
+    for (name, why) in &failures {
+        println!("\n---- {name}\n{why}");
+    }
+    let passed = boots.len() - failures.len() - ignored;
+    println!(
+        "\ntest result: {}. {passed} passed; {} failed; {ignored} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failures.is_empty() { "ok" } else { "FAILED" },
+        failures.len(),
+        left.len(),
+        begin.elapsed().as_secs_f64()
+    );
+    Ok(u8::from(!failures.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_a_boot_for_each_smp() {
+        let boots = parse("a | smp 1,2 | exit 1 | expect x y\n\n b | smp 4,sockets=2,cores=2 8 | mem 64M").unwrap();
+        let names: Vec<_> = boots.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(names, ["a::smp1", "a::smp2", "b::smp4,sockets=2,cores=2", "b::smp8"]);
+        assert_eq!((boots[0].exit, boots[0].expect[0].as_str()), (1, "x y"));
+        assert_eq!(boots[2].settings.memory, "64M");
+    }
+
+    #[test]
+    fn a_misspelt_field_is_an_error() {
+        assert!(parse("a | exitt 1").unwrap_err().contains("exitt"));
+        assert!(parse("a | exit x").unwrap_err().contains("number"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The parts of Trefoil's host tool, as a library so that the machine tests use the same runner as `cargo run`.
+
+pub mod boots;
+pub mod debug;
+pub mod elf;
+pub mod new;
+pub mod qemu;
+pub mod run;
+pub mod symbols;

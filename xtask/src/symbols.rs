@@ -1,0 +1,119 @@
+//! Names for the addresses in a report.
+//!
+//! The guest prints raw addresses: looking them up needs the image's debug information, which is on the host.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+
+/// An image's debug information, read when the first address comes.
+pub struct Symbols {
+    image: PathBuf,
+    loader: Option<Option<Loader>>,
+}
+
+impl std::fmt::Debug for Symbols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Symbols").field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+/// How the lines begin whose addresses are explained: a backtrace's, and the registers' first.
+const BACKTRACE: &[u8] = b"  #";
+const REGISTERS: &[u8] = b"  rip ";
+
+impl Symbols {
+    /// For `image`.
+    pub fn new(image: &Path) -> Self {
+        Self { image: image.into(), loader: None }
+    }
+
+    /// Whether the beginning of a line may be one that is explained.
+    pub fn may_explain(line: &[u8]) -> bool {
+        [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
+    }
+
+    /// What to add to a line of the guest's: where the address in it lies.
+    pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
+        let Some(address) = address(line) else { return Vec::new() };
+        // A return address points behind its call, which may be the next line's.
+        let is_call = line.starts_with(BACKTRACE) && !line.starts_with(b"  #00");
+        self.locate(address - u64::from(is_call)).into_bytes()
+    }
+
+    fn locate(&mut self, address: u64) -> String {
+        let image = &self.image;
+        let loader = self.loader.get_or_insert_with(|| Loader::new(image).ok());
+        let mut text = String::new();
+        let Some(loader) = loader else { return text };
+        let Ok(mut frames) = loader.find_frames(address) else { return text };
+        while let Ok(Some(frame)) = frames.next() {
+            if !text.is_empty() {
+                text += "\n       inlined into";
+            }
+            let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
+            match name {
+                Some(name) => {
+                    let _ = write!(text, " {:#}", rustc_demangle::demangle(&name));
+                }
+                None => text += " ?",
+            }
+            if let Some(at) = frame.location
+                && let (Some(file), Some(line)) = (at.file, at.line)
+            {
+                let _ = write!(text, " at {}:{line}", short(file));
+            }
+        }
+        if text.is_empty()
+            && let Some(name) = loader.find_symbol(address)
+        {
+            let _ = write!(text, " {:#}", rustc_demangle::demangle(name));
+        }
+        text
+    }
+}
+
+/// A path as seen from the workspace, or from the crate it belongs to.
+fn short(file: &str) -> &str {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let workspace = workspace.trim_end_matches("xtask/");
+    if let Some(inside) = file.strip_prefix(workspace) {
+        return inside;
+    }
+    // A crate of the registry without the registry's own folder; the standard library from its root.
+    if let Some((_, rest)) = file.split_once("/registry/src/") {
+        return rest.split_once('/').map_or(rest, |(_, inside)| inside);
+    }
+    file.split_once("/library/").map_or(file, |(_, inside)| inside)
+}
+
+/// The address in a line, if it is one to explain.
+fn address(line: &[u8]) -> Option<u64> {
+    if !(line.starts_with(BACKTRACE) || line.starts_with(REGISTERS)) {
+        return None;
+    }
+    let line = std::str::from_utf8(line).ok()?;
+    let digits = line.split_once("0x")?.1.get(..16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_report_lines_have_addresses() {
+        assert_eq!(address(b"  #03 0xffffffff80201234"), Some(0xffff_ffff_8020_1234));
+        assert_eq!(address(b"  rip 0xffffffff80201234  rflags 0x2"), Some(0xffff_ffff_8020_1234));
+        assert_eq!(address(b"a 0xffffffff80201234"), None);
+        assert_eq!(address(b"  #03 0xfff"), None);
+        assert_eq!(address(b"  #\xff 0xffffffff80201234"), None);
+    }
+
+    #[test]
+    fn a_growing_line_is_held_back_only_if_it_may_be_a_report() {
+        assert!(Symbols::may_explain(b" ") && Symbols::may_explain(b"  #0"));
+        assert!(!Symbols::may_explain(b"hello"));
+    }
+}
