@@ -57,3 +57,9 @@ pub fn exit(code: i32) -> ! {
     console::flush_current();
     crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
 }
+
+/// Runs `f` with the global queue's lock held: for tests of the report path.
+#[doc(hidden)]
+pub fn with_globq_locked<R>(f: impl FnOnce() -> R) -> R {
+    platform::sched().with_globq_locked(f)
+}

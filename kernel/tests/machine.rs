@@ -1,21 +1,264 @@
-//! The smallest program: a channel, a goroutine, and the machine stops when `main` returns.
+//! The machine: cores, memory, firmware, interrupts, the command line; and what happens when they are not as they should be.
 #![no_std]
 #![no_main]
 
+mod support;
+
+use core::hint::black_box;
+use core::sync::atomic::Ordering::Relaxed;
+
+use trefoil::arch::{exceptions, percpu};
+use trefoil::mm::paging::{Flags, translate};
 use trefoil::prelude::*;
 
-trefoil::main!(main);
+image! { "
+    all_cores_come            | smp 1,2,3,4,8,16
+    all_cores_come            | smp 4,sockets=2,cores=2,threads=1 8,sockets=2,cores=2,threads=2
+    all_cores_come            | smp 1,4 | machine pc
+    all_cores_come            | smp 1,4 | machine microvm
+    all_cores_come            | smp 4 | append fault=late:2
+    main_does_not_wait        | smp 4 | timeout 20
+    memory_can_be_used        | smp 2 | mem 64M
+    memory_can_be_used        | smp 1 | mem 64M | machine microvm
+    memory_can_be_used        | smp 2 | mem 2G
+    memory_can_be_used        | smp 1 | mem 5G
+    memory_can_be_used        | smp 1 | mem 16G
+    memory_can_be_used        | smp 1 | mem 5G | machine pc
+    sections_have_their_rights | smp 1,2
+    a_wake_up_is_an_interrupt | smp 2,4
+    idle_cores_are_quiet      | smp 4
+    spurious_vectors_are_counted | smp 1
+    the_clock_runs_and_never_goes_back | smp 1,2,4
+    the_clock_runs_and_never_goes_back | smp 2 | machine microvm
+    the_input_is_there        | smp 1 | input /usr/share/common-licenses/GPL-3
+    no_input_is_empty         | smp 1
+    options_are_checked       | smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on
+    words_reach_the_program   | smp 1 | append app.speed=9
+    lines_do_not_interleave   | smp 4
+    goes_on_alone             | smp 2 | append fault=no-acpi | expect no tables found; running on the boot core alone
+    goes_on_alone             | smp 2 | append fault=madt-checksum | expect MADT has a bad checksum; running on the boot core alone
+    goes_on_alone             | smp 2 | append fault=madt-truncated | expect MADT has an entry of impossible length
+    goes_on_alone             | smp 2 | append fault=rsdp-checksum | expect RSDP has a bad checksum
+    goes_on_without           | smp 4 | append fault=deaf:2 | expect the core with APIC id 2 did not answer; it is left out
+    no_clock_reference        | smp 1 | append fault=no-reference | expect nothing tells how fast
+    never_reached             | smp 1 | mem 32M | exit 1 | expect fatal: | expect MiB needed
+";
+    all_cores_come, main_does_not_wait, memory_can_be_used, sections_have_their_rights, a_wake_up_is_an_interrupt,
+    idle_cores_are_quiet, spurious_vectors_are_counted, the_clock_runs_and_never_goes_back, the_input_is_there,
+    no_input_is_empty, options_are_checked, words_reach_the_program, lines_do_not_interleave, goes_on_alone, goes_on_without,
+    no_clock_reference, never_reached,
+}
 
-fn main() {
-    let (tx, rx) = chan::bounded(0);
-    let greeter = go(move || {
-        for word in ["hello", "from", "a", "goroutine"] {
-            tx.send(word).unwrap();
-        }
-    });
-    for word in &rx {
-        print!("{word} ");
+fn wait_for_cores(n: usize) {
+    let begin = Instant::now();
+    while runtime::num_cpus() < n {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{} of {n} cores came", runtime::num_cpus());
+        time::sleep(Duration::from_millis(1));
     }
-    println!("on {} core(s)", runtime::num_cpus());
-    greeter.join().unwrap();
+}
+
+fn all_cores_come() {
+    let n = runtime::max_procs();
+    wait_for_cores(n);
+    // Each of them runs G's.
+    let handles: Vec<_> = (0..n * 20)
+        .map(|_| {
+            go(|| {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(2) {
+                    black_box(());
+                }
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| h.join().unwrap());
+    let stats = runtime::stats();
+    assert_eq!(stats.ms.len(), n);
+    assert!(stats.ms.iter().all(|m| m.runs > 0), "a core ran nothing: {stats:?}");
+    let ids: Vec<u32> = percpu::all().map(|c| c.lapic_id()).collect();
+    assert!(ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id)), "two cores with one APIC id: {ids:?}");
+}
+
+fn main_does_not_wait() {
+    // The first statement of `main` runs before all the others have come (each of them needs thousands of instructions first).
+    let there = runtime::num_cpus();
+    assert!(there < 4, "main began after all {there} cores had come");
+    wait_for_cores(4);
+}
+
+fn memory_can_be_used() {
+    let before = trefoil::mm::frames::stats();
+    // Nearly all of it, a frame at a time; what is used must be real: each frame keeps its own number.
+    let n = (before.free - 500).min(200_000);
+    let mut frames: Vec<u64> = Vec::with_capacity(n as usize);
+    for _ in 0..n.min(before.free - 2000) {
+        let Some(frame) = trefoil::mm::frames::alloc() else { break };
+        // SAFETY: a fresh frame, in the physical map.
+        unsafe { trefoil::mm::phys_to_virt(frame).cast::<u64>().write(frame ^ 0x5a5a) };
+        frames.push(frame);
+    }
+    assert!(frames.len() as u64 >= n - 2500, "{} of {n} frames", frames.len());
+    for &frame in &frames {
+        // SAFETY: as above.
+        assert_eq!(
+            unsafe { trefoil::mm::phys_to_virt(frame).cast::<u64>().read() },
+            frame ^ 0x5a5a,
+            "a frame is there twice"
+        );
+    }
+    // SAFETY: 1. each came from `alloc`, and nothing maps them.
+    frames.iter().for_each(|&frame| unsafe { trefoil::mm::frames::free(frame) });
+    let mut big: Vec<u8> = Vec::new();
+    big.resize(8 << 20, 7);
+    assert!(big.iter().all(|&b| b == 7));
+}
+
+fn sections_have_their_rights() {
+    fn rights(address: u64) -> Flags {
+        translate(address).expect("mapped").1
+    }
+    let code = rights(sections_have_their_rights as *const () as u64);
+    assert_eq!(code, Flags::empty(), "code is R-X");
+    let constant: &'static str = "a constant";
+    assert_eq!(rights(constant.as_ptr() as u64), Flags::NO_EXECUTE, "constants are R--");
+    static DATA: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(1);
+    assert_eq!(rights(DATA.as_ptr() as u64), Flags::DATA, "data is RW-");
+    let local = 5u8;
+    assert_eq!(rights(&raw const local as u64), Flags::DATA, "stacks are RW-");
+    for core in percpu::all() {
+        assert!(translate(core.g0_stack().start).is_some());
+        assert!(translate(core.g0_stack().start - 1).is_none(), "no guard page under g0 of core {}", core.index());
+        for ist in 1..=7 {
+            let stack = trefoil::arch::gdt::ist_stack(core, ist);
+            assert!(
+                translate(stack.start).is_some() && translate(stack.start - 1).is_none(),
+                "no guard page under IST {ist}"
+            );
+        }
+    }
+    assert!(translate(0x10_0000).is_none() && translate(0).is_none(), "the identity map is still there");
+    let (cr0, cr4): (u64, u64);
+    // SAFETY: reads registers.
+    unsafe { core::arch::asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4) };
+    assert!(cr0 >> 16 & 1 == 1, "WP is off");
+    for (bit, name) in [(11, "UMIP"), (20, "SMEP"), (21, "SMAP")] {
+        assert!(cr4 >> bit & 1 == 1, "{name} is off");
+    }
+}
+
+fn a_wake_up_is_an_interrupt() {
+    wait_for_cores(runtime::max_procs());
+    time::sleep(Duration::from_millis(5));
+    let taken = || percpu::all().map(|c| c.wake_ipis.load(Relaxed)).sum::<u64>();
+    let (before, sent) = (taken(), runtime::stats().total().wakes_sent);
+    let handles: Vec<_> = (0..100).map(|_| go(|| (0..50_000u64).fold(0, |a, b| black_box(a ^ b)))).collect();
+    handles.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), 0));
+    let (ipis, sent) = (taken() - before, runtime::stats().total().wakes_sent - sent);
+    assert!(sent > 0 && ipis > 0 && ipis <= sent, "{sent} wake-ups sent, {ipis} interrupts taken");
+}
+
+fn idle_cores_are_quiet() {
+    wait_for_cores(4);
+    time::sleep(Duration::from_millis(600)); // past the boot's own timers
+    let before = runtime::stats();
+    time::sleep(Duration::from_millis(200));
+    let after = runtime::stats();
+    let interrupts = after.total().timer_interrupts - before.total().timer_interrupts;
+    let runs = after.total().runs - before.total().runs;
+    let idle = after.total().idle_ns - before.total().idle_ns;
+    assert!(interrupts <= 4, "{interrupts} timer interrupts while nothing was due");
+    assert!(runs <= 4, "{runs} G's run while everybody slept");
+    println!("{interrupts} timer interrupts, {runs} G's run, {idle} ns idle in 200 ms");
+}
+
+fn spurious_vectors_are_counted() {
+    let core = percpu::get(0).unwrap();
+    for vector in [exceptions::VECTOR_SPURIOUS, exceptions::VECTOR_PIC + 7, exceptions::VECTOR_PIC + 15] {
+        let before = core.spurious.load(Relaxed);
+        exceptions::enter_with_frame(vector, 0);
+        assert_eq!(core.spurious.load(Relaxed), before + 1);
+    }
+    let before = core.unexpected.load(Relaxed);
+    exceptions::enter_with_frame(0x77, 0);
+    assert_eq!(core.unexpected.load(Relaxed), before + 1);
+}
+
+fn the_clock_runs_and_never_goes_back() {
+    let handles: Vec<_> = (0..8)
+        .map(|_| {
+            go(|| {
+                let mut last = Instant::now();
+                for i in 0..20_000 {
+                    let now = Instant::now();
+                    assert!(now >= last, "the clock went back from {last:?} to {now:?}");
+                    last = now;
+                    if i % 500 == 0 {
+                        time::sleep(Duration::from_micros(300));
+                    }
+                }
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| h.join().unwrap());
+    let begin = Instant::now();
+    time::sleep(Duration::from_millis(20));
+    let slept = begin.elapsed();
+    assert!((20..500).contains(&slept.as_millis()), "20 ms took {slept:?}");
+}
+
+fn the_input_is_there() {
+    let text = core::str::from_utf8(runtime::input()).unwrap();
+    assert!(text.contains("GNU GENERAL PUBLIC LICENSE"), "{} bytes of something else", text.len());
+}
+
+fn no_input_is_empty() {
+    assert!(runtime::input().is_empty());
+}
+
+fn options_are_checked() {
+    println!("went on");
+}
+
+fn words_reach_the_program() {
+    let words: Vec<_> = runtime::args().collect();
+    assert!(words.contains(&"speed=9") && words.contains(&"words_reach_the_program"), "{words:?}");
+}
+
+fn lines_do_not_interleave() {
+    // Each G builds its lines from several calls; the runner's side can't see whose is whose, so the lines carry a checksum of their shape.
+    let handles: Vec<_> = (0..8)
+        .map(|i| {
+            go(move || {
+                for n in 0..30 {
+                    print!("[{i}");
+                    runtime::yield_now();
+                    print!(" {n} ");
+                    runtime::yield_now();
+                    println!("{i}]");
+                }
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| h.join().unwrap());
+}
+
+fn goes_on_alone() {
+    assert_eq!((runtime::num_cpus(), runtime::max_procs()), (1, 1));
+    assert_eq!(go(|| 5).join().unwrap(), 5);
+}
+
+fn goes_on_without() {
+    wait_for_cores(3);
+    time::sleep(Duration::from_millis(800));
+    assert_eq!(runtime::num_cpus(), 3);
+    let handles: Vec<_> = (0..50u64).map(|i| go(move || i)).collect();
+    assert!(handles.into_iter().map(|h| h.join().unwrap()).eq(0..50));
+}
+
+fn no_clock_reference() {
+    time::sleep(Duration::from_millis(1));
+}
+
+fn never_reached() {
+    println!("this much memory was enough after all");
 }

@@ -33,8 +33,15 @@ use crate::timers::Action;
 /// The most G's taken from the global queue at once: half a ring.
 const GLOBAL_SHARE: usize = crate::runq::CAPACITY as usize / 2;
 
-/// How often a thief goes round before it rests; due timers and ripe slots are looked at on the last round.
+/// How often a thief goes round before it rests; due timers and ripe slots are looked at from the last of these on.
 const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for was taken by somebody faster. More
+/// work usually follows within microseconds, so it looks longer before the wake-up counts as needless.
+const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 16 };
+
+/// Pauses between two rounds.
+const PAUSES: usize = 32;
 
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
 /// of two timer interrupts, so that a storm of deadlines cannot take the core.
@@ -175,9 +182,10 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         return None;
     }
     m.spinning.set(true);
-    for round in 0..ROUNDS {
+    let rounds = if m.woken.get() { ROUNDS_WOKEN } else { ROUNDS };
+    for round in 0..rounds {
         if round > 0 {
-            spin_loop();
+            (0..PAUSES).for_each(|_| spin_loop());
         }
         for v in victims(sched.num_ps(), &p.rng) {
             let victim = &sched.ps()[v];
@@ -189,7 +197,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                 p.slice_start.set(0);
                 return Some(g);
             }
-            if round + 1 == ROUNDS {
+            if round + 1 >= ROUNDS {
                 if let Some(g) = victim.steal_slot() {
                     m.counters.steals.add(1);
                     p.slice_start.set(0);

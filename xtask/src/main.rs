@@ -42,7 +42,8 @@ fn run_file(file: &Path, args: &[std::ffi::OsString]) -> Result<u8, String> {
         return Err(run::execute(file, args));
     }
     if let Some(tests) = elf::tests(file)? {
-        let filters: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).filter(|a| !a.starts_with('-')).collect();
+        let filters: Vec<String> =
+            args.iter().map(|a| a.to_string_lossy().into_owned()).filter(|a| !a.starts_with('-')).collect();
         return boots::run_all(file, &tests, &filters);
     }
     let words: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();

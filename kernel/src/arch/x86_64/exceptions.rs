@@ -92,11 +92,9 @@ fn page_fault(frame: &Frame) {
         report::nested_page_fault(frame, addr);
     }
     const PRESENT: u64 = 1;
-    let verdict = if frame.error & PRESENT == 0 && !report::is_under_way() {
-        window::fault(addr, percpu::depth())
-    } else {
-        WindowFault::NotAWindow
-    };
+    // A report must not take locks: its own stack grows as if preemption were off, from the reserve alone.
+    let depth = percpu::depth() + u32::from(report::is_under_way());
+    let verdict = if frame.error & PRESENT == 0 { window::fault(addr, depth) } else { WindowFault::NotAWindow };
     match verdict {
         WindowFault::Grown => {}
         WindowFault::Overflow => report::stack_overflow(frame, addr),
