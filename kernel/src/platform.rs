@@ -119,6 +119,10 @@ unsafe impl Platform for Machine {
         panic::report_unjoined(g, &*payload);
     }
 
+    fn attend() {
+        mm::window::fill_reserve();
+    }
+
     fn g_ends(g: &G) {
         console::g_ends(g);
     }

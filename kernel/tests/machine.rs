@@ -17,7 +17,7 @@ image! { "
     all_cores_come            | smp 1,4 | machine pc
     all_cores_come            | smp 1,4 | machine microvm
     all_cores_come            | smp 4 | append fault=late:2
-    main_does_not_wait        | smp 4 | timeout 20
+    main_does_not_wait        | smp 4 | icount | append fault=late:2 | timeout 20
     memory_can_be_used        | smp 2 | mem 64M
     memory_can_be_used        | smp 1 | mem 64M | machine microvm
     memory_can_be_used        | smp 2 | mem 2G
@@ -80,7 +80,7 @@ fn all_cores_come() {
 }
 
 fn main_does_not_wait() {
-    // The first statement of `main` runs before all the others have come (each of them needs thousands of instructions first).
+    // One core misses its first call and gets the second 300 µs later: `main` must have begun by then.
     let there = runtime::num_cpus();
     assert!(there < 4, "main began after all {there} cores had come");
     wait_for_cores(4);
@@ -166,7 +166,9 @@ fn idle_cores_are_quiet() {
     let interrupts = after.total().timer_interrupts - before.total().timer_interrupts;
     let runs = after.total().runs - before.total().runs;
     let idle = after.total().idle_ns - before.total().idle_ns;
-    assert!(interrupts <= 4, "{interrupts} timer interrupts while nothing was due");
+    // One is due; the APIC timer's frequency is known to a fraction of a percent, so that a long wait may end early and be armed
+    // again for the rest, a few times.
+    assert!(interrupts <= 8, "{interrupts} timer interrupts for one deadline");
     assert!(runs <= 4, "{runs} G's run while everybody slept");
     println!("{interrupts} timer interrupts, {runs} G's run, {idle} ns idle in 200 ms");
 }

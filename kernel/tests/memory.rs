@@ -114,8 +114,8 @@ fn a_window_has_one_page_at_birth() {
 }
 
 fn deep(levels: u64) -> u64 {
-    let block = black_box([levels; 100]);
-    if levels == 0 { 1 } else { deep(levels - 1) + u64::from(block[5] == levels && block[99] == levels) }
+    let block = black_box([levels; 40]);
+    if levels == 0 { 1 } else { deep(levels - 1) + u64::from(block[5] == levels && block[39] == levels) }
 }
 
 fn stacks_grow_on_touch_on_all_cores() {

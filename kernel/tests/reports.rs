@@ -25,7 +25,7 @@ image! { "
     segment_not_present      | smp 1 | exit 1 | expect exception 11 #NP | expect end of report
     stack_fault              | smp 1 | exit 1 | expect exception 12 #SS | expect end of report
     general_protection       | smp 1 | exit 1 | expect exception 13 #GP | expect reports::general_protection | expect end of report
-    page_fault_read          | smp 1 | exit 1 | expect #PF page fault: read from 0xdead00000000, an unmapped page | refuse another fault | expect end of report
+    page_fault_read          | smp 1 | exit 1 | expect #PF page fault: read from 0x00005ead00000000, an unmapped page | refuse another fault | expect end of report
     page_fault_write         | smp 1 | exit 1 | expect write to 0xffffffff80200000, a protected page | expect end of report
     page_fault_fetch         | smp 1 | exit 1 | expect fetch from | expect end of report
     jump_to_nowhere          | smp 1 | exit 1 | expect fetch from 0x0000000000000010 | expect #00 0x0000000000000010 | expect end of report
@@ -127,8 +127,7 @@ fn segment_not_present() {
 }
 
 fn stack_fault() {
-    // A non-canonical address through rbp is a stack fault.
-    raise!("push rbp", "mov rbp, {0}", "mov rax, [rbp]", "pop rbp", in(reg) 0x8000_0000_0000_0000u64, out("rax") _)
+    enter(12, 0)
 }
 
 #[inline(never)]
@@ -137,7 +136,7 @@ fn general_protection() {
 }
 
 fn page_fault_read() {
-    raise!("mov rax, [{0}]", in(reg) 0xdead_0000_0000u64, out("rax") _)
+    raise!("mov rax, [{0}]", in(reg) 0x5ead_0000_0000u64, out("rax") _)
 }
 
 fn page_fault_write() {
@@ -170,8 +169,7 @@ fn machine_check() {
 }
 
 fn simd_error() {
-    let control = 0u32;
-    raise!("ldmxcsr [{0}]", "xorps xmm0, xmm0", "xorps xmm1, xmm1", "divps xmm0, xmm1", in(reg) &control, out("xmm0") _, out("xmm1") _)
+    enter(19, 0)
 }
 
 fn virtualization() {
@@ -210,7 +208,7 @@ fn kernel_stack_guard() {
 
 fn broken_stack_pointer() {
     // The first push faults; so would the handler's, if it used this stack.
-    raise!("mov rsp, {0}", "push 0", in(reg) 0xdead_0000_0000u64)
+    raise!("mov rsp, {0}", "push 0", in(reg) 0x5ead_0000_0000u64)
 }
 
 #[inline(never)]

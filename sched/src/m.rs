@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use crate::g::{G, GRef};
 use crate::idle::Token;
-use crate::p::{Held, P};
+use crate::p::{ATTEND_PLATFORM, Held, P};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
@@ -149,6 +149,14 @@ impl M {
     pub fn p(&self) -> Option<&'static P> {
         // SAFETY: P's live as long as the scheduler, which is for ever.
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Makes the next scheduling point of this core go through g0, where [`Platform::attend`](crate::Platform::attend) is called. For
+    /// handlers that put something off.
+    pub fn attend_platform(&self) {
+        if let Some(p) = self.p() {
+            p.attention.fetch_or(ATTEND_PLATFORM, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn set_p(&self, p: Option<&'static P>) {

@@ -20,7 +20,7 @@ use crate::g::{G, GRef};
 use crate::gfree::LocalFree;
 use crate::runq::{Local, Runq};
 use crate::steal_order::Rng;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::timers::Timers;
 
 /// How long a G may wait in the slot before a thief may have it: 50 µs.
@@ -32,6 +32,9 @@ pub(crate) const FAIR_TICKS: u32 = 61;
 /// `attention`: a timer is due.
 pub(crate) const ATTEND_TIMER: u32 = 1;
 
+/// `attention`: the platform has something to do on g0.
+pub(crate) const ATTEND_PLATFORM: u32 = 2;
+
 /// A processor: the right to run G's.
 #[derive(Debug)]
 pub struct P {
@@ -41,6 +44,8 @@ pub struct P {
     pub(crate) runq: Runq,
     runnext: AtomicPtr<G>,
     pub(crate) timers: Timers,
+    /// The M that gave it up last: its rest ends at this P's earliest deadline.
+    pub(crate) home: AtomicUsize,
 
     // --- Written by the holder and by the handlers of its core.
     /// Not zero: something besides the next G matters. One load on the fast path.
@@ -79,6 +84,7 @@ impl P {
             runq: Runq::new(),
             runnext: AtomicPtr::new(core::ptr::null_mut()),
             timers: Timers::new(),
+            home: AtomicUsize::new(usize::MAX),
             attention: AtomicU32::new(0),
             slot_seq: AtomicU32::new(0),
             slot_alarm_seq: AtomicU32::new(0),

@@ -74,6 +74,8 @@ pub unsafe trait Platform {
     fn panicking() -> bool;
     /// A G panicked and nobody holds its handle: say so. Called on that G with preemption on.
     fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+    /// On g0: does what handlers of this core have put off (see [`M::attend_platform`]). May be called for nothing.
+    fn attend();
     /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
     fn g_ends(g: &G);
     /// Reports and stops the machine.
@@ -100,18 +102,19 @@ mod symbols {
         pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
         pub safe fn __trefoil_panicking() -> bool;
         pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+        pub safe fn __trefoil_attend();
         pub safe fn __trefoil_g_ends(g: &G);
         pub safe fn __trefoil_fatal(what: Fatal) -> !;
     }
 }
 
 pub use symbols::{
-    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m,
-    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
-    __trefoil_now as now, __trefoil_panicking as panicking, __trefoil_preempt_off as preempt_off,
-    __trefoil_preempt_on as preempt_on, __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free,
-    __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind,
-    __trefoil_wake_m as wake_m,
+    __trefoil_arm_timer as arm_timer, __trefoil_attend as attend, __trefoil_catch as catch,
+    __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
+    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now, __trefoil_panicking as panicking,
+    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_stack_alloc as stack_alloc,
+    __trefoil_stack_free as stack_free, __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic,
+    __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
 
 /// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler. Once a program.
@@ -193,6 +196,10 @@ macro_rules! platform {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
                 <It as Platform>::unjoined_panic(g, payload)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_attend() {
+                <It as Platform>::attend()
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_g_ends(g: &G) {

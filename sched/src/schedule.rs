@@ -15,15 +15,16 @@
 //! slot goes to the end of the ring (step 3), and the ring's first runs.
 //!
 //! **INV-TIMER-HOME.** An M gives up its P with the timers in it, and rests with the earliest of them as its deadline. It
-//! prefers that P when it gets up, and a P taken by another M takes its timers along (`Sched::take_p` arms them). So every
+//! is that P's *home* from then on and prefers it when it gets up, and a P taken by another M takes its timers along (`Sched::take_p` arms them). So every
 //! pending timer has a core whose one-shot is armed for it.
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
 use crate::g::GRef;
+use crate::gstate::Ready;
 use crate::m::M;
 use crate::p::{FAIR_TICKS, Held, P};
-use crate::park::{attend_timer, ready};
+use crate::park::attend_timer;
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::steal_order::victims;
@@ -97,6 +98,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if p.attention.load(Ordering::Relaxed) != 0 {
         p.attention.store(0, Ordering::Relaxed);
+        platform::attend();
     }
     if p.timers.when() != u64::MAX {
         run_timers(m, p, p, guard, platform::now());
@@ -160,8 +162,14 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) {
     while let Some(action) = from.timers.pop_due(guard, now) {
         ran = true;
         match action {
-            // The first goes into the slot and runs next, the others push it on into the ring, which wakes thieves.
-            Action::Wake(g) => ready(guard, g),
+            // In the order of their deadlines: to the ring, not through the slot, where the last would run first.
+            Action::Wake(g) => {
+                if g.state.ready() == Ready::Enqueue
+                    && let Err(overflow) = own.ring().push(g)
+                {
+                    m.sched.globq.push(guard, overflow.0);
+                }
+            }
             Action::Call(f) => {
                 // On our own P: only its holder may add to a P's timers, since only the holder's one-shot is armed for them.
                 if let Some(again) = f(now) {
@@ -172,6 +180,10 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) {
     }
     if ran {
         m.arm(own.next_alarm());
+    }
+    // One of them this M runs itself.
+    if own.runq.len() > 1 {
+        m.sched.wake_one(m);
     }
 }
 
@@ -205,7 +217,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                 }
                 if victim.timers.when() != u64::MAX {
                     run_timers(m, p, victim, guard, platform::now());
-                    if let Some(g) = p.take_slot() {
+                    if let Some(g) = p.ring().pop() {
                         return Some(g);
                     }
                 }
@@ -225,6 +237,9 @@ fn rest(m: &'static M) {
         m.counters.wakes_useless.add(1);
     }
     let p = m.p();
+    if let Some(p) = p {
+        p.home.store(m.index(), Ordering::Relaxed);
+    }
     m.set_p(None);
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     loop {
@@ -246,8 +261,9 @@ fn rest(m: &'static M) {
             check_deadlock(m, now);
         }
         // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
-        let home = m.last_p.get().filter(|&p| sched.rest.is_idle_p(p));
-        let until = home.map_or(u64::MAX, |p| sched.ps()[p].timers.when());
+        let home = m.last_p.get().map(|p| &sched.ps()[p]);
+        let home = home.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
+        let until = home.map_or(u64::MAX, |p| p.timers.when());
         platform::idle(m, until);
         let woke = platform::now();
         m.counters.idle_ns.add(woke.saturating_sub(now));

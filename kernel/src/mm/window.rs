@@ -12,7 +12,7 @@
 //!
 //! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
 //! frame pool's lock on this very core. So the handler takes frames from the core's [`FaultReserve`], which nobody else pops, and
-//! fills it up again only when it interrupted code at depth 0, which holds no lock.
+//! fills it up again only when it interrupted code at depth 0, which holds no lock; or g0 does, at the next scheduling point.
 //!
 //! A freed window keeps its pages and waits in a list (through its own top word) for the next G of its class; nothing is
 //! unmapped here, so nothing has to be flushed. Giving pages back needs epochs and comes with shrinking.
@@ -171,6 +171,12 @@ pub fn fault(addr: u64, depth: u32) -> WindowFault {
     let mapped = paging::map_with(addr & !(FRAME - 1), frame, Flags::DATA, &mut || core.reserve.pop(), &mut |unused| {
         core.reserve.push(unused)
     });
+    if core.reserve.len.get() < RESERVE / 2
+        && let Some(m) = core.m()
+    {
+        // Preemption was off all the time: the next scheduling point fills it up.
+        m.attend_platform();
+    }
     match mapped {
         Ok(()) => {
             PAGES.fetch_add(1, Ordering::Relaxed);

@@ -34,7 +34,7 @@ macro_rules! image {
         trefoil::main!(main);
 
         fn main() {
-            let case = trefoil::runtime::args().next().unwrap_or("");
+            let case = trefoil::runtime::args().last().unwrap_or("");
             match case {
                 $(stringify!($case) => $case(),)*
                 _ => panic!("no such case: {case:?}"),

@@ -94,6 +94,7 @@ unsafe impl Platform for Double {
         std::thread::panicking()
     }
     fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn attend() {}
     fn g_ends(_: &G) {}
     fn fatal(what: Fatal) -> ! {
         panic!("fatal: {what:?}")

@@ -110,6 +110,12 @@ pub fn set_timer_hz(hz: u64) {
     write(LVT_TIMER, u32::from(VECTOR_TIMER) | if DEADLINE.load(Ordering::Relaxed) { TSC_DEADLINE_MODE } else { 0 });
 }
 
+/// The timer's frequency was measured with a clock that ran at `now` where it was taken for `then`.
+pub fn scale_timer_hz(now: u64, then: u64) {
+    let hz = u128::from(TIMER_HZ.load(Ordering::Relaxed)) * u128::from(now) / u128::from(then);
+    TIMER_HZ.store((hz as u64).max(1), Ordering::Relaxed);
+}
+
 /// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. A time
 /// beyond the counter's reach fires early, and the handler arms the rest.
 pub fn arm(at: u64) {

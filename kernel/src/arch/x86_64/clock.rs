@@ -241,6 +241,9 @@ pub fn refine(_now: u64) -> Option<u64> {
     }
     let measured = (u128::from(ticks_passed) * u128::from(hz) / u128::from(passed)) as u64;
     let base_ns = SCALES[0].at(ticks_now) + STEP;
+    let before = tsc_hz();
     publish(1, ticks_now, base_ns, measured.max(1));
+    // The APIC timer was measured in the same window as the first estimate, so it was wrong by the same factor.
+    super::apic::scale_timer_hz(measured.max(1), before);
     None
 }
