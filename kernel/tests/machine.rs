@@ -17,7 +17,7 @@ image! { "
     all_cores_come            | smp 1,4 | machine pc
     all_cores_come            | smp 1,4 | machine microvm
     all_cores_come            | smp 4 | append fault=late:2
-    main_does_not_wait        | smp 4 | icount | append fault=late:2 | timeout 20
+    main_does_not_wait        | smp 4 | append fault=deaf:3 | timeout 20
     memory_can_be_used        | smp 2 | mem 64M
     memory_can_be_used        | smp 1 | mem 64M | machine microvm
     memory_can_be_used        | smp 2 | mem 2G
@@ -60,30 +60,24 @@ fn wait_for_cores(n: usize) {
 fn all_cores_come() {
     let n = runtime::max_procs();
     wait_for_cores(n);
-    // Each of them runs G's.
-    let handles: Vec<_> = (0..n * 20)
-        .map(|_| {
-            go(|| {
-                let begin = Instant::now();
-                while begin.elapsed() < Duration::from_millis(2) {
-                    black_box(());
-                }
-            })
-        })
-        .collect();
-    handles.into_iter().for_each(|h| h.join().unwrap());
-    let stats = runtime::stats();
-    assert_eq!(stats.ms.len(), n);
-    assert!(stats.ms.iter().all(|m| m.runs > 0), "a core ran nothing: {stats:?}");
+    // Each of them runs G's. With more cores than the host has, some get their turn late.
+    let begin = Instant::now();
+    while runtime::stats().ms.iter().any(|m| m.runs == 0) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "a core ran nothing: {:?}", runtime::stats());
+        let handles: Vec<_> = (0..n * 20).map(|_| go(|| (0..20_000u64).fold(0, |a, b| black_box(a ^ b)))).collect();
+        handles.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), 0));
+    }
+    assert_eq!(runtime::stats().ms.len(), n);
     let ids: Vec<u32> = percpu::all().map(|c| c.lapic_id()).collect();
     assert!(ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id)), "two cores with one APIC id: {ids:?}");
 }
 
 fn main_does_not_wait() {
-    // One core misses its first call and gets the second 300 µs later: `main` must have begun by then.
-    let there = runtime::num_cpus();
-    assert!(there < 4, "main began after all {there} cores had come");
-    wait_for_cores(4);
+    // One core never answers, which is known half a second after the start: `main` must have begun long before.
+    assert!(runtime::num_cpus() < 4);
+    let begun = Instant::now().as_nanos();
+    assert!(begun < 300_000_000, "main began {begun} ns after boot");
+    wait_for_cores(3);
 }
 
 fn memory_can_be_used() {

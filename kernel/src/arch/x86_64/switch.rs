@@ -19,6 +19,12 @@
 //! `ret` takes the next context's return address. So publishing the previous context costs no extra frame, and happens when its
 //! registers are in memory and its stack is left.
 //!
+//! `fresh` lays the frame that `switch` would have left, with `switch_enter` as its return address. That one passes `arg` to `entry`
+//! and is where every backtrace ends: its CFI calls the return address undefined, and `rbp` is 0.
+//!
+//! The control bits of `mxcsr` and the whole x87 control word belong to the callee-saved state; the exception flags in the low six bits
+//! of `mxcsr` do not. Loading either word is dear and nearly never needed, so each is loaded only when its control bits differ.
+//!
 //! The frames of both sides have the same shape, so the CFI that describes the pushes is right before and after `rsp` changes:
 //! a debugger steps through, and unwinding from `after` ends in the next context, not in the previous one.
 
@@ -39,7 +45,7 @@ pub unsafe extern "C" fn switch(
 ) {
     naked_asm!(
         ".cfi_startproc",
-        // rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address
+        // In: rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address. rdx, rcx, r8 stay as they are.
         "push rbp",
         ".cfi_adjust_cfa_offset 8",
         ".cfi_rel_offset rbp, 0",
@@ -66,14 +72,15 @@ pub unsafe extern "C" fn switch(
         "movzx r9d, word ptr [rsp + 4]",
         "mov [rdi], rsp",
         "mov rsp, [rsi]",
-        // Another stack of the same shape. The control words are dear to load, and nearly always equal.
+        // Another stack of the same shape. eax, r9w = the control words as they are; [rsp], [rsp + 4] = as they shall be.
         ".cfi_remember_state",
-        "cmp eax, [rsp]",
+        "xor eax, [rsp]",
+        "test eax, {mxcsr_control}",
         "jne 2f",
-        "3:",
+        "3:", // mxcsr is right
         "cmp r9w, [rsp + 4]",
         "jne 4f",
-        "5:",
+        "5:", // both are right
         "add rsp, 8",
         ".cfi_adjust_cfa_offset -8",
         "pop r15",
@@ -94,7 +101,7 @@ pub unsafe extern "C" fn switch(
         "pop rbp",
         ".cfi_adjust_cfa_offset -8",
         ".cfi_restore rbp",
-        // rsp = as at entry, of the next context
+        // rsp = as at entry, of the next context: [rsp] is where it once called from. Out: `after(a, b)`.
         "mov rdi, rcx",
         "mov rsi, r8",
         "jmp rdx",
@@ -106,14 +113,27 @@ pub unsafe extern "C" fn switch(
         "fldcw [rsp + 4]",
         "jmp 5b",
         ".cfi_endproc",
+        mxcsr_control = const MXCSR_CONTROL,
     )
 }
 
-/// The first code on a fresh stack: r12 = entry, r13 = its argument. Unwinding ends here.
+/// The first code on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top. Unwinding ends here.
+///
+/// Frames return to the instruction after the `nop`: an unwinder looks up the byte *before* a return address, and that must be
+/// a byte of this function while `after` runs on a fresh stack.
 #[unsafe(naked)]
 unsafe extern "C" fn switch_enter() {
-    naked_asm!(".cfi_startproc", ".cfi_undefined rip", "mov rdi, r13", "call r12", "ud2", ".cfi_endproc",)
+    naked_asm!(".cfi_startproc", ".cfi_undefined rip", "nop", "mov rdi, r13", "call r12", "ud2", ".cfi_endproc",)
 }
+
+/// Bytes of the `nop` in `switch_enter`.
+const NOP: usize = 1;
+
+/// The bits of `mxcsr` that a callee preserves: all but the six exception flags.
+const MXCSR_CONTROL: u32 = 0xffc0;
+
+/// Every floating-point exception masked, round to nearest; x87 in extended precision. As the ABI has it at a program's start.
+const CONTROL_WORDS: usize = 0x037f << 32 | 0x1f80;
 
 /// Words that `switch` leaves on a stack, return address included.
 const FRAME_WORDS: usize = 8;
@@ -121,11 +141,12 @@ const FRAME_WORDS: usize = 8;
 /// Lays the frame of a context that will start in `entry(arg)` below `top`; returns its saved stack pointer.
 ///
 /// # Safety
-/// 1. The 80 bytes below `top` are mapped and unused.
+/// 1. The 80 bytes below `top` (64 and its alignment) are mapped and unused.
 pub unsafe fn fresh(top: *mut u8, entry: unsafe extern "C" fn(*mut ()) -> !, arg: *mut ()) -> usize {
     let top = top as usize & !15;
     let sp = (top - FRAME_WORDS * 8) as *mut usize;
-    let frame = [0x037f_0000_1f80, 0, 0, arg as usize, entry as usize, 0, 0, switch_enter as *const () as usize];
+    let start = switch_enter as *const () as usize + NOP;
+    let frame = [CONTROL_WORDS, 0, 0, arg as usize, entry as usize, 0, 0, start];
     // SAFETY: 1.
     unsafe { sp.cast::<[usize; FRAME_WORDS]>().write(frame) };
     sp as usize

@@ -1,0 +1,132 @@
+//! The scheduler's hooks, on the host.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+
+use trefoil_sched::join::panic_message;
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, Platform};
+use trefoil_sched::{G, M, Stack};
+
+use crate::machine::{Core, Failure, Stop, current, here};
+use crate::{interrupt, stack, switch};
+
+struct Host;
+
+/// This thread's core, if it is one. Threads outside a run may use a channel, as long as nobody needs to be woken.
+fn maybe_here() -> Option<&'static Core> {
+    // SAFETY: a core's record lives for ever.
+    unsafe { current().as_ref() }
+}
+
+// SAFETY: 1. a core's record is found through a thread-local that its own thread sets. 2. `switch.rs` documents and keeps the
+// register contract. 3. the host hands out a mapping once.
+unsafe impl Platform for Host {
+    fn current_m() -> *const M {
+        &raw const here().m
+    }
+
+    fn preempt_off() {
+        if let Some(core) = maybe_here() {
+            core.shake();
+            core.depth.set(core.depth.get() + 1);
+        }
+    }
+
+    fn preempt_on() {
+        if let Some(core) = maybe_here() {
+            core.depth.set(core.depth.get() - 1);
+        }
+    }
+
+    unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
+        let core = here();
+        assert_eq!(core.depth.get(), 1, "a switch with a lock or a second guard held");
+        assert!(!std::thread::panicking(), "a G parks while it unwinds");
+        core.shake();
+        // SAFETY: the trait's rules, kept by the scheduler.
+        unsafe { switch::switch(prev_sp, next_sp, after, a, b) }
+    }
+
+    unsafe fn fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize {
+        // SAFETY: as above.
+        unsafe { switch::fresh(top, entry, arg) }
+    }
+
+    fn wake_m(index: usize) {
+        // A core that is no thread yet has not rested yet, and looks at its token before it does.
+        if let Some(thread) = here().machine.cores()[index].thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn idle(_: &M, until: u64) {
+        here().rest(until);
+    }
+
+    fn now() -> u64 {
+        interrupt::now()
+    }
+
+    fn arm_timer(_: &M, at: u64) {
+        if let Some(one_shot) = here().one_shot.get() {
+            one_shot.arm(at);
+        }
+    }
+
+    fn stack_alloc(size: usize) -> Option<Stack> {
+        let stack = stack::alloc(size)?;
+        here().machine.stacks.fetch_add(1, Ordering::Relaxed);
+        Some(stack)
+    }
+
+    unsafe fn stack_free(stack: Stack) {
+        here().machine.stacks.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the trait's rule 3.
+        unsafe { stack::free(stack) }
+    }
+
+    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+        catch_unwind(AssertUnwindSafe(f))
+    }
+
+    fn unwind(payload: Box<dyn Any + Send>) -> ! {
+        resume_unwind(payload)
+    }
+
+    #[inline(never)]
+    fn panicking() -> bool {
+        std::thread::panicking()
+    }
+
+    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
+        let message = panic_message(&*payload).unwrap_or("(no message)");
+        let said = format!("G {} {:?} panicked: {message}", g.id(), g.name());
+        if let Some(core) = maybe_here()
+            && let Ok(mut unjoined) = core.machine.unjoined.lock()
+        {
+            unjoined.push(said);
+        }
+    }
+
+    fn attend() {}
+
+    fn g_ends(_: &G) {}
+
+    fn fatal(what: Fatal) -> ! {
+        let core = here();
+        core.machine.fail(match what {
+            Fatal::Deadlock => Failure::Deadlock(core.machine.unfinished()),
+            Fatal::Broken(rule) => Failure::Broken(rule),
+        });
+        if core.m.running().is_none() {
+            resume_unwind(Box::new(Stop));
+        }
+        // On a G, in the middle of the scheduler: nothing here can be unwound or trusted. The run is given up with this thread.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+trefoil_sched::platform!(Host);

@@ -1,0 +1,144 @@
+//! One run: a machine of its own, from `main`'s first instruction to the account of what is left.
+
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use trefoil_sched::stats::Stats;
+use trefoil_sched::{Builder, Sched};
+
+use crate::machine::{Core, Failure, Machine, Waiting};
+
+/// How long the threads of a run that is over may take to notice.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// M's and P's.
+    pub maxprocs: usize,
+    /// Seeds every random choice. Printed when a run fails; `TREFOIL_SEED` in the environment sets the default.
+    pub seed: u64,
+    /// Delays M's at random points, so that rare interleavings are less rare.
+    pub shake: bool,
+    /// How long `main` may take.
+    pub limit: Duration,
+    /// How long a chain of hand-overs may hold a P while others wait, in nanoseconds.
+    pub slice: u64,
+}
+
+impl Config {
+    /// The default, with `maxprocs` P's.
+    pub fn with_procs(maxprocs: usize) -> Self {
+        Self { maxprocs, ..Self::default() }
+    }
+
+    /// With delays at random points.
+    #[must_use]
+    pub fn shaken(self) -> Self {
+        Self { shake: true, ..self }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let given = std::env::var("TREFOIL_SEED").ok().and_then(|s| s.parse().ok());
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
+        let sched = trefoil_sched::Config::default();
+        Self {
+            maxprocs: 4,
+            seed: given.unwrap_or_else(clock),
+            shake: false,
+            limit: Duration::from_secs(120),
+            slice: sched.slice,
+        }
+    }
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Account {
+    /// What its M's did.
+    pub stats: Stats,
+    /// G's that had not ended.
+    pub unfinished: Vec<Waiting>,
+    /// Windows that could not be given back: those of unfinished G's.
+    pub stacks: usize,
+    /// Panics of G's that nobody joined.
+    pub unjoined: Vec<String>,
+    /// A thread still ran a G when it was given up.
+    pub stuck: bool,
+}
+
+/// Runs `main` as the first G of a machine of its own, until it returns.
+///
+/// # Errors
+/// `main` panicked, everybody waited for ever, the scheduler's rules were broken, or it took too long.
+pub fn run<T, F>(config: Config, main: F) -> Result<T, Failure>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    account(config, main).0
+}
+
+/// As [`run`], and says what was left when it was over.
+pub fn account<T, F>(config: Config, main: F) -> (Result<T, Failure>, Account)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&trefoil_sched::Config {
+        max_procs: config.maxprocs,
+        seed: config.seed,
+        slice: config.slice,
+    })));
+    let machine: &'static Machine = Box::leak(Box::new(Machine::new(sched)));
+    let shake = config.shake.then_some(config.seed);
+    machine.cores.get_or_init(|| (0..config.maxprocs).map(|i| Core::new(i, machine, shake)).collect());
+    let (sender, handle) = mpsc::channel();
+    start_thread(machine, 0, move || {
+        let main = Builder::new().name("main").spawn(move || {
+            let _stop = StopAtEnd(machine);
+            main()
+        });
+        let _ = sender.send(main.unwrap_or_else(|e| panic!("main: {e}")));
+        // Only now: an M that rests before there is a G could take the quiet for a deadlock.
+        for core in 1..machine.cores().len() {
+            start_thread(machine, core, || {});
+        }
+    });
+    let (failure, stuck) = machine.wait(config.limit, GRACE);
+    let stats = sched.stats();
+    let unfinished = machine.unfinished();
+    if !stuck {
+        machine.free_stacks();
+    }
+    let stacks = machine.stacks.load(std::sync::atomic::Ordering::Relaxed);
+    let unjoined = machine.unjoined.lock().map_or_else(|_| Vec::new(), |mut u| core::mem::take(&mut *u));
+    let result = match (failure, handle.try_recv()) {
+        (Some(failure), _) => Err(failure),
+        // Ended and left by every M, so its result is there and `join` does not park.
+        (None, Ok(main)) if main.is_finished() => main.join().map_err(Failure::Main),
+        (None, _) => Err(Failure::Broken("main has ended and its result is not there")),
+    };
+    if let Err(failure) = &result {
+        eprintln!("hosted: seed {} failed: {failure:?}", config.seed);
+    }
+    (result, Account { stats, unfinished, stacks, unjoined, stuck })
+}
+
+fn start_thread(machine: &'static Machine, index: usize, begin: impl FnOnce() + Send + 'static) {
+    machine.entered();
+    let thread = std::thread::Builder::new().name(format!("M{index}"));
+    let started = thread.spawn(move || machine.cores()[index].live(begin));
+    started.unwrap_or_else(|e| panic!("no thread for M {index}: {e}"));
+}
+
+/// `main` has ended, by return or by panic: so does the run.
+struct StopAtEnd(&'static Machine);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

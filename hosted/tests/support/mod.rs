@@ -1,0 +1,36 @@
+//! What the tests share: a run that must leave nothing behind.
+#![expect(clippy::allow_attributes, reason = "whether something is dead depends on the test that includes this")]
+#![allow(dead_code)]
+
+use std::time::{Duration, Instant};
+
+use trefoil_hosted::{Config, account};
+
+/// Runs `main` on `procs` M's. Afterwards every G must have ended and every stack must be back.
+pub fn tidy(procs: usize, main: impl FnOnce() + Send + 'static) {
+    tidy_with(Config::with_procs(procs), main);
+}
+
+/// As [`tidy`], with delays at random points.
+pub fn shaken(procs: usize, main: impl FnOnce() + Send + 'static) {
+    tidy_with(Config::with_procs(procs).shaken(), main);
+}
+
+fn tidy_with(config: Config, main: impl FnOnce() + Send + 'static) {
+    let (result, account) = account(config, main);
+    if let Err(failure) = result {
+        panic!("seed {}: {failure:?}", config.seed);
+    }
+    assert!(!account.stuck, "an M still runs");
+    assert!(account.unfinished.is_empty(), "seed {}: {:?}", config.seed, account.unfinished);
+    assert_eq!(account.stacks, 0, "seed {}: stacks lost", config.seed);
+    assert!(account.unjoined.is_empty(), "seed {}: {:?}", config.seed, account.unjoined);
+}
+
+/// Keeps the core busy without calling the scheduler.
+pub fn spin_for(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
