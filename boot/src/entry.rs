@@ -86,9 +86,10 @@ unsafe fn low(physical: u64, len: usize) -> &'static [u8] {
 #[unsafe(no_mangle)]
 extern "C" fn trefoil_boot_rust(start_info: u64, tsc: u64) -> ! {
     // SAFETY: the only core, called once: nobody else touches KEPT.
-    let kept = unsafe { &mut *(&raw mut KEPT) };
-    // SAFETY (for all `low` below): 1. the loader's data lies outside the image and nothing is allocated yet.
-    let info = match StartInfo::parse(unsafe { low(start_info, pvh::START_INFO_BYTES) }) {
+    let kept = unsafe { &mut *core::ptr::addr_of_mut!(KEPT) };
+    // SAFETY: 1. the loader's data lies outside the image, and nothing is allocated yet.
+    let bytes = unsafe { low(start_info, pvh::START_INFO_BYTES) };
+    let info = match StartInfo::parse(bytes) {
         Ok(info) => info,
         Err(error) => refuse(format_args!("{error}")),
     };

@@ -16,7 +16,7 @@ fn generate(to: Sender<u64>) {
 
 /// Passes on what `prime` does not divide.
 fn filter(from: Receiver<u64>, to: Sender<u64>, prime: u64) {
-    for n in from.iter().filter(|n| n % prime != 0) {
+    for n in from.iter().filter(|n| !n.is_multiple_of(prime)) {
         if to.send(n).is_err() {
             return;
         }

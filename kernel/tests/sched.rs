@@ -399,7 +399,7 @@ fn channels_keep_order_and_close() {
     tx.send("kept".into()).unwrap();
     let (tx2, waiting) = (tx.clone(), tx.clone());
     let sender = go(move || waiting.send("too late".into()));
-    while rx.len() < 1 {
+    while rx.is_empty() {
         runtime::yield_now();
     }
     time::sleep(Duration::from_millis(5));

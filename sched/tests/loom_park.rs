@@ -34,6 +34,7 @@ impl Parked {
     /// What the M that leaves does: save, publish (`commit`), finish.
     fn leave(&self) {
         self.state.begin_park();
+        // SAFETY: this M runs the G; that nobody else touches the cell is what loom checks.
         self.registers.with_mut(|r| unsafe { *r = 1 });
         self.listed.store(true, Ordering::Release);
         if self.state.finish_park() == Finish::Requeue {
@@ -43,7 +44,9 @@ impl Parked {
 
     /// What an M does that takes it from a queue.
     fn resume(&self) {
-        self.registers.with(|r| assert_eq!(unsafe { *r }, 1, "resumed before saved"));
+        // SAFETY: whoever resumes the G owns it; loom checks that.
+        let saved = self.registers.with(|r| unsafe { *r });
+        assert_eq!(saved, 1, "resumed before saved");
         self.state.dispatch();
         self.resumed.fetch_add(1, Ordering::Relaxed);
     }

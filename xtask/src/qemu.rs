@@ -47,8 +47,7 @@ impl Settings {
     /// A value that makes no sense is named.
     pub fn from_env() -> Result<Self, String> {
         let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let mut it = Self::default();
-        it.icount = var("ICOUNT").is_some_and(|v| v != "0");
+        let mut it = Self { icount: var("ICOUNT").is_some_and(|v| v != "0"), ..Self::default() };
         if it.icount {
             it.smp = "1".into();
         }

@@ -1,5 +1,4 @@
 //! What the tests share: a run that must leave nothing behind.
-#![expect(clippy::allow_attributes, reason = "whether something is dead depends on the test that includes this")]
 #![allow(dead_code)]
 
 use std::time::{Duration, Instant};

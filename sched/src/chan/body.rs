@@ -31,7 +31,15 @@ unsafe impl<T: Send> Send for Chan<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Chan<T> {}
 
-/// How an attempt without waiting ended.
+/// How an attempt to receive without waiting ended.
+enum Received<'a, T> {
+    Value(T),
+    /// None is there; the lock is still held.
+    Wait(SpinGuard<'a, Body<T>>),
+    Closed,
+}
+
+/// How an attempt to send without waiting ended.
 enum Attempt<'a, T> {
     Done,
     /// No room: the value back, and the lock still held.
@@ -74,10 +82,7 @@ impl<T> Chan<T> {
 
     /// Takes a value from the ring (and lets a waiting sender fill the gap), or from a waiting sender.
     #[inline]
-    fn attempt_recv<'a>(
-        &'a self,
-        guard: &'a PreemptGuard,
-    ) -> Result<T, (TryRecvError, Option<SpinGuard<'a, Body<T>>>)> {
+    fn attempt_recv<'a>(&'a self, guard: &'a PreemptGuard) -> Received<'a, T> {
         let mut body = self.body.lock(guard);
         let from_ring = body.ring.pop_front();
         if let Some(sender) = body.sendq.pop() {
@@ -91,12 +96,12 @@ impl<T> Chan<T> {
             };
             drop(body);
             ready(guard, sender.into_g());
-            return Ok(value);
+            return Received::Value(value);
         }
         match from_ring {
-            Some(value) => Ok(value),
-            None if body.closed => Err((TryRecvError::Disconnected, None)),
-            None => Err((TryRecvError::Empty, Some(body))),
+            Some(value) => Received::Value(value),
+            None if body.closed => Received::Closed,
+            None => Received::Wait(body),
         }
     }
 
@@ -111,7 +116,11 @@ impl<T> Chan<T> {
 
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
         let guard = PreemptGuard::new();
-        self.attempt_recv(&guard).map_err(|(error, _)| error)
+        match self.attempt_recv(&guard) {
+            Received::Value(value) => Ok(value),
+            Received::Wait(_) => Err(TryRecvError::Empty),
+            Received::Closed => Err(TryRecvError::Disconnected),
+        }
     }
 
     pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
@@ -137,9 +146,9 @@ impl<T> Chan<T> {
     pub(super) fn recv(&self) -> Result<T, RecvError> {
         let guard = PreemptGuard::new();
         let mut body = match self.attempt_recv(&guard) {
-            Ok(value) => return Ok(value),
-            Err((_, None)) => return Err(RecvError),
-            Err((_, Some(body))) => body,
+            Received::Value(value) => return Ok(value),
+            Received::Closed => return Err(RecvError),
+            Received::Wait(body) => body,
         };
         let mut slot: Option<T> = None;
         let waiter = Waiter::new(current_g(&guard), (&raw mut slot).cast());

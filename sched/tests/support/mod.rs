@@ -1,5 +1,4 @@
 //! A platform for tests that never switch: locks and queues need one to link. What a test must not reach panics.
-#![expect(clippy::allow_attributes, reason = "whether something is dead depends on the test that includes this")]
 #![allow(dead_code)]
 
 use std::any::Any;

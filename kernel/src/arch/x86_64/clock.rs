@@ -4,10 +4,11 @@
 //! 100 µs (good to about 1 %), so that boot does not spin for milliseconds, and a better one [`REFINE_AFTER`] later, while the program
 //! runs.
 //!
-//! A scale is a triple (ticks at its start, nanoseconds at its start, nanoseconds a tick). There are two: the first estimate and the
-//! refined one; `CURRENT` names the valid one. **The hard race**: a core that still computes with the old scale when the new one is
-//! published. The new scale starts [`STEP`] later than the old one says, more than the two can differ over such a computation, so
-//! no later reading is ever smaller.
+//! The clock is a function of the counter alone: the first scale up to the tick [`SWITCH`], the second from there on, where both agree.
+//! **The hard race** is a core that computes while the second scale is published, and may be delayed at any point. It reads the counter
+//! *first*; the second scale is published [`AHEAD`] before its tick comes, so whoever reads a tick behind `SWITCH` sees it. Rejected: an
+//! index of the valid scale. A core that has read the index and is then delayed for a millisecond computes with the old one while
+//! others use the new one, and the clock goes back by the difference.
 //!
 //! The counters of all cores are taken to run together, as they do since Nehalem and under QEMU; `check_core` measures it as each
 //! core arrives.
@@ -19,8 +20,8 @@ use core::arch::x86_64::{__cpuid, _rdtsc};
 
 /// When the scale is measured again: 30 ms, within one round of the PIT's 16 bits.
 pub const REFINE_AFTER: u64 = 30_000_000;
-/// How far the clock jumps ahead when the refined scale takes over: 2 µs.
-const STEP: u64 = 2_000;
+/// How far ahead the refined scale is published: 250 ms.
+const AHEAD: u64 = 250_000_000;
 /// How long the first measurement takes, in nanoseconds.
 const FIRST: u64 = 100_000;
 
@@ -36,7 +37,8 @@ struct Scale {
 
 static SCALES: [Scale; 2] =
     [const { Scale { base_ticks: AtomicU64::new(0), base_ns: AtomicU64::new(0), scale: AtomicU64::new(1 << 32) } }; 2];
-static CURRENT: AtomicUsize = AtomicUsize::new(0);
+/// From this tick on the second scale holds.
+static SWITCH: AtomicU64 = AtomicU64::new(u64::MAX);
 static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 static REFERENCE: AtomicUsize = AtomicUsize::new(0);
 
@@ -103,7 +105,7 @@ fn pit_read() -> u64 {
         outb(0x43, 0);
         u64::from(inb(0x40)) | u64::from(inb(0x40)) << 8
     };
-    0x1_0000 - count & 0xffff
+    (0x1_0000 - count) & 0xffff
 }
 
 /// The raw counter.
@@ -116,9 +118,10 @@ pub fn ticks() -> u64 {
 /// Nanoseconds since boot. Never backwards.
 #[inline]
 pub fn now() -> u64 {
-    // Acquire: pairs with the Release in `publish`: the scale is complete.
-    let scale = &SCALES[CURRENT.load(Ordering::Acquire)];
-    scale.at(ticks())
+    let ticks = ticks();
+    // Acquire: pairs with the Release in `refine`: the second scale is complete.
+    let scale = &SCALES[usize::from(ticks >= SWITCH.load(Ordering::Acquire))];
+    scale.at(ticks)
 }
 
 impl Scale {
@@ -127,19 +130,17 @@ impl Scale {
         let since = ticks.wrapping_sub(self.base_ticks.load(Ordering::Relaxed));
         // A core whose counter is a little behind the one that set the scale reads the base.
         let since = if since as i64 >= 0 { since } else { 0 };
-        let ns = (u128::from(since) * u128::from(self.scale.load(Ordering::Relaxed)) >> 32) as u64;
+        let ns = ((u128::from(since) * u128::from(self.scale.load(Ordering::Relaxed))) >> 32) as u64;
         self.base_ns.load(Ordering::Relaxed) + ns
     }
 }
 
-fn publish(slot: usize, base_ticks: u64, base_ns: u64, hz: u64) {
+fn set_scale(slot: usize, base_ticks: u64, base_ns: u64, hz: u64) {
     let scale = &SCALES[slot];
     scale.base_ticks.store(base_ticks, Ordering::Relaxed);
     scale.base_ns.store(base_ns, Ordering::Relaxed);
     scale.scale.store(((1_000_000_000u128 << 32) / u128::from(hz)) as u64, Ordering::Relaxed);
     TSC_HZ.store(hz, Ordering::Relaxed);
-    // Release: pairs with the Acquire in `now`.
-    CURRENT.store(slot, Ordering::Release);
 }
 
 /// Ticks a second, as well as it is known.
@@ -149,7 +150,8 @@ pub fn tsc_hz() -> u64 {
 
 /// The TSC value at `ns`, for a timer that waits for one.
 pub fn ticks_at(ns: u64) -> u64 {
-    let scale = &SCALES[CURRENT.load(Ordering::Acquire)];
+    let switched = SWITCH.load(Ordering::Acquire) != u64::MAX && ns >= SCALES[1].base_ns.load(Ordering::Relaxed);
+    let scale = &SCALES[usize::from(switched)];
     let since = ns.saturating_sub(scale.base_ns.load(Ordering::Relaxed));
     let per = u128::from(scale.scale.load(Ordering::Relaxed)).max(1);
     // One tick more: never early.
@@ -198,7 +200,7 @@ pub fn calibrate(
     };
     let told = told_hz().filter(|_| !no_reference);
     if reference == Reference::None {
-        publish(0, entry_ticks, 0, told.unwrap_or(1_000_000_000));
+        set_scale(0, entry_ticks, 0, told.unwrap_or(1_000_000_000));
         return (if told.is_some() { Reference::Cpuid } else { reference }, 1_000_000_000);
     }
     let (hz, mask) = reference.hz();
@@ -211,7 +213,7 @@ pub fn calibrate(
     }
     let rate = |ticks: u64| (u128::from(ticks) * u128::from(hz) / u128::from(passed)) as u64;
     let measured = rate(end - start).max(1);
-    publish(0, entry_ticks, 0, told.unwrap_or(measured));
+    set_scale(0, entry_ticks, 0, told.unwrap_or(measured));
     if let Reference::PmTimer(port) = reference {
         PM_PORT.store(port as usize, Ordering::Relaxed);
     }
@@ -221,7 +223,7 @@ pub fn calibrate(
     (if told.is_some() { Reference::Cpuid } else { reference }, rate(other_start.saturating_sub(other_end)).max(1))
 }
 
-/// Measures again over the whole time since the first measurement, and switches to the better scale. Called once, by a timer.
+/// Measures again over the whole time since the first measurement, and sets the better scale. Called once, by a timer.
 /// Too late for the reference's counter not to have wrapped: keeps the first scale.
 pub fn refine(_now: u64) -> Option<u64> {
     if REFERENCE.swap(0, Ordering::Relaxed) == 0 {
@@ -240,9 +242,11 @@ pub fn refine(_now: u64) -> Option<u64> {
         return None;
     }
     let measured = (u128::from(ticks_passed) * u128::from(hz) / u128::from(passed)) as u64;
-    let base_ns = SCALES[0].at(ticks_now) + STEP;
     let before = tsc_hz();
-    publish(1, ticks_now, base_ns, measured.max(1));
+    let switch = ticks_now + (u128::from(before) * u128::from(AHEAD) / 1_000_000_000) as u64;
+    set_scale(1, switch, SCALES[0].at(switch), measured.max(1));
+    // Release: pairs with the Acquire in `now`.
+    SWITCH.store(switch, Ordering::Release);
     // The APIC timer was measured in the same window as the first estimate, so it was wrong by the same factor.
     super::apic::scale_timer_hz(measured.max(1), before);
     None

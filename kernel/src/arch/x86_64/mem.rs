@@ -34,7 +34,7 @@ fn opaque(i: usize) -> usize {
 /// 1. C's rules: `n` bytes at both places, not overlapping.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    // SAFETY (whole body): 1.
+    // SAFETY: 1.
     unsafe {
         if rep(n) {
             asm!("rep movsb", inout("rcx") n => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack, preserves_flags));
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut 
 #[inline(always)]
 unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
     let mut i = 0;
-    // SAFETY (whole body): the caller's: `n` bytes at both places.
+    // SAFETY: the caller's: `n` bytes at both places.
     unsafe {
         while i + 16 <= n {
             _mm_storeu_si128(to.add(i).cast::<__m128i>(), _mm_loadu_si128(from.add(i).cast::<__m128i>()));
@@ -72,7 +72,7 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
 /// 1. C's rules: `n` bytes at both places, which may overlap.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    // SAFETY (whole body): 1. A 16-byte step reads before it writes, so going up is right when `to` is below `from`.
+    // SAFETY: 1. A 16-byte step reads before it writes, so going up is right when `to` is below `from`.
     unsafe {
         if (to as usize) <= (from as usize) || (to as usize) >= from as usize + n {
             copy_up(to, from, n);
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut
 /// 1. C's rules: `n` bytes at `to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
-    // SAFETY (whole body): 1.
+    // SAFETY: 1.
     unsafe {
         if rep(n) {
             asm!("rep stosb", inout("rcx") n => _, inout("rdi") to => _, in("al") byte as u8, options(nostack, preserves_flags));
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
-    // SAFETY (whole body): 1.
+    // SAFETY: 1.
     unsafe {
         while i + 8 <= n {
             let (x, y) = (a.add(i).cast::<u64>().read_unaligned(), b.add(i).cast::<u64>().read_unaligned());

@@ -1,0 +1,49 @@
+# The short names that people type. `make help` lists them.
+#
+# Set-up is part of every target: what is missing is installed by the system's package manager, as root or through sudo.
+
+APP     ?= wordcount
+PROFILE ?= release
+# wordcount counts a text that every Debian has.
+ifeq ($(APP),wordcount)
+INPUT   ?= /usr/share/common-licenses/GPL-3
+endif
+export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT
+
+.PHONY: help run test test-loom check debug doc clean setup setup-debug
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=pc|microvm] [INPUT=file]
+	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
+
+test: setup ## all tests: on the host, model checking, and in QEMU
+	cargo test --workspace
+	$(MAKE) --no-print-directory test-loom
+
+# The protocols, on the production types, in every interleaving that two preemptions can make.
+test-loom:
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 CARGO_TARGET_DIR=target/loom \
+		cargo test --release --package trefoil-sched --test 'loom_*'
+
+check: ## formatting and lints
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+debug: setup-debug ## gdb on a booted example, stopped at its main
+	cargo build --package trefoil --example $(APP)
+	cargo run --quiet --package xtask -- debug target/debug/examples/$(APP)
+
+doc: ## the API's documentation, in target/doc
+	cargo doc --no-deps --package trefoil --package trefoil-sched --package trefoil-boot
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf templates/app/target
+
+setup:
+	@./.ci/install qemu-system-x86_64=qemu-system-x86 cc=gcc strip=binutils
+
+setup-debug: setup
+	@./.ci/install gdb=gdb
