@@ -1,0 +1,202 @@
+//! What only the host can see: that the figures of an image are right, how large it is, how fast it boots, and that an app elsewhere builds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use xtask::qemu::Settings;
+use xtask::{elf, run};
+
+const TEXT: &str = "/usr/share/common-licenses/GPL-3";
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+/// Builds an example, in release: what ships is what is measured.
+fn example(name: &str) -> PathBuf {
+    let target = checkout().join("target");
+    let status = Command::new(env!("CARGO"))
+        .current_dir(checkout())
+        .args(["build", "--quiet", "--release", "--package", "trefoil", "--example", name, "--target-dir"])
+        .arg(&target)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "{name} does not build");
+    target.join("release/examples").join(name)
+}
+
+fn boot(image: &Path, words: &[&str], settings: &Settings) -> (u8, String) {
+    let words: Vec<String> = words.iter().map(|w| w.to_string()).collect();
+    let mut out: Vec<u8> = Vec::new();
+    let code = run::run(image, &words, settings, &mut out).expect("QEMU starts");
+    (code, String::from_utf8_lossy(&out).into_owned())
+}
+
+fn settings() -> Settings {
+    Settings { timeout: Duration::from_secs(60), memory: "512M".into(), ..Settings::default() }
+}
+
+/// The number after `name: ` in what `bench` or `boot` printed.
+fn figure(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+}
+
+#[test]
+fn wordcount_counts_what_tr_sort_and_uniq_count() {
+    let host = Command::new("sh")
+        .args(["-c", &format!("LC_ALL=C tr -cs A-Za-z '\\n' <{TEXT} | LC_ALL=C tr A-Z a-z | grep . | sort | uniq -c")])
+        .output()
+        .expect("a shell");
+    let host: BTreeMap<String, u64> = String::from_utf8_lossy(&host.stdout)
+        .lines()
+        .filter_map(|l| l.trim().split_once(' ').map(|(n, w)| (w.to_string(), n.parse().unwrap_or(0))))
+        .collect();
+    let image = example("wordcount");
+    for smp in ["1", "2", "4"] {
+        let settings = Settings { input: Some(TEXT.into()), smp: smp.into(), ..settings() };
+        let (code, text) = boot(&image, &[], &settings);
+        assert_eq!(code, 0, "{text}");
+        let top: Vec<(&str, u64)> = text
+            .lines()
+            .filter_map(|l| l.trim().split_once("  ").filter(|(_, w)| w.bytes().all(|b| b.is_ascii_lowercase())))
+            .filter_map(|(n, w)| Some((w, n.parse().ok()?)))
+            .collect();
+        assert_eq!(top.len(), 20, "{text}");
+        for (word, n) in &top {
+            assert_eq!(host.get(*word), Some(n), "{word}");
+        }
+        let last = top[19].1;
+        assert!(host.iter().filter(|(_, n)| **n > last).count() <= 20, "a more frequent word is missing");
+        let total: u64 = host.values().sum();
+        assert!(text.contains(&format!("{total} words, {} different", host.len())), "{text}");
+    }
+}
+
+#[test]
+fn bad_input_is_said_and_ends_as_it_should() {
+    let image = example("wordcount");
+    let (code, text) = boot(&image, &[], &settings());
+    assert!(code == 1 && text.contains("no input"), "{text}");
+    let dir = std::env::temp_dir();
+    let empty = dir.join(format!("trefoil-empty-{}", std::process::id()));
+    std::fs::write(&empty, "").unwrap();
+    let (code, text) = boot(&image, &[], &Settings { input: Some(empty.clone()), ..settings() });
+    assert!(code == 1 && text.contains("no input"), "{text}");
+    let strange = dir.join(format!("trefoil-strange-{}", std::process::id()));
+    std::fs::write(&strange, b"one two \xff\xfe two").unwrap();
+    let (code, text) = boot(&image, &[], &Settings { input: Some(strange.clone()), ..settings() });
+    assert!(code == 0 && text.contains("not UTF-8 from byte 8") && text.contains("2  two"), "{text}");
+    let missing = Settings { input: Some("/no/such/file".into()), ..settings() };
+    assert!(run::run(&image, &[], &missing, &mut Vec::new()).unwrap_err().contains("/no/such/file"));
+    let _ = (std::fs::remove_file(empty), std::fs::remove_file(strange));
+}
+
+#[test]
+fn every_example_runs_to_its_end() {
+    for (name, words, expect) in [
+        ("hello", &[] as &[&str], "hello from a goroutine on"),
+        ("ping_pong", &["2000"], "2000 round trips"),
+        ("prime_sieve", &["50"], "227 229"),
+        ("pipeline", &[], "1161 takes the most steps to reach 1: 181"),
+        ("skynet", &["10000"], "the sum of 0 to 9999 is 49995000"),
+        ("skynet", &["77"], "power of ten, not 77"),
+    ] {
+        let (code, text) = boot(&example(name), words, &settings());
+        assert!(
+            code == u8::from(expect.starts_with("power")) && text.contains(expect),
+            "{name} {words:?}: exit {code}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_does_not_end_is_killed_and_said_so() {
+    let settings = Settings { timeout: Duration::from_secs(2), ..settings() };
+    let (code, text) = boot(&example("prime_sieve"), &["1000000"], &settings);
+    assert!(code == run::EXIT_TIMEOUT && text.contains("machine killed"), "exit {code}");
+}
+
+#[test]
+fn counted_figures_stay_below_their_bounds() {
+    // One core, instructions counted: the same figures on every host. The bounds are a tenth above what was measured.
+    let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
+    let (code, text) = boot(&example("bench"), &[], &counted);
+    assert_eq!(code, 0, "{text}");
+    println!("{text}");
+    for (name, bound) in BOUNDS {
+        let measured = figure(&text, &format!("bench {name}"));
+        assert!(measured <= bound, "{name}: {measured} instructions, at most {bound} expected");
+    }
+    let (_, again) = boot(&example("bench"), &[], &counted);
+    assert_eq!(text, again, "counted figures repeat exactly");
+}
+
+/// Instructions.
+const BOUNDS: [(&str, f64); 6] = [
+    ("yield", 134.0),
+    ("rendezvous round trip", 546.0),
+    ("buffered send+recv", 128.0),
+    ("spawn+join", 546.0),
+    ("spawn 10000, wait, each", 630.0),
+    ("mutex lock+unlock", 42.0),
+];
+
+#[test]
+fn boot_takes_few_instructions_at_any_memory_size() {
+    let image = example("boot");
+    for memory in ["64M", "512M", "4G", "16G"] {
+        let settings =
+            Settings { icount: true, smp: "1".into(), machine: "microvm".into(), memory: memory.into(), ..settings() };
+        let (code, text) = boot(&image, &[], &settings);
+        assert_eq!(code, 0, "{text}");
+        let count = figure(&text, "boot: instructions from reset to main");
+        println!("{memory}: {count} instructions");
+        assert!(count <= 500_000.0, "{memory}: {count} instructions from reset to main");
+    }
+}
+
+#[test]
+fn the_image_is_small() {
+    let size = elf::stripped_size(&example("hello")).unwrap();
+    println!("{size} bytes");
+    assert!(size <= 200 * 1000, "the stripped image has {size} bytes");
+}
+
+#[test]
+fn an_app_elsewhere_builds_and_boots_with_cargo_run() {
+    let dir = std::env::temp_dir().join(format!("trefoil-app-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    xtask::new::new_app(&dir).unwrap();
+    let out = Command::new(env!("CARGO"))
+        .current_dir(&dir)
+        .args(["run", "--quiet"])
+        .env("CARGO_TARGET_DIR", checkout().join("target/app-test"))
+        .env("XTASK", env!("CARGO_BIN_EXE_xtask"))
+        .env_remove("RUSTC_BOOTSTRAP")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{text}\n{}", String::from_utf8_lossy(&out.stderr));
+    assert!(text.contains("the sum of the first five squares is 55"), "{text}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn gdb_stops_at_the_programs_main() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        println!("no gdb here: skipped");
+        return;
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("debug")
+        .arg(example("hello"))
+        .env("SMP", "1")
+        .env("GDB_COMMANDS", "bt 3; continue")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(text.contains("__trefoil_main") && text.contains("run_main"), "{text}");
+}
