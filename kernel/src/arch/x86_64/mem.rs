@@ -48,7 +48,7 @@ macro_rules! copy_pair {
 /// Fewer than 16 bytes, in either direction.
 #[inline(always)]
 unsafe fn copy_few(to: *mut u8, from: *const u8, n: usize) {
-    // SAFETY (whole body): the caller's: `n` bytes at both places; no access leaves them.
+    // SAFETY: for the whole body: the caller's: `n` bytes at both places; no access leaves them.
     unsafe {
         if n >= 8 {
             copy_pair!(u64, to, from, n)
@@ -157,7 +157,7 @@ unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
 /// 1. C's rules: `n` bytes at both places, not overlapping.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    // SAFETY (whole body): 1.
+    // SAFETY: for the whole body: 1.
     unsafe {
         if n < 16 {
             copy_few(to, from, n);
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut 
 pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     // How far `to` lies above `from`; huge if it lies below.
     let above = (to as usize).wrapping_sub(from as usize);
-    // SAFETY (whole body): 1.
+    // SAFETY: for the whole body: 1.
     unsafe {
         if n < 16 {
             copy_few(to, from, n);
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
     let wide = u64::from(byte as u8) * 0x0101_0101_0101_0101;
-    // SAFETY (whole body): 1.; no access leaves the `n` bytes.
+    // SAFETY: for the whole body: 1.; no access leaves the `n` bytes.
     unsafe {
         if n < 16 {
             fill_few(to, wide, n);
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
 
 #[inline(always)]
 unsafe fn fill_few(to: *mut u8, wide: u64, n: usize) {
-    // SAFETY (whole body): the caller's: `n` bytes at `to`; no access leaves them.
+    // SAFETY: for the whole body: the caller's: `n` bytes at `to`; no access leaves them.
     unsafe {
         if n >= 8 {
             to.cast::<u64>().write_unaligned(wide);
@@ -253,7 +253,7 @@ unsafe fn fill_few(to: *mut u8, wide: u64, n: usize) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
-    // SAFETY (whole body): 1.; no access leaves the `n` bytes.
+    // SAFETY: for the whole body: 1.; no access leaves the `n` bytes.
     unsafe {
         if n >= 8 {
             // Whole words, then the last word, which may overlap what is known to be equal.
