@@ -1,23 +1,38 @@
-//! Passes the linker script to every image this crate makes (examples, tests), and the same arguments on to apps: an app's own build
-//! script is one line that repeats `DEP_TREFOIL_LINK_ARGS` (see `templates/app/build.rs`).
+//! What an image is linked with, for the images that this crate makes (examples, tests) and for apps.
+//!
+//! The arguments stand in a file that the linker driver reads by `@file`, so that an app's whole build script is one line:
+//!
+//! ```ignore
+//! fn main() { println!("cargo::rustc-link-arg-bins={}", std::env::var("DEP_TREFOIL_IMAGE").unwrap()) }
+//! ```
 
 use std::path::Path;
+use std::{env, fs};
 
 fn main() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../linker/kernel.ld");
-    let script = script.canonicalize().expect("the linker script is part of the checkout");
-    let script = script.display();
-    println!("cargo:rerun-if-changed={script}");
-    let args = [
-        "-nostartfiles".to_string(),
-        "-nostdlib".to_string(),
-        "-static".to_string(),
-        "-no-pie".to_string(),
-        format!("-Wl,-T{script},--no-dynamic-linker,-z,max-page-size=4096,--build-id=none,--eh-frame-hdr"),
-    ];
-    for arg in &args {
-        println!("cargo:rustc-link-arg-examples={arg}");
-        println!("cargo:rustc-link-arg-tests={arg}");
+    let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let script = Path::new(&here).join("../linker/kernel.ld").canonicalize().expect("linker/kernel.ld is there");
+    let script = script.to_str().expect("a path that can be printed");
+    println!("cargo::rerun-if-changed={script}");
+
+    // No C library, no dynamic linker, and nothing of the host's but the compiler's own libcore. Sections keep the rights that
+    // the script gives them: `norelro`, since nothing is relocated at run time.
+    let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
+    let arguments = format!(
+        "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\
+         -Wl,--no-dynamic-linker,-z,max-page-size=4096,-z,norelro,--build-id=none,--eh-frame-hdr\n"
+    );
+    let file = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("image.link");
+    fs::write(&file, arguments).expect("OUT_DIR can be written");
+
+    let image = format!("@{}", file.display());
+    println!("cargo::metadata=IMAGE={image}");
+    println!("cargo::rustc-link-arg-examples={image}");
+    // Cargo refuses arguments for targets that a package does not have.
+    println!("cargo::rerun-if-changed=tests");
+    let tests = fs::read_dir(Path::new(&here).join("tests"));
+    let is_test = |path: &Path| path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists();
+    if tests.is_ok_and(|mut tests| tests.any(|entry| entry.is_ok_and(|entry| is_test(&entry.path())))) {
+        println!("cargo::rustc-link-arg-tests={image}");
     }
-    println!("cargo:link_args={}", args.join(" "));
 }

@@ -1,35 +1,36 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
+//!
+//! It runs once, on one core, with interrupts off, on the boot stack, and with the stub's tables: the low 4 GiB mapped to
+//! themselves, and the image at [`KERNEL_BASE`]. It leaves the kernel's tables behind. What it keeps for the kernel (the map, the command
+//! line, the tables) lies in `.bss`, so no memory is taken from the map.
 
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
+use core::fmt;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr::addr_of;
 
 use bootloader_api::BootInfo;
-use bootloader_api::info::{MemoryRegionKind, Optional};
+use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
 
-use crate::pvh::{self, StartInfo};
-use crate::regions::Regions;
-use crate::{Handover, PHYS_OFFSET, tables};
+use crate::acpi::Memory;
+use crate::pvh::{self, Flaw, START_INFO_BYTES, StartInfo};
+use crate::regions::{self, Claims, REGIONS_MAX};
+use crate::tables::{self, Builder, PageSize, Rights, Table};
+use crate::{Door, Handover, KERNEL_BASE, PHYS_OFFSET, PHYS_WINDOW, rsdp, say};
 
 global_asm!(include_str!("pvh_stub.s"), options(att_syntax));
-global_asm!(
-    "
-    .section .bss.boot_stack, \"aw\", @nobits
-    .balign 4096
-    .globl __boot_stack_guard
-__boot_stack_guard: .skip 4096
-    .skip 65536
-    .globl __boot_stack_top
-__boot_stack_top:
-    .text
-    "
-);
 
+// By the linker script: the ends of the sections, at the addresses where the kernel runs.
 unsafe extern "C" {
     static __image_start: u8;
+    static __etext: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
     static __image_end: u8;
     static __boot_stack_guard: u8;
+    static __boot_stack_bottom: u8;
     static __boot_stack_top: u8;
 }
 
@@ -40,135 +41,201 @@ unsafe extern "Rust" {
 /// The command line is copied here, so that the loader's copy may be overwritten.
 const COMMAND_LINE_MAX: usize = 2048;
 
-/// What must outlive the boot stack.
-struct Kept {
-    regions: Regions,
-    command_line: [u8; COMMAND_LINE_MAX],
-    info: Option<BootInfo>,
-}
-
-static mut KEPT: Kept = Kept { regions: Regions::new(), command_line: [0; COMMAND_LINE_MAX], info: None };
-
-/// Less usable memory than this is not enough for page tables, stacks and a heap.
+/// Less free memory than this does not hold stacks, heap and a few G's.
 const MEMORY_MIN: u64 = 40 << 20;
 
-/// Says `parts` on the serial line and ends the machine.
-fn refuse(parts: core::fmt::Arguments<'_>) -> ! {
-    struct Serial;
-    impl core::fmt::Write for Serial {
-        fn write_str(&mut self, s: &str) -> core::fmt::Result {
-            for b in s.bytes() {
-                // SAFETY: port 0x3f8 is the first serial port or nothing.
-                unsafe { asm!("out dx, al", in("dx") 0x3f8u16, in("al") b, options(nomem, nostack, preserves_flags)) };
+/// What the stub's tables map.
+const STUB_REACH: u64 = 4 << 30;
+
+/// What outlives boot. All zeros, or it would take room in the image's file.
+struct Kept {
+    tables: [Table; tables::POOL],
+    map: [MemoryRegion; REGIONS_MAX],
+    command_line: [u8; COMMAND_LINE_MAX],
+    info: MaybeUninit<BootInfo>,
+}
+
+static mut KEPT: Kept = Kept {
+    tables: [const { Table::EMPTY }; tables::POOL],
+    map: [const { MemoryRegion { start: 0, end: 0, kind: MemoryRegionKind::Usable } }; REGIONS_MAX],
+    command_line: [0; COMMAND_LINE_MAX],
+    info: MaybeUninit::uninit(),
+};
+
+/// Why the machine can't go on.
+enum Error {
+    StartInfo(pvh::Error),
+    Claims(regions::Full),
+    Tables(tables::Full),
+    TooLittle { free: u64, module: u64 },
+}
+
+impl From<pvh::Error> for Error {
+    fn from(error: pvh::Error) -> Self {
+        Self::StartInfo(error)
+    }
+}
+
+impl From<regions::Full> for Error {
+    fn from(full: regions::Full) -> Self {
+        Self::Claims(full)
+    }
+}
+
+impl From<tables::Full> for Error {
+    fn from(full: tables::Full) -> Self {
+        Self::Tables(full)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartInfo(error) => error.fmt(f),
+            Self::Claims(regions::Full) => f.write_str("memory map: more entries than there is room for"),
+            Self::Tables(full) => full.fmt(f),
+            Self::TooLittle { free, module } => {
+                let (free, least) = (free >> 20, MEMORY_MIN >> 20);
+                write!(f, "too little memory: {free} MiB are free, and Trefoil needs at least {least} MiB")?;
+                if *module > 0 { write!(f, " next to a module of {module} bytes") } else { Ok(()) }
             }
-            Ok(())
         }
     }
-    let _ = core::fmt::Write::write_fmt(&mut Serial, format_args!("trefoil: fatal: {parts}\n"));
-    loop {
-        // SAFETY: isa-debug-exit or nothing; then the core stops for good.
-        unsafe { asm!("out dx, eax", "cli", "hlt", in("dx") 0xf4u16, in("eax") 0x11u32, options(nomem, nostack)) };
+}
+
+/// Physical memory as the stub's tables show it. Address 0 counts as nowhere.
+struct Low;
+
+impl Memory for Low {
+    fn bytes(&self, physical: u64, len: usize) -> Option<&[u8]> {
+        if physical == 0 || physical.checked_add(len as u64)? > STUB_REACH {
+            return None;
+        }
+        // SAFETY: the stub's tables map this range to itself. It is only asked for what the loader or firmware left, which lies
+        // outside the image, and nobody else runs or has been given memory yet: nothing writes there meanwhile.
+        Some(unsafe { core::slice::from_raw_parts(physical as *const u8, len) })
     }
 }
 
-/// Physical bytes, through the first tables' map of the low 4 GiB.
-///
-/// # Safety
-/// 1. Nobody writes there for `'static`, or the caller reads before anyone does.
-unsafe fn low(physical: u64, len: usize) -> &'static [u8] {
-    if physical == 0 || physical.saturating_add(len as u64) > 4 << 30 {
-        return &[];
-    }
-    // SAFETY: 1., and the first tables map this address to itself.
-    unsafe { core::slice::from_raw_parts(physical as *const u8, len) }
+/// Names a flaw; boot goes on.
+fn mention(flaw: Flaw) {
+    say::warning(format_args!("{flaw}"));
 }
 
+/// Where the stub jumps to. `start_info` is a physical address, `entry_tsc` the time-stamp counter at entry.
 #[unsafe(no_mangle)]
-extern "C" fn trefoil_boot_rust(start_info: u64, tsc: u64) -> ! {
-    // SAFETY: the only core, called once: nobody else touches KEPT.
-    let kept = unsafe { &mut *core::ptr::addr_of_mut!(KEPT) };
-    // SAFETY: 1. the loader's data lies outside the image, and nothing is allocated yet.
-    let bytes = unsafe { low(start_info, pvh::START_INFO_BYTES) };
-    let info = match StartInfo::parse(bytes) {
-        Ok(info) => info,
-        Err(error) => refuse(format_args!("{error}")),
-    };
-    let regions = &mut kept.regions;
-    // SAFETY: as above.
-    let map = unsafe { low(info.memory_map, info.memory_entries as usize * pvh::MEMORY_ENTRY_BYTES) };
-    for region in pvh::memory_map(map).filter(|r| r.kind == MemoryRegionKind::Usable) {
-        regions.add_usable(region.start, region.end);
+extern "C" fn trefoil_boot_rust(start_info: u64, entry_tsc: u64) -> ! {
+    let kept = &raw mut KEPT;
+    // SAFETY: this function runs once, on the only core that is up, and nothing else names KEPT.
+    let kept = unsafe { &mut *kept };
+    match prepare(kept, start_info, entry_tsc) {
+        Ok(handover) => __trefoil_kernel_main(handover),
+        Err(error) => say::fatal(format_args!("{error}")),
     }
-    let top = regions.top();
+}
+
+/// Fills `kept` from what the loader left, and goes over to the kernel's tables.
+fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<Handover, Error> {
+    let start_info = Low.bytes(start_info, START_INFO_BYTES).ok_or(pvh::Error::Truncated)?;
+    let start_info = StartInfo::parse(start_info)?;
     let image = physical(addr_of!(__image_start))..physical(addr_of!(__image_end));
-    regions.carve(0, 1 << 20, MemoryRegionKind::UnknownBios(1));
-    regions.carve(1 << 20, image.end, MemoryRegionKind::Bootloader);
-    let mut ramdisk = (0, 0);
-    if info.modules > 0
-        // SAFETY: as above.
-        && let Ok((start, len)) = pvh::module(unsafe { low(info.module_list, pvh::MODULE_ENTRY_BYTES) })
-        && start.checked_add(len).is_some_and(|end| end <= top)
-    {
-        ramdisk = (start, len);
-        regions.carve(start, start + len, MemoryRegionKind::Bootloader);
-    }
-    if regions.usable() < MEMORY_MIN {
-        refuse(format_args!(
-            "{} MiB of free memory, {} MiB needed (start with 64 MiB or more)",
-            regions.usable() >> 20,
-            MEMORY_MIN >> 20
-        ));
-    }
-    let mut len = 0;
-    // SAFETY: as above; the string ends within the loader's page or is cut at COMMAND_LINE_MAX.
-    for &byte in unsafe { low(info.command_line, COMMAND_LINE_MAX) } {
-        if byte == 0 {
-            break;
+
+    let mut claims = Claims::new();
+    let mut room = Ok(());
+    start_info.memory_map(&Low, &mut mention, &mut |start, end, kind| room = room.and(claims.add(start, end, kind)))?;
+    room?;
+    let module = start_info.module(&Low, &mut mention).filter(|module| {
+        let free = module.start >= image.end && module.end().is_some_and(|end| claims.is_usable(module.start, end));
+        if !free {
+            mention(Flaw::Module { start: module.start, len: module.len });
         }
-        kept.command_line[len] = byte;
-        len += 1;
+        free
+    });
+    // All below the image: the first MiB, which is the BIOS's and the other cores' (they start there), and the stub.
+    claims.add(0, image.end, MemoryRegionKind::Bootloader)?;
+    if let Some(module) = module {
+        claims.add(module.start, module.start + module.len, MemoryRegionKind::Bootloader)?;
     }
-    // SAFETY: as above: the EBDA's segment, the EBDA and the BIOS area.
-    let rsdp = if info.rsdp != 0 { Some(info.rsdp) } else { find_rsdp() };
 
-    let gigabyte_pages = __cpuid(0x8000_0001).edx >> 26 & 1 == 1;
-    if tables::activate(top, gigabyte_pages).is_none() {
-        refuse(format_args!("{} GiB of memory are more than this processor's page size can map at boot", top >> 30));
+    let page = largest_page();
+    let limit = tables::reach(tables::POOL, image.end - image.start, page).min(PHYS_WINDOW).min(address_space());
+    let top = claims.ram_top();
+    if top > limit {
+        say::warning(format_args!("memory beyond {} GiB is left out: the map goes up to {top:#x}", limit >> 30));
     }
-    let boot_info = kept.info.insert(BootInfo::new(kept.regions.as_mut_slice().into()));
-    boot_info.physical_memory_offset = Optional::Some(PHYS_OFFSET);
-    boot_info.rsdp_addr = rsdp.into();
-    boot_info.kernel_addr = image.start;
-    boot_info.kernel_len = image.end - image.start;
-    boot_info.kernel_image_offset = addr_of!(__image_start) as u64;
-    if ramdisk.1 > 0 {
-        boot_info.ramdisk_addr = Optional::Some(PHYS_OFFSET + ramdisk.0);
-        boot_info.ramdisk_len = ramdisk.1;
+    let mapped = top.min(limit).next_multiple_of(PageSize::Gib1.bytes()).max(STUB_REACH);
+    let map = claims.resolve(mapped, &mut kept.map);
+    let free = regions::usable(map);
+    if free < MEMORY_MIN {
+        return Err(Error::TooLittle { free, module: module.map_or(0, |module| module.len) });
     }
-    __trefoil_kernel_main(Handover {
-        info: boot_info,
-        command_line: &kept.command_line[..len],
-        entry_tsc: tsc,
-        boot_stack: stack(),
-    })
+
+    let command_line = start_info.command_line(&Low, &mut mention, &mut kept.command_line);
+    let rsdp = find_rsdp(&start_info);
+    activate(&mut kept.tables, mapped, page)?;
+
+    let info = kept.info.write(BootInfo::new(map.into()));
+    info.physical_memory_offset = Optional::Some(PHYS_OFFSET);
+    info.rsdp_addr = rsdp.into();
+    if let Some(module) = module {
+        info.ramdisk_addr = Optional::Some(PHYS_OFFSET + module.start);
+        info.ramdisk_len = module.len;
+    }
+    info.kernel_addr = image.start;
+    info.kernel_len = image.end - image.start;
+    info.kernel_image_offset = addr_of!(__image_start) as u64;
+    let boot_stack = addr_of!(__boot_stack_bottom) as u64..addr_of!(__boot_stack_top) as u64;
+    info.kernel_stack_bottom = boot_stack.start;
+    info.kernel_stack_len = boot_stack.end - boot_stack.start;
+    let command_line = &kept.command_line[..command_line];
+    Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
-fn stack() -> Range<u64> {
-    addr_of!(__boot_stack_guard) as u64 + 4096..addr_of!(__boot_stack_top) as u64
+/// The RSDP: where the loader says, if there is one there; else wherever it is found.
+fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
+    if start_info.rsdp != 0 {
+        if rsdp::is_at(&Low, start_info.rsdp) {
+            return Some(start_info.rsdp);
+        }
+        mention(Flaw::Rsdp(start_info.rsdp));
+    }
+    rsdp::search(&Low)
 }
 
-fn physical(p: *const u8) -> u64 {
-    p as u64 - 0xffff_ffff_8000_0000
+/// The largest pages that this CPU has.
+fn largest_page() -> PageSize {
+    // The stub checked that this leaf exists.
+    if __cpuid(0x8000_0001).edx >> 26 & 1 == 1 { PageSize::Gib1 } else { PageSize::Mib2 }
 }
 
-/// The RSDP, where firmware for PCs leaves it: in the first KiB of the EBDA or in the BIOS area.
-fn find_rsdp() -> Option<u64> {
-    // SAFETY: 1. firmware's memory; nobody writes it.
-    let segment = unsafe { low(0x40e, 2) };
-    let ebda = u64::from(u16::from_le_bytes([segment[0], segment[1]])) << 4;
-    [(ebda, 1024), (0xe_0000, 0x2_0000)].into_iter().find_map(|(from, len)| {
-        // SAFETY: 1. as above.
-        let bytes = unsafe { low(from, len) };
-        bytes.chunks_exact(16).position(|c| &c[..8] == b"RSD PTR ").map(|i| from + 16 * i as u64)
-    })
+/// How much physical memory this CPU can address at all.
+fn address_space() -> u64 {
+    let bits = if __cpuid(0x8000_0000).eax >= 0x8000_0008 { __cpuid(0x8000_0008).eax & 0xff } else { 36 };
+    1 << bits.clamp(32, 52)
+}
+
+/// Builds the kernel's tables in `pool` and goes over to them.
+fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(), tables::Full> {
+    let pool_at = physical(pool.as_ptr().cast());
+    let mut tables = Builder::new(pool, pool_at)?;
+    let sections: [(Range<*const u8>, Rights); 4] = [
+        (addr_of!(__image_start)..addr_of!(__etext), Rights::Code),
+        (addr_of!(__rodata_start)..addr_of!(__data_start), Rights::Constants),
+        (addr_of!(__data_start)..addr_of!(__boot_stack_guard), Rights::Data),
+        (addr_of!(__boot_stack_bottom)..addr_of!(__image_end), Rights::Data),
+    ];
+    for (section, rights) in sections {
+        let range = section.start as u64..(section.end as u64).next_multiple_of(PageSize::Kib4.bytes());
+        tables.map(range, physical(section.start), rights, PageSize::Kib4)?;
+    }
+    tables.map(PHYS_OFFSET..PHYS_OFFSET + mapped, 0, Rights::Data, page)?;
+    // SAFETY: the new tables map the code, constants, data and stack that are in use at the addresses where they are now, with
+    // rights that allow what is done with them. `Low` is not used any more.
+    unsafe { asm!("mov cr3, {}", in(reg) tables.root(), options(nostack, preserves_flags)) };
+    Ok(())
+}
+
+/// Where a part of the image lies in memory.
+fn physical(address: *const u8) -> u64 {
+    address as u64 - KERNEL_BASE
 }

@@ -1,27 +1,69 @@
 //! From firmware to long mode in the higher half, with a `BootInfo` in hand.
+//!
+//! ```text
+//!   loader (qemu -kernel)                                 paging off, 32 bits
+//!     └─► pvh_stub.s   checks the CPU, first tables       long mode, low 4 GiB mapped to itself
+//!           └─► entry.rs   trefoil_boot_rust              higher half, boot stack
+//!                 ├─ pvh.rs      what the loader left: start info, memory map, module, command line
+//!                 ├─ regions.rs  the memory map as the kernel gets it
+//!                 ├─ rsdp.rs     where ACPI begins
+//!                 ├─ tables.rs   the kernel's page tables
+//!                 └─► __trefoil_kernel_main(Handover)     the kernel's tables are active, nothing is mapped to itself
+//! ```
+//!
+//! Everything but the stub, `entry` and `say` is pure: it reads bytes that it is given and touches no machine, so what a broken
+//! firmware may leave is tested on the host. `acpi` and `options` are such readers too; the kernel calls them.
+//!
+//! Two kinds of trouble are told apart. What boot can't do without (a start info, a memory map, enough memory) ends the machine
+//! with a `trefoil: fatal:` line and a failing exit. Anything else that is wrong is named on a `trefoil: boot:` line, and
+//! boot goes on without it.
 #![cfg_attr(not(test), no_std)]
+
+use core::ops::Range;
 
 pub mod acpi;
 #[cfg(not(test))]
-pub mod entry;
+mod entry;
 pub mod options;
 pub mod pvh;
 pub mod regions;
+pub mod rsdp;
 #[cfg(not(test))]
-mod tables;
+mod say;
+pub mod tables;
 
-/// Where all physical memory is mapped.
+/// Where all physical memory is mapped: at this address plus its own.
 pub const PHYS_OFFSET: u64 = 0xffff_8000_0000_0000;
 
-/// What boot hands to the kernel.
+/// How much may be mapped there before the G's stack windows begin.
+pub const PHYS_WINDOW: u64 = 32 << 40;
+
+/// The image is linked here plus where it is loaded. `linker/kernel.ld` has the same number.
+pub const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
+
+/// Which way the machine came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The Xen PVH entry point: `qemu -kernel` and other virtual-machine monitors.
+    Pvh,
+}
+
+/// What boot hands to the kernel, which defines `fn __trefoil_kernel_main(Handover) -> !` to take it.
+///
+/// When that runs: interrupts are off, SSE is on, the page tables are the final ones (sections with their own rights, physical
+/// memory at [`PHYS_OFFSET`], nothing mapped to itself), and there is no interrupt table yet.
 #[derive(Debug)]
 pub struct Handover {
-    /// Memory map, RSDP, ramdisk.
+    /// Memory map, RSDP (physical), ramdisk (mapped), and where image and boot stack lie.
     pub info: &'static mut bootloader_api::BootInfo,
     /// The command line, not necessarily UTF-8.
     pub command_line: &'static [u8],
+    /// Who started the image.
+    pub door: Door,
     /// The time-stamp counter at entry.
     pub entry_tsc: u64,
     /// The stack that runs now (an unmapped page lies below it).
-    pub boot_stack: core::ops::Range<u64>,
+    pub boot_stack: Range<u64>,
+    /// Physical addresses from 0 up to here are mapped at [`PHYS_OFFSET`]; at least 4 GiB, and all of the memory map.
+    pub mapped: u64,
 }

@@ -1,28 +1,42 @@
-//! What a PVH loader leaves in memory: `hvm_start_info`, its memory map and its modules, read as bytes.
+//! What a PVH loader leaves in memory, read as bytes that may lie.
 //!
-//! The loader's structures are input like any other: every read is bounds-checked against the bytes that the caller could
-//! reach, and what is wrong is named.
+//! ```text
+//!   ebx ──► start info ─┬─► memory map    24 bytes an entry: start, length, type
+//!                       ├─► module list   32 bytes an entry: start, length, its command line
+//!                       ├─► command line  ends with a zero
+//!                       └─► RSDP
+//! ```
+//!
+//! Every pointer and count is input like any other: what it leads to is asked of [`Memory`], which refuses what is out of reach,
+//! and what is wrong is named. A pointer of 0 means that the thing is not there.
 
 use core::fmt;
 
-use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use bootloader_api::info::MemoryRegionKind;
 
-/// `hvm_start_info.magic`.
+use crate::acpi::Memory;
+
+/// The start info's first four bytes.
 pub const MAGIC: u32 = 0x336e_c578;
 
-/// Bytes of a version 1 `hvm_start_info`.
+/// Bytes of a start info that has a memory map (version 1).
 pub const START_INFO_BYTES: usize = 56;
 /// Bytes of an entry of its memory map.
 pub const MEMORY_ENTRY_BYTES: usize = 24;
-/// Bytes of a module entry.
+/// Bytes of an entry of its module list.
 pub const MODULE_ENTRY_BYTES: usize = 32;
 /// More entries than this in a memory map are a lie.
-pub const MEMORY_ENTRIES_MAX: u32 = 512;
+pub const MEMORY_ENTRIES_MAX: u32 = 256;
 
-/// Why the start info can't be used.
+/// The type of a memory map's entry that means RAM.
+const RAM: u32 = 1;
+/// One that means reserved.
+const RESERVED: u32 = 2;
+
+/// Why there is no going on with a start info.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// The structure ends early.
+    /// The structure ends early, or lies where it can't be read.
     Truncated,
     /// The magic number is another.
     Magic(u32),
@@ -30,15 +44,68 @@ pub enum Error {
     Version(u32),
     /// The memory map has no entries, or absurdly many.
     MemoryEntries(u32),
+    /// The memory map lies where it can't be read.
+    MemoryMap(u64),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PVH start info: ")?;
         match self {
-            Self::Truncated => f.write_str("PVH start info: truncated"),
-            Self::Magic(magic) => write!(f, "PVH start info: magic {magic:#x} instead of {MAGIC:#x}"),
-            Self::Version(version) => write!(f, "PVH start info: version {version} has no memory map"),
-            Self::MemoryEntries(n) => write!(f, "PVH start info: a memory map of {n} entries"),
+            Self::Truncated => f.write_str("truncated or out of reach"),
+            Self::Magic(magic) => write!(f, "magic number {magic:#x} instead of {MAGIC:#x}"),
+            Self::Version(version) => write!(f, "version {version} has no memory map"),
+            Self::MemoryEntries(n) => write!(f, "a memory map of {n} entries (1 to {MEMORY_ENTRIES_MAX} are believed)"),
+            Self::MemoryMap(at) => write!(f, "the memory map at {at:#x} is out of reach"),
+        }
+    }
+}
+
+/// What boot goes on without. Addresses are physical.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// An entry of the memory map wraps around the end of the address space.
+    MemoryEntry {
+        /// Which.
+        index: usize,
+        /// Where it starts.
+        start: u64,
+        /// How long it claims to be.
+        len: u64,
+    },
+    /// The module list lies where it can't be read.
+    ModuleList(u64),
+    /// The module is not in RAM, or lies over the image.
+    Module {
+        /// Where it starts.
+        start: u64,
+        /// How long it claims to be.
+        len: u64,
+    },
+    /// There are this many modules, and only the first is used.
+    Modules(u32),
+    /// The command line is longer than there is room for, or runs out of reach.
+    CommandLine(usize),
+    /// There is no sound RSDP where the loader says.
+    Rsdp(u64),
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MemoryEntry { index, start, len } => {
+                write!(
+                    f,
+                    "memory map: entry {index} wraps around ({start:#x}, {len:#x} bytes); ignored where it is RAM"
+                )
+            }
+            Self::ModuleList(at) => write!(f, "module list at {at:#x} is out of reach; ignored"),
+            Self::Module { start, len } => {
+                write!(f, "module at {start:#x} ({len:#x} bytes) is not in free memory; ignored")
+            }
+            Self::Modules(n) => write!(f, "{n} modules; only the first is used"),
+            Self::CommandLine(kept) => write!(f, "command line cut after {kept} bytes"),
+            Self::Rsdp(at) => write!(f, "no ACPI RSDP at {at:#x}, where the loader puts it; searching"),
         }
     }
 }
@@ -60,121 +127,129 @@ pub struct StartInfo {
     pub memory_entries: u32,
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Error> {
-    let field = bytes.get(at..at + 4).ok_or(Error::Truncated)?;
-    Ok(u32::from_le_bytes([field[0], field[1], field[2], field[3]]))
+/// Where a module is and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Module {
+    /// Physical address.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Error> {
-    Ok(u64::from(u32_at(bytes, at)?) | u64::from(u32_at(bytes, at + 4)?) << 32)
+impl Module {
+    /// One past its last byte, unless that wraps around.
+    pub fn end(&self) -> Option<u64> {
+        self.start.checked_add(self.len)
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 impl StartInfo {
-    /// Reads the structure.
+    /// Reads the structure from its bytes.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let magic = u32_at(bytes, 0)?;
+        let number = |at| u32_at(bytes, at).ok_or(Error::Truncated);
+        let address = |at| u64_at(bytes, at).ok_or(Error::Truncated);
+        let magic = number(0)?;
         if magic != MAGIC {
             return Err(Error::Magic(magic));
         }
-        let version = u32_at(bytes, 4)?;
+        let version = number(4)?;
         if version == 0 {
             return Err(Error::Version(version));
         }
         let it = Self {
-            modules: u32_at(bytes, 12)?,
-            module_list: u64_at(bytes, 16)?,
-            command_line: u64_at(bytes, 24)?,
-            rsdp: u64_at(bytes, 32)?,
-            memory_map: u64_at(bytes, 40)?,
-            memory_entries: u32_at(bytes, 48)?,
+            modules: number(12)?,
+            module_list: address(16)?,
+            command_line: address(24)?,
+            rsdp: address(32)?,
+            memory_map: address(40)?,
+            memory_entries: number(48)?,
         };
         if it.memory_entries == 0 || it.memory_entries > MEMORY_ENTRIES_MAX {
             return Err(Error::MemoryEntries(it.memory_entries));
         }
         Ok(it)
     }
-}
 
-/// The entries of a memory map; type 1 is RAM. Entries that are empty or wrap around the address space are left out.
-pub fn memory_map(bytes: &[u8]) -> impl Iterator<Item = MemoryRegion> {
-    bytes.chunks_exact(MEMORY_ENTRY_BYTES).filter_map(|entry| {
-        let start = u64_at(entry, 0).ok()?;
-        let end = start.checked_add(u64_at(entry, 8).ok()?)?;
-        let kind = match u32_at(entry, 16).ok()? {
-            1 => MemoryRegionKind::Usable,
-            other => MemoryRegionKind::UnknownBios(other),
-        };
-        (start < end).then_some(MemoryRegion { start, end, kind })
-    })
-}
+    /// Calls `take` with each entry of the memory map that is not empty. One that wraps around still reserves what lies up to
+    /// the end of the address space, but is no RAM.
+    ///
+    /// # Errors
+    /// The map is out of reach.
+    pub fn memory_map(
+        &self,
+        memory: &impl Memory,
+        flaw: &mut dyn FnMut(Flaw),
+        take: &mut dyn FnMut(u64, u64, MemoryRegionKind),
+    ) -> Result<(), Error> {
+        let len = self.memory_entries as usize * MEMORY_ENTRY_BYTES;
+        let map = memory.bytes(self.memory_map, len).ok_or(Error::MemoryMap(self.memory_map))?;
+        for (index, entry) in map.chunks_exact(MEMORY_ENTRY_BYTES).enumerate() {
+            let (Some(start), Some(len), Some(kind)) = (u64_at(entry, 0), u64_at(entry, 8), u32_at(entry, 16)) else {
+                return Err(Error::MemoryMap(self.memory_map));
+            };
+            let end = start.checked_add(len);
+            if end.is_none() {
+                flaw(Flaw::MemoryEntry { index, start, len });
+            }
+            match (kind, end) {
+                (_, Some(end)) if end == start => {}
+                (RAM, Some(end)) => take(start, end, MemoryRegionKind::Usable),
+                (RAM, None) => {}
+                // Type 0 means nothing; it is not left to look like RAM.
+                (kind, end) => take(start, end.unwrap_or(u64::MAX), MemoryRegionKind::UnknownBios(kind.max(RESERVED))),
+            }
+        }
+        Ok(())
+    }
 
-/// A module entry: where it is and how long.
-///
-/// # Errors
-/// Truncated.
-pub fn module(bytes: &[u8]) -> Result<(u64, u64), Error> {
-    Ok((u64_at(bytes, 0)?, u64_at(bytes, 8)?))
+    /// The first module, wherever it claims to be.
+    pub fn module(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw)) -> Option<Module> {
+        if self.modules == 0 {
+            return None;
+        }
+        if self.modules > 1 {
+            flaw(Flaw::Modules(self.modules));
+        }
+        let entry = memory.bytes(self.module_list, MODULE_ENTRY_BYTES);
+        let module = entry.and_then(|entry| Some(Module { start: u64_at(entry, 0)?, len: u64_at(entry, 8)? }));
+        if module.is_none() {
+            flaw(Flaw::ModuleList(self.module_list));
+        }
+        module
+    }
+
+    /// Copies the command line to `room`, without its zero; how long it is.
+    pub fn command_line(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw), room: &mut [u8]) -> usize {
+        if self.command_line == 0 {
+            return 0;
+        }
+        // Byte by byte: how much may be read is known only when the zero has been seen.
+        let byte =
+            |at: usize| self.command_line.checked_add(at as u64).and_then(|at| memory.bytes(at, 1)).map(|b| b[0]);
+        for at in 0..=room.len() {
+            match (byte(at), room.get_mut(at)) {
+                (Some(0), _) => return at,
+                (Some(byte), Some(slot)) => *slot = byte,
+                _ => {
+                    flaw(Flaw::CommandLine(at));
+                    return at;
+                }
+            }
+        }
+        room.len()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start_info() -> Vec<u8> {
-        let mut bytes = vec![0u8; START_INFO_BYTES];
-        bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
-        bytes[4] = 1;
-        bytes[12] = 2;
-        bytes[16..24].copy_from_slice(&0x1234u64.to_le_bytes());
-        bytes[32..40].copy_from_slice(&0xf_0000u64.to_le_bytes());
-        bytes[48] = 7;
-        bytes
-    }
-
-    #[test]
-    fn a_good_start_info_is_read() {
-        let it = StartInfo::parse(&start_info()).unwrap();
-        assert_eq!((it.modules, it.module_list, it.rsdp, it.memory_entries), (2, 0x1234, 0xf_0000, 7));
-    }
-
-    #[test]
-    fn every_truncation_is_an_error() {
-        let bytes = start_info();
-        for n in 0..52 {
-            assert!(StartInfo::parse(&bytes[..n]).is_err(), "{n} bytes were enough");
-        }
-    }
-
-    #[test]
-    fn a_wrong_magic_version_or_count_is_named() {
-        let mut bytes = start_info();
-        bytes[0] ^= 1;
-        assert!(matches!(StartInfo::parse(&bytes), Err(Error::Magic(_))));
-        let mut bytes = start_info();
-        bytes[4] = 0;
-        assert_eq!(StartInfo::parse(&bytes), Err(Error::Version(0)));
-        let mut bytes = start_info();
-        bytes[48..52].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(StartInfo::parse(&bytes), Err(Error::MemoryEntries(u32::MAX)));
-        assert!(Error::MemoryEntries(u32::MAX).to_string().contains("4294967295"));
-    }
-
-    #[test]
-    fn empty_and_wrapping_regions_are_left_out() {
-        let mut bytes = Vec::new();
-        for (start, len, kind) in [(0u64, 0x9_fc00u64, 1u32), (5, 0, 1), (u64::MAX, 2, 1), (0x10_0000, 0x1000, 2)] {
-            bytes.extend(start.to_le_bytes());
-            bytes.extend(len.to_le_bytes());
-            bytes.extend(kind.to_le_bytes());
-            bytes.extend([0; 4]);
-        }
-        bytes.extend([1; 10]); // a torn last entry
-        let map: Vec<_> = memory_map(&bytes).collect();
-        assert_eq!(map.len(), 2);
-        assert_eq!((map[0].start, map[0].end, map[0].kind), (0, 0x9_fc00, MemoryRegionKind::Usable));
-        assert_eq!(map[1].kind, MemoryRegionKind::UnknownBios(2));
-    }
-}
+mod tests;

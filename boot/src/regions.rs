@@ -1,165 +1,297 @@
-//! The memory map as the kernel gets it: sorted, page-aligned, without overlaps, with everything that is in use carved out.
+//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps, with everything that is in use kept out of what
+//! is usable.
+//!
+//! Firmware's map may be anything: unsorted, overlapping, torn. So nothing is edited in place. Each range somebody has an
+//! interest in is a *claim*, in any order, and a page gets the strongest of the claims that cover it:
+//!
+//! ```text
+//!   firmware says RAM        ├──────────────────────┤      ├──────────┤        weakest
+//!   boot uses it                  ├──────┤
+//!   firmware says other                       ├────────┤                      strongest
+//!   result                   │ us │ boot │ us │ reserved   │  us      │
+//! ```
+//!
+//! A claim to RAM is cut to the whole pages inside it, any other is widened to all pages it touches: what is in doubt is not used.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-/// The most regions a map has here.
-pub const MAX: usize = 128;
+/// How many claims there may be: those of the largest map that is believed, and boot's own.
+pub const CLAIMS_MAX: usize = crate::pvh::MEMORY_ENTRIES_MAX as usize + 16;
+
+/// Each claim has two ends, and between any two neighbouring ends lies at most one region.
+pub const REGIONS_MAX: usize = 2 * CLAIMS_MAX;
 
 const PAGE: u64 = 4096;
 
-/// A list of regions under construction.
+/// There is no room for another claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// Who wants what of physical memory.
 #[derive(Debug)]
-pub struct Regions {
-    list: [MemoryRegion; MAX],
+pub struct Claims {
+    list: [MemoryRegion; CLAIMS_MAX],
     len: usize,
-    /// How many did not fit.
-    pub dropped: usize,
 }
 
-impl Regions {
-    /// Empty.
+/// The stronger claim wins.
+fn strength(kind: MemoryRegionKind) -> u32 {
+    match kind {
+        MemoryRegionKind::Usable => 0,
+        MemoryRegionKind::Bootloader => 1,
+        MemoryRegionKind::UnknownUefi(of) | MemoryRegionKind::UnknownBios(of) => of.max(2),
+        _ => u32::MAX,
+    }
+}
+
+/// RAM, though firmware may keep tables in it (types 3 and 4 of its map).
+fn is_ram(kind: MemoryRegionKind) -> bool {
+    matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::UnknownBios(3 | 4))
+}
+
+impl Claims {
+    /// None.
     pub const fn new() -> Self {
-        Self {
-            list: [MemoryRegion { start: 0, end: 0, kind: MemoryRegionKind::UnknownBios(0) }; MAX],
-            len: 0,
-            dropped: 0,
-        }
+        Self { list: [MemoryRegion::empty(); CLAIMS_MAX], len: 0 }
     }
 
-    /// The regions so far.
-    pub fn as_slice(&self) -> &[MemoryRegion] {
+    fn claims(&self) -> &[MemoryRegion] {
         &self.list[..self.len]
     }
 
-    /// The regions, for `BootInfo`.
-    pub fn as_mut_slice(&mut self) -> &mut [MemoryRegion] {
-        &mut self.list[..self.len]
-    }
-
-    fn push(&mut self, region: MemoryRegion) {
-        if region.start >= region.end {
-            return;
+    /// Claims the bytes from `start` to `end`.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn add(&mut self, start: u64, end: u64, kind: MemoryRegionKind) -> Result<(), Full> {
+        const LAST: u64 = !(PAGE - 1);
+        let up = |address: u64| address.checked_next_multiple_of(PAGE).unwrap_or(LAST);
+        let down = |address: u64| address & !(PAGE - 1);
+        let empty = start >= end;
+        let (start, end) = match kind {
+            MemoryRegionKind::Usable => (up(start), down(end)),
+            _ => (down(start), up(end)),
+        };
+        if !empty && start < end {
+            *self.list.get_mut(self.len).ok_or(Full)? = MemoryRegion { start, end, kind };
+            self.len += 1;
         }
-        match self.list.get_mut(self.len) {
-            Some(slot) => {
-                *slot = region;
-                self.len += 1;
-            }
-            None => self.dropped += 1,
-        }
+        Ok(())
     }
 
-    /// Adds usable memory, cut to whole pages and to what no usable region has yet.
-    pub fn add_usable(&mut self, start: u64, end: u64) {
-        let Some(start) = start.checked_next_multiple_of(PAGE) else { return };
-        let region = MemoryRegion { start, end: end & !(PAGE - 1), kind: MemoryRegionKind::Usable };
-        self.push(region);
-        self.sort_and_merge();
-    }
-
-    fn sort_and_merge(&mut self) {
-        let list = &mut self.list[..self.len];
-        // A handful of entries: insertion sort is the smallest that is right.
-        for i in 1..list.len() {
-            let mut at = i;
-            while at > 0 && list[at - 1].start > list[at].start {
-                list.swap(at - 1, at);
-                at -= 1;
+    /// Whether all bytes from `start` to `end` are claimed as usable. Other claims are not looked at.
+    pub fn is_usable(&self, start: u64, end: u64) -> bool {
+        let mut at = start;
+        while at < end {
+            let covers =
+                |claim: &&MemoryRegion| claim.kind == MemoryRegionKind::Usable && claim.start <= at && at < claim.end;
+            match self.claims().iter().find(covers) {
+                Some(claim) => at = claim.end,
+                None => return false,
             }
         }
-        let mut kept = 0;
-        for i in 1..list.len() {
-            if list[i].start <= list[kept].end && list[i].kind == list[kept].kind {
-                list[kept].end = list[kept].end.max(list[i].end);
-            } else {
-                kept += 1;
-                list[kept] = list[i];
+        start <= end
+    }
+
+    /// One past the highest address of RAM.
+    pub fn ram_top(&self) -> u64 {
+        self.claims().iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
+    }
+
+    /// Writes the map of what lies below `limit`, and returns it. Memory that nobody claims is in no region.
+    pub fn resolve<'m>(&self, limit: u64, map: &'m mut [MemoryRegion; REGIONS_MAX]) -> &'m mut [MemoryRegion] {
+        let mut ends = [0; REGIONS_MAX];
+        for (pair, claim) in ends.chunks_exact_mut(2).zip(self.claims()) {
+            pair.copy_from_slice(&[claim.start.min(limit), claim.end.min(limit)]);
+        }
+        let ends = &mut ends[..2 * self.len];
+        sort(ends);
+        let mut len: usize = 0;
+        for pair in ends.windows(2).filter(|pair| pair[0] < pair[1]) {
+            let covering = self.claims().iter().filter(|claim| claim.start <= pair[0] && pair[1] <= claim.end);
+            let Some(claim) = covering.max_by_key(|claim| strength(claim.kind)) else { continue };
+            let piece = MemoryRegion { start: pair[0], end: pair[1], kind: claim.kind };
+            match len.checked_sub(1).map(|last| &mut map[last]) {
+                Some(last) if last.end == piece.start && last.kind == piece.kind => last.end = piece.end,
+                _ => {
+                    map[len] = piece;
+                    len += 1;
+                }
             }
         }
-        self.len = if self.len == 0 { 0 } else { kept + 1 };
-    }
-
-    /// Marks `start..end` as `kind` wherever it is usable now.
-    pub fn carve(&mut self, start: u64, end: u64, kind: MemoryRegionKind) {
-        let (start, end) = (start & !(PAGE - 1), end.saturating_add(PAGE - 1) & !(PAGE - 1));
-        for i in 0..self.len {
-            let old = self.list[i];
-            if old.kind != MemoryRegionKind::Usable || old.end <= start || end <= old.start {
-                continue;
-            }
-            let (from, to) = (start.max(old.start), end.min(old.end));
-            self.list[i] = MemoryRegion { start: from, end: to, kind };
-            self.push(MemoryRegion { start: old.start, end: from, kind: old.kind });
-            self.push(MemoryRegion { start: to, end: old.end, kind: old.kind });
-        }
-        self.sort();
-    }
-
-    fn sort(&mut self) {
-        let list = &mut self.list[..self.len];
-        for i in 1..list.len() {
-            let mut at = i;
-            while at > 0 && list[at - 1].start > list[at].start {
-                list.swap(at - 1, at);
-                at -= 1;
-            }
-        }
-    }
-
-    /// Bytes of usable memory.
-    pub fn usable(&self) -> u64 {
-        self.as_slice().iter().filter(|r| r.kind == MemoryRegionKind::Usable).map(|r| r.end - r.start).sum()
-    }
-
-    /// One past the highest address of any region.
-    pub fn top(&self) -> u64 {
-        self.as_slice().iter().map(|r| r.end).max().unwrap_or(0)
+        &mut map[..len]
     }
 }
 
-impl Default for Regions {
+impl Default for Claims {
     fn default() -> Self {
         Self::new()
     }
 }
 
+/// A few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the library's sort in size.
+fn sort(numbers: &mut [u64]) {
+    for i in 1..numbers.len() {
+        let mut at = i;
+        while at > 0 && numbers[at - 1] > numbers[at] {
+            numbers.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+}
+
+/// Bytes of usable memory in a map.
+pub fn usable(map: &[MemoryRegion]) -> u64 {
+    map.iter().filter(|region| region.kind == MemoryRegionKind::Usable).map(|region| region.end - region.start).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use MemoryRegionKind::{Bootloader, UnknownBios, Usable};
 
-    fn usable(r: &Regions) -> Vec<(u64, u64)> {
-        r.as_slice().iter().filter(|r| r.kind == MemoryRegionKind::Usable).map(|r| (r.start, r.end)).collect()
-    }
+    type Claim = (u64, u64, MemoryRegionKind);
 
-    #[test]
-    fn overlapping_and_unsorted_regions_are_merged() {
-        let mut r = Regions::new();
-        r.add_usable(0x10_0000, 0x20_0000);
-        r.add_usable(0, 0x9_fc00);
-        r.add_usable(0x18_0000, 0x30_0000);
-        r.add_usable(0x11_0000, 0x12_0000);
-        assert_eq!(usable(&r), [(0, 0x9_f000), (0x10_0000, 0x30_0000)]);
-    }
-
-    #[test]
-    fn a_carved_range_is_not_usable_and_nothing_else_is_lost() {
-        let mut r = Regions::new();
-        r.add_usable(0, 0x10_0000);
-        r.carve(0x1234, 0x2001, MemoryRegionKind::Bootloader);
-        assert_eq!(usable(&r), [(0, 0x1000), (0x3000, 0x10_0000)]);
-        assert_eq!(r.as_slice().iter().map(|r| r.end - r.start).sum::<u64>(), 0x10_0000);
-        r.carve(0, 0x10_0000, MemoryRegionKind::Bootloader);
-        assert_eq!(usable(&r), []);
-        assert!(r.as_slice().is_sorted_by_key(|r| r.start));
-    }
-
-    #[test]
-    fn more_regions_than_fit_are_counted_not_written_past_the_end() {
-        let mut r = Regions::new();
-        for i in 0..MAX as u64 + 5 {
-            r.add_usable(i * 0x2000, i * 0x2000 + 0x1000);
+    fn claims(list: &[Claim]) -> Claims {
+        let mut claims = Claims::new();
+        for &(start, end, kind) in list {
+            claims.add(start, end, kind).unwrap();
         }
-        assert_eq!(r.as_slice().len(), MAX);
-        assert_eq!(r.dropped, 5);
+        claims
+    }
+
+    fn resolve_below(limit: u64, list: &[Claim]) -> Vec<Claim> {
+        let mut map = [MemoryRegion::empty(); REGIONS_MAX];
+        claims(list).resolve(limit, &mut map).iter().map(|region| (region.start, region.end, region.kind)).collect()
+    }
+
+    fn resolve(list: &[Claim]) -> Vec<Claim> {
+        resolve_below(u64::MAX, list)
+    }
+
+    #[test]
+    fn unsorted_and_overlapping_memory_becomes_sorted_and_merged() {
+        let map = resolve(&[
+            (0x10_0000, 0x20_0000, Usable),
+            (0, 0x9_fc00, Usable),
+            (0x18_0000, 0x30_0000, Usable),
+            (0x11_0000, 0x12_0000, Usable),
+        ]);
+        assert_eq!(map, [(0, 0x9_f000, Usable), (0x10_0000, 0x30_0000, Usable)]);
+    }
+
+    #[test]
+    fn a_page_goes_to_its_strongest_claim_in_whatever_order_they_come() {
+        let list = [
+            (0, 0x10_0000, Usable),
+            (0x1234, 0x2001, Bootloader),
+            (0x2000, 0x3000, UnknownBios(2)),
+            (0xf_f000, 0x20_0000, UnknownBios(5)),
+            (0x10_0000, 0x11_0000, UnknownBios(2)),
+        ];
+        let wanted = [
+            (0, 0x1000, Usable),
+            (0x1000, 0x2000, Bootloader),
+            (0x2000, 0x3000, UnknownBios(2)),
+            (0x3000, 0xf_f000, Usable),
+            (0xf_f000, 0x20_0000, UnknownBios(5)),
+        ];
+        for turn in 0..list.len() {
+            let mut turned = list;
+            turned.rotate_left(turn);
+            assert_eq!(resolve(&turned), wanted);
+        }
+    }
+
+    #[test]
+    fn half_a_page_of_memory_is_no_page_and_half_a_page_reserved_is_one() {
+        assert_eq!(resolve(&[(0x1001, 0x2fff, Usable)]), []);
+        assert_eq!(resolve(&[(0x1001, 0x3fff, Usable)]), [(0x2000, 0x3000, Usable)]);
+        assert_eq!(resolve(&[(0x1fff, 0x2001, UnknownBios(2))]), [(0x1000, 0x3000, UnknownBios(2))]);
+    }
+
+    #[test]
+    fn empty_and_inverted_claims_are_nothing() {
+        assert_eq!(resolve(&[]), []);
+        assert_eq!(resolve(&[(0x1000, 0x1000, Usable), (0x5000, 0x4000, Usable), (0x5000, 0x4000, Bootloader)]), []);
+    }
+
+    #[test]
+    fn claims_up_to_the_last_address_do_not_wrap() {
+        let last = !0xfff;
+        assert_eq!(resolve(&[(u64::MAX - 1, u64::MAX, UnknownBios(2))]), []);
+        assert_eq!(
+            resolve(&[(0x1000, u64::MAX, Usable), (0x2000, u64::MAX, UnknownBios(2))]),
+            [(0x1000, 0x2000, Usable), (0x2000, last, UnknownBios(2))]
+        );
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_lies_beyond_the_limit() {
+        let list = [(0, 0x8000, Usable), (0x4000, 0x6000, Bootloader), (0x7000, 0x9000, UnknownBios(2))];
+        assert_eq!(resolve_below(0x5000, &list), [(0, 0x4000, Usable), (0x4000, 0x5000, Bootloader)]);
+        assert_eq!(resolve_below(0, &list), []);
+    }
+
+    #[test]
+    fn the_top_of_memory_counts_what_firmware_keeps_in_it_but_not_devices() {
+        let list =
+            [(0, 0x8000, Usable), (0x8000, 0xa000, UnknownBios(3)), (0xfd_0000_0000, 0xff_0000_0000, UnknownBios(2))];
+        assert_eq!(claims(&list).ram_top(), 0xa000);
+        assert_eq!(Claims::new().ram_top(), 0);
+    }
+
+    #[test]
+    fn a_range_is_usable_when_regions_that_touch_cover_it() {
+        let claims = claims(&[(0x4000, 0x8000, Usable), (0x1000, 0x4000, Usable), (0x9000, 0xa000, UnknownBios(3))]);
+        assert!(
+            claims.is_usable(0x1000, 0x8000) && claims.is_usable(0x3fff, 0x4001) && claims.is_usable(0x1000, 0x1000)
+        );
+        assert!(
+            !claims.is_usable(0xfff, 0x2000) && !claims.is_usable(0x7000, 0x8001) && !claims.is_usable(0x9000, 0xa000)
+        );
+        assert!(!claims.is_usable(0x4000, 0x3000) && !claims.is_usable(0x1000, u64::MAX));
+    }
+
+    #[test]
+    fn more_claims_than_fit_are_an_error_and_the_most_that_fit_are_resolved() {
+        let mut claims = Claims::new();
+        for i in 0..CLAIMS_MAX as u64 {
+            claims.add(i * 0x2000, i * 0x2000 + 0x1000, Usable).unwrap();
+        }
+        assert_eq!(claims.add(0, 0x1000, Bootloader), Err(Full));
+        let mut map = [MemoryRegion::empty(); REGIONS_MAX];
+        assert_eq!(claims.resolve(u64::MAX, &mut map).len(), CLAIMS_MAX);
+        assert_eq!(usable(&map), CLAIMS_MAX as u64 * 0x1000);
+    }
+
+    #[test]
+    fn every_map_of_a_small_machine_is_what_a_page_by_page_count_says() {
+        // A small generator: the same maps on every run.
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for _ in 0..2000 {
+            let kinds = [Usable, Usable, Usable, Bootloader, UnknownBios(2), UnknownBios(3)];
+            let list: Vec<Claim> =
+                (0..random(9)).map(|_| (random(64 * 0x1000), random(64 * 0x1000), kinds[random(6) as usize])).collect();
+            let map = resolve(&list);
+            assert!(map.windows(2).all(|two| two[0].1 <= two[1].0), "{map:x?} overlaps");
+            for page in (0..64 * 0x1000).step_by(0x1000) {
+                let touches = |claim: &&Claim| claim.0 < claim.1 && claim.0 < page + 0x1000 && page < claim.1;
+                let fills = |claim: &&Claim| claim.0 <= page && page + 0x1000 <= claim.1;
+                let want = list
+                    .iter()
+                    .filter(|claim| if claim.2 == Usable { fills(claim) } else { touches(claim) })
+                    .map(|claim| claim.2)
+                    .max_by_key(|&kind| strength(kind));
+                let got = map.iter().find(|region| region.0 <= page && page < region.1).map(|region| region.2);
+                assert_eq!(got, want, "page {page:#x} of {list:x?}");
+            }
+        }
     }
 }

@@ -1,100 +1,281 @@
 //! The page tables that the kernel runs on: every section with its own rights, all memory at one offset, a guard page under the
 //! boot stack, and nothing else.
 //!
-//! The frames of the tables come from a pool in `.bss`: their number is known (the image is small, and the physical map takes
-//! one page a 512 GiB with 1 GiB pages, one page a GiB without), so no memory has to be found before there is a map of it.
+//! ```text
+//!   root ─┬─ 256…  PHYS_OFFSET    1 GiB pages, or 2 MiB where the CPU lacks them           RW-
+//!         └─ 511   KERNEL_BASE    4 KiB pages: text R-X, rodata R--, data RW-, one hole
+//! ```
+//!
+//! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one for each 512 GiB (1 GiB pages)
+//! or each GiB (2 MiB pages). So no memory has to be found before there is a map of it, and nothing is cleared that the
+//! loader had not cleared. What a pool can't map is said in advance, by [`reach`].
+//!
+//! The builder knows a pool and the physical address of its start, not the machine: tests walk what it builds on the host.
 
-use core::ptr::addr_of;
+use core::fmt;
+use core::ops::Range;
 
-use crate::PHYS_OFFSET;
-
-const PRESENT: u64 = 1;
-const WRITE: u64 = 2;
-const HUGE: u64 = 1 << 7;
-const NX: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
-
-/// Enough for 4 GiB of image-less 2 MiB pages and 64 GiB of RAM; asserted at run time by [`Pool::page`].
-const POOL_PAGES: usize = 80;
-
+/// A page table of any level.
 #[repr(C, align(4096))]
-struct Table([u64; 512]);
+#[derive(Debug, Clone)]
+pub struct Table([u64; 512]);
 
-struct Pool {
-    pages: [Table; POOL_PAGES],
+impl Table {
+    /// Maps nothing.
+    pub const EMPTY: Self = Self([0; 512]);
 }
 
-static mut POOL: Pool = Pool { pages: [const { Table([0; 512]) }; POOL_PAGES] };
+/// The pool's size at boot: memory up to 64 GiB and more without 1 GiB pages, and all that an address space has with them.
+pub const POOL: usize = 80;
 
-/// Hands out pool pages.
-struct Builder {
+const _: () = assert!(
+    reach(POOL, 4 << 20, PageSize::Mib2) >= 64 << 30 && reach(POOL, 4 << 20, PageSize::Gib1) >= crate::PHYS_WINDOW
+);
+
+const PRESENT: u64 = 1;
+const WRITE: u64 = 1 << 1;
+const LARGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// What may be done with a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// R-X
+    Code,
+    /// R--
+    Constants,
+    /// RW-
+    Data,
+}
+
+/// How much one entry maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageSize {
+    /// 4 KiB
+    Kib4,
+    /// 2 MiB
+    Mib2,
+    /// 1 GiB
+    Gib1,
+}
+
+impl PageSize {
+    /// The level of the table that holds such entries; 0 is the lowest.
+    const fn level(self) -> u32 {
+        match self {
+            Self::Kib4 => 0,
+            Self::Mib2 => 1,
+            Self::Gib1 => 2,
+        }
+    }
+
+    /// In bytes.
+    pub const fn bytes(self) -> u64 {
+        4096 << (9 * self.level())
+    }
+}
+
+/// The pool is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("more page tables are needed than there is room for")
+    }
+}
+
+/// How much physical memory a pool of `tables` can map in pages of `size`, next to an image of `image` bytes.
+pub const fn reach(tables: usize, image: u64, size: PageSize) -> u64 {
+    // The root, two levels above the image's tables, and one more of these where it straddles 2 MiB.
+    let taken = 3 + image.div_ceil(PageSize::Mib2.bytes()) + 1;
+    let left = (tables as u64).saturating_sub(taken);
+    match size {
+        PageSize::Gib1 => left << 39,
+        // One level more: 512 tables of 1 GiB each below every table of 512 GiB.
+        _ => left.saturating_sub(left.div_ceil(513)) << 30,
+    }
+}
+
+/// Builds tables in a pool. The first one is the root.
+#[derive(Debug)]
+pub struct Builder<'p> {
+    pool: &'p mut [Table],
+    /// Physical address of the pool.
+    base: u64,
     used: usize,
 }
 
-fn physical<T>(p: *const T) -> u64 {
-    p as u64 - KERNEL_BASE
-}
+impl<'p> Builder<'p> {
+    /// Nothing is mapped yet. The pool's tables must be empty; `base` is where it lies in physical memory.
+    ///
+    /// # Errors
+    /// The pool has no table.
+    pub fn new(pool: &'p mut [Table], base: u64) -> Result<Self, Full> {
+        let mut builder = Self { pool, base, used: 0 };
+        builder.take()?;
+        Ok(builder)
+    }
 
-impl Builder {
-    fn page(&mut self) -> Option<*mut Table> {
-        if self.used == POOL_PAGES {
-            return None;
+    /// What CR3 gets.
+    pub fn root(&self) -> u64 {
+        self.base
+    }
+
+    fn take(&mut self) -> Result<usize, Full> {
+        if self.used == self.pool.len() {
+            return Err(Full);
         }
         self.used += 1;
-        // SAFETY: each index is handed out once, on the only core that runs; `.bss` is zero.
-        Some(unsafe { &raw mut POOL.pages[self.used - 1] })
+        Ok(self.used - 1)
     }
 
-    /// The table below `entry` of `table`, made if missing.
-    fn below(&mut self, table: *mut Table, entry: usize) -> Option<*mut Table> {
-        // SAFETY: `table` is a pool page.
-        let slot = unsafe { &mut (*table).0[entry] };
-        if *slot & PRESENT == 0 {
-            *slot = physical(self.page()?) | PRESENT | WRITE;
+    /// The table of `level` that covers `address`, made with all above it if missing.
+    fn table(&mut self, address: u64, level: u32) -> Result<usize, Full> {
+        let mut table = 0;
+        for above in (level + 1..4).rev() {
+            let slot = index(address, above);
+            let entry = self.pool[table].0[slot];
+            table = if entry & PRESENT == 0 {
+                let below = self.take()?;
+                self.pool[table].0[slot] = (self.base + below as u64 * 4096) | PRESENT | WRITE;
+                below
+            } else {
+                ((entry & ADDRESS) - self.base) as usize / 4096
+            };
         }
-        Some(((*slot & ADDRESS) + KERNEL_BASE) as *mut Table)
+        Ok(table)
     }
 
-    /// Maps one page of 4 KiB (`level` 0), 2 MiB (1) or 1 GiB (2).
-    fn map(&mut self, root: *mut Table, virt: u64, phys: u64, flags: u64, level: u32) -> Option<()> {
-        let index = |l: u32| (virt >> (12 + 9 * l)) as usize & 511;
-        let mut table = root;
-        for l in (level + 1..4).rev() {
-            table = self.below(table, index(l))?;
+    /// Maps `range` to physical memory from `to` on. All three are multiples of the page size, and no part is mapped yet.
+    ///
+    /// # Errors
+    /// The pool is used up; a part of the range may be mapped.
+    pub fn map(&mut self, range: Range<u64>, to: u64, rights: Rights, size: PageSize) -> Result<(), Full> {
+        debug_assert!((range.start | range.end | to).is_multiple_of(size.bytes()));
+        let flags = PRESENT
+            | if size == PageSize::Kib4 { 0 } else { LARGE }
+            | match rights {
+                Rights::Code => 0,
+                Rights::Constants => NO_EXECUTE,
+                Rights::Data => NO_EXECUTE | WRITE,
+            };
+        let (mut address, mut to) = (range.start, to);
+        while address < range.end {
+            let table = self.table(address, size.level())?;
+            let first = index(address, size.level());
+            let count = ((range.end - address) / size.bytes()).min(512 - first as u64);
+            for entry in &mut self.pool[table].0[first..first + count as usize] {
+                *entry = to | flags;
+                to += size.bytes();
+            }
+            address += count * size.bytes();
         }
-        let huge = if level > 0 { HUGE } else { 0 };
-        // SAFETY: `table` is a pool page.
-        unsafe { (*table).0[index(level)] = phys | flags | huge | PRESENT };
-        Some(())
+        Ok(())
     }
 }
 
-unsafe extern "C" {
-    static __image_start: u8;
-    static __rodata_start: u8;
-    static __data_start: u8;
-    static __image_end: u8;
-    static __boot_stack_guard: u8;
+/// Which entry of a table of `level` covers `address`.
+fn index(address: u64, level: u32) -> usize {
+    (address >> (12 + 9 * level)) as usize & 511
 }
 
-/// Builds the tables for memory up to `top` and switches to them. None: the pool is too small for that much memory.
-pub fn activate(top: u64, gigabyte_pages: bool) -> Option<()> {
-    let mut b = Builder { used: 0 };
-    let root = b.page()?;
-    let (text, rodata) = (addr_of!(__image_start) as u64, addr_of!(__rodata_start) as u64);
-    let (data, end) = (addr_of!(__data_start) as u64, addr_of!(__image_end) as u64);
-    let guard = addr_of!(__boot_stack_guard) as u64;
-    for (from, to, flags) in [(text, rodata, 0), (rodata, data, NX), (data, end, NX | WRITE)] {
-        for page in (from..to).step_by(4096).filter(|&p| p != guard) {
-            b.map(root, page, page - KERNEL_BASE, flags, 0)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KERNEL_BASE, PHYS_OFFSET};
+
+    const BASE: u64 = 0x24_0000;
+
+    /// What the processor does: the physical address and the rights of a mapped address.
+    fn translate(builder: &Builder<'_>, address: u64) -> Option<(u64, Rights)> {
+        let (mut table, mut writable, mut executable) = (0, true, true);
+        for level in (0..4).rev() {
+            let entry = builder.pool[table].0[index(address, level)];
+            if entry & PRESENT == 0 {
+                return None;
+            }
+            writable &= entry & WRITE != 0;
+            executable &= entry & NO_EXECUTE == 0;
+            if level == 0 || entry & LARGE != 0 {
+                let within = address & ((4096 << (9 * level)) - 1);
+                let rights = match (writable, executable) {
+                    (false, true) => Rights::Code,
+                    (false, false) => Rights::Constants,
+                    (true, false) => Rights::Data,
+                    (true, true) => panic!("{address:#x} is writable and executable"),
+                };
+                return Some(((entry & ADDRESS) + within, rights));
+            }
+            table = ((entry & ADDRESS) - builder.base) as usize / 4096;
+        }
+        unreachable!()
+    }
+
+    fn image(builder: &mut Builder<'_>) {
+        let at = |physical: u64| KERNEL_BASE + physical;
+        builder.map(at(0x20_0000)..at(0x23_0000), 0x20_0000, Rights::Code, PageSize::Kib4).unwrap();
+        builder.map(at(0x23_0000)..at(0x24_0000), 0x23_0000, Rights::Constants, PageSize::Kib4).unwrap();
+        builder.map(at(0x24_0000)..at(0x3f_0000), 0x24_0000, Rights::Data, PageSize::Kib4).unwrap();
+        builder.map(at(0x3f_1000)..at(0x50_0000), 0x3f_1000, Rights::Data, PageSize::Kib4).unwrap();
+    }
+
+    #[test]
+    fn every_section_has_its_own_rights_and_the_guard_page_none() {
+        let mut pool = vec![Table::EMPTY; 8];
+        let mut builder = Builder::new(&mut pool, BASE).unwrap();
+        image(&mut builder);
+        let at = |physical: u64| translate(&builder, KERNEL_BASE + physical);
+        assert_eq!(at(0x20_0000), Some((0x20_0000, Rights::Code)));
+        assert_eq!(at(0x22_ffff), Some((0x22_ffff, Rights::Code)));
+        assert_eq!(at(0x23_0000), Some((0x23_0000, Rights::Constants)));
+        assert_eq!(at(0x24_0000), Some((0x24_0000, Rights::Data)));
+        assert_eq!(at(0x3e_ffff), Some((0x3e_ffff, Rights::Data)));
+        assert_eq!((at(0x3f_0000), at(0x3f_0fff)), (None, None), "the guard page is mapped");
+        assert_eq!(at(0x3f_1000), Some((0x3f_1000, Rights::Data)));
+        assert_eq!(at(0x4f_ffff), Some((0x4f_ffff, Rights::Data)), "the second 2 MiB of the image");
+        assert_eq!((at(0x1f_ffff), at(0x50_0000)), (None, None), "more than the image is mapped");
+    }
+
+    #[test]
+    fn nothing_is_mapped_to_itself() {
+        let mut pool = vec![Table::EMPTY; 16];
+        let mut builder = Builder::new(&mut pool, BASE).unwrap();
+        image(&mut builder);
+        builder.map(PHYS_OFFSET..PHYS_OFFSET + (4 << 30), 0, Rights::Data, PageSize::Gib1).unwrap();
+        for address in [0, 0x1000, 0x10_0000, 0x20_0000, 1 << 30, 1 << 46] {
+            assert_eq!(translate(&builder, address), None);
+        }
+        assert!(builder.pool[0].0[..256].iter().all(|&entry| entry == 0));
+    }
+
+    #[test]
+    fn memory_is_mapped_at_its_offset_and_no_further() {
+        for (size, top, tables) in [(PageSize::Gib1, 600u64 << 30, 3), (PageSize::Mib2, 17 << 30, 19)] {
+            let mut pool = vec![Table::EMPTY; 64];
+            let mut builder = Builder::new(&mut pool, BASE).unwrap();
+            builder.map(PHYS_OFFSET..PHYS_OFFSET + top, 0, Rights::Data, size).unwrap();
+            for physical in [0, 0xfee0_0030, (4 << 30) - 1, 4 << 30, 16 << 30, top - 1] {
+                assert_eq!(translate(&builder, PHYS_OFFSET + physical), Some((physical, Rights::Data)));
+            }
+            assert_eq!(translate(&builder, PHYS_OFFSET + top), None);
+            assert_eq!(builder.used, tables);
         }
     }
-    let (size, level) = if gigabyte_pages { (1 << 30, 2) } else { (2 << 20, 1) };
-    for phys in (0..top.max(4 << 30)).step_by(size) {
-        b.map(root, PHYS_OFFSET + phys, phys, NX | WRITE, level)?;
+
+    #[test]
+    fn a_pool_reaches_as_far_as_it_says_and_then_errs() {
+        for (tables, size) in [(12, PageSize::Mib2), (80, PageSize::Mib2), (700, PageSize::Mib2), (9, PageSize::Gib1)] {
+            let top = reach(tables, 3 << 20, size);
+            let mut pool = vec![Table::EMPTY; tables];
+            let mut builder = Builder::new(&mut pool, BASE).unwrap();
+            image(&mut builder);
+            assert_eq!(builder.map(PHYS_OFFSET..PHYS_OFFSET + top, 0, Rights::Data, size), Ok(()));
+            let more = PHYS_OFFSET + top..PHYS_OFFSET + top + (2 << 40);
+            assert_eq!(builder.map(more, top, Rights::Data, size), Err(Full));
+        }
+        assert_eq!(reach(3, 3 << 20, PageSize::Gib1), 0);
+        assert!(Builder::new(&mut [], BASE).is_err());
     }
-    // SAFETY: the new tables map the code, data and stack that run now at the same addresses.
-    unsafe { core::arch::asm!("mov cr3, {}", in(reg) physical(root), options(nostack, preserves_flags)) };
-    Some(())
 }

@@ -27,7 +27,7 @@ fn current_g() -> Option<GRef> {
 
 /// Why a panic here and now can't unwind; otherwise the G that it unwinds.
 fn unwinder() -> Result<GRef, &'static str> {
-    if percpu::current().in_handler() {
+    if percpu::in_handler() {
         return Err("it is in a handler");
     }
     if percpu::depth() > 0 {

@@ -4,40 +4,49 @@
 //! report takes no lock and allocates nothing: it claims the right to speak by one compare-and-swap, stops the other cores by
 //! NMI with a bounded wait, and writes to the serial port byte by byte.
 //!
-//! * A second core that wants to report meanwhile stops and lets the first one speak.
-//! * A fault inside the report ends it in one line; nothing is tried twice.
-//! * Backtraces come from the unwinder over `.eh_frame_hdr`, which neither locks nor allocates. The trace of a *parked* G is made by
-//!   switching to it with a function that prints instead of returning: `switch` runs `after` as if the parked context had called it.
+//! ```text
+//!   reporter                                      another core
+//!   interrupts off
+//!   REPORTER: 0 → me    (CAS; who loses stops)    runs on …
+//!   NMI to each core that has arrived  ─────────▶ NMI handler: REPORTER is set → its bit in STOPPED, hlt for good
+//!   wait for their bits, bounded
+//!   "trefoil: fatal: …", registers, backtrace     a core that arrives only now looks at REPORTER first, and stops
+//!   "trefoil: end of report", exit
+//! ```
+//!
+//! * A fault inside the report ends it in one line; a fault inside that line ends the machine at once. Nothing is tried twice.
+//! * A panic's report borrows a stack (`report_stack.rs`): the panicking one may be nearly full.
+//! * The trace of a *parked* G is made by switching to it with a function that prints instead of returning: `switch` runs `after` as if
+//!   the parked context had called it.
 
-use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use trefoil_sched::G;
 use trefoil_sched::gstate::State;
-use unwinding::abi::{_Unwind_Backtrace, _Unwind_GetIP, UnwindContext, UnwindReasonCode};
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
-use crate::arch::{apic, clock, exceptions, percpu, serial, switch};
-use crate::mm::{kstack, window};
+use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial, switch};
+use crate::mm::kstack;
 use crate::platform;
 
 /// Core number + 1 of the core that reports; 0: nobody does.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
-/// Cores that have stopped for the report.
-static STOPPED: AtomicU32 = AtomicU32::new(0);
+/// The cores that have stopped for the report, a bit each.
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+/// Faults inside the report.
+static NESTED: AtomicU32 = AtomicU32::new(0);
 
-/// The most frames of a backtrace.
-const FRAMES_MAX: usize = 64;
-/// G's that a deadlock report shows with a backtrace; the others are counted by reason.
+/// G's that a deadlock report shows with a backtrace; the others are counted.
 const GS_IN_FULL: usize = 100;
-/// How long the other cores get to stop: 100 ms of ticks at 1 GHz or more.
-const STOP_TICKS: u64 = 100_000_000;
+/// How long the other cores get to stop: a second at most, on any processor that runs at 1 GHz or more.
+const STOP_TICKS: u64 = 1_000_000_000;
 
 /// The serial port, without a lock.
 struct Raw;
 
-impl Write for Raw {
+impl fmt::Write for Raw {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         serial::put_str(s);
         Ok(())
@@ -45,52 +54,98 @@ impl Write for Raw {
 }
 
 macro_rules! say {
-    ($($arg:tt)*) => { { let _ = writeln!(Raw, $($arg)*); } };
+    ($($arg:tt)*) => {{
+        // The port takes everything: there is no error to look at.
+        let _ = core::fmt::Write::write_fmt(&mut $crate::report::Raw, format_args!("{}\n", format_args!($($arg)*)));
+    }};
 }
+
+mod backtrace;
 
 /// Whether any core reports.
 pub fn is_under_way() -> bool {
     REPORTER.load(Ordering::Relaxed) != 0
 }
 
-/// This core stops for another one's report. In the NMI handler, or instead of a second report.
-pub fn stop_this_core() -> ! {
-    STOPPED.fetch_add(1, Ordering::Relaxed);
-    loop {
-        // SAFETY: stops this core for good.
-        unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
+/// Whether it is this one.
+fn is_mine() -> bool {
+    REPORTER.load(Ordering::Relaxed) == percpu::current().index() as u32 + 1
+}
+
+/// An NMI: this core stops if another one reports. False: nobody reports, so nobody should have sent it.
+pub fn nmi() -> bool {
+    if is_under_way() && !is_mine() {
+        stop_this_core();
+    }
+    is_under_way()
+}
+
+/// A core has just said that it runs: if a report began before that, it did not get the NMI.
+pub fn core_arrives() {
+    // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived, or this core sees the reporter.
+    fence(Ordering::SeqCst);
+    if is_under_way() {
+        stop_this_core();
     }
 }
 
-/// Claims the report and stops the others.
+/// This core stops for another one's report. In the NMI handler, or instead of a second report.
+fn stop_this_core() -> ! {
+    // Release: pairs with the Acquire in `stop_others`: what this core wrote before is there for the report.
+    STOPPED.fetch_or(1 << percpu::current().index(), Ordering::Release);
+    cpu::stop()
+}
+
+/// Sends all others to `stop_this_core`. Returns those that did not get there in time.
+fn stop_others() -> u64 {
+    // Pairs with the fence in `core_arrives`.
+    fence(Ordering::SeqCst);
+    let me = percpu::current().index();
+    let mut others = 0;
+    for core in percpu::all().filter(|core| core.index() != me && core.has_arrived()) {
+        others |= 1 << core.index();
+        // Not one IPI to all but self: it would reach cores that have no IDT yet, and reset the machine.
+        apic::send_nmi(core.lapic_id());
+    }
+    let begin = clock::ticks();
+    loop {
+        let missing = others & !STOPPED.load(Ordering::Acquire);
+        if missing == 0 || clock::ticks().wrapping_sub(begin) > STOP_TICKS {
+            return missing;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Claims the report, stops the others and says what happened. From here on this core has no interrupts.
 fn begin(what: fmt::Arguments<'_>) {
+    cpu::disable_interrupts();
     let me = percpu::current().index() as u32 + 1;
     match REPORTER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
         Err(reporter) if reporter == me => {
-            say!("\ntrefoil: another fault inside the report: {what}");
+            match NESTED.fetch_add(1, Ordering::Relaxed) {
+                0 => say!("\ntrefoil: the report stops here, by a fault of its own: {what}"),
+                _ => serial::put_str("…\n"),
+            }
             end();
         }
         Err(_) => stop_this_core(),
     }
-    let others = percpu::all().filter(|c| c.has_arrived()).count().saturating_sub(1) as u32;
-    if others > 0 {
-        apic::send_nmi_all_but_self();
-        let begin = clock::ticks();
-        while STOPPED.load(Ordering::Relaxed) < others && clock::ticks() - begin < STOP_TICKS {
-            core::hint::spin_loop();
-        }
-    }
+    let missing = stop_others();
     say!("\ntrefoil: fatal: {what}");
-    let stopped = STOPPED.load(Ordering::Relaxed);
-    if stopped < others {
-        say!("  {} of {others} other cores did not stop", others - stopped);
+    for index in (0..u64::BITS).filter(|index| missing >> index & 1 == 1) {
+        say!("  core {index} did not stop");
     }
     say!("  core {}, {}", percpu::current().index(), Where);
+    let odd: u64 = percpu::all().map(|core| core.unexpected.load(Ordering::Relaxed)).sum();
+    if odd > 0 {
+        say!("  {odd} interrupts came on vectors that nobody uses");
+    }
 }
 
 fn end() -> ! {
-    say!("trefoil: end of report");
+    serial::put_str("trefoil: end of report\n");
     exit(Exit::Failure)
 }
 
@@ -102,7 +157,7 @@ impl fmt::Display for Where {
         match percpu::current().m() {
             None => f.write_str("before the scheduler")?,
             Some(m) => match m.running() {
-                Some(g) => write!(f, "{}", Who(g))?,
+                Some(g) => write!(f, "{} ({:?})", Who(g), g.state())?,
                 None => f.write_str("on g0")?,
             },
         }
@@ -124,56 +179,29 @@ impl fmt::Display for Who<'_> {
 }
 
 fn registers(f: &Frame) {
-    say!("  rip 0x{:016x}  rflags {:#x}  rsp 0x{:016x}  error {:#x}", f.rip, f.rflags, f.rsp, f.error);
+    say!("  rip 0x{:016x}  rflags {:#x}  rsp 0x{:016x}  error {:#x}", f.rip.get(), f.rflags, f.rsp.get(), f.error);
     say!("  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", f.rax, f.rbx, f.rcx, f.rdx);
     say!("  rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}", f.rsi, f.rdi, f.rbp, f.r8);
     say!("  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}", f.r9, f.r10, f.r11, f.r12);
-    let (cr2, cr3): (u64, u64);
-    // SAFETY: reads registers.
-    unsafe { core::arch::asm!("mov {}, cr2", "mov {}, cr3", out(reg) cr2, out(reg) cr3, options(nomem, nostack)) };
     say!("  r13 {:016x}  r14 {:016x}  r15 {:016x}", f.r13, f.r14, f.r15);
-    say!("  cr2 {cr2:016x}  cr3 {cr3:016x}");
-}
-
-/// Prints the callers of this function, from the one at `from` on (0: all).
-fn backtrace(from: u64) {
-    struct Walk {
-        from: u64,
-        printed: usize,
-    }
-    extern "C" fn each(context: &UnwindContext<'_>, walk: *mut core::ffi::c_void) -> UnwindReasonCode {
-        // SAFETY: `backtrace` passes its `Walk`.
-        let walk = unsafe { &mut *walk.cast::<Walk>() };
-        let ip = _Unwind_GetIP(context) as u64;
-        if walk.from == ip {
-            walk.from = 0;
-        }
-        if walk.from == 0 && ip != 0 {
-            say!("  #{:02} 0x{ip:016x}", walk.printed);
-            walk.printed += 1;
-        }
-        if walk.printed == FRAMES_MAX { UnwindReasonCode::NORMAL_STOP } else { UnwindReasonCode::NO_REASON }
-    }
-    let mut walk = Walk { from, printed: 0 };
-    _Unwind_Backtrace(each, (&raw mut walk).cast());
-    if walk.printed == 0 && from != 0 {
-        // A jump to nowhere: the unwinder knows no such place.
-        say!("  #00 0x{from:016x}");
-    }
+    say!("  cr2 {:016x}  cr3 {:016x}", cpu::cr2(), cpu::cr3());
 }
 
 /// An exception that nothing handles.
 pub fn exception(frame: &Frame) -> ! {
     begin(format_args!("exception {} {}", frame.vector, exceptions::name(frame.vector)));
-    if let Some((core, purpose)) = kstack::owner(frame.rsp) {
+    if let Some((core, purpose)) = kstack::owner(frame.rsp.get()) {
         say!("  the interrupted stack is the {} stack of core {core}", purpose.as_str());
+    }
+    if let Some((index, table)) = exceptions::selector(frame) {
+        say!("  the error code names entry {index} of the {table}");
     }
     finish(frame)
 }
 
 fn finish(frame: &Frame) -> ! {
     registers(frame);
-    backtrace(frame.rip);
+    backtrace::interrupted(frame);
     end()
 }
 
@@ -223,21 +251,31 @@ pub fn nested_page_fault(frame: &Frame, addr: u64) -> ! {
 
 /// A panic that can't unwind.
 pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
-    match info.location() {
-        Some(at) => begin(format_args!("panic at {}:{}:{}: {}", at.file(), at.line(), at.column(), info.message())),
-        None => begin(format_args!("panic: {}", info.message())),
-    }
-    if !why.is_empty() {
-        say!("  it can't unwind: {why}");
-    }
-    backtrace(0);
+    cpu::disable_interrupts();
+    report_stack::run(&mut || {
+        match info.location() {
+            Some(at) => begin(format_args!("panic at {}:{}:{}: {}", at.file(), at.line(), at.column(), info.message())),
+            None => begin(format_args!("panic: {}", info.message())),
+        }
+        if !why.is_empty() {
+            say!("  it can't unwind: {why}");
+        }
+        // `info` lies in the frame of the panic machinery: what panicked is above it.
+        backtrace::callers(report_stack::seam(), core::ptr::from_ref(info).addr());
+        end()
+    });
     end()
 }
 
 /// A message and where it came from.
+#[inline(never)]
 pub fn message(what: fmt::Arguments<'_>) -> ! {
-    begin(what);
-    backtrace(0);
+    cpu::disable_interrupts();
+    report_stack::run(&mut || {
+        begin(what);
+        backtrace::callers(message as *const () as usize, 0);
+        end()
+    });
     end()
 }
 
@@ -261,8 +299,6 @@ pub fn deadlock() -> ! {
             }
             shown += 1;
             say!("  {} [{}] waits for 0x{:016x}", Who(g), g.wait_reason().as_str(), g.waits_for());
-            // All cores rest and g0 holds no lock, so the reserve can be filled for the walk on the G's own stack.
-            window::fill_reserve();
             parked_backtrace(g);
         });
     }
@@ -275,10 +311,11 @@ pub fn deadlock() -> ! {
 /// Where to come back to from a parked G.
 static RETURN_SP: AtomicUsize = AtomicUsize::new(0);
 
-/// Prints where a parked G is. It can't be resumed after this: the walk uses its stack.
+/// Prints where a parked G is. It can't be resumed after this: the walk leaves a frame on its stack.
 fn parked_backtrace(g: &G) {
-    unsafe extern "C" fn walk(_: *mut (), _: *mut ()) {
-        backtrace(0);
+    unsafe extern "C" fn nothing(_: *mut (), _: *mut ()) {}
+    unsafe extern "C" fn show(_: *mut (), _: *mut ()) {
+        report_stack::run(&mut || backtrace::callers(show as *const () as usize, 0));
         let mut gone = 0;
         let back = RETURN_SP.load(Ordering::Relaxed);
         // SAFETY: `back` was stored by the switch below and is loaded once.
@@ -286,12 +323,11 @@ fn parked_backtrace(g: &G) {
             switch::switch(&raw mut gone, &raw const back, nothing, core::ptr::null_mut(), core::ptr::null_mut())
         };
     }
-    unsafe extern "C" fn nothing(_: *mut (), _: *mut ()) {}
     let sp = g.saved_sp();
     let stack = g.stack();
     if !(stack.lo..stack.hi).contains(&sp) {
         return;
     }
-    // SAFETY: the G is parked and nobody will resume it; `walk` comes back instead of returning into it.
-    unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, walk, core::ptr::null_mut(), core::ptr::null_mut()) };
+    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning into it.
+    unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, core::ptr::null_mut(), core::ptr::null_mut()) };
 }

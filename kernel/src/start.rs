@@ -99,8 +99,8 @@ fn on_g0(core: &'static PerCpu) -> ! {
         core::arch::asm!(
             "mov rsp, {top}",
             "xor ebp, ebp",
-            "call {main}",
-            "ud2",
+            "push 0", // the return address: backtraces end here
+            "jmp {main}",
             top = in(reg) core.g0_stack().end,
             main = sym g0_main,
             options(noreturn)

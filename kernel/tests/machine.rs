@@ -41,7 +41,7 @@ image! { "
     goes_on_alone             | smp 2 | append fault=rsdp-checksum | expect RSDP has a bad checksum
     goes_on_without           | smp 4 | append fault=deaf:2 | expect the core with APIC id 2 did not answer; it is left out
     no_clock_reference        | smp 1 | append fault=no-reference | expect nothing tells how fast
-    never_reached             | smp 1 | mem 32M | exit 1 | expect fatal: | expect MiB needed
+    never_reached             | smp 1 | mem 32M | exit 1 | expect fatal: too little memory | expect needs at least
 ";
     all_cores_come, main_does_not_wait, memory_can_be_used, sections_have_their_rights, a_wake_up_is_an_interrupt,
     idle_cores_are_quiet, spurious_vectors_are_counted, the_clock_runs_and_never_goes_back, the_input_is_there,

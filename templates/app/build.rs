@@ -1,1 +1,1 @@
-fn main() { std::env::var("DEP_TREFOIL_LINK_ARGS").unwrap().split(' ').for_each(|a| println!("cargo:rustc-link-arg-bins={a}")) }
+fn main() { println!("cargo::rustc-link-arg-bins={}", std::env::var("DEP_TREFOIL_IMAGE").unwrap()) }

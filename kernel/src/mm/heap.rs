@@ -226,7 +226,7 @@ unsafe impl GlobalAlloc for KernelHeap {
 #[cold]
 #[inline(never)]
 fn refill(magazine: &List, class: usize) -> *mut u8 {
-    debug_assert!(!percpu::current().in_handler(), "a handler allocates");
+    debug_assert!(!percpu::in_handler(), "a handler allocates");
     DEPOTS[class].lock().0.move_to(magazine, KEEP / 2);
     if let Some(block) = magazine.pop() {
         return block;

@@ -33,7 +33,6 @@ const DELIVERY_NMI: u32 = 4 << 8;
 const DELIVERY_INIT: u32 = 5 << 8;
 const DELIVERY_STARTUP: u32 = 6 << 8;
 const ASSERT: u32 = 1 << 14;
-const ALL_BUT_SELF: u32 = 3 << 18;
 const PENDING: u32 = 1 << 12;
 
 /// How often a busy command register is asked before it is written anyway.
@@ -190,9 +189,9 @@ pub fn send_startup(lapic_id: u32, page: u32) {
     command(lapic_id, DELIVERY_STARTUP | ASSERT | page >> 12);
 }
 
-/// Stops all other cores for a report.
-pub fn send_nmi_all_but_self() {
-    command(0, DELIVERY_NMI | ASSERT | ALL_BUT_SELF);
+/// Interrupts a core whatever it does: it stops if a report is under way. Takes no lock.
+pub fn send_nmi(lapic_id: u32) {
+    command(lapic_id, DELIVERY_NMI | ASSERT);
 }
 
 /// The timer has fired.

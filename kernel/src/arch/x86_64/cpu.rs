@@ -21,6 +21,8 @@ pub struct Features {
     pub smap: bool,
     /// User-mode instruction prevention.
     pub umip: bool,
+    /// Machine checks can be delivered.
+    pub machine_check: bool,
     /// A hypervisor says that it is there.
     pub hypervisor: bool,
 }
@@ -28,30 +30,44 @@ pub struct Features {
 impl Features {
     /// Asks CPUID.
     pub fn read() -> Self {
-        let (one, seven) = (__cpuid(1), if __cpuid(0).eax >= 7 { __cpuid_count(7, 0) } else { __cpuid(0x8000_0000) });
-        let has_seven = __cpuid(0).eax >= 7;
+        let one = __cpuid(1);
+        // Leaf 7, or nothing.
+        let (ebx, ecx) = match __cpuid(0).eax {
+            7.. => {
+                let seven = __cpuid_count(7, 0);
+                (seven.ebx, seven.ecx)
+            }
+            _ => (0, 0),
+        };
         Self {
-            erms: has_seven && seven.ebx >> 9 & 1 == 1,
+            erms: ebx >> 9 & 1 == 1,
             x2apic: one.ecx >> 21 & 1 == 1,
             tsc_deadline: one.ecx >> 24 & 1 == 1,
-            smep: has_seven && seven.ebx >> 7 & 1 == 1,
-            smap: has_seven && seven.ebx >> 20 & 1 == 1,
-            umip: has_seven && seven.ecx >> 2 & 1 == 1,
+            smep: ebx >> 7 & 1 == 1,
+            smap: ebx >> 20 & 1 == 1,
+            umip: ecx >> 2 & 1 == 1,
+            machine_check: one.edx >> 7 & 1 == 1,
             hypervisor: one.ecx >> 31 & 1 == 1,
         }
     }
 }
 
-/// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present. SSE is on since boot (or the trampoline).
+/// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present; and MCE, without which a machine check is a reset
+/// instead of a report. SSE is on since boot (or the trampoline).
 pub fn init_core() -> Features {
+    const CR0_WP: u64 = 1 << 16;
     let features = Features::read();
+    let wanted = u64::from(features.machine_check) << 6
+        | u64::from(features.umip) << 11
+        | u64::from(features.smep) << 20
+        | u64::from(features.smap) << 21;
     let (mut cr0, mut cr4): (u64, u64);
     // SAFETY: reads and sets architectural bits that CPUID announces; the kernel has no user pages, so SMEP and SMAP forbid
     // nothing that it does.
     unsafe {
         asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
-        cr0 |= 1 << 16;
-        cr4 |= u64::from(features.smep) << 20 | u64::from(features.smap) << 21 | u64::from(features.umip) << 11;
+        cr0 |= CR0_WP;
+        cr4 |= wanted;
         asm!("mov cr0, {}", "mov cr4, {}", in(reg) cr0, in(reg) cr4, options(nostack, preserves_flags));
     }
     mem::FAST_REP.store(features.erms, Ordering::Relaxed);
@@ -136,4 +152,34 @@ pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
 pub unsafe fn enable_interrupts() {
     // SAFETY: 1.
     unsafe { asm!("sti", options(nomem, nostack)) };
+}
+
+/// Turns interrupts off for good: a report begins.
+pub fn disable_interrupts() {
+    // SAFETY: a handler that does not run touches nothing.
+    unsafe { asm!("cli", options(nomem, nostack)) };
+}
+
+/// Stops this core. An NMI wakes it up only to stop it again.
+pub fn stop() -> ! {
+    loop {
+        // SAFETY: does nothing, for ever.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}
+
+/// The address of the last page fault.
+pub fn cr2() -> u64 {
+    let addr: u64;
+    // SAFETY: reads a register. Not `nomem`: a fault changes it.
+    unsafe { asm!("mov {}, cr2", out(reg) addr, options(nostack, preserves_flags)) };
+    addr
+}
+
+/// The root of the page tables.
+pub fn cr3() -> u64 {
+    let root: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr3", out(reg) root, options(nomem, nostack, preserves_flags)) };
+    root
 }

@@ -7,7 +7,8 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
-use super::{apic, gdt, percpu};
+use super::percpu::PerCpu;
+use super::{apic, cpu, gdt, percpu};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 
@@ -19,6 +20,7 @@ pub const VECTOR_WAKE: u8 = 0x21;
 pub const VECTOR_SPURIOUS: u8 = 0xff;
 /// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
 pub const VECTOR_PIC: u8 = 0x30;
+const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
@@ -54,12 +56,25 @@ pub fn name(vector: u64) -> &'static str {
     }
 }
 
+/// The descriptor that an exception's error code names: its index and its table.
+pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
+    if !matches!(frame.vector, 10..=13) || frame.error & 0xfffe == 0 {
+        return None;
+    }
+    let table = match frame.error >> 1 & 3 {
+        0 => "GDT",
+        2 => "LDT",
+        _ => "IDT",
+    };
+    Some((frame.error >> 3 & 0x1fff, table))
+}
+
 /// Called by the stub, interrupts off, on the vector's IST stack.
 pub(super) extern "C" fn dispatch(frame: &Frame) {
     let core = percpu::current();
     match frame.vector {
-        PAGE_FAULT => return page_fault(frame),
-        NMI if report::is_under_way() => report::stop_this_core(),
+        PAGE_FAULT => return page_fault(core, frame),
+        NMI if report::nmi() => return,
         vector if vector < 32 => report::exception(frame),
         _ => {}
     }
@@ -71,7 +86,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
             // No end-of-interrupt for this one.
             core.spurious.fetch_add(1, Ordering::Relaxed);
         }
-        VECTOR_PIC..0x40 => {
+        VECTOR_PIC..VECTOR_PIC_END => {
             core.spurious.fetch_add(1, Ordering::Relaxed);
         }
         _ => {
@@ -82,19 +97,21 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
     core.leave_handler();
 }
 
-fn page_fault(frame: &Frame) {
-    let addr: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mov {}, cr2", out(reg) addr, options(nomem, nostack, preserves_flags)) };
-    let core = percpu::current();
-    if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp) {
+fn page_fault(core: &PerCpu, frame: &Frame) {
+    const PRESENT: u64 = 1;
+    let addr = cpu::cr2();
+    if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp.get()) {
         // The frame of the first fault is overwritten by this one's.
         report::nested_page_fault(frame, addr);
     }
-    const PRESENT: u64 = 1;
-    // A report must not take locks: its own stack grows as if preemption were off, from the reserve alone.
-    let depth = percpu::depth() + u32::from(report::is_under_way());
-    let verdict = if frame.error & PRESENT == 0 { window::fault(addr, depth) } else { WindowFault::NotAWindow };
+    if frame.error & PRESENT != 0 {
+        report::page_fault(frame, addr);
+    }
+    // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
+    let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
+    core.enter_handler();
+    let verdict = window::fault(addr, depth);
+    core.leave_handler();
     match verdict {
         WindowFault::Grown => {}
         WindowFault::Overflow => report::stack_overflow(frame, addr),
@@ -104,7 +121,9 @@ fn page_fault(frame: &Frame) {
 }
 
 /// Enters the stub of `vector` as the processor would, with an error code of `error` where the vector has one: for tests of
-/// exceptions that ring 0 can't raise. Returns if the handler does.
+/// vectors that ring 0 can't raise (#AC, #CP, #VE…) or nobody sends (an unexpected interrupt). Returns if the handler does.
+///
+/// Whatever the vector, the frame lies on the exceptions' IST stack, so a test of #PF's or #DF's own stack needs the real thing.
 #[doc(hidden)]
 pub fn enter_with_frame(vector: u8, error: u64) {
     let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);

@@ -9,16 +9,20 @@
 //! ```
 //!
 //! `fxsave` is enough: all Rust here is made for baseline x86-64, so no handler touches the upper halves of the YMM registers.
-//! The stub has CFI as a signal frame, so that unwinding crosses it into the interrupted code.
+//! The stub has CFI as a signal frame, so that unwinding crosses it into the interrupted code. The entries before it have none:
+//! nothing is ever called from there.
+//!
+//! `fxsave` itself raises #NM when CR0.TS or CR0.EM is set, and nothing here ever sets them. If something does, #NM must not
+//! raise itself for ever: its entry clears both bits first.
 
 use core::arch::{asm, naked_asm};
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 
 use super::{exceptions, gdt};
 
-/// What the stub leaves on the stack, lowest address first.
+/// What the stub leaves on the stack, lowest address first. A handler may change where it returns to.
 #[repr(C)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 #[expect(missing_docs, reason = "registers by their names")]
 pub struct Frame {
     pub r15: u64,
@@ -38,10 +42,10 @@ pub struct Frame {
     pub rax: u64,
     pub vector: u64,
     pub error: u64,
-    pub rip: u64,
+    pub rip: Cell<u64>,
     pub cs: u64,
     pub rflags: u64,
-    pub rsp: u64,
+    pub rsp: Cell<u64>,
     pub ss: u64,
 }
 
@@ -60,11 +64,42 @@ unsafe extern "C" fn idt_entries() {
         "pushq $0",
         ".endif",
         "pushq $idt_vector",
+        ".if idt_vector == 7",
+        "jmp {no_device}",
+        ".else",
         "jmp {common}",
+        ".endif",
         ".set idt_vector, idt_vector + 1",
         ".endr",
         common = sym idt_common,
+        no_device = sym idt_no_device,
         options(att_syntax),
+    )
+}
+
+/// CR0's bits that make every vector instruction, `fxsave` included, raise #NM.
+const CR0_EM_TS: i32 = 1 << 2 | 1 << 3;
+
+/// #NM: makes the stub's `fxsave` possible. Flags need no care: the frame holds the interrupted ones.
+#[unsafe(naked)]
+unsafe extern "C" fn idt_no_device() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_def_cfa rsp, 56",
+        ".cfi_offset rip, -40",
+        ".cfi_offset rsp, -16",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        "mov rax, cr0",
+        "and rax, {keep}",
+        "mov cr0, rax",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
+        "jmp {common}",
+        ".cfi_endproc",
+        keep = const !CR0_EM_TS,
+        common = sym idt_common,
     )
 }
 
@@ -177,6 +212,11 @@ unsafe extern "C" fn idt_common() {
 
 /// All floating-point exceptions masked, as the ABI has it at a program's start.
 static MXCSR: u32 = 0x1f80;
+
+/// Where the stub begins that all vectors go through: in a backtrace, what it interrupted comes after it.
+pub fn stub() -> usize {
+    idt_common as *const () as usize
+}
 
 /// Where vector `vector` begins, for tests that enter a stub with a frame of their own.
 pub fn entry(vector: u8) -> usize {

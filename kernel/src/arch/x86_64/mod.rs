@@ -10,6 +10,7 @@ pub mod idt;
 pub mod mem;
 pub mod percpu;
 pub mod pic;
+pub mod report_stack;
 pub mod serial;
 pub mod smp;
 pub mod switch;

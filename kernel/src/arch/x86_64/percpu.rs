@@ -19,6 +19,7 @@ use super::gdt::Tables;
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
 use crate::mm::window::FaultReserve;
+use crate::report;
 
 /// The most cores there can be.
 pub const MAX_CORES: usize = 64;
@@ -110,9 +111,11 @@ impl PerCpu {
         self.arrived.load(Ordering::Acquire) != 0
     }
 
-    /// It runs.
+    /// It runs: its tables are loaded, so that from here on an NMI may reach it.
     pub fn arrive(&self) {
+        // Release: pairs with the Acquire in `has_arrived`.
         self.arrived.store(1, Ordering::Release);
+        report::core_arrives();
     }
 
     /// Where g0 runs.
@@ -144,11 +147,6 @@ impl PerCpu {
     /// It ends.
     pub fn leave_handler(&self) {
         self.handlers.set(self.handlers.get() - 1);
-    }
-
-    /// Whether a handler is on its way on this core.
-    pub fn in_handler(&self) -> bool {
-        self.handlers.get() != 0
     }
 }
 
@@ -224,7 +222,24 @@ pub fn preempt_on() {
     unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
 }
 
-/// How deep preemption is off on this core.
+/// How deep preemption is off on this core. One instruction: whoever is at depth 0 gets 0, wherever it moves meanwhile.
+#[inline(always)]
 pub fn depth() -> u32 {
-    current().depth.get()
+    let depth: u32;
+    // SAFETY: `install` has set `gs`.
+    unsafe {
+        asm!("mov {:e}, gs:[{depth}]", out(reg) depth, depth = const offset_of!(PerCpu, depth), options(nostack, preserves_flags, readonly))
+    };
+    depth
+}
+
+/// Whether a handler is on its way on this core. One instruction, as in [`depth`].
+#[inline(always)]
+pub fn in_handler() -> bool {
+    let handlers: u32;
+    // SAFETY: `install` has set `gs`.
+    unsafe {
+        asm!("mov {:e}, gs:[{handlers}]", out(reg) handlers, handlers = const offset_of!(PerCpu, handlers), options(nostack, preserves_flags, readonly))
+    };
+    handlers != 0
 }

@@ -1,0 +1,140 @@
+//! Backtraces for reports: lines of `  #03 0xffffffff80201234`, which the runner gives names to.
+//!
+//! They come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few hundred bytes of stack, no lock and no
+//! allocation. An address lies *inside* the instruction that was on its way: a return address is printed less one, so that a
+//! call at the very end of a function does not show as the next function, and whoever looks it up need not know which is which.
+//!
+//! A walk begins inside the report, so it says after which function the interesting part starts. A fault during a walk
+//! (a broken stack) ends the report by its nested-fault rule.
+//!
+//! Rejected: following `rbp` (the precompiled `core` keeps no frame pointers); scanning the stack for addresses (old ones lie between
+//! the true ones), except where the interrupted `rip` is wild and no return address is in sight.
+
+use core::ffi::c_void;
+
+use unwinding::abi::{
+    _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode,
+};
+
+use crate::arch::idt::{self, Frame};
+use crate::mm::paging;
+
+/// Frames that are shown at the inner end of a long backtrace, and at its outer end.
+const HEAD: usize = 40;
+const TAIL: usize = 16;
+/// The most frames that are looked at: more than a window of 1 MiB holds.
+const FRAMES_MAX: usize = 20_000;
+/// Words of a stack that are looked at when there is no frame to start from, and how many hits are shown.
+const SCAN_WORDS: u64 = 512;
+const SCAN_LINES: usize = 16;
+
+unsafe extern "C" {
+    static __executable_start: u8;
+    static __etext: u8;
+}
+
+fn is_code(addr: u64) -> bool {
+    ((&raw const __executable_start) as u64..(&raw const __etext) as u64).contains(&addr)
+}
+
+fn line(number: usize, addr: u64) {
+    say!("  #{number:02} 0x{addr:016x}");
+}
+
+/// A walk on its way.
+struct Walk {
+    /// Start of the function after whose frame the showing begins; 0: at once.
+    after: usize,
+    /// And only frames that lie above this address.
+    above: usize,
+    seen: usize,
+    shown: usize,
+    /// Beyond the first [`HEAD`] frames, the last ones so far, as a ring.
+    tail: [u64; TAIL],
+}
+
+extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReasonCode {
+    // SAFETY: `walk` passes a pointer to its `Walk`, which nobody else uses meanwhile.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let mut interrupted = 0;
+    let ip = _Unwind_GetIPInfo(context, &mut interrupted);
+    walk.seen += 1;
+    if ip == 0 || walk.seen > FRAMES_MAX {
+        return UnwindReasonCode::NORMAL_STOP;
+    }
+    if walk.after != 0 {
+        if _Unwind_GetRegionStart(context) == walk.after {
+            walk.after = 0;
+        }
+    } else if _Unwind_GetCFA(context) > walk.above {
+        let addr = (ip - usize::from(interrupted == 0)) as u64;
+        if walk.shown < HEAD {
+            line(walk.shown, addr);
+        } else {
+            walk.tail[walk.shown % TAIL] = addr;
+        }
+        walk.shown += 1;
+    }
+    UnwindReasonCode::NO_REASON
+}
+
+/// Shows frames, the first as number `from`. Returns the number after the last.
+fn walk(after: usize, above: usize, from: usize) -> usize {
+    let mut walk = Walk { after, above, seen: 0, shown: from, tail: [0; TAIL] };
+    _Unwind_Backtrace(each, (&raw mut walk).cast());
+    let kept = walk.shown.saturating_sub(TAIL).max(HEAD);
+    if kept > HEAD {
+        say!("  … {} more …", kept - HEAD);
+    }
+    for number in kept..walk.shown {
+        line(number, walk.tail[number % TAIL]);
+    }
+    walk.shown
+}
+
+/// The callers of the function that begins at `after`, as far as their frames lie above the address `above`.
+pub(super) fn callers(after: usize, above: usize) {
+    if walk(after, above, 0) == 0 {
+        // The function was inlined: better too much than nothing.
+        walk(0, 0, 0);
+    }
+}
+
+/// What an exception interrupted. Overwrites `rip` and `rsp` of the frame if they lead nowhere.
+pub(super) fn interrupted(frame: &Frame) {
+    if is_code(frame.rip.get()) {
+        walk(idt::stub(), 0, 0);
+        return;
+    }
+    line(0, frame.rip.get());
+    match word(frame.rsp.get()) {
+        // A call through a bad pointer has left its return address here: as if the callee had returned at once.
+        Some(back) if is_code(back) => {
+            frame.rip.set(back - 1);
+            frame.rsp.set(frame.rsp.get() + 8);
+            walk(idt::stub(), 0, 1);
+        }
+        _ => scan(frame.rsp.get()),
+    }
+}
+
+/// The word at `addr`, if that is a mapped 4 KiB page.
+fn word(addr: u64) -> Option<u64> {
+    let canonical = (addr << 16) as i64 >> 16 == addr as i64;
+    if !canonical || !addr.is_multiple_of(8) {
+        return None;
+    }
+    paging::translate(addr)?;
+    // SAFETY: the page is mapped and the word lies in it. If the owner of the page writes it meanwhile, any value will do.
+    Some(unsafe { (addr as *const u64).read_volatile() })
+}
+
+fn scan(rsp: u64) {
+    say!("  no frame to start from; words on the stack that point into code:");
+    (0..SCAN_WORDS)
+        .map_while(|i| word(rsp.wrapping_add(8 * i)))
+        .filter(|&word| is_code(word))
+        .take(SCAN_LINES)
+        .enumerate()
+        .for_each(|(i, addr)| line(i + 1, addr));
+}
