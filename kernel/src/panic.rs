@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use core::any::Any;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::g::Name;
 use trefoil_sched::{G, GRef, M, PreemptGuard};
@@ -15,6 +16,9 @@ use trefoil_sched::{G, GRef, M, PreemptGuard};
 use crate::arch::percpu;
 use crate::report::{self, Who};
 use crate::{platform, println};
+
+/// How many G's unwind right now. A G sees its own count: it wrote it.
+static UNWINDING: AtomicU32 = AtomicU32::new(0);
 
 /// The G that runs here.
 fn current_g() -> Option<GRef> {
@@ -53,6 +57,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         Err(why) => report::panic(info, why),
     };
     g.panics.set(1);
+    UNWINDING.fetch_add(1, Ordering::Relaxed);
     g.panicked_at.set(info.location().map(|at| (Name::tail(at.file()), at.line())));
     let payload: Box<dyn Any + Send> = match info.message().as_str() {
         Some(text) => Box::new(text),
@@ -73,13 +78,22 @@ pub fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
     if result.is_err()
         && let Some(g) = current_g()
     {
-        g.panics.set(0);
+        if g.panics.replace(0) > 0 {
+            UNWINDING.fetch_sub(1, Ordering::Relaxed);
+        }
     }
     result
 }
 
 /// Whether the current G unwinds.
+#[inline]
 pub fn panicking() -> bool {
+    // One load where nobody unwinds: every unlock of a mutex asks.
+    UNWINDING.load(Ordering::Relaxed) > 0 && this_g_unwinds()
+}
+
+#[cold]
+fn this_g_unwinds() -> bool {
     current_g().is_some_and(|g| g.panics.get() > 0)
 }
 

@@ -120,6 +120,11 @@ impl P {
         self.runnext.load(Ordering::Relaxed).is_null()
     }
 
+    /// Whether no G waits here: for the holder.
+    pub(crate) fn queues_are_empty(&self) -> bool {
+        self.slot_is_empty() && self.runq.is_empty()
+    }
+
     fn slot_is_ripe(&self) -> bool {
         // Acquire: pairs with the Release in `alarm`, which follows the handler's look at the slot.
         let ripe = self.slot_ripe.load(Ordering::Acquire);

@@ -50,9 +50,10 @@ pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg:
     g.set_wait(reason, arg as usize);
     m.counters.parks.add(1);
     g.state.begin_park();
+    let next = next_of(m, &guard);
     let parking = Parking { commit, arg };
     // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed, and `after_park` reads it first.
-    unsafe { leave(guard, g, after_park, (&raw const parking).cast_mut().cast()) }
+    unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }
 }
 
 unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
@@ -86,11 +87,13 @@ pub fn yield_now() {
     let m = M::current(&guard);
     let g = m.caller();
     let p = m.held(&guard);
-    if p.attention.load(Ordering::Relaxed) == 0 && p.slot_is_empty() && p.runq.is_empty() && m.sched.globq.is_empty() {
+    let next = next_local(&p);
+    if next.is_none() && p.attention.load(Ordering::Relaxed) == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
         return;
     }
+    let next = run_next(m, next);
     // SAFETY: `after_yield` publishes, and needs no argument.
-    drop(unsafe { leave(guard, g, after_yield, core::ptr::null_mut()) });
+    drop(unsafe { leave(guard, g, next, after_yield, core::ptr::null_mut()) });
 }
 
 unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
@@ -129,32 +132,42 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
     Some(g)
 }
 
-/// Leaves `g` for the next G of this P, or for g0, and runs `after(g, arg)` there.
-///
-/// # Safety
-/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects.
-#[inline]
-pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, after: AfterFn, arg: *mut ()) -> PreemptGuard {
-    let m = M::current(&guard);
-    let next = match next_local(&m.held(&guard)) {
+/// Where a core goes when it leaves a G: the saved stack pointer of the next one, or of its g0.
+pub(crate) type NextSp = *const usize;
+
+/// Makes `next` the G that runs on `m`, or with none, g0.
+#[inline(always)]
+pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
+    m.set_running(next);
+    match next {
         Some(next) => {
             next.state.dispatch();
-            m.set_running(Some(next));
             m.counters.runs.add(1);
             next.sp.get()
         }
-        None => {
-            m.set_running(None);
-            m.g0.sp.get()
-        }
-    };
+        None => m.g0.sp.get(),
+    }
+}
+
+/// Leaves `g` for `next`, and runs `after(g, arg)` there.
+///
+/// # Safety
+/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects. 3. `next` came from [`run_next`], right before.
+#[inline(always)]
+pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: AfterFn, arg: *mut ()) -> PreemptGuard {
     guard.release();
-    // SAFETY: 1. `next` was popped from a queue (so its context is saved and ours alone) or is this M's own g0, which switched
+    // SAFETY: 3. `next` was popped from a queue (so its context is saved and ours alone) or is this M's own g0, which switched
     // away when it dispatched. Both sides of the switch have one level of preemption off, which is handed over.
     unsafe {
         platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
         PreemptGuard::adopt()
     }
+}
+
+/// The next G of this P or g0, made to run on `m`.
+#[inline]
+pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
+    run_next(m, next_local(&m.held(guard)))
 }
 
 /// Into the slot; what was there goes to the ring's end.

@@ -39,10 +39,10 @@ const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for was taken by somebody faster. More
 /// work usually follows within microseconds, so it looks longer before the wake-up counts as needless.
-const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 16 };
+const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Pauses between two rounds.
-const PAUSES: usize = 32;
+const PAUSES: usize = 8;
 
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
 /// of two timer interrupts, so that a storm of deadlines cannot take the core.

@@ -18,7 +18,7 @@ use crate::g::{Body, G, GRef, Name, Stack};
 use crate::join::{Completed, JoinCell, JoinError, JoinHandle, Outcome, report_unjoined};
 use crate::m::M;
 use crate::p::Held;
-use crate::park::{enqueue_next, leave, ready};
+use crate::park::{enqueue_next, leave, next_of, ready};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::Ordering;
@@ -320,8 +320,9 @@ fn drop_result<T>(value: T) {
 fn finish(g: GRef) -> ! {
     let guard = PreemptGuard::new();
     g.state.die();
-    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument.
-    let _gone = unsafe { leave(guard, g, after_exit, core::ptr::null_mut()) };
+    let next = next_of(M::current(&guard), &guard);
+    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
     platform::fatal(platform::Fatal::Broken("a dead G was resumed"))
 }
 
