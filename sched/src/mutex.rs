@@ -16,7 +16,7 @@ use core::ops::{Deref, DerefMut};
 
 use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
-use crate::park::{current_g, park, ready};
+use crate::park::{current_g, park};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicBool, AtomicU32, Ordering, UnsafeCell, spin_loop};
@@ -181,9 +181,9 @@ impl<T: ?Sized> Mutex<T> {
     #[cold]
     fn wake_one(&self) {
         let guard = PreemptGuard::new();
-        let popped = self.waiters.lock(&guard).pop();
-        if let Some(waiter) = popped {
-            ready(&guard, waiter.into_g());
+        let first = self.waiters.lock(&guard).pop();
+        if let Some(waiter) = first {
+            waiter.wake(&guard);
         }
     }
 
