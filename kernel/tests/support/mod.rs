@@ -1,0 +1,44 @@
+//! The kit for tests that need the machine.
+//!
+//! A test image is an ordinary program whose `main` runs the case that its word names. How each case is booted, and what must come of it, is
+//! a table in the image itself; the runner reads it and boots the image once for each line and number of cores:
+//!
+//! ```text
+//!   image! { "
+//!       join_gives_the_value |                                  smp 1, 2 and 4, exit 0: the defaults
+//!       divide_error         | smp 1 | exit 1 | expect #DE      one core, a failing exit, this text
+//!   "; join_gives_the_value, divide_error }
+//! ```
+//!
+//! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
+//! `timeout SECONDS` · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
+//! `cargo test -p trefoil --test sched -- steal` runs the boots whose name contains `steal`.
+
+/// Declares a test image: its table of boots, and the functions that the cases' names stand for.
+#[macro_export]
+macro_rules! image {
+    ($boots:literal; $($case:ident),* $(,)?) => {
+        const TEXT: &[u8] = $boots.as_bytes();
+        #[used]
+        #[unsafe(link_section = ".trefoil.tests")]
+        static BOOTS: [u8; TEXT.len()] = {
+            let mut bytes = [0; TEXT.len()];
+            let mut i = 0;
+            while i < bytes.len() {
+                bytes[i] = TEXT[i];
+                i += 1;
+            }
+            bytes
+        };
+
+        trefoil::main!(main);
+
+        fn main() {
+            let case = trefoil::runtime::args().last().unwrap_or("");
+            match case {
+                $(stringify!($case) => $case(),)*
+                _ => panic!("no such case: {case:?}"),
+            }
+        }
+    };
+}
