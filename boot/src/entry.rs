@@ -41,7 +41,7 @@ unsafe extern "Rust" {
 /// The command line is copied here, so that the loader's copy may be overwritten.
 const COMMAND_LINE_MAX: usize = 2048;
 
-/// Less free memory than this does not hold stacks, heap and a few G's.
+/// Less free memory than this does not hold stacks, heap and a few G's. A machine of 48 MiB has it, one of 32 has not.
 const MEMORY_MIN: u64 = 40 << 20;
 
 /// What the stub's tables map.

@@ -77,10 +77,9 @@ pub fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
     let result = unwinding::panic::catch_unwind(f);
     if result.is_err()
         && let Some(g) = current_g()
+        && g.panics.replace(0) > 0
     {
-        if g.panics.replace(0) > 0 {
-            UNWINDING.fetch_sub(1, Ordering::Relaxed);
-        }
+        UNWINDING.fetch_sub(1, Ordering::Relaxed);
     }
     result
 }

@@ -125,7 +125,7 @@ fn begin(what: fmt::Arguments<'_>) {
         Ok(_) => {}
         Err(reporter) if reporter == me => {
             match NESTED.fetch_add(1, Ordering::Relaxed) {
-                0 => say!("\ntrefoil: the report stops here, by a fault of its own: {what}"),
+                0 => say!("\ntrefoil: another fault inside the report: {what}"),
                 _ => serial::put_str("…\n"),
             }
             end();

@@ -20,13 +20,13 @@ image! { "
     overflowing_the_ring_loses_nobody       | smp 1,2,4,8
     the_global_queue_is_not_starved         | smp 1
     a_pair_in_the_slot_lets_the_ring_run    | smp 1
-    a_long_g_does_not_starve_its_slot       | smp 2,4
+    a_long_g_does_not_starve_its_slot       | smp 2,4 | free-cores 2
     ping_pong_wakes_no_other_core           | smp 2,4
-    equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 1
+    equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 2
     two_cores_are_faster_than_one           | smp 2 | free-cores 2
     no_wake_up_is_lost_in_a_storm           | smp 2,4,8 | timeout 120
     sleepers_wake_in_order_and_never_early  |
-    a_sleeper_wakes_beside_a_busy_core      | smp 2,4
+    a_sleeper_wakes_beside_a_busy_core      | smp 2,4 | free-cores 2
     channels_keep_order_and_close           |
     mutexes_exclude_and_poison              |
     a_wait_group_waits_for_all              |

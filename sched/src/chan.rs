@@ -1,31 +1,41 @@
 //! Channels, as Go has them, with `crossbeam-channel`'s names.
 //!
 //! ```text
-//!   Sender ──┐                                             ┌── Receiver
-//!   Sender ──┼─▶ Chan { lock, body: ring │ recvq │ sendq } ─┼── Receiver
-//!            └─── count: the last one closes ───────────────┘
+//!   Sender ──┐                                              ┌── Receiver
+//!   Sender ──┼─▶ Shared { lock, ring, recvq, sendq, counts } ┼── Receiver
+//!            └─── the last one closes, on either side ───────┘
 //! ```
 //!
 //! A value goes from hand to hand where it can: a sender that finds a parked receiver writes into that receiver's stack and readies
 //! it (into `runnext`, so that it runs next on this core); a receiver that finds a parked sender takes from that one. Only
-//! otherwise does a value enter the ring, and only with no room does a G park. `bounded(0)` has no ring: a rendezvous.
+//! otherwise does a value enter the ring, and only with no room does a G park. `bounded(0)` has no room at all: a rendezvous.
 //!
-//! The body (`chan/body.rs`) is guarded by one spin lock, held for a few dozen instructions; a G that parks gives it to `commit`.
+//! # Closed and disconnected
+//!
+//! The two words mean one state, which a channel enters once: by [`Sender::close`] (Go's `close`), or when the last handle of
+//! either side is dropped. From then on a send fails and gives its value back, and receivers get what is in the ring and then an error. G's
+//! that wait are woken: a waiting sender gets its value back (Go panics there). Values that nobody can receive any more, because the last
+//! receiver is gone, are dropped with it.
+//!
+//! The flavour is in `chan/bounded.rs`; it is guarded by one spin lock, held for a few dozen instructions; a G that parks gives it to
+//! `commit`. A handle may be used by several G's at once.
 
-mod body;
+mod bounded;
 mod errors;
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::iter::FusedIterator;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 
 pub use errors::{RecvError, SendError, TryRecvError, TrySendError};
 
 use crate::sync::{AtomicUsize, Ordering};
-use body::Chan;
+use bounded::Bounded;
 
 /// What both ends share: the channel, and how many ends there are.
 struct Shared<T> {
-    chan: Chan<T>,
+    chan: Bounded<T>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
@@ -36,7 +46,7 @@ struct Shared<T> {
 /// If the capacity does not fit in memory.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared =
-        Arc::new(Shared { chan: Chan::new(capacity), senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1) });
+        Arc::new(Shared { chan: Bounded::new(capacity), senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1) });
     (Sender(shared.clone()), Receiver(shared))
 }
 
@@ -116,9 +126,9 @@ impl<T> Receiver<T> {
         Iter(self)
     }
 
-    /// Receives until nothing is there.
-    pub fn try_iter(&self) -> impl Iterator<Item = T> + '_ {
-        core::iter::from_fn(|| self.try_recv().ok())
+    /// Receives until nothing is there; never parks.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter(self)
     }
 
     /// How many values are in it.
@@ -183,6 +193,12 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
+// A panic leaves no channel half changed: none can happen while the lock is held.
+impl<T> UnwindSafe for Sender<T> {}
+impl<T> RefUnwindSafe for Sender<T> {}
+impl<T> UnwindSafe for Receiver<T> {}
+impl<T> RefUnwindSafe for Receiver<T> {}
+
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sender { .. }")
@@ -216,6 +232,21 @@ impl<T> Iterator for IntoIter<T> {
         self.0.recv().ok()
     }
 }
+
+/// Receives until nothing is there.
+#[derive(Debug)]
+pub struct TryIter<'a, T>(&'a Receiver<T>);
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+}
+
+// A closed channel stays closed.
+impl<T> FusedIterator for Iter<'_, T> {}
+impl<T> FusedIterator for IntoIter<T> {}
 
 impl<'a, T> IntoIterator for &'a Receiver<T> {
     type Item = T;

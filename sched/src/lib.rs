@@ -41,6 +41,7 @@ pub mod mutex;
 mod p;
 pub mod park;
 pub mod platform;
+mod poison;
 pub mod preempt;
 mod registry;
 pub mod runq;

@@ -2,7 +2,7 @@
 
 use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
-use crate::park::{current_g, park, ready};
+use crate::park::{current_g, park};
 use crate::preempt::PreemptGuard;
 use crate::waitq::{WaitQueue, Waiter};
 
@@ -46,23 +46,16 @@ impl WaitGroup {
     /// # Panics
     /// If there was nothing left to do (Go: "negative WaitGroup counter").
     pub fn done(&self) {
-        let counted = {
+        let (left, waiters) = {
             let guard = PreemptGuard::new();
             let mut state = self.state.lock(&guard);
             let left = state.count.checked_sub(1);
             state.count = left.unwrap_or(0);
-            // Everybody who waits now is woken; who comes later waits for a new round.
-            let mut waiters = WaitQueue::new();
-            if left == Some(0) {
-                core::mem::swap(&mut waiters, &mut state.waiters);
-            }
-            drop(state);
-            while let Some(waiter) = waiters.pop() {
-                ready(&guard, waiter.into_g());
-            }
-            left.is_some()
+            // Everybody who waits now is woken; who comes later waits for a new round. Without a count nobody waits.
+            (left, if state.count == 0 { state.waiters.take() } else { WaitQueue::new() })
         };
-        assert!(counted, "WaitGroup: done without a matching add");
+        assert!(left.is_some(), "WaitGroup: done without a matching add");
+        waiters.wake_all();
     }
 
     /// Parks until the count is zero.

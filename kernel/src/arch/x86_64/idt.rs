@@ -161,8 +161,6 @@ unsafe extern "C" fn idt_common() {
         "mov rdi, rsp",
         "sub rsp, 512",
         ".cfi_adjust_cfa_offset 512",
-        // With TS set the save itself would fault, for ever.
-        "clts",
         "fxsave64 [rsp]",
         "cld",
         "fninit",

@@ -1,0 +1,131 @@
+//! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how its successors learn of it.
+
+use core::fmt;
+
+use crate::platform;
+use crate::sync::{AtomicBool, Ordering};
+
+/// A lock's mark. Relaxed throughout: it is written before the unlock that the reader's lock pairs with.
+#[derive(Debug)]
+pub(crate) struct Poison(AtomicBool);
+
+/// Whether the G unwound already when it took the lock: that panic does not poison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unwinding(bool);
+
+impl Poison {
+    crate::const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicBool::new(false))
+        }
+    }
+
+    /// At lock: to be kept in the guard.
+    #[inline(always)]
+    pub(crate) fn enter() -> Unwinding {
+        Unwinding(platform::panicking())
+    }
+
+    /// At unlock, with the lock still held.
+    #[inline(always)]
+    pub(crate) fn leave(&self, entered: Unwinding) {
+        if !entered.0 && platform::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// `guard`, or the error with it inside.
+    #[inline(always)]
+    pub(crate) fn check<G>(&self, guard: G) -> LockResult<G> {
+        if self.get() { Err(PoisonError::new(guard)) } else { Ok(guard) }
+    }
+}
+
+/// A G panicked while it held the lock. The guard is inside: the value is there, but may be half changed.
+pub struct PoisonError<G> {
+    guard: G,
+}
+
+impl<G> PoisonError<G> {
+    /// An error around `guard`.
+    pub fn new(guard: G) -> Self {
+        Self { guard }
+    }
+
+    /// The guard.
+    pub fn into_inner(self) -> G {
+        self.guard
+    }
+
+    /// The guard, by reference.
+    pub fn get_ref(&self) -> &G {
+        &self.guard
+    }
+
+    /// The guard, by mutable reference.
+    pub fn get_mut(&mut self) -> &mut G {
+        &mut self.guard
+    }
+}
+
+impl<G> fmt::Debug for PoisonError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoisonError { .. }")
+    }
+}
+
+impl<G> fmt::Display for PoisonError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("poisoned lock: another goroutine panicked while it held it")
+    }
+}
+
+impl<G> core::error::Error for PoisonError<G> {}
+
+/// Why an attempt to lock gave no guard.
+pub enum TryLockError<G> {
+    /// See [`PoisonError`].
+    Poisoned(PoisonError<G>),
+    /// Somebody holds it.
+    WouldBlock,
+}
+
+impl<G> From<PoisonError<G>> for TryLockError<G> {
+    fn from(error: PoisonError<G>) -> Self {
+        Self::Poisoned(error)
+    }
+}
+
+impl<G> fmt::Debug for TryLockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Poisoned(_) => "Poisoned(..)",
+            Self::WouldBlock => "WouldBlock",
+        })
+    }
+}
+
+impl<G> fmt::Display for TryLockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Poisoned(error) => error.fmt(f),
+            Self::WouldBlock => f.write_str("the lock is held, and taking it would wait"),
+        }
+    }
+}
+
+impl<G> core::error::Error for TryLockError<G> {}
+
+/// What `lock` gives.
+pub type LockResult<G> = Result<G, PoisonError<G>>;
+/// What `try_lock` gives.
+pub type TryLockResult<G> = Result<G, TryLockError<G>>;
