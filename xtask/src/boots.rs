@@ -27,6 +27,8 @@ pub struct Boot {
     exit: u8,
     expect: Vec<String>,
     refuse: Vec<String>,
+    /// What every line looks like, with each run of digits as `#`.
+    shape: Option<String>,
     /// It compares times: it runs alone, and only where the host has so many free cores.
     free_cores: usize,
 }
@@ -52,6 +54,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             exit: 0,
             expect: Vec::new(),
             refuse: Vec::new(),
+            shape: None,
             free_cores: 0,
         };
         let mut smp = SMP.to_string();
@@ -63,6 +66,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "exit" => boot.exit = number()? as u8,
                 "expect" => boot.expect.push(value.into()),
                 "refuse" => boot.refuse.push(value.into()),
+                "shape" => boot.shape = Some(value.into()),
                 "machine" => boot.settings.machine = value.into(),
                 "mem" => boot.settings.memory = value.into(),
                 "append" => boot.settings.append = value.into(),
@@ -101,8 +105,26 @@ impl Boot {
         for found in self.refuse.iter().filter(|e| text.contains(e.as_str())) {
             wrong += &format!("printed {found:?}\n");
         }
+        if let Some(shape) = &self.shape {
+            for line in text.lines().filter(|l| !l.is_empty() && shape_of(l) != *shape) {
+                wrong += &format!("the line {line:?} is not like {shape:?}\n");
+            }
+        }
         if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
+}
+
+/// `line` with each run of digits as `#`.
+fn shape_of(line: &str) -> String {
+    let mut shape = String::new();
+    for c in line.trim_end().chars() {
+        match c.is_ascii_digit() {
+            true if shape.ends_with('#') => {}
+            true => shape.push('#'),
+            false => shape.push(c),
+        }
+    }
+    shape
 }
 
 /// Whether `n` threads of this host really run at the same time, measured for a moment.
@@ -192,6 +214,12 @@ mod tests {
         assert_eq!(names, ["a::smp1", "a::smp2", "b::smp4,sockets=2,cores=2", "b::smp8"]);
         assert_eq!((boots[0].exit, boots[0].expect[0].as_str()), (1, "x y"));
         assert_eq!(boots[2].settings.memory, "64M");
+    }
+
+    #[test]
+    fn a_shape_is_a_line_without_its_numbers() {
+        assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
+        assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //!   "; join_gives_the_value, divide_error }
 //! ```
 //!
-//! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
+//! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `shape LINE` (every line looks like this, `#` for a
+//! number) · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
 //! `timeout SECONDS` · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
 //! `cargo test -p trefoil --test sched -- steal` runs the boots whose name contains `steal`.
 
