@@ -27,16 +27,39 @@
 //! ([`stop_spinning`](Rest::stop_spinning) tells it to), so wake-ups spread like a chain, as fast as there is work and no
 //! faster. An M that was woken in vain counts it.
 //!
+//! **The budget.** A wake-up can still come too late: the G is short, and its own P runs it before the woken core has come up. Each
+//! wake-up in vain costs [`VAIN_COST`] credits, each useful one earns one. While the account is empty a submitter does not wake at once
+//! but *defers*: its P's alarm (50 µs) wakes an M if the work is still there then. So at most about one wake-up in twenty is needless,
+//! and no G waits longer than 100 µs beside a resting core for it.
+//!
 //! Deadlock is declared by an M that finds all started M's resting after its own re-check, with no timer armed. A claimed M
 //! has lost its bit, so an M on its way up is never overlooked.
 //!
 //! Rejected: a lock around the idle lists (Go's `sched.lock`; it is also taken from wake-ups in interrupts here); waking on
 //! every push (Hermit went from lost wake-ups to 12,800 needless ones a core).
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
 /// The most M's and P's: one bit each in a word.
 pub const MAX: usize = 64;
+
+/// What a wake-up in vain costs; a useful one earns 1.
+const VAIN_COST: i32 = 20;
+/// The account's bounds: how many needless wake-ups in a row are allowed, and how long bad luck is remembered.
+const CREDIT_MAX: i32 = 8 * VAIN_COST;
+const CREDIT_MIN: i32 = -VAIN_COST;
+
+/// What a submitter has to do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a claimed M rests for ever unless its token is set"]
+pub enum Submit {
+    /// Nothing.
+    Done,
+    /// Set this M's token and interrupt it; it counts as spinning already.
+    Wake(usize),
+    /// Look again in a while: the budget is used up.
+    Defer,
+}
 
 /// Who rests, which P's are free, how many look for work.
 #[derive(Debug)]
@@ -45,6 +68,8 @@ pub struct Rest {
     idle_ps: AtomicU64,
     started: AtomicU64,
     spinning: AtomicU32,
+    /// The budget's account. Relaxed: a stale value wakes once too often or too late, never not at all.
+    credit: AtomicI32,
     ps: u32,
 }
 
@@ -100,6 +125,7 @@ impl Rest {
             idle_ps: AtomicU64::new(u64::MAX >> (MAX - ps)),
             started: AtomicU64::new(0),
             spinning: AtomicU32::new(0),
+            credit: AtomicI32::new(CREDIT_MAX),
             ps: ps as u32,
         }
     }
@@ -111,42 +137,57 @@ impl Rest {
 
     // --- submitters
 
-    /// S2–S5: after a push. The M to wake, if one should be: its token is the caller's to set, it counts as spinning already,
-    /// and it must then be interrupted.
+    /// S2–S5: after a push. With `budgeted` it may defer.
     #[inline]
-    #[must_use = "the claimed M rests for ever unless its token is set"]
-    pub fn submit(&self) -> Option<usize> {
+    pub fn submit(&self, budgeted: bool) -> Submit {
         // SeqCst: S2 of the protocol; pairs with R4 in `lie_down`.
         fence(Ordering::SeqCst);
         if self.idle_ms.load(Ordering::Relaxed) == 0 {
-            return None;
+            return Submit::Done;
         }
-        self.claim_one()
+        self.claim_one(budgeted)
     }
 
     #[cold]
-    fn claim_one(&self) -> Option<usize> {
+    fn claim_one(&self, budgeted: bool) -> Submit {
         loop {
             let mut resting = self.idle_ms.load(Ordering::Relaxed);
             if resting == 0 || self.idle_ps.load(Ordering::Relaxed) == 0 {
-                return None;
+                return Submit::Done;
+            }
+            if budgeted && self.credit.load(Ordering::Relaxed) <= 0 {
+                return Submit::Defer;
             }
             // Relaxed: the fences order it (S4 against R3).
             if self.spinning.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-                return None;
+                return Submit::Done;
             }
             while resting != 0 {
                 let m = resting.trailing_zeros();
                 // AcqRel: Acquire pairs with the Release in `lie_down` (the M's own words are written), Release with `get_up`.
                 let was = self.idle_ms.fetch_and(!(1 << m), Ordering::AcqRel);
                 if was >> m & 1 == 1 {
-                    return Some(m as usize);
+                    return Submit::Wake(m as usize);
                 }
                 resting = was & !(1 << m);
             }
             self.spinning.fetch_sub(1, Ordering::Relaxed);
             // SeqCst: the hard race in the module's header.
             fence(Ordering::SeqCst);
+        }
+    }
+
+    /// A woken M found work.
+    pub fn woken_usefully(&self) {
+        if self.credit.load(Ordering::Relaxed) < CREDIT_MAX {
+            self.credit.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A woken M found nothing.
+    pub fn woken_in_vain(&self) {
+        if self.credit.load(Ordering::Relaxed) > CREDIT_MIN {
+            self.credit.fetch_sub(VAIN_COST, Ordering::Relaxed);
         }
     }
 

@@ -164,6 +164,18 @@ impl M {
         self.p.store(p, Ordering::Relaxed);
     }
 
+    /// Puts a wake-up off until the alarm of the P that this M holds. On this core, with preemption off.
+    #[cold]
+    pub(crate) fn defer_wake(&self) {
+        let guard = PreemptGuard::new();
+        let p = self.held(&guard);
+        p.defer();
+        if p.wants_alarm() {
+            p.set_alarm(platform::now());
+            self.arm(p.next_alarm());
+        }
+    }
+
     /// The P it holds, with the holder's rights.
     #[inline(always)]
     pub(crate) fn held<'a>(&'a self, _preempt: &'a PreemptGuard) -> Held<'a> {

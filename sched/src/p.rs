@@ -20,7 +20,7 @@ use crate::g::{G, GRef};
 use crate::gfree::LocalFree;
 use crate::runq::{Local, Runq};
 use crate::steal_order::Rng;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::timers::Timers;
 
 /// How long a G may wait in the slot before a thief may have it: 50 µs.
@@ -58,6 +58,8 @@ pub struct P {
     slot_ripe: AtomicU32,
     /// When the slot's alarm is due; `u64::MAX`: not set.
     slot_alarm: AtomicU64,
+    /// A wake-up was put off until the alarm.
+    deferred: AtomicBool,
 
     // --- Holder only.
     pub(crate) free: LocalFree,
@@ -90,6 +92,7 @@ impl P {
             slot_alarm_seq: AtomicU32::new(0),
             slot_ripe: AtomicU32::new(u32::MAX),
             slot_alarm: AtomicU64::new(u64::MAX),
+            deferred: AtomicBool::new(false),
             free: LocalFree::new(),
             rng: Rng::new(seed),
             fair: Cell::new(FAIR_TICKS),
@@ -146,11 +149,18 @@ impl P {
         Some(unsafe { &*g })
     }
 
-    /// The slot's alarm, in the timer interrupt of the P's core (or its holder with preemption off). True: wake an M.
+    /// The alarm, in the timer interrupt of the P's core (or its holder with preemption off). True: wake an M if there is work.
     pub(crate) fn alarm(&self, now: u64) -> bool {
         if self.slot_alarm.load(Ordering::Relaxed) > now {
             return false;
         }
+        // Both, always: the slot's part sets the alarm again or turns it off.
+        let deferred = self.deferred.swap(false, Ordering::Relaxed);
+        self.slot_alarm(now) || deferred
+    }
+
+    /// Whether the G in the slot has waited too long: it is ripe then.
+    fn slot_alarm(&self, now: u64) -> bool {
         let seq = self.slot_seq.load(Ordering::Relaxed);
         if self.slot_is_empty() {
             self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
@@ -213,6 +223,11 @@ impl<'a> Held<'a> {
         let g = self.0.runnext.swap(core::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: as above.
         unsafe { g.as_ref() }
+    }
+
+    /// Puts a wake-up off until the alarm.
+    pub(crate) fn defer(&self) {
+        self.0.deferred.store(true, Ordering::Relaxed);
     }
 
     /// Whether the slot's alarm has to be set, now that something was put in.

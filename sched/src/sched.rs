@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::g::GRef;
 use crate::gfree::GlobalFree;
 use crate::globq::GlobQ;
-use crate::idle::{MAX, Rest};
+use crate::idle::{MAX, Rest, Submit};
 use crate::m::M;
 use crate::p::P;
 use crate::platform;
@@ -108,13 +108,23 @@ impl Sched {
         true
     }
 
-    /// After a push that others may take: wakes one M if one should be. Callable in an interrupt handler.
+    /// After a push that others may take: wakes one M if one should be, now or (see the budget in `idle.rs`) by this P's alarm. By the
+    /// P's holder, with preemption off.
     #[inline]
     pub(crate) fn wake_one(&self, by: &M) {
         if self.is_single() {
             return;
         }
-        if let Some(m) = self.rest.submit() {
+        match self.rest.submit(true) {
+            Submit::Done => {}
+            Submit::Wake(m) => self.wake(m, by),
+            Submit::Defer => by.defer_wake(),
+        }
+    }
+
+    /// As `wake_one`, whatever the budget says. Callable in an interrupt handler.
+    pub(crate) fn wake_now(&self, by: &M) {
+        if let Submit::Wake(m) = self.rest.submit(false) {
             self.wake(m, by);
         }
     }

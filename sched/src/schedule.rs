@@ -75,7 +75,9 @@ pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
         // The last spinner found work and there is more: the chain of wake-ups goes on.
         m.sched.wake_one(m);
     }
-    m.woken.set(false);
+    if m.woken.replace(false) {
+        m.sched.rest.woken_usefully();
+    }
     g
 }
 
@@ -235,6 +237,7 @@ fn rest(m: &'static M) {
     let sched = m.sched;
     if m.woken.replace(false) {
         m.counters.wakes_useless.add(1);
+        sched.rest.woken_in_vain();
     }
     let p = m.p();
     if let Some(p) = p {
@@ -309,10 +312,10 @@ pub fn timer_interrupt(m: &M) {
     let now = platform::now();
     if p.timers.when() <= now {
         attend_timer(p);
-        m.sched.wake_one(m);
+        m.sched.wake_now(m);
     }
-    if p.alarm(now) {
-        m.sched.wake_one(m);
+    if p.alarm(now) && m.sched.has_work(now) {
+        m.sched.wake_now(m);
     }
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
     m.rearm(p.next_alarm().max(now + TIMER_RETRY));

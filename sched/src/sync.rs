@@ -4,7 +4,9 @@
 #[cfg(not(loom))]
 mod native {
     pub use core::hint::spin_loop;
-    pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use core::sync::atomic::{
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 
     /// `core`'s cell behind loom's interface: access goes through closures, so that loom can watch it.
     #[derive(Debug)]
@@ -39,7 +41,9 @@ mod native {
 #[cfg(loom)]
 mod native {
     pub use loom::cell::UnsafeCell;
-    pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
 
     /// A spinning thread gives its turn to the model's other threads.
     pub fn spin_loop() {
