@@ -13,6 +13,7 @@
 //! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `shape LINE` (every line looks like this, `#` for a
 //! number) · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
 //! `timeout SECONDS` · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
+//! With `icount` the cores take turns by counted instructions, so that what compares times does not depend on the host.
 //! `cargo test -p trefoil --test sched -- steal` runs the boots whose name contains `steal`.
 
 /// Declares a test image: its table of boots, and the functions that the cases' names stand for.
