@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
 use trefoil_sched::join::panic_message;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, Platform};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Stack};
 
 use crate::machine::{Core, Failure, Stop, current, here};
@@ -74,11 +74,29 @@ unsafe impl Platform for Host {
         }
     }
 
-    fn stack_alloc(size: usize) -> Option<Stack> {
-        let stack = stack::alloc(size)?;
+    fn stack_alloc(size: usize) -> Result<Stack, NoStack> {
+        let stack = stack::alloc(size).ok_or(NoStack::Memory)?;
         here().machine.stacks.fetch_add(1, Ordering::Relaxed);
-        Some(stack)
+        Ok(stack)
     }
+
+    fn stack_warm(_: Stack) -> bool {
+        // Nobody strips windows here.
+        true
+    }
+
+    fn stack_retire(_: &G) {}
+
+    fn stack_is_dead(_: usize) -> bool {
+        // An overflow ends the host's process.
+        false
+    }
+
+    fn reclaim() -> bool {
+        false
+    }
+
+    fn pend() {}
 
     unsafe fn stack_free(stack: Stack) {
         here().machine.stacks.fetch_sub(1, Ordering::Relaxed);
@@ -109,7 +127,7 @@ unsafe impl Platform for Host {
         }
     }
 
-    fn attend() {}
+    fn on_g0(_: &M) {}
 
     fn g_ends(_: &G) {}
 

@@ -5,8 +5,11 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
+use core::mem::MaybeUninit;
+use core::panic::Location;
 
 use crate::gstate::GState;
+use crate::waitq::Waiter;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// A goroutine, by reference. Valid for ever; see the module.
@@ -104,15 +107,6 @@ impl Name {
         Self { len: len as u8, bytes }
     }
 
-    /// The last [`NAME_BYTES`] bytes of `s`, for paths.
-    pub fn tail(s: &str) -> Self {
-        let mut from = s.len().saturating_sub(NAME_BYTES);
-        while !s.is_char_boundary(from) {
-            from += 1;
-        }
-        Self::new(&s[from..])
-    }
-
     /// The name. A torn read by a report can make it invalid; then it reads as empty.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.bytes[..(self.len as usize).min(NAME_BYTES)]).unwrap_or("")
@@ -126,7 +120,46 @@ impl fmt::Debug for Name {
 }
 
 /// The body of a G: runs on the G, reads its closure at the given place.
-pub(crate) type Body = unsafe fn(*mut ());
+pub(crate) type Body = unsafe fn(*mut (), Verb);
+
+/// What a [`Body`] is to do.
+pub(crate) enum Verb {
+    /// Run the closure and hand over its outcome.
+    Run,
+    /// The closure's frames were abandoned: hand over why.
+    Abandon(Cause),
+}
+
+/// Why a G was ended where it stood: its frames are abandoned, no destructor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its stack has used up its window.
+    StackOverflow = 1,
+    /// No memory was left for its stack to grow.
+    OutOfMemory = 2,
+    /// It touched the stack of a G that had ended.
+    DeadStack = 3,
+}
+
+impl Cause {
+    fn from_u8(n: u8) -> Option<Self> {
+        match n {
+            1 => Some(Self::StackOverflow),
+            2 => Some(Self::OutOfMemory),
+            3 => Some(Self::DeadStack),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of a value that a G takes from another's hand outside its stack; see [`G::hand`].
+pub(crate) const HAND_BYTES: usize = 32;
+
+/// The place for it.
+#[repr(C, align(8))]
+pub(crate) struct Hand(UnsafeCell<MaybeUninit<[u8; HAND_BYTES]>>);
 
 /// A goroutine.
 #[repr(C)]
@@ -144,6 +177,19 @@ pub struct G {
     id: AtomicU64,
     /// Next in the one list the G stands in (global queue, batch, free list). Relaxed: the list's lock orders it.
     link: AtomicPtr<G>,
+    /// The lowest address of its stack that may be backed, and the lowest there ever was in this life. Kept by the platform, by the M
+    /// that runs the G or whoever holds its scan.
+    pub stack_low: AtomicUsize,
+    /// See `stack_low`.
+    pub stack_deepest: AtomicUsize,
+    /// Not 0: it ends with this [`Cause`] as soon as preemption is on again.
+    doom: AtomicU8,
+
+    // --- While it waits: whose lock it waits under guards these.
+    /// Its place in the list of what it waits for. Here and not on its stack, so that waking it leaves the stack alone.
+    pub(crate) waiter: Waiter,
+    /// The value it gives or takes, if that is small: for the same reason.
+    pub(crate) hand: Hand,
 
     // --- Owner only: the M that runs the G, or whoever holds it between lives.
     pub(crate) stack: Cell<Stack>,
@@ -153,7 +199,7 @@ pub struct G {
     /// How many panics are unwinding on this G right now (kept by the platform).
     pub panics: Cell<u32>,
     /// Where the last panic of this G began (kept by the platform).
-    pub panicked_at: Cell<Option<(Name, u32)>>,
+    pub panicked_at: Cell<Option<&'static Location<'static>>>,
     /// The platform's own per-G slot (the console's line buffer).
     pub local: Cell<*mut ()>,
 }
@@ -174,6 +220,11 @@ impl G {
             waits_for: AtomicUsize::new(0),
             id: AtomicU64::new(0),
             link: AtomicPtr::new(core::ptr::null_mut()),
+            stack_low: AtomicUsize::new(usize::MAX),
+            stack_deepest: AtomicUsize::new(usize::MAX),
+            doom: AtomicU8::new(0),
+            waiter: Waiter::new(),
+            hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
             stack: Cell::new(Stack::NONE),
             body: Cell::new(None),
             closure: Cell::new(core::ptr::null_mut()),
@@ -203,6 +254,33 @@ impl G {
     /// Its state, as a guess for anyone but its owner.
     pub fn state(&self) -> crate::gstate::State {
         self.state.get()
+    }
+
+    /// It ends with `cause` when preemption is on again; the first cause counts. For the platform, with preemption off.
+    pub fn doom(&self, cause: Cause) {
+        let _ = self.doom.compare_exchange(0, cause as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Why it is to end.
+    #[inline(always)]
+    pub fn doomed(&self) -> Option<Cause> {
+        Cause::from_u8(self.doom.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doom.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn pardon(&self) {
+        self.doom.store(0, Ordering::Relaxed);
+    }
+
+    /// The place for a small value; see the field.
+    #[inline(always)]
+    pub(crate) fn hand(&self) -> *mut () {
+        self.hand.0.get().cast()
     }
 
     /// Its window.

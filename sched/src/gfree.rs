@@ -1,13 +1,23 @@
-//! Free G's, waiting for their next life with their stack still on.
+//! Free G's, waiting for their next life.
 //!
-//! Each P keeps a list of its own, touched by nobody else; when it grows past [`LOCAL_MAX`], half goes to the global list,
-//! and an empty one takes a batch from there. So a spawn after an exit on the same P meets no lock and no page fault.
+//! ```text
+//!   a P's own list         warm: a default window with its top page there      no lock, no page fault
+//!     ▲│ half, past LOCAL_MAX
+//!     │▼
+//!   the global warm list   the same                                            a lock for 32
+//!      │ the scavenger strips their windows
+//!      ▼
+//!   the global bare list   no memory: a window's addresses, or none at all     a lock, a frame
+//! ```
+//!
+//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody has wanted for a while goes back.
 
 use core::cell::{Cell, RefCell};
 
 use crate::g::{Batch, GRef};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
+use crate::registry::Registry;
 use crate::sync::{AtomicUsize, Ordering};
 
 /// A P keeps at most this many.
@@ -33,10 +43,10 @@ impl LocalFree {
     pub(crate) fn pop(&self, global: &GlobalFree, preempt: &PreemptGuard) -> Option<GRef> {
         let mut list = self.list.borrow_mut();
         if list.is_empty() {
-            if global.len.load(Ordering::Relaxed) == 0 {
+            if global.warm_len() == 0 {
                 return None;
             }
-            *list = global.take(preempt);
+            *list = global.take(preempt, MOVE);
         }
         let g = list.pop();
         self.len.set(list.len());
@@ -58,41 +68,87 @@ impl LocalFree {
         self.len.set(list.len());
     }
 
+    /// Gives all of them to the global list, where the scavenger finds them.
+    pub(crate) fn flush(&self, global: &GlobalFree, preempt: &PreemptGuard) {
+        global.give(preempt, self.list.take());
+        self.len.set(0);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len.get()
     }
 }
 
-/// The list behind the lists.
+/// The lists behind the lists.
 #[derive(Debug)]
 pub(crate) struct GlobalFree {
-    list: SpinLock<Batch>,
-    len: AtomicUsize,
+    warm: SpinLock<Batch>,
+    bare: SpinLock<Batch>,
+    /// Lengths, for a look without a lock.
+    warm_len: AtomicUsize,
+    bare_len: AtomicUsize,
 }
 
 impl GlobalFree {
     pub(crate) fn new() -> Self {
-        Self { list: SpinLock::new(Batch::new()), len: AtomicUsize::new(0) }
+        Self {
+            warm: SpinLock::new(Batch::new()),
+            bare: SpinLock::new(Batch::new()),
+            warm_len: AtomicUsize::new(0),
+            bare_len: AtomicUsize::new(0),
+        }
     }
 
+    /// How many wait in the global lists.
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.warm_len.load(Ordering::Relaxed) + self.bare_len.load(Ordering::Relaxed)
     }
 
-    fn take(&self, preempt: &PreemptGuard) -> Batch {
+    pub(crate) fn warm_len(&self) -> usize {
+        self.warm_len.load(Ordering::Relaxed)
+    }
+
+    /// Takes up to `n` warm ones, those first that have waited longest.
+    pub(crate) fn take(&self, preempt: &PreemptGuard, n: usize) -> Batch {
         let mut out = Batch::new();
-        let mut list = self.list.lock(preempt);
-        while out.len() < MOVE {
+        let mut list = self.warm.lock(preempt);
+        while out.len() < n {
             let Some(g) = list.pop() else { break };
             out.push(g);
         }
-        self.len.store(list.len(), Ordering::Relaxed);
+        self.warm_len.store(list.len(), Ordering::Relaxed);
         out
     }
 
     fn give(&self, preempt: &PreemptGuard, batch: Batch) {
-        let mut list = self.list.lock(preempt);
+        let mut list = self.warm.lock(preempt);
         list.append(batch);
-        self.len.store(list.len(), Ordering::Relaxed);
+        self.warm_len.store(list.len(), Ordering::Relaxed);
+    }
+
+    /// A bare one, new if need be; none without memory for its record.
+    pub(crate) fn pop_bare(&self, registry: &Registry, preempt: &PreemptGuard) -> Option<GRef> {
+        let take = |list: &mut Batch| {
+            let g = list.pop();
+            self.bare_len.store(list.len(), Ordering::Relaxed);
+            g
+        };
+        if let Some(g) = take(&mut self.bare.lock(preempt)) {
+            return Some(g);
+        }
+        let mut fresh = Batch::new();
+        if !registry.grow(|g| fresh.push(g)) {
+            return None;
+        }
+        let mut list = self.bare.lock(preempt);
+        list.append(fresh);
+        take(&mut list)
+    }
+
+    /// Keeps one without memory.
+    pub(crate) fn push_bare(&self, g: GRef, preempt: &PreemptGuard) {
+        let mut list = self.bare.lock(preempt);
+        list.push_front(g);
+        self.bare_len.store(list.len(), Ordering::Relaxed);
     }
 }

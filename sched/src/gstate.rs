@@ -8,7 +8,12 @@
 //!    │ recycle         │  │                 ▼                            │   ▼
 //!    └───────────────── Dead                                             │  ParkingReady
 //!                      │  └────────────── requeued by `after` ───────────┼───┘
-//!                      └───── ready() ─── Waiting ◀── finish_park ───────┘
+//!                      ├───── ready() ─── Waiting ◀── finish_park ───────┘
+//!                      │                   │ begin_scan
+//!                      │                   ▼          finish_scan
+//!                      │                  Scan ◀───────────────────▶ Cold ── ready() ──▶ Runnable
+//!                      │ finish_scan       │ ready()   begin_scan
+//!                      └────────────────── ScanReady
 //! ```
 //!
 //! | state | who owns the stack | where the G stands |
@@ -19,11 +24,18 @@
 //! | Parking | its M until `after` has run | its object's waiter list, or about to be |
 //! | ParkingReady | as Parking | claimed by its waker; `after` requeues it |
 //! | Waiting | nobody runs on it | its object's waiter list |
+//! | Cold | as Waiting | as Waiting; a scan has seen it there before |
+//! | Scan | the scanning core: it may look, shrink and pack, not run | as Waiting |
+//! | ScanReady | as Scan | claimed by its waker; whoever scans requeues it |
 //! | Dead | its M until `after` has run | about to enter `gfree` |
 //!
 //! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G as soon as the object's lock
 //! is free, which is before `after` has written `Waiting`. It must not enqueue it (two places at once), so it leaves a mark and
 //! `finish_park` sees the mark. Each side is one read-modify-write on this word; the loser learns it from the verdict.
+//!
+//! A **scan** of a parked G's stack meets `ready` in the same way: the waker never waits for the scan, it leaves a mark, and the scan's end
+//! finds it. A G that has been scanned is Cold instead of Waiting, which is how the next scan knows that it has been parked ever since, and
+//! costs a G that nobody scans nothing.
 //!
 //! Rejected: spinning in `ready` until the G is Waiting (tokio and Go avoid it for the same reason: a waker in an interrupt
 //! would wait for the code it interrupted).
@@ -49,9 +61,20 @@ pub enum State {
     Waiting = 5,
     /// Ended; leaving its M for a free list.
     Dead = 6,
+    /// Waiting since before the last scan.
+    Cold = 7,
+    /// Waiting, and its stack is being looked at.
+    Scan = 8,
+    /// As `Scan`, and already readied.
+    ScanReady = 9,
 }
 
 impl State {
+    /// Whether the G is parked and has not been readied: the states in which its stack lies still.
+    pub fn is_parked(self) -> bool {
+        matches!(self, Self::Waiting | Self::Cold | Self::Scan)
+    }
+
     fn from_word(word: u32) -> Self {
         match word {
             0 => Self::Idle,
@@ -60,12 +83,15 @@ impl State {
             3 => Self::Parking,
             4 => Self::ParkingReady,
             5 => Self::Waiting,
-            _ => Self::Dead,
+            6 => Self::Dead,
+            7 => Self::Cold,
+            8 => Self::Scan,
+            _ => Self::ScanReady,
         }
     }
 }
 
-/// What [`GState::finish_park`] leaves to its caller.
+/// What [`GState::finish_park`] and [`GState::finish_scan`] leave to their caller.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Finish {
@@ -81,7 +107,7 @@ pub enum Finish {
 pub enum Ready {
     /// The caller owns the G now and enqueues it.
     Enqueue,
-    /// The G is still leaving its M; whoever finishes that enqueues it.
+    /// The G is still leaving its M, or its stack is being looked at; whoever finishes that enqueues it.
     Marked,
 }
 
@@ -161,7 +187,7 @@ impl GState {
         }
     }
 
-    /// Waiting → Runnable, or Parking → ParkingReady. Exactly once a park.
+    /// Waiting or Cold → Runnable, Parking → ParkingReady, Scan → ScanReady. Exactly once a park.
     #[inline]
     pub fn ready(&self) -> Ready {
         // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its failure path (our writes).
@@ -176,23 +202,48 @@ impl GState {
         }
     }
 
+    /// Anything but Waiting.
     #[cold]
     fn ready_early(&self) -> Ready {
-        match self.0.compare_exchange(
-            State::Parking as u32,
-            State::ParkingReady as u32,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
-            Ok(_) => Ready::Marked,
-            // It became Waiting between the two attempts.
-            Err(was) if was == State::Waiting as u32 => {
-                // AcqRel: as in `ready`. Only one `ready` a park, so nobody else moves a Waiting G.
-                let was = self.0.swap(State::Runnable as u32, Ordering::AcqRel);
-                debug_assert_eq!(was, State::Waiting as u32);
-                Ready::Enqueue
+        let mut was = self.0.load(Ordering::Relaxed);
+        loop {
+            let (to, verdict) = match State::from_word(was) {
+                State::Parking => (State::ParkingReady, Ready::Marked),
+                State::Scan => (State::ScanReady, Ready::Marked),
+                State::Waiting | State::Cold => (State::Runnable, Ready::Enqueue),
+                was => broken(was, State::Runnable),
+            };
+            // AcqRel: as in `ready`. Only one `ready` a park; what changes the word meanwhile is `finish_park` or a scan.
+            match self.0.compare_exchange(was, to as u32, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return verdict,
+                Err(now) => was = now,
             }
-            Err(was) => broken(State::from_word(was), State::Runnable),
+        }
+    }
+
+    /// Waiting or Cold → Scan: the caller may look at the stack until [`finish_scan`](Self::finish_scan). Some(true): it was Cold. None: the G
+    /// does not wait.
+    pub fn begin_scan(&self) -> Option<bool> {
+        let was = self.0.load(Ordering::Relaxed);
+        let cold = match State::from_word(was) {
+            State::Waiting => false,
+            State::Cold => true,
+            _ => return None,
+        };
+        // Acquire: pairs with the Release in `finish_park`: the saved registers, and what lies on the stack, are seen.
+        self.0.compare_exchange(was, State::Scan as u32, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(cold)
+    }
+
+    /// Scan → Cold, or ScanReady → Runnable.
+    pub fn finish_scan(&self) -> Finish {
+        // AcqRel: Release hands the stack back to whoever readies the G; on failure Acquire pairs with the Release of the mark.
+        match self.0.compare_exchange(State::Scan as u32, State::Cold as u32, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Finish::Parked,
+            Err(_) => {
+                self.owned_step(State::ScanReady, State::Runnable);
+                Finish::Requeue
+            }
         }
     }
 
@@ -224,6 +275,7 @@ fn broken(was: State, to: State) -> ! {
         (State::Running, State::Runnable) => "G state: ready() on a running G",
         (State::Runnable, State::Runnable) => "G state: ready() on a runnable G (readied twice?)",
         (State::ParkingReady, State::Runnable) => "G state: ready() twice while parking",
+        (State::ScanReady, State::Runnable) => "G state: ready() twice while its stack is looked at",
         (State::Idle | State::Dead, State::Runnable) => "G state: ready() on a G that has ended",
         _ => "G state: a transition outside the table",
     }))

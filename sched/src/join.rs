@@ -9,16 +9,18 @@
 //!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
 //! ```
 //!
-//! The value is written before the word becomes DONE and read after, so it needs no lock. **The hard race** is `join` against
+//! The value is written before the word becomes DONE and read after, so it needs no lock. The word also says who frees the cell, so that it needs no
+//! counter of references: the handle, unless it was dropped before the end; then the G. **The hard race** is `join` against
 //! `complete`: the joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the result has
 //! arrived in between, and the joiner goes on at once.
 
+use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
+use core::ptr::NonNull;
 
-use crate::g::{G, GRef, WaitReason};
+use crate::g::{Cause, G, GRef, WaitReason};
 use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
@@ -31,6 +33,22 @@ pub enum JoinError {
     Panicked(Box<dyn Any + Send + 'static>),
     /// It called [`exit_g`](crate::exit_g).
     Exited,
+    /// Its stack used up its window. Its frames were abandoned: no destructor of theirs has run.
+    StackOverflow,
+    /// Its stack could not grow: no memory was left. Its frames were abandoned.
+    OutOfMemory,
+    /// It touched the stack of a G that had ended. Its frames were abandoned.
+    DeadStack,
+}
+
+impl From<Cause> for JoinError {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::StackOverflow => Self::StackOverflow,
+            Cause::OutOfMemory => Self::OutOfMemory,
+            Cause::DeadStack => Self::DeadStack,
+        }
+    }
 }
 
 impl JoinError {
@@ -38,7 +56,7 @@ impl JoinError {
     pub fn message(&self) -> Option<&str> {
         match self {
             Self::Panicked(payload) => panic_message(&**payload),
-            Self::Exited => None,
+            _ => None,
         }
     }
 }
@@ -61,6 +79,9 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.message()) {
             (Self::Exited, _) => f.write_str("the goroutine exited without a result"),
+            (Self::StackOverflow, _) => f.write_str("the goroutine's stack overflowed"),
+            (Self::OutOfMemory, _) => f.write_str("no memory was left for the goroutine's stack"),
+            (Self::DeadStack, _) => f.write_str("the goroutine touched the stack of one that had ended"),
             (Self::Panicked(_), Some(message)) => write!(f, "the goroutine panicked: {message}"),
             (Self::Panicked(_), None) => f.write_str("the goroutine panicked"),
         }
@@ -159,36 +180,85 @@ impl<T> Default for JoinCell<T> {
 /// What a G came to.
 pub type Outcome<T> = Result<T, JoinError>;
 
+/// A cell on the heap, shared by a G and its handle; see the module for who frees it.
+pub(crate) struct CellRef<T>(NonNull<JoinCell<T>>);
+
+impl<T> Clone for CellRef<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for CellRef<T> {}
+
+impl<T> CellRef<T> {
+    /// A new cell; `None` without memory for it.
+    pub(crate) fn try_new() -> Option<Self> {
+        // SAFETY: a cell has a size.
+        let cell = NonNull::new(unsafe { alloc(Layout::new::<JoinCell<T>>()) })?.cast();
+        // SAFETY: fresh memory of the right layout.
+        unsafe { cell.write(JoinCell::new()) };
+        Some(Self(cell))
+    }
+
+    /// The cell.
+    ///
+    /// # Safety
+    /// 1. The caller's side has not finished with it (`complete`, or the handle's end).
+    pub(crate) unsafe fn get<'a>(self) -> &'a JoinCell<T> {
+        // SAFETY: 1.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Frees it.
+    ///
+    /// # Safety
+    /// 1. The caller is the one that the module names, and nobody looks at the cell any more.
+    pub(crate) unsafe fn free(self) {
+        // SAFETY: 1., and `try_new` allocated it as a box would.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
 /// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
-#[derive(Debug)]
 pub struct JoinHandle<T: Send + 'static> {
-    cell: Option<Arc<JoinCell<Outcome<T>>>>,
+    cell: Option<CellRef<Outcome<T>>>,
     g: u64,
 }
 
+// SAFETY: a handle is one side of a cell, whose word passes the value from the other; the value is sendable.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: by reference, it only looks at the cell's word.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
 impl<T: Send + 'static> JoinHandle<T> {
-    pub(crate) fn new(cell: Arc<JoinCell<Outcome<T>>>, g: u64) -> Self {
+    pub(crate) fn new(cell: CellRef<Outcome<T>>, g: u64) -> Self {
         Self { cell: Some(cell), g }
     }
 
     /// Parks until the G has ended, and gives its result.
     ///
     /// # Errors
-    /// The G panicked, or ended without a result.
+    /// The G panicked, ended without a result, or was ended where it stood.
     pub fn join(mut self) -> Outcome<T> {
-        let cell = self.cell.take().expect("a handle keeps its cell until it is joined or dropped");
+        let shared = self.cell.take().expect("a handle keeps its cell until it is joined or dropped");
+        // SAFETY: 1. the handle's side ends below.
+        let cell = unsafe { shared.get() };
         if !cell.is_done() {
             let guard = PreemptGuard::new();
-            let arg = Arc::as_ptr(&cell).cast_mut().cast();
-            // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. `cell` lives here.
+            let arg = core::ptr::from_ref(cell).cast_mut().cast();
+            // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. the cell is ours to free.
             drop(unsafe { park(guard, WaitReason::Join, commit_join::<Outcome<T>>, arg) });
         }
-        cell.take()
+        let outcome = cell.take();
+        // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through with it.
+        unsafe { shared.free() };
+        outcome
     }
 
     /// Whether the G has ended: [`join`](Self::join) would not park.
     pub fn is_finished(&self) -> bool {
-        self.cell.as_ref().is_some_and(|cell| cell.is_done())
+        // SAFETY: 1. the handle's side ends with the handle.
+        self.cell.is_some_and(|cell| unsafe { cell.get() }.is_done())
     }
 
     /// The G's number.
@@ -197,12 +267,24 @@ impl<T: Send + 'static> JoinHandle<T> {
     }
 }
 
+impl<T: Send + 'static> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("g", &self.g).field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
 impl<T: Send + 'static> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        let Some(cell) = self.cell.take() else { return };
-        if !cell.abandon()
-            && let Err(JoinError::Panicked(payload)) = cell.take()
-        {
+        let Some(shared) = self.cell.take() else { return };
+        // SAFETY: 1. the handle's side ends here.
+        let cell = unsafe { shared.get() };
+        if cell.abandon() {
+            return;
+        }
+        let outcome = cell.take();
+        // SAFETY: 1. as in `join`.
+        unsafe { shared.free() };
+        if let Err(JoinError::Panicked(payload)) = outcome {
             report_unjoined(payload);
         }
     }

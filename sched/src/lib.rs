@@ -10,6 +10,8 @@
 //!   runq.rs  globq.rs  idle.rs  gfree.rs       the queues, and the protocol that never loses a wake-up
 //!        │
 //!   platform.rs                                switch, current M, wake, idle, clock, stacks
+//!
+//!   entry.rs  epoch.rs                         how a page of a parked stack is taken away, and when it may be used again
 //! ```
 //!
 //! There is no machine in this crate: no assembly, no MMIO, no `target_arch`. The kernel and the hosted platform each wire
@@ -29,6 +31,8 @@
 extern crate alloc;
 
 pub mod chan;
+pub mod entry;
+pub mod epoch;
 pub mod g;
 mod gfree;
 pub mod globq;
@@ -55,7 +59,7 @@ pub mod timers;
 pub mod waitgroup;
 mod waitq;
 
-pub use g::{G, GRef, Stack, WaitReason};
+pub use g::{Cause, G, GRef, Stack, WaitReason};
 pub use m::M;
 pub use p::P;
 pub use park::{current_g, park, ready, yield_now};
@@ -63,7 +67,7 @@ pub use platform::{Fatal, Platform};
 pub use preempt::PreemptGuard;
 pub use sched::{Config, Sched};
 pub use schedule::{run_m, timer_interrupt};
-pub use spawn::{Builder, SpawnError, exit_g};
+pub use spawn::{Builder, SpawnError, abandon, exit_g};
 
 #[cfg(loom)]
 pub mod model {

@@ -151,7 +151,12 @@ impl M {
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
     }
 
-    /// Makes the next scheduling point of this core go through g0, where [`Platform::attend`](crate::Platform::attend) is called. For
+    /// What its g0 has saved: below this address its stack is free while a G runs. For the platform, on this core.
+    pub fn g0_sp(&self) -> usize {
+        self.g0.saved_sp()
+    }
+
+    /// Makes the next scheduling point of this core go through g0, where [`Platform::on_g0`](crate::Platform::on_g0) is called. For
     /// handlers that put something off.
     pub fn attend_platform(&self) {
         if let Some(p) = self.p() {

@@ -63,6 +63,8 @@ pub struct P {
 
     // --- Holder only.
     pub(crate) free: LocalFree,
+    /// The last call to give free G's away that it has followed; see [`Sched::trim`](crate::Sched::trim).
+    pub(crate) trimmed: Cell<u32>,
     pub(crate) rng: Rng,
     /// Dispatches left before the global queue goes first.
     pub(crate) fair: Cell<u32>,
@@ -94,6 +96,7 @@ impl P {
             slot_alarm: AtomicU64::new(u64::MAX),
             deferred: AtomicBool::new(false),
             free: LocalFree::new(),
+            trimmed: Cell::new(0),
             rng: Rng::new(seed),
             fair: Cell::new(FAIR_TICKS),
             slice_start: Cell::new(0),

@@ -160,6 +160,9 @@ pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: Af
     // away when it dispatched. Both sides of the switch have one level of preemption off, which is handed over.
     unsafe {
         platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
+        if g.is_doomed() {
+            platform::pend();
+        }
         PreemptGuard::adopt()
     }
 }

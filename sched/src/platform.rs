@@ -27,6 +27,15 @@ pub enum Fatal {
     Broken(&'static str),
 }
 
+/// Why there is no stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoStack {
+    /// No memory.
+    Memory,
+    /// No addresses: too many windows of that size.
+    Addresses,
+}
+
 /// The machine under the scheduler. All hooks are called with preemption off unless said otherwise.
 ///
 /// # Safety
@@ -59,13 +68,23 @@ pub unsafe trait Platform {
     fn now() -> u64;
     /// This M's one-shot: calls [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later; `u64::MAX` disarms.
     fn arm_timer(m: &M, at: u64);
-    /// A stack window of `size` bytes, or none left.
-    fn stack_alloc(size: usize) -> Option<Stack>;
-    /// Takes a window back.
+    /// A stack window of `size` bytes, its top page there.
+    fn stack_alloc(size: usize) -> Result<Stack, NoStack>;
+    /// Gives the top page back to a window that the scavenger has stripped. False: no memory.
+    fn stack_warm(stack: Stack) -> bool;
+    /// Takes a window back: its memory, and unless it was retired, its addresses.
     ///
     /// # Safety
     /// 1. `stack` came from `stack_alloc`, and nobody runs on it or points into it.
     unsafe fn stack_free(stack: Stack);
+    /// `g` was ended where it stood, and others may still point into its stack: its window's addresses are never used again.
+    fn stack_retire(g: &G);
+    /// Whether `addr` lies in a window that was retired.
+    fn stack_is_dead(addr: usize) -> bool;
+    /// Gives back what memory can be given back, at once. True: something was. Called with preemption on or off, with no lock held.
+    fn reclaim() -> bool;
+    /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
+    fn pend();
     /// Runs `f` and stops unwinding here. Called on a G with preemption on.
     fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
     /// Unwinds the current G with `payload`, without calling it a panic. Called on a G with preemption on.
@@ -74,8 +93,8 @@ pub unsafe trait Platform {
     fn panicking() -> bool;
     /// A G panicked and nobody holds its handle: say so. Called on that G with preemption on.
     fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
-    /// On g0: does what handlers of this core have put off (see [`M::attend_platform`]). May be called for nothing.
-    fn attend();
+    /// On g0, each time it looks for work: does what handlers of this core have put off (see [`M::attend_platform`]), and passes epochs.
+    fn on_g0(m: &M);
     /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
     fn g_ends(g: &G);
     /// Reports and stops the machine.
@@ -96,24 +115,30 @@ mod symbols {
         pub safe fn __trefoil_idle(m: &M, until: u64);
         pub safe fn __trefoil_now() -> u64;
         pub safe fn __trefoil_arm_timer(m: &M, at: u64);
-        pub safe fn __trefoil_stack_alloc(size: usize) -> Option<Stack>;
+        pub safe fn __trefoil_stack_alloc(size: usize) -> Result<Stack, NoStack>;
+        pub safe fn __trefoil_stack_warm(stack: Stack) -> bool;
+        pub safe fn __trefoil_stack_retire(g: &G);
+        pub safe fn __trefoil_stack_is_dead(addr: usize) -> bool;
+        pub safe fn __trefoil_reclaim() -> bool;
+        pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
         pub safe fn __trefoil_catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
         pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
         pub safe fn __trefoil_panicking() -> bool;
         pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
-        pub safe fn __trefoil_attend();
+        pub safe fn __trefoil_on_g0(m: &M);
         pub safe fn __trefoil_g_ends(g: &G);
         pub safe fn __trefoil_fatal(what: Fatal) -> !;
     }
 }
 
 pub use symbols::{
-    __trefoil_arm_timer as arm_timer, __trefoil_attend as attend, __trefoil_catch as catch,
-    __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
-    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now, __trefoil_panicking as panicking,
-    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_stack_alloc as stack_alloc,
-    __trefoil_stack_free as stack_free, __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic,
+    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m, __trefoil_fatal as fatal,
+    __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now,
+    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
+    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_stack_alloc as stack_alloc,
+    __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead, __trefoil_stack_retire as stack_retire,
+    __trefoil_stack_warm as stack_warm, __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic,
     __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
 
@@ -124,7 +149,7 @@ macro_rules! platform {
         const _: () = {
             use ::core::any::Any;
             use $crate::platform::__Box as Box;
-            use $crate::platform::{AfterFn, EntryFn, Fatal, Platform};
+            use $crate::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
             use $crate::{G, M, Stack};
             type It = $platform;
 
@@ -173,8 +198,28 @@ macro_rules! platform {
                 <It as Platform>::arm_timer(m, at)
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_stack_alloc(size: usize) -> Option<Stack> {
+            extern "Rust" fn __trefoil_stack_alloc(size: usize) -> Result<Stack, NoStack> {
                 <It as Platform>::stack_alloc(size)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_stack_warm(stack: Stack) -> bool {
+                <It as Platform>::stack_warm(stack)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_stack_retire(g: &G) {
+                <It as Platform>::stack_retire(g)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_stack_is_dead(addr: usize) -> bool {
+                <It as Platform>::stack_is_dead(addr)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_reclaim() -> bool {
+                <It as Platform>::reclaim()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_pend() {
+                <It as Platform>::pend()
             }
             #[unsafe(no_mangle)]
             unsafe extern "Rust" fn __trefoil_stack_free(stack: Stack) {
@@ -198,8 +243,8 @@ macro_rules! platform {
                 <It as Platform>::unjoined_panic(g, payload)
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_attend() {
-                <It as Platform>::attend()
+            extern "Rust" fn __trefoil_on_g0(m: &M) {
+                <It as Platform>::on_g0(m)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_g_ends(g: &G) {

@@ -3,16 +3,18 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::g::GRef;
+use crate::g::{Batch, GRef};
 use crate::gfree::GlobalFree;
 use crate::globq::GlobQ;
+use crate::gstate::Finish;
 use crate::idle::{MAX, Rest, Submit};
 use crate::m::M;
 use crate::p::P;
+use crate::park::enqueue_last;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::registry::Registry;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How a scheduler is made.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,8 @@ pub struct Sched {
     pub(crate) registry: Registry,
     pub(crate) ids: AtomicU64,
     pub(crate) slice: u64,
+    /// How often P's were told to give their free G's away.
+    pub(crate) trims: AtomicU32,
 }
 
 impl Sched {
@@ -63,6 +67,7 @@ impl Sched {
             registry: Registry::new(),
             ids: AtomicU64::new(1),
             slice: config.slice,
+            trims: AtomicU32::new(0),
         }
     }
 
@@ -163,6 +168,50 @@ impl Sched {
     /// How many G records wait for their next life (a snapshot).
     pub fn num_free(&self) -> usize {
         self.free.len() + self.ps.iter().map(|p| p.free.len()).sum::<usize>()
+    }
+
+    /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it parked already. False: it does not wait. If it
+    /// is readied meanwhile, it is queued here afterwards.
+    pub fn scan(&'static self, guard: &PreemptGuard, g: GRef, f: impl FnOnce(GRef, bool)) -> bool {
+        let Some(cold) = g.state.begin_scan() else { return false };
+        f(g, cold);
+        if g.state.finish_scan() == Finish::Requeue {
+            self.queue(guard, g);
+        }
+        true
+    }
+
+    /// Queues a runnable G from wherever we are: an M that rests has no P.
+    #[cold]
+    fn queue(&'static self, guard: &PreemptGuard, g: GRef) {
+        let m = M::current(guard);
+        if m.p().is_some() {
+            return enqueue_last(m, &m.held(guard), g, guard);
+        }
+        let mut one = Batch::new();
+        one.push(g);
+        self.globq.push(guard, one);
+        self.wake_now(m);
+    }
+
+    /// Tells every P to give its free G's to the global list, at its next scheduling point.
+    pub fn trim(&self) {
+        self.trims.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many free G's of the global list still have memory.
+    pub fn num_warm(&self) -> usize {
+        self.free.warm_len()
+    }
+
+    /// Takes up to `n` of them: the caller strips their windows and gives them back by [`give_bare`](Self::give_bare).
+    pub fn take_warm(&self, guard: &PreemptGuard, n: usize) -> Batch {
+        self.free.take(guard, n)
+    }
+
+    /// A free G whose window has no memory.
+    pub fn give_bare(&self, guard: &PreemptGuard, g: GRef) {
+        self.free.push_bare(g, guard);
     }
 
     /// Every G record, in no order, without a lock; for reports.

@@ -100,7 +100,11 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if p.attention.load(Ordering::Relaxed) != 0 {
         p.attention.store(0, Ordering::Relaxed);
-        platform::attend();
+    }
+    platform::on_g0(m);
+    if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
+        p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));
+        p.free.flush(&m.sched.free, guard);
     }
     if p.timers.when() != u64::MAX {
         run_timers(m, p, p, guard, platform::now());

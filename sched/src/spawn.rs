@@ -8,18 +8,25 @@
 //!   body       reads f, runs it, leaves the outcome in the cell, wakes the joiner
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
+//!
+//! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not come to the end of its body. Its frames are
+//! [abandoned](abandon): an instruction in the middle of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
+//! joiner gets the cause, the mutexes that it held are poisoned, and its window's addresses are never used again.
+//!
+//! The top word of every stack in use is the address of its G's record.
 
+use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
 
-use crate::g::{Body, G, GRef, Name, Stack};
-use crate::join::{Completed, JoinCell, JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::g::{Body, Cause, G, GRef, Name, Stack, Verb};
+use crate::join::{CellRef, Completed, JoinError, JoinHandle, Outcome, report_unjoined};
 use crate::m::M;
+use crate::mutex::owner_died;
 use crate::p::Held;
-use crate::park::{enqueue_next, leave, next_of, ready};
-use crate::platform;
+use crate::park::{enqueue_next, leave, next_of, ready, run_next};
+use crate::platform::{self, NoStack};
 use crate::preempt::PreemptGuard;
 use crate::sync::Ordering;
 
@@ -38,8 +45,10 @@ const ID_BATCH: u64 = 16;
 /// A G could not be made. The closure comes back.
 #[non_exhaustive]
 pub enum SpawnError<F> {
-    /// No memory for a record or a stack.
+    /// No memory for a record or a stack, even after everything that can be given back was.
     OutOfMemory(F),
+    /// There are as many stacks of that size as there are addresses for.
+    TooManyGoroutines(F),
     /// No window is that large (the largest is 1 GiB), or the size was zero.
     BadStackSize(F),
 }
@@ -48,13 +57,14 @@ impl<F> SpawnError<F> {
     /// The closure.
     pub fn into_inner(self) -> F {
         match self {
-            Self::OutOfMemory(f) | Self::BadStackSize(f) => f,
+            Self::OutOfMemory(f) | Self::TooManyGoroutines(f) | Self::BadStackSize(f) => f,
         }
     }
 
     fn text(&self) -> &'static str {
         match self {
             Self::OutOfMemory(_) => "out of memory for a goroutine's record or stack",
+            Self::TooManyGoroutines(_) => "too many goroutines with a stack of that size",
             Self::BadStackSize(_) => "a goroutine's stack must be 1 byte to 1 GiB",
         }
     }
@@ -113,17 +123,43 @@ impl Builder {
         let Some(size) = STACK_CLASSES.into_iter().find(|&c| self.stack != 0 && self.stack <= c) else {
             return Err(SpawnError::BadStackSize(f));
         };
-        let cell = Arc::new(JoinCell::new());
-        let guard = PreemptGuard::new();
+        let Some(cell) = CellRef::try_new() else { return Err(SpawnError::OutOfMemory(f)) };
+        let start = match Laid::new(Start { f, cell }) {
+            Ok(start) => start,
+            Err(Start { f, .. }) => {
+                // SAFETY: 1. nobody else knows the cell yet.
+                unsafe { cell.free() };
+                return Err(SpawnError::OutOfMemory(f));
+            }
+        };
+        let mut guard = PreemptGuard::new();
+        let mut made = new_g(size, &guard);
+        if matches!(made, Err(NoStack::Memory)) && platform::reclaim() {
+            // What others had to spare is free now.
+            drop(guard);
+            guard = PreemptGuard::new();
+            made = new_g(size, &guard);
+        }
+        let g = match made {
+            Ok(g) => g,
+            Err(why) => {
+                drop(guard);
+                let Start { f, .. } = start.into_start();
+                // SAFETY: 1. as above.
+                unsafe { cell.free() };
+                return Err(match why {
+                    NoStack::Memory => SpawnError::OutOfMemory(f),
+                    NoStack::Addresses => SpawnError::TooManyGoroutines(f),
+                });
+            }
+        };
         let m = M::current(&guard);
         let p = m.held(&guard);
-        let Some(g) = new_g(m, &p, size, &guard) else {
-            return Err(SpawnError::OutOfMemory(f));
-        };
         let id = next_id(m, &p);
         g.set_id(id);
         g.name.set(self.name);
-        lay(g, Start { f, cell: cell.clone() });
+        g.pardon();
+        start.lay(g);
         p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         g.state.spawn();
         enqueue_next(&guard, g);
@@ -175,33 +211,40 @@ struct ExitG;
 /// What a fresh G finds at the top of its stack.
 struct Start<F, T: Send + 'static> {
     f: F,
-    cell: Arc<JoinCell<Outcome<T>>>,
+    cell: CellRef<Outcome<T>>,
 }
 
-/// A G in state Idle with a window of `size` bytes, from the free lists or new.
-fn new_g(m: &M, p: &Held<'_>, size: usize, guard: &PreemptGuard) -> Option<GRef> {
+/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G to lay them on.
+enum Laid<F, T: Send + 'static> {
+    Inline(Start<F, T>),
+    Boxed(Start<Box<F>, T>),
+}
+
+/// A G in state Idle with a window of `size` bytes whose top page is there: from the free lists, or new.
+fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
+    let m = M::current(guard);
     let sched = m.sched();
-    let g = match p.free.pop(&sched.free, guard) {
-        Some(g) => g,
-        None => {
-            if !sched.registry.grow(|g| p.free.push(g, &sched.free, guard)) {
-                return None;
-            }
-            p.free.pop(&sched.free, guard)?
-        }
-    };
-    if g.stack.get().size() == size {
-        return Some(g);
+    if size == DEFAULT_STACK
+        && let Some(g) = m.held(guard).free.pop(&sched.free, guard)
+    {
+        return Ok(g);
     }
-    drop_stack(g);
-    match platform::stack_alloc(size) {
-        Some(stack) => {
+    let g = sched.free.pop_bare(&sched.registry, guard).ok_or(NoStack::Memory)?;
+    let stack = if g.stack.get().size() == size {
+        // Its addresses are its own; only memory is missing.
+        if platform::stack_warm(g.stack.get()) { Ok(g.stack.get()) } else { Err(NoStack::Memory) }
+    } else {
+        drop_stack(g);
+        platform::stack_alloc(size)
+    };
+    match stack {
+        Ok(stack) => {
             g.stack.set(stack);
-            Some(g)
+            Ok(g)
         }
-        None => {
-            p.free.push(g, &sched.free, guard);
-            None
+        Err(why) => {
+            sched.free.push_bare(g, guard);
+            Err(why)
         }
     }
 }
@@ -223,30 +266,58 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
     p.next_id.replace(p.next_id.get() + 1)
 }
 
-/// Writes `start` to the top of the stack of `g` and lays its first frame below.
+impl<F, T> Laid<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    /// Without memory for a box, `start` comes back.
+    fn new(start: Start<F, T>) -> Result<Self, Start<F, T>> {
+        if size_of::<Start<F, T>>() <= INLINE_CLOSURE && align_of::<Start<F, T>>() <= 64 {
+            return Ok(Self::Inline(start));
+        }
+        // SAFETY: it is larger than INLINE_CLOSURE or aligned to more than 64: it has a size.
+        let place = unsafe { alloc(Layout::new::<F>()) }.cast::<F>();
+        if place.is_null() {
+            return Err(start);
+        }
+        // SAFETY: fresh memory of the right layout, allocated as a box is.
+        let f = unsafe {
+            place.write(start.f);
+            Box::from_raw(place)
+        };
+        Ok(Self::Boxed(Start { f, cell: start.cell }))
+    }
+
+    fn into_start(self) -> Start<F, T> {
+        match self {
+            Self::Inline(start) => start,
+            Self::Boxed(Start { f, cell }) => Start { f: *f, cell },
+        }
+    }
+
+    /// Writes it to the top of the stack of `g` and lays the G's first frame below.
+    #[inline(always)]
+    fn lay(self, g: GRef) {
+        match self {
+            Self::Inline(start) => lay(g, start),
+            Self::Boxed(start) => lay(g, start),
+        }
+    }
+}
+
 fn lay<F, T>(g: GRef, start: Start<F, T>)
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    if size_of::<Start<F, T>>() > INLINE_CLOSURE || align_of::<Start<F, T>>() > 64 {
-        let f = Box::new(start.f);
-        lay_inline(g, Start { f: move || f(), cell: start.cell });
-    } else {
-        lay_inline(g, start);
-    }
-}
-
-fn lay_inline<F, T>(g: GRef, start: Start<F, T>)
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    let at = (g.stack.get().hi - size_of::<Start<F, T>>()) & !63;
+    let record = (g.stack.get().hi - size_of::<GRef>()) as *mut GRef;
+    let at = (record.addr() - size_of::<Start<F, T>>()) & !63;
     let at = at as *mut Start<F, T>;
-    // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and `start` and the frame
-    // below fit in it (INLINE_CLOSURE); `at` is aligned to 64.
+    // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and the record's address, `start` and the
+    // frame below fit in it (INLINE_CLOSURE); `at` is aligned to 64.
     unsafe {
+        record.write(g);
         at.write(start);
         *g.sp.get() = platform::fresh_stack(at.cast(), g_main, core::ptr::from_ref(g).cast_mut().cast());
     }
@@ -260,43 +331,88 @@ unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     drop(unsafe { PreemptGuard::adopt() });
     // SAFETY: `lay` passed its G, and the G is what runs now.
     let g: GRef = unsafe { &*g.cast::<G>() };
-    if let Some(body) = g.body.take() {
+    if let Some(body) = g.body.get() {
         // SAFETY: `lay` stored the body that fits the closure.
-        unsafe { body(g.closure.get()) };
+        unsafe { body(g.closure.get(), Verb::Run) };
     }
     finish(g)
 }
 
-/// Runs a G's closure and hands over its outcome.
+/// Runs a G's closure and hands over its outcome; or, when it was abandoned, hands over why.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<F, T>` that nobody else reads.
-unsafe fn body<F, T>(start: *mut ())
+/// 1. `start` points to a `Start<F, T>`, and this is its only run, or follows one that did not come to its end.
+unsafe fn body<F, T>(start: *mut (), verb: Verb)
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    // SAFETY: 1.
-    let Start { f, cell } = unsafe { start.cast::<Start<F, T>>().read() };
-    let (mut f, mut result) = (Some(f), None);
-    let ran = platform::catch(&mut || result = f.take().map(|f| f()));
-    let outcome = match (ran, result) {
-        (Ok(()), Some(value)) => Ok(value),
-        (Ok(()), None) => Err(JoinError::Exited),
-        (Err(payload), _) if payload.is::<ExitG>() => Err(JoinError::Exited),
-        (Err(payload), _) => Err(JoinError::Panicked(payload)),
-    };
-    end_of_body();
-    match cell.complete(outcome) {
-        Completed::Kept => {}
-        Completed::Wake(joiner) => {
-            let guard = PreemptGuard::new();
-            ready(&guard, joiner);
+    let start = start.cast::<Start<F, T>>();
+    // SAFETY: 1. the cell stays readable, because both runs copy it.
+    let cell = unsafe { (&raw const (*start).cell).read() };
+    let outcome = match verb {
+        Verb::Abandon(cause) => Err(cause.into()),
+        Verb::Run => {
+            // SAFETY: 1. only this run reads the closure.
+            let f = unsafe { (&raw const (*start).f).read() };
+            let (mut f, mut result) = (Some(f), None);
+            let ran = platform::catch(&mut || result = f.take().map(|f| f()));
+            let outcome = match (ran, result) {
+                (Ok(()), Some(value)) => Ok(value),
+                (Ok(()), None) => Err(JoinError::Exited),
+                (Err(payload), _) if payload.is::<ExitG>() => Err(JoinError::Exited),
+                (Err(payload), _) => Err(JoinError::Panicked(payload)),
+            };
+            end_of_body();
+            outcome
         }
-        Completed::Unclaimed(Ok(value)) => drop_result(value),
-        Completed::Unclaimed(Err(JoinError::Panicked(payload))) => report_unjoined(payload),
-        Completed::Unclaimed(Err(JoinError::Exited)) => {}
+    };
+    let unclaimed = {
+        let guard = PreemptGuard::new();
+        // From here on there is nothing to hand over, should the G be abandoned after all.
+        crate::park::current_g(&guard).body.set(None);
+        // SAFETY: 1. of `get`: the G's side ends with `complete`. Of `free`: an abandoned cell is the completer's.
+        match unsafe { cell.get() }.complete(outcome) {
+            Completed::Kept => None,
+            Completed::Wake(joiner) => {
+                ready(&guard, joiner);
+                None
+            }
+            Completed::Unclaimed(outcome) => {
+                // SAFETY: as above.
+                unsafe { cell.free() };
+                Some(outcome)
+            }
+        }
+    };
+    match unclaimed {
+        Some(Ok(value)) => drop_result(value),
+        Some(Err(JoinError::Panicked(payload))) => report_unjoined(payload),
+        _ => {}
     }
+}
+
+/// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the
+/// platform's, below what the M's g0 has saved.
+///
+/// # Safety
+/// 1. The G never runs again, and its stack can still be read.
+pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
+    let m = M::current(&guard);
+    let g = m.caller();
+    g.doom(cause);
+    // First its window is known to be dead, then those who wait for it are looked for.
+    platform::stack_retire(g);
+    if let Some(body) = g.body.get() {
+        // SAFETY: 1. the run before this one did not come to its end, or it would have cleared `body`.
+        unsafe { body(g.closure.get(), Verb::Abandon(cause)) };
+    }
+    owner_died(m.sched(), &guard);
+    g.state.die();
+    let next = run_next(m, None);
+    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
+    platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
 /// What the platform keeps for this G goes before its joiner learns of the end.
@@ -333,11 +449,13 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let p = m.held(&guard);
-    if g.stack.get().size() != DEFAULT_STACK {
-        drop_stack(g);
-    }
     g.state.recycle();
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    p.free.push(g, &m.sched().free, &guard);
+    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() {
+        p.free.push(g, &m.sched().free, &guard);
+    } else {
+        drop_stack(g);
+        m.sched().free.push_bare(g, &guard);
+    }
     guard.release();
 }

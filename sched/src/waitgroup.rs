@@ -65,9 +65,8 @@ impl WaitGroup {
         if state.count == 0 {
             return;
         }
-        let waiter = Waiter::new(current_g(&guard), core::ptr::null_mut());
-        // SAFETY: 1. this G parks right below, and the node is on its stack.
-        unsafe { state.waiters.push(&waiter) };
+        // SAFETY: 1. this G parks right below.
+        unsafe { state.waiters.push(Waiter::of(current_g(&guard), core::ptr::null_mut())) };
         let state: *const SpinLock<State> = state.into_held();
         // SAFETY: 1. whoever pops the waiter readies it once. 2. the group outlives the call.
         drop(unsafe { park(guard, WaitReason::WaitGroup, unlock, state.cast_mut().cast()) });

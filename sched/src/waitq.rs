@@ -1,12 +1,15 @@
-//! The list of G's that wait for an object: FIFO, through nodes on the waiting G's own stacks, guarded by the object's lock.
+//! The list of G's that wait for an object: FIFO, through the nodes in the G's own records, guarded by the object's lock.
 //!
 //! ```text
 //!   object { lock, WaitQueue { head, tail } }
 //!                      │        └───────────────────────┐
 //!                      ▼                                ▼
-//!              Waiter on G a's stack ── next ──▶ Waiter on G b's stack
-//!              { g, slot, served }               { g, slot, served }
+//!              Waiter in G a's record ── next ──▶ Waiter in G b's record
+//!              { g, slot, served }                { g, slot, served }
 //! ```
+//!
+//! Nothing of it lies on a stack: waking a G that has waited long must not touch its stack, which may be packed away. A value up to 32
+//! bytes is handed over in the record as well ([`place_for`]).
 //!
 //! A node is pushed with the lock held, and the lock is released by `park`'s `commit`, when the G is saved (INV-PUBLISH). Whoever
 //! pops a node under the lock has claimed the G: it alone serves it (moves a value through `slot`, sets `served`) or leaves it
@@ -22,17 +25,17 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use crate::g::GRef;
+use crate::g::{GRef, HAND_BYTES};
 use crate::park::ready;
 use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
 
-/// A waiting G, on its own stack.
+/// A waiting G, in its own record.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    g: GRef,
-    /// The place for a value on the same stack; what it points to is agreed between the two sides of the object.
-    slot: *mut (),
+    g: Cell<Option<GRef>>,
+    /// The place for a value; what it points to is agreed between the two sides of the object.
+    slot: Cell<*mut ()>,
     /// Guarded by the object's lock.
     next: Cell<Option<NonNull<Waiter>>>,
     /// Written by whoever claimed the node, read by its G once it runs again.
@@ -40,9 +43,25 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
+    pub(crate) fn new() -> Self {
+        Self {
+            g: Cell::new(None),
+            slot: Cell::new(core::ptr::null_mut()),
+            next: Cell::new(None),
+            served: UnsafeCell::new(false),
+        }
+    }
+
+    /// The node of `g`, which is about to wait, with a place for a value. By that G.
     #[inline(always)]
-    pub(crate) fn new(g: GRef, slot: *mut ()) -> Self {
-        Self { g, slot, next: Cell::new(None), served: UnsafeCell::new(false) }
+    pub(crate) fn of(g: GRef, slot: *mut ()) -> &'static Self {
+        let node = &g.waiter;
+        node.g.set(Some(g));
+        node.slot.set(slot);
+        node.next.set(None);
+        // SAFETY: the G runs, so its node is in no list and nobody else looks at it.
+        node.served.with_mut(|served| unsafe { *served = false });
+        node
     }
 
     /// Whether the G got what it waited for; only its own G, after the park.
@@ -62,8 +81,8 @@ impl Claimed {
     /// Its place for a value.
     #[inline(always)]
     pub(crate) fn slot(&self) -> *mut () {
-        // SAFETY: the G is parked until `wake` readies it, so its stack and this node stay.
-        unsafe { self.0.as_ref() }.slot
+        // SAFETY: the G is parked until `wake` readies it, so what it has put into its node stays.
+        unsafe { self.0.as_ref() }.slot.get()
     }
 
     /// The G has got what it waited for. The `Claimed` is still to be woken.
@@ -78,8 +97,10 @@ impl Claimed {
     #[inline(always)]
     pub(crate) fn wake(self, guard: &PreemptGuard) {
         // SAFETY: as in `slot`; the last access to the node.
-        let g = unsafe { self.0.as_ref() }.g;
-        ready(guard, g);
+        let g = unsafe { self.0.as_ref() }.g.get();
+        if let Some(g) = g {
+            ready(guard, g);
+        }
     }
 }
 
@@ -134,4 +155,10 @@ impl WaitQueue {
             claimed.wake(&PreemptGuard::new());
         }
     }
+}
+
+/// Where `g` keeps a `T` that passes from hand to hand while it waits: in its record if it fits there, else at `stack`.
+#[inline(always)]
+pub(crate) fn place_for<T>(g: GRef, stack: *mut T) -> *mut T {
+    if size_of::<T>() <= HAND_BYTES && align_of::<T>() <= 8 { g.hand().cast() } else { stack }
 }

@@ -11,7 +11,8 @@
 //!
 //! * **INV-ONE-SIDE**: a G waits in `recvq` only while the ring is empty, and in `sendq` only while it is full. With capacity 0 it
 //!   is both, always: every value goes from hand to hand, and at most one of the lists has anybody in it.
-//! * A value moves exactly once on every way: into the ring and out of it, or from the sender's stack to the receiver's.
+//! * A value moves once on every way: into the ring and out of it, or from the sender to the receiver's place for it (the receiver's
+//!   record for small values, so that its stack may stay packed away; its stack for larger ones).
 //! * The lock covers moves of values only: no `Drop`, no allocation and nobody's `ready` runs under it.
 //! * A closed channel has nobody in `sendq`, and nobody in `recvq`.
 //!
@@ -29,9 +30,9 @@ use crate::lock::SpinLock;
 use crate::park::{current_g, park};
 use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
-use crate::waitq::{Claimed, WaitQueue, Waiter};
+use crate::waitq::{Claimed, WaitQueue, Waiter, place_for};
 
-/// Where a value lies: in the ring or on a waiting G's stack.
+/// Where a value lies: in the ring, or with a waiting G.
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
 /// A bounded channel without its handles.
@@ -123,14 +124,18 @@ impl<T> Bounded<T> {
             unsafe { self.push(&mut state, value) };
             return Ok(());
         }
-        let slot: Slot<T> = UnsafeCell::new(MaybeUninit::new(value));
         state.into_held();
+        let g = current_g(&guard);
+        let mut spare = MaybeUninit::uninit();
+        let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
+        // SAFETY: the place is large enough, and this G's alone until it is in the list.
+        unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
         // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
-        if unsafe { wait::<SENDING>(guard, &self.state, (&raw const slot).cast()) } {
+        if unsafe { wait::<SENDING>(guard, &self.state, g, slot.cast()) } {
             return Ok(());
         }
         // SAFETY: nobody served us, so the value is where we put it.
-        Err(SendError(unsafe { take(&slot) }))
+        Err(SendError(unsafe { take(&*slot) }))
     }
 
     pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
@@ -189,12 +194,16 @@ impl<T> Bounded<T> {
         if state.closed {
             return Err(RecvError);
         }
-        let slot: Slot<T> = UnsafeCell::new(MaybeUninit::uninit());
         state.into_held();
+        let g = current_g(&guard);
+        let mut spare = MaybeUninit::uninit();
+        let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
+        // SAFETY: the place is large enough, and this G's alone until it is in the list.
+        unsafe { slot.write(UnsafeCell::new(MaybeUninit::uninit())) };
         // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
-        if unsafe { wait::<RECEIVING>(guard, &self.state, (&raw const slot).cast()) } {
+        if unsafe { wait::<RECEIVING>(guard, &self.state, g, slot.cast()) } {
             // SAFETY: a sender has served us: it wrote a value.
-            Ok(unsafe { take(&slot) })
+            Ok(unsafe { take(&*slot) })
         } else {
             Err(RecvError)
         }
@@ -266,12 +275,12 @@ const RECEIVING: bool = false;
 /// Parks the caller in its side's list. True: somebody served it; false: the channel was closed.
 ///
 /// # Safety
-/// 1. The caller holds the lock, without a guard. 2. `slot` is what the other side of the channel expects.
+/// 1. The caller is `g` and holds the lock, without a guard. 2. `slot` is what the other side of the channel expects.
 #[inline(never)]
-unsafe fn wait<const SIDE: bool>(guard: PreemptGuard, state: &SpinLock<State>, slot: *const ()) -> bool {
-    let waiter = Waiter::new(current_g(&guard), slot.cast_mut());
-    // SAFETY: 1. the caller holds the lock; this G parks right below, and the node is on its stack.
-    unsafe { state.with_held(|state| if SIDE == SENDING { &mut state.sendq } else { &mut state.recvq }.push(&waiter)) };
+unsafe fn wait<const SIDE: bool>(guard: PreemptGuard, state: &SpinLock<State>, g: GRef, slot: *mut ()) -> bool {
+    let waiter = Waiter::of(g, slot);
+    // SAFETY: 1. the caller holds the lock; this G parks right below.
+    unsafe { state.with_held(|state| if SIDE == SENDING { &mut state.sendq } else { &mut state.recvq }.push(waiter)) };
     let reason = if SIDE == SENDING { WaitReason::ChanSend } else { WaitReason::ChanRecv };
     // SAFETY: 1. whoever claims the waiter wakes it once. 2. the channel outlives the call.
     drop(unsafe { park(guard, reason, unlock, core::ptr::from_ref(state).cast_mut().cast()) });

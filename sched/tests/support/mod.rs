@@ -3,7 +3,7 @@
 
 use std::any::Any;
 
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{G, GRef, M, Platform, Stack};
 
 /// A fresh G that stands nowhere.
@@ -79,9 +79,20 @@ unsafe impl Platform for Double {
         0
     }
     fn arm_timer(_: &M, _: u64) {}
-    fn stack_alloc(_: usize) -> Option<Stack> {
-        None
+    fn stack_alloc(_: usize) -> Result<Stack, NoStack> {
+        Err(NoStack::Memory)
     }
+    fn stack_warm(_: Stack) -> bool {
+        false
+    }
+    fn stack_retire(_: &G) {}
+    fn stack_is_dead(_: usize) -> bool {
+        false
+    }
+    fn reclaim() -> bool {
+        false
+    }
+    fn pend() {}
     unsafe fn stack_free(_: Stack) {}
     fn catch(_: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("no G in these tests")
@@ -93,7 +104,7 @@ unsafe impl Platform for Double {
         std::thread::panicking()
     }
     fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
-    fn attend() {}
+    fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn fatal(what: Fatal) -> ! {
         panic!("fatal: {what:?}")

@@ -1,0 +1,112 @@
+//! Epochs: how long a page that was taken away may still be in use.
+//!
+//! A page of a parked G's stack is taken away by changing its page-table entry, and other cores may go on using the old entry from their
+//! TLB, or hold a pointer into a page table that is about to be freed. Nobody interrupts them. The page *waits* until every M has passed a
+//! point at which it holds nothing and has flushed its TLB:
+//!
+//! ```text
+//!      reclaimer                                M 1 (busy)            M 2 (resting)        M 3 (rises)
+//!      entry → limbo                            uses old entry        seen = RESTING       seen = 0 (nothing passed)
+//!      fence; now = 7 (was 6)                                                              fence
+//!      over when all seen ≥ 7                   g0: now ≠ seen                             flush
+//!                                               flush, seen = 7                            seen = now
+//!      all passed: entry → empty, frame free
+//! ```
+//!
+//! **The hard race** is an M that rises while the reclaimer looks at it. The reclaimer changes the entry, fences, reads `seen`; the M writes
+//! `seen`, fences, flushes. If the reclaimer still reads RESTING, its change came before the M's flush, so the M can't have kept the old entry. If it
+//! reads anything else it waits for the M.
+//!
+//! A resting M touches no window and holds no walk, so it counts as passed for as long as it likes: an idle machine ends its epochs at once.
+//! A laggard (a G that never comes to a scheduling point) gets an interrupt whose handler passes for it, unless the interrupted code has
+//! preemption off and may be in the middle of a walk; then its next scheduling point does.
+//!
+//! Rejected: an interrupt to every core for every page (what shootdowns cost is the reason why few kernels shrink stacks); a counter of
+//! passes a core and a snapshot of all of them for each page (64 words a page).
+
+use crate::idle::MAX;
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// The M rests: it uses nothing.
+const RESTING: u64 = u64::MAX;
+/// The M is on its way up: it has passed nothing.
+const RISING: u64 = 0;
+
+/// The epoch, and how far each M has come.
+#[derive(Debug)]
+pub struct Epochs {
+    now: AtomicU64,
+    seen: [AtomicU64; MAX],
+}
+
+impl Epochs {
+    crate::const_unless_loom! {
+        /// The first epoch; every M rests.
+        pub fn new() -> Self {
+            #[cfg(not(loom))]
+            return Self { now: AtomicU64::new(1), seen: [const { AtomicU64::new(RESTING) }; MAX] };
+            #[cfg(loom)]
+            return Self { now: AtomicU64::new(1), seen: core::array::from_fn(|_| AtomicU64::new(RESTING)) };
+        }
+    }
+
+    /// Whether M `m` has something to pass. One load and a compare where nothing is being taken away.
+    #[inline(always)]
+    pub fn is_behind(&self, m: usize) -> bool {
+        self.now.load(Ordering::Relaxed) != self.seen[m].load(Ordering::Relaxed)
+    }
+
+    /// M `m` holds nothing: `flush` makes it forget every entry, and what was taken away before may be reused as far as it is concerned.
+    /// On that M, with preemption off.
+    #[inline]
+    pub fn pass(&self, m: usize, flush: impl FnOnce()) {
+        // Acquire: pairs with the Release in `begin`: the flush comes after the entries of that epoch were changed.
+        let now = self.now.load(Ordering::Acquire);
+        flush();
+        // Release: pairs with the Acquire in `is_over`: whatever this M did with the old entries is done.
+        self.seen[m].store(now, Ordering::Release);
+    }
+
+    /// M `m` touches nothing until it rises.
+    #[inline]
+    pub fn rest(&self, m: usize) {
+        // Release: as in `pass`.
+        self.seen[m].store(RESTING, Ordering::Release);
+    }
+
+    /// M `m` goes on.
+    #[inline]
+    pub fn rise(&self, m: usize, flush: impl FnOnce()) {
+        self.seen[m].store(RISING, Ordering::Relaxed);
+        // SeqCst: the hard race of the module's header; pairs with the fence in `begin`.
+        fence(Ordering::SeqCst);
+        self.pass(m, flush);
+    }
+
+    /// Everything that was taken away before this call may be reused once [`is_over`](Self::is_over) says so for the returned epoch.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        // AcqRel: Release pairs with the Acquire in `pass`.
+        let epoch = self.now.fetch_add(1, Ordering::AcqRel) + 1;
+        // SeqCst: between the changed entries and the looks at `seen`; pairs with the fence in `rise`.
+        fence(Ordering::SeqCst);
+        epoch
+    }
+
+    /// Whether every M has passed `epoch`.
+    pub fn is_over(&self, epoch: u64) -> bool {
+        self.laggards(epoch).next().is_none()
+    }
+
+    /// The M's that have not passed `epoch` yet.
+    pub fn laggards(&self, epoch: u64) -> impl Iterator<Item = usize> {
+        // Acquire: pairs with the Release in `pass` and `rest`.
+        self.seen.iter().enumerate().filter(move |(_, seen)| seen.load(Ordering::Acquire) < epoch).map(|(m, _)| m)
+    }
+}
+
+impl Default for Epochs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
