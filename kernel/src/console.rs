@@ -73,6 +73,24 @@ pub fn print(args: fmt::Arguments<'_>) {
     let _ = line.write_fmt(args);
 }
 
+/// A line of the kernel's own, sent as it is made: for places that must not allocate, with preemption off and the port's lock not held here.
+pub(crate) fn say(args: fmt::Arguments<'_>) {
+    struct Port;
+    impl Write for Port {
+        fn write_str(&mut self, s: &str) -> fmt::Result {
+            s.bytes().for_each(serial::put);
+            Ok(())
+        }
+    }
+    let _port = PORT.lock();
+    let _ = writeln!(Port, "{args}");
+}
+
+/// The G was ended where it stood, maybe inside `print!`: its unfinished line is left alone.
+pub(crate) fn abandoned(g: &G) {
+    g.local.set(core::ptr::null_mut());
+}
+
 /// The G ends: what it has left goes out as a line.
 pub(crate) fn g_ends(g: &G) {
     let slot = g.local.replace(core::ptr::null_mut());

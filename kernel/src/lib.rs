@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+mod abandon;
 #[doc(hidden)]
 pub mod arch;
 #[doc(hidden)]

@@ -7,10 +7,9 @@
 use alloc::boxed::Box;
 use alloc::format;
 use core::any::Any;
-use core::panic::PanicInfo;
+use core::panic::{Location, PanicInfo};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use trefoil_sched::g::Name;
 use trefoil_sched::{G, GRef, M, PreemptGuard};
 
 use crate::arch::percpu;
@@ -58,12 +57,26 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     };
     g.panics.set(1);
     UNWINDING.fetch_add(1, Ordering::Relaxed);
-    g.panicked_at.set(info.location().map(|at| (Name::tail(at.file()), at.line())));
+    g.panicked_at.set(info.location().map(at_home));
     let payload: Box<dyn Any + Send> = match info.message().as_str() {
         Some(text) => Box::new(text),
         None => Box::new(format!("{}", info.message())),
     };
     unwind(payload)
+}
+
+/// A location lives as long as the image.
+fn at_home(at: &Location<'_>) -> &'static Location<'static> {
+    // SAFETY: the compiler makes locations as constants in the image's read-only data; `PanicInfo` only does not say so.
+    unsafe { &*core::ptr::from_ref(at).cast::<Location<'static>>() }
+}
+
+/// `g` was ended where it stood, maybe while it unwound.
+pub fn abandoned(g: &G) {
+    if g.panics.replace(0) > 0 {
+        UNWINDING.fetch_sub(1, Ordering::Relaxed);
+    }
+    g.panicked_at.set(None);
 }
 
 /// Unwinds the current G with `payload`.
@@ -100,7 +113,7 @@ fn this_g_unwinds() -> bool {
 pub fn report_unjoined(g: &G, payload: &(dyn Any + Send)) {
     let text = trefoil_sched::join::panic_message(payload).unwrap_or("(no message)");
     match g.panicked_at.take() {
-        Some((file, line)) => println!("trefoil: {} panicked at {}:{line}: {text}", Who(g), file.as_str()),
+        Some(at) => println!("trefoil: {} panicked at {}:{}: {text}", Who(g), at.file(), at.line()),
         None => println!("trefoil: a goroutine panicked, and its handle was dropped: {text}"),
     }
 }

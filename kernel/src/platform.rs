@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::any::Any;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, Platform};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Sched, Stack};
 
 use crate::arch::{apic, clock, percpu, switch};
@@ -83,7 +83,9 @@ unsafe impl Platform for Machine {
     }
 
     fn idle(m: &M, until: u64) {
+        let (until, flushed) = mm::window::scavenge::rest(m, until);
         apic::rest_until(until, || m.token.is_set());
+        mm::window::scavenge::rise(m, flushed);
     }
 
     fn now() -> u64 {
@@ -94,13 +96,33 @@ unsafe impl Platform for Machine {
         apic::arm(at);
     }
 
-    fn stack_alloc(size: usize) -> Option<Stack> {
-        mm::window::alloc(size).map(|w| Stack { lo: w.lo, hi: w.hi })
+    fn stack_alloc(size: usize) -> Result<Stack, NoStack> {
+        mm::window::alloc(size).map(Stack::from)
+    }
+
+    fn stack_warm(stack: Stack) -> bool {
+        mm::window::warm(stack.into())
     }
 
     unsafe fn stack_free(stack: Stack) {
         // SAFETY: the trait's rule 3: the window came from `alloc` and nobody uses it any more.
-        unsafe { mm::window::free(mm::window::Window { lo: stack.lo, hi: stack.hi }) }
+        unsafe { mm::window::free(stack.into()) }
+    }
+
+    fn stack_retire(g: &G) {
+        mm::window::retire(g);
+    }
+
+    fn stack_is_dead(addr: usize) -> bool {
+        mm::window::is_dead(addr as u64)
+    }
+
+    fn reclaim() -> bool {
+        mm::window::scavenge::run() > 0
+    }
+
+    fn pend() {
+        percpu::pend();
     }
 
     fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
@@ -119,8 +141,16 @@ unsafe impl Platform for Machine {
         panic::report_unjoined(g, &*payload);
     }
 
-    fn attend() {
-        mm::window::fill_reserve();
+    #[inline(always)]
+    fn on_g0(m: &M) {
+        let core = percpu::current();
+        if core.reserve.is_low() {
+            mm::window::fill_reserve();
+        }
+        if !core.deferred.is_empty() {
+            mm::window::free_deferred();
+        }
+        mm::window::scavenge::poll(m);
     }
 
     fn g_ends(g: &G) {

@@ -22,13 +22,13 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-use trefoil_sched::G;
-use trefoil_sched::gstate::State;
+use trefoil_sched::{Cause, G};
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial, switch};
-use crate::mm::kstack;
+use crate::abandon::What;
+use crate::mm::{kstack, window};
 use crate::platform;
 
 /// Core number + 1 of the core that reports; 0: nobody does.
@@ -60,7 +60,7 @@ macro_rules! say {
     }};
 }
 
-mod backtrace;
+pub mod backtrace;
 
 /// Whether any core reports.
 pub fn is_under_way() -> bool {
@@ -223,22 +223,12 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     finish(frame)
 }
 
-/// A G has run out of its window.
-pub fn stack_overflow(frame: &Frame, addr: u64) -> ! {
-    begin(format_args!("stack overflow: {} 0x{addr:016x}", access(frame.error)));
-    if let Some(g) = percpu::current().m().and_then(|m| m.running()) {
-        let stack = g.stack();
-        say!("  {} has used up its window 0x{:016x}..0x{:016x}", Who(g), stack.lo, stack.hi);
-        if !(stack.lo..stack.hi).contains(&(addr as usize)) {
-            say!("  but the address lies in another window's guard: a wild pointer?");
-        }
+/// A stack that can't grow, under a G that can't end alone: the program's `main`, or with preemption off where even the red pages are used up.
+pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
+    match percpu::current().m().and_then(|m| m.running()) {
+        Some(g) => begin(format_args!("{}", What { g, addr, cause })),
+        None => begin(format_args!("a stack that nobody lives on was touched: {} 0x{addr:016x}", access(frame.error))),
     }
-    finish(frame)
-}
-
-/// A G's stack can't grow.
-pub fn stack_out_of_memory(frame: &Frame, addr: u64) -> ! {
-    begin(format_args!("out of memory: no frame for a growing stack at 0x{addr:016x}"));
     finish(frame)
 }
 
@@ -290,7 +280,7 @@ pub fn deadlock() -> ! {
     let (mut shown, mut others) = (0, 0);
     if let Some(sched) = platform::try_sched() {
         sched.for_each_g(|g| {
-            if g.state() != State::Waiting {
+            if !g.state().is_parked() {
                 return;
             }
             if shown == GS_IN_FULL {
@@ -328,6 +318,11 @@ fn parked_backtrace(g: &G) {
     if !(stack.lo..stack.hi).contains(&sp) {
         return;
     }
+    let packed = window::is_packed(stack.hi as u64);
     // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning into it.
     unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, core::ptr::null_mut(), core::ptr::null_mut()) };
+    if packed {
+        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may want.
+        window::put_back(stack.hi as u64);
+    }
 }

@@ -89,6 +89,7 @@ fn start_m(core: &'static PerCpu, sched: &'static Sched) {
     let m: &'static M = Box::leak(Box::new(M::new(core.index(), sched)));
     percpu::preempt_off();
     core.set_m(m);
+    mm::window::scavenge::rise(m, 0); //                  it may touch windows from here on
     sched.start_m(m);
 }
 

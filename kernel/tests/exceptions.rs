@@ -418,7 +418,7 @@ fn faults_leave_registers_alone() {
     let core = percpu::get(READY.load(SeqCst) as usize - 1).unwrap();
     let wait_until = Instant::now() + Duration::from_secs(5);
     let mapped = || trefoil::mm::paging::translate(FLAG.load(SeqCst)).is_some();
-    while !mapped() || core.stack_faults.load(SeqCst) == 0 {
+    while !mapped() || core.stacks.grown.load(SeqCst) == 0 {
         assert!(Instant::now() < wait_until, "the stack did not grow");
     }
     // SAFETY: the page is mapped, and the G whose stack it belongs to waits for this.

@@ -37,7 +37,7 @@ image! { "
     control_protection       | smp 1 | exit 1 | expect exception 21 #CP | expect end of report
     reserved_exceptions      | smp 1 | exit 1 | expect exception 22 reserved | expect end of report
     fault_in_another_g       | exit 1 | expect exception 6 #UD | expect \"culprit\" | expect end of report
-    g_overflows_its_stack    | exit 1 | expect stack overflow: write to | expect \"glutton\" has used up its window | expect reports::recurse | expect end of report
+    g_overflows_its_stack    | exit 1 | expect \"glutton\" has used up its window | expect reports::recurse | expect has ended; its frames were abandoned | expect StackOverflow | expect end of report
     kernel_stack_guard       | smp 1 | exit 1 | expect the guard page of the g0 stack of core 0 | expect end of report
     broken_stack_pointer     | smp 1 | exit 1 | expect trefoil: fatal | expect end of report
     main_panics              | exit 1 | expect fatal: panic at kernel/tests/reports.rs | expect main gives up | expect reports::main_panics | expect end of report

@@ -8,7 +8,7 @@
 //!      reclaimer                                M 1 (busy)            M 2 (resting)        M 3 (rises)
 //!      entry → limbo                            uses old entry        seen = RESTING       seen = 0 (nothing passed)
 //!      fence; now = 7 (was 6)                                                              fence
-//!      over when all seen ≥ 7                   g0: now ≠ seen                             flush
+//!      over when all seen ≥ 7                   g0: now ≠ seen                             flush if now has changed
 //!                                               flush, seen = 7                            seen = now
 //!      all passed: entry → empty, frame free
 //! ```
@@ -67,20 +67,25 @@ impl Epochs {
         self.seen[m].store(now, Ordering::Release);
     }
 
-    /// M `m` touches nothing until it rises.
+    /// M `m` touches nothing until it rises. Returns what to tell [`rise`](Self::rise) then.
     #[inline]
-    pub fn rest(&self, m: usize) {
+    pub fn rest(&self, m: usize) -> u64 {
         // Release: as in `pass`.
-        self.seen[m].store(RESTING, Ordering::Release);
+        self.seen[m].swap(RESTING, Ordering::Release)
     }
 
-    /// M `m` goes on.
+    /// M `m` goes on after a rest that began with `flushed`. If no epoch has begun since, it has nothing to forget.
     #[inline]
-    pub fn rise(&self, m: usize, flush: impl FnOnce()) {
+    pub fn rise(&self, m: usize, flushed: u64, flush: impl FnOnce()) {
         self.seen[m].store(RISING, Ordering::Relaxed);
         // SeqCst: the hard race of the module's header; pairs with the fence in `begin`.
         fence(Ordering::SeqCst);
-        self.pass(m, flush);
+        // Acquire: as in `pass`.
+        let now = self.now.load(Ordering::Acquire);
+        if now != flushed {
+            flush();
+        }
+        self.seen[m].store(now, Ordering::Release);
     }
 
     /// Everything that was taken away before this call may be reused once [`is_over`](Self::is_over) says so for the returned epoch.

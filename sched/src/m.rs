@@ -151,6 +151,11 @@ impl M {
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
     }
 
+    /// Whether it was woken and has not found anything to run yet. On this core.
+    pub fn was_woken(&self) -> bool {
+        self.woken.get()
+    }
+
     /// What its g0 has saved: below this address its stack is free while a G runs. For the platform, on this core.
     pub fn g0_sp(&self) -> usize {
         self.g0.saved_sp()

@@ -6,7 +6,7 @@
 use alloc::alloc::{Layout, alloc};
 
 use crate::g::{G, GRef};
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Records a chunk.
 const CHUNK: usize = 16;
@@ -20,11 +20,26 @@ struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Registry {
     head: AtomicPtr<Chunk>,
+    len: AtomicUsize,
 }
+
+/// Where a walk over all records has come to: the address of the next chunk; 0: at the beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor(usize);
+
+impl Cursor {
+    /// At the beginning.
+    pub const fn new() -> Self {
+        Self(0)
+    }
+}
+
+/// Bytes of a record, its share of the chunk's link included.
+pub const RECORD_BYTES: usize = size_of::<Chunk>() / CHUNK;
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(core::ptr::null_mut()) }
+        Self { head: AtomicPtr::new(core::ptr::null_mut()), len: AtomicUsize::new(0) }
     }
 
     /// Makes [`CHUNK`] new records and hands each to `keep`; false when memory has run out.
@@ -49,10 +64,39 @@ impl Registry {
                 Err(now) => head = now,
             }
         }
+        self.len.fetch_add(CHUNK, Ordering::Relaxed);
         // SAFETY: `me` is never freed, and from here on only shared references to it exist.
         let chunk: &'static Chunk = unsafe { &*me };
         chunk.gs.iter().for_each(&mut keep);
         true
+    }
+
+    /// The next `n` records (or up to a chunk more) from where `cursor` stands; true when it has come round. Records made since it began are
+    /// not among them.
+    pub(crate) fn walk(&self, cursor: &mut Cursor, n: usize, mut f: impl FnMut(GRef)) -> bool {
+        // Acquire: as in `for_each`.
+        let mut at: *const Chunk = match cursor.0 {
+            0 => self.head.load(Ordering::Acquire),
+            chunk => chunk as *const Chunk,
+        };
+        let mut seen = 0;
+        // SAFETY: as in `for_each`.
+        while let Some(chunk) = unsafe { at.as_ref() } {
+            if seen >= n {
+                cursor.0 = at.addr();
+                return false;
+            }
+            chunk.gs.iter().for_each(&mut f);
+            seen += CHUNK;
+            at = chunk.next;
+        }
+        cursor.0 = 0;
+        true
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
     }
 
     /// Every record, in no order. Takes no lock.

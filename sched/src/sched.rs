@@ -13,7 +13,7 @@ use crate::p::P;
 use crate::park::enqueue_last;
 use crate::platform;
 use crate::preempt::PreemptGuard;
-use crate::registry::Registry;
+use crate::registry::{Cursor, Registry};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How a scheduler is made.
@@ -199,6 +199,11 @@ impl Sched {
         self.trims.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The same for the P that this M holds, at once.
+    pub fn trim_own(&self, guard: &PreemptGuard) {
+        M::current(guard).held(guard).free.flush(&self.free, guard);
+    }
+
     /// How many free G's of the global list still have memory.
     pub fn num_warm(&self) -> usize {
         self.free.warm_len()
@@ -212,6 +217,16 @@ impl Sched {
     /// A free G whose window has no memory.
     pub fn give_bare(&self, guard: &PreemptGuard, g: GRef) {
         self.free.push_bare(g, guard);
+    }
+
+    /// The next `n` or a few more G records from where `cursor` stands; true when it has come round.
+    pub fn walk_gs(&self, cursor: &mut Cursor, n: usize, f: impl FnMut(GRef)) -> bool {
+        self.registry.walk(cursor, n, f)
+    }
+
+    /// How many G records were ever made; each takes [`RECORD_BYTES`] for good.
+    pub fn num_records(&self) -> usize {
+        self.registry.len()
     }
 
     /// Every G record, in no order, without a lock; for reports.

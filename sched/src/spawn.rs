@@ -235,6 +235,7 @@ fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
         if platform::stack_warm(g.stack.get()) { Ok(g.stack.get()) } else { Err(NoStack::Memory) }
     } else {
         drop_stack(g);
+        g.stack_low.store(usize::MAX, Ordering::Relaxed);
         platform::stack_alloc(size)
     };
     match stack {
@@ -321,6 +322,7 @@ where
         at.write(start);
         *g.sp.get() = platform::fresh_stack(at.cast(), g_main, core::ptr::from_ref(g).cast_mut().cast());
     }
+    g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     g.closure.set(at.cast());
     g.body.set(Some(body::<F, T> as Body));
 }

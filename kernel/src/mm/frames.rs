@@ -23,6 +23,10 @@ pub const FRAME: u64 = 4096;
 const CACHE: usize = 64;
 /// How many move at once.
 const BATCH: usize = 32;
+/// Memory is short when less than this share of it is in the pool…
+const LOW_SHARE: u64 = 32;
+/// … or fewer frames than this.
+const LOW_LEAST: u64 = 512;
 /// Regions of usable memory; what boot leaves fits.
 const REGIONS: usize = 64;
 
@@ -38,6 +42,8 @@ struct Pool {
 
 static POOL: Lock<Pool> = Lock::new(Pool { regions: [(0, 0); REGIONS], count: 0, at: 0, returned: 0 });
 static TOTAL: AtomicU64 = AtomicU64::new(0);
+/// Fewer frames than this in the pool: memory is short.
+static LOW: AtomicU64 = AtomicU64::new(0);
 /// Frames in the pool, not counting the cores' caches.
 static POOLED: AtomicU64 = AtomicU64::new(0);
 
@@ -117,6 +123,7 @@ pub(super) fn init(map: &[MemoryRegion]) {
         }
     }
     TOTAL.store(total, Ordering::Relaxed);
+    LOW.store((total / LOW_SHARE).max(LOW_LEAST), Ordering::Relaxed);
     POOLED.store(total, Ordering::Relaxed);
 }
 
@@ -135,6 +142,9 @@ pub fn alloc() -> Option<u64> {
         }
         POOLED.fetch_sub(taken as u64, Ordering::Relaxed);
         drop(pool);
+        if is_low() {
+            super::window::scavenge::press();
+        }
         frame = cache.pop();
     }
     percpu::preempt_on();
@@ -159,6 +169,17 @@ pub unsafe fn free(frame: u64) {
     }
     cache.push(frame);
     percpu::preempt_on();
+}
+
+/// Whether memory is short.
+#[inline(always)]
+pub fn is_low() -> bool {
+    POOLED.load(Ordering::Relaxed) < LOW.load(Ordering::Relaxed)
+}
+
+/// Whether the pool is empty.
+pub fn is_used_up() -> bool {
+    POOLED.load(Ordering::Relaxed) == 0
 }
 
 /// Frames there are, and how many are free (a snapshot, without a lock).

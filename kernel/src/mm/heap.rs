@@ -23,7 +23,8 @@ use super::lock::Lock;
 use super::paging::{self, Flags};
 use crate::arch::percpu;
 
-const BASE: u64 = 0xffff_e000_0000_0000;
+/// Where it begins.
+pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
 /// The region grows by at least this much: 64 KiB.
 const GROW: u64 = 64 << 10;
 /// The region ends here, at the latest: 64 GiB.

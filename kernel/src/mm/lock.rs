@@ -23,6 +23,16 @@ impl<T> Lock<T> {
         percpu::preempt_off();
         Guard(Some(self.0.lock()))
     }
+
+    /// Takes the lock only if it is free.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        percpu::preempt_off();
+        let guard = self.0.try_lock();
+        if guard.is_none() {
+            percpu::preempt_on();
+        }
+        guard.map(|guard| Guard(Some(guard)))
+    }
 }
 
 impl<T> Drop for Guard<'_, T> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0xffff_8000_0000_0000   all physical memory, at one offset            (boot)
-//!   0xffff_a000_0000_0000   G stack windows, 512 GiB for each size class  window.rs
+//!   0xffff_a000_0000_0000   G stack windows, 8 TiB for each size class     window.rs
 //!   0xffff_c000_0000_0000   kernel stacks, a guard page under each        kstack.rs
 //!   0xffff_e000_0000_0000   the heap, mapped as it grows                  heap.rs
 //!   0xffff_ffff_8000_0000   the image                                     linker/kernel.ld
@@ -31,6 +31,7 @@ pub fn phys_to_virt(physical: u64) -> *mut u8 {
 
 /// Takes the memory map over. Touches none of the memory in it.
 pub fn init(info: &BootInfo) {
+    paging::init();
     frames::init(&info.memory_regions);
     heap::init();
 }

@@ -1,8 +1,8 @@
 //! Page tables, reached through the physical map.
 //!
-//! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that map neighbouring windows at
-//! once need no lock, and the #PF handler may map whatever it interrupted. A page that was absent needs no flush: x86 does not
-//! remember absent entries.
+//! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that map neighbouring pages at
+//! once need no lock. A page that was absent needs no flush: x86 does not remember absent entries. The tables under the G's windows have a
+//! life of their own: `window/walk.rs`.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -50,33 +50,46 @@ fn entry(table: u64, virt: u64, level: u32) -> &'static Entry {
     unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
 }
 
-fn root() -> u64 {
-    let cr3: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mov {}, cr3", out(reg) cr3, options(nomem, nostack, preserves_flags)) };
-    cr3 & ADDRESS
+/// The root table: all cores have the same.
+static ROOT: AtomicU64 = AtomicU64::new(0);
+/// Tables made here, for the heap and the kernel's stacks; never freed.
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn init() {
+    ROOT.store(crate::arch::cpu::cr3() & ADDRESS, Ordering::Relaxed);
 }
 
-/// The entry of the 4 KiB page at `virt`; missing tables are made of what `frame` gives and `give_back` takes what was not needed.
-fn leaf(
-    virt: u64,
-    frame: &mut dyn FnMut() -> Option<u64>,
-    give_back: &mut dyn FnMut(u64),
-) -> Result<&'static Entry, MapError> {
+/// The root table's frame.
+#[inline(always)]
+pub(super) fn root() -> u64 {
+    ROOT.load(Ordering::Relaxed)
+}
+
+/// How many tables were made for what is not a window.
+pub fn tables() -> u64 {
+    TABLES.load(Ordering::Relaxed)
+}
+
+/// The entry of the 4 KiB page at `virt`; missing tables are made.
+fn leaf(virt: u64) -> Result<&'static Entry, MapError> {
     let mut table = root();
     for level in [3, 2, 1] {
         let e = entry(table, virt, level);
         // Acquire: pairs with the Release below: the table is cleared.
         let mut value = e.load(Ordering::Acquire);
         if value & PRESENT == 0 {
-            let new = frame().ok_or(MapError::OutOfMemory)?;
+            let new = frames::alloc().ok_or(MapError::OutOfMemory)?;
             // SAFETY: the frame is ours; a table must start out empty.
             unsafe { phys_to_virt(new).cast::<[u64; 512]>().write([0; 512]) };
             let wanted = new | PRESENT | Flags::WRITE.bits();
             match e.compare_exchange(0, wanted, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => value = wanted,
+                Ok(_) => {
+                    TABLES.fetch_add(1, Ordering::Relaxed);
+                    value = wanted;
+                }
                 Err(theirs) => {
-                    give_back(new);
+                    // SAFETY: 1. another core was faster: nobody knows our table.
+                    unsafe { frames::free(new) };
                     value = theirs;
                 }
             }
@@ -89,30 +102,16 @@ fn leaf(
     Ok(entry(table, virt, 0))
 }
 
-/// Maps `frame` at `virt` with tables made of `table_frame`; for the #PF handler, which has frames of its own.
-pub(super) fn map_with(
-    virt: u64,
-    frame: u64,
-    flags: Flags,
-    table_frame: &mut dyn FnMut() -> Option<u64>,
-    give_back: &mut dyn FnMut(u64),
-) -> Result<(), MapError> {
-    let e = leaf(virt, table_frame, give_back)?;
-    // AcqRel: a page appears once.
-    e.compare_exchange(0, frame | flags.bits() | PRESENT, Ordering::AcqRel, Ordering::Acquire)
-        .map(drop)
-        .map_err(|_| MapError::Occupied)
-}
-
 /// Maps the frame at physical address `frame` as the page at `virt`.
 ///
 /// # Errors
 /// No memory for a table, or the page is mapped already.
 pub fn map_page(virt: u64, frame: u64, flags: Flags) -> Result<(), MapError> {
-    map_with(virt, frame, flags, &mut frames::alloc, &mut |unused| {
-        // SAFETY: 1. it was allocated for a table that another core installed first.
-        unsafe { frames::free(unused) }
-    })
+    // AcqRel: a page appears once.
+    leaf(virt)?
+        .compare_exchange(0, frame | flags.bits() | PRESENT, Ordering::AcqRel, Ordering::Acquire)
+        .map(drop)
+        .map_err(|_| MapError::Occupied)
 }
 
 /// Takes the page at `virt` away on this core and returns its frame. Other cores may still remember it: the caller knows that

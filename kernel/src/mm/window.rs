@@ -4,206 +4,210 @@
 //!   lo                                                                               hi
 //!   │ guard  │ red  red  red  red │ … mapped on touch …                │ top page    │
 //!   │ never  │ a touch is an      │                                    │ mapped at   │
-//!   │ mapped │ overflow, too      │                                    │ birth       │
+//!   │ mapped │ overflow           │                                    │ birth       │
 //! ```
 //!
 //! No copying, no moved pointers, no check in a function's prologue: the first touch of a page faults, and the #PF handler (on a
-//! stack of its own) maps a frame. Rust probes large frames page by page, so the guard can't be jumped over.
+//! stack of its own) maps a frame (`fault.rs`). Rust probes large frames page by page, so the guard can't be jumped over.
 //!
-//! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
-//! frame pool's lock on this very core. So the handler takes frames from the core's [`FaultReserve`], which nobody else pops, and
-//! fills it up again only when it interrupted code at depth 0, which holds no lock; or g0 does, at the next scheduling point.
+//! What the pages of a parked G's stack are not needed for goes back: those far below its stack pointer, and when it stays parked and has used
+//! little, the top page too, packed into a block of the heap (`packed.rs`, `scavenge.rs`). Every entry of these page tables changes only by the
+//! steps of [`trefoil_sched::entry`].
 //!
-//! A freed window keeps its pages and waits in a list (through its own top word) for the next G of its class; nothing is
-//! unmapped here, so nothing has to be flushed. Giving pages back needs epochs and comes with shrinking.
+//! A default window belongs to its G's record for good, memory or no memory. A larger one goes back to its class when its G ends. The window of a G that
+//! was *ended where it stood* is retired: somebody may still have a pointer into it, so its addresses are never used again, and a touch is a
+//! fault that says whose they were (`retired.rs`).
+//!
+//! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends meanwhile, so a table that was found is not freed
+//! under the walker.
 
-use core::cell::{Cell, UnsafeCell};
+mod fault;
+mod packed;
+mod retired;
+pub mod scavenge;
+mod walk;
+
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::frames::{self, FRAME};
+use trefoil_sched::platform::NoStack;
+use trefoil_sched::{G, GRef, Stack};
+
+use super::frames::FRAME;
 use super::lock::Lock;
-use super::paging::{self, Flags, MapError};
 use crate::arch::percpu;
 
+pub use fault::{FaultReserve, WindowFault, fault, fill_reserve, reserve_frames};
+pub use packed::{Deferred, free_deferred, is_packed, put_back};
+pub use retired::{is_dead, owner_of, retire};
+
 const BASE: u64 = 0xffff_a000_0000_0000;
-/// Each class has 512 GiB of addresses: one entry of the top-level table.
-const CLASS_SHIFT: u32 = 39;
+/// Each class has 8 TiB of addresses.
+const CLASS_SHIFT: u32 = 43;
 /// Sizes of the windows of each class.
 const CLASSES: [u64; 4] = [256 << 10, 1 << 20, 16 << 20, 1 << 30];
 /// Pages at the low end that are never mapped (the guard) or whose touch is an overflow (red).
+const GUARD: u64 = FRAME;
 const FORBIDDEN: u64 = 5 * FRAME;
 
 /// A window's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Lowest.
-    pub lo: usize,
+    pub lo: u64,
     /// One past the highest.
-    pub hi: usize,
+    pub hi: u64,
 }
 
+impl Window {
+    /// The window that `addr` lies in, if it lies in the windows' part of the addresses.
+    pub fn of(addr: u64) -> Option<Self> {
+        let offset = addr.checked_sub(BASE)?;
+        let class = (offset >> CLASS_SHIFT) as usize;
+        let size = *CLASSES.get(class)?;
+        let lo = addr & !(size - 1);
+        Some(Self { lo, hi: lo + size })
+    }
+
+    fn contains(self, addr: u64) -> bool {
+        (self.lo..self.hi).contains(&addr)
+    }
+
+    fn class(self) -> usize {
+        ((self.lo - BASE) >> CLASS_SHIFT) as usize
+    }
+
+    fn top(self) -> u64 {
+        self.hi - FRAME
+    }
+
+    /// The G that lives on it. Its top page must be there, and it must be in use.
+    fn owner(self) -> Option<GRef> {
+        // SAFETY: the top word of a stack in use is its G's address; G's live for ever.
+        unsafe { (self.hi as *const Option<GRef>).sub(1).read() }
+    }
+}
+
+impl From<Stack> for Window {
+    fn from(stack: Stack) -> Self {
+        Self { lo: stack.lo as u64, hi: stack.hi as u64 }
+    }
+}
+
+impl From<Window> for Stack {
+    fn from(window: Window) -> Self {
+        Self { lo: window.lo as usize, hi: window.hi as usize }
+    }
+}
+
+/// The addresses of one class.
 struct Class {
-    /// Windows made so far.
-    made: u64,
-    /// Free ones, linked through their top word; 0: none.
-    free: u64,
+    /// Windows that were ever made.
+    made: AtomicU64,
+    /// Numbers of those that are free, with no memory. If there is none to remember one, its addresses are given up.
+    free: Lock<Vec<u32>>,
 }
 
-static CLASS: [Lock<Class>; 4] = [const { Lock::new(Class { made: 0, free: 0 }) }; 4];
-/// Pages mapped in windows.
-static PAGES: AtomicU64 = AtomicU64::new(0);
+static CLASS: [Class; 4] = [const { Class { made: AtomicU64::new(0), free: Lock::new(Vec::new()) } }; 4];
 
-/// Frames of one core that only its #PF handler takes.
-pub struct FaultReserve {
-    len: Cell<usize>,
-    frames: UnsafeCell<[u64; RESERVE]>,
+/// Addresses of size class `class`.
+fn addresses(class: usize) -> Option<Window> {
+    let size = CLASSES[class];
+    let free = CLASS[class].free.lock().pop().map(u64::from);
+    let number = free.or_else(|| {
+        let made = CLASS[class].made.fetch_add(1, Ordering::Relaxed);
+        let fits = made < (1 << CLASS_SHIFT) / size;
+        if !fits {
+            CLASS[class].made.fetch_sub(1, Ordering::Relaxed);
+        }
+        fits.then_some(made)
+    })?;
+    let lo = BASE + ((class as u64) << CLASS_SHIFT) + number * size;
+    Some(Window { lo, hi: lo + size })
 }
 
-/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0.
-const RESERVE: usize = 68;
-
-impl FaultReserve {
-    /// Empty; [`fill_reserve`] fills it.
-    pub const fn new() -> Self {
-        Self { len: Cell::new(0), frames: UnsafeCell::new([0; RESERVE]) }
-    }
-
-    fn pop(&self) -> Option<u64> {
-        let len = self.len.get().checked_sub(1)?;
-        self.len.set(len);
-        // SAFETY: this core only, with interrupts off: nobody else touches the array.
-        Some(unsafe { (*self.frames.get())[len] })
-    }
-
-    fn push(&self, frame: u64) {
-        let len = self.len.get();
-        // SAFETY: as in `pop`; callers keep `len` below RESERVE.
-        unsafe { (*self.frames.get())[len] = frame };
-        self.len.set(len + 1);
+/// Addresses without memory come back.
+fn forget(window: Window) {
+    let class = window.class();
+    let number = (window.lo - BASE - ((class as u64) << CLASS_SHIFT)) / CLASSES[class];
+    let mut free = CLASS[class].free.lock();
+    if free.try_reserve(1).is_ok() {
+        free.push(number as u32);
     }
 }
 
-impl Default for FaultReserve {
-    fn default() -> Self {
-        Self::new()
+/// A window of `size` bytes (one of the classes) with its top page there.
+///
+/// # Errors
+/// No memory; or no addresses, or no such class.
+pub fn alloc(size: usize) -> Result<Window, NoStack> {
+    let class = CLASSES.iter().position(|&c| c == size as u64).ok_or(NoStack::Addresses)?;
+    let window = addresses(class).ok_or(NoStack::Addresses)?;
+    if warm(window) {
+        Ok(window)
+    } else {
+        forget(window);
+        Err(NoStack::Memory)
     }
 }
 
-/// Fills this core's reserve. With interrupts off, and no lock of this module held by this core.
-pub fn fill_reserve() {
-    let reserve = &percpu::current().reserve;
-    while reserve.len.get() < RESERVE {
-        let Some(frame) = frames::alloc() else { return };
-        reserve.push(frame);
-    }
+/// Makes sure that the top page of an unused window is there. False: no memory.
+pub fn warm(window: Window) -> bool {
+    walk::map_from_pool(window.top())
 }
 
-fn class_base(class: usize) -> u64 {
-    BASE + ((class as u64) << CLASS_SHIFT)
-}
-
-/// A window of `size` bytes (one of the classes) with its top page mapped. None: no such class, or no memory.
-pub fn alloc(size: usize) -> Option<Window> {
-    let class = CLASSES.iter().position(|&c| c == size as u64)?;
-    let mut list = CLASS[class].lock();
-    if list.free != 0 {
-        let hi = list.free;
-        // SAFETY: a free window is the list's; its top word is the link that `free` wrote.
-        list.free = unsafe { (hi as *const u64).sub(1).read() };
-        return Some(Window { lo: hi as usize - size, hi: hi as usize });
-    }
-    if (list.made + 1) * CLASSES[class] > 1 << CLASS_SHIFT {
-        return None;
-    }
-    let lo = class_base(class) + list.made * CLASSES[class];
-    let hi = lo + CLASSES[class];
-    let frame = frames::alloc()?;
-    if paging::map_page(hi - FRAME, frame, Flags::DATA).is_err() {
-        // SAFETY: 1. it was not mapped.
-        unsafe { frames::free(frame) };
-        return None;
-    }
-    list.made += 1;
-    PAGES.fetch_add(1, Ordering::Relaxed);
-    Some(Window { lo: lo as usize, hi: hi as usize })
-}
-
-/// Keeps a window for the next G of its class.
+/// A window that is not needed any more: the scavenger takes its memory, and its addresses, unless it is retired.
 ///
 /// # Safety
-/// 1. It came from [`alloc`]; nobody runs on it and nothing points into it.
+/// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it, unless it is retired.
 pub unsafe fn free(window: Window) {
-    let Some(class) = CLASSES.iter().position(|&c| c == (window.hi - window.lo) as u64) else { return };
-    let mut list = CLASS[class].lock();
-    // SAFETY: 1., and the top page is always mapped.
-    unsafe { (window.hi as *mut u64).sub(1).write(list.free) };
-    list.free = window.hi as u64;
+    let low = window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64);
+    // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
+    unsafe { scavenge::put_stale(window, low) };
 }
 
-/// What a page fault at an address means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowFault {
-    /// The page is there now: go on.
-    Grown,
-    /// Guard or red page: the stack has overflowed.
-    Overflow,
-    /// No frame is left.
-    OutOfMemory,
-    /// The address is not in any window.
-    NotAWindow,
+/// What the windows take, in pages of 4 KiB. Exact when the other cores are quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WindowStats {
+    /// Pages mapped in windows, those in limbo included.
+    pub pages: u64,
+    /// Page tables under the windows, of the last level.
+    pub tables: u64,
+    /// Stacks whose used bytes are packed.
+    pub packed: u64,
+    /// Bytes of the blocks that hold them, and of packed tables.
+    pub packed_bytes: u64,
+    /// Windows that were retired.
+    pub retired: u64,
 }
 
-/// Handles a fault on an absent page at `addr`. In the #PF handler: interrupts off. `depth` is how deep preemption was off in the
-/// interrupted code.
-pub fn fault(addr: u64, depth: u32) -> WindowFault {
-    let Some(offset) = addr.checked_sub(BASE) else { return WindowFault::NotAWindow };
-    let class = (offset >> CLASS_SHIFT) as usize;
-    let Some(&size) = CLASSES.get(class) else { return WindowFault::NotAWindow };
-    if (addr - class_base(class)) % size < FORBIDDEN {
-        return WindowFault::Overflow;
-    }
-    let core = percpu::current();
-    if depth == 0 {
-        fill_reserve();
-    }
-    let Some(frame) = core.reserve.pop() else { return WindowFault::OutOfMemory };
-    poison(frame);
-    let mapped = paging::map_with(addr & !(FRAME - 1), frame, Flags::DATA, &mut || core.reserve.pop(), &mut |unused| {
-        core.reserve.push(unused)
-    });
-    if core.reserve.len.get() < RESERVE / 2
-        && let Some(m) = core.m()
-    {
-        // Preemption was off all the time: the next scheduling point fills it up.
-        m.attend_platform();
-    }
-    match mapped {
-        Ok(()) => {
-            PAGES.fetch_add(1, Ordering::Relaxed);
-            core.stack_faults.fetch_add(1, Ordering::Relaxed);
-            WindowFault::Grown
-        }
-        Err(MapError::Occupied) => {
-            // Somebody with a pointer into this stack touched the page at the same time.
-            core.reserve.push(frame);
-            WindowFault::Grown
-        }
-        Err(MapError::OutOfMemory) => {
-            core.reserve.push(frame);
-            WindowFault::OutOfMemory
-        }
+/// Counts.
+pub fn stats() -> WindowStats {
+    let sum = |f: fn(&percpu::PerCpu) -> i64| percpu::all().map(f).sum::<i64>().max(0) as u64;
+    WindowStats {
+        pages: sum(|core| core.stacks.pages.load(Ordering::Relaxed)),
+        tables: sum(|core| core.stacks.tables.load(Ordering::Relaxed)),
+        packed: sum(|core| core.stacks.packed.load(Ordering::Relaxed)),
+        packed_bytes: sum(|core| core.stacks.packed_bytes.load(Ordering::Relaxed)),
+        retired: retired::count(),
     }
 }
 
-/// Debug builds fill new stack pages, so that reading before writing shows.
-fn poison(frame: u64) {
-    if cfg!(debug_assertions) {
-        // SAFETY: the frame was taken from the reserve and is mapped nowhere yet.
-        unsafe { super::phys_to_virt(frame).write_bytes(0xa5, FRAME as usize) };
-    }
-}
-
-/// Pages mapped in windows so far.
+/// Pages mapped in windows.
 pub fn mapped_pages() -> u64 {
-    PAGES.load(Ordering::Relaxed)
+    stats().pages
+}
+
+/// How many pages of `g`'s window are mapped, and how deep its stack ever was in this life (both in bytes). The G must not be running
+/// elsewhere, or the first is a guess.
+pub fn in_use(g: &G) -> (usize, usize) {
+    let window = Window::from(g.stack());
+    if window.hi == 0 {
+        return (0, 0);
+    }
+    let low = g.stack_low.load(Ordering::Relaxed) as u64;
+    let pages = walk::count_backed(low.max(window.lo).min(window.top())..window.hi);
+    let deepest = g.stack_deepest.load(Ordering::Relaxed) as u64;
+    ((pages * FRAME) as usize, window.hi.saturating_sub(deepest.min(window.top())) as usize)
 }

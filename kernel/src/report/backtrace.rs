@@ -11,6 +11,7 @@
 //! the true ones), except where the interrupted `rip` is wild and no return address is in sight.
 
 use core::ffi::c_void;
+use core::fmt;
 
 use unwinding::abi::{
     _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode,
@@ -22,6 +23,15 @@ use crate::mm::paging;
 /// Frames that are shown at the inner end of a long backtrace, and at its outer end.
 const HEAD: usize = 40;
 const TAIL: usize = 16;
+
+/// Where lines go.
+type Out = fn(fmt::Arguments<'_>);
+
+/// Straight to the port: a report is under way.
+fn raw(line: fmt::Arguments<'_>) {
+    say!("{line}");
+}
+
 /// The most frames that are looked at: more than a window of 1 MiB holds.
 const FRAMES_MAX: usize = 20_000;
 /// Words of a stack that are looked at when there is no frame to start from, and how many hits are shown.
@@ -37,8 +47,8 @@ fn is_code(addr: u64) -> bool {
     ((&raw const __executable_start) as u64..(&raw const __etext) as u64).contains(&addr)
 }
 
-fn line(number: usize, addr: u64) {
-    say!("  #{number:02} 0x{addr:016x}");
+fn line(out: Out, number: usize, addr: u64) {
+    out(format_args!("  #{number:02} 0x{addr:016x}"));
 }
 
 /// A walk on its way.
@@ -49,7 +59,10 @@ struct Walk {
     above: usize,
     seen: usize,
     shown: usize,
-    /// Beyond the first [`HEAD`] frames, the last ones so far, as a ring.
+    /// How many are shown before there is a gap.
+    head: usize,
+    out: Out,
+    /// Beyond the first `head` frames, the last ones so far, as a ring.
     tail: [u64; TAIL],
 }
 
@@ -68,8 +81,8 @@ extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReas
         }
     } else if _Unwind_GetCFA(context) > walk.above {
         let addr = (ip - usize::from(interrupted == 0)) as u64;
-        if walk.shown < HEAD {
-            line(walk.shown, addr);
+        if walk.shown < walk.head {
+            line(walk.out, walk.shown, addr);
         } else {
             walk.tail[walk.shown % TAIL] = addr;
         }
@@ -79,40 +92,48 @@ extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReas
 }
 
 /// Shows frames, the first as number `from`. Returns the number after the last.
-fn walk(after: usize, above: usize, from: usize) -> usize {
-    let mut walk = Walk { after, above, seen: 0, shown: from, tail: [0; TAIL] };
+fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize {
+    let mut walk = Walk { after, above, seen: 0, shown: from, head, out, tail: [0; TAIL] };
     _Unwind_Backtrace(each, (&raw mut walk).cast());
-    let kept = walk.shown.saturating_sub(TAIL).max(HEAD);
-    if kept > HEAD {
-        say!("  … {} more …", kept - HEAD);
+    let kept = walk.shown.saturating_sub(TAIL).max(head);
+    if kept > head {
+        out(format_args!("  … {} more …", kept - head));
     }
     for number in kept..walk.shown {
-        line(number, walk.tail[number % TAIL]);
+        line(out, number, walk.tail[number % TAIL]);
+    }
+    if walk.seen > FRAMES_MAX {
+        out(format_args!("  … and so on"));
     }
     walk.shown
 }
 
+/// The `head` innermost and the [`TAIL`] outermost frames that come after the function that begins at `after`.
+pub fn ends(after: usize, head: usize, out: Out) {
+    walk(after, 0, 0, head, out);
+}
+
 /// The callers of the function that begins at `after`, as far as their frames lie above the address `above`.
 pub(super) fn callers(after: usize, above: usize) {
-    if walk(after, above, 0) == 0 {
+    if walk(after, above, 0, HEAD, raw) == 0 {
         // The function was inlined: better too much than nothing.
-        walk(0, 0, 0);
+        walk(0, 0, 0, HEAD, raw);
     }
 }
 
 /// What an exception interrupted. Overwrites `rip` and `rsp` of the frame if they lead nowhere.
 pub(super) fn interrupted(frame: &Frame) {
     if is_code(frame.rip.get()) {
-        walk(idt::stub(), 0, 0);
+        walk(idt::stub(), 0, 0, HEAD, raw);
         return;
     }
-    line(0, frame.rip.get());
+    line(raw, 0, frame.rip.get());
     match word(frame.rsp.get()) {
         // A call through a bad pointer has left its return address here: as if the callee had returned at once.
         Some(back) if is_code(back) => {
             frame.rip.set(back - 1);
             frame.rsp.set(frame.rsp.get() + 8);
-            walk(idt::stub(), 0, 1);
+            walk(idt::stub(), 0, 1, HEAD, raw);
         }
         _ => scan(frame.rsp.get()),
     }
@@ -136,5 +157,5 @@ fn scan(rsp: u64) {
         .filter(|&word| is_code(word))
         .take(SCAN_LINES)
         .enumerate()
-        .for_each(|(i, addr)| line(i + 1, addr));
+        .for_each(|(i, addr)| line(raw, i + 1, addr));
 }

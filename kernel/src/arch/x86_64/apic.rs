@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::cpu::{Features, read_msr, without_interrupts, write_msr};
-use super::exceptions::{VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
+use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
 use super::{clock, percpu};
 use crate::mm::phys_to_virt;
 
@@ -177,6 +177,11 @@ fn command(target: u32, low: u32) {
 /// Tells a core that there is work.
 pub fn send_wake(lapic_id: u32) {
     command(lapic_id, u32::from(VECTOR_WAKE) | ASSERT);
+}
+
+/// Asks a core to pass an epoch.
+pub fn send_flush(lapic_id: u32) {
+    command(lapic_id, u32::from(VECTOR_FLUSH) | ASSERT);
 }
 
 /// Resets a core.

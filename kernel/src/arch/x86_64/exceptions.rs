@@ -8,14 +8,17 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{apic, cpu, gdt, percpu};
+use super::{abandon, apic, cpu, gdt, percpu};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
+use trefoil_sched::Cause;
 
 /// The APIC timer.
 pub const VECTOR_TIMER: u8 = 0x20;
 /// Another core has work for this one.
 pub const VECTOR_WAKE: u8 = 0x21;
+/// Another core waits for this one to pass an epoch.
+pub const VECTOR_FLUSH: u8 = 0x22;
 /// The local APIC's spurious vector.
 pub const VECTOR_SPURIOUS: u8 = 0xff;
 /// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
@@ -82,6 +85,10 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
     match frame.vector as u8 {
         VECTOR_TIMER => apic::on_timer(),
         VECTOR_WAKE => apic::on_wake(),
+        VECTOR_FLUSH => {
+            window::scavenge::on_interrupt(percpu::depth());
+            apic::eoi();
+        }
         VECTOR_SPURIOUS => {
             // No end-of-interrupt for this one.
             core.spurious.fetch_add(1, Ordering::Relaxed);
@@ -110,13 +117,18 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
     core.enter_handler();
-    let verdict = window::fault(addr, depth);
+    let verdict = window::fault(addr, frame.rsp.get(), depth);
     core.leave_handler();
-    match verdict {
-        WindowFault::Grown => {}
-        WindowFault::Overflow => report::stack_overflow(frame, addr),
-        WindowFault::OutOfMemory => report::stack_out_of_memory(frame, addr),
+    let cause = match verdict {
+        WindowFault::Resolved => return,
         WindowFault::NotAWindow => report::page_fault(frame, addr),
+        WindowFault::Overflow => Cause::StackOverflow,
+        WindowFault::OutOfMemory => Cause::OutOfMemory,
+        WindowFault::DeadStack => Cause::DeadStack,
+    };
+    // That G alone ends, if it is in a state in which it can; else everything does.
+    if depth > 0 || !abandon::take_over(core, frame, addr, cause) {
+        report::stack_fault(frame, addr, cause);
     }
 }
 

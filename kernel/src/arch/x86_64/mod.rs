@@ -1,4 +1,5 @@
 //! x86-64: all assembly of the kernel and all unsafe talk to the processor live here.
+pub mod abandon;
 pub mod acpi;
 pub mod apic;
 pub mod clock;

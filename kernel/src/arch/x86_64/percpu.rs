@@ -10,7 +10,7 @@ use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
 use core::ops::Range;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::M;
 
@@ -18,7 +18,7 @@ use super::cpu;
 use super::gdt::Tables;
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
-use crate::mm::window::FaultReserve;
+use crate::mm::window::{Deferred, FaultReserve};
 use crate::report;
 
 /// The most cores there can be.
@@ -32,7 +32,7 @@ const IA32_GS_BASE: u32 = 0xc000_0101;
 pub struct PerCpu {
     /// This record, for `gs:0`.
     me: Cell<*const PerCpu>,
-    /// How deep preemption is off; by `gs`-relative instructions.
+    /// How deep preemption is off, plus [`CLEAR`] while nothing waits for it to be on again; by `gs`-relative instructions.
     depth: Cell<u32>,
     /// How many handlers are on their way.
     handlers: Cell<u32>,
@@ -60,9 +60,45 @@ pub struct PerCpu {
     pub unexpected: AtomicU64,
     /// Wake-up IPIs taken.
     pub wake_ipis: AtomicU64,
-    /// Stack pages mapped on touch.
-    pub stack_faults: AtomicU64,
+    /// What this core has done to stacks.
+    pub stacks: Stacks,
+    /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption off.
+    pub deferred: Deferred,
 }
+
+/// Counters of one core. A page that this core maps and another one frees counts +1 here and -1 there: only the sums over all cores mean something.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// Pages mapped in windows.
+    pub pages: AtomicI64,
+    /// Last-level tables under windows.
+    pub tables: AtomicI64,
+    /// Packed stacks.
+    pub packed: AtomicI64,
+    /// Bytes in their blocks, and in those of packed tables.
+    pub packed_bytes: AtomicI64,
+    /// Pages mapped because their G touched them.
+    pub grown: AtomicI64,
+    /// Stacks that were unpacked.
+    pub unpacked: AtomicI64,
+}
+
+impl Stacks {
+    const fn new() -> Self {
+        Self {
+            pages: AtomicI64::new(0),
+            tables: AtomicI64::new(0),
+            packed: AtomicI64::new(0),
+            packed_bytes: AtomicI64::new(0),
+            grown: AtomicI64::new(0),
+            unpacked: AtomicI64::new(0),
+        }
+    }
+}
+
+/// Set in `depth` while nothing is pending: so the decrement that reaches depth 0 reaches the value 0 exactly when something is, and one
+/// conditional jump tells.
+const CLEAR: u32 = 1 << 31;
 
 // SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch it.
 unsafe impl Sync for PerCpu {}
@@ -72,7 +108,7 @@ impl PerCpu {
     pub const fn new(index: usize) -> Self {
         Self {
             me: Cell::new(core::ptr::null()),
-            depth: Cell::new(0),
+            depth: Cell::new(CLEAR),
             handlers: Cell::new(0),
             m: AtomicPtr::new(core::ptr::null_mut()),
             index,
@@ -86,7 +122,8 @@ impl PerCpu {
             spurious: AtomicU64::new(0),
             unexpected: AtomicU64::new(0),
             wake_ipis: AtomicU64::new(0),
-            stack_faults: AtomicU64::new(0),
+            stacks: Stacks::new(),
+            deferred: Deferred::new(),
         }
     }
 
@@ -215,11 +252,36 @@ pub fn preempt_off() {
     unsafe { asm!("inc dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
 }
 
-/// One level up.
+/// One level up. If that was the last one and something waits for it, that happens now: see [`pend`].
 #[inline(always)]
 pub fn preempt_on() {
     // SAFETY: as above; what came before must not be moved after it.
+    unsafe {
+        asm!("dec dword ptr gs:[{depth}]", "jz {pending}", depth = const offset_of!(PerCpu, depth), pending = label { preempt_pending() }, options(nostack))
+    };
+}
+
+/// When preemption is on again on this core, the G that runs there is asked whether it is to end. With preemption off, or in a handler that has interrupted
+/// such code.
+pub fn pend() {
+    // SAFETY: as above: one instruction.
+    unsafe { asm!("and dword ptr gs:[{depth}], {mask}", depth = const offset_of!(PerCpu, depth), mask = const !CLEAR as i32, options(nostack)) };
+}
+
+/// Preemption is on again, and something has waited for that.
+#[cold]
+#[inline(never)]
+fn preempt_pending() {
+    // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
+    unsafe { asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack)) };
+    let g = current().m().and_then(|m| m.running());
+    // SAFETY: as in `preempt_on`; nothing is pending now.
     unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+    if let Some(g) = g
+        && g.doomed().is_some()
+    {
+        crate::abandon::end_here(g);
+    }
 }
 
 /// How deep preemption is off on this core. One instruction: whoever is at depth 0 gets 0, wherever it moves meanwhile.
@@ -230,7 +292,7 @@ pub fn depth() -> u32 {
     unsafe {
         asm!("mov {:e}, gs:[{depth}]", out(reg) depth, depth = const offset_of!(PerCpu, depth), options(nostack, preserves_flags, readonly))
     };
-    depth
+    depth & !CLEAR
 }
 
 /// Whether a handler is on its way on this core. One instruction, as in [`depth`].

@@ -1,0 +1,109 @@
+//! Taking a core away from the G that runs on it, for good.
+//!
+//! A G's fault can't be answered on its own stack (that is what it has run out of) nor in the handler (which may take no lock). But while a G runs, its
+//! core's g0 is suspended, and below what g0 has saved its stack is free. So the handler lays a copy of what was interrupted there, and returns into
+//! [`abandon_entry`] instead of into the G:
+//!
+//! ```text
+//!   the G's stack                   g0's stack
+//!   │ …          │                  │ run_m, switched away │
+//!   │ frames     │                  │ saved registers      │ ◀ g0's saved stack pointer
+//!   │ …          │ ◀ rsp            │                      │
+//!   │ red pages  │                  │ copy of the frame    │ ◀ rsp in abandon_entry
+//!                                   │ the last rites       │
+//! ```
+//!
+//! The CFI of `abandon_entry` describes the copied frame as a signal frame, so a backtrace made there goes on into the G. At its end the
+//! scheduler switches to g0 as if the G had parked.
+
+use core::arch::naked_asm;
+
+use trefoil_sched::Cause;
+
+use super::idt::Frame;
+use super::percpu::{self, PerCpu};
+use crate::{abandon, platform, report};
+
+/// Bytes of a frame.
+const FRAME_BYTES: usize = size_of::<Frame>();
+const _: () = assert!(FRAME_BYTES == 176);
+
+/// What stands on g0's stack for [`abandon_entry`].
+#[repr(C)]
+struct Rites {
+    frame: [u64; FRAME_BYTES / 8],
+    addr: u64,
+    cause: u64,
+}
+
+/// rsp = the copied frame; what follows it are the address and the cause.
+#[unsafe(naked)]
+unsafe extern "C" fn abandon_entry() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_def_cfa rsp, 176",
+        ".cfi_offset r15, -176",
+        ".cfi_offset r14, -168",
+        ".cfi_offset r13, -160",
+        ".cfi_offset r12, -152",
+        ".cfi_offset r11, -144",
+        ".cfi_offset r10, -136",
+        ".cfi_offset r9, -128",
+        ".cfi_offset r8, -120",
+        ".cfi_offset rbp, -112",
+        ".cfi_offset rdi, -104",
+        ".cfi_offset rsi, -96",
+        ".cfi_offset rdx, -88",
+        ".cfi_offset rcx, -80",
+        ".cfi_offset rbx, -72",
+        ".cfi_offset rax, -64",
+        ".cfi_offset rip, -40",
+        ".cfi_offset rsp, -16",
+        "nop",
+        "cld",
+        "mov rdi, [rsp + 176]",
+        "mov rsi, [rsp + 184]",
+        "call {rites}",
+        "ud2",
+        ".cfi_endproc",
+        rites = sym rites,
+    )
+}
+
+extern "C" fn rites(addr: u64, cause: u64) -> ! {
+    abandon::last_rites(addr, if cause == Cause::OutOfMemory as u64 {
+        Cause::OutOfMemory
+    } else if cause == Cause::DeadStack as u64 {
+        Cause::DeadStack
+    } else {
+        Cause::StackOverflow
+    })
+}
+
+/// Where the function begins after whose frame a backtrace shows the G.
+pub fn seam() -> usize {
+    abandon_entry as *const () as usize
+}
+
+/// Makes the handler return into the last rites of the G that it interrupted at depth 0. False: there is no such G, or its end is the machine's.
+pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool {
+    let Some(m) = core.m() else { return false };
+    let Some(g) = m.running() else { return false };
+    if platform::is_main(g) || report::is_under_way() {
+        return false;
+    }
+    let at = (m.g0_sp() - size_of::<Rites>()) & !15;
+    // SAFETY: while a G runs on this core, g0's stack is unused below what it has saved; a frame is as many words as `Rites` has room for.
+    unsafe {
+        let rites = at as *mut Rites;
+        (*rites).frame = core::ptr::from_ref(frame).cast::<[u64; FRAME_BYTES / 8]>().read();
+        (*rites).addr = addr;
+        (*rites).cause = g.doomed().unwrap_or(cause) as u64;
+    }
+    // The level that the scheduler takes over with the switch to g0.
+    percpu::preempt_off();
+    frame.rip.set(abandon_entry as *const () as u64);
+    frame.rsp.set(at as u64);
+    true
+}

@@ -1,0 +1,215 @@
+//! A touch of a page that is not there.
+//!
+//! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
+//! frame pool's lock, or is in the middle of the frame cache, on this very core. So the handler takes frames from the core's
+//! [`FaultReserve`], which nobody else pops, and fills it up again only when it interrupted code at depth 0, which holds no lock; or g0 does,
+//! at the next scheduling point. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//!
+//! | what is touched | by the stack's own G | by anybody else |
+//! |---|---|---|
+//! | an empty page | it grows | a stack that has ended: a named fault |
+//! | a page in limbo | comes back | comes back |
+//! | a packed page | is unpacked | is unpacked |
+//! | a red page, depth 0 | that G ends: overflow | a wild pointer |
+//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | a wild pointer |
+//! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
+//!
+//! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in the few instructions before a switch, where
+//! the M already names the next G.
+//!
+//! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended where it stands gets through to where it can.
+
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::Ordering;
+
+use trefoil_sched::Cause;
+use trefoil_sched::entry::Backing;
+
+use super::walk::{self, PAGE};
+use super::{FORBIDDEN, GUARD, Window, packed};
+use crate::arch::percpu::{self, PerCpu};
+use crate::mm::frames::{self, FRAME};
+
+/// Frames of one core that only its #PF handler takes.
+pub struct FaultReserve {
+    len: Cell<usize>,
+    frames: UnsafeCell<[u64; RESERVE]>,
+}
+
+/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the emergency.
+const RESERVE: usize = 80;
+/// Four red pages, a table for each of two levels, and some to spare.
+const EMERGENCY: usize = 12;
+
+impl FaultReserve {
+    /// Empty; [`fill_reserve`] fills it.
+    pub const fn new() -> Self {
+        Self { len: Cell::new(0), frames: UnsafeCell::new([0; RESERVE]) }
+    }
+
+    #[inline(always)]
+    fn pop(&self, keep: usize) -> Option<u64> {
+        let len = self.len.get();
+        if len <= keep {
+            return None;
+        }
+        self.len.set(len - 1);
+        // SAFETY: this core only, with interrupts off: nobody else touches the array. `len` is at most RESERVE.
+        Some(unsafe { (*self.frames.get())[len - 1] })
+    }
+
+    #[inline(always)]
+    fn push(&self, frame: u64) {
+        let len = self.len.get();
+        // SAFETY: as in `pop`; callers keep `len` below RESERVE.
+        unsafe { (*self.frames.get())[len] = frame };
+        self.len.set(len + 1);
+    }
+
+    /// A frame that the report path has borrowed.
+    pub(super) fn put_back(&self, frame: u64) {
+        if self.len.get() < RESERVE {
+            self.push(frame);
+        }
+    }
+
+    /// Whether g0 should fill it up.
+    #[inline(always)]
+    pub fn is_low(&self) -> bool {
+        self.len.get() < RESERVE / 2
+    }
+}
+
+impl Default for FaultReserve {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Fills this core's reserve. By the #PF handler over code at depth 0, or by g0, with no lock of the frames held by this core.
+#[cold]
+pub fn fill_reserve() {
+    let reserve = &percpu::current().reserve;
+    while reserve.len.get() < RESERVE {
+        let Some(frame) = frames::alloc() else { return };
+        reserve.push(frame);
+    }
+}
+
+/// Frames in all cores' reserves.
+pub fn reserve_frames() -> u64 {
+    percpu::all().map(|core| core.reserve.len.get() as u64).sum()
+}
+
+/// What a page fault at an address means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowFault {
+    /// The page is there now: go on.
+    Resolved,
+    /// Guard or red page of the stack that was in use: it has overflowed.
+    Overflow,
+    /// No frame is left for a page of the stack that was in use.
+    OutOfMemory,
+    /// A page of some other stack that has nothing behind it: that G has ended, or the pointer is wild.
+    DeadStack,
+    /// The address is not in any window.
+    NotAWindow,
+}
+
+/// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and in which preemption was off `depth` deep. In the #PF
+/// handler: interrupts off.
+pub fn fault(addr: u64, rsp: u64, depth: u32) -> WindowFault {
+    let Some(window) = Window::of(addr) else { return WindowFault::NotAWindow };
+    let core = percpu::current();
+    // `rsp` may be one past the top, on a stack that is just being left.
+    let own = window.contains(rsp - 1);
+    if depth == 0 && core.reserve.is_low() {
+        fill_reserve();
+    }
+    let keep = if depth == 0 { EMERGENCY } else { 0 };
+    let red = addr - window.lo < FORBIDDEN;
+    if red && own && (depth == 0 || addr - window.lo < GUARD) {
+        return WindowFault::Overflow;
+    }
+    let verdict = resolve(core, window, addr, own, keep);
+    if red && own && verdict == WindowFault::Resolved {
+        doom(window, Cause::StackOverflow);
+    }
+    if core.reserve.is_low()
+        && let Some(m) = core.m()
+    {
+        // Preemption was off, or memory is short: the next scheduling point sees to it.
+        m.attend_platform();
+        if depth > 0 && core.reserve.len.get() < EMERGENCY && own && verdict == WindowFault::Resolved && frames::is_used_up() {
+            doom(window, Cause::OutOfMemory);
+        }
+    }
+    verdict
+}
+
+/// The G that lives on `window` ends when preemption is on again.
+#[cold]
+fn doom(window: Window, cause: Cause) {
+    if let Some(g) = window.owner() {
+        g.doom(cause);
+        percpu::pend();
+    }
+}
+
+#[inline(always)]
+fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize) -> WindowFault {
+    loop {
+        let (level, entry, backing) = walk::find(addr);
+        match backing {
+            Backing::Present(_) => return WindowFault::Resolved,
+            Backing::Limbo(word) => {
+                if entry.restore(word) && level == 0 && own {
+                    note_depth(window, addr);
+                }
+            }
+            Backing::Empty if !own => return WindowFault::DeadStack,
+            Backing::Empty => {
+                let Some(frame) = core.reserve.pop(keep) else { return WindowFault::OutOfMemory };
+                let used = if level == 0 {
+                    walk::poison(frame);
+                    entry.map(frame | PAGE)
+                } else {
+                    walk::put_table(entry, level, frame)
+                };
+                if !used {
+                    core.reserve.push(frame);
+                } else if level == 0 {
+                    core.stacks.pages.fetch_add(1, Ordering::Relaxed);
+                    core.stacks.grown.fetch_add(1, Ordering::Relaxed);
+                    note_depth(window, addr);
+                    return WindowFault::Resolved;
+                }
+            }
+            Backing::Packed(word) => {
+                let (mut take, mut give) = (|| core.reserve.pop(0), |frame| core.reserve.push(frame));
+                let unpacked = if level == 0 {
+                    packed::unpack_page(entry, word, &mut take, &mut give)
+                } else {
+                    packed::unpack_table(entry, word, &mut take, &mut give)
+                };
+                if !unpacked {
+                    return WindowFault::OutOfMemory;
+                }
+            }
+        }
+    }
+}
+
+/// The stack of `window` reaches down to `addr` now. The G runs there, so its top page is there.
+#[inline(always)]
+fn note_depth(window: Window, addr: u64) {
+    if let Some(g) = window.owner() {
+        let page = (addr & !(FRAME - 1)) as usize;
+        if page < g.stack_low.load(Ordering::Relaxed) {
+            g.stack_low.store(page, Ordering::Relaxed);
+        }
+        if page < g.stack_deepest.load(Ordering::Relaxed) {
+            g.stack_deepest.store(page, Ordering::Relaxed);
+        }
+    }
+}

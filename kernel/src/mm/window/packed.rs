@@ -1,0 +1,273 @@
+//! Stacks that are packed while they are cold.
+//!
+//! ```text
+//!   top page of a parked G (a frame of 4 KiB)             block on the heap
+//!   │ never touched, or old bytes │ used bytes │   ───▶   │ used bytes │          the page's entry: PACKED, where, how many
+//!                                 sp           hi
+//!
+//!   a last-level table with nothing but packed pages      block of 64 bytes
+//!   │ … │ packed │ … │ packed │ … (8 windows)      ───▶   │ the eight entries │   the table's entry: PACKED, where
+//! ```
+//!
+//! Whoever touches the page, on any core, through any pointer, gets it back at the same address with the same bytes, like a page from compressed
+//! swap; nobody else needs to know. What is below the used bytes is not kept: a parked G's stack is used from its stack pointer up.
+//!
+//! Packing runs on ordinary stacks and may use the heap. Unpacking runs in the #PF handler and may not: the block that it is through with goes on
+//! its core's [`Deferred`] list.
+
+use alloc::alloc::{Layout, alloc, dealloc};
+use core::arch::asm;
+use core::cell::Cell;
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+use trefoil_sched::entry::{Backing, Entry};
+
+use super::Window;
+use super::walk::{self, ADDRESS, PAGE, TABLE};
+use crate::arch::percpu;
+use crate::mm::frames::FRAME;
+use crate::mm::{heap, phys_to_virt};
+
+/// The most that a packed stack may have used, in bytes. More is hardly worth it, and fits no size class well.
+pub(super) const MOST: u64 = 1024;
+
+/// Where the entries of the top pages stand in a table of eight default windows.
+const TOPS: [usize; 8] = [63, 127, 191, 255, 319, 383, 447, 511];
+/// Bytes of a packed table.
+const TABLE_BYTES: usize = size_of::<[u64; 8]>();
+
+/// A block with packed bytes.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    at: *mut u8,
+    len: usize,
+}
+
+const ALIGN: usize = 16;
+const AT_SHIFT: u32 = 12;
+const LEN_SHIFT: u32 = 48;
+const _: () = assert!((MOST as usize / ALIGN) < 1 << (64 - LEN_SHIFT));
+
+impl Block {
+    fn layout(len: usize) -> Layout {
+        // A block's length is at most MOST, so this is a layout.
+        Layout::from_size_align(len, ALIGN).unwrap_or(Layout::new::<u128>())
+    }
+
+    /// Room for `len` bytes, a multiple of 16.
+    fn new(len: usize) -> Option<Self> {
+        // SAFETY: nobody packs nothing: `len` is not 0.
+        let at = unsafe { alloc(Self::layout(len)) };
+        (!at.is_null()).then_some(Self { at, len })
+    }
+
+    fn free(self) {
+        // SAFETY: it came from `new` with this length, and its owner gives it up.
+        unsafe { dealloc(self.at, Self::layout(self.len)) };
+    }
+
+    /// As it stands in an entry.
+    fn reference(self) -> u64 {
+        (self.at as u64 - heap::BASE) / ALIGN as u64 * (1 << AT_SHIFT) | ((self.len / ALIGN) as u64) << LEN_SHIFT
+    }
+
+    fn from_reference(word: u64) -> Self {
+        let at = (word >> AT_SHIFT & ((1 << (LEN_SHIFT - AT_SHIFT)) - 1)) * ALIGN as u64 + heap::BASE;
+        Self { at: at as *mut u8, len: (word >> LEN_SHIFT) as usize * ALIGN }
+    }
+}
+
+/// Blocks that this core's #PF handler has emptied.
+pub struct Deferred(Cell<*mut Link>);
+
+struct Link {
+    next: *mut Link,
+    len: usize,
+}
+
+impl Deferred {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Cell::new(null_mut()))
+    }
+
+    fn push(&self, block: Block) {
+        let link = block.at.cast::<Link>();
+        // SAFETY: the block is ours, at least 16 bytes, and aligned to 16.
+        unsafe { link.write(Link { next: self.0.get(), len: block.len }) };
+        self.0.set(link);
+    }
+
+    /// Whether there is any.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.0.get().is_null()
+    }
+}
+
+impl Default for Deferred {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Frees what this core's handler could not. On g0 or a G's stack, with preemption off.
+#[cold]
+pub fn free_deferred() {
+    let mut at = percpu::current().deferred.0.replace(null_mut());
+    while !at.is_null() {
+        // SAFETY: `push` wrote the link, and the list is ours.
+        let Link { next, len } = unsafe { at.read() };
+        Block { at: at.cast(), len }.free();
+        at = next;
+    }
+}
+
+/// Packs the page whose entry has been in `limbo` for an epoch and of which the `used` uppermost bytes matter. The frame is the caller's then. None:
+/// no memory for a block, or somebody has touched the page.
+pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
+    let block = Block::new(used.next_multiple_of(ALIGN as u64) as usize)?;
+    let frame = limbo & ADDRESS;
+    // SAFETY: both places are `len` bytes. Should the page be in use again, this is a read of bytes that change: what was copied is thrown away then.
+    unsafe { block.at.copy_from_nonoverlapping(phys_to_virt(frame + FRAME - block.len as u64), block.len) };
+    if !entry.pack(limbo, block.reference()) {
+        block.free();
+        return None;
+    }
+    let stacks = &percpu::current().stacks;
+    stacks.pages.fetch_sub(1, Ordering::Relaxed);
+    stacks.packed.fetch_add(1, Ordering::Relaxed);
+    stacks.packed_bytes.fetch_add(block.len as i64, Ordering::Relaxed);
+    Some(frame)
+}
+
+/// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another core may be faster.
+pub(super) fn unpack_page(
+    entry: &Entry,
+    word: u64,
+    take: &mut impl FnMut() -> Option<u64>,
+    give: &mut impl FnMut(u64),
+) -> bool {
+    let Some(frame) = take() else { return false };
+    let block = Block::from_reference(word);
+    walk::poison(frame);
+    // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the block may be somebody else's by now, and what is copied
+    // is thrown away.
+    unsafe { phys_to_virt(frame + FRAME - block.len as u64).copy_from_nonoverlapping(block.at, block.len) };
+    if !entry.unpack(word, frame | PAGE) {
+        give(frame);
+        return true;
+    }
+    let core = percpu::current();
+    core.deferred.push(block);
+    core.stacks.pages.fetch_add(1, Ordering::Relaxed);
+    core.stacks.packed.fetch_sub(1, Ordering::Relaxed);
+    core.stacks.packed_bytes.fetch_sub(block.len as i64, Ordering::Relaxed);
+    core.stacks.unpacked.fetch_add(1, Ordering::Relaxed);
+    true
+}
+
+/// What a last-level table has in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing.
+    Nothing,
+    /// Packed top pages of default windows only: their entries, 0 for none.
+    Packed([u64; 8]),
+    /// A page, or one that waits.
+    Pages,
+}
+
+/// Looks through the table in frame `table`.
+pub(super) fn content(table: u64) -> Content {
+    let (mut tops, mut any) = ([0; 8], false);
+    for index in 0..512 {
+        match walk::entry(table, index).get() {
+            Backing::Empty => {}
+            Backing::Packed(word) if index % 64 == 63 => {
+                tops[index / 64] = word;
+                any = true;
+            }
+            _ => return Content::Pages,
+        }
+    }
+    if any { Content::Packed(tops) } else { Content::Nothing }
+}
+
+/// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page; its frame is the caller's then. Else it is put back.
+pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u64> {
+    let table = limbo & ADDRESS;
+    let taken = match content(table) {
+        Content::Nothing => entry.reclaim(limbo),
+        Content::Packed(tops) if may_pack => match Block::new(TABLE_BYTES) {
+            Some(block) => {
+                // SAFETY: the block is ours, TABLE_BYTES long and aligned.
+                unsafe { block.at.cast::<[u64; 8]>().write(tops) };
+                let packed = entry.pack(limbo, block.reference());
+                if packed {
+                    percpu::current().stacks.packed_bytes.fetch_add(TABLE_BYTES as i64, Ordering::Relaxed);
+                } else {
+                    block.free();
+                }
+                packed
+            }
+            None => false,
+        },
+        _ => false,
+    };
+    if !taken {
+        // If that fails, a touch was faster.
+        entry.restore(limbo);
+        return None;
+    }
+    percpu::current().stacks.tables.fetch_sub(1, Ordering::Relaxed);
+    Some(table)
+}
+
+/// Gets a packed table back. As [`unpack_page`].
+pub(super) fn unpack_table(
+    entry: &Entry,
+    word: u64,
+    take: &mut impl FnMut() -> Option<u64>,
+    give: &mut impl FnMut(u64),
+) -> bool {
+    let Some(table) = take() else { return false };
+    let block = Block::from_reference(word);
+    walk::clear(table);
+    // SAFETY: the block holds eight words, or has been freed by a faster core, and then the table is thrown away. The frame is ours.
+    unsafe {
+        let words = block.at.cast::<[u64; 8]>().read_volatile();
+        for (index, word) in TOPS.into_iter().zip(words) {
+            phys_to_virt(table).cast::<u64>().add(index).write(word);
+        }
+    }
+    if !entry.unpack(word, table | TABLE) {
+        give(table);
+        return true;
+    }
+    let core = percpu::current();
+    core.deferred.push(block);
+    core.stacks.tables.fetch_add(1, Ordering::Relaxed);
+    core.stacks.packed_bytes.fetch_sub(TABLE_BYTES as i64, Ordering::Relaxed);
+    true
+}
+
+/// Whether the top page of the window that ends at `hi` is packed.
+pub fn is_packed(hi: u64) -> bool {
+    matches!(walk::find(hi - FRAME), (_, _, Backing::Packed(_)))
+}
+
+/// For a report that has looked at a packed stack: its frame may serve for the next look. All other cores have stopped, and the G never runs again.
+pub fn put_back(hi: u64) {
+    let top = Window::of(hi - 1).map_or(hi - FRAME, Window::top);
+    let (0, entry, Backing::Present(word)) = walk::find(top) else { return };
+    if entry.retire()
+        && let Backing::Limbo(limbo) = entry.get()
+        && entry.reclaim(limbo)
+    {
+        // SAFETY: forgets one translation of this core; the others have stopped.
+        unsafe { asm!("invlpg [{}]", in(reg) top, options(nostack, preserves_flags)) };
+        percpu::current().reserve.put_back(word & ADDRESS);
+    }
+}

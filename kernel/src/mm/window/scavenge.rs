@@ -1,0 +1,569 @@
+//! Giving memory back: pages that a parked G's stack does not need, stacks that stay parked, windows that nobody lives on.
+//!
+//! ```text
+//!   one round    collect   pages → limbo      from: ended G's windows · warm free G's nobody wants · parked G's (under Scan)
+//!                begin     an epoch           tables that the last round has left without pages → limbo, too
+//!                … everybody passes …         rounds are never waited for: the next call looks whether it is over
+//!                finish    limbo → empty, or packed; frames go back
+//!   one pass     as many rounds as it takes to look at every G record once
+//! ```
+//!
+//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`], as long as anybody has parked since the last one. It shrinks what is
+//! parked, packs what was parked through the whole period (Cold, see `gstate.rs`), and strips free windows beyond a few. *Pressed*: free memory has fallen below a
+//! watermark: nothing counts as too recent, and rounds follow one another. *Forced*: somebody asks for everything ([`run`]): `runtime::scavenge()`, or a spawn
+//! that found no memory.
+//!
+//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`] records), on whichever core finds the lock free; and in forced passes on the caller's
+//! stack. There is one round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
+//!
+//! **The hard race** is a G that is readied while its stack is looked at: the Scan state holds it for that long and no longer. It may run while its
+//! pages are in limbo; what it touches comes back, and the round's end finds it PRESENT and lets it be.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use trefoil_sched::entry::{Backing, Entry};
+use trefoil_sched::epoch::Epochs;
+use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
+
+use super::packed::{self, Content};
+use super::walk::{self, ADDRESS, TABLE_SPAN};
+use super::{FORBIDDEN, Window, forget, is_dead};
+use crate::arch::{apic, clock, percpu};
+use crate::mm::frames::{self, FRAME};
+use crate::mm::lock::Lock;
+use crate::platform;
+
+/// Slices of a round.
+const ROUND: usize = 128;
+/// Tables of a round.
+const TABLES: usize = 128;
+/// G records that one piece of work looks at: in an idle pass, some microseconds; else as many as a round has room for.
+const LOOKS: usize = 32;
+/// Idle passes begin this far apart, in nanoseconds.
+const PERIOD: u64 = 500_000_000;
+/// Idle rounds follow one another at this distance.
+const PACE: u64 = 200_000;
+/// What is nearer below a parked G's stack pointer stays.
+const MARGIN: u64 = 256;
+/// Free G's of the global list that keep their memory in an idle pass.
+const KEEP_WARM: usize = 64;
+/// After this long laggards are interrupted: 1 ms.
+const PATIENCE: u64 = 1_000_000;
+/// The same when memory is wanted: 20 µs.
+const PATIENCE_PRESSED: u64 = 20_000;
+/// A pressed pass that has found nothing is not repeated before this has passed: 5 ms.
+const DESPAIR: u64 = 5_000_000;
+
+/// What is to become of a slice of a window when its epoch is over.
+#[derive(Clone, Copy)]
+enum End {
+    /// Its frames go back; the G lives.
+    Shrink,
+    /// As `Shrink`, and the top page is packed: so many bytes are in use.
+    Pack(u64),
+    /// A free G's window: all goes back, the G goes to the bare list.
+    Strip(GRef),
+    /// A window without a G: all goes back, and the addresses, unless it is retired.
+    Free,
+}
+
+#[derive(Clone, Copy)]
+struct Slice {
+    window: Window,
+    from: u64,
+    to: u64,
+    end: End,
+}
+
+const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Shrink };
+
+/// How much is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Urgency {
+    Idle,
+    Pressed,
+    Forced,
+}
+
+struct Round {
+    slices: [Slice; ROUND],
+    len: usize,
+    /// The first address under each table in limbo.
+    tables: [u64; TABLES],
+    tables_len: usize,
+    /// Tables for the next round.
+    next_tables: [u64; TABLES],
+    next_len: usize,
+    /// The epoch that it waits for; 0: no round is under way.
+    epoch: u64,
+    begun: u64,
+    /// When laggards were last interrupted.
+    hurried: u64,
+    cursor: Cursor,
+    /// A pass is under way.
+    in_pass: bool,
+    /// Bytes that went back, ever; and until the last pass began.
+    freed: u64,
+    freed_before: u64,
+    /// `parks()` when the last pass began, and whether that pass found anything.
+    parks: u64,
+    busy: bool,
+    /// Passes that came to their end.
+    passes: u64,
+}
+
+static ROUND_STATE: Lock<Round> = Lock::new(Round {
+    slices: [NO_SLICE; ROUND],
+    len: 0,
+    tables: [0; TABLES],
+    tables_len: 0,
+    next_tables: [0; TABLES],
+    next_len: 0,
+    epoch: 0,
+    begun: 0,
+    hurried: 0,
+    cursor: Cursor::new(),
+    in_pass: false,
+    freed: 0,
+    freed_before: 0,
+    parks: u64::MAX,
+    busy: false,
+    passes: 0,
+});
+
+/// Windows without a G, linked through the words below their top: the next one's end, and how low each reaches.
+static STALE: Lock<Stale> = Lock::new(Stale { first: 0, len: 0 });
+
+struct Stale {
+    first: u64,
+    len: usize,
+}
+
+/// When there is something to do next, in ticks: what `poll` looks at. Relaxed: a core that sees an old value looks a little later.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+/// The same in nanoseconds.
+static NEXT_NS: AtomicU64 = AtomicU64::new(0);
+/// Free memory has fallen below the watermark.
+static PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// How far everybody has come.
+pub static EPOCHS: Epochs = Epochs::new();
+
+/// Counted, never reset: for `runtime::stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ScavengeStats {
+    /// Passes over all G's.
+    pub passes: u64,
+    /// Bytes given back, ever.
+    pub freed: u64,
+}
+
+/// Counts.
+pub fn stats() -> ScavengeStats {
+    let round = ROUND_STATE.lock();
+    ScavengeStats { passes: round.passes, freed: round.freed }
+}
+
+/// Forgets what this core's TLB knows of the windows.
+pub fn flush_tlb() {
+    // SAFETY: the same tables again; entries that are right are found again.
+    unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
+}
+
+/// Adds a window that nobody lives on.
+///
+/// # Safety
+/// 1. As [`super::free`].
+pub(super) unsafe fn put_stale(window: Window, low: u64) {
+    let mut stale = STALE.lock();
+    // SAFETY: 1. The page may be in limbo: then a touch brings it back.
+    unsafe {
+        let top = window.hi as *mut u64;
+        top.sub(1).write(stale.first);
+        top.sub(2).write(low);
+    }
+    stale.first = window.hi;
+    stale.len += 1;
+    if stale.len == ROUND {
+        NEXT.store(0, Ordering::Relaxed);
+    }
+}
+
+fn take_stale() -> Option<(Window, u64)> {
+    let mut stale = STALE.lock();
+    let window = Window::of(stale.first.checked_sub(1)?)?;
+    // SAFETY: a window in the list has its top page, whose words `put_stale` wrote.
+    let (next, low) = unsafe {
+        let top = window.hi as *const u64;
+        (top.sub(1).read(), top.sub(2).read())
+    };
+    stale.first = next;
+    stale.len -= 1;
+    Some((window, low))
+}
+
+/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames.
+pub fn press() {
+    if !PRESSED.load(Ordering::Relaxed) {
+        PRESSED.store(true, Ordering::Relaxed);
+        NEXT.store(0, Ordering::Relaxed);
+    }
+}
+
+/// On g0: passes epochs, and does a piece of work if one is due.
+#[inline(always)]
+pub fn poll(m: &M) {
+    if EPOCHS.is_behind(m.index()) {
+        pass(m.index());
+    }
+    // A core that was just woken has been woken for something: that comes first.
+    if clock::ticks() >= NEXT.load(Ordering::Relaxed) && !m.was_woken() {
+        work();
+    }
+}
+
+#[cold]
+fn pass(m: usize) {
+    EPOCHS.pass(m, flush_tlb);
+}
+
+/// The interrupt that asks a laggard to pass. The interrupted code had preemption off `depth` deep: at 0 it holds nothing.
+pub fn on_interrupt(depth: u32) {
+    let core = percpu::current();
+    let Some(m) = core.m() else { return };
+    if depth == 0 && EPOCHS.is_behind(m.index()) {
+        pass(m.index());
+    } else {
+        m.attend_platform();
+    }
+}
+
+#[cold]
+fn work() {
+    let guard = PreemptGuard::new();
+    let Some(sched) = platform::try_sched() else { return };
+    let Some(mut round) = ROUND_STATE.try_lock() else { return };
+    let urgency = if frames::is_low() {
+        Urgency::Pressed
+    } else {
+        PRESSED.store(false, Ordering::Relaxed);
+        Urgency::Idle
+    };
+    let wait = round.step(sched, &guard, urgency);
+    if wait == 0 {
+        return NEXT.store(0, Ordering::Relaxed);
+    }
+    let next = clock::now() + wait;
+    NEXT_NS.store(next, Ordering::Relaxed);
+    NEXT.store(clock::ticks_at(next), Ordering::Relaxed);
+}
+
+/// The resting core that wakes up for the next piece of work; `usize::MAX`: none does.
+static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// When the next piece of work is due, in nanoseconds since boot: a resting core wakes up for it. `u64::MAX`: nobody has parked since the last pass, so there is nothing to
+/// look for.
+fn next_due() -> u64 {
+    let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
+    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() && STALE.lock().len == 0 {
+        return u64::MAX;
+    }
+    NEXT_NS.load(Ordering::Relaxed)
+}
+
+/// How often anybody has parked or ended.
+fn parks() -> u64 {
+    platform::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
+}
+
+/// Gives back everything that can be given back, and returns how many bytes that was. Not in a handler, with none of the locks of this module held.
+pub fn run() -> u64 {
+    let Some(sched) = platform::try_sched() else { return 0 };
+    let before = ROUND_STATE.lock().freed;
+    // What is cached for reuse comes first, so that this pass finds it.
+    sched.trim();
+    {
+        let guard = PreemptGuard::new();
+        sched.trim_own(&guard);
+    }
+    // A pass that is under way may have missed what lies behind it: the one that begins next counts; and tables follow their pages by a round.
+    let target = {
+        let round = ROUND_STATE.lock();
+        round.passes + if round.in_pass { 2 } else { 1 }
+    };
+    loop {
+        let guard = PreemptGuard::new();
+        let m = M::current(&guard).index();
+        if EPOCHS.is_behind(m) {
+            // This is a scheduling point as good as any: nothing is held here.
+            pass(m);
+        }
+        if let Some(mut round) = ROUND_STATE.try_lock() {
+            if round.passes >= target && round.epoch == 0 && round.next_len == 0 {
+                return round.freed - before;
+            }
+            round.step(sched, &guard, Urgency::Forced);
+        }
+        super::free_deferred();
+        drop(guard);
+        core::hint::spin_loop();
+    }
+}
+
+impl Round {
+    /// A piece of work. Returns how many nanoseconds later the next one is due; 0: at once.
+    fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
+        if self.epoch != 0 {
+            if !EPOCHS.is_over(self.epoch) {
+                self.hurry(urgency);
+                return PACE;
+            }
+            self.finish(sched, guard);
+        }
+        self.collect(sched, guard, urgency);
+        if self.len > 0 || self.tables_len > 0 {
+            self.epoch = EPOCHS.begin();
+            self.begun = clock::now();
+            // We hold nothing: everything that was found is in the round.
+            pass(M::current(guard).index());
+            if EPOCHS.is_over(self.epoch) {
+                self.finish(sched, guard);
+            }
+        }
+        let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
+        match urgency {
+            Urgency::Idle if more => PACE,
+            Urgency::Idle => PERIOD,
+            // A pass that has found nothing will not find more at once.
+            _ if !more && self.freed == self.freed_before => DESPAIR,
+            _ => 0,
+        }
+    }
+
+    /// Interrupts those that keep the round waiting.
+    fn hurry(&mut self, urgency: Urgency) {
+        let now = clock::now();
+        let patience = if urgency == Urgency::Idle { PATIENCE } else { PATIENCE_PRESSED };
+        if now < self.begun.max(self.hurried) + patience {
+            return;
+        }
+        self.hurried = now;
+        let me = percpu::current().index();
+        for m in EPOCHS.laggards(self.epoch).filter(|&m| m != me) {
+            if let Some(core) = percpu::get(m) {
+                apic::send_flush(core.lapic_id());
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == ROUND
+    }
+
+    fn add(&mut self, window: Window, from: u64, end: End) -> bool {
+        let from = from.clamp(window.lo + FORBIDDEN, window.hi);
+        let to = window.hi;
+        self.slices[self.len] = Slice { window, from, to, end };
+        self.len += 1;
+        let mut any = false;
+        walk::each_page(from..to, |_, entry| any |= entry.retire());
+        any
+    }
+
+    fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
+        self.tables_len = 0;
+        for at in 0..self.next_len {
+            let table = self.next_tables[at];
+            if let Some((entry, Backing::Present(_))) = walk::find_table(table)
+                && entry.retire()
+            {
+                self.tables[self.tables_len] = table;
+                self.tables_len += 1;
+            }
+        }
+        self.next_len = 0;
+        while !self.is_full()
+            && let Some((window, low)) = take_stale()
+        {
+            self.add(window, low.min(window.top()), End::Free);
+        }
+        let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
+        while !self.is_full() && sched.num_warm() > keep {
+            let Some(g) = sched.take_warm(guard, 1).pop() else { break };
+            let window = Window::from(g.stack());
+            let low = g.stack_low.load(Ordering::Relaxed) as u64;
+            self.add(window, low.min(window.top()), End::Strip(g));
+        }
+        if self.is_full() {
+            return;
+        }
+        if !self.in_pass {
+            if urgency == Urgency::Idle && self.parks == parks() && !self.busy {
+                return;
+            }
+            self.in_pass = true;
+            self.busy = false;
+            self.parks = parks();
+            self.freed_before = self.freed;
+            if urgency != Urgency::Forced {
+                sched.trim();
+            }
+        }
+        let mut cursor = self.cursor;
+        // A chunk of records more than asked for may come: leave room for it.
+        let most = if urgency == Urgency::Idle { LOOKS } else { ROUND };
+        let room = (ROUND - self.len).saturating_sub(16).min(most);
+        let done = room > 0
+            && sched.walk_gs(&mut cursor, room, |g| {
+                if g.state().is_parked() {
+                    sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
+                }
+            });
+        self.cursor = cursor;
+        if done {
+            self.in_pass = false;
+            self.passes += 1;
+        }
+    }
+
+    /// Looks at a parked G, held still.
+    fn look(&mut self, g: &G, may_pack: bool) {
+        let window = Window::from(g.stack());
+        let sp = g.saved_sp() as u64;
+        if window.hi == 0 || !window.contains(sp) || self.is_full() {
+            return;
+        }
+        let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + FORBIDDEN, window.top());
+        let keep = (sp - MARGIN).max(window.lo + FORBIDDEN) & !(FRAME - 1);
+        let used = window.hi - sp;
+        let pack = may_pack && used <= packed::MOST && keep == window.top();
+        if !may_pack && used <= packed::MOST && keep == window.top() {
+            // Recent: the next pass may pack it.
+            self.busy |= !super::is_packed(window.hi);
+        }
+        if low >= keep && !pack {
+            return;
+        }
+        let to = if pack { window.hi } else { keep };
+        let mut any = false;
+        walk::each_page(low..to, |_, entry| any |= entry.retire());
+        g.stack_low.store(keep as usize, Ordering::Relaxed);
+        if any {
+            let end = if pack { End::Pack(used) } else { End::Shrink };
+            self.slices[self.len] = Slice { window, from: low, to, end };
+            self.len += 1;
+        }
+    }
+
+    /// The round's epoch is over: whatever is still in limbo is ours.
+    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+        self.epoch = 0;
+        for at in 0..self.tables_len {
+            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
+            let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
+            if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
+                self.give(frame);
+            }
+        }
+        self.tables_len = 0;
+        let slices = core::mem::replace(&mut self.len, 0);
+        for at in 0..slices {
+            let Slice { window, from, to, end } = self.slices[at];
+            let mut back = 0;
+            walk::each_page(from..to, |page, entry| {
+                let Backing::Limbo(limbo) = entry.get() else {
+                    back += u64::from(matches!(entry.get(), Backing::Present(_)));
+                    return;
+                };
+                let frame = match end {
+                    End::Pack(used) if page == window.top() => match packed::pack_page(entry, limbo, used) {
+                        Some(frame) => frame,
+                        None => {
+                            entry.restore(limbo);
+                            return;
+                        }
+                    },
+                    _ if reclaim(entry, limbo) => limbo & ADDRESS,
+                    _ => return,
+                };
+                self.give(frame);
+            });
+            match end {
+                End::Shrink | End::Pack(_) => {}
+                // Somebody has touched a page of a stack that has ended: once more.
+                _ if back > 0 => {
+                    self.slices[self.len] = Slice { window, from, to, end };
+                    self.len += 1;
+                    walk::each_page(from..to, |_, entry| {
+                        entry.retire();
+                    });
+                }
+                End::Strip(g) => {
+                    g.stack_low.store(usize::MAX, Ordering::Relaxed);
+                    sched.give_bare(guard, g);
+                }
+                End::Free if !is_dead(window.lo) => forget(window),
+                End::Free => {}
+            }
+            self.look_at_tables(from..to);
+        }
+    }
+
+    /// Remembers the tables under `range` that have no page any more, for the next round.
+    fn look_at_tables(&mut self, range: core::ops::Range<u64>) {
+        let mut at = range.start & !(TABLE_SPAN - 1);
+        while at < range.end && self.next_len < TABLES {
+            let known = self.next_tables[..self.next_len].last() == Some(&at);
+            if !known
+                && let Some((_, Backing::Present(word))) = walk::find_table(at)
+                && match packed::content(word & ADDRESS) {
+                    Content::Nothing => true,
+                    Content::Packed(_) => Window::of(at).is_some_and(|w| w.class() == 0),
+                    Content::Pages => false,
+                }
+            {
+                self.next_tables[self.next_len] = at;
+                self.next_len += 1;
+            }
+            at += TABLE_SPAN;
+        }
+    }
+
+    fn give(&mut self, frame: u64) {
+        self.freed += FRAME;
+        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can reach it.
+        unsafe { frames::free(frame) };
+    }
+}
+
+/// A page of a stack goes.
+fn reclaim(entry: &Entry, limbo: u64) -> bool {
+    let ours = entry.reclaim(limbo);
+    if ours {
+        percpu::current().stacks.pages.fetch_sub(1, Ordering::Relaxed);
+    }
+    ours
+}
+
+/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing. Returns what to tell [`rise`].
+pub fn rest(m: &M, until: u64) -> (u64, u64) {
+    poll(m);
+    let mut until = until;
+    if KEEPER.load(Ordering::Relaxed) == usize::MAX {
+        let due = next_due();
+        if due < until && KEEPER.compare_exchange(usize::MAX, m.index(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            until = due;
+        }
+    }
+    (until, EPOCHS.rest(m.index()))
+}
+
+/// After the rest.
+pub fn rise(m: &M, flushed: u64) {
+    EPOCHS.rise(m.index(), flushed, flush_tlb);
+    if KEEPER.load(Ordering::Relaxed) == m.index() {
+        KEEPER.store(usize::MAX, Ordering::Relaxed);
+    }
+}
