@@ -20,8 +20,8 @@ use crate::{platform, println};
 /// How many G's unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
 
-/// The G that runs here.
-fn current_g() -> Option<GRef> {
+/// The G that runs here, if one does.
+pub fn current_g() -> Option<GRef> {
     if percpu::m().is_null() {
         return None;
     }

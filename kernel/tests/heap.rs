@@ -1,0 +1,163 @@
+//! The heap: blocks that go home, bytes that are counted, memory that runs out.
+#![no_std]
+#![no_main]
+
+mod support;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use trefoil::mm::heap;
+use trefoil::prelude::*;
+
+image! { "
+    live_bytes_are_those_of_the_blocks_handed_out     | smp 1
+    an_odd_size_wastes_little                         | smp 1
+    blocks_freed_elsewhere_go_home                    | smp 1,2,4
+    memory_of_one_size_serves_another                 | smp 1,2,4
+    one_block_that_comes_and_goes_keeps_its_slab      | smp 1
+    live_bytes_are_exact_after_a_storm                | smp 1,2,4
+";
+    live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
+    memory_of_one_size_serves_another, one_block_that_comes_and_goes_keeps_its_slab, live_bytes_are_exact_after_a_storm,
+}
+
+/// Bytes in use, without what belongs to goroutines that have been joined and are on their way out.
+fn live() -> u64 {
+    let mut live = heap::stats().live_bytes;
+    for _ in 0..20 {
+        time::sleep(Duration::from_millis(1));
+        live = live.min(heap::stats().live_bytes);
+    }
+    live
+}
+
+/// Runs `f` until two rounds leave the same bytes in use: goroutines' records are made once, and lists grow once.
+fn leaves_nothing(f: impl Fn()) {
+    let mut before = 0;
+    let mut left = Vec::with_capacity(20);
+    for _ in 0..20 {
+        f();
+        let after = live();
+        left.push(after as i64 - before as i64);
+        before = after;
+        if left.ends_with(&[0, 0]) {
+            return;
+        }
+    }
+    panic!("bytes are left after each round: {left:?}");
+}
+
+fn live_bytes_are_those_of_the_blocks_handed_out() {
+    let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(100);
+    for (len, bytes) in
+        [(1, 16), (16, 16), (17, 32), (33, 48), (65, 80), (257, 320), (1025, 1280), (2048, 2048), (2049, 2049)]
+    {
+        let before = heap::stats();
+        blocks.extend((0..100).map(|_| Vec::with_capacity(len)));
+        let during = heap::stats();
+        assert_eq!(during.live_bytes - before.live_bytes, 100 * bytes, "100 blocks of {len}");
+        blocks.clear();
+        assert_eq!(heap::stats().live_bytes, before.live_bytes, "100 blocks of {len}, freed");
+        assert!(during.live_bytes + during.cached_bytes <= during.mapped_bytes);
+    }
+}
+
+fn an_odd_size_wastes_little() {
+    for len in [530, 600, 650, 720, 800, 850, 1000] {
+        let before = heap::stats();
+        let blocks: Vec<Vec<u8>> = (0..1000).map(|_| Vec::with_capacity(len)).collect();
+        let taken = heap::stats().slab_bytes - before.slab_bytes;
+        assert!(taken < len as u64 * 1000 * 115 / 100, "1000 blocks of {len} take {taken} bytes");
+        drop(blocks);
+        heap::trim();
+        assert!(heap::stats().slab_bytes <= before.slab_bytes, "slabs are left");
+    }
+}
+
+/// Blocks of `len` are made in one goroutine and freed in others: `bytes` in all are in use at once.
+fn make_here_free_there(len: usize, bytes: usize) {
+    let (tx, rx) = chan::bounded::<Vec<Vec<u8>>>(bytes / len / 100);
+    for _ in 0..bytes / len / 100 {
+        tx.send((0..100).map(|n| vec![n; len]).collect()).unwrap();
+    }
+    drop(tx);
+    let takers: Vec<_> = (0..8)
+        .map(|_| {
+            let rx = rx.clone();
+            go(move || {
+                for blocks in &rx {
+                    assert!(blocks.iter().enumerate().all(|(n, block)| block.iter().all(|&b| usize::from(b) == n)));
+                    drop(blocks);
+                    runtime::yield_now();
+                }
+                heap::trim();
+            })
+        })
+        .collect();
+    takers.into_iter().for_each(|t| t.join().unwrap());
+    heap::trim();
+}
+
+fn blocks_freed_elsewhere_go_home() {
+    make_here_free_there(64, 64 << 10);
+    let before = heap::stats();
+    make_here_free_there(64, 4 << 20);
+    make_here_free_there(640, 4 << 20);
+    let after = heap::stats();
+    // What a magazine keeps may keep a slab: a few for each core and class that took part.
+    let slack = 8 * (32 << 10) * runtime::num_cpus() as u64;
+    assert!(after.slab_bytes < before.slab_bytes + slack, "slabs are left: {before:?}, {after:?}");
+}
+
+fn memory_of_one_size_serves_another() {
+    make_here_free_there(64, 4 << 20);
+    let before = heap::mapped();
+    for len in [48, 160, 600, 1500, 2000, 5000, 20_000] {
+        make_here_free_there(len, 4 << 20);
+    }
+    let grown = heap::mapped() - before;
+    assert!(grown < 4 << 20, "the heap grew by {grown}: slabs of one size do not serve another");
+}
+
+fn one_block_that_comes_and_goes_keeps_its_slab() {
+    heap::trim();
+    let before = heap::stats().slab_bytes;
+    // All slabs but one go back while this is dropped; what the magazine keeps may keep one too.
+    drop((0..1000).map(|n| Box::new([n; 24])).collect::<Vec<Box<[u64; 24]>>>());
+    let after = heap::stats().slab_bytes;
+    assert!(after > before, "no slab stays");
+    assert!(after <= before + 3 * (8 << 10), "{} bytes of slabs stay", after - before);
+    heap::trim();
+    assert!(heap::stats().slab_bytes <= before, "a slab stays after trim");
+}
+
+fn live_bytes_are_exact_after_a_storm() {
+    static KEPT: AtomicU64 = AtomicU64::new(0);
+    leaves_nothing(|| {
+        let (go_on, wait) = chan::bounded::<()>(0);
+        let (tx, rx) = chan::bounded::<Vec<Vec<u8>>>(16);
+        let workers: Vec<_> = (0..16u64)
+            .map(|worker| {
+                let (wait, tx, rx) = (wait.clone(), tx.clone(), rx.clone());
+                go(move || {
+                    let _ = wait.recv();
+                    let mut seed = worker;
+                    for round in 0..60 {
+                        let blocks = (0..30).map(|_| {
+                            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                            vec![0; 1 + (seed >> 40) as usize % 4000]
+                        });
+                        let _ = tx.try_send(blocks.collect());
+                        if round % 3 == 0 {
+                            runtime::yield_now();
+                        }
+                        KEPT.fetch_add(rx.try_recv().map_or(0, |blocks| blocks.len() as u64), Relaxed);
+                    }
+                })
+            })
+            .collect();
+        drop(go_on);
+        workers.into_iter().for_each(|w| w.join().unwrap());
+    });
+    assert!(KEPT.load(Relaxed) > 0);
+}
