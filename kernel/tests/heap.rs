@@ -4,6 +4,7 @@
 
 mod support;
 
+use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trefoil::mm::heap;
@@ -16,9 +17,19 @@ image! { "
     memory_of_one_size_serves_another                 | smp 1,2,4
     one_block_that_comes_and_goes_keeps_its_slab      | smp 1
     live_bytes_are_exact_after_a_storm                | smp 1,2,4
+    exhaustion_unwinds_the_one_that_asked             | smp 1,2,4 | mem 64M
+    exhaustion_unwinds_all_that_ask                   | smp 1,2,4 | mem 64M
+    exhaustion_by_small_blocks_unwinds                | smp 1,2,4 | mem 64M
+    try_reserve_gets_an_error                         | smp 1     | mem 64M
+    exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
+    exhaustion_with_preemption_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off
+    exhaustion_in_a_destructor_is_reported            | smp 1 | exit 1 | expect out of memory while a panic unwinds: the heap has no 1099511627776 bytes
 ";
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
     memory_of_one_size_serves_another, one_block_that_comes_and_goes_keeps_its_slab, live_bytes_are_exact_after_a_storm,
+    exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
+    try_reserve_gets_an_error, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
+    exhaustion_in_a_destructor_is_reported,
 }
 
 /// Bytes in use, without what belongs to goroutines that have been joined and are on their way out.
@@ -160,4 +171,144 @@ fn live_bytes_are_exact_after_a_storm() {
         workers.into_iter().for_each(|w| w.join().unwrap());
     });
     assert!(KEPT.load(Relaxed) > 0);
+}
+
+/// Counts its destructor's runs.
+struct Counted<'a>(&'a AtomicU64);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Takes memory by blocks of 64 KiB until there is none.
+fn take_all() {
+    let _outer = Counted(&DROPPED);
+    let mut kept = Vec::with_capacity(4096);
+    loop {
+        kept.push((vec![1u8; 64 << 10], Counted(&DROPPED)));
+        if kept.len() % 16 == 0 {
+            runtime::yield_now();
+        }
+    }
+}
+
+fn assert_out_of_memory<T>(result: Result<T, trefoil::JoinError>, bytes: &str) {
+    let Err(trefoil::JoinError::Panicked(payload)) = result else { panic!("it did not panic") };
+    let message = payload.downcast_ref::<String>().map_or("", |s| s.as_str());
+    assert_eq!(message, format!("out of memory: the heap has no {bytes} bytes"));
+}
+
+fn exhaustion_unwinds_the_one_that_asked() {
+    let others = Arc::new(AtomicU64::new(0));
+    leaves_nothing(|| {
+        DROPPED.store(0, Relaxed);
+        let (tx, rx) = chan::bounded::<()>(0);
+        let counting: Vec<_> = (0..3)
+            .map(|_| {
+                let (rx, others) = (rx.clone(), others.clone());
+                go(move || {
+                    // It allocates nothing, so it goes on while there is nothing.
+                    while rx.try_recv() != Err(chan::TryRecvError::Disconnected) {
+                        others.fetch_add(1, Relaxed);
+                        runtime::yield_now();
+                    }
+                    7
+                })
+            })
+            .collect();
+        let before = heap::stats().live_bytes;
+        assert_out_of_memory(go(take_all).join(), "65536");
+        let blocks = DROPPED.load(Relaxed) - 1;
+        assert!((400..1000).contains(&blocks), "{blocks} blocks of 64 KiB were dropped, of 64 MiB of memory");
+        assert!(heap::stats().live_bytes < before + (64 << 10), "what it held was not freed");
+        let seen = others.load(Relaxed);
+        while others.load(Relaxed) == seen {
+            runtime::yield_now();
+        }
+        drop(tx);
+        counting.into_iter().for_each(|c| assert_eq!(c.join().unwrap(), 7));
+    });
+}
+
+fn exhaustion_unwinds_all_that_ask() {
+    leaves_nothing(|| {
+        DROPPED.store(0, Relaxed);
+        let takers: Vec<_> = (0..6).map(|_| go(take_all)).collect();
+        takers.into_iter().for_each(|t| assert_out_of_memory(t.join(), "65536"));
+        assert!(DROPPED.load(Relaxed) > 400, "destructors did not run");
+    });
+    assert!(Vec::<u8>::new().try_reserve(16 << 20).is_ok(), "memory did not come back");
+}
+
+fn exhaustion_by_small_blocks_unwinds() {
+    struct Node {
+        next: Option<Box<Node>>,
+        _counted: Counted<'static>,
+    }
+    impl Drop for Node {
+        fn drop(&mut self) {
+            let mut next = self.next.take();
+            while let Some(mut node) = next {
+                next = node.next.take();
+            }
+        }
+    }
+    leaves_nothing(|| {
+        DROPPED.store(0, Relaxed);
+        let takers: Vec<_> = (0..4)
+            .map(|_| {
+                go(|| {
+                    let mut list = None;
+                    loop {
+                        list = Some(Box::new(Node { next: list.take(), _counted: Counted(&DROPPED) }));
+                    }
+                })
+            })
+            .collect();
+        takers.into_iter().for_each(|t| assert_out_of_memory::<()>(t.join(), "16"));
+        assert!(DROPPED.load(Relaxed) > 2_000_000, "{} nodes were dropped", DROPPED.load(Relaxed));
+    });
+    assert!(Vec::<u8>::new().try_reserve(16 << 20).is_ok(), "slabs did not go back");
+}
+
+fn try_reserve_gets_an_error() {
+    let mut bytes = Vec::<u8>::new();
+    let before = heap::stats();
+    assert!(bytes.try_reserve(60 << 20).is_err());
+    assert!(bytes.try_reserve(1 << 40).is_err());
+    assert!(bytes.try_reserve(usize::MAX / 2).is_err());
+    let after = heap::stats();
+    assert_eq!(after.live_bytes, before.live_bytes);
+    assert_eq!(after.mapped_bytes, before.mapped_bytes, "memory was mapped in vain");
+    assert!(bytes.try_reserve(20 << 20).is_ok());
+}
+
+fn ask_for_too_much() {
+    drop(black_box(Vec::<u8>::with_capacity(1 << 40)));
+}
+
+fn exhaustion_in_main_is_reported() {
+    ask_for_too_much();
+}
+
+fn exhaustion_with_preemption_off_is_reported() {
+    let _ = go(|| trefoil::console::with_locked(ask_for_too_much)).join();
+}
+
+fn exhaustion_in_a_destructor_is_reported() {
+    struct Asks;
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            ask_for_too_much();
+        }
+    }
+    let _ = go(|| {
+        let _asks = Asks;
+        ask_for_too_much();
+    })
+    .join();
 }
