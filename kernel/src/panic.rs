@@ -5,7 +5,8 @@
 //! the machine with a report, which takes no lock and allocates nothing.
 //!
 //! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked. What unwinding itself
-//! allocates, the payload and the unwinder's object, comes from the heap's reserve if it must.
+//! allocates, the payload and the unwinder's object, comes from the heap's reserve if it must. `BTreeMap` does not let such a panic
+//! through while it gets a level higher: it ends the machine by an invalid opcode, with a report that names `PanicGuard`.
 
 use alloc::alloc::Layout;
 use alloc::boxed::Box;

@@ -7,7 +7,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use trefoil::mm::heap;
+use trefoil::mm::{frames, heap, inject};
 use trefoil::prelude::*;
 
 image! { "
@@ -15,20 +15,21 @@ image! { "
     an_odd_size_wastes_little                         | smp 1
     blocks_freed_elsewhere_go_home                    | smp 1,2,4
     memory_of_one_size_serves_another                 | smp 1,2,4
-    one_block_that_comes_and_goes_keeps_its_slab      | smp 1
+    few_slabs_stay_when_blocks_go_and_none_after_trim | smp 1
     live_bytes_are_exact_after_a_storm                | smp 1,2,4
     exhaustion_unwinds_the_one_that_asked             | smp 1,2,4 | mem 64M
     exhaustion_unwinds_all_that_ask                   | smp 1,2,4 | mem 64M
     exhaustion_by_small_blocks_unwinds                | smp 1,2,4 | mem 64M
     try_reserve_gets_an_error                         | smp 1     | mem 64M
+    each_allocation_may_fail_and_nothing_is_lost      | smp 1
     exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
     exhaustion_with_preemption_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off
     exhaustion_in_a_destructor_is_reported            | smp 1 | exit 1 | expect out of memory while a panic unwinds: the heap has no 1099511627776 bytes
 ";
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
-    memory_of_one_size_serves_another, one_block_that_comes_and_goes_keeps_its_slab, live_bytes_are_exact_after_a_storm,
+    memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, live_bytes_are_exact_after_a_storm,
     exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
-    try_reserve_gets_an_error, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
+    try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
     exhaustion_in_a_destructor_is_reported,
 }
 
@@ -130,10 +131,10 @@ fn memory_of_one_size_serves_another() {
     assert!(grown < 4 << 20, "the heap grew by {grown}: slabs of one size do not serve another");
 }
 
-fn one_block_that_comes_and_goes_keeps_its_slab() {
+fn few_slabs_stay_when_blocks_go_and_none_after_trim() {
     heap::trim();
     let before = heap::stats().slab_bytes;
-    // All slabs but one go back while this is dropped; what the magazine keeps may keep one too.
+    // All slabs but the spare go back while this is dropped, and those of the blocks that the magazine keeps.
     drop((0..1000).map(|n| Box::new([n; 24])).collect::<Vec<Box<[u64; 24]>>>());
     let after = heap::stats().slab_bytes;
     assert!(after > before, "no slab stays");
@@ -285,6 +286,61 @@ fn try_reserve_gets_an_error() {
     assert_eq!(after.live_bytes, before.live_bytes);
     assert_eq!(after.mapped_bytes, before.mapped_bytes, "memory was mapped in vain");
     assert!(bytes.try_reserve(20 << 20).is_ok());
+}
+
+/// A bit of everything; true if all of it came to be, false after an error. What can't give an error panics.
+fn a_bit_of_everything() -> bool {
+    let mut bytes = Vec::<u8>::new();
+    if bytes.try_reserve(100).is_err() || bytes.try_reserve(5000).is_err() {
+        return false;
+    }
+    let Some(frame) = frames::alloc() else { return false };
+    // SAFETY: 1. it was just allocated, and nobody used it.
+    unsafe { frames::free(frame) };
+    let text = format!("{} and {}", "words", bytes.capacity());
+    let (tx, rx) = chan::bounded(2);
+    tx.send(text).unwrap();
+    let echo = move || rx.recv().unwrap().to_owned() + "!";
+    let Ok(small) = Builder::new().spawn(echo) else { return false };
+    // A window that nobody had yet, so that it wants frames.
+    let Ok(big) = Builder::new().stack_max(1 << 30).spawn(|| Box::new([7u64; 300])) else { return false };
+    let children = (small.join(), big.join());
+    // A child that panicked has an error for us.
+    let (Ok(words), Ok(sevens)) = children else { return false };
+    assert!(words.ends_with("!") && sevens[299] == 7);
+    // Not a `BTreeMap`: alloc's own aborts where it is about to get one level higher and can't.
+    let lists: Vec<Arc<Vec<usize>>> = (0..30).map(|n| Arc::new((0..n).collect())).collect();
+    assert_eq!(lists[29].len(), 29);
+    true
+}
+
+fn each_allocation_may_fail_and_nothing_is_lost() {
+    leaves_nothing(|| assert!(go(a_bit_of_everything).join().unwrap()));
+    let before = live();
+    let (mut errors, mut panics) = (0, 0);
+    for n in 1.. {
+        let worker = go(move || {
+            inject::fail_after(n);
+            a_bit_of_everything()
+        });
+        let result = worker.join();
+        let fired = inject::off();
+        match &result {
+            Ok(true) if !fired => break,
+            Ok(true) => panic!("allocation {n} failed, and nobody was told"),
+            Ok(false) => errors += 1,
+            Err(error) => {
+                let message = error.message().unwrap_or_default();
+                assert!(message.starts_with("out of memory: the heap has no "), "allocation {n}: {message:?}");
+                panics += 1;
+            }
+        }
+        assert!(fired, "allocation {n} was not made to fail, but something failed");
+        drop(result);
+        assert_eq!(live(), before, "bytes in use after allocation {n} failed");
+    }
+    println!("{errors} errors, {panics} panics");
+    assert!(!cfg!(debug_assertions) || (errors >= 4 && panics >= 30), "{errors} errors, {panics} panics");
 }
 
 fn ask_for_too_much() {

@@ -164,7 +164,7 @@ fn class(layout: Layout) -> Option<usize> {
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if inject::fires() {
+        if inject::denies_block() {
             return null_mut();
         }
         let Some(class) = class(layout) else {

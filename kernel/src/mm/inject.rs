@@ -5,11 +5,14 @@
 //!        arms           2              1          0: fires once    not armed
 //! ```
 //!
-//! Counted are allocations from the heap and of frames, on the core that armed it, from an ordinary goroutine with preemption on: the
-//! places where a program, or the scheduler on its behalf, can be told. What the heap or the page tables take under their own
-//! locks is not counted; their failure reaches the caller as the allocation's own.
+//! Counted is what a goroutine asks for, on the core that armed it, and where somebody can be told:
 //!
-//! Only where debug assertions are on: elsewhere `fires` is `false` when compiled, and the allocations' code is as if it were not there.
+//! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption off it would be the end of the machine.
+//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer: spawning, the heap when it grows.
+//!
+//! Not counted are handlers and g0.
+//!
+//! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the allocations' code is as if they were not there.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -29,8 +32,7 @@ fn core() -> u32 {
     core
 }
 
-/// The `n`th allocation from now on that is made on this core by an ordinary goroutine fails; the next one, if `n` is 0 or 1. Once. One core
-/// at a time.
+/// The `n`th allocation that counts from now on, on this core, fails; the next one, if `n` is 0 or 1. Once. One core at a time.
 pub fn fail_after(n: u32) {
     FIRED.store(false, Ordering::Relaxed);
     LEFT.store(n.max(1), Ordering::Relaxed);
@@ -43,19 +45,21 @@ pub fn off() -> bool {
     FIRED.load(Ordering::Relaxed)
 }
 
-/// Whether the allocation that asks must fail.
+/// Whether the block that is asked for must not be had.
 #[inline(always)]
-pub(super) fn fires() -> bool {
+pub(super) fn denies_block() -> bool {
+    cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && percpu::depth() == 0 && counts_down()
+}
+
+/// Whether the frame that is asked for must not be had.
+#[inline(always)]
+pub(super) fn denies_frame() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && counts_down()
 }
 
 #[cold]
 fn counts_down() -> bool {
-    if percpu::depth() > 0
-        || percpu::in_handler()
-        || core() != CORE.load(Ordering::Relaxed)
-        || panic::current_g().is_none()
-    {
+    if percpu::in_handler() || core() != CORE.load(Ordering::Relaxed) || panic::current_g().is_none() {
         return false;
     }
     let left = LEFT.load(Ordering::Relaxed).saturating_sub(1);
