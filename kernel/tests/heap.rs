@@ -16,6 +16,7 @@ image! { "
     blocks_freed_elsewhere_go_home                    | smp 1,2,4
     memory_of_one_size_serves_another                 | smp 1,2,4
     few_slabs_stay_when_blocks_go_and_none_after_trim | smp 1
+    slabs_that_came_back_do_not_slow_large_blocks     | smp 1 | icount
     live_bytes_are_exact_after_a_storm                | smp 1,2,4
     exhaustion_unwinds_the_one_that_asked             | smp 1,2,4 | mem 64M
     exhaustion_unwinds_all_that_ask                   | smp 1,2,4 | mem 64M
@@ -27,7 +28,7 @@ image! { "
     exhaustion_in_a_destructor_is_reported            | smp 1 | exit 1 | expect out of memory while a panic unwinds: the heap has no 1099511627776 bytes
 ";
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
-    memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, live_bytes_are_exact_after_a_storm,
+    memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, slabs_that_came_back_do_not_slow_large_blocks, live_bytes_are_exact_after_a_storm,
     exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
     try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
     exhaustion_in_a_destructor_is_reported,
@@ -141,6 +142,20 @@ fn few_slabs_stay_when_blocks_go_and_none_after_trim() {
     assert!(after <= before + 3 * (8 << 10), "{} bytes of slabs stay", after - before);
     heap::trim();
     assert!(heap::stats().slab_bytes <= before, "a slab stays after trim");
+}
+
+fn slabs_that_came_back_do_not_slow_large_blocks() {
+    let time = || {
+        let begin = Instant::now();
+        (0..100).for_each(|n| drop(black_box(Vec::<u8>::with_capacity(16_384 + n))));
+        begin.elapsed()
+    };
+    let before = time();
+    let mut blocks: Vec<Box<[u64; 8]>> = (0..200_000).map(|n| Box::new([n; 8])).collect();
+    // Every second slab of 8 KiB empties: hundreds of holes, if they were holes.
+    blocks.retain(|block| (&raw const **block).addr() >> 13 & 1 == 0);
+    let after = time();
+    assert!(after < before * 4, "100 large blocks took {before:?}, and {after:?} between half-empty slabs");
 }
 
 fn live_bytes_are_exact_after_a_storm() {

@@ -1,9 +1,9 @@
 //! The heap: size-class magazines a core, over slabs that every block finds its way back to, over a list allocator for the rest.
 //!
 //! ```text
-//!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a new slab ─┐      slab.rs
-//!   free            this core's magazine ──full───▶ each block to its own slab ──all home───┤
-//!   alloc(larger)                                                                           └─▶ the region, which grows   region.rs
+//!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐
+//!   free            this core's magazine ──full───▶ each block to its own slab ──all home──▶ chunk ┤   slab.rs
+//!   alloc(larger)                                                                                  └─▶ the region, which grows: region.rs
 //! ```
 //!
 //! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a lock nor a
@@ -15,7 +15,7 @@
 //!   goroutine that asked (`panic.rs`); while it unwinds, small blocks come from a reserve.
 //!
 //! **The hard race** is between two cores that find a class empty: each brings a slab, one more than needed. The lock is
-//! not held for that, since the region's lock and the page tables' come with it; the slab goes back when its blocks are home.
+//! not held for that, since the chunks' lock, the region's and the page tables' come with it; the slab goes back when its blocks are home.
 //!
 //! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each alloc and free, for what two
 //! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back).
@@ -276,6 +276,7 @@ pub fn trim() {
         release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
         percpu::preempt_on();
     }
+    region::trim();
 }
 
 /// What the heap's memory is used for.

@@ -1,8 +1,8 @@
 //! The heap's region: one run of addresses, mapped as it grows, with a list allocator over it; and the pieces kept for
 //! goroutines that unwind.
 //!
-//! What is larger than any class and the slabs themselves come from here. The region never shrinks; a slab that comes back is room for
-//! anything.
+//! What is larger than any class comes from here, and chunks, which are cut into slabs. The region never shrinks; a chunk that comes back
+//! is room for anything.
 //!
 //! * The region leaves frames for others ([`left_for_others`]): a heap that takes the last one takes the stack from the goroutine
 //!   that must unwind because the heap is used up. A request that would go below that maps nothing at all.
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use linked_list_allocator::Heap;
 
-use super::slab::SMALL;
+use super::slab::{self, BIG, Block, Class, Gone, SMALL};
 use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
@@ -38,6 +38,9 @@ static REGION: Lock<Region> = Lock::new(Region { heap: Heap::empty(), end: BASE 
 static MAPPED: AtomicU64 = AtomicU64::new(0);
 /// Bytes handed out for layouts that no class serves. Written under the region's lock.
 static LARGE: AtomicU64 = AtomicU64::new(0);
+
+/// Chunks, for each size of slab.
+static CHUNKS: [Class; 2] = [Class::new(), Class::new()];
 
 struct Reserve {
     pieces: [*mut u8; RESERVE],
@@ -98,10 +101,9 @@ impl Region {
 
 /// Maps the first memory, and fills the reserve.
 pub(super) fn init() {
-    let slab = slab_layout(SMALL);
     let mut reserved = RESERVED.lock();
     while reserved.len < RESERVE {
-        let piece = REGION.lock().alloc(slab);
+        let piece = alloc_slab(SMALL);
         assert!(!piece.is_null(), "no memory for the heap");
         let at = reserved.len;
         reserved.pieces[at] = piece;
@@ -130,13 +132,27 @@ pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     unsafe { region.heap.deallocate(block, layout) };
 }
 
-fn slab_layout(bytes: usize) -> Layout {
-    Layout::from_size_align(bytes, bytes).expect("a slab's size is a power of two")
+fn chunks(bytes: usize) -> &'static Class {
+    debug_assert!(bytes == SMALL || bytes == BIG);
+    &CHUNKS[usize::from(bytes == BIG)]
+}
+
+fn chunk_layout(slab: usize) -> Layout {
+    Layout::from_size_align(slab::bytes(slab), slab::bytes(slab)).expect("a chunk's size is a power of two")
 }
 
 /// Memory for a slab, aligned to its size. Null: no memory.
 pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
-    REGION.lock().alloc(slab_layout(bytes))
+    let (mut slab, _) = chunks(bytes).take(1);
+    if slab.is_null() {
+        let chunk = REGION.lock().alloc(chunk_layout(bytes));
+        if chunk.is_null() {
+            return chunk;
+        }
+        // SAFETY: 1. it was just allocated.
+        (slab, _) = unsafe { chunks(bytes).take_new(chunk, bytes, 1) };
+    }
+    slab.cast()
 }
 
 /// Takes a slab's memory back: the reserve first.
@@ -153,9 +169,26 @@ pub(super) unsafe fn free_slab(slab: *mut u8, bytes: usize) {
             return;
         }
     }
-    if let Some(slab) = NonNull::new(slab) {
-        // SAFETY: 1.
-        unsafe { REGION.lock().heap.deallocate(slab, slab_layout(bytes)) };
+    let slab = slab.cast::<Block>();
+    // SAFETY: 1. a list of one, which is out of its chunk.
+    let (_, gone) = unsafe {
+        slab.write(Block { next: null_mut() });
+        chunks(bytes).give(bytes, slab, 1)
+    };
+    free_chunks(gone, bytes);
+}
+
+/// Gives the chunks back that nobody uses.
+pub(super) fn trim() {
+    for bytes in [SMALL, BIG] {
+        free_chunks(chunks(bytes).give_spare(), bytes);
+    }
+}
+
+fn free_chunks(gone: Gone, slab: usize) {
+    for chunk in gone.filter_map(NonNull::new) {
+        // SAFETY: all its slabs are home, and it stands in no list; `Gone` read its header before.
+        unsafe { REGION.lock().heap.deallocate(chunk, chunk_layout(slab)) };
     }
 }
 

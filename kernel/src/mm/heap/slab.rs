@@ -1,10 +1,12 @@
-//! Slabs: pieces of 8 or 32 KiB, aligned to their size, cut into blocks of one class.
+//! Slabs: pieces of 8 or 32 KiB, aligned to their size, cut into blocks of one class. And chunks, which are slabs of slabs.
 //!
 //! ```text
-//!   slab (address = block & !(bytes - 1))
-//!   ├─ header: neighbours in the class's list, blocks at home, how many     32 bytes
-//!   ├─ nothing, up to a multiple of the blocks' alignment
-//!   └─ block │ block │ block │ …
+//!   slab (address = block & !(bytes - 1))            chunk of 128 KiB
+//!   ├─ header: neighbours in the class's list,       ├─ slab
+//!   │  blocks at home, how many         32 bytes     │    └─ header · the chunk's header · blocks
+//!   ├─ in a chunk's first slab: its header, 32       ├─ slab
+//!   ├─ nothing, up to the blocks' alignment          │    └─ header · 32 bytes unused  · blocks
+//!   └─ block │ block │ block │ …                     └─ …
 //!
 //!             link                     all out                  one comes home
 //!   fresh ──────────▶ partial ──────────────────────▶ unlisted ─────────────────▶ partial
@@ -20,10 +22,13 @@
 //! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
 //!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
 //!   given to the region after it (class before region, never the other way round, and never both).
+//! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
+//!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
 //! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.
 //!
 //! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for the whole class (one block that
-//! stays out keeps every slab, and nobody can tell which).
+//! stays out keeps every slab, and nobody can tell which); slabs straight from the region (a burst of small blocks leaves thousands
+//! of holes, and each large allocation searches them with preemption off: 30 000 instructions where it now takes 300).
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -49,21 +54,34 @@ pub(super) struct Slab {
     reserve: bool,
 }
 
+/// Bytes of a header; a slab begins with room for two.
 const HEADER: usize = 32;
 const _: () = assert!(size_of::<Slab>() <= HEADER && HEADER.is_multiple_of(align_of::<Slab>()));
 
 /// Bytes of a small slab; reserve slabs are of this kind.
 pub(super) const SMALL: usize = 8 << 10;
-const BIG: usize = 32 << 10;
+/// Bytes of a slab for larger blocks.
+pub(super) const BIG: usize = 32 << 10;
+/// Bytes of a chunk.
+const CHUNK: usize = 128 << 10;
 
-/// Bytes of a slab for blocks of `size`.
+/// Bytes of a slab for blocks of `size`, or of a chunk for slabs of `size`.
 pub(super) const fn bytes(size: usize) -> usize {
-    if size <= 256 { SMALL } else { BIG }
+    match size {
+        0..=256 => SMALL,
+        257..SMALL => BIG,
+        _ => CHUNK,
+    }
 }
 
-/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it.
+/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A chunk is all slabs.
 const fn first(size: usize) -> usize {
-    HEADER.next_multiple_of(1 << size.trailing_zeros())
+    if size < SMALL { (2 * HEADER).next_multiple_of(1 << size.trailing_zeros()) } else { 0 }
+}
+
+/// Where the header lies.
+const fn header(size: usize) -> usize {
+    if size < SMALL { 0 } else { HEADER }
 }
 
 /// How many blocks of `size` a slab has.
@@ -163,7 +181,7 @@ impl Slab {
     /// The slab in which a block of `size` lies.
     #[inline(always)]
     fn of(block: *mut Block, size: usize) -> *mut Slab {
-        block.map_addr(|at| at & !(bytes(size) - 1)).cast()
+        block.map_addr(|at| (at & !(bytes(size) - 1)) + header(size)).cast()
     }
 
     /// Makes a slab of blocks of `size`, all at home.
@@ -171,7 +189,6 @@ impl Slab {
     /// # Safety
     /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's.
     unsafe fn make(at: *mut u8, size: usize, reserve: bool) -> *mut Slab {
-        let slab = at.cast::<Slab>();
         let mut free = null_mut::<Block>();
         for i in (0..blocks(size)).rev() {
             // SAFETY: 1. by `blocks`, the block ends within the slab; its size is a multiple of 16.
@@ -182,9 +199,12 @@ impl Slab {
             }
         }
         let total = blocks(size) as u16;
-        // SAFETY: 1. the header lies before `first`.
-        unsafe { slab.write(Slab { prev: null_mut(), next: null_mut(), free, home: total, total, reserve }) };
-        slab
+        // SAFETY: 1. the header lies before `first`, or where the chunk's first slab has nothing.
+        unsafe {
+            let slab = at.add(header(size)).cast::<Slab>();
+            slab.write(Slab { prev: null_mut(), next: null_mut(), free, home: total, total, reserve });
+            slab
+        }
     }
 
     /// Cuts up to `want` blocks off, in front of `rest`.
@@ -209,7 +229,7 @@ impl Slab {
     }
 }
 
-/// A list of slabs that are nobody's any more, through `next`, and how many they were.
+/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their memory's addresses.
 pub(super) struct Gone(*mut Slab, u64);
 
 impl Iterator for Gone {
@@ -219,7 +239,8 @@ impl Iterator for Gone {
         let slab = self.0;
         // SAFETY: slabs in this list are their holder's alone.
         self.0 = unsafe { slab.as_ref()?.next };
-        Some(slab.cast())
+        // Slabs and chunks are aligned to more than a header's size, and headers lie in the first two of it.
+        Some(slab.map_addr(|at| at & !(2 * HEADER - 1)).cast())
     }
 }
 
@@ -229,7 +250,7 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks, from slabs in use first.
+    /// Up to `want` blocks at home, from slabs in use first.
     pub(super) fn take(&self, want: u32) -> Chain {
         let mut lists = self.lists.lock();
         let mut chain = (null_mut(), 0);
