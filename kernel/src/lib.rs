@@ -20,6 +20,8 @@
 //! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a program sees is in [`chan`],
 //! [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
 #![no_std]
+// The only one; `panic::out_of_memory` says why.
+#![feature(alloc_error_handler)]
 
 extern crate alloc;
 

@@ -3,10 +3,16 @@
 //! On a G, with preemption on and nothing unwinding yet, a panic unwinds the G: destructors run, and the payload reaches `join`. Anywhere
 //! else (in a handler, on g0, with preemption off, before the scheduler, in a destructor during unwinding, in `main`) it ends
 //! the machine with a report, which takes no lock and allocates nothing.
+//!
+//! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked. What unwinding itself
+//! allocates, the payload and the unwinder's object, comes from the heap's reserve if it must. `BTreeMap` does not let such a panic
+//! through while it gets a level higher: it ends the machine by an invalid opcode, with a report that names `PanicGuard`.
 
+use alloc::alloc::Layout;
 use alloc::boxed::Box;
-use alloc::format;
+use alloc::string::String;
 use core::any::Any;
+use core::fmt::{self, Write};
 use core::panic::{Location, PanicInfo};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,8 +25,8 @@ use crate::{platform, println};
 /// How many G's unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
 
-/// The G that runs here.
-fn current_g() -> Option<GRef> {
+/// The G that runs here, if one does.
+pub fn current_g() -> Option<GRef> {
     if percpu::m().is_null() {
         return None;
     }
@@ -60,7 +66,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     g.panicked_at.set(info.location().map(at_home));
     let payload: Box<dyn Any + Send> = match info.message().as_str() {
         Some(text) => Box::new(text),
-        None => Box::new(format!("{}", info.message())),
+        None => match text(format_args!("{}", info.message())) {
+            Ok(text) => Box::new(text),
+            Err(fmt::Error) => Box::new("a panic, and no memory for its message"),
+        },
     };
     unwind(payload)
 }
@@ -77,6 +86,35 @@ pub fn abandoned(g: &G) {
         UNWINDING.fetch_sub(1, Ordering::Relaxed);
     }
     g.panicked_at.set(None);
+}
+
+/// As `format!`, with an error where that runs out of memory.
+fn text(message: fmt::Arguments<'_>) -> Result<String, fmt::Error> {
+    struct Text(String);
+
+    impl Write for Text {
+        fn write_str(&mut self, s: &str) -> fmt::Result {
+            self.0.try_reserve(s.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(s);
+            Ok(())
+        }
+    }
+
+    let mut text = Text(String::new());
+    text.write_fmt(message)?;
+    Ok(text.0)
+}
+
+/// An allocation that can't fail has failed.
+///
+/// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind, and says so to the optimiser: with
+/// LTO all that allocates loses the landing pads by which destructors would run. A panic handler comes too late to change that.
+#[alloc_error_handler]
+fn out_of_memory(layout: Layout) -> ! {
+    if panicking() && percpu::depth() == 0 {
+        report::message(format_args!("out of memory while a panic unwinds: the heap has no {} bytes", layout.size()));
+    }
+    panic!("out of memory: the heap has no {} bytes", layout.size())
 }
 
 /// Unwinds the current G with `payload`.

@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
+use super::inject;
 use super::lock::Lock;
 use super::phys_to_virt;
 use crate::arch::percpu;
@@ -129,6 +130,9 @@ pub(super) fn init(map: &[MemoryRegion]) {
 
 /// A frame, not cleared. None: memory is used up. Not in a handler.
 pub fn alloc() -> Option<u64> {
+    if inject::denies_frame() {
+        return None;
+    }
     percpu::preempt_off();
     let cache = &percpu::current().frames;
     let mut frame = cache.pop();

@@ -1,37 +1,47 @@
-//! The heap: size-class magazines a core, over a list allocator for the rest.
+//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over a list allocator for the rest.
 //!
 //! ```text
-//!   alloc(≤ 2048)     core's magazine ──empty──▶ the class's depot ──empty──▶ a slab, cut into blocks
-//!   alloc(larger)     linked_list_allocator ──no room──▶ the region grows: frames mapped at its end
+//!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐
+//!   free            this core's magazine ──full───▶ each block to its own slab ──all home──▶ chunk ┤   slab.rs
+//!   alloc(larger)                                                                                  └─▶ the region, which grows: region.rs
 //! ```
 //!
-//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a
-//! lock nor a search. A block freed on another core goes into that core's magazine; past [`KEEP`] blocks, half a magazine moves
-//! to the depot. Slabs are never taken apart again.
+//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a lock nor a
+//! search. It may hold blocks of any slab: a block freed on another core goes into that core's magazine, and home from there.
+//!
+//! * INV-LIVE: blocks that are out of their slabs are handed out or in a magazine, and both ends are counted where they move anyway: so
+//!   the bytes in use are known to the byte, and no allocation counts anything for it ([`stats`]).
+//! * Used up: a block that can't be had is null, after what this core keeps has gone home. `handle_alloc_error` then panics in the
+//!   goroutine that asked (`panic.rs`); while it unwinds, small blocks come from a reserve.
+//!
+//! **The hard race** is between two cores that find a class empty: each brings a slab, one more than needed. The lock is
+//! not held for that, since the chunks' lock, the region's and the page tables' come with it; the slab goes back when its blocks are home.
+//!
+//! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each alloc and free, for what two
+//! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back).
 //!
 //! Handlers never allocate.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use linked_list_allocator::Heap;
-
-use super::frames::{self, FRAME};
-use super::lock::Lock;
-use super::paging::{self, Flags};
+use super::inject;
 use crate::arch::percpu;
+use crate::panic;
 
-/// Where it begins.
-pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
-/// The region grows by at least this much: 64 KiB.
-const GROW: u64 = 64 << 10;
-/// The region ends here, at the latest: 64 GiB.
-const REGION: u64 = 64 << 30;
+mod region;
+mod slab;
+
+pub(super) use region::BASE;
+use slab::{Block, Class, Gone};
 
 /// Block sizes of the classes.
-const SIZES: [u16; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
+const SIZES: [u16; 26] = [
+    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 1024, 1280,
+    1536, 2048,
+];
 const LARGEST: usize = 2048;
 
 /// The class of each size, by 16-byte steps.
@@ -48,24 +58,48 @@ const CLASS: [u8; LARGEST / 16 + 1] = {
     table
 };
 
-/// A magazine keeps at most this many blocks; half of them move to the depot at once.
-const KEEP: u32 = 64;
-/// Bytes of a slab, for blocks up to 512 bytes and for larger ones.
-const SLAB: [usize; 2] = [8 << 10, 32 << 10];
+// `class` rounds a size up to a multiple of its alignment: the class of that is a multiple too.
+const _: () = {
+    let mut align = 16;
+    while align <= LARGEST {
+        let mut size = align;
+        while size <= LARGEST {
+            assert!((SIZES[CLASS[size / 16] as usize] as usize).is_multiple_of(align));
+            size += align;
+        }
+        align *= 2;
+    }
+};
 
-/// A list of free blocks, through their first word.
-struct List {
+/// A magazine keeps at most this many blocks, half as many bytes of the larger ones; half of them go home at once.
+const KEEP: [u32; SIZES.len()] = {
+    let mut keep = [64; SIZES.len()];
+    let mut class = 0;
+    while class < SIZES.len() {
+        if SIZES[class] > 512 {
+            keep[class] = 16;
+        }
+        class += 1;
+    }
+    keep
+};
+
+/// A core's free blocks of one class.
+struct Magazine {
+    /// This core with preemption off.
     head: Cell<*mut Block>,
-    len: Cell<u32>,
+    /// Its length. Written by this core with preemption off, never by two at once; others read it to count.
+    len: AtomicU32,
 }
 
-struct Block {
-    next: *mut Block,
-}
-
-impl List {
+impl Magazine {
     const fn new() -> Self {
-        Self { head: Cell::new(null_mut()), len: Cell::new(0) }
+        Self { head: Cell::new(null_mut()), len: AtomicU32::new(0) }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.len.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
@@ -74,9 +108,9 @@ impl List {
         if block.is_null() {
             return None;
         }
-        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word `push` wrote.
+        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word is the link.
         self.head.set(unsafe { (*block).next });
-        self.len.set(self.len.get() - 1);
+        self.len.store(self.len() - 1, Ordering::Relaxed);
         Some(block.cast())
     }
 
@@ -88,25 +122,17 @@ impl List {
         // SAFETY: 1.
         unsafe { (*block).next = self.head.get() };
         self.head.set(block);
-        self.len.set(self.len.get() + 1);
-    }
-
-    fn move_to(&self, other: &List, n: u32) {
-        for _ in 0..n {
-            let Some(block) = self.pop() else { return };
-            // SAFETY: 1. it was just popped from a list of the same class.
-            unsafe { other.push(block) };
-        }
+        self.len.store(self.len() + 1, Ordering::Relaxed);
     }
 }
 
 /// A core's magazines.
-pub struct Magazines([List; SIZES.len()]);
+pub struct Magazines([Magazine; SIZES.len()]);
 
 impl Magazines {
     /// Empty ones.
     pub const fn new() -> Self {
-        Self([const { List::new() }; SIZES.len()])
+        Self([const { Magazine::new() }; SIZES.len()])
     }
 }
 
@@ -116,65 +142,10 @@ impl Default for Magazines {
     }
 }
 
-/// What all cores share.
-struct Depot(List);
-
-// SAFETY: a depot is reached under its lock only; the blocks in it belong to nobody else.
-unsafe impl Send for Depot {}
-
-static DEPOTS: [Lock<Depot>; SIZES.len()] = [const { Lock::new(Depot(List::new())) }; SIZES.len()];
-
-struct Large {
-    heap: Heap,
-    end: u64,
-}
-
-static LARGE: Lock<Large> = Lock::new(Large { heap: Heap::empty(), end: BASE });
-/// Bytes mapped for the heap.
-static MAPPED: AtomicU64 = AtomicU64::new(0);
-
-impl Large {
-    /// Maps memory for at least `bytes` more.
-    fn grow(&mut self, bytes: usize) -> bool {
-        let Some(more) = (bytes as u64).checked_add(GROW).map(|n| n / GROW * GROW + GROW) else { return false };
-        if self.end - BASE + more > REGION {
-            return false;
-        }
-        let from = self.end;
-        let mut to = from;
-        while to < from + more {
-            let Some(frame) = frames::alloc() else { break };
-            if paging::map_page(to, frame, Flags::DATA).is_err() {
-                // SAFETY: 1. it was not mapped.
-                unsafe { frames::free(frame) };
-                break;
-            }
-            to += FRAME;
-        }
-        let got = (to - from) as usize;
-        self.end = to;
-        MAPPED.fetch_add(got as u64, Ordering::Relaxed);
-        if from == BASE && got > 0 {
-            // SAFETY: `from..to` was just mapped and is nobody else's; first use.
-            unsafe { self.heap.init(from as *mut u8, got) };
-        } else if got > 0 {
-            // SAFETY: `from..to` was just mapped, and begins where the heap ends.
-            unsafe { self.heap.extend(got) };
-        }
-        got as u64 == more
-    }
-
-    fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        if let Ok(block) = self.heap.allocate_first_fit(layout) {
-            return block.as_ptr();
-        }
-        self.grow(layout.size() + layout.align());
-        self.heap.allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
-    }
-}
+static CLASSES: [Class; SIZES.len()] = [const { Class::new() }; SIZES.len()];
 
 pub(super) fn init() {
-    LARGE.lock().grow(0);
+    region::init();
 }
 
 struct KernelHeap;
@@ -182,19 +153,23 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
-/// The class that serves `layout`, if one does: blocks are aligned to their size's largest power of two, at least 16.
+/// The class that serves `layout`, if one does: blocks are aligned to the largest power of two that divides their size.
 #[inline(always)]
 fn class(layout: Layout) -> Option<usize> {
-    let size = if layout.align() > 16 { layout.size().max(layout.align()).next_power_of_two() } else { layout.size() };
+    // No overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
+    let size = (layout.size() + (layout.align() - 1)) & !(layout.align() - 1);
     (size <= LARGEST).then(|| CLASS[size.div_ceil(16)] as usize)
 }
 
-// SAFETY: blocks come from slabs or from the list allocator, each to one owner at a time; sizes and alignment as `class` says.
+// SAFETY: blocks come from slabs or from the region, each to one owner at a time; sizes and alignment as `class` says.
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if inject::denies_block() {
+            return null_mut();
+        }
         let Some(class) = class(layout) else {
-            return LARGE.lock().alloc(layout);
+            return alloc_large(layout);
         };
         percpu::preempt_off();
         let magazine = &percpu::current().magazines.0[class];
@@ -207,8 +182,8 @@ unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let Some(class) = class(layout) else {
             if let Some(block) = NonNull::new(block) {
-                // SAFETY: the caller's: it came from `alloc` with this layout, hence from LARGE.
-                unsafe { LARGE.lock().heap.deallocate(block, layout) };
+                // SAFETY: 1. the caller's: it came from `alloc` with this layout, hence from the region.
+                unsafe { region::free(block, layout) };
             }
             return;
         };
@@ -216,53 +191,130 @@ unsafe impl GlobalAlloc for KernelHeap {
         let magazine = &percpu::current().magazines.0[class];
         // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came from.
         unsafe { magazine.push(block) };
-        if magazine.len.get() > KEEP {
+        if magazine.len() > KEEP[class] {
             spill(magazine, class);
         }
         percpu::preempt_on();
     }
 }
 
+#[cold]
+#[inline(never)]
+fn alloc_large(layout: Layout) -> *mut u8 {
+    let block = region::alloc(layout);
+    if !block.is_null() {
+        return block;
+    }
+    trim();
+    region::alloc(layout)
+}
+
 /// A block for an empty magazine, which is filled on the way. Null: no memory.
 #[cold]
 #[inline(never)]
-fn refill(magazine: &List, class: usize) -> *mut u8 {
+fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     debug_assert!(!percpu::in_handler(), "a handler allocates");
-    DEPOTS[class].lock().0.move_to(magazine, KEEP / 2);
-    if let Some(block) = magazine.pop() {
-        return block;
+    let (size, want) = (usize::from(SIZES[class]), KEEP[class] / 2);
+    let mut chain = CLASSES[class].take(want);
+    if chain.1 == 0 {
+        let mut slab = region::alloc_slab(slab::bytes(size));
+        if slab.is_null() {
+            trim();
+            slab = region::alloc_slab(slab::bytes(size));
+        }
+        if slab.is_null() {
+            return reserve(class);
+        }
+        // SAFETY: 1. it was just allocated for this class.
+        chain = unsafe { CLASSES[class].take_new(slab, size, want) };
     }
-    let size = SIZES[class] as usize;
-    let bytes = SLAB[usize::from(size > 512)];
-    let layout = Layout::from_size_align(bytes, LARGEST).expect("a slab's layout");
-    let slab = LARGE.lock().alloc(layout);
-    if slab.is_null() {
-        return slab;
-    }
-    for at in (0..bytes / size).rev() {
-        // SAFETY: 1. `at * size` lies in the fresh slab.
-        unsafe { magazine.push(slab.add(at * size)) };
-    }
-    if magazine.len.get() > KEEP {
-        magazine.move_to(&DEPOTS[class].lock().0, magazine.len.get() - KEEP);
-    }
+    magazine.head.set(chain.0);
+    magazine.len.store(chain.1, Ordering::Relaxed);
     magazine.pop().unwrap_or(null_mut())
 }
 
+/// There is no memory: a block for a goroutine that unwinds. Null for others.
+#[cold]
+fn reserve(class: usize) -> *mut u8 {
+    let size = usize::from(SIZES[class]);
+    if slab::bytes(size) != slab::SMALL || !panic::panicking() {
+        return null_mut();
+    }
+    CLASSES[class].take_reserve(size, region::alloc_reserve)
+}
+
+/// Sends half a magazine home, or what there is of it.
 #[cold]
 #[inline(never)]
-fn spill(magazine: &List, class: usize) {
-    magazine.move_to(&DEPOTS[class].lock().0, KEEP / 2);
+fn spill(magazine: &Magazine, class: usize) {
+    let size = usize::from(SIZES[class]);
+    let n = magazine.len().min(KEEP[class] / 2);
+    // SAFETY: 1. blocks in a magazine are free, of its class, and out, and `len` counts them.
+    let (rest, gone) = unsafe { CLASSES[class].give(size, magazine.head.get(), n) };
+    magazine.head.set(rest);
+    magazine.len.store(magazine.len() - n, Ordering::Relaxed);
+    release(gone, size);
+}
+
+/// Gives slabs back to the region. With no class's lock held.
+fn release(gone: Gone, size: usize) {
+    for slab in gone {
+        // SAFETY: 1. all its blocks are home, and it stands in no list; `Gone` read its header before.
+        unsafe { region::free_slab(slab, slab::bytes(size)) };
+    }
+}
+
+/// Sends home what this core's magazines hold, and gives the slabs back that nobody uses.
+///
+/// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
+pub fn trim() {
+    for class in 0..SIZES.len() {
+        percpu::preempt_off();
+        let magazine = &percpu::current().magazines.0[class];
+        while magazine.len() > 0 {
+            spill(magazine, class);
+        }
+        release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
+        percpu::preempt_on();
+    }
+    region::trim();
+}
+
+/// What the heap's memory is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapStats {
+    /// Bytes allocated and not yet freed: of whole blocks, where a class serves the layout.
+    pub live_bytes: u64,
+    /// Bytes of free blocks in the cores' magazines.
+    pub cached_bytes: u64,
+    /// Bytes of all slabs, with what lies free in them.
+    pub slab_bytes: u64,
+    /// Bytes taken from the frames, for slabs, large blocks, and the room between them.
+    pub mapped_bytes: u64,
+}
+
+/// Counts the heap, without a lock. Exact when the other cores are quiet.
+pub fn stats() -> HeapStats {
+    let (mapped_bytes, large) = region::counts();
+    let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes };
+    for (class, (lists, size)) in CLASSES.iter().zip(SIZES).enumerate() {
+        let (out, slabs) = lists.counts();
+        let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.0[class].len())).sum();
+        // While others move blocks, the two need not fit together.
+        stats.live_bytes += out.saturating_sub(cached) * u64::from(size);
+        stats.cached_bytes += cached * u64::from(size);
+        stats.slab_bytes += slabs * slab::bytes(usize::from(size)) as u64;
+    }
+    stats
 }
 
 /// Bytes of memory that the heap has taken so far.
 pub fn mapped() -> u64 {
-    MAPPED.load(Ordering::Relaxed)
+    region::counts().0
 }
 
-/// Runs `f` with the heap's lock held: for tests of the report path.
+/// Runs `f` with the region's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
-    let _heap = LARGE.lock();
-    f()
+    region::with_locked(f)
 }

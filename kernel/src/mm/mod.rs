@@ -13,6 +13,7 @@
 
 pub mod frames;
 pub mod heap;
+pub mod inject;
 pub mod kstack;
 pub mod lock;
 pub mod paging;

@@ -1,0 +1,376 @@
+//! Slabs: pieces of 8 or 32 KiB, aligned to their size, cut into blocks of one class. And chunks, which are slabs of slabs.
+//!
+//! ```text
+//!   slab (address = block & !(bytes - 1))            chunk of 128 KiB
+//!   ├─ header: neighbours in the class's list,       ├─ slab
+//!   │  blocks at home, how many         32 bytes     │    └─ header · the chunk's header · blocks
+//!   ├─ in a chunk's first slab: its header, 32       ├─ slab
+//!   ├─ nothing, up to the blocks' alignment          │    └─ header · 32 bytes unused  · blocks
+//!   └─ block │ block │ block │ …                     └─ …
+//!
+//!             link                     all out                  one comes home
+//!   fresh ──────────▶ partial ──────────────────────▶ unlisted ─────────────────▶ partial
+//!                        │ all home                  ▲                 no spare yet: spare
+//!                        └───────────────────────────┼───────────────▶ a spare already: back to the region
+//!                                                    └── a refill takes the spare last
+//! ```
+//!
+//! A block is *at home* while it stands in its slab's own list, and *out* otherwise: handed out, or in a core's magazine.
+//!
+//! * INV-HOME: a block comes home to the slab that its address names, whichever core frees it; `home` of a slab is the length of
+//!   its list; `out` of a class is the number of blocks of all its slabs that are out.
+//! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
+//!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
+//!   given to the region after it (class before region, never the other way round, and never both).
+//! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
+//!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
+//! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.
+//!
+//! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for the whole class (one block that
+//! stays out keeps every slab, and nobody can tell which); slabs straight from the region (a burst of small blocks leaves thousands
+//! of holes, and each large allocation searches them with preemption off: 30 000 instructions where it now takes 300).
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::SIZES;
+use crate::mm::lock::Lock;
+
+/// A free block; the link is its first word.
+pub(super) struct Block {
+    pub(super) next: *mut Block,
+}
+
+/// A slab's header.
+#[repr(C)]
+pub(super) struct Slab {
+    prev: *mut Slab,
+    next: *mut Slab,
+    /// Blocks at home.
+    free: *mut Block,
+    home: u16,
+    total: u16,
+    /// It feeds goroutines that unwind.
+    reserve: bool,
+}
+
+/// Bytes of a header; a slab begins with room for two.
+const HEADER: usize = 32;
+const _: () = assert!(size_of::<Slab>() <= HEADER && HEADER.is_multiple_of(align_of::<Slab>()));
+
+/// Bytes of a small slab; reserve slabs are of this kind.
+pub(super) const SMALL: usize = 8 << 10;
+/// Bytes of a slab for larger blocks.
+pub(super) const BIG: usize = 32 << 10;
+/// Bytes of a chunk.
+const CHUNK: usize = 128 << 10;
+
+/// Bytes of a slab for blocks of `size`, or of a chunk for slabs of `size`.
+pub(super) const fn bytes(size: usize) -> usize {
+    match size {
+        0..=256 => SMALL,
+        257..SMALL => BIG,
+        _ => CHUNK,
+    }
+}
+
+/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A chunk is all slabs.
+const fn first(size: usize) -> usize {
+    if size < SMALL { (2 * HEADER).next_multiple_of(1 << size.trailing_zeros()) } else { 0 }
+}
+
+/// Where the header lies.
+const fn header(size: usize) -> usize {
+    if size < SMALL { 0 } else { HEADER }
+}
+
+/// How many blocks of `size` a slab has.
+const fn blocks(size: usize) -> usize {
+    (bytes(size) - first(size)) / size
+}
+
+// Few bytes are lost.
+const _: () = {
+    let mut class = 0;
+    while class < SIZES.len() {
+        let size = SIZES[class] as usize;
+        assert!(blocks(size) * size * 100 >= bytes(size) * 92);
+        class += 1;
+    }
+};
+
+/// Blocks that hang together: the first one and how many.
+pub(super) type Chain = (*mut Block, u32);
+
+/// What the cores share of a class.
+pub(super) struct Class {
+    lists: Lock<Lists>,
+    /// Blocks that are out. Written under the lock, read by whoever counts.
+    out: AtomicU64,
+    /// Slabs that there are. The same.
+    slabs: AtomicU64,
+}
+
+struct Lists {
+    /// Slabs with blocks both at home and out.
+    partial: *mut Slab,
+    /// A slab with all blocks at home, kept so that one block that comes and goes does not make and unmake a slab.
+    spare: *mut Slab,
+    /// The reserve slab in use.
+    reserve: *mut Slab,
+}
+
+// SAFETY: the lists are reached under their lock only, and the slabs in them are nobody else's.
+unsafe impl Send for Lists {}
+
+impl Lists {
+    /// # Safety
+    /// 1. `slab` is a slab of this class that stands in no list.
+    unsafe fn link(&mut self, slab: *mut Slab) {
+        // SAFETY: 1. its header is ours, and so is that of the list's first one.
+        unsafe {
+            (*slab).prev = null_mut();
+            (*slab).next = self.partial;
+            if let Some(next) = self.partial.as_mut() {
+                next.prev = slab;
+            }
+        }
+        self.partial = slab;
+    }
+
+    /// # Safety
+    /// 1. `slab` stands in `partial`.
+    unsafe fn unlink(&mut self, slab: *mut Slab) {
+        // SAFETY: 1. its neighbours are slabs in the same list.
+        unsafe {
+            let (prev, next) = ((*slab).prev, (*slab).next);
+            if let Some(next) = next.as_mut() {
+                next.prev = prev;
+            }
+            match prev.as_mut() {
+                Some(prev) => prev.next = next,
+                None => self.partial = next,
+            }
+        }
+    }
+
+    /// All blocks of a slab are home: it is the spare, or it goes.
+    ///
+    /// # Safety
+    /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no list.
+    #[cold]
+    unsafe fn retire(&mut self, slab: *mut Slab, listed: bool, gone: &mut Gone) {
+        if listed {
+            // SAFETY: 1.
+            unsafe { self.unlink(slab) };
+        }
+        if self.reserve == slab {
+            self.reserve = null_mut();
+            // SAFETY: 1. its header is ours.
+        } else if self.spare.is_null() && !unsafe { (*slab).reserve } {
+            self.spare = slab;
+            return;
+        }
+        // SAFETY: 1. it stands in no list now.
+        unsafe { (*slab).next = gone.0 };
+        *gone = Gone(slab, gone.1 + 1);
+    }
+}
+
+impl Slab {
+    /// The slab in which a block of `size` lies.
+    #[inline(always)]
+    fn of(block: *mut Block, size: usize) -> *mut Slab {
+        block.map_addr(|at| (at & !(bytes(size) - 1)) + header(size)).cast()
+    }
+
+    /// Makes a slab of blocks of `size`, all at home.
+    ///
+    /// # Safety
+    /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's.
+    unsafe fn make(at: *mut u8, size: usize, reserve: bool) -> *mut Slab {
+        let mut free = null_mut::<Block>();
+        for i in (0..blocks(size)).rev() {
+            // SAFETY: 1. by `blocks`, the block ends within the slab; its size is a multiple of 16.
+            unsafe {
+                let block = at.add(first(size) + i * size).cast::<Block>();
+                block.write(Block { next: free });
+                free = block;
+            }
+        }
+        let total = blocks(size) as u16;
+        // SAFETY: 1. the header lies before `first`, or where the chunk's first slab has nothing.
+        unsafe {
+            let slab = at.add(header(size)).cast::<Slab>();
+            slab.write(Slab { prev: null_mut(), next: null_mut(), free, home: total, total, reserve });
+            slab
+        }
+    }
+
+    /// Cuts up to `want` blocks off, in front of `rest`.
+    fn cut(&mut self, want: u32, (rest, len): Chain) -> Chain {
+        let head = self.free;
+        let n = want.min(u32::from(self.home));
+        let mut last = head;
+        for _ in 1..n {
+            // SAFETY: the list has `home` blocks (INV-HOME), and `n` is not more.
+            last = unsafe { (*last).next };
+        }
+        if let Some(last) = (n > 0).then_some(last) {
+            // SAFETY: as above: `last` is the list's block number `n`.
+            unsafe {
+                self.free = (*last).next;
+                (*last).next = rest;
+            }
+            self.home -= n as u16;
+            return (head, len + n);
+        }
+        (rest, len)
+    }
+}
+
+/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their memory's addresses.
+pub(super) struct Gone(*mut Slab, u64);
+
+impl Iterator for Gone {
+    type Item = *mut u8;
+
+    fn next(&mut self) -> Option<*mut u8> {
+        let slab = self.0;
+        // SAFETY: slabs in this list are their holder's alone.
+        self.0 = unsafe { slab.as_ref()?.next };
+        // Slabs and chunks are aligned to more than a header's size, and headers lie in the first two of it.
+        Some(slab.map_addr(|at| at & !(2 * HEADER - 1)).cast())
+    }
+}
+
+impl Class {
+    pub(super) const fn new() -> Self {
+        let lists = Lists { partial: null_mut(), spare: null_mut(), reserve: null_mut() };
+        Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
+    }
+
+    /// Up to `want` blocks at home, from slabs in use first.
+    pub(super) fn take(&self, want: u32) -> Chain {
+        let mut lists = self.lists.lock();
+        let mut chain = (null_mut(), 0);
+        while chain.1 < want {
+            let mut slab = lists.partial;
+            if slab.is_null() {
+                slab = core::mem::replace(&mut lists.spare, null_mut());
+                if slab.is_null() {
+                    break;
+                }
+                // SAFETY: 1. the spare stands in no list.
+                unsafe { lists.link(slab) };
+            }
+            // SAFETY: a slab in the list is this class's, under its lock.
+            unsafe {
+                chain = (*slab).cut(want - chain.1, chain);
+                if (*slab).home == 0 {
+                    lists.unlink(slab);
+                }
+            }
+        }
+        self.out.fetch_add(u64::from(chain.1), Ordering::Relaxed);
+        chain
+    }
+
+    /// Up to `want` blocks of a new slab.
+    ///
+    /// # Safety
+    /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this class's.
+    pub(super) unsafe fn take_new(&self, at: *mut u8, size: usize, want: u32) -> Chain {
+        // SAFETY: 1.
+        let slab = unsafe { Slab::make(at, size, false) };
+        // SAFETY: it was just made, and nobody else knows it.
+        let chain = unsafe { (*slab).cut(want, (null_mut(), 0)) };
+        let mut lists = self.lists.lock();
+        // SAFETY: as above.
+        if unsafe { (*slab).home } > 0 {
+            // SAFETY: 1. it is new.
+            unsafe { lists.link(slab) };
+        }
+        self.out.fetch_add(u64::from(chain.1), Ordering::Relaxed);
+        self.slabs.fetch_add(1, Ordering::Relaxed);
+        chain
+    }
+
+    /// A block from the reserve slab; `more` gives a new one, of `SMALL` bytes and aligned to that.
+    pub(super) fn take_reserve(&self, size: usize, more: impl FnOnce() -> *mut u8) -> *mut u8 {
+        debug_assert_eq!(bytes(size), SMALL);
+        let mut lists = self.lists.lock();
+        // SAFETY: the reserve slab in use is this class's, under its lock.
+        if unsafe { lists.reserve.as_ref() }.is_none_or(|slab| slab.home == 0) {
+            let at = more();
+            if at.is_null() {
+                return at;
+            }
+            // SAFETY: 1. `more` says so.
+            lists.reserve = unsafe { Slab::make(at, size, true) };
+            self.slabs.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: as above.
+        let (block, _) = unsafe { (*lists.reserve).cut(1, (null_mut(), 0)) };
+        self.out.fetch_add(1, Ordering::Relaxed);
+        block.cast()
+    }
+
+    /// Sends the first `n` blocks of a list home. Returns the rest of the list; slabs that nobody needs any more are the caller's.
+    ///
+    /// # Safety
+    /// 1. The list has `n` blocks at least, all free blocks of this class, whose blocks have `size`, and out.
+    pub(super) unsafe fn give(&self, size: usize, mut list: *mut Block, n: u32) -> (*mut Block, Gone) {
+        let mut gone = Gone(null_mut(), 0);
+        let mut lists = self.lists.lock();
+        let mut left = n;
+        while left > 0 {
+            // Neighbours in the list are often neighbours in a slab: a run of them goes home in one piece, linked as it is.
+            let at = Slab::of(list, size);
+            let (run, mut last, before) = (list, list, left);
+            loop {
+                // SAFETY: 1. `last` is a block of the list, hence free memory whose first word is the link.
+                list = unsafe { (*last).next };
+                left -= 1;
+                if left == 0 || Slab::of(list, size) != at {
+                    break;
+                }
+                last = list;
+            }
+            // SAFETY: 1. by INV-HOME a block of this class lies in a slab of this class; its header is written under this lock only.
+            let slab = unsafe { &mut *at };
+            // SAFETY: 1. as above.
+            unsafe { (*last).next = slab.free };
+            let all_were_out = slab.home == 0;
+            slab.free = run;
+            slab.home += (before - left) as u16;
+            let (all_home, reserve) = (slab.home == slab.total, slab.reserve);
+            if all_home {
+                // SAFETY: the slab is listed if it had blocks both at home and out.
+                unsafe { lists.retire(at, !all_were_out && !reserve, &mut gone) };
+            } else if all_were_out && !reserve {
+                // SAFETY: 1. it had no block at home, so it stood in no list.
+                unsafe { lists.link(at) };
+            }
+        }
+        self.slabs.fetch_sub(gone.1, Ordering::Relaxed);
+        self.out.fetch_sub(u64::from(n), Ordering::Relaxed);
+        (list, gone)
+    }
+
+    /// The spare slab is the caller's.
+    pub(super) fn give_spare(&self) -> Gone {
+        let mut lists = self.lists.lock();
+        let spare = core::mem::replace(&mut lists.spare, null_mut());
+        // SAFETY: the spare stands in no list.
+        let Some(header) = (unsafe { spare.as_mut() }) else { return Gone(null_mut(), 0) };
+        header.next = null_mut();
+        self.slabs.fetch_sub(1, Ordering::Relaxed);
+        Gone(spare, 1)
+    }
+
+    /// Blocks that are out, and slabs that there are.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.out.load(Ordering::Relaxed), self.slabs.load(Ordering::Relaxed))
+    }
+}

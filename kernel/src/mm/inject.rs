@@ -1,0 +1,72 @@
+//! Memory that fails when a test wants it to.
+//!
+//! ```text
+//!   fail_after(3)   alloc ok   frames::alloc ok   alloc: null      alloc ok …      off() == true
+//!        arms           2              1          0: fires once    not armed
+//! ```
+//!
+//! Counted is what a goroutine asks for, on the core that armed it, and where somebody can be told:
+//!
+//! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption off it would be the end of the machine.
+//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer: spawning, the heap when it grows.
+//!
+//! Not counted are handlers and g0.
+//!
+//! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the allocations' code is as if they were not there.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::arch::percpu;
+use crate::panic;
+
+/// The core that is armed, + 1; 0: none. Written by that core's goroutines only, so no order between these matters.
+static CORE: AtomicU32 = AtomicU32::new(0);
+/// Allocations until one fails, that one included.
+static LEFT: AtomicU32 = AtomicU32::new(0);
+static FIRED: AtomicBool = AtomicBool::new(false);
+
+fn core() -> u32 {
+    percpu::preempt_off();
+    let core = percpu::current().index() as u32 + 1;
+    percpu::preempt_on();
+    core
+}
+
+/// The `n`th allocation that counts from now on, on this core, fails; the next one, if `n` is 0 or 1. Once. One core at a time.
+pub fn fail_after(n: u32) {
+    FIRED.store(false, Ordering::Relaxed);
+    LEFT.store(n.max(1), Ordering::Relaxed);
+    CORE.store(core(), Ordering::Relaxed);
+}
+
+/// Disarms. Whether an allocation was made to fail.
+pub fn off() -> bool {
+    CORE.store(0, Ordering::Relaxed);
+    FIRED.load(Ordering::Relaxed)
+}
+
+/// Whether the block that is asked for must not be had.
+#[inline(always)]
+pub(super) fn denies_block() -> bool {
+    cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && percpu::depth() == 0 && counts_down()
+}
+
+/// Whether the frame that is asked for must not be had.
+#[inline(always)]
+pub(super) fn denies_frame() -> bool {
+    cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && counts_down()
+}
+
+#[cold]
+fn counts_down() -> bool {
+    if percpu::in_handler() || core() != CORE.load(Ordering::Relaxed) || panic::current_g().is_none() {
+        return false;
+    }
+    let left = LEFT.load(Ordering::Relaxed).saturating_sub(1);
+    LEFT.store(left, Ordering::Relaxed);
+    if left == 0 {
+        CORE.store(0, Ordering::Relaxed);
+        FIRED.store(true, Ordering::Relaxed);
+    }
+    left == 0
+}
