@@ -34,7 +34,7 @@ fn main() {
 
     assert_eq!(sum, leaves * (leaves - 1) / 2);
     println!("the sum of 0 to {} is {sum}; {took:?}, {:?} a leaf", leaves - 1, took / leaves as u32);
-    for m in runtime::stats().ms {
+    for m in &runtime::stats().ms {
         println!("M{}: {} runs, {} steals, {} parks", m.m, m.runs, m.steals, m.parks);
     }
 }

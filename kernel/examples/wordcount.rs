@@ -81,7 +81,7 @@ fn main() {
     println!("{total} words, {} different, in {} bytes; {mappers} mappers, {took:?}", counts.len(), text.len());
     top.iter().take(20).for_each(|(n, word)| println!("{:>7}  {word}", n.0));
     println!("\n   M  G's run   steals    parks  idle");
-    for m in runtime::stats().ms {
+    for m in &runtime::stats().ms {
         println!("{:>4} {:>8} {:>8} {:>8}  {:?}", m.m, m.runs, m.steals, m.parks, Duration::from_nanos(m.idle_ns));
     }
 }

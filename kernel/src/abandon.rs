@@ -45,7 +45,9 @@ impl fmt::Display for What<'_> {
             Cause::StackOverflow => {
                 write!(f, "stack overflow: {} has used up its window 0x{:016x}..0x{:016x}", Who(g), stack.lo, stack.hi)
             }
-            Cause::OutOfMemory => write!(f, "out of memory: no frame for the stack of {} to grow to 0x{addr:016x}", Who(g)),
+            Cause::OutOfMemory => {
+                write!(f, "out of memory: no frame for the stack of {} to grow to 0x{addr:016x}", Who(g))
+            }
             _ => {
                 write!(f, "dead stack: {} touched 0x{addr:016x}", Who(g))?;
                 match window::owner_of(*addr).map(|owner| owner.who()) {
@@ -66,7 +68,10 @@ pub fn last_rites(addr: u64, cause: Cause) -> ! {
     COUNT.fetch_add(1, Ordering::Relaxed);
     console::say(format_args!("trefoil: {}", What { g, addr, cause }));
     let (in_use, deepest) = window::in_use(g);
-    console::say(format_args!("  core {}, {in_use} bytes of stack in use, {deepest} at its deepest", M::current(&guard).index()));
+    console::say(format_args!(
+        "  core {}, {in_use} bytes of stack in use, {deepest} at its deepest",
+        M::current(&guard).index()
+    ));
     backtrace::ends(stub::seam(), ENDS, console::say);
     console::say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
     panic::abandoned(g);

@@ -27,6 +27,8 @@ extern crate alloc;
 
 mod abandon;
 #[doc(hidden)]
+pub mod account;
+#[doc(hidden)]
 pub mod arch;
 #[doc(hidden)]
 pub mod console;

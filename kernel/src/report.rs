@@ -24,10 +24,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use trefoil_sched::{Cause, G};
 
+use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial, switch};
-use crate::abandon::What;
 use crate::mm::{kstack, window};
 use crate::platform;
 

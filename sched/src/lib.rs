@@ -65,8 +65,8 @@ pub use p::P;
 pub use park::{current_g, park, ready, yield_now};
 pub use platform::{Fatal, Platform};
 pub use preempt::PreemptGuard;
+pub use registry::Cursor;
 pub use sched::{Config, Sched};
-pub use registry::{Cursor, RECORD_BYTES};
 pub use schedule::{run_m, timer_interrupt};
 pub use spawn::{Builder, SpawnError, abandon, exit_g};
 

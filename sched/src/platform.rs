@@ -133,13 +133,13 @@ mod symbols {
 }
 
 pub use symbols::{
-    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m, __trefoil_fatal as fatal,
-    __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now,
-    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
-    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_stack_alloc as stack_alloc,
-    __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead, __trefoil_stack_retire as stack_retire,
-    __trefoil_stack_warm as stack_warm, __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic,
-    __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
+    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m,
+    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
+    __trefoil_now as now, __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
+    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
+    __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
+    __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
+    __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
 
 /// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler. Once a program.

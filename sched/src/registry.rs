@@ -34,9 +34,6 @@ impl Cursor {
     }
 }
 
-/// Bytes of a record, its share of the chunk's link included.
-pub const RECORD_BYTES: usize = size_of::<Chunk>() / CHUNK;
-
 impl Registry {
     pub(crate) fn new() -> Self {
         Self { head: AtomicPtr::new(core::ptr::null_mut()), len: AtomicUsize::new(0) }
@@ -94,9 +91,10 @@ impl Registry {
         true
     }
 
-    /// How many records there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+    /// How many records there are, and the bytes that they take.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let records = self.len.load(Ordering::Relaxed);
+        (records, records / CHUNK * size_of::<Chunk>())
     }
 
     /// Every record, in no order. Takes no lock.

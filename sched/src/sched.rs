@@ -158,6 +158,17 @@ impl Sched {
         self.ps.iter().any(|p| p.timers.when() != u64::MAX)
     }
 
+    /// How many G's sleep.
+    pub fn num_timers(&self) -> usize {
+        let guard = PreemptGuard::new();
+        self.ps.iter().map(|p| p.timers.size(&guard).0).sum()
+    }
+
+    /// The bytes that each P keeps for timers.
+    pub fn timer_bytes(&self) -> impl Iterator<Item = usize> {
+        self.ps.iter().map(|p| p.timers.size(&PreemptGuard::new()).1)
+    }
+
     /// How many G's live (a snapshot).
     pub fn num_goroutines(&self) -> u64 {
         let ended: u64 = self.ps.iter().map(|p| p.ended.load(Ordering::Relaxed)).sum();
@@ -224,9 +235,9 @@ impl Sched {
         self.registry.walk(cursor, n, f)
     }
 
-    /// How many G records were ever made; each takes [`RECORD_BYTES`] for good.
-    pub fn num_records(&self) -> usize {
-        self.registry.len()
+    /// How many G records were ever made, and the bytes of heap that they take for good.
+    pub fn records(&self) -> (usize, usize) {
+        self.registry.size()
     }
 
     /// Every G record, in no order, without a lock; for reports.

@@ -86,6 +86,13 @@ impl Timers {
         self.heap.lock(preempt).entries.reserve(1);
     }
 
+    /// How many G's sleep here, and the bytes of memory that is kept for timers.
+    pub(crate) fn size(&self, preempt: &PreemptGuard) -> (usize, usize) {
+        let heap = self.heap.lock(preempt);
+        let sleepers = heap.entries.iter().filter(|entry| matches!(entry.action, Action::Wake(_))).count();
+        (sleepers, heap.entries.capacity() * size_of::<Entry>())
+    }
+
     pub(crate) fn insert(&self, preempt: &PreemptGuard, when: u64, action: Action) {
         let mut heap = self.heap.lock(preempt);
         let seq = heap.inserted;

@@ -308,6 +308,17 @@ pub fn stats() -> HeapStats {
     stats
 }
 
+/// What a block of `bytes` bytes, aligned to 16 at most, counts in [`HeapStats::live_bytes`].
+pub fn counted(bytes: usize) -> u64 {
+    if bytes == 0 {
+        return 0;
+    }
+    match Layout::from_size_align(bytes, 8).ok().and_then(class) {
+        Some(class) => u64::from(SIZES[class]),
+        None => bytes as u64,
+    }
+}
+
 /// Bytes of memory that the heap has taken so far.
 pub fn mapped() -> u64 {
     region::counts().0

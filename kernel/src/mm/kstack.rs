@@ -70,6 +70,8 @@ impl Purpose {
 }
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// Pages of all stacks.
+static PAGES: AtomicUsize = AtomicUsize::new(0);
 /// Owner of each slot: core * 8 + purpose + 1; 0: nobody.
 static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
@@ -81,8 +83,14 @@ pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     let lo = hi - pages.min(SLOT / FRAME - 1) * FRAME;
     for page in (lo..hi).step_by(FRAME as usize) {
         paging::map_page(page, frames::alloc()?, Flags::DATA).ok()?;
+        PAGES.fetch_add(1, Ordering::Relaxed);
     }
     Some(lo..hi)
+}
+
+/// How many pages the stacks have together.
+pub fn pages() -> u64 {
+    PAGES.load(Ordering::Relaxed) as u64
 }
 
 /// Whose stack (or guard page) `addr` lies in.

@@ -34,6 +34,7 @@ use trefoil_sched::platform::NoStack;
 use trefoil_sched::{G, GRef, Stack};
 
 use super::frames::FRAME;
+use super::heap;
 use super::lock::Lock;
 use crate::arch::percpu;
 
@@ -194,6 +195,21 @@ pub fn stats() -> WindowStats {
     }
 }
 
+/// Page tables under the windows above the last level.
+pub fn upper_tables() -> u64 {
+    percpu::all().map(|core| core.stacks.upper_tables.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+}
+
+/// Pages that G's have got by touching them, ever.
+pub fn grown() -> u64 {
+    percpu::all().map(|core| core.stacks.grown.load(Ordering::Relaxed) as u64).sum()
+}
+
+/// Stacks that were unpacked, ever.
+pub fn unpacked() -> u64 {
+    percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
+}
+
 /// Pages mapped in windows.
 pub fn mapped_pages() -> u64 {
     stats().pages
@@ -210,4 +226,10 @@ pub fn in_use(g: &G) -> (usize, usize) {
     let pages = walk::count_backed(low.max(window.lo).min(window.top())..window.hi);
     let deepest = g.stack_deepest.load(Ordering::Relaxed) as u64;
     ((pages * FRAME) as usize, window.hi.saturating_sub(deepest.min(window.top())) as usize)
+}
+
+/// Bytes of heap that the lists of free addresses and of retired windows take.
+pub fn list_bytes() -> u64 {
+    let free: u64 = CLASS.iter().map(|class| heap::counted(class.free.lock().capacity() * size_of::<u32>())).sum();
+    free + retired::heap_bytes()
 }

@@ -13,6 +13,9 @@
 //! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `shape LINE` (every line looks like this, `#` for a
 //! number) · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
 //! `timeout SECONDS` · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
+//! After each case the kit compares the machine's account with that at the start of `main`: G's, timers, frames, stack pages, heap bytes. A case that
+//! leaves anything behind fails, and says what. (A case that ended a G where it stood is let off the heap's bytes: those are leaked by definition.)
+//!
 //! With `icount` the cores take turns by counted instructions, so that what compares times does not depend on the host.
 //! `cargo test -p trefoil --test sched -- steal` runs the boots whose name contains `steal`.
 
@@ -37,9 +40,13 @@ macro_rules! image {
 
         fn main() {
             let case = trefoil::runtime::args().last().unwrap_or("");
+            let account = trefoil::account::Account::open();
             match case {
                 $(stringify!($case) => $case(),)*
                 _ => panic!("no such case: {case:?}"),
+            }
+            if let Err(left) = account.close() {
+                panic!("left behind:\n{left}");
             }
         }
     };

@@ -72,13 +72,16 @@ unsafe extern "C" fn abandon_entry() -> ! {
 }
 
 extern "C" fn rites(addr: u64, cause: u64) -> ! {
-    abandon::last_rites(addr, if cause == Cause::OutOfMemory as u64 {
-        Cause::OutOfMemory
-    } else if cause == Cause::DeadStack as u64 {
-        Cause::DeadStack
-    } else {
-        Cause::StackOverflow
-    })
+    abandon::last_rites(
+        addr,
+        if cause == Cause::OutOfMemory as u64 {
+            Cause::OutOfMemory
+        } else if cause == Cause::DeadStack as u64 {
+            Cause::DeadStack
+        } else {
+            Cause::StackOverflow
+        },
+    )
 }
 
 /// Where the function begins after whose frame a backtrace shows the G.

@@ -73,6 +73,8 @@ pub struct Stacks {
     pub pages: AtomicI64,
     /// Last-level tables under windows.
     pub tables: AtomicI64,
+    /// Tables above those, which are never freed.
+    pub upper_tables: AtomicI64,
     /// Packed stacks.
     pub packed: AtomicI64,
     /// Bytes in their blocks, and in those of packed tables.
@@ -88,6 +90,7 @@ impl Stacks {
         Self {
             pages: AtomicI64::new(0),
             tables: AtomicI64::new(0),
+            upper_tables: AtomicI64::new(0),
             packed: AtomicI64::new(0),
             packed_bytes: AtomicI64::new(0),
             grown: AtomicI64::new(0),
@@ -265,7 +268,9 @@ pub fn preempt_on() {
 /// such code.
 pub fn pend() {
     // SAFETY: as above: one instruction.
-    unsafe { asm!("and dword ptr gs:[{depth}], {mask}", depth = const offset_of!(PerCpu, depth), mask = const !CLEAR as i32, options(nostack)) };
+    unsafe {
+        asm!("and dword ptr gs:[{depth}], {mask}", depth = const offset_of!(PerCpu, depth), mask = const !CLEAR as i32, options(nostack))
+    };
 }
 
 /// Preemption is on again, and something has waited for that.
@@ -273,7 +278,9 @@ pub fn pend() {
 #[inline(never)]
 fn preempt_pending() {
     // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
-    unsafe { asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack)) };
+    unsafe {
+        asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
+    };
     let g = current().m().and_then(|m| m.running());
     // SAFETY: as in `preempt_on`; nothing is pending now.
     unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };

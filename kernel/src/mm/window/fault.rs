@@ -140,7 +140,12 @@ pub fn fault(addr: u64, rsp: u64, depth: u32) -> WindowFault {
     {
         // Preemption was off, or memory is short: the next scheduling point sees to it.
         m.attend_platform();
-        if depth > 0 && core.reserve.len.get() < EMERGENCY && own && verdict == WindowFault::Resolved && frames::is_used_up() {
+        if depth > 0
+            && core.reserve.len.get() < EMERGENCY
+            && own
+            && verdict == WindowFault::Resolved
+            && frames::is_used_up()
+        {
             doom(window, Cause::OutOfMemory);
         }
     }

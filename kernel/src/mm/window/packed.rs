@@ -138,7 +138,7 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
     let stacks = &percpu::current().stacks;
     stacks.pages.fetch_sub(1, Ordering::Relaxed);
     stacks.packed.fetch_add(1, Ordering::Relaxed);
-    stacks.packed_bytes.fetch_add(block.len as i64, Ordering::Relaxed);
+    stacks.packed_bytes.fetch_add(heap::counted(block.len) as i64, Ordering::Relaxed);
     Some(frame)
 }
 
@@ -163,7 +163,7 @@ pub(super) fn unpack_page(
     core.deferred.push(block);
     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
     core.stacks.packed.fetch_sub(1, Ordering::Relaxed);
-    core.stacks.packed_bytes.fetch_sub(block.len as i64, Ordering::Relaxed);
+    core.stacks.packed_bytes.fetch_sub(heap::counted(block.len) as i64, Ordering::Relaxed);
     core.stacks.unpacked.fetch_add(1, Ordering::Relaxed);
     true
 }

@@ -15,6 +15,7 @@ use trefoil_sched::G;
 use trefoil_sched::g::Name;
 
 use super::Window;
+use crate::mm::heap;
 
 /// A retired window, and whose it was.
 pub struct Retired {
@@ -95,4 +96,9 @@ pub fn is_dead(addr: u64) -> bool {
 /// How many there are.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
+}
+
+/// Bytes of heap that the list takes.
+pub(super) fn heap_bytes() -> u64 {
+    count().saturating_sub(FIRST.len() as u64) * heap::counted(size_of::<Retired>())
 }

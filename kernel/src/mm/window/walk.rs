@@ -90,8 +90,10 @@ pub(super) fn clear(frame: u64) {
 pub(super) fn put_table(entry: &Entry, level: u32, frame: u64) -> bool {
     clear(frame);
     let put = entry.map(frame | TABLE);
-    if put && level == 1 {
-        percpu::current().stacks.tables.fetch_add(1, Ordering::Relaxed);
+    if put {
+        let stacks = &percpu::current().stacks;
+        let count = if level == 1 { &stacks.tables } else { &stacks.upper_tables };
+        count.fetch_add(1, Ordering::Relaxed);
     }
     put
 }

@@ -1,0 +1,90 @@
+//! The account after a test: what was there before is there again, and nothing else.
+//!
+//! A test image's kit takes it at the start of `main` and asks at its end. Whatever is not back to its value is named.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::mm::frames::FRAME;
+use crate::mm::{heap, window};
+use crate::runtime::{self, MemoryStats};
+use crate::{console, platform, time};
+
+/// How long G's that were told to end may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What there was.
+#[derive(Debug, Clone, Copy)]
+pub struct Account {
+    heap: u64,
+    goroutines: usize,
+    timers: usize,
+}
+
+/// Live bytes of the heap, without what the kernel keeps there for good: G records, M's, lists.
+pub fn heap_bytes() -> u64 {
+    let memory = runtime::stats().memory;
+    let timers: u64 = platform::sched().timer_bytes().map(heap::counted).sum();
+    // A core may arrive while a test runs.
+    let ms = platform::sched().ms().count() as u64 * heap::counted(size_of::<trefoil_sched::M>());
+    let known = memory.records + timers + ms + memory.stacks.packed_bytes + window::list_bytes();
+    memory.heap.live_bytes.saturating_sub(known)
+}
+
+impl Account {
+    /// Takes it.
+    pub fn open() -> Self {
+        Self { heap: heap_bytes(), goroutines: runtime::num_goroutines(), timers: platform::sched().num_timers() }
+    }
+
+    /// Compares. Waits a while for G's that are on their way out.
+    ///
+    /// # Errors
+    /// Everything that was not there before, or that is missing, by name and number.
+    pub fn close(self) -> Result<(), String> {
+        // The caller's line in the making is on the heap, too.
+        console::flush_current();
+        let mut left = String::new();
+        let deadline = time::Instant::now() + PATIENCE;
+        while runtime::num_goroutines() > self.goroutines && time::Instant::now() < deadline {
+            time::sleep(Duration::from_millis(1));
+        }
+        let now = runtime::num_goroutines();
+        if now != self.goroutines {
+            left += &format!("goroutines: {} at the start, {now} now\n", self.goroutines);
+        }
+        let timers = platform::sched().num_timers();
+        if timers > self.timers {
+            left += &format!("timers: {} at the start, {timers} now\n", self.timers);
+        }
+        // Everything that nobody lives on goes back; what is left belongs to free G's of other P's caches, and to those that live.
+        runtime::scavenge();
+        heap::trim();
+        let memory = runtime::stats().memory;
+        let owned = pages_of_gs();
+        if memory.stacks.pages != owned {
+            left +=
+                &format!("stack pages: {} are mapped, {owned} belong to a goroutine's record\n", memory.stacks.pages);
+        }
+        if memory.kernel_frames != MemoryStats::named_kernel_frames() {
+            left += &format!(
+                "frames: {} used by nobody who is known ({} KiB)\n",
+                memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64,
+                (memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64) * FRAME as i64 / 1024
+            );
+        }
+        let heap = heap_bytes() - heap::counted(left.capacity());
+        if heap != self.heap && memory.abandoned == 0 {
+            left += &format!("heap: {} bytes at the start, {heap} now\n", self.heap);
+        }
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    }
+}
+
+/// Pages of the windows of all G records, free ones included.
+fn pages_of_gs() -> u64 {
+    let mut pages = 0;
+    platform::sched().for_each_g(|g| pages += window::in_use(g).0 as u64 / FRAME);
+    pages
+}

@@ -1,0 +1,113 @@
+//! What memory is used for: of the whole machine, and of each G.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use trefoil_sched::gstate::State;
+use trefoil_sched::{G, PreemptGuard, WaitReason};
+
+use crate::mm::frames::{self, FRAME, FrameStats};
+use crate::mm::heap::{self, HeapStats};
+use crate::mm::window::scavenge::{self, ScavengeStats};
+use crate::mm::window::{self, WindowStats};
+use crate::mm::{kstack, paging};
+use crate::{abandon, platform};
+
+/// Where all frames are. Exact when the other cores are quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// All frames, and the free ones.
+    pub frames: FrameStats,
+    /// The G's stacks.
+    pub stacks: WindowStats,
+    /// The heap.
+    pub heap: HeapStats,
+    /// What the scavenger has done.
+    pub scavenger: ScavengeStats,
+    /// Bytes of G records: on the heap, reused for ever, never given back.
+    pub records: u64,
+    /// G's that ended where they stood; what their frames owned on the heap is leaked.
+    pub abandoned: u64,
+    /// Frames of the kernel's own: stacks of cores, page tables other than the last level under stacks, fault reserves.
+    pub kernel_frames: u64,
+}
+
+impl MemoryStats {
+    pub(super) fn now() -> Self {
+        let (frames, stacks, heap) = (frames::stats(), window::stats(), heap::stats());
+        let used = frames.total - frames.free;
+        Self {
+            frames,
+            stacks,
+            heap,
+            scavenger: scavenge::stats(),
+            records: platform::sched().records().1 as u64,
+            abandoned: abandon::count(),
+            kernel_frames: used.saturating_sub(stacks.pages + stacks.tables + heap.mapped_bytes / FRAME),
+        }
+    }
+
+    /// Bytes in use: every frame that is not free.
+    pub fn used(&self) -> u64 {
+        (self.frames.total - self.frames.free) * FRAME
+    }
+
+    /// Frames of the kernel's own that it can name.
+    pub(crate) fn named_kernel_frames() -> u64 {
+        kstack::pages() + paging::tables() + window::upper_tables() + window::reserve_frames()
+    }
+}
+
+/// One G.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GInfo {
+    /// Its number.
+    pub id: u64,
+    /// Its name, or "".
+    pub name: String,
+    /// What it does.
+    pub state: State,
+    /// What it waits for, if it does.
+    pub wait_reason: WaitReason,
+    /// Bytes of memory behind its stack now; 0 while it is packed.
+    pub stack_in_use: usize,
+    /// How deep its stack has been, in whole pages.
+    pub stack_high_water: usize,
+}
+
+impl GInfo {
+    fn of(g: &G) -> Self {
+        let (stack_in_use, deepest) = window::in_use(g);
+        let wait_reason = if g.state().is_parked() { g.wait_reason() } else { WaitReason::None };
+        Self {
+            id: g.id(),
+            name: g.name().as_str().into(),
+            state: g.state(),
+            wait_reason,
+            stack_in_use,
+            stack_high_water: deepest,
+        }
+    }
+}
+
+/// The G that calls.
+pub fn current() -> GInfo {
+    let g = {
+        let guard = PreemptGuard::new();
+        trefoil_sched::current_g(&guard)
+    };
+    GInfo::of(g)
+}
+
+/// All G's that live. A G that runs, starts or ends meanwhile is described as it was at some moment, or not at all.
+pub fn goroutines() -> Vec<GInfo> {
+    let mut all = Vec::new();
+    platform::sched().for_each_g(|g| {
+        if !matches!(g.state(), State::Idle | State::Dead) {
+            all.push(GInfo::of(g));
+        }
+    });
+    all
+}
