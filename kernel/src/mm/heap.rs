@@ -36,6 +36,9 @@ mod slab;
 
 use slab::{Block, Class, Gone};
 
+/// Where it begins.
+pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
+
 /// Block sizes of the classes.
 const SIZES: [u16; 26] = [
     16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 1024, 1280,
