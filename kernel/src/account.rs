@@ -22,13 +22,11 @@ pub struct Account {
     timers: usize,
 }
 
-/// Live bytes of the heap, without what the kernel keeps there for good: G records, M's, lists.
+/// Live bytes of the heap, without what the kernel keeps there for good: G records and lists.
 pub fn heap_bytes() -> u64 {
     let memory = runtime::stats().memory;
     let timers: u64 = platform::sched().timer_bytes().map(heap::counted).sum();
-    // A core may arrive while a test runs.
-    let ms = platform::sched().ms().count() as u64 * heap::counted(size_of::<trefoil_sched::M>());
-    let known = memory.records + timers + ms + memory.stacks.packed_bytes + window::list_bytes();
+    let known = memory.records + timers + memory.stacks.packed_bytes + window::list_bytes();
     memory.heap.live_bytes.saturating_sub(known)
 }
 

@@ -54,7 +54,8 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
         ..Config::default()
     })));
     platform::set_sched(sched);
-    start_m(core, sched); //                              this core is M 0 and holds P 0
+    make_m(core, sched); //                               this core is M 0 and holds P 0
+    start_m(core);
     let main = Builder::new().name("main").spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
     platform::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
@@ -78,19 +79,23 @@ pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
     mm::window::fill_reserve(); //                        stacks can grow
     core.set_lapic_id(apic::init_core(&features));
     core.arrive();
-    start_m(core, platform::sched()); //                  an M, with a P if one is free
+    start_m(core); //                                     an M, with a P if one is free
     // SAFETY: IDT, IST stacks and APIC are set up.
     unsafe { cpu::enable_interrupts() };
     g0_main()
 }
 
-/// Makes this core an M of `sched`, preemption off from here on.
-fn start_m(core: &'static PerCpu, sched: &'static Sched) {
-    let m: &'static M = Box::leak(Box::new(M::new(core.index(), sched)));
+/// Gives `core` its M. Before the core starts, so that none allocates on its way up.
+pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
+    core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
+}
+
+/// This core's M takes part, preemption off from here on.
+fn start_m(core: &'static PerCpu) {
     percpu::preempt_off();
-    core.set_m(m);
+    let Some(m) = core.take_m() else { report::message(format_args!("a core has no M")) };
     mm::window::scavenge::rise(m, 0); //                  it may touch windows from here on
-    sched.start_m(m);
+    m.sched().start_m(m);
 }
 
 /// Leaves the boot stack for g0's.

@@ -34,8 +34,10 @@ use crate::panic;
 mod region;
 mod slab;
 
-pub(super) use region::BASE;
 use slab::{Block, Class, Gone};
+
+/// Where it begins.
+pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
 
 /// Block sizes of the classes.
 const SIZES: [u16; 26] = [

@@ -36,8 +36,10 @@ pub struct PerCpu {
     depth: Cell<u32>,
     /// How many handlers are on their way.
     handlers: Cell<u32>,
-    /// This core's M, once it has one.
+    /// This core's M, once it takes part.
     m: AtomicPtr<M>,
+    /// The M that it will have; written before the core starts.
+    prepared: Cell<Option<&'static M>>,
     index: usize,
     lapic_id: AtomicU32,
     /// Not zero: it has arrived.
@@ -114,6 +116,7 @@ impl PerCpu {
             depth: Cell::new(CLEAR),
             handlers: Cell::new(0),
             m: AtomicPtr::new(core::ptr::null_mut()),
+            prepared: Cell::new(None),
             index,
             lapic_id: AtomicU32::new(u32::MAX),
             arrived: AtomicU32::new(0),
@@ -170,13 +173,21 @@ impl PerCpu {
 
     /// Its M, if it has one yet.
     pub fn m(&self) -> Option<&'static M> {
-        // SAFETY: `set_m` stores a `&'static M`.
+        // SAFETY: `take_m` stores a `&'static M`.
         unsafe { self.m.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Gives it its M. Once.
-    pub fn set_m(&self, m: &'static M) {
+    /// Prepares its M. Before the core starts.
+    pub fn prepare_m(&self, m: &'static M) {
+        self.prepared.set(Some(m));
+    }
+
+    /// It has its M from here on. Once, on this core.
+    pub fn take_m(&self) -> Option<&'static M> {
+        let m = self.prepared.take()?;
+        // Release: pairs with the Acquire in `m`.
         self.m.store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        Some(m)
     }
 
     /// A handler begins: nothing it reaches may park, allocate or be preempted.

@@ -25,7 +25,7 @@ use super::percpu::{self, MAX_CORES, PerCpu};
 use super::{apic, gdt};
 use crate::mm::paging::{self, Flags};
 use crate::mm::phys_to_virt;
-use crate::println;
+use crate::{platform, println, start};
 
 /// Where the trampoline runs: conventional memory that boot leaves alone.
 const TRAMPOLINE: u64 = 0x8000;
@@ -153,6 +153,7 @@ pub fn start(ids: &[u32], faults: Faults, now: u64) -> Option<u64> {
             );
             break;
         }
+        start::make_m(core, platform::sched());
         STACKS[index - 1].store(core.g0_stack().end, Ordering::Relaxed);
         percpu::publish(core);
         made += 1;

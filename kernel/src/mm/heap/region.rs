@@ -14,14 +14,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use linked_list_allocator::Heap;
 
+use super::BASE;
 use super::slab::{self, BIG, Block, Class, Gone, SMALL};
 use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
 
-/// Where it begins.
-pub const BASE: u64 = 0xffff_e000_0000_0000;
 /// The region grows by at least this much: 64 KiB.
 const GROW: u64 = 64 << 10;
 /// The region ends here, at the latest: 64 GiB.

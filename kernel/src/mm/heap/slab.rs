@@ -8,11 +8,12 @@
 //!   ├─ nothing, up to the blocks' alignment          │    └─ header · 32 bytes unused  · blocks
 //!   └─ block │ block │ block │ …                     └─ …
 //!
-//!             link                     all out                  one comes home
-//!   fresh ──────────▶ partial ──────────────────────▶ unlisted ─────────────────▶ partial
-//!                        │ all home                  ▲                 no spare yet: spare
-//!                        └───────────────────────────┼───────────────▶ a spare already: back to the region
-//!                                                    └── a refill takes the spare last
+//!   a slab stands in     when its blocks are       and goes
+//!   the partial list     some at home, some out    nowhere, when the last leaves
+//!   no list              all out                   to the partial list, when one comes home
+//!   its place as spare   all at home               to the partial list, when that is empty
+//!   none of these        all at home, with a       back to its chunk
+//!                        spare there already
 //! ```
 //!
 //! A block is *at home* while it stands in its slab's own list, and *out* otherwise: handed out, or in a core's magazine.
@@ -21,7 +22,7 @@
 //!   its list; `out` of a class is the number of blocks of all its slabs that are out.
 //! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
 //!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
-//!   given to the region after it (class before region, never the other way round, and never both).
+//!   given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, region.
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
 //!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
 //! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.

@@ -29,8 +29,8 @@ use crate::arch::percpu;
 use crate::mm::frames::FRAME;
 use crate::mm::{heap, phys_to_virt};
 
-/// The most that a packed stack may have used, in bytes. More is hardly worth it, and fits no size class well.
-pub(super) const MOST: u64 = 1024;
+/// The most that a packed stack may have used, in bytes: half a page. More is hardly worth it, and fits no size class.
+pub(super) const MOST: u64 = 2048;
 
 /// Where the entries of the top pages stand in a table of eight default windows.
 const TOPS: [usize; 8] = [63, 127, 191, 255, 319, 383, 447, 511];

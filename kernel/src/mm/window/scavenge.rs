@@ -16,8 +16,11 @@
 //! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`] records), on whichever core finds the lock free; and in forced passes on the caller's
 //! stack. There is one round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
 //!
-//! **The hard race** is a G that is readied while its stack is looked at: the Scan state holds it for that long and no longer. It may run while its
-//! pages are in limbo; what it touches comes back, and the round's end finds it PRESENT and lets it be.
+//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds it for as long as it is looked at and no longer. What it touches
+//! comes back, *if that faults*: a core that has run it before may still have the entries in its TLB, and use and change the pages without anybody
+//! noticing. So the round's end decides anew: it holds the G again, and by the stack pointer of *now* sees which of the pages are needed. A G that is not
+//! parked then gets all of them back. No core has old entries by that time (that is what the epoch was for), and none gets new ones (limbo is not
+//! present), so what is decided under Scan stays true.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +31,7 @@ use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 
 use super::packed::{self, Content};
 use super::walk::{self, ADDRESS, TABLE_SPAN};
-use super::{FORBIDDEN, Window, forget, is_dead};
+use super::{FORBIDDEN, GUARD, Window, forget, is_dead};
 use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
@@ -58,10 +61,8 @@ const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
-    /// Its frames go back; the G lives.
-    Shrink,
-    /// As `Shrink`, and the top page is packed: so many bytes are in use.
-    Pack(u64),
+    /// What this parked G does not need goes back; its top page is packed if that was taken as well.
+    Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
     Strip(GRef),
     /// A window without a G: all goes back, and the addresses, unless it is retired.
@@ -76,7 +77,7 @@ struct Slice {
     end: End,
 }
 
-const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Shrink };
+const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Free };
 
 /// How much is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -103,6 +104,8 @@ struct Round {
     cursor: Cursor,
     /// A pass is under way.
     in_pass: bool,
+    /// Before this the next idle pass does not begin.
+    next_pass: u64,
     /// Bytes that went back, ever; and until the last pass began.
     freed: u64,
     freed_before: u64,
@@ -125,6 +128,7 @@ static ROUND_STATE: Lock<Round> = Lock::new(Round {
     hurried: 0,
     cursor: Cursor::new(),
     in_pass: false,
+    next_pass: 0,
     freed: 0,
     freed_before: 0,
     parks: u64::MAX,
@@ -335,7 +339,7 @@ impl Round {
         let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
         match urgency {
             Urgency::Idle if more => PACE,
-            Urgency::Idle => PERIOD,
+            Urgency::Idle => self.next_pass.saturating_sub(clock::now()).clamp(PACE, PERIOD),
             // A pass that has found nothing will not find more at once.
             _ if !more && self.freed == self.freed_before => DESPAIR,
             _ => 0,
@@ -362,14 +366,14 @@ impl Round {
         self.len == ROUND
     }
 
-    fn add(&mut self, window: Window, from: u64, end: End) -> bool {
-        let from = from.clamp(window.lo + FORBIDDEN, window.hi);
-        let to = window.hi;
-        self.slices[self.len] = Slice { window, from, to, end };
+    /// The whole of a window that nobody runs on; red pages may be mapped, too.
+    fn add(&mut self, window: Window, from: u64, end: End) {
+        let from = from.clamp(window.lo + GUARD, window.top());
+        self.slices[self.len] = Slice { window, from, to: window.hi, end };
         self.len += 1;
-        let mut any = false;
-        walk::each_page(from..to, |_, entry| any |= entry.retire());
-        any
+        walk::each_page(from..window.hi, |_, entry| {
+            entry.retire();
+        });
     }
 
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
@@ -387,22 +391,23 @@ impl Round {
         while !self.is_full()
             && let Some((window, low)) = take_stale()
         {
-            self.add(window, low.min(window.top()), End::Free);
+            self.add(window, low, End::Free);
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
         while !self.is_full() && sched.num_warm() > keep {
             let Some(g) = sched.take_warm(guard, 1).pop() else { break };
             let window = Window::from(g.stack());
             let low = g.stack_low.load(Ordering::Relaxed) as u64;
-            self.add(window, low.min(window.top()), End::Strip(g));
+            self.add(window, low, End::Strip(g));
         }
         if self.is_full() {
             return;
         }
         if !self.in_pass {
-            if urgency == Urgency::Idle && self.parks == parks() && !self.busy {
+            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() && !self.busy) {
                 return;
             }
+            self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
             self.busy = false;
             self.parks = parks();
@@ -429,31 +434,52 @@ impl Round {
     }
 
     /// Looks at a parked G, held still.
-    fn look(&mut self, g: &G, may_pack: bool) {
-        let window = Window::from(g.stack());
-        let sp = g.saved_sp() as u64;
-        if window.hi == 0 || !window.contains(sp) || self.is_full() {
+    fn look(&mut self, g: GRef, may_pack: bool) {
+        let Some(needs) = Needs::of(g) else { return };
+        if self.is_full() {
             return;
         }
+        let window = needs.window;
         let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + FORBIDDEN, window.top());
-        let keep = (sp - MARGIN).max(window.lo + FORBIDDEN) & !(FRAME - 1);
-        let used = window.hi - sp;
-        let pack = may_pack && used <= packed::MOST && keep == window.top();
-        if !may_pack && used <= packed::MOST && keep == window.top() {
+        if needs.may_pack() && !may_pack {
             // Recent: the next pass may pack it.
             self.busy |= !super::is_packed(window.hi);
         }
-        if low >= keep && !pack {
-            return;
-        }
-        let to = if pack { window.hi } else { keep };
+        let to = if needs.may_pack() && may_pack { window.hi } else { needs.keep };
         let mut any = false;
         walk::each_page(low..to, |_, entry| any |= entry.retire());
-        g.stack_low.store(keep as usize, Ordering::Relaxed);
         if any {
-            let end = if pack { End::Pack(used) } else { End::Shrink };
-            self.slices[self.len] = Slice { window, from: low, to, end };
+            self.slices[self.len] = Slice { window, from: low, to, end: End::Shrink(g) };
             self.len += 1;
+        }
+    }
+
+    /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
+    fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
+        let mut low = window.top();
+        let needs = Needs::of(g).filter(|needs| needs.window == window);
+        walk::each_page(from..to, |page, entry| {
+            let Backing::Limbo(limbo) = entry.get() else {
+                if matches!(entry.get(), Backing::Present(_)) {
+                    low = low.min(page);
+                }
+                return;
+            };
+            let frame = match &needs {
+                Some(needs) if page < needs.keep => reclaim(entry, limbo).then_some(limbo & ADDRESS),
+                Some(needs) if page == window.top() && needs.may_pack() => packed::pack_page(entry, limbo, needs.used),
+                _ => None,
+            };
+            match frame {
+                Some(frame) => self.give(frame),
+                None => {
+                    entry.restore(limbo);
+                    low = low.min(page);
+                }
+            }
+        });
+        if needs.is_some() {
+            g.stack_low.store(low as usize, Ordering::Relaxed);
         }
     }
 
@@ -471,29 +497,25 @@ impl Round {
         let slices = core::mem::replace(&mut self.len, 0);
         for at in 0..slices {
             let Slice { window, from, to, end } = self.slices[at];
-            let mut back = 0;
-            walk::each_page(from..to, |page, entry| {
-                let Backing::Limbo(limbo) = entry.get() else {
-                    back += u64::from(matches!(entry.get(), Backing::Present(_)));
-                    return;
-                };
-                let frame = match end {
-                    End::Pack(used) if page == window.top() => match packed::pack_page(entry, limbo, used) {
-                        Some(frame) => frame,
-                        None => {
+            if let End::Shrink(g) = end {
+                if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
+                    walk::each_page(from..to, |_, entry| {
+                        if let Backing::Limbo(limbo) = entry.get() {
                             entry.restore(limbo);
-                            return;
                         }
-                    },
-                    _ if reclaim(entry, limbo) => limbo & ADDRESS,
-                    _ => return,
-                };
-                self.give(frame);
+                    });
+                }
+                self.look_at_tables(from..to);
+                continue;
+            }
+            let mut back = false;
+            walk::each_page(from..to, |_, entry| match entry.get() {
+                Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
+                backing => back |= backing != Backing::Empty,
             });
             match end {
-                End::Shrink | End::Pack(_) => {}
                 // Somebody has touched a page of a stack that has ended: once more.
-                _ if back > 0 => {
+                _ if back => {
                     self.slices[self.len] = Slice { window, from, to, end };
                     self.len += 1;
                     walk::each_page(from..to, |_, entry| {
@@ -504,8 +526,8 @@ impl Round {
                     g.stack_low.store(usize::MAX, Ordering::Relaxed);
                     sched.give_bare(guard, g);
                 }
-                End::Free if !is_dead(window.lo) => forget(window),
-                End::Free => {}
+                _ if !is_dead(window.lo) => forget(window),
+                _ => {}
             }
             self.look_at_tables(from..to);
         }
@@ -535,6 +557,32 @@ impl Round {
         self.freed += FRAME;
         // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can reach it.
         unsafe { frames::free(frame) };
+    }
+}
+
+/// What a parked G needs of its window.
+struct Needs {
+    window: Window,
+    /// Pages from here on.
+    keep: u64,
+    /// Bytes below the top.
+    used: u64,
+}
+
+impl Needs {
+    /// Of a G that is held still.
+    fn of(g: &G) -> Option<Self> {
+        let (window, sp) = (Window::from(g.stack()), g.saved_sp() as u64);
+        if window.hi == 0 || !window.contains(sp) {
+            return None;
+        }
+        let keep = (sp - MARGIN).max(window.lo + FORBIDDEN) & !(FRAME - 1);
+        Some(Self { window, keep, used: window.hi - sp })
+    }
+
+    /// Whether what it uses is worth packing.
+    fn may_pack(&self) -> bool {
+        self.used <= packed::MOST && self.keep == self.window.top()
     }
 }
 
