@@ -323,13 +323,16 @@ fn overflow_with_preemption_off_waits_until_it_is_on() {
 }
 
 fn overflow_on_the_way_to_park() {
-    // Whatever the depth at which the red begins: in `recv`, in `lock`, in the switch itself.
+    // Whatever the depth at which the red begins: in `recv`, in the switch itself, in the caller, or nowhere.
+    static CAME_TO_IT: AtomicU32 = AtomicU32::new(0);
     let (tx, rx) = chan::bounded::<u64>(0);
-    let mut ended = 0;
-    for left in (20 * KIB + 256..22 * KIB).step_by(48) {
+    let (mut ended, mut lived) = (0, 0);
+    for left in (20 * KIB..21 * KIB).step_by(8) {
         let rx = rx.clone();
+        let before = CAME_TO_IT.load(SeqCst);
         let handle = go(move || {
             near_the_end(lowest(), left, &|| {
+                CAME_TO_IT.fetch_add(1, SeqCst);
                 let _ = rx.recv();
             })
         });
@@ -337,10 +340,14 @@ fn overflow_on_the_way_to_park() {
         if !handle.is_finished() {
             tx.send(1).unwrap();
         }
-        ended += u32::from(matches!(handle.join(), Err(JoinError::StackOverflow)));
+        match handle.join() {
+            Ok(_) => lived += 1,
+            Err(JoinError::StackOverflow) => ended += CAME_TO_IT.load(SeqCst) - before,
+            Err(other) => panic!("with {left} bytes: {other}"),
+        }
     }
-    println!("{ended} overflows");
-    assert!(ended > 2, "only {ended} overflows");
+    println!("{ended} overflows in `recv`, {lived} lived");
+    assert!(ended > 2 && lived > 2, "{ended} overflows in `recv`, {lived} lived");
 }
 
 fn overflow_in_main_is_fatal() {
@@ -381,7 +388,7 @@ fn growth_without_memory_ends_the_g() {
             Builder::new().stack_max(16 << 20).spawn(move || deep(wait.recv().unwrap() * KIB, i)).unwrap()
         })
         .collect();
-    let frugal = wait.clone();
+    let (dessert, frugal) = chan::bounded::<usize>(0);
     let frugal = go(move || frugal.recv().unwrap());
     until(|| waiting() == 5);
     // All frames but a few; the heap could not have them either.
@@ -395,7 +402,7 @@ fn growth_without_memory_ends_the_g() {
     for guest in guests {
         starved += u32::from(matches!(guest.join(), Err(JoinError::OutOfMemory)));
     }
-    serve.send(5).unwrap();
+    dessert.send(5).unwrap();
     assert_eq!(frugal.join().unwrap(), 5, "the others go on");
     // SAFETY: 1. they came from `alloc` right above and were not used.
     taken.iter().for_each(|&f| unsafe { frames::free(f) });

@@ -30,12 +30,14 @@ mod walk;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use trefoil_sched::entry::Backing;
 use trefoil_sched::platform::NoStack;
-use trefoil_sched::{G, GRef, Stack};
+use trefoil_sched::{G, GRef, PreemptGuard, Stack};
 
 use super::frames::FRAME;
 use super::heap;
 use super::lock::Lock;
+use super::phys_to_virt;
 use crate::arch::percpu;
 
 pub use fault::{FaultReserve, WindowFault, fault, fill_reserve, reserve_frames};
@@ -82,10 +84,15 @@ impl Window {
         self.hi - FRAME
     }
 
-    /// The G that lives on it. Its top page must be there, and it must be in use.
+    /// The G that lives on it, which must be in use and not packed. With preemption off, or in a handler.
+    ///
+    /// Not read through the window: the G may have got past its top page by an old entry of this core's TLB, while the page is in limbo.
+    #[inline(always)]
     fn owner(self) -> Option<GRef> {
-        // SAFETY: the top word of a stack in use is its G's address; G's live for ever.
-        unsafe { (self.hi as *const Option<GRef>).sub(1).read() }
+        let (0, _, Backing::Present(word) | Backing::Limbo(word)) = walk::find(self.top()) else { return None };
+        let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<Option<GRef>>();
+        // SAFETY: the top word of a stack in use is its G's address; G's live for ever. The frame is not freed before this core passes an epoch.
+        unsafe { top_word.read() }
     }
 }
 
@@ -162,7 +169,10 @@ pub fn warm(window: Window) -> bool {
 /// # Safety
 /// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it, unless it is retired.
 pub unsafe fn free(window: Window) {
-    let low = window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64);
+    let low = {
+        let _here = PreemptGuard::new();
+        window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64)
+    };
     // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
     unsafe { scavenge::put_stale(window, low) };
 }

@@ -205,7 +205,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize) -> 
     }
 }
 
-/// The stack of `window` reaches down to `addr` now. The G runs there, so its top page is there.
+/// The stack of `window` reaches down to `addr` now. Its own G does that, so nobody else writes what is written here.
 #[inline(always)]
 fn note_depth(window: Window, addr: u64) {
     if let Some(g) = window.owner() {

@@ -456,7 +456,9 @@ impl Round {
 
     /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
     fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
-        let mut low = window.top();
+        // It may have gone deeper between then and now.
+        let now = g.stack_low.load(Ordering::Relaxed) as u64;
+        let mut low = if now < from { now } else { to.min(window.top()) };
         let needs = Needs::of(g).filter(|needs| needs.window == window);
         walk::each_page(from..to, |page, entry| {
             let Backing::Limbo(limbo) = entry.get() else {
