@@ -569,7 +569,7 @@ fn packed_stacks_keep_their_bytes() {
     let packed = runtime::stats().memory.stacks;
     println!("{} packed, {} bytes, {} tables, {freed} freed", packed.packed, packed.packed_bytes, packed.tables);
     assert_eq!(packed.packed, N, "not all were packed");
-    assert!(freed as u64 >= N * 4096, "{freed} bytes");
+    assert!(packed.pages <= before.pages + 2, "{} pages for packed stacks", packed.pages - before.pages);
     assert!(packed.tables < before.tables + 10, "tables without pages were not packed");
     // In an order of its own: half by a value, half by closing.
     for i in (0..N as usize).map(|i| i * 7 % N as usize) {
@@ -685,6 +685,10 @@ fn a_g_that_parked_just_now_is_not_packed() {
         })
         .collect();
     let unpacked = window::unpacked();
+    // `main` must not be one of those that wait for long.
+    while !beat.iter().all(|b| b.is_finished()) {
+        time::sleep(Duration::from_millis(50));
+    }
     beat.into_iter().for_each(|b| b.join().unwrap());
     assert_eq!(window::unpacked(), unpacked, "a sleeper of 100 ms was packed");
     drop(tx);
@@ -719,14 +723,18 @@ fn ended_gs_leave_no_memory_behind() {
         wg.wait();
         (0..1000).for_each(|i| assert_eq!(go(move || i).join().unwrap(), i));
         if round == 3 {
+            runtime::scavenge();
             after_warm_up = runtime::stats().memory.used();
         }
     }
-    let memory = runtime::stats().memory;
-    assert!(memory.used() <= after_warm_up + (5 << 20), "{} KiB more", (memory.used() - after_warm_up) >> 10);
     runtime::scavenge();
     let memory = runtime::stats().memory;
-    assert!(memory.stacks.pages < 300, "{} pages for {} G's", memory.stacks.pages, runtime::num_goroutines());
+    // Each P keeps 64, none of them deeper than the depths above.
+    let most = 64 * 3 * runtime::max_procs() as u64 + 16;
+    assert!(memory.stacks.pages <= most, "{} pages for {} G's", memory.stacks.pages, runtime::num_goroutines());
+    // And a thousand records, if fewer were alive at once before.
+    let used = memory.used().saturating_sub(after_warm_up);
+    assert!(used <= most * 4096 + (1 << 20), "{} KiB more", used >> 10);
 }
 
 fn a_reused_g_touches_no_new_page() {

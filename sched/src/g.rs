@@ -84,6 +84,8 @@ impl WaitReason {
 
 /// Bytes of a name that a G keeps; longer names are cut at a character boundary.
 pub const NAME_BYTES: usize = 31;
+/// A stack that has at most this many bytes mapped stays with the P on which its G ended.
+const SHALLOW: usize = 16 << 10;
 
 /// A short name, stored in the record so that a report can read it without a lock.
 #[derive(Clone, Copy)]
@@ -265,6 +267,12 @@ impl G {
     #[inline(always)]
     pub fn doomed(&self) -> Option<Cause> {
         Cause::from_u8(self.doom.load(Ordering::Relaxed))
+    }
+
+    /// Whether its stack has few pages.
+    #[inline(always)]
+    pub(crate) fn is_shallow(&self) -> bool {
+        self.stack.get().hi.saturating_sub(self.stack_low.load(Ordering::Relaxed)) <= SHALLOW
     }
 
     #[inline(always)]

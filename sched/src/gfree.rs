@@ -10,6 +10,8 @@
 //!   the global bare list   no memory: a window's addresses, or none at all     a lock, a frame
 //! ```
 //!
+//! A G that has used more than a few pages goes to the global list at once, so that what the P's keep stays small.
+//!
 //! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody has wanted for a while goes back.
 
 use core::cell::{Cell, RefCell};
@@ -123,6 +125,14 @@ impl GlobalFree {
     fn give(&self, preempt: &PreemptGuard, batch: Batch) {
         let mut list = self.warm.lock(preempt);
         list.append(batch);
+        self.warm_len.store(list.len(), Ordering::Relaxed);
+    }
+
+    /// Keeps one whose stack is deep, where the scavenger finds it.
+    #[cold]
+    pub(crate) fn push_deep(&self, g: GRef, preempt: &PreemptGuard) {
+        let mut list = self.warm.lock(preempt);
+        list.push_front(g);
         self.warm_len.store(list.len(), Ordering::Relaxed);
     }
 

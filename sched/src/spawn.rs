@@ -454,7 +454,11 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     g.state.recycle();
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() {
-        p.free.push(g, &m.sched().free, &guard);
+        if g.is_shallow() {
+            p.free.push(g, &m.sched().free, &guard);
+        } else {
+            m.sched().free.push_deep(g, &guard);
+        }
     } else {
         drop_stack(g);
         m.sched().free.push_bare(g, &guard);

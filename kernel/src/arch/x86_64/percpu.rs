@@ -275,7 +275,7 @@ pub fn preempt_on() {
     };
 }
 
-/// When preemption is on again on this core, the G that runs there is asked whether it is to end. With preemption off, or in a handler that has interrupted
+/// When preemption is on again on this core, its fault reserve is looked at, and the G that runs there is asked whether it is to end. With preemption off, or in a handler that has interrupted
 /// such code.
 pub fn pend() {
     // SAFETY: as above: one instruction.
@@ -292,7 +292,11 @@ fn preempt_pending() {
     unsafe {
         asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
     };
-    let g = current().m().and_then(|m| m.running());
+    let core = current();
+    if core.reserve.is_low() {
+        crate::mm::window::fill_reserve();
+    }
+    let g = core.m().and_then(|m| m.running());
     // SAFETY: as in `preempt_on`; nothing is pending now.
     unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
     if let Some(g) = g

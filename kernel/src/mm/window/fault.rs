@@ -2,8 +2,8 @@
 //!
 //! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
 //! frame pool's lock, or is in the middle of the frame cache, on this very core. So the handler takes frames from the core's
-//! [`FaultReserve`], which nobody else pops, and fills it up again only when it interrupted code at depth 0, which holds no lock; or g0 does,
-//! at the next scheduling point. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//! [`FaultReserve`], which nobody else pops, and fills it up again only when it interrupted code at depth 0, which holds no lock; or whoever turns
+//! preemption on does, or g0, at the next scheduling point. What it has to free (packed blocks) goes on a list of its core that g0 empties.
 //!
 //! | what is touched | by the stack's own G | by anybody else |
 //! |---|---|---|
@@ -19,8 +19,8 @@
 //!
 //! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended where it stands gets through to where it can.
 
-use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::Ordering;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use trefoil_sched::Cause;
 use trefoil_sched::entry::Backing;
@@ -30,9 +30,9 @@ use super::{FORBIDDEN, GUARD, Window, packed};
 use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
 
-/// Frames of one core that only its #PF handler takes.
+/// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle of adding one.
 pub struct FaultReserve {
-    len: Cell<usize>,
+    len: AtomicUsize,
     frames: UnsafeCell<[u64; RESERVE]>,
 }
 
@@ -44,39 +44,47 @@ const EMERGENCY: usize = 12;
 impl FaultReserve {
     /// Empty; [`fill_reserve`] fills it.
     pub const fn new() -> Self {
-        Self { len: Cell::new(0), frames: UnsafeCell::new([0; RESERVE]) }
+        Self { len: AtomicUsize::new(0), frames: UnsafeCell::new([0; RESERVE]) }
     }
 
+    /// In the handler.
     #[inline(always)]
     fn pop(&self, keep: usize) -> Option<u64> {
-        let len = self.len.get();
+        let len = self.len.load(Ordering::Relaxed);
         if len <= keep {
             return None;
         }
-        self.len.set(len - 1);
-        // SAFETY: this core only, with interrupts off: nobody else touches the array. `len` is at most RESERVE.
+        self.len.store(len - 1, Ordering::Relaxed);
+        // SAFETY: this core only, and no handler interrupts this one: nobody else touches the array. `len` is at most RESERVE.
         Some(unsafe { (*self.frames.get())[len - 1] })
     }
 
+    /// Adds a frame. The handler may come in between, take some and give some back: then the length has changed, or everything below it is as it was.
+    /// False: it is full.
     #[inline(always)]
-    fn push(&self, frame: u64) {
-        let len = self.len.get();
-        // SAFETY: as in `pop`; callers keep `len` below RESERVE.
-        unsafe { (*self.frames.get())[len] = frame };
-        self.len.set(len + 1);
+    fn push(&self, frame: u64) -> bool {
+        loop {
+            let len = self.len.load(Ordering::Relaxed);
+            if len >= RESERVE {
+                return false;
+            }
+            // SAFETY: as in `pop`; the place is not counted yet. Volatile: it is written before it is counted.
+            unsafe { self.frames.get().cast::<u64>().add(len).write_volatile(frame) };
+            if self.len.compare_exchange(len, len + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+        }
     }
 
     /// A frame that the report path has borrowed.
     pub(super) fn put_back(&self, frame: u64) {
-        if self.len.get() < RESERVE {
-            self.push(frame);
-        }
+        self.push(frame);
     }
 
     /// Whether g0 should fill it up.
     #[inline(always)]
     pub fn is_low(&self) -> bool {
-        self.len.get() < RESERVE / 2
+        self.len.load(Ordering::Relaxed) < RESERVE / 2
     }
 }
 
@@ -86,19 +94,22 @@ impl Default for FaultReserve {
     }
 }
 
-/// Fills this core's reserve. By the #PF handler over code at depth 0, or by g0, with no lock of the frames held by this core.
+/// Fills this core's reserve: in the #PF handler over code at depth 0, or with preemption off; with no lock of the frames held by this core.
 #[cold]
 pub fn fill_reserve() {
     let reserve = &percpu::current().reserve;
-    while reserve.len.get() < RESERVE {
+    while reserve.len.load(Ordering::Relaxed) < RESERVE {
         let Some(frame) = frames::alloc() else { return };
-        reserve.push(frame);
+        if !reserve.push(frame) {
+            // SAFETY: 1. it is nobody's.
+            return unsafe { frames::free(frame) };
+        }
     }
 }
 
 /// Frames in all cores' reserves.
 pub fn reserve_frames() -> u64 {
-    percpu::all().map(|core| core.reserve.len.get() as u64).sum()
+    percpu::all().map(|core| core.reserve.len.load(Ordering::Relaxed) as u64).sum()
 }
 
 /// What a page fault at an address means.
@@ -131,21 +142,20 @@ pub fn fault(addr: u64, rsp: u64, depth: u32) -> WindowFault {
     if red && own && (depth == 0 || addr - window.lo < GUARD) {
         return WindowFault::Overflow;
     }
-    let verdict = resolve(core, window, addr, own, keep);
+    let mut grew = false;
+    let verdict = resolve(core, window, addr, own, keep, &mut grew);
     if red && own && verdict == WindowFault::Resolved {
         doom(window, Cause::StackOverflow);
     }
     if core.reserve.is_low()
         && let Some(m) = core.m()
     {
-        // Preemption was off, or memory is short: the next scheduling point sees to it.
+        // Preemption was off, or memory is short: whoever turns it on sees to it, or the next scheduling point.
         m.attend_platform();
-        if depth > 0
-            && core.reserve.len.get() < EMERGENCY
-            && own
-            && verdict == WindowFault::Resolved
-            && frames::is_used_up()
-        {
+        if depth > 0 {
+            percpu::pend();
+        }
+        if depth > 0 && core.reserve.len.load(Ordering::Relaxed) < EMERGENCY && grew && frames::is_used_up() {
             doom(window, Cause::OutOfMemory);
         }
     }
@@ -162,7 +172,7 @@ fn doom(window: Window, cause: Cause) {
 }
 
 #[inline(always)]
-fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize) -> WindowFault {
+fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, grew: &mut bool) -> WindowFault {
     loop {
         let (level, entry, backing) = walk::find(addr);
         match backing {
@@ -187,11 +197,12 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize) -> 
                     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
                     core.stacks.grown.fetch_add(1, Ordering::Relaxed);
                     note_depth(window, addr);
+                    *grew = true;
                     return WindowFault::Resolved;
                 }
             }
             Backing::Packed(word) => {
-                let (mut take, mut give) = (|| core.reserve.pop(0), |frame| core.reserve.push(frame));
+                let (mut take, mut give) = (|| core.reserve.pop(0), |frame| _ = core.reserve.push(frame));
                 let unpacked = if level == 0 {
                     packed::unpack_page(entry, word, &mut take, &mut give)
                 } else {
