@@ -69,7 +69,8 @@ impl Block {
 
     /// As it stands in an entry.
     fn reference(self) -> u64 {
-        (self.at as u64 - heap::BASE) / ALIGN as u64 * (1 << AT_SHIFT) | ((self.len / ALIGN) as u64) << LEN_SHIFT
+        let (at, len) = ((self.at as u64 - heap::BASE) / ALIGN as u64, (self.len / ALIGN) as u64);
+        (at << AT_SHIFT) | (len << LEN_SHIFT)
     }
 
     fn from_reference(word: u64) -> Self {
