@@ -83,7 +83,8 @@ unsafe impl Platform for Machine {
     }
 
     fn idle(m: &M, until: u64) {
-        let (until, flushed) = mm::window::scavenge::rest(m, until);
+        // What the scavenger found may be work: the caller looks again.
+        let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         apic::rest_until(until, || m.token.is_set());
         mm::window::scavenge::rise(m, flushed);
     }
@@ -150,7 +151,7 @@ unsafe impl Platform for Machine {
         if !core.deferred.is_empty() {
             mm::window::free_deferred();
         }
-        mm::window::scavenge::poll(m);
+        let _ = mm::window::scavenge::poll(m);
     }
 
     fn g_ends(g: &G) {

@@ -68,7 +68,9 @@ impl core::ops::Deref for Stats {
 
 /// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
 pub fn stats() -> Stats {
-    Stats { sched: platform::sched().stats(), memory: MemoryStats::now() }
+    // First: the lists in the other half are on the heap, too.
+    let memory = MemoryStats::now();
+    Stats { sched: platform::sched().stats(), memory }
 }
 
 /// Gives back at once what can be given back: pages that parked G's do not need, the stacks of those that use little (packed), the windows of

@@ -48,6 +48,8 @@ pub struct Sched {
     pub(crate) slice: u64,
     /// How often P's were told to give their free G's away.
     pub(crate) trims: AtomicU32,
+    /// How many M's hold a G still; see [`scan`](Self::scan).
+    scanning: AtomicU32,
 }
 
 impl Sched {
@@ -68,6 +70,7 @@ impl Sched {
             ids: AtomicU64::new(1),
             slice: config.slice,
             trims: AtomicU32::new(0),
+            scanning: AtomicU32::new(0),
         }
     }
 
@@ -182,14 +185,26 @@ impl Sched {
     }
 
     /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it parked already. False: it does not wait. If it
-    /// is readied meanwhile, it is queued here afterwards.
+    /// is readied meanwhile, it is queued here afterwards. (Until then it is in no queue, and an M that rests may be the one that scans: see
+    /// `check_deadlock`.)
     pub fn scan(&'static self, guard: &PreemptGuard, g: GRef, f: impl FnOnce(GRef, bool)) -> bool {
-        let Some(cold) = g.state.begin_scan() else { return false };
-        f(g, cold);
-        if g.state.finish_scan() == Finish::Requeue {
-            self.queue(guard, g);
+        // Before `begin_scan`, so that whoever readies it meanwhile, and then rests, sees this.
+        self.scanning.fetch_add(1, Ordering::SeqCst);
+        let cold = g.state.begin_scan();
+        if let Some(cold) = cold {
+            f(g, cold);
+            if g.state.finish_scan() == Finish::Requeue {
+                self.queue(guard, g);
+            }
         }
-        true
+        // Release: whoever sees this sees the queue, too.
+        self.scanning.fetch_sub(1, Ordering::Release);
+        cold.is_some()
+    }
+
+    /// Whether some M, which may be one that rests, holds a G still: that G may be runnable although no queue has it.
+    pub(crate) fn is_scanning(&self) -> bool {
+        self.scanning.load(Ordering::Acquire) != 0
     }
 
     /// Queues a runnable G from wherever we are: an M that rests has no P.

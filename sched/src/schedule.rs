@@ -298,6 +298,10 @@ fn wait_for_token(m: &'static M) {
 #[cold]
 fn check_deadlock(m: &M, now: u64) {
     let sched = m.sched;
+    // An M that rests and scans looks again when it is through, and comes here itself. First, because what it queues then is work.
+    if sched.is_scanning() {
+        return;
+    }
     if sched.has_work(now) || sched.has_slots() || sched.has_timers() || !sched.rest.all_rest() {
         return;
     }

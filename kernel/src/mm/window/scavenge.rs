@@ -216,16 +216,15 @@ pub fn press() {
     }
 }
 
-/// On g0: passes epochs, and does a piece of work if one is due.
+/// On g0: passes epochs, and does a piece of work if one is due. True: it did.
 #[inline(always)]
-pub fn poll(m: &M) {
+pub fn poll(m: &M) -> bool {
     if EPOCHS.is_behind(m.index()) {
         pass(m.index());
     }
     // A core that was just woken has been woken for something: that comes first.
-    if clock::ticks() >= NEXT.load(Ordering::Relaxed) && !m.was_woken() {
-        work();
-    }
+    let due = clock::ticks() >= NEXT.load(Ordering::Relaxed) && !m.was_woken();
+    due && work()
 }
 
 #[cold]
@@ -244,11 +243,12 @@ pub fn on_interrupt(depth: u32) {
     }
 }
 
+/// False: another core is at it.
 #[cold]
-fn work() {
+fn work() -> bool {
     let guard = PreemptGuard::new();
-    let Some(sched) = platform::try_sched() else { return };
-    let Some(mut round) = ROUND_STATE.try_lock() else { return };
+    let Some(sched) = platform::try_sched() else { return false };
+    let Some(mut round) = ROUND_STATE.try_lock() else { return false };
     let urgency = if frames::is_low() {
         Urgency::Pressed
     } else {
@@ -256,12 +256,10 @@ fn work() {
         Urgency::Idle
     };
     let wait = round.step(sched, &guard, urgency);
-    if wait == 0 {
-        return NEXT.store(0, Ordering::Relaxed);
-    }
-    let next = clock::now() + wait;
+    let next = if wait == 0 { 0 } else { clock::now() + wait };
     NEXT_NS.store(next, Ordering::Relaxed);
-    NEXT.store(clock::ticks_at(next), Ordering::Relaxed);
+    NEXT.store(if wait == 0 { 0 } else { clock::ticks_at(next) }, Ordering::Relaxed);
+    true
 }
 
 /// The resting core that wakes up for the next piece of work; `usize::MAX`: none does.
@@ -597,9 +595,12 @@ fn reclaim(entry: &Entry, limbo: u64) -> bool {
     ours
 }
 
-/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing. Returns what to tell [`rise`].
-pub fn rest(m: &M, until: u64) -> (u64, u64) {
-    poll(m);
+/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing. Returns what to tell [`rise`]. None: there was something to do,
+/// so look again for work first.
+pub fn rest(m: &M, until: u64) -> Option<(u64, u64)> {
+    if poll(m) {
+        return None;
+    }
     let mut until = until;
     if KEEPER.load(Ordering::Relaxed) == usize::MAX {
         let due = next_due();
@@ -607,7 +608,7 @@ pub fn rest(m: &M, until: u64) -> (u64, u64) {
             until = due;
         }
     }
-    (until, EPOCHS.rest(m.index()))
+    Some((until, EPOCHS.rest(m.index())))
 }
 
 /// After the rest.
