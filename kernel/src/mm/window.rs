@@ -152,6 +152,8 @@ pub fn alloc(size: usize) -> Result<Window, NoStack> {
     let class = CLASSES.iter().position(|&c| c == size as u64).ok_or(NoStack::Addresses)?;
     let window = addresses(class).ok_or(NoStack::Addresses)?;
     if warm(window) {
+        // SAFETY: the top page is there and the caller's. Nobody lives on it yet.
+        unsafe { (window.hi as *mut Option<GRef>).sub(1).write(None) };
         Ok(window)
     } else {
         forget(window);
