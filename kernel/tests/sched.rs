@@ -25,6 +25,7 @@ image! { "
     equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 2
     two_cores_are_faster_than_one           | smp 2 | free-cores 2
     no_wake_up_is_lost_in_a_storm           | smp 2,4,8 | timeout 120
+    few_wake_ups_are_needless               | smp 2,4,8 | icount | timeout 120
     sleepers_wake_in_order_and_never_early  |
     a_sleeper_wakes_beside_a_busy_core      | smp 2,4 | icount
     channels_keep_order_and_close           |
@@ -47,6 +48,7 @@ image! { "
     equal_gs_spread_over_the_cores,
     two_cores_are_faster_than_one,
     no_wake_up_is_lost_in_a_storm,
+    few_wake_ups_are_needless,
     sleepers_wake_in_order_and_never_early,
     a_sleeper_wakes_beside_a_busy_core,
     channels_keep_order_and_close,
@@ -87,7 +89,12 @@ fn join_gives_the_value() {
         runtime::yield_now();
     }
     assert_eq!(h.join().unwrap(), 7);
-    assert_eq!(runtime::num_goroutines(), 1, "somebody is left over");
+    // The last one's result may be there a moment before it has gone itself.
+    let begin = Instant::now();
+    while runtime::num_goroutines() > 1 {
+        assert!(begin.elapsed() < Duration::from_secs(5), "somebody is left over");
+        runtime::yield_now();
+    }
 }
 
 struct SetOnDrop(Arc<AtomicBool>);
@@ -292,11 +299,23 @@ fn no_wake_up_is_lost_in_a_storm() {
         hand_over_in_pairs();
         fan_out_and_in();
     }
+    let got = runtime::stats().total().wakes_received;
+    assert!(got > 100, "no storm: {got} wake-ups");
+}
+
+fn few_wake_ups_are_needless() {
+    // By counted turns: when the host runs several cores' threads one after another, a woken core comes when the work has long been done.
+    wait_for_cores();
+    for _ in 0..4 {
+        hand_over_in_pairs();
+        fan_out_and_in();
+    }
     let total = runtime::stats().total();
     let (got, useless) = (total.wakes_received, total.wakes_useless);
     println!("wake-ups: {got} received, {useless} needless; {} steals", total.steals);
-    assert!(got > 100, "no storm: {got} wake-ups");
-    assert!(useless * 11 <= got, "{useless} of {got} wake-ups were needless");
+    assert!(got > 50, "no storm: {got} wake-ups");
+    // Besides the budget, some at the start, when the account is full.
+    assert!(useless * 11 <= got + 110, "{useless} of {got} wake-ups were needless");
 }
 
 /// Half of a storm: pairs that hand over through channels, with naps, so that cores rest and get up all the time.

@@ -202,8 +202,8 @@ fn one_of_a_thousand_overflows() {
     let after = runtime::stats().memory;
     assert_eq!(after.abandoned, before.abandoned + 1);
     assert_eq!(after.stacks.retired, before.stacks.retired + 1);
-    // Those of the thousand that are cached keep a page each; nothing of the glutton's 60 pages.
-    assert!(after.stacks.pages < 60 + 64 * runtime::max_procs() as u64, "{} pages", after.stacks.pages);
+    // Those of the thousand that are cached keep a few pages each. (That nothing is left of the glutton's 60, the kit sees.)
+    assert!(after.stacks.pages < 60 + 4 * 64 * runtime::max_procs() as u64, "{} pages", after.stacks.pages);
 }
 
 fn overflow_while_holding_a_mutex_poisons_it() {
@@ -259,8 +259,14 @@ impl Drop for Glutton {
 fn overflow_in_a_destructor() {
     let ended = go(|| drop(black_box(Glutton)));
     assert!(matches!(ended.join(), Err(JoinError::StackOverflow)));
-    // Of a result that nobody wants.
-    drop(go(|| Glutton));
+    // Of a result that nobody wants: dropped by its G, if the handle goes first.
+    let dropped = Arc::new(AtomicBool::new(false));
+    let wait = dropped.clone();
+    drop(go(move || {
+        until(|| wait.load(SeqCst));
+        Glutton
+    }));
+    dropped.store(true, SeqCst);
     until(|| runtime::stats().memory.abandoned == 2);
     assert_eq!(go(|| 3).join().unwrap(), 3);
 }
@@ -369,13 +375,19 @@ fn a_borrow_from_a_dead_stack_is_named() {
     runtime::scavenge();
     let others: Vec<_> = (0..200).map(|i| go(move || deep(20 * KIB, i))).collect();
     others.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), 0));
-    for _ in 0..3 {
+    let mut named = 0;
+    while named < 3 {
         let borrower = go(|| {
             let lent = LENT.load(SeqCst) as *const u64;
             // SAFETY: none: the stack has ended, as a child's borrow of it could not know. The machine answers for it.
             unsafe { lent.read_volatile() }
         });
-        assert!(matches!(borrower.join(), Err(JoinError::DeadStack)), "read something of somebody");
+        match borrower.join() {
+            Err(JoinError::DeadStack) => named += 1,
+            // The joiner may be faster than the last rites: then the memory is still there, as it was.
+            Ok(42) if named == 0 => _ = runtime::scavenge(),
+            other => panic!("read something of somebody: {other:?}"),
+        }
     }
 }
 
@@ -441,15 +453,17 @@ fn shrinking_gives_back_what_growth_took() {
 fn shrinking_races_wake_ups() {
     const ROUNDS: u64 = 50_000;
     const PAIRS: u64 = 10;
+    const SCAVENGES: u64 = 20;
     static STOP: AtomicBool = AtomicBool::new(false);
+    static MADE: AtomicU64 = AtomicU64::new(0);
     let scavenger = go(|| {
-        let (mut rounds, mut freed) = (0u64, 0usize);
+        let mut freed = 0usize;
         while !STOP.load(SeqCst) {
             freed += runtime::scavenge();
-            rounds += 1;
+            MADE.fetch_add(1, SeqCst);
             runtime::yield_now();
         }
-        (rounds, freed)
+        freed
     });
     let pairs: Vec<_> = (0..PAIRS)
         .map(|pair| {
@@ -465,7 +479,11 @@ fn shrinking_races_wake_ups() {
                     }
                     assert_eq!(kept, [pair; 8]);
                 });
-                for i in 0..ROUNDS / PAIRS {
+                for i in 0.. {
+                    // On a busy host the cores that a scavenge waits for may come late.
+                    if i >= ROUNDS / PAIRS && MADE.load(SeqCst) >= SCAVENGES {
+                        break;
+                    }
                     to.send(i).unwrap();
                     assert_eq!(pong.recv().unwrap(), i, "a stack lost its bytes");
                     if i % 16 == 0 {
@@ -480,9 +498,8 @@ fn shrinking_races_wake_ups() {
         .collect();
     pairs.into_iter().for_each(|p| p.join().unwrap());
     STOP.store(true, SeqCst);
-    let (rounds, freed) = scavenger.join().unwrap();
-    println!("{rounds} scavenges, {} KiB", freed >> 10);
-    assert!(rounds > 10);
+    let freed = scavenger.join().unwrap();
+    println!("{} scavenges, {} KiB", MADE.load(SeqCst), freed >> 10);
 }
 
 fn no_g_sees_anothers_bytes() {

@@ -71,7 +71,14 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        match self {
+            // Not escaped: that would bring Unicode's tables into every image.
+            Self::Panicked(_) => write!(f, "Panicked(\"{}\")", self.message().unwrap_or("(no message)")),
+            Self::Exited => f.write_str("Exited"),
+            Self::StackOverflow => f.write_str("StackOverflow"),
+            Self::OutOfMemory => f.write_str("OutOfMemory"),
+            Self::DeadStack => f.write_str("DeadStack"),
+        }
     }
 }
 

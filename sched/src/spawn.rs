@@ -387,10 +387,14 @@ where
             }
         }
     };
-    match unclaimed {
-        Some(Ok(value)) => drop_result(value),
-        Some(Err(JoinError::Panicked(payload))) => report_unjoined(payload),
-        _ => {}
+    if let Some(outcome) = unclaimed {
+        match outcome {
+            Ok(value) => drop_result(value),
+            Err(JoinError::Panicked(payload)) => report_unjoined(payload),
+            Err(_) => {}
+        }
+        // A destructor or the report may have printed.
+        end_of_body();
     }
 }
 
