@@ -225,3 +225,28 @@ fn a_g_that_a_resting_scanner_queues_is_found_by_it() {
         assert!(std::ptr::eq(found.join().unwrap(), parked));
     });
 }
+
+/// As before, and another M rests: whichever of them is woken finds it.
+#[test]
+fn a_g_that_a_resting_scanner_queues_is_found_by_somebody() {
+    loom::model(|| {
+        let (sched, [a, b], parked) = machine();
+        // Whoever finds the G hands the other one a second, so that both come to an end.
+        let look = move |m: &'static M| {
+            let found = model::next_g(m);
+            if std::ptr::eq(found, parked) {
+                let second = g();
+                model::make_runnable(second);
+                model::submit(m, second);
+            }
+        };
+        let other = thread::spawn(move || look(b));
+        cores::run_on(a);
+        cores::before_rest(Box::new(move |m| {
+            // Readied while it is held, so that it is queued by a core without a P.
+            sched.scan(&PreemptGuard::new(), parked, |g, _| model::ready(m, g));
+        }));
+        look(a);
+        other.join().unwrap();
+    });
+}

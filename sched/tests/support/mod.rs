@@ -20,8 +20,8 @@ pub mod cores {
     use loom::sync::{Condvar, Mutex};
     use trefoil_sched::M;
 
-    /// What a core does once before it rests.
-    type Errand = Box<dyn FnOnce(&M)>;
+    /// What a core that `run_on` names does once before it rests.
+    type Errand = Box<dyn FnOnce(&'static M)>;
 
     /// One core's rest.
     pub struct Core {
@@ -57,7 +57,8 @@ pub mod cores {
     /// As a core does: interrupts off, test the token, wait.
     pub fn idle(m: &M) {
         if let Some(errand) = ERRAND.with(|e| e.borrow_mut().take()) {
-            errand(m);
+            // SAFETY: `run_on` was given a `&'static M`.
+            errand(unsafe { &*current_m() });
         }
         let core = &CORES[m.index()];
         let mut held = core.lock.lock().unwrap();
