@@ -129,6 +129,13 @@ impl Entry {
     pub fn unpack(&self, packed: u64, word: u64) -> bool {
         self.step(packed, word | PRESENT)
     }
+
+    /// What hardware does in models: it sets its accessed and dirty `bits`, if the entry is present.
+    #[cfg(loom)]
+    pub fn mark(&self, bits: u64) -> bool {
+        let mark = |word: u64| (word & PRESENT != 0).then_some(word | bits);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, mark).is_ok()
+    }
 }
 
 impl Default for Entry {

@@ -27,6 +27,9 @@
 use crate::idle::MAX;
 use crate::sync::{AtomicU64, Ordering, fence};
 
+/// The most M's; few enough under loom that a look at all of them can be explored.
+const MS: usize = if cfg!(loom) { 3 } else { MAX };
+
 /// The M rests: it uses nothing.
 const RESTING: u64 = u64::MAX;
 /// The M is on its way up: it has passed nothing.
@@ -36,7 +39,7 @@ const RISING: u64 = 0;
 #[derive(Debug)]
 pub struct Epochs {
     now: AtomicU64,
-    seen: [AtomicU64; MAX],
+    seen: [AtomicU64; MS],
 }
 
 impl Epochs {
@@ -44,7 +47,7 @@ impl Epochs {
         /// The first epoch; every M rests.
         pub fn new() -> Self {
             #[cfg(not(loom))]
-            return Self { now: AtomicU64::new(1), seen: [const { AtomicU64::new(RESTING) }; MAX] };
+            return Self { now: AtomicU64::new(1), seen: [const { AtomicU64::new(RESTING) }; MS] };
             #[cfg(loom)]
             return Self { now: AtomicU64::new(1), seen: core::array::from_fn(|_| AtomicU64::new(RESTING)) };
         }

@@ -80,6 +80,21 @@ pub mod model {
         g.state.spawn();
     }
 
+    /// Idle → Waiting, as if it had run and parked.
+    pub fn make_parked(g: GRef) {
+        g.state.spawn();
+        g.state.dispatch();
+        g.state.begin_park();
+        assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
+    }
+
+    /// As if a G on `m` had readied `g` and gone on long enough for others to take it.
+    pub fn ready(m: &'static M, g: GRef) {
+        if g.state.ready() == crate::gstate::Ready::Enqueue {
+            submit(m, g);
+        }
+    }
+
     /// As if a G on `m` had readied a second G: to the ring, waking an M if one should be.
     pub fn submit(m: &'static M, g: GRef) {
         let guard = PreemptGuard::new();

@@ -15,7 +15,13 @@ pub fn g() -> GRef {
 pub mod cores {
     //! Cores as loom threads: a core rests on a condition variable, and a wake-up that is lost is a deadlock that loom finds.
 
+    use std::cell::{Cell, RefCell};
+
     use loom::sync::{Condvar, Mutex};
+    use trefoil_sched::M;
+
+    /// What a core that `run_on` names does once before it rests.
+    type Errand = Box<dyn FnOnce(&'static M)>;
 
     /// One core's rest.
     pub struct Core {
@@ -28,8 +34,32 @@ pub mod cores {
         pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core { lock: Mutex::new(()), interrupt: Condvar::new() });
     }
 
+    loom::thread_local! {
+        static CURRENT: Cell<*const M> = Cell::new(std::ptr::null());
+        static ERRAND: RefCell<Option<Errand>> = RefCell::new(None);
+    }
+
+    /// This thread is the core of `m`.
+    pub fn run_on(m: &'static M) {
+        CURRENT.with(|c| c.set(m));
+    }
+
+    /// The M that `run_on` named.
+    pub fn current_m() -> *const M {
+        CURRENT.with(Cell::get)
+    }
+
+    /// This thread's core does `errand` the first time that it is about to rest.
+    pub fn before_rest(errand: Errand) {
+        ERRAND.with(|e| *e.borrow_mut() = Some(errand));
+    }
+
     /// As a core does: interrupts off, test the token, wait.
-    pub fn idle(m: &trefoil_sched::M) {
+    pub fn idle(m: &M) {
+        if let Some(errand) = ERRAND.with(|e| e.borrow_mut().take()) {
+            // SAFETY: `run_on` was given a `&'static M`.
+            errand(unsafe { &*current_m() });
+        }
         let core = &CORES[m.index()];
         let mut held = core.lock.lock().unwrap();
         while !m.token.is_set() {
@@ -46,6 +76,9 @@ pub mod cores {
 
 #[cfg(not(loom))]
 mod cores {
+    pub fn current_m() -> *const trefoil_sched::M {
+        unreachable!("no current M in these tests")
+    }
     pub fn idle(_: &trefoil_sched::M) {
         unreachable!("no core here")
     }
@@ -56,10 +89,10 @@ mod cores {
 
 struct Double;
 
-// SAFETY: nothing here switches or hands out stacks; `current_m` is not reached by what these tests call.
+// SAFETY: nothing here switches or hands out stacks; `current_m` is what the test named for its thread, which stays there.
 unsafe impl Platform for Double {
     fn current_m() -> *const M {
-        unreachable!("no current M in these tests")
+        cores::current_m()
     }
     fn preempt_off() {}
     fn preempt_on() {}
