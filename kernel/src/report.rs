@@ -219,6 +219,8 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     begin(format_args!("exception 14 #PF page fault: {} 0x{addr:016x}, {present}", access(frame.error)));
     if let Some((core, purpose)) = kstack::owner(addr) {
         say!("  that is the guard page of the {} stack of core {core}", purpose.as_str());
+    } else if kstack::is_boot_guard(addr) {
+        say!("  that is the guard page of the boot stack");
     }
     finish(frame)
 }

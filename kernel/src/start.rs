@@ -25,6 +25,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     gdt::load(core);
     idt::init();
     idt::load();
+    mm::kstack::set_boot_stack(boot.boot_stack.start);
     mm::init(boot.info); //                               frames, heap
     mm::window::fill_reserve(); //                        stacks can grow
     if !gdt::make_stacks(core) {

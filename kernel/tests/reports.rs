@@ -39,6 +39,9 @@ image! { "
     fault_in_another_g       | exit 1 | expect exception 6 #UD | expect \"culprit\" | expect end of report
     g_overflows_its_stack    | exit 1 | expect \"glutton\" has used up its window | expect reports::recurse | expect has ended; its frames were abandoned | expect StackOverflow | expect end of report
     kernel_stack_guard       | smp 1 | exit 1 | expect the guard page of the g0 stack of core 0 | expect end of report
+    g0_stack_overflows       | smp 1,2 | exit 1 | expect the guard page of the g0 stack of core 0 | expect reports::recurse | expect end of report | refuse another fault
+    ist_stack_overflows      | smp 1,2 | exit 1 | expect the guard page of the #DB stack of core 0 | expect reports::recurse | expect end of report | refuse another fault
+    boot_stack_overflows     | smp 1,2 | exit 1 | expect the guard page of the boot stack | expect reports::recurse | expect end of report | refuse another fault
     broken_stack_pointer     | smp 1 | exit 1 | expect trefoil: fatal | expect end of report
     main_panics              | exit 1 | expect fatal: panic at kernel/tests/reports.rs | expect main gives up | expect reports::main_panics | expect end of report
     panic_in_drop            | exit 1 | expect a destructor panicked while another panic unwinds | expect end of report
@@ -49,6 +52,7 @@ image! { "
     panic_while_another_core_holds_everything | smp 2,4 | exit 1 | expect while another core holds every lock | expect end of report | refuse did not stop
     two_cores_panic_at_once  | smp 4 | exit 1 | expect panic at | expect end of report | refuse another fault
     deadlock_on_a_channel    | exit 1 | expect deadlock | expect \"main\" [chan receive] | expect reports::deadlock_on_a_channel | expect end of report
+    deadlock_of_the_packed   | exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report
     deadlock_of_many         | smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect \"main\" [join] | expect end of report
     exit_with_failure        | exit 1 | expect some words without an end
     unknown_case             | smp 1 | exit 1 | expect no such case
@@ -56,9 +60,9 @@ image! { "
     divide_error, debug, nmi, breakpoint, overflow, bound_range, invalid_opcode, no_device, double_fault, invalid_tss,
     segment_not_present, stack_fault, general_protection, page_fault_read, page_fault_write, page_fault_fetch, jump_to_nowhere,
     x87_error, alignment_check, machine_check, simd_error, virtualization, control_protection, reserved_exceptions,
-    fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, broken_stack_pointer, main_panics, panic_in_drop,
+    fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, g0_stack_overflows, ist_stack_overflows, boot_stack_overflows, broken_stack_pointer, main_panics, panic_in_drop,
     panic_holding_the_console, panic_holding_the_heap, panic_holding_the_frames, panic_holding_the_queue,
-    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_many,
+    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many,
     exit_with_failure,
 }
 
@@ -206,6 +210,28 @@ fn kernel_stack_guard() {
     raise!("mov rax, [{0}]", in(reg) stack.start - 8, out("rax") _)
 }
 
+/// Recursion without end, on a stack of which only a few hundred bytes above `lowest` are left.
+fn overflow_at(lowest: u64) {
+    raise!("mov rsp, {0}", "xor edi, edi", "call {1}", in(reg) lowest + 1024, sym recurse_c)
+}
+
+extern "C" fn recurse_c(n: u64) -> u64 {
+    recurse(n)
+}
+
+fn g0_stack_overflows() {
+    overflow_at(trefoil::arch::percpu::get(0).unwrap().g0_stack().start);
+}
+
+fn ist_stack_overflows() {
+    let core = trefoil::arch::percpu::get(0).unwrap();
+    overflow_at(trefoil::arch::gdt::ist_stack(core, trefoil::arch::gdt::IST_DEBUG).start);
+}
+
+fn boot_stack_overflows() {
+    overflow_at(trefoil::mm::kstack::boot_stack());
+}
+
 fn broken_stack_pointer() {
     // The first push faults; so would the handler's, if it used this stack.
     raise!("mov rsp, {0}", "push 0", in(reg) 0x5ead_0000_0000u64)
@@ -295,6 +321,29 @@ fn two_cores_panic_at_once() {
 fn deadlock_on_a_channel() {
     let (_tx, rx) = chan::bounded::<u32>(0);
     let _ = rx.recv();
+}
+
+#[inline(never)]
+fn waits_in_vain(rx: &chan::Receiver<u64>) -> u64 {
+    black_box(rx.recv().unwrap()) + 1
+}
+
+fn deadlock_of_the_packed() {
+    // The report walks stacks that are in blocks of the heap.
+    let (_tx, rx) = chan::bounded::<u64>(0);
+    let cold: Vec<_> = (0..20)
+        .map(|i| {
+            let rx = rx.clone();
+            Builder::new().name(&format!("cold {i}")).spawn(move || waits_in_vain(&rx)).unwrap()
+        })
+        .collect();
+    let waiting = || runtime::goroutines().iter().filter(|g| g.wait_reason == runtime::WaitReason::ChanRecv).count();
+    while waiting() < cold.len() {
+        runtime::yield_now();
+    }
+    runtime::scavenge();
+    assert_eq!(runtime::stats().memory.stacks.packed, 20);
+    cold.into_iter().for_each(|c| _ = c.join().unwrap());
 }
 
 fn deadlock_of_many() {

@@ -7,7 +7,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
-use trefoil::mm::{frames, window};
+use trefoil::mm::{frames, inject, window};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, TryLockError, WaitGroup};
 use trefoil::{JoinError, SpawnError};
@@ -26,6 +26,8 @@ image! { "
     overflow_on_the_way_to_park
     overflow_in_main_is_fatal                 | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report
     a_borrow_from_a_dead_stack_is_named       | expect touched | expect the stack of G | expect \"lender\", which has ended
+    growth_while_the_allocators_are_locked
+    each_page_may_be_denied_and_nothing_is_lost | smp 1
     growth_without_memory_ends_the_g          | mem 64M | expect no frame for the stack of
     shrinking_gives_back_what_growth_took
     shrinking_races_wake_ups                  | timeout 100
@@ -44,7 +46,7 @@ image! { "
     a_size_that_cannot_be_met_is_an_error, more_windows_than_addresses_is_an_error, one_of_a_thousand_overflows,
     overflow_while_holding_a_mutex_poisons_it, overflow_in_a_destructor, overflow_while_unwinding,
     overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, overflow_in_main_is_fatal,
-    a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, shrinking_gives_back_what_growth_took,
+    a_borrow_from_a_dead_stack_is_named, growth_while_the_allocators_are_locked, each_page_may_be_denied_and_nothing_is_lost, growth_without_memory_ends_the_g, shrinking_gives_back_what_growth_took,
     shrinking_races_wake_ups, no_g_sees_anothers_bytes, a_spinner_does_not_stall_epochs, packed_stacks_keep_their_bytes,
     packed_stacks_are_touched_from_everywhere, packed_large_values_are_handed_over, a_g_that_parked_just_now_is_not_packed,
     cold_gs_are_packed_in_the_background, ended_gs_leave_no_memory_behind, a_reused_g_touches_no_new_page,
@@ -389,6 +391,75 @@ fn a_borrow_from_a_dead_stack_is_named() {
             other => panic!("read something of somebody: {other:?}"),
         }
     }
+}
+
+fn growth_while_the_allocators_are_locked() {
+    // More than one G on each core, and each core with its own reserve: nobody may need the lock that is held.
+    let handles: Vec<_> = (0..24)
+        .map(|i| {
+            go(move || {
+                let grow = || assert_eq!(deep(100 * KIB, i), 0);
+                match i % 3 {
+                    0 => frames::with_locked(grow),
+                    1 => trefoil::mm::heap::with_locked(grow),
+                    _ => trefoil::console::with_locked(grow),
+                }
+                // The reserve is full again when the next one needs it.
+                deep(150 * KIB, i)
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), 0));
+}
+
+/// Stack, heap, channels and G's: each of its allocations may fail. It says "no" where it is told.
+fn a_bit_of_everything(level: u64) -> Option<u64> {
+    let mut words = Vec::new();
+    words.try_reserve(100).ok()?;
+    words.extend((0..100).map(|i| level + i));
+    let wrong = deep(30 * KIB, level);
+    let child = trefoil::try_go(move || words.iter().sum::<u64>()).ok()?;
+    let sum = child.join().ok()?;
+    let (tx, rx) = chan::bounded(1);
+    tx.send(sum).ok()?;
+    let sum = rx.recv().ok()? + deep(60 * KIB, level);
+    Some(sum + wrong)
+}
+
+fn each_page_may_be_denied_and_nothing_is_lost() {
+    let expected = (0..100).sum::<u64>() + 700;
+    assert_eq!(go(|| a_bit_of_everything(7)).join().unwrap(), Some(expected));
+    let (mut refused, mut panicked, mut starved, mut made_good) = (0, 0, 0, 0);
+    for n in 1.. {
+        let account = trefoil::account::Account::open();
+        let worker = Builder::new().stack_max(1 << 20).spawn(move || {
+            inject::fail_after(n);
+            a_bit_of_everything(7)
+        });
+        let result = worker.unwrap().join();
+        let fired = inject::off();
+        match result {
+            Ok(Some(sum)) if !fired => {
+                assert_eq!(sum, expected);
+                break;
+            }
+            Ok(Some(sum)) => {
+                assert_eq!(sum, expected);
+                made_good += 1;
+            }
+            Ok(None) => refused += 1,
+            Err(JoinError::Panicked(_)) => panicked += 1,
+            Err(JoinError::OutOfMemory) => starved += 1,
+            Err(other) => panic!("allocation {n}: {other}"),
+        }
+        assert!(fired, "allocation {n} was not made to fail, but something failed");
+        // (The heap is compared until the first G ends where it stands: what that owned stays there.)
+        if let Err(left) = account.close() {
+            panic!("allocation {n} failed, and left behind:\n{left}");
+        }
+    }
+    println!("{refused} refused, {panicked} panicked, {starved} starved, {made_good} made good");
+    assert!(!cfg!(debug_assertions) || (refused > 0 && panicked > 0 && starved > 10));
 }
 
 fn growth_without_memory_ends_the_g() {

@@ -10,7 +10,9 @@
 //! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption off it would be the end of the machine.
 //! * frames, also with preemption off, since whoever asks for a frame takes no for an answer: spawning, the heap when it grows.
 //!
-//! Not counted are handlers and g0.
+//! * pages that a stack grows by, with preemption on: the G ends.
+//!
+//! Not counted are other handlers and g0.
 //!
 //! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the allocations' code is as if they were not there.
 
@@ -57,11 +59,22 @@ pub(super) fn denies_frame() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && counts_down()
 }
 
+/// Whether the page that a stack grows by must not be had. In the #PF handler over code at depth 0.
+#[inline(always)]
+pub(super) fn denies_growth() -> bool {
+    cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && {
+        let core = percpu::current();
+        core.index() as u32 + 1 == CORE.load(Ordering::Relaxed) && count()
+    }
+}
+
 #[cold]
 fn counts_down() -> bool {
-    if percpu::in_handler() || core() != CORE.load(Ordering::Relaxed) || panic::current_g().is_none() {
-        return false;
-    }
+    !percpu::in_handler() && core() == CORE.load(Ordering::Relaxed) && panic::current_g().is_some() && count()
+}
+
+#[cold]
+fn count() -> bool {
     let left = LEFT.load(Ordering::Relaxed).saturating_sub(1);
     LEFT.store(left, Ordering::Relaxed);
     if left == 0 {

@@ -6,7 +6,7 @@
 //! ```
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use super::frames::{self, FRAME};
 use super::paging::{self, Flags};
@@ -88,9 +88,27 @@ pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     Some(lo..hi)
 }
 
+/// The lowest address of the stack that the image was entered on; an unmapped page lies below it.
+static BOOT: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers the boot stack, for reports.
+pub fn set_boot_stack(lowest: u64) {
+    BOOT.store(lowest, Ordering::Relaxed);
+}
+
+/// The lowest address of the boot stack.
+pub fn boot_stack() -> u64 {
+    BOOT.load(Ordering::Relaxed)
+}
+
 /// How many pages the stacks have together.
 pub fn pages() -> u64 {
     PAGES.load(Ordering::Relaxed) as u64
+}
+
+/// Whether `addr` lies in the guard page below the boot stack.
+pub fn is_boot_guard(addr: u64) -> bool {
+    boot_stack().checked_sub(addr).is_some_and(|below| (1..=FRAME).contains(&below))
 }
 
 /// Whose stack (or guard page) `addr` lies in.

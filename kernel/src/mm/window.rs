@@ -166,17 +166,24 @@ pub fn warm(window: Window) -> bool {
     walk::map_from_pool(window.top())
 }
 
-/// A window that is not needed any more: the scavenger takes its memory, and its addresses, unless it is retired.
+/// A window that is not needed any more: the scavenger takes its memory, if it has any, and its addresses, unless it is retired.
 ///
 /// # Safety
 /// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it, unless it is retired.
 pub unsafe fn free(window: Window) {
     let low = {
         let _here = PreemptGuard::new();
-        window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64)
+        match walk::find(window.top()) {
+            // A free G's, which has been stripped.
+            (_, _, Backing::Empty) => None,
+            _ => Some(window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64)),
+        }
     };
-    // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
-    unsafe { scavenge::put_stale(window, low) };
+    match low {
+        // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
+        Some(low) => unsafe { scavenge::put_stale(window, low) },
+        None => forget(window),
+    }
 }
 
 /// What the windows take, in pages of 4 KiB. Exact when the other cores are quiet.

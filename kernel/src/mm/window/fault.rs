@@ -29,6 +29,7 @@ use super::walk::{self, PAGE};
 use super::{FORBIDDEN, GUARD, Window, packed};
 use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
+use crate::mm::inject;
 
 /// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle of adding one.
 pub struct FaultReserve {
@@ -183,6 +184,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
                 }
             }
             Backing::Empty if !own => return WindowFault::DeadStack,
+            Backing::Empty if keep > 0 && inject::denies_growth() => return WindowFault::OutOfMemory,
             Backing::Empty => {
                 let Some(frame) = core.reserve.pop(keep) else { return WindowFault::OutOfMemory };
                 let used = if level == 0 {
