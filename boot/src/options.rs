@@ -16,6 +16,9 @@ use core::fmt;
 /// Most cores that the kernel handles, and the largest `maxprocs`.
 pub const MAX_CORES: usize = 64;
 
+/// What `slice` and `wakeup` may be, in microseconds.
+pub const SLICES: core::ops::RangeInclusive<u64> = 5..=60_000_000;
+
 /// What the kernel was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -23,6 +26,10 @@ pub struct Options {
     pub maxprocs: Option<usize>,
     /// `seed=N`: what random choices start from; the clock unless told.
     pub seed: Option<u64>,
+    /// `slice=US`: how long a G may run while others wait, 5 µs to a minute; 10,000 unless told.
+    pub slice: Option<u64>,
+    /// `wakeup=US`: how long it may run while a sleeper is due, 5 µs to a minute; 100 unless told.
+    pub wakeup: Option<u64>,
     /// `fault=…`: what to break on purpose.
     pub faults: Faults,
 }
@@ -100,6 +107,14 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
             b"seed" => match number(value) {
                 Some(n) => options.seed = Some(n),
                 None => complain(Complaint::BadValue { key: "seed", value, wants: "a number from 0 to 2^64-1" }),
+            },
+            b"slice" => match number(value).filter(|us| SLICES.contains(us)) {
+                Some(us) => options.slice = Some(us),
+                None => complain(Complaint::BadValue { key: "slice", value, wants: "5 to 60000000 microseconds" }),
+            },
+            b"wakeup" => match number(value).filter(|us| SLICES.contains(us)) {
+                Some(us) => options.wakeup = Some(us),
+                None => complain(Complaint::BadValue { key: "wakeup", value, wants: "5 to 60000000 microseconds" }),
             },
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {

@@ -91,6 +91,7 @@ where
         max_procs: config.maxprocs,
         seed: config.seed,
         slice: config.slice,
+        ..trefoil_sched::Config::default()
     })));
     let machine: &'static Machine = Box::leak(Box::new(Machine::new(sched)));
     let shake = config.shake.then_some(config.seed);

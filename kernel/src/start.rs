@@ -52,7 +52,8 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config {
         max_procs: told.maxprocs.unwrap_or(cores.len()),
         seed: told.seed.unwrap_or_else(clock::ticks),
-        ..Config::default()
+        slice: told.slice.map_or(Config::default().slice, |us| us * 1000),
+        wakeup: told.wakeup.map_or(Config::default().wakeup, |us| us * 1000),
     })));
     platform::set_sched(sched);
     make_m(core, sched); //                               this core is M 0 and holds P 0

@@ -84,6 +84,8 @@ impl WaitReason {
 
 /// Bytes of a name that a G keeps; longer names are cut at a character boundary.
 pub const NAME_BYTES: usize = 31;
+/// In place of a cause: see [`G::exempt`].
+const EXEMPT: u8 = 0x80;
 /// A stack that has at most this many bytes mapped stays with the P on which its G ended.
 const SHALLOW: usize = 16 << 10;
 
@@ -263,6 +265,12 @@ impl G {
         let _ = self.doom.compare_exchange(0, cause as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption off.
+    pub fn exempt(&self, exempt: bool) {
+        let (from, to) = if exempt { (0, EXEMPT) } else { (EXEMPT, 0) };
+        let _ = self.doom.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Why it is to end.
     #[inline(always)]
     pub fn doomed(&self) -> Option<Cause> {
@@ -277,7 +285,7 @@ impl G {
 
     #[inline(always)]
     pub(crate) fn is_doomed(&self) -> bool {
-        self.doom.load(Ordering::Relaxed) != 0
+        self.doom.load(Ordering::Relaxed) & !EXEMPT != 0
     }
 
     #[inline(always)]

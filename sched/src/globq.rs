@@ -4,7 +4,7 @@
 //! ring is empty, and when it overflows (129 G's for one lock). The length is an atomic beside the lock, so that looking at
 //! an empty queue costs one load.
 
-use crate::g::Batch;
+use crate::g::{Batch, GRef};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering};
@@ -35,6 +35,13 @@ impl GlobQ {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Appends one.
+    pub fn push_one(&self, preempt: &PreemptGuard, g: GRef) {
+        let mut one = Batch::new();
+        one.push(g);
+        self.push(preempt, one);
     }
 
     /// Appends a batch.

@@ -62,12 +62,12 @@ mod waitq;
 pub use g::{Cause, G, GRef, Stack, WaitReason};
 pub use m::M;
 pub use p::P;
-pub use park::{current_g, park, ready, yield_now};
+pub use park::{current_g, park, preempt, preempt_pending, ready, yield_now};
 pub use platform::{Fatal, Platform};
 pub use preempt::PreemptGuard;
 pub use registry::Cursor;
 pub use sched::{Config, Sched};
-pub use schedule::{run_m, timer_interrupt};
+pub use schedule::{run_m, timer_interrupt, wake_interrupt};
 pub use spawn::{Builder, SpawnError, abandon, exit_g};
 
 #[cfg(loom)]

@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use crate::g::{G, GRef};
 use crate::idle::Token;
-use crate::p::{ATTEND_PLATFORM, Held, P};
+use crate::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
@@ -61,6 +61,8 @@ pub struct Counters {
     pub wakes_useless: Counter,
     /// Timer interrupts taken.
     pub timer_interrupts: Counter,
+    /// G's whose core was taken away from them.
+    pub preemptions: Counter,
 }
 
 /// A counter that one core writes and anyone reads.
@@ -181,7 +183,7 @@ impl M {
         let p = self.held(&guard);
         p.defer();
         if p.wants_alarm() {
-            p.set_alarm(platform::now());
+            p.set_alarm(platform::now(), SLOT_DELAY);
             self.arm(p.next_alarm());
         }
     }

@@ -12,6 +12,15 @@
 //! [`SLOT_DELAY`]. When that fires, the handler looks at the slot's sequence number: unchanged since the alarm was set, the G
 //! in it has waited too long, so it is marked *ripe* (thieves take ripe G's only) and an M is woken; changed, the pair
 //! is alive and the alarm is set again; empty, the alarm is off.
+//!
+//! # The slice
+//!
+//! A G that runs while others wait here has a slice; one that runs alone is never interrupted. **INV-SLICE**: while a G runs and the ring or the slot holds
+//! another, the slot's or the slice's alarm is set. Whoever queues something sets it ([`Held::wants_slice`]), on the core whose one-shot it is, so there is
+//! no race with the handler that turns it off when it finds nobody waiting.
+//!
+//! Nobody reads a clock when G's switch among themselves: `slice_start` is 0, "unknown", after a G came from the ring, and the alarm that finds it so takes
+//! the present for it. So a G gets between one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep) the start is exact.
 
 use core::cell::Cell;
 use core::ops::Deref;
@@ -34,6 +43,9 @@ pub(crate) const ATTEND_TIMER: u32 = 1;
 
 /// `attention`: the platform has something to do on g0.
 pub(crate) const ATTEND_PLATFORM: u32 = 2;
+
+/// `attention`: the running G's slice is over.
+pub(crate) const ATTEND_SLICE: u32 = 4;
 
 /// A processor: the right to run G's.
 #[derive(Debug)]
@@ -60,6 +72,10 @@ pub struct P {
     slot_alarm: AtomicU64,
     /// A wake-up was put off until the alarm.
     deferred: AtomicBool,
+    /// When the slice's alarm is due; `u64::MAX`: not set, since nobody waits.
+    slice_alarm: AtomicU64,
+    /// Start of the slice that `runnext` inherits; 0: not known yet.
+    slice_start: AtomicU64,
 
     // --- Holder only.
     pub(crate) free: LocalFree,
@@ -68,8 +84,8 @@ pub struct P {
     pub(crate) rng: Rng,
     /// Dispatches left before the global queue goes first.
     pub(crate) fair: Cell<u32>,
-    /// Start of the slice that `runnext` inherits; 0: not known yet, see `schedule.rs`.
-    pub(crate) slice_start: Cell<u64>,
+    /// Sleepers in a row that went before those who wait in the ring, and the dispatches of the M up to the last of them.
+    pub(crate) ahead: Cell<(u32, u64)>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) last_id: Cell<u64>,
     /// G's begun and ended on this P (the difference of the sums is how many live).
@@ -95,11 +111,13 @@ impl P {
             slot_ripe: AtomicU32::new(u32::MAX),
             slot_alarm: AtomicU64::new(u64::MAX),
             deferred: AtomicBool::new(false),
+            slice_alarm: AtomicU64::new(u64::MAX),
+            slice_start: AtomicU64::new(0),
             free: LocalFree::new(),
             trimmed: Cell::new(0),
             rng: Rng::new(seed),
             fair: Cell::new(FAIR_TICKS),
-            slice_start: Cell::new(0),
+            ahead: Cell::new((0, 0)),
             next_id: Cell::new(0),
             last_id: Cell::new(0),
             begun: AtomicU64::new(0),
@@ -153,17 +171,17 @@ impl P {
     }
 
     /// The alarm, in the timer interrupt of the P's core (or its holder with preemption off). True: wake an M if there is work.
-    pub(crate) fn alarm(&self, now: u64) -> bool {
+    pub(crate) fn alarm(&self, now: u64, delay: u64) -> bool {
         if self.slot_alarm.load(Ordering::Relaxed) > now {
             return false;
         }
         // Both, always: the slot's part sets the alarm again or turns it off.
         let deferred = self.deferred.swap(false, Ordering::Relaxed);
-        self.slot_alarm(now) || deferred
+        self.slot_alarm(now, delay) || deferred
     }
 
     /// Whether the G in the slot has waited too long: it is ripe then.
-    fn slot_alarm(&self, now: u64) -> bool {
+    fn slot_alarm(&self, now: u64, delay: u64) -> bool {
         let seq = self.slot_seq.load(Ordering::Relaxed);
         if self.slot_is_empty() {
             self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
@@ -175,14 +193,66 @@ impl P {
             true
         } else {
             self.slot_alarm_seq.store(seq, Ordering::Relaxed);
-            self.slot_alarm.store(now + SLOT_DELAY, Ordering::Relaxed);
+            self.slot_alarm.store(now + delay, Ordering::Relaxed);
             false
         }
     }
 
     /// When this P's core must be interrupted next.
     pub(crate) fn next_alarm(&self) -> u64 {
-        self.timers.when().min(self.slot_alarm.load(Ordering::Relaxed))
+        self.timers.when().min(self.next_own_alarm())
+    }
+
+    /// The same without timers.
+    pub(crate) fn next_own_alarm(&self) -> u64 {
+        self.slot_alarm.load(Ordering::Relaxed).min(self.slice_alarm.load(Ordering::Relaxed))
+    }
+
+    /// Whether the slice's alarm is off.
+    #[inline(always)]
+    pub(crate) fn wants_slice(&self) -> bool {
+        self.slice_alarm.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// Sets the slice's alarm, unless it is set for an earlier time. On the P's core.
+    pub(crate) fn set_slice_alarm(&self, at: u64) {
+        self.slice_alarm.store(self.slice_alarm.load(Ordering::Relaxed).min(at), Ordering::Relaxed);
+    }
+
+    /// Who runs now has begun at `now`; 0: that is not known.
+    #[inline(always)]
+    pub(crate) fn begin_slice(&self, now: u64) {
+        self.slice_start.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether that is not known.
+    pub(crate) fn slice_is_unknown(&self) -> bool {
+        self.slice_start.load(Ordering::Relaxed) == 0
+    }
+
+    /// When who runs now has begun; if that is not known, it is `now` from here on.
+    pub(crate) fn slice_started(&self, now: u64) -> u64 {
+        match self.slice_start.load(Ordering::Relaxed) {
+            0 => {
+                self.slice_start.store(now, Ordering::Relaxed);
+                now
+            }
+            start => start,
+        }
+    }
+
+    /// The slice's alarm, in an interrupt of the P's core, with somebody waiting or nobody: whether who runs has run for `limit`.
+    pub(crate) fn slice_over(&self, now: u64, waits: bool, limit: u64) -> bool {
+        if self.slice_alarm.load(Ordering::Relaxed) > now {
+            return false;
+        }
+        if !waits {
+            self.slice_alarm.store(u64::MAX, Ordering::Relaxed);
+            return false;
+        }
+        let end = self.slice_started(now).saturating_add(limit);
+        self.slice_alarm.store(if end <= now { now + limit } else { end }, Ordering::Relaxed);
+        end <= now
     }
 }
 
@@ -240,10 +310,10 @@ impl<'a> Held<'a> {
     }
 
     /// Sets the slot's alarm.
-    pub(crate) fn set_alarm(&self, now: u64) {
+    pub(crate) fn set_alarm(&self, now: u64, delay: u64) {
         let p = self.0;
         p.slot_alarm_seq.store(p.slot_seq.load(Ordering::Relaxed), Ordering::Relaxed);
-        p.slot_alarm.store(now + SLOT_DELAY, Ordering::Relaxed);
+        p.slot_alarm.store(now + delay, Ordering::Relaxed);
     }
 }
 

@@ -18,7 +18,7 @@
 use crate::g::{GRef, WaitReason};
 use crate::gstate::{Finish, Ready};
 use crate::m::M;
-use crate::p::{ATTEND_TIMER, Held};
+use crate::p::{ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
 use crate::platform::{self, AfterFn};
 use crate::preempt::PreemptGuard;
 use crate::sync::Ordering;
@@ -107,6 +107,48 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     guard.release();
 }
 
+/// Takes the core away from the current G, which goes behind all others: its slice is over. Called on its stack by the platform's stub for
+/// interrupted code, with one level of preemption off; returns when it is its turn again, perhaps on another core.
+pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
+    let m = M::current(&guard);
+    let g = m.caller();
+    m.counters.preemptions.add(1);
+    let g0 = run_next(m, None);
+    // SAFETY: `after_preempt` publishes, and needs no argument.
+    unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
+}
+
+/// The slice ended while preemption was off, and now it is on: makes way, if that is still wanted.
+pub fn preempt_pending() {
+    let guard = PreemptGuard::new();
+    let m = M::current(&guard);
+    if m.running().is_some() && m.p().is_some_and(|p| p.attention.load(Ordering::Relaxed) & ATTEND_SLICE != 0) {
+        drop(preempt(guard));
+    }
+}
+
+unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
+    // SAFETY: `leave` passes the G it left.
+    let g = unsafe { &*g.cast::<crate::g::G>() };
+    g.state.requeue();
+    // SAFETY: 1. as in `after_park`.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    let p = m.held(&guard);
+    // A chain through the slot ends with its slice.
+    if let Some(next) = p.take_slot() {
+        enqueue_last(m, &p, next, &guard);
+    }
+    if p.timers.when() <= platform::now() {
+        // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
+        enqueue_last(m, &p, g, &guard);
+    } else {
+        m.sched.globq.push_one(&guard, g);
+        m.sched.wake_one(m);
+    }
+    guard.release();
+}
+
 /// The current G.
 ///
 /// # Panics
@@ -128,7 +170,7 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
         return Some(g);
     }
     let g = p.ring().pop()?;
-    p.slice_start.set(0);
+    p.begin_slice(0);
     Some(g)
 }
 
@@ -181,14 +223,22 @@ pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     if let Some(old) = p.put_slot(g) {
         enqueue_last(m, &p, old, guard);
     }
-    if p.wants_alarm() && !m.sched.is_single() {
+    if p.wants_alarm() {
         set_slot_alarm(m, &p);
     }
 }
 
+/// Somebody may wait too long in the slot: for a thief; or where there is none, for the end of the slice.
 #[cold]
 fn set_slot_alarm(m: &M, p: &Held<'_>) {
-    p.set_alarm(platform::now());
+    p.set_alarm(platform::now(), if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
+    m.arm(p.next_alarm());
+}
+
+/// Somebody waits behind the G that runs.
+#[cold]
+pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
+    p.set_slice_alarm(platform::now() + m.sched.slice());
     m.arm(p.next_alarm());
 }
 
@@ -198,7 +248,20 @@ pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = p.ring().push(g) {
         m.sched.globq.push(guard, overflow.0);
     }
+    if p.wants_slice() {
+        set_slice_alarm(m, p);
+    }
     m.sched.wake_one(m);
+}
+
+impl M {
+    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes way at its next scheduling point, or by
+    /// [`preempt_pending`]. For handlers.
+    pub fn attend_slice(&self) {
+        if let Some(p) = self.p() {
+            p.attention.fetch_or(ATTEND_SLICE, Ordering::Relaxed);
+        }
+    }
 }
 
 /// For `timer_interrupt`: this P's core has a due timer.

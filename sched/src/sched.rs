@@ -23,13 +23,15 @@ pub struct Config {
     pub max_procs: usize,
     /// Seeds every random choice.
     pub seed: u64,
-    /// How long a chain of `runnext` hand-overs may hold a P while others wait, in nanoseconds.
+    /// How long a G, or a chain of `runnext` hand-overs, may hold a P while others wait, in nanoseconds.
     pub slice: u64,
+    /// The same while a timer is due.
+    pub wakeup: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_procs: 1, seed: 1, slice: 10_000_000 }
+        Self { max_procs: 1, seed: 1, slice: 10_000_000, wakeup: 100_000 }
     }
 }
 
@@ -45,7 +47,8 @@ pub struct Sched {
     pub(crate) free: GlobalFree,
     pub(crate) registry: Registry,
     pub(crate) ids: AtomicU64,
-    pub(crate) slice: u64,
+    slice: AtomicU64,
+    wakeup: AtomicU64,
     /// How often P's were told to give their free G's away.
     pub(crate) trims: AtomicU32,
     /// How many M's hold a G still; see [`scan`](Self::scan).
@@ -68,7 +71,8 @@ impl Sched {
             free: GlobalFree::new(),
             registry: Registry::new(),
             ids: AtomicU64::new(1),
-            slice: config.slice,
+            slice: AtomicU64::new(config.slice),
+            wakeup: AtomicU64::new(config.wakeup),
             trims: AtomicU32::new(0),
             scanning: AtomicU32::new(0),
         }
@@ -202,6 +206,40 @@ impl Sched {
         cold.is_some()
     }
 
+    /// How long a G may run while others wait, in nanoseconds.
+    #[inline]
+    pub fn slice(&self) -> u64 {
+        self.slice.load(Ordering::Relaxed)
+    }
+
+    /// Sets that, for every P from its next alarm on.
+    pub fn set_slice(&self, ns: u64) {
+        self.slice.store(ns, Ordering::Relaxed);
+    }
+
+    /// How long a G may run while a timer is due, in nanoseconds.
+    #[inline]
+    pub fn wakeup(&self) -> u64 {
+        self.wakeup.load(Ordering::Relaxed)
+    }
+
+    /// Sets that.
+    pub fn set_wakeup(&self, ns: u64) {
+        self.wakeup.store(ns, Ordering::Relaxed);
+    }
+
+    /// After a push to the global queue from outside all P's, when every P is busy: a P whose G runs alone has no alarm, so one such core is
+    /// interrupted, and [`wake_interrupt`](crate::wake_interrupt) sets it.
+    #[cold]
+    pub(crate) fn nudge(&'static self) {
+        if self.rest.has_idle_p() {
+            return;
+        }
+        if let Some(m) = self.ms().find(|m| m.p().is_some_and(P::wants_slice)) {
+            platform::wake_m(m.index());
+        }
+    }
+
     /// Whether some M, which may be one that rests, holds a G still: that G may be runnable although no queue has it.
     pub(crate) fn is_scanning(&self) -> bool {
         self.scanning.load(Ordering::Acquire) != 0
@@ -214,10 +252,9 @@ impl Sched {
         if m.p().is_some() {
             return enqueue_last(m, &m.held(guard), g, guard);
         }
-        let mut one = Batch::new();
-        one.push(g);
-        self.globq.push(guard, one);
+        self.globq.push_one(guard, g);
         self.wake_now(m);
+        self.nudge();
     }
 
     /// Tells every P to give its free G's to the global list, at its next scheduling point.

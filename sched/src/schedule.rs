@@ -23,8 +23,8 @@
 use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::m::M;
-use crate::p::{FAIR_TICKS, Held, P};
-use crate::park::attend_timer;
+use crate::p::{FAIR_TICKS, Held, P, SLOT_DELAY};
+use crate::park::{attend_timer, enqueue_last, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::steal_order::victims;
@@ -45,8 +45,14 @@ const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 const PAUSES: usize = 8;
 
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
-/// of two timer interrupts, so that a storm of deadlines cannot take the core.
+/// of two interrupts for due timers, so that a storm of deadlines cannot take the core.
 const TIMER_RETRY: u64 = 100_000;
+
+/// So many sleepers may go before those who wait in the ring.
+const AHEAD: u32 = 8;
+
+/// The shortest distance of two alarms of a P's own: 2 µs.
+const ALARM_GAP: u64 = 2_000;
 
 /// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
@@ -54,6 +60,7 @@ pub fn run_m(m: &'static M) -> ! {
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
         let g = next_g(m, &guard);
+        begin_slice(m, &m.held(&guard));
         g.state.dispatch();
         m.set_running(Some(g));
         m.counters.runs.add(1);
@@ -62,6 +69,15 @@ pub fn run_m(m: &'static M) -> ! {
         unsafe {
             platform::switch(m.g0.sp.get(), g.sp.get(), after_nothing, core::ptr::null_mut(), core::ptr::null_mut())
         };
+    }
+}
+
+/// If others wait, the G that runs next has a slice, which begins now.
+fn begin_slice(m: &M, p: &Held<'_>) {
+    if !p.wants_slice() {
+        p.begin_slice(platform::now());
+    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() {
+        set_slice_alarm(m, p);
     }
 }
 
@@ -106,8 +122,10 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));
         p.free.flush(&m.sched.free, guard);
     }
-    if p.timers.when() != u64::MAX {
-        run_timers(m, p, p, guard, platform::now());
+    if p.timers.when() != u64::MAX
+        && let Some(g) = run_timers(m, p, p, guard, platform::now())
+    {
+        return Some(g);
     }
     let left = p.fair.get() - 1;
     if left == 0 {
@@ -123,7 +141,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         return Some(g);
     }
     if let Some(g) = p.ring().pop() {
-        p.slice_start.set(0);
+        p.begin_slice(0);
         return Some(g);
     }
     from_global(m, p, guard)
@@ -132,15 +150,11 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 /// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
 fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();
-    if p.slice_start.get() == 0 {
-        p.slice_start.set(now);
-    } else if now.saturating_sub(p.slice_start.get()) >= m.sched.slice
+    if now - p.slice_started(now) >= m.sched.slice()
         && let Some(g) = p.take_slot()
     {
-        p.slice_start.set(0);
-        if let Err(overflow) = p.ring().push(g) {
-            m.sched.globq.push(guard, overflow.0);
-        }
+        p.begin_slice(0);
+        enqueue_last(m, p, g, guard);
     }
 }
 
@@ -158,21 +172,33 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
             globq.push(guard, overflow.0);
         }
     }
-    p.slice_start.set(0);
+    p.begin_slice(0);
     Some(first)
 }
 
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
-fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) {
+///
+/// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
+/// core (or a thief takes them). But not more than [`AHEAD`] in a row: then those who wait have a turn. If nobody waits, all go to the ring in the order of
+/// their deadlines (not through the slot, where the last would run first).
+fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
     let mut ran = false;
+    let mut first = None;
+    // In a row: nobody has been dispatched since the last of them.
+    let (row, at) = own.ahead.get();
+    let row = if m.counters.runs.get() == at { row } else { 0 };
+    let goes_first = !own.queues_are_empty() && row < AHEAD;
     while let Some(action) = from.timers.pop_due(guard, now) {
         ran = true;
         match action {
-            // In the order of their deadlines: to the ring, not through the slot, where the last would run first.
+            Action::Wake(g) if g.state.ready() != Ready::Enqueue => {}
+            Action::Wake(g) if goes_first => {
+                own.ahead.set((row + 1, m.counters.runs.get() + 1));
+                first = Some(g);
+                break;
+            }
             Action::Wake(g) => {
-                if g.state.ready() == Ready::Enqueue
-                    && let Err(overflow) = own.ring().push(g)
-                {
+                if let Err(overflow) = own.ring().push(g) {
                     m.sched.globq.push(guard, overflow.0);
                 }
             }
@@ -185,12 +211,16 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) {
         }
     }
     if ran {
+        if own.timers.when() <= now {
+            attend_timer(own);
+        }
         m.arm(own.next_alarm());
     }
     // One of them this M runs itself.
     if own.runq.len() > 1 {
         m.sched.wake_one(m);
     }
+    first
 }
 
 /// Step 7: as a spinning M, other P's.
@@ -212,18 +242,19 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             }
             if let Some(g) = victim.runq.steal_into(&mut p.ring()) {
                 m.counters.steals.add(1 + u64::from(p.ring().len()));
-                p.slice_start.set(0);
+                p.begin_slice(0);
                 return Some(g);
             }
             if round + 1 >= ROUNDS {
                 if let Some(g) = victim.steal_slot() {
                     m.counters.steals.add(1);
-                    p.slice_start.set(0);
+                    p.begin_slice(0);
                     return Some(g);
                 }
                 if victim.timers.when() != u64::MAX {
-                    run_timers(m, p, victim, guard, platform::now());
-                    if let Some(g) = p.ring().pop() {
+                    // With an empty ring, that is where they go.
+                    let first = run_timers(m, p, victim, guard, platform::now());
+                    if let Some(g) = first.or_else(|| p.ring().pop()) {
                         return Some(g);
                     }
                 }
@@ -310,21 +341,49 @@ fn check_deadlock(m: &M, now: u64) {
     }
 }
 
-/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no lock, parks nobody.
+/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no lock, parks nobody. True: the G that runs there has had
+/// its slice while others wait, and the platform is to make it [`preempt`](crate::preempt).
 ///
-/// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals the timer. A slot whose G
-/// has waited too long becomes ripe, and an M is woken for it.
-pub fn timer_interrupt(m: &M) {
+/// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals the timer; if none rests, who runs has to make way once it
+/// has run for [`Config::wakeup`](crate::Config::wakeup). A slot whose G has waited too long becomes ripe, and an M is woken for it.
+pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
-    let Some(p) = m.p() else { return };
+    let Some(p) = m.p() else { return false };
+    let sched = m.sched;
     let now = platform::now();
-    if p.timers.when() <= now {
+    let due = p.timers.when() <= now;
+    if due {
         attend_timer(p);
-        m.sched.wake_now(m);
+        sched.wake_now(m);
+        if !sched.rest.has_idle_p() {
+            p.set_slice_alarm(now);
+        }
     }
-    if p.alarm(now) && m.sched.has_work(now) {
-        m.sched.wake_now(m);
+    let delay = if sched.is_single() { sched.slice() } else { SLOT_DELAY };
+    if p.alarm(now, delay) {
+        if sched.has_work(now) {
+            sched.wake_now(m);
+        }
+        if !sched.rest.has_idle_p() {
+            p.set_slice_alarm(p.slice_started(now - delay) + sched.slice());
+        }
     }
+    let waits = due || !p.queues_are_empty() || !sched.globq.is_empty();
+    let over = p.slice_over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
-    m.rearm(p.next_alarm().max(now + TIMER_RETRY));
+    let timers = if due { now + TIMER_RETRY } else { p.timers.when() };
+    m.rearm(p.next_own_alarm().max(now + ALARM_GAP).min(timers));
+    over && m.running().is_some()
+}
+
+/// Another core has interrupted this one: its M was woken, or there is work that nobody else can take and this P's alarm is off. In the handler. Returns as
+/// [`timer_interrupt`].
+pub fn wake_interrupt(m: &M) -> bool {
+    let Some(p) = m.p() else { return false };
+    if m.running().is_some() && p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty()) {
+        let now = platform::now();
+        p.set_slice_alarm(p.slice_started(now) + m.sched.slice());
+        m.rearm(p.next_alarm().max(now + ALARM_GAP));
+    }
+    false
 }

@@ -27,6 +27,8 @@ pub struct MStats {
     pub wakes_useless: u64,
     /// Timer interrupts it took.
     pub timer_interrupts: u64,
+    /// G's whose core was taken away because their slice was over.
+    pub preemptions: u64,
 }
 
 /// What the scheduler has done since boot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
@@ -56,6 +58,7 @@ impl Stats {
             wakes_received: a.wakes_received + b.wakes_received,
             wakes_useless: a.wakes_useless + b.wakes_useless,
             timer_interrupts: a.timer_interrupts + b.timer_interrupts,
+            preemptions: a.preemptions + b.preemptions,
         })
     }
 }
@@ -74,6 +77,7 @@ impl M {
             wakes_received: c.wakes_received.get(),
             wakes_useless: c.wakes_useless.get(),
             timer_interrupts: c.timer_interrupts.get(),
+            preemptions: c.preemptions.get(),
         }
     }
 }

@@ -155,6 +155,10 @@ fn start(when: u64, action: Action) {
     let m = M::current(&guard);
     let p = m.held(&guard);
     p.timers.insert(&guard, when, action);
+    if p.slice_is_unknown() {
+        // Whoever runs now has just begun, in place of the G that goes to sleep.
+        p.begin_slice(platform::now());
+    }
     m.arm(p.next_alarm());
 }
 

@@ -72,7 +72,8 @@ impl Window {
         Some(Self { lo, hi: lo + size })
     }
 
-    fn contains(self, addr: u64) -> bool {
+    /// Whether `addr` lies in it.
+    pub fn contains(self, addr: u64) -> bool {
         (self.lo..self.hi).contains(&addr)
     }
 

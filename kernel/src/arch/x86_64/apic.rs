@@ -199,18 +199,18 @@ pub fn send_nmi(lapic_id: u32) {
     command(lapic_id, DELIVERY_NMI | ASSERT);
 }
 
-/// The timer has fired.
-pub fn on_timer() {
+/// The timer has fired. True: who runs here is to make way.
+pub fn on_timer() -> bool {
     eoi();
-    if let Some(m) = percpu::current().m() {
-        trefoil_sched::timer_interrupt(m);
-    }
+    percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
 }
 
-/// Another core has set this M's token: the interrupt itself ends its rest.
-pub fn on_wake() {
-    percpu::current().wake_ipis.fetch_add(1, Ordering::Relaxed);
+/// Another core has set this M's token, and the interrupt itself ends its rest; or has work that nobody takes. As [`on_timer`].
+pub fn on_wake() -> bool {
+    let core = percpu::current();
+    core.wake_ipis.fetch_add(1, Ordering::Relaxed);
     eoi();
+    core.m().is_some_and(trefoil_sched::wake_interrupt)
 }
 
 /// A core's id, once it runs.

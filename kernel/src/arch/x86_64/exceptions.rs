@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu};
+use super::{abandon, apic, cpu, gdt, percpu, preempt};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use trefoil_sched::Cause;
@@ -82,9 +82,10 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         _ => {}
     }
     core.enter_handler();
+    let mut over = false;
     match frame.vector as u8 {
-        VECTOR_TIMER => apic::on_timer(),
-        VECTOR_WAKE => apic::on_wake(),
+        VECTOR_TIMER => over = apic::on_timer(),
+        VECTOR_WAKE => over = apic::on_wake(),
         VECTOR_FLUSH => {
             window::scavenge::on_interrupt(percpu::depth());
             apic::eoi();
@@ -102,6 +103,9 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         }
     }
     core.leave_handler();
+    if over {
+        preempt::request(core, frame);
+    }
 }
 
 fn page_fault(core: &PerCpu, frame: &Frame) {

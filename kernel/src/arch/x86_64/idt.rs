@@ -44,7 +44,7 @@ pub struct Frame {
     pub error: u64,
     pub rip: Cell<u64>,
     pub cs: u64,
-    pub rflags: u64,
+    pub rflags: Cell<u64>,
     pub rsp: Cell<u64>,
     pub ss: u64,
 }

@@ -11,6 +11,7 @@ pub mod idt;
 pub mod mem;
 pub mod percpu;
 pub mod pic;
+pub mod preempt;
 pub mod report_stack;
 pub mod serial;
 pub mod smp;

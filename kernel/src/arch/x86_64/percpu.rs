@@ -44,6 +44,8 @@ pub struct PerCpu {
     lapic_id: AtomicU32,
     /// Not zero: it has arrived.
     arrived: AtomicU32,
+    /// What the handler that takes the core away from a G has interrupted, for `preempt_entry`: rip, cs, rflags, rsp, ss.
+    pub interrupted: Cell<[u64; 5]>,
     /// g0's stack, for reports.
     g0: Cell<(u64, u64)>,
 
@@ -105,6 +107,10 @@ impl Stacks {
 /// conditional jump tells.
 const CLEAR: u32 = 1 << 31;
 
+/// Where `interrupted` and `depth` lie, for assembly.
+pub(super) const INTERRUPTED: usize = offset_of!(PerCpu, interrupted);
+pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
+
 // SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch it.
 unsafe impl Sync for PerCpu {}
 
@@ -120,6 +126,7 @@ impl PerCpu {
             index,
             lapic_id: AtomicU32::new(u32::MAX),
             arrived: AtomicU32::new(0),
+            interrupted: Cell::new([0; 5]),
             g0: Cell::new((0, 0)),
             frames: FrameCache::new(),
             reserve: FaultReserve::new(),
@@ -292,16 +299,36 @@ fn preempt_pending() {
     unsafe {
         asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
     };
+    see_to_doom();
+    // SAFETY: as in `preempt_on`; nothing is pending now.
+    unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+    // Its slice has ended meanwhile; but who has interrupts off can't leave.
+    if cpu::interrupts_are_on() {
+        trefoil_sched::preempt_pending();
+    }
+}
+
+/// The same on the way back into a preempted G, which has just had its turn: at depth 1, and stays there.
+pub(super) fn see_to_pending() {
+    // SAFETY: as above.
+    unsafe {
+        asm!("or dword ptr gs:[{depth}], {clear}", depth = const offset_of!(PerCpu, depth), clear = const CLEAR as i32, options(nostack))
+    };
+    see_to_doom();
+}
+
+/// At depth 1: fills the reserve, and ends the G if it is doomed.
+fn see_to_doom() {
     let core = current();
     if core.reserve.is_low() {
         crate::mm::window::fill_reserve();
     }
     let g = core.m().and_then(|m| m.running());
-    // SAFETY: as in `preempt_on`; nothing is pending now.
-    unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
     if let Some(g) = g
         && g.doomed().is_some()
     {
+        // SAFETY: as in `preempt_on`; nothing is pending now.
+        unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
         crate::abandon::end_here(g);
     }
 }

@@ -438,7 +438,7 @@ impl Round {
             return;
         }
         let window = needs.window;
-        let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + FORBIDDEN, window.top());
+        let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + GUARD, window.top());
         if needs.may_pack() && !may_pack {
             // Recent: the next pass may pack it.
             self.busy |= !super::is_packed(window.hi);

@@ -1,0 +1,250 @@
+//! Taking the core away from a G in the middle of its code, so that it can go on later, on any core.
+//!
+//! ```text
+//!   the G's stack                                          who writes it
+//!   │ …                 │
+//!   │ frames            │ ◀ interrupted rsp
+//!   │ 128 bytes         │  may be in use below rsp (red zone)
+//!   │ to a multiple of 64
+//!   │ ss rsp rflags cs rip                                 preempt_entry, from the core's record
+//!   │ rax … r15         │ ◀ rbx from here on               preempt_entry
+//!   │ to a multiple of 64
+//!   │ xsave area        │                                  preempt_entry
+//!   │ preempted → switch│
+//! ```
+//!
+//! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites. So it puts the interrupted instruction pointer, flags and
+//! stack pointer into its core's record, turns preemption off one level, and returns into [`preempt_entry`] on the G's own stack. At depth 1
+//! nobody preempts again, so the record is read before it is written anew. The stub saves every register and all vector state, and then makes an
+//! ordinary call that makes an ordinary switch. Whoever resumes the G, wherever, comes back through the stub.
+//!
+//! **The hard race** is the way back: between the decrement that turns preemption on and the `iretq` another interrupt would lay a second frame below the
+//! first, and so on for as long as interrupts come faster than this gets through. So interrupts are off there. The decrement may find that something waits for
+//! it (see [`percpu::pend`]): then depth 1 and interrupts come back, that is seen to, and the way back begins anew.
+//!
+//! There is always room: below what a G may use lie four red pages. It is not the G's fault when its frame reaches into them, so they do not doom it
+//! meanwhile ([`G::exempt`](trefoil_sched::G::exempt)).
+//!
+//! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page there is a fault in a handler); switching in
+//! the handler on one IST stack per G (a page each).
+
+use core::arch::naked_asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use trefoil_sched::{M, PreemptGuard};
+
+use super::gdt;
+use super::idt::Frame;
+use super::percpu::{self, PerCpu};
+use crate::mm::window::Window;
+use crate::report;
+
+/// Bytes of the xsave area, a multiple of 64; 0: the processor has `fxsave` only.
+static XSAVE_BYTES: AtomicU32 = AtomicU32::new(0);
+/// The same where there is only `fxsave`.
+const FXSAVE_BYTES: u32 = 512;
+
+/// Which interface saves the vector state, and how much room it needs. By each core, the same on all.
+pub fn set_xsave_bytes(bytes: u32) {
+    XSAVE_BYTES.store(bytes.next_multiple_of(64), Ordering::Relaxed);
+}
+
+/// Bytes of stack that a preempted G uses at most, besides what it had in use: its frame, and what the switch needs.
+pub fn frame_bytes() -> usize {
+    128 + 63 + 192 + XSAVE_BYTES.load(Ordering::Relaxed).max(FXSAVE_BYTES) as usize + 512
+}
+
+/// The G that `frame` interrupted on this core is to make way: at once, if it can be interrupted there; else as soon as it can. In a handler.
+pub fn request(core: &PerCpu, frame: &Frame) {
+    let Some(m) = core.m() else { return };
+    let Some(g) = m.running() else { return };
+    let on_its_stack = Window::from(g.stack()).contains(frame.rsp.get() - 1);
+    if percpu::depth() != 0 || !on_its_stack || frame.rflags.get() & INTERRUPTS == 0 || report::is_under_way() {
+        m.attend_slice();
+        return percpu::pend();
+    }
+    g.exempt(true);
+    core.interrupted.set([frame.rip.get(), frame.cs, frame.rflags.get(), frame.rsp.get(), frame.ss]);
+    // The level that `preempted` hands to the scheduler.
+    percpu::preempt_off();
+    frame.rip.set(preempt_entry as *const () as u64);
+    frame.rsp.set((frame.rsp.get() - 128) & !63);
+    frame.rflags.set(FLAGS);
+}
+
+/// The interrupt flag.
+const INTERRUPTS: u64 = 1 << 9;
+/// What the stub runs with: interrupts on, everything else as a function expects it.
+const FLAGS: u64 = INTERRUPTS | 2;
+
+/// In: rsp = a multiple of 64, depth 1, interrupts on; every other register is the interrupted code's.
+#[unsafe(naked)]
+unsafe extern "C" fn preempt_entry() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_signal_frame",
+        ".cfi_def_cfa rsp, 0",
+        ".cfi_undefined rip",
+        "push qword ptr gs:[{interrupted} + 32]",
+        "push qword ptr gs:[{interrupted} + 24]",
+        "push qword ptr gs:[{interrupted} + 16]",
+        "push qword ptr gs:[{interrupted} + 8]",
+        "push qword ptr gs:[{interrupted}]",
+        ".cfi_def_cfa rsp, 40",
+        ".cfi_offset rip, -40",
+        ".cfi_offset rsp, -16",
+        "push rax",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rax, 0",
+        "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbx, 0",
+        "push rcx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rcx, 0",
+        "push rdx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rdx, 0",
+        "push rsi",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rsi, 0",
+        "push rdi",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rdi, 0",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "push r8",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r8, 0",
+        "push r9",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r9, 0",
+        "push r10",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r10, 0",
+        "push r11",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r11, 0",
+        "push r12",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r12, 0",
+        "push r13",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r13, 0",
+        "push r14",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r14, 0",
+        "push r15",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset r15, 0",
+        // 20 words: 160 bytes below a multiple of 64.
+        "mov rbx, rsp",
+        ".cfi_def_cfa_register rbx",
+        "sub rsp, 32",
+        "mov r12d, [rip + {xsave_bytes}]",
+        "test r12d, r12d",
+        "jz 5f",
+        "sub rsp, r12",
+        // xrstor wants the header's unused words to be zero, and xsave does not write them.
+        "xor eax, eax",
+        "mov rdi, rsp",
+        "add rdi, 512",
+        "mov ecx, 8",
+        "rep stosq",
+        "mov eax, -1",
+        "mov edx, eax",
+        "xsave64 [rsp]",
+        "6:",
+        // As a function expects it: an empty x87 stack, the default control words.
+        "fninit",
+        "ldmxcsr [rip + {mxcsr}]",
+        "call {preempted}",
+        "7:", // depth 1, interrupts on
+        "cli",
+        "dec dword ptr gs:[{depth}]",
+        "jz 8f",
+        "test r12d, r12d",
+        "jz 9f",
+        "mov eax, -1",
+        "mov edx, eax",
+        "xrstor64 [rsp]",
+        "3:",
+        "mov rsp, rbx",
+        ".cfi_remember_state",
+        ".cfi_def_cfa rsp, 160",
+        "pop r15",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r14",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r13",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r12",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r11",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r10",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r9",
+        ".cfi_adjust_cfa_offset -8",
+        "pop r8",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbp",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rdi",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rsi",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rdx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rcx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        "pop rax",
+        ".cfi_adjust_cfa_offset -8",
+        "iretq",
+        ".cfi_restore_state",
+        "5:",
+        "sub rsp, 512",
+        "fxsave64 [rsp]",
+        "jmp 6b",
+        "9:",
+        "fxrstor64 [rsp]",
+        "jmp 3b",
+        "8:", // something waits for preemption to be on
+        "inc dword ptr gs:[{depth}]",
+        "sti",
+        "call {pending}",
+        "jmp 7b",
+        ".cfi_endproc",
+        interrupted = const percpu::INTERRUPTED,
+        depth = const percpu::DEPTH,
+        xsave_bytes = sym XSAVE_BYTES,
+        mxcsr = sym MXCSR,
+        preempted = sym preempted,
+        pending = sym pending,
+    )
+}
+
+/// All floating-point exceptions masked, as the ABI has it at a program's start.
+static MXCSR: u32 = 0x1f80;
+
+/// On the G's stack: lets the others run.
+extern "C" fn preempted() {
+    // SAFETY: 1. `request` turned one level off for us.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let guard = trefoil_sched::preempt(guard);
+    M::current(&guard).running().inspect(|g| g.exempt(false));
+    // The stub turns it on.
+    guard.release();
+}
+
+/// At depth 1, after a decrement has found something pending.
+extern "C" fn pending() {
+    percpu::see_to_pending();
+}
+
+/// The code segment that the frames on G's stacks name; for tests that lay one by hand.
+#[doc(hidden)]
+pub const CODE: u64 = gdt::CODE as u64;
