@@ -150,7 +150,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 /// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
 fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();
-    if now - p.slice_started(now) >= m.sched.slice()
+    if now.saturating_sub(p.slice_started(now)) >= m.sched.slice()
         && let Some(g) = p.take_slot()
     {
         p.begin_slice(0);
@@ -365,7 +365,7 @@ pub fn timer_interrupt(m: &M) -> bool {
             sched.wake_now(m);
         }
         if !sched.rest.has_idle_p() {
-            p.set_slice_alarm(p.slice_started(now - delay) + sched.slice());
+            p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }
     }
     let waits = due || !p.queues_are_empty() || !sched.globq.is_empty();

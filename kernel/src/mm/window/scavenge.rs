@@ -31,7 +31,7 @@ use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 
 use super::packed::{self, Content};
 use super::walk::{self, ADDRESS, TABLE_SPAN};
-use super::{FORBIDDEN, GUARD, Window, forget, is_dead};
+use super::{GUARD, Window, forget, is_dead};
 use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
@@ -576,7 +576,7 @@ impl Needs {
         if window.hi == 0 || !window.contains(sp) {
             return None;
         }
-        let keep = (sp - MARGIN).max(window.lo + FORBIDDEN) & !(FRAME - 1);
+        let keep = (sp - MARGIN).max(window.lo + GUARD) & !(FRAME - 1);
         Some(Self { window, keep, used: window.hi - sp })
     }
 
