@@ -23,6 +23,9 @@ const BEFORE: u64 = 11;
 /// What the G writes.
 const AFTER: u64 = 21;
 
+/// What is read from a table that is none any more.
+const NOBODYS: usize = 99;
+
 fn number(word: u64) -> usize {
     ((word & !(1 << 63)) >> SHIFT) as usize
 }
@@ -30,6 +33,9 @@ fn number(word: u64) -> usize {
 fn word(number: usize) -> u64 {
     (number as u64) << SHIFT
 }
+
+/// A round's epoch, if it has found anything; and its end, if that has come: the frame of the table, if that was taken.
+type Round = (Option<u64>, Option<Option<usize>>);
 
 struct Machine {
     epochs: Epochs,
@@ -88,7 +94,12 @@ impl Machine {
         Some(epoch)
     }
 
-    /// Its end, if the epoch is over. The frame of the table, if it is taken.
+    fn round(&self) -> Round {
+        let epoch = self.collect();
+        (epoch, epoch.and_then(|epoch| self.finish(epoch)))
+    }
+
+    /// Its end, if the epoch is over.
     fn finish(&self, epoch: u64) -> Option<Option<usize>> {
         if !self.epochs.is_over(epoch) {
             return None;
@@ -102,7 +113,15 @@ impl Machine {
             }
             None => false,
         };
-        if !taken {
+        if taken {
+            // The frame is somebody else's now, and what is in it looks like pages.
+            for entry in &self.tables[number(limbo)] {
+                let _ = match entry.get() {
+                    Backing::Packed(packed) => entry.unpack(packed, word(NOBODYS) | RIGHTS),
+                    _ => entry.map(word(NOBODYS) | RIGHTS),
+                };
+            }
+        } else {
             self.top.restore(limbo);
         }
         Some(taken.then_some(number(limbo)))
@@ -127,9 +146,12 @@ impl Core {
         Self { machine: machine.clone(), window, table, page: false, reserve: vec![window + 1] }
     }
 
-    /// Its G comes back to its page twice. The tables that are left in the reserve.
-    fn go(mut self, before: Option<u64>) -> Vec<usize> {
+    /// Its G comes to its page twice, the first time after a scheduling point if that is asked for. The tables that are left in the reserve.
+    fn go(mut self, passes: bool, before: Option<u64>) -> Vec<usize> {
         let bytes = &self.machine.clone().frames[self.window];
+        if passes {
+            self.poll();
+        }
         self.reach();
         if let Some(before) = before {
             assert_eq!(bytes.load(Ordering::Relaxed), before);
@@ -158,7 +180,10 @@ impl Core {
                 self.table = Some(number(table));
             }
             match self.table.map(|table| machine.tables[table][self.window].get()) {
-                Some(Backing::Present(_)) => self.page = true,
+                Some(Backing::Present(page)) => {
+                    assert_eq!(number(page), self.window, "a walk through a table that was freed");
+                    self.page = true;
+                }
                 _ => self.fault(),
             }
         }
@@ -215,42 +240,70 @@ impl Core {
 /// The table, with the pages of the first `packed` windows packed and taken away itself if `gone`, against the first `cores` cores, with or
 /// without it in their caches.
 fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
-    loom::model(move || {
-        let machine = Machine::new(packed);
-        let mut free = Vec::new();
-        if gone {
-            let epoch = machine.collect().unwrap();
-            free.extend(machine.finish(epoch).unwrap());
+    for passes in [false, true] {
+        loom::model(move || {
+            let (machine, mut free, cores) = setup(packed, gone, cores, cached);
+            let count = cores.len();
+            let spawn = |core: Core| {
+                let before = BYTES[usize::from(core.window < packed)];
+                thread::spawn(move || core.go(passes, before))
+            };
+            let threads: Vec<_> = cores.into_iter().map(spawn).collect();
+            let round = machine.round();
+            threads.into_iter().for_each(|t| free.extend(t.join().unwrap()));
+            check(&machine, round, free, packed, count);
+        });
+        if cores == 1 {
+            // What few preemptions reach differs.
+            loom::model(move || {
+                let (machine, mut free, mut cores) = setup(packed, gone, 1, cached);
+                let scavenger = {
+                    let machine = machine.clone();
+                    thread::spawn(move || machine.round())
+                };
+                free.extend(cores.remove(0).go(passes, BYTES[usize::from(packed > 0)]));
+                let round = scavenger.join().unwrap();
+                check(&machine, round, free, packed, 1);
+            });
         }
-        let threads: Vec<_> = (0..cores)
-            .map(|window| {
-                let core = Core::new(&machine, window, cached);
-                thread::spawn(move || core.go((window < packed).then_some(BEFORE)))
-            })
-            .collect();
-        let epoch = machine.collect();
-        let end = epoch.and_then(|epoch| machine.finish(epoch));
-        threads.into_iter().for_each(|t| free.extend(t.join().unwrap()));
-        let end = end.or_else(|| epoch.and_then(|epoch| machine.finish(epoch)));
-        assert_eq!(end.is_some(), epoch.is_some(), "M's that rest hold the epoch up");
-        free.extend(end.flatten());
-        free.extend(cores + 1..TABLES);
-        let Backing::Present(table) = machine.top.get() else { panic!("there are pages under it") };
-        free.push(number(table));
-        free.sort_unstable();
-        assert!(free.iter().copied().eq(0..TABLES), "tables: {free:?}");
-        for (window, entry) in machine.tables[number(table)].iter().enumerate() {
-            match entry.get() {
-                Backing::Present(page) => {
-                    assert_eq!(number(page), window);
-                    assert_eq!(machine.frames[window].load(Ordering::Relaxed), AFTER);
-                }
-                Backing::Packed(block) => assert!(window >= cores && window < packed && number(block) == window),
-                Backing::Empty => assert!(window >= cores && window >= packed),
-                Backing::Limbo(_) => panic!("left in limbo"),
+    }
+}
+
+/// What a G finds in its page, by whether that was packed.
+const BYTES: [Option<u64>; 2] = [None, Some(BEFORE)];
+
+fn setup(packed: usize, gone: bool, cores: usize, cached: bool) -> (Arc<Machine>, Vec<usize>, Vec<Core>) {
+    let machine = Machine::new(packed);
+    let mut free = Vec::new();
+    if gone {
+        let epoch = machine.collect().unwrap();
+        free.extend(machine.finish(epoch).unwrap());
+    }
+    free.extend(cores + 1..TABLES);
+    let cores = (0..cores).map(|window| Core::new(&machine, window, cached)).collect();
+    (machine, free, cores)
+}
+
+/// All rest: the round ends, every table is in one place, and every page under the one that is in use.
+fn check(machine: &Machine, (epoch, end): Round, mut free: Vec<usize>, packed: usize, cores: usize) {
+    let end = end.or_else(|| epoch.and_then(|epoch| machine.finish(epoch)));
+    assert_eq!(end.is_some(), epoch.is_some(), "M's that rest hold the epoch up");
+    free.extend(end.flatten());
+    let Backing::Present(table) = machine.top.get() else { panic!("there are pages under it") };
+    free.push(number(table));
+    free.sort_unstable();
+    assert!(free.iter().copied().eq(0..TABLES), "tables: {free:?}");
+    for (window, entry) in machine.tables[number(table)].iter().enumerate() {
+        match entry.get() {
+            Backing::Present(page) => {
+                assert_eq!(number(page), window);
+                assert_eq!(machine.frames[window].load(Ordering::Relaxed), AFTER);
             }
+            Backing::Packed(block) => assert!(window >= cores && window < packed && number(block) == window),
+            Backing::Empty => assert!(window >= cores && window >= packed),
+            Backing::Limbo(_) => panic!("left in limbo"),
         }
-    });
+    }
 }
 
 #[test]
