@@ -88,6 +88,23 @@ pub mod model {
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
     }
 
+    /// `g` runs on `m` from its first instruction.
+    pub fn begin(m: &'static M, g: GRef) {
+        g.state.spawn();
+        g.state.dispatch();
+        m.set_running(Some(g));
+    }
+
+    /// What g0 does first: the next G of its own P, dispatched.
+    pub fn take_local(m: &'static M) -> Option<GRef> {
+        let guard = PreemptGuard::new();
+        let p = m.held(&guard);
+        let g = p.take_slot().or_else(|| p.ring().pop())?;
+        g.state.dispatch();
+        m.set_running(Some(g));
+        Some(g)
+    }
+
     /// As if a G on `m` had readied `g` and gone on long enough for others to take it.
     pub fn ready(m: &'static M, g: GRef) {
         if g.state.ready() == crate::gstate::Ready::Enqueue {
