@@ -5,7 +5,7 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::explore;
+use baton::{die, explore};
 use trefoil_sched::mutex::Mutex;
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -58,4 +58,37 @@ fn try_lock_does_not_disturb_the_waiters() {
             }) as Body,
         ]
     });
+}
+
+/// One G dies while it holds the mutex; `others` lock it.
+fn an_owner_dies(others: usize) {
+    explore(move || {
+        let mutex = Arc::new(Mutex::new(0));
+        let dying = mutex.clone();
+        let mut bodies: Vec<Body> = vec![Box::new(move || {
+            if let Ok(mut value) = dying.lock() {
+                *value = 1;
+                std::mem::forget(value);
+                die();
+            }
+        })];
+        for _ in 0..others {
+            let mutex = mutex.clone();
+            bodies.push(Box::new(move || match mutex.lock() {
+                Ok(value) => assert_eq!(*value, 0, "what the dead G left behind is not marked"),
+                Err(poisoned) => assert_eq!(*poisoned.into_inner(), 1),
+            }));
+        }
+        bodies
+    });
+}
+
+#[test]
+fn who_waits_for_a_g_that_dies_gets_its_mutex_poisoned() {
+    an_owner_dies(1);
+}
+
+#[test]
+fn two_who_wait_for_a_g_that_dies_both_get_its_mutex_poisoned() {
+    an_owner_dies(2);
 }

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::cell::Cell;
 
 use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
@@ -37,10 +38,27 @@ loom::lazy_static! {
     });
 }
 
+loom::lazy_static! {
+    /// Where the dead stack ends; 0: there is none.
+    static ref DEAD: AtomicUsize = AtomicUsize::new(0);
+}
+
 loom::thread_local! {
     /// The M that this thread holds, its context's number (from 1), and whether its G ends with the next switch.
     static ME: (Cell<*const M>, Cell<usize>, Cell<bool>) =
         (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
+}
+
+/// A dead stack reaches this far below the frame that died.
+const REACH: usize = 4096;
+
+/// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
+#[allow(dead_code, reason = "not every model needs it")]
+pub fn die() {
+    let here = 0usize;
+    // What the frames above hold is dead, too: a frame or two.
+    DEAD.store(std::ptr::from_ref(&here).addr() + REACH / 2, Ordering::Release);
+    model::owner_died();
 }
 
 fn context(number: usize) -> &'static Context {
@@ -78,11 +96,12 @@ pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync 
         let ms = bodies.len();
         let kept = Kept::default();
         let sched = kept.keep(Sched::new(&Config { max_procs: ms, ..Config::default() }));
+        let gs = model::records(sched);
         let threads: Vec<_> = bodies
             .into_iter()
             .enumerate()
             .map(|(i, body)| {
-                let (m, g) = (kept.keep(M::new(i, sched)), kept.keep(G::new()));
+                let (m, g) = (kept.keep(M::new(i, sched)), gs[i]);
                 sched.start_m(m);
                 let run = move || live(m, g, i + 1, body);
                 // The last one runs on the model's own thread.
@@ -183,8 +202,10 @@ unsafe impl Platform for Batons {
         false
     }
     fn stack_retire(_: &G) {}
-    fn stack_is_dead(_: usize) -> bool {
-        false
+    fn stack_is_dead(addr: usize) -> bool {
+        // Acquire: pairs with the Release in `die`, as in the kernel: whoever learns that a G is dead sees what it did.
+        let dead = DEAD.load(Ordering::Acquire);
+        (dead.saturating_sub(REACH)..dead).contains(&addr)
     }
     fn reclaim() -> bool {
         false
