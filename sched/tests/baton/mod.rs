@@ -8,6 +8,7 @@
 //! So park, ready, the state word, the slot and the objects are the production code, and no more cores run than there are M's. A G's saved
 //! stack pointer is the number of its context, and what it "saves" is a loom cell: a G that is resumed before it is saved shows as a data
 //! race. A G that nobody readies waits for its baton for ever, which loom reports as a deadlock.
+#![allow(dead_code)]
 
 use std::any::Any;
 use std::cell::Cell;
@@ -53,7 +54,6 @@ loom::thread_local! {
 const REACH: usize = 4096;
 
 /// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
-#[allow(dead_code, reason = "not every model needs it")]
 pub fn die() {
     let here = 0usize;
     // What the frames above hold is dead, too: a frame or two.
@@ -162,6 +162,7 @@ unsafe impl Platform for Batons {
         let (m, me, ends) = ME.with(|me| (me.0.get(), me.1.get(), me.2.get()));
         // SAFETY: it was made from a `&'static M`.
         let m: &'static M = unsafe { &*m };
+        // SAFETY: this context is ours until it is saved; loom checks that.
         context(me).saved.with_mut(|s| unsafe { *s += 1 });
         // SAFETY: the scheduler passes valid words; the next context is saved and ours.
         let mut next = unsafe {
