@@ -24,7 +24,7 @@ use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::m::M;
 use crate::p::{FAIR_TICKS, Held, P, SLOT_DELAY};
-use crate::park::{attend_timer, enqueue_last, set_slice_alarm};
+use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::steal_order::victims;
@@ -61,14 +61,10 @@ pub fn run_m(m: &'static M) -> ! {
     loop {
         let g = next_g(m, &guard);
         begin_slice(m, &m.held(&guard));
-        g.state.dispatch();
-        m.set_running(Some(g));
-        m.counters.runs.add(1);
-        // SAFETY: 1. `g` came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
+        let next = run_next(m, Some(g));
+        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
         // and comes back with it.
-        unsafe {
-            platform::switch(m.g0.sp.get(), g.sp.get(), after_nothing, core::ptr::null_mut(), core::ptr::null_mut())
-        };
+        unsafe { platform::switch(m.g0.sp.get(), next, after_nothing, core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 }
 
