@@ -209,17 +209,21 @@ enum Laid<F, T: Send + 'static> {
     Boxed(Start<Box<F>, T>),
 }
 
-/// A G for a new life, with preemption off.
+/// A G in state Idle with a window of `size` bytes whose top page is there, and preemption off.
 #[inline(never)]
 fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
     let guard = PreemptGuard::new();
-    let m = M::current(&guard);
-    if size == DEFAULT_STACK
-        && let Some(g) = m.held(&guard).free.pop(&m.sched().free, &guard)
-    {
-        return Ok((guard, g));
+    match free_g(size, &guard) {
+        Some(g) => Ok((guard, g)),
+        None => make_g(size, guard),
     }
-    make_g(size, guard)
+}
+
+/// Such a G from the free lists.
+#[inline(always)]
+fn free_g(size: usize, guard: &PreemptGuard) -> Option<GRef> {
+    let m = M::current(guard);
+    if size == DEFAULT_STACK { m.held(guard).free.pop(&m.sched().free, guard) } else { None }
 }
 
 #[inline(never)]
@@ -229,21 +233,16 @@ fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoSt
             // What others had to spare is free now.
             drop(guard);
             let guard = PreemptGuard::new();
-            new_g(size, &guard).map(|g| (guard, g))
+            let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
+            Ok((guard, g))
         }
         made => made.map(|g| (guard, g)),
     }
 }
 
-/// A G in state Idle with a window of `size` bytes whose top page is there, when no list has one.
+/// Such a G made of a bare one, or new.
 fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
-    let m = M::current(guard);
-    let sched = m.sched();
-    if size == DEFAULT_STACK
-        && let Some(g) = m.held(guard).free.pop(&sched.free, guard)
-    {
-        return Ok(g);
-    }
+    let sched = M::current(guard).sched();
     let g = sched.free.pop_bare(&sched.registry, guard).ok_or(NoStack::Memory)?;
     let stack = if g.stack.get().size() == size {
         // Its addresses are its own; only memory is missing.
