@@ -37,10 +37,12 @@ use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
 use crate::platform;
 
-/// Slices of a round.
-const ROUND: usize = 128;
+/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
+const ROUND: usize = 512;
+/// Slices of a round that nobody is in a hurry for.
+const ROUND_IDLE: usize = 128;
 /// Tables of a round.
-const TABLES: usize = 128;
+const TABLES: usize = 512;
 /// G records that one piece of work looks at: in an idle pass, some microseconds.
 const LOOKS: usize = 32;
 /// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
@@ -92,6 +94,8 @@ enum Urgency {
 struct Round {
     slices: [Slice; ROUND],
     len: usize,
+    /// How many it may have.
+    limit: usize,
     /// The first address under each table in limbo.
     tables: [u64; TABLES],
     tables_len: usize,
@@ -121,6 +125,7 @@ struct Round {
 static ROUND_STATE: Lock<Round> = Lock::new(Round {
     slices: [NO_SLICE; ROUND],
     len: 0,
+    limit: 0,
     tables: [0; TABLES],
     tables_len: 0,
     next_tables: [0; TABLES],
@@ -195,7 +200,7 @@ pub(super) unsafe fn put_stale(window: Window, low: u64) {
     }
     stale.first = window.hi;
     stale.len += 1;
-    if stale.len == ROUND {
+    if stale.len == ROUND_IDLE {
         NEXT.store(0, Ordering::Relaxed);
     }
 }
@@ -400,7 +405,7 @@ impl Round {
     }
 
     fn is_full(&self) -> bool {
-        self.len == ROUND
+        self.len >= self.limit
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -414,6 +419,7 @@ impl Round {
     }
 
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
+        self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
         self.tables_len = 0;
         for at in 0..self.next_len {
             let table = self.next_tables[at];
@@ -457,7 +463,7 @@ impl Round {
         let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
         while looks > 0 && !done {
             // A chunk of records more than asked for may come: leave room for it.
-            let room = (ROUND - self.len).saturating_sub(16).min(looks);
+            let room = self.limit.saturating_sub(self.len + 16).min(looks);
             if room == 0 {
                 break;
             }
