@@ -168,6 +168,28 @@ pub fn alloc() -> Option<u64> {
     frame
 }
 
+/// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not in a handler over code that has preemption off.
+pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
+    percpu::preempt_off();
+    let mut pool = POOL.lock();
+    let mut taken = 0;
+    let full = loop {
+        let Some(frame) = pool.take() else { break false };
+        if !keep(frame) {
+            pool.give(frame);
+            break true;
+        }
+        taken += 1;
+    };
+    POOLED.fetch_sub(taken, Ordering::Relaxed);
+    drop(pool);
+    if is_low() {
+        super::window::scavenge::press();
+    }
+    percpu::preempt_on();
+    full
+}
+
 /// Gives a frame back.
 ///
 /// # Safety

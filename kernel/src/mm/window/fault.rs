@@ -99,6 +99,10 @@ impl Default for FaultReserve {
 #[cold]
 pub fn fill_reserve() {
     let reserve = &percpu::current().reserve;
+    if frames::alloc_while(|frame| reserve.push(frame)) {
+        return;
+    }
+    // The pool is empty; this core may have kept some.
     while reserve.len.load(Ordering::Relaxed) < RESERVE {
         let Some(frame) = frames::alloc() else { return };
         if !reserve.push(frame) {
