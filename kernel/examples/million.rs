@@ -94,9 +94,10 @@ fn main() {
             Err(error) => {
                 println!("million: no more than {made}: {error}");
                 drop((all, gates, error.into_inner()));
-                let ended = handles.into_iter().map(|h| h.join().unwrap()).count();
+                let sent = handles.into_iter().filter_map(|h| h.join().unwrap().then_some(())).count();
+                assert_eq!(sent, 0);
                 give_up(&format!(
-                    "those {ended} have ended; give the machine more memory (MEM=…), or ask for fewer (n=…)"
+                    "those {made} have ended; give the machine more memory (MEM=…), or ask for fewer (n=…)"
                 ));
             }
         }

@@ -66,6 +66,8 @@ pub struct PerCpu {
     pub stacks: Stacks,
     /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption off.
     pub deferred: Deferred,
+    /// The heap is asked for a block that a stack is packed into. This core, with preemption off.
+    pub packs: Cell<bool>,
 }
 
 /// Counters of one core. A page that this core maps and another one frees counts +1 here and -1 there: only the sums over all cores mean something.
@@ -130,6 +132,7 @@ impl PerCpu {
             wake_ipis: AtomicU64::new(0),
             stacks: Stacks::new(),
             deferred: Deferred::new(),
+            packs: Cell::new(false),
         }
     }
 

@@ -309,7 +309,7 @@ pub fn make_room() {
         if let Some(mut round) = ROUND_STATE.try_lock() {
             // One pass under way, and one from its beginning to its end.
             let target = *passes.get_or_insert(round.passes + 2);
-            if round.passes >= target && round.epoch == 0 {
+            if round.passes >= target && round.epoch == 0 && round.len == 0 {
                 HOPELESS_UNTIL.store(clock::now() + DESPAIR, Ordering::Relaxed);
                 return;
             }
@@ -347,7 +347,7 @@ pub fn run() -> u64 {
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {
-            if round.passes >= target && round.epoch == 0 && round.next_len == 0 {
+            if round.passes >= target && round.epoch == 0 && round.len == 0 && round.next_len == 0 {
                 return round.freed - before;
             }
             round.step(sched, &guard, Urgency::Forced);
