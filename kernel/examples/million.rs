@@ -72,7 +72,7 @@ fn give_up(why: &str) -> ! {
 fn main() {
     let Wish { n, random, packed } = Wish::read().unwrap_or_else(|complaint| give_up(&complaint));
     let memory = runtime::stats().memory.frames.total / 256;
-    println!("{n} goroutines in {memory} MiB on {} core(s)", runtime::num_cpus());
+    println!("{n} goroutines in {memory} MiB");
 
     // One gate for all, which is closed, or one for each.
     let begin = Instant::now();
@@ -110,7 +110,7 @@ fn main() {
         runtime::yield_now();
     }
     let took = begin.elapsed();
-    println!("parked in {took:?}: {:?} each", took / n as u32);
+    println!("parked on {} core(s) in {took:?}: {:?} each", runtime::num_cpus(), took / n as u32);
 
     if packed {
         let begin = Instant::now();

@@ -5,6 +5,7 @@
 
 mod support;
 
+use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use trefoil::SpawnError;
@@ -14,6 +15,7 @@ image! { "
     a_parked_g_costs_a_page_and_little_more  | smp 1,4 | mem 128M
     packed_under_pressure_and_all_woken      | smp 1,2,4 | mem 64M
     woken_in_a_random_order                  | smp 1,4 | mem 64M
+    many_run_in_little_memory                | smp 1,2,4 | mem 64M
     creations_leave_no_byte                  | smp 1,4 | mem 64M
     no_more_fit_and_none_is_lost             | smp 1,4 | mem 64M
     maxprocs_zero_is_said                    | smp 1,2 | append maxprocs=0 | expect maxprocs=\"0\": wants a number from 1 to 64; skipped
@@ -24,7 +26,7 @@ image! { "
     creations_10_000_000      | large | smp 1,4 | mem 64M | timeout 600
     a_million_do_not_fit      | large | smp 4 | mem 64M   | timeout 300
 ";
-    a_parked_g_costs_a_page_and_little_more, packed_under_pressure_and_all_woken, woken_in_a_random_order,
+    a_parked_g_costs_a_page_and_little_more, packed_under_pressure_and_all_woken, woken_in_a_random_order, many_run_in_little_memory,
     creations_leave_no_byte, no_more_fit_and_none_is_lost, maxprocs_zero_is_said, parked_100_000, packed_1_000_000,
     woken_1_000_000, creations_10_000_000, a_million_do_not_fit,
 }
@@ -175,6 +177,48 @@ fn woken_in_a_random_order() {
 
 fn woken_1_000_000() {
     random(1_000_000);
+}
+
+/// Uses about `bytes` of stack, with others running in between, and counts what is wrong on the way back.
+#[inline(never)]
+fn deep(bytes: usize, seed: u64) -> u64 {
+    let block = black_box([seed; 64]);
+    let below = if bytes > 600 { deep(bytes - 600, seed + 1) } else { 0 };
+    runtime::yield_now();
+    below + black_box(&block).iter().filter(|&&word| word != seed).count() as u64
+}
+
+/// Twice as many as fit with a page each are woken, each grows and parks again, several times: whoever runs gets its pages from those who do not.
+fn many_run_in_little_memory() {
+    let n = 30_000;
+    let (tx, rx) = chan::bounded::<usize>(0);
+    let mut handles = Vec::with_capacity(n as usize);
+    for i in 0..n {
+        let rx = rx.clone();
+        handles.push(go(move || {
+            ARRIVED.fetch_add(1, SeqCst);
+            rx.iter().fold(0, |wrong, bytes| {
+                let wrong = wrong + deep(bytes, i);
+                ENDED.fetch_add(1, SeqCst);
+                wrong
+            })
+        }));
+        if i % 64 == 63 {
+            runtime::yield_now();
+        }
+    }
+    until_arrived(n);
+    for round in 1..=3 {
+        for i in 0..n {
+            tx.send(2000 + 2000 * (i as usize % 4)).unwrap();
+        }
+        while ENDED.load(SeqCst) < round * n {
+            runtime::yield_now();
+        }
+    }
+    drop(tx);
+    let wrong: u64 = handles.into_iter().map(|h| h.join().unwrap()).sum();
+    assert_eq!(wrong, 0, "stacks lost their bytes");
 }
 
 /// One after another: the machine has the same memory afterwards, to the byte; but for what other P's keep for their next goroutine.
