@@ -56,6 +56,7 @@ fn main() {
 
     runtime::scavenge();
     let after = runtime::stats().memory;
+    // Each P keeps up to 64 for its next goroutines.
     println!("pages of stacks: {} before, {most} when it died, {} now", before.stacks.pages, after.stacks.pages);
     println!("goroutines: {}; abandoned: {}", runtime::num_goroutines(), after.abandoned);
 }
