@@ -148,7 +148,9 @@ fn create_and_park() {
     const MANY: u64 = 20_000;
     let mut parked = None;
     let took = ticks(|| parked = Some(park::<0>(MANY)));
-    parked.map(end);
+    if let Some(parked) = parked {
+        end(parked);
+    }
     show("create+park, each of 20000", took, MANY);
 }
 

@@ -156,7 +156,7 @@ const STACK_BOUNDS: [(&str, f64); 6] = [
     ("growth by a page", 300.0),
     ("growth to 64 KiB", 4360.0),
     ("create+park, each of 20000", 712.0),
-    ("shrink by 6 pages", 762.0),
+    ("shrink by 6 pages", 898.0),
     ("pack", 1670.0),
     ("unpack", 763.0),
 ];

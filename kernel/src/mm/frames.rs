@@ -7,9 +7,9 @@
 //! What runs short is given out by rank, so that those who could free memory still get theirs:
 //!
 //! ```text
-//!   free frames   0 ── floor of the heap ── floor of new stacks ── low ──────────────▶
-//!                 only stacks that           the heap grows:        the scavenger
-//!                 grow or are unpacked       packing needs it       is pressed
+//!   free frames   0 ─────────── floor of packing ─── floor of new stacks ─── floor of the heap ─── low ──────────▶
+//!                 only stacks that           the heap grows for        new stacks             the heap      the scavenger
+//!                 grow or are unpacked       what is being packed      have theirs            grows         is pressed
 //! ```
 //!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
@@ -34,9 +34,9 @@ const CACHE: usize = 64;
 const BATCH: usize = 32;
 /// The heap leaves this share of memory, and what may sit in the cores' caches, where nobody else can reach it.
 const HEAP_LEAVES: u64 = 64;
-/// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
-const STACKS_LEAVE: u64 = 128;
-const STACKS_LEAVE_LEAST: u64 = 256;
+/// New stacks leave this share, and at least so many frames: some growths of the heap, for those who pack the old ones.
+const STACKS_LEAVE: u64 = 256;
+const STACKS_LEAVE_LEAST: u64 = 128;
 /// Memory is short when less than this share of it is in the pool…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
@@ -210,9 +210,15 @@ pub unsafe fn free(frame: u64) {
     percpu::preempt_on();
 }
 
-/// Fewer free frames than this, and the heap does not grow.
+/// Fewer free frames than this, and the heap does not grow. With preemption off.
 pub fn heap_floor() -> u64 {
-    TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES + (CACHE * percpu::all().count()) as u64
+    // Whoever packs gives back more than it takes.
+    let leaves = if percpu::current().packs.get() { 0 } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
+    leaves + cached_at_most()
+}
+
+fn cached_at_most() -> u64 {
+    (CACHE * percpu::all().count()) as u64
 }
 
 /// Whether a new stack must not have a frame: what is left is for those that live, and for the heap that packs them.
@@ -223,7 +229,7 @@ pub fn is_scarce() -> bool {
 
 #[cold]
 fn is_below_stacks() -> bool {
-    stats().free < heap_floor() + (TOTAL.load(Ordering::Relaxed) / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
+    stats().free < cached_at_most() + (TOTAL.load(Ordering::Relaxed) / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
 }
 
 /// Whether memory is short.
