@@ -94,7 +94,8 @@ fn main() {
             Err(error) => {
                 println!("million: no more than {made}: {error}");
                 drop((all, gates, error.into_inner()));
-                let ended = handles.into_iter().map(|h| h.join().unwrap()).count();
+                let ended = handles.len();
+                handles.into_iter().for_each(|h| _ = h.join().unwrap());
                 give_up(&format!(
                     "those {ended} have ended; give the machine more memory (MEM=…), or ask for fewer (n=…)"
                 ));

@@ -7,9 +7,12 @@
 //! What runs short is given out by rank, so that those who could free memory still get theirs:
 //!
 //! ```text
-//!   free frames   0 ─────────── floor of packing ─── floor of new stacks ─── floor of the heap ─── low ──────────▶
-//!                 only stacks that           the heap grows for        new stacks             the heap      the scavenger
-//!                 grow or are unpacked       what is being packed      have theirs            grows         is pressed
+//!   free frames   0 ─────────── floor of packing ─────── floor of the heap ─── floor of new stacks ─── low ──────────▶
+//!                 only stacks that           the heap grows for          the heap              new stacks     the scavenger
+//!                 grow or are unpacked       what is being packed        grows                 have theirs    is pressed
+//!
+//! A program that has filled the heap can still start goroutines: when most of memory is on the heap (packed stacks and records aside), new stacks may go
+//! half-way below the heap's floor.
 //! ```
 //!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
@@ -20,9 +23,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-use super::inject;
 use super::lock::Lock;
 use super::phys_to_virt;
+use super::{heap, inject, window};
 use crate::arch::percpu;
 
 /// Bytes of a frame.
@@ -34,9 +37,9 @@ const CACHE: usize = 64;
 const BATCH: usize = 32;
 /// The heap leaves this share of memory, and what may sit in the cores' caches, where nobody else can reach it.
 const HEAP_LEAVES: u64 = 64;
-/// New stacks leave this share, and at least so many frames: some growths of the heap, for those who pack the old ones.
-const STACKS_LEAVE: u64 = 256;
-const STACKS_LEAVE_LEAST: u64 = 128;
+/// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
+const STACKS_LEAVE: u64 = 128;
+const STACKS_LEAVE_LEAST: u64 = 256;
 /// Memory is short when less than this share of it is in the pool…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
@@ -229,7 +232,13 @@ pub fn is_scarce() -> bool {
 
 #[cold]
 fn is_below_stacks() -> bool {
-    stats().free < cached_at_most() + (TOTAL.load(Ordering::Relaxed) / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
+    let total = TOTAL.load(Ordering::Relaxed);
+    let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
+        total / HEAP_LEAVES / 2
+    } else {
+        total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
+    };
+    stats().free < cached_at_most() + leave
 }
 
 /// Whether memory is short.
