@@ -104,8 +104,9 @@ unsafe impl Platform for Host {
         unsafe { stack::free(stack) }
     }
 
-    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
-        catch_unwind(AssertUnwindSafe(f))
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        // SAFETY: 1. as the caller has it.
+        catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }))
     }
 
     fn unwind(payload: Box<dyn Any + Send>) -> ! {

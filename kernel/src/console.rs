@@ -92,12 +92,17 @@ pub(crate) fn abandoned(g: &G) {
 }
 
 /// The G ends: what it has left goes out as a line.
+#[inline(always)]
 pub(crate) fn g_ends(g: &G) {
-    let slot = g.local.replace(core::ptr::null_mut());
-    if slot.is_null() {
-        return;
+    if !g.local.get().is_null() {
+        finish_line(g);
     }
-    // SAFETY: as in `print`; the slot is empty from here on.
+}
+
+#[inline(never)]
+fn finish_line(g: &G) {
+    let slot = g.local.replace(core::ptr::null_mut());
+    // SAFETY: as in `print`; the slot was not empty, and is from here on.
     let mut line = unsafe { Box::from_raw(slot.cast::<Line>()) };
     if !line.0.is_empty() {
         line.0.push(b'\n');

@@ -123,16 +123,28 @@ pub fn unwind(payload: Box<dyn Any + Send>) -> ! {
     report::message(format_args!("unwinding failed with code {}", code.0))
 }
 
-/// Runs `f` and stops unwinding here.
-pub fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
-    let result = unwinding::panic::catch_unwind(f);
-    if result.is_err()
-        && let Some(g) = current_g()
+/// Runs `f(arg)`, once, and stops unwinding here.
+///
+/// # Safety
+/// 1. As `f` has it.
+#[inline]
+pub unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    // SAFETY: 1.
+    let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
+    if result.is_err() {
+        caught();
+    }
+    result
+}
+
+/// The current G unwinds no more.
+#[cold]
+fn caught() {
+    if let Some(g) = current_g()
         && g.panics.replace(0) > 0
     {
         UNWINDING.fetch_sub(1, Ordering::Relaxed);
     }
-    result
 }
 
 /// Whether the current G unwinds.

@@ -126,8 +126,10 @@ unsafe impl Platform for Machine {
         percpu::pend();
     }
 
-    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
-        panic::catch(f)
+    #[inline(always)]
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        // SAFETY: 1. as the caller has it.
+        unsafe { panic::catch(f, arg) }
     }
 
     fn unwind(payload: Box<dyn Any + Send>) -> ! {
@@ -157,6 +159,7 @@ unsafe impl Platform for Machine {
         let _ = mm::window::scavenge::poll(m);
     }
 
+    #[inline(always)]
     fn g_ends(g: &G) {
         console::g_ends(g);
     }

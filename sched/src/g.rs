@@ -9,6 +9,7 @@ use core::mem::MaybeUninit;
 use core::panic::Location;
 
 use crate::gstate::GState;
+use crate::join::JoinError;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::waitq::Waiter;
 
@@ -121,15 +122,14 @@ impl fmt::Debug for Name {
     }
 }
 
-/// The body of a G: runs on the G, reads its closure at the given place.
-pub(crate) type Body = unsafe fn(*mut (), Verb);
-
-/// What a [`Body`] is to do.
-pub(crate) enum Verb {
-    /// Run the closure and hand over its outcome.
-    Run,
-    /// The closure's frames were abandoned: hand over why.
-    Abandon(Cause),
+/// What is particular to one type of closure; all of it takes the place where the closure lies. See `spawn.rs`.
+pub(crate) struct Body {
+    /// Runs the closure and leaves its value in the cell.
+    pub(crate) run: unsafe fn(*mut ()),
+    /// Leaves an error in the cell.
+    pub(crate) fail: unsafe fn(*mut (), JoinError),
+    /// Drops what nobody will ever take out of the cell, and the cell.
+    pub(crate) forget: unsafe fn(*mut ()),
 }
 
 /// Why a G was ended where it stood: its frames are abandoned, no destructor runs.
@@ -195,7 +195,8 @@ pub struct G {
 
     // --- Owner only: the M that runs the G, or whoever holds it between lives.
     pub(crate) stack: Cell<Stack>,
-    pub(crate) body: Cell<Option<Body>>,
+    /// None: its outcome has been handed over.
+    pub(crate) body: Cell<Option<&'static Body>>,
     pub(crate) closure: Cell<*mut ()>,
     pub(crate) name: Cell<Name>,
     /// How many panics are unwinding on this G right now (kept by the platform).
@@ -272,7 +273,7 @@ impl G {
     /// Whether its stack has few pages.
     #[inline(always)]
     pub(crate) fn is_shallow(&self) -> bool {
-        self.stack.get().hi.saturating_sub(self.stack_low.load(Ordering::Relaxed)) <= SHALLOW
+        self.stack_low.load(Ordering::Relaxed) >= self.stack.get().hi.wrapping_sub(SHALLOW)
     }
 
     #[inline(always)]
@@ -399,6 +400,11 @@ impl Batch {
         }
         self.tail = other.tail;
         self.len += other.len;
+    }
+
+    /// The first, through which the others are linked, and how many.
+    pub(crate) fn into_chain(self) -> (Option<GRef>, usize) {
+        (self.head, self.len)
     }
 
     /// Takes the first.

@@ -14,7 +14,7 @@
 //!
 //! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody has wanted for a while goes back.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 
 use crate::g::{Batch, GRef};
 use crate::lock::SpinLock;
@@ -27,53 +27,70 @@ const LOCAL_MAX: usize = 64;
 /// How many move at once.
 const MOVE: usize = 32;
 
-/// A P's own free list. Owner only.
+/// A P's own free list: through the G's links, last in, first out. Owner only.
 #[derive(Debug)]
 pub(crate) struct LocalFree {
-    list: RefCell<Batch>,
-    /// A copy of the length, for a look without a borrow.
+    head: Cell<Option<GRef>>,
     len: Cell<usize>,
 }
 
 impl LocalFree {
     pub(crate) fn new() -> Self {
-        Self { list: RefCell::new(Batch::new()), len: Cell::new(0) }
+        Self { head: Cell::new(None), len: Cell::new(0) }
     }
 
     /// A free G, from here or from the global list.
     #[inline]
     pub(crate) fn pop(&self, global: &GlobalFree, preempt: &PreemptGuard) -> Option<GRef> {
-        let mut list = self.list.borrow_mut();
-        if list.is_empty() {
-            if global.warm_len() == 0 {
-                return None;
-            }
-            *list = global.take(preempt, MOVE);
+        if self.head.get().is_none() {
+            self.refill(global, preempt);
         }
-        let g = list.pop();
-        self.len.set(list.len());
-        g
+        self.pop_own()
+    }
+
+    #[inline(always)]
+    fn pop_own(&self) -> Option<GRef> {
+        let g = self.head.get()?;
+        self.head.set(g.link());
+        self.len.set(self.len.get() - 1);
+        Some(g)
+    }
+
+    #[inline(never)]
+    fn refill(&self, global: &GlobalFree, preempt: &PreemptGuard) {
+        if global.warm_len() > 0 {
+            let (head, len) = global.take(preempt, MOVE).into_chain();
+            self.head.set(head);
+            self.len.set(len);
+        }
     }
 
     /// Keeps `g`; the most recently used is the first to be reused (its top page is warm).
     #[inline]
     pub(crate) fn push(&self, g: GRef, global: &GlobalFree, preempt: &PreemptGuard) {
-        let mut list = self.list.borrow_mut();
-        list.push_front(g);
-        if list.len() > LOCAL_MAX {
-            let mut out = Batch::new();
-            for _ in 0..MOVE {
-                out.push(list.pop().expect("longer than LOCAL_MAX"));
-            }
-            global.give(preempt, out);
+        g.set_link(self.head.get());
+        self.head.set(Some(g));
+        let len = self.len.get() + 1;
+        self.len.set(len);
+        if len > LOCAL_MAX {
+            self.give(MOVE, global, preempt);
         }
-        self.len.set(list.len());
+    }
+
+    #[inline(never)]
+    fn give(&self, n: usize, global: &GlobalFree, preempt: &PreemptGuard) {
+        let mut out = Batch::new();
+        while out.len() < n
+            && let Some(g) = self.pop_own()
+        {
+            out.push(g);
+        }
+        global.give(preempt, out);
     }
 
     /// Gives all of them to the global list, where the scavenger finds them.
     pub(crate) fn flush(&self, global: &GlobalFree, preempt: &PreemptGuard) {
-        global.give(preempt, self.list.take());
-        self.len.set(0);
+        self.give(self.len.get(), global, preempt);
     }
 
     pub(crate) fn len(&self) -> usize {

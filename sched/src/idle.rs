@@ -140,16 +140,20 @@ impl Rest {
     /// S2–S5: after a push. With `budgeted` it may defer.
     #[inline]
     pub fn submit(&self, budgeted: bool) -> Submit {
-        // SeqCst: S2 of the protocol; pairs with R4 in `lie_down`.
-        fence(Ordering::SeqCst);
-        if self.idle_ms.load(Ordering::Relaxed) == 0 {
-            return Submit::Done;
-        }
-        self.claim_one(budgeted)
+        if self.any_rests() { self.claim_one(budgeted) } else { Submit::Done }
     }
 
+    /// S2 and S3: after a push, whether there is anybody to wake.
+    #[inline(always)]
+    pub(crate) fn any_rests(&self) -> bool {
+        // SeqCst: S2 of the protocol; pairs with R4 in `lie_down`.
+        fence(Ordering::SeqCst);
+        self.idle_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// The rest of `submit`.
     #[cold]
-    fn claim_one(&self, budgeted: bool) -> Submit {
+    pub(crate) fn claim_one(&self, budgeted: bool) -> Submit {
         loop {
             let mut resting = self.idle_ms.load(Ordering::Relaxed);
             if resting == 0 || self.idle_ps.load(Ordering::Relaxed) == 0 {

@@ -14,10 +14,11 @@
 //! `complete`: the joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the result has
 //! arrived in between, and the joiner goes on at once.
 
-use alloc::alloc::{Layout, alloc};
+use alloc::alloc::{Layout, alloc, dealloc};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 
 use crate::g::{Cause, G, GRef, WaitReason};
@@ -102,12 +103,17 @@ const DONE: usize = 1;
 const ABANDONED: usize = 2;
 const _: () = assert!(align_of::<G>() > ABANDONED);
 
-/// Result and waiter of one G.
+/// The word of a cell: who waits, and how far the two sides are.
 #[derive(Debug)]
+pub struct JoinWord(AtomicUsize);
+
+/// Result and waiter of one G. The word comes first, so that what does not look at the result exists once for all types.
+#[derive(Debug)]
+#[repr(C)]
 pub struct JoinCell<T> {
-    word: AtomicUsize,
+    word: JoinWord,
     /// Written by the completer before DONE, taken by the one joiner (or the abandoned completer) after.
-    value: UnsafeCell<Option<T>>,
+    value: UnsafeCell<MaybeUninit<T>>,
 }
 
 // SAFETY: the word passes the value from one side to the other, so it only needs to be sendable.
@@ -115,33 +121,30 @@ unsafe impl<T: Send> Sync for JoinCell<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for JoinCell<T> {}
 
-/// What [`JoinCell::complete`] leaves to its caller.
+/// What [`JoinWord::complete`] leaves to its caller.
 #[derive(Debug)]
 #[must_use]
-pub enum Completed<T> {
+pub enum Completed {
     /// The handle will find it.
     Kept,
     /// This G waits for it: ready it.
     Wake(GRef),
-    /// Nobody will ever ask: here it is back.
-    Unclaimed(T),
+    /// Nobody will ever ask: the caller takes it back.
+    Unclaimed,
 }
 
-impl<T> JoinCell<T> {
-    /// No result, no waiter.
-    pub fn new() -> Self {
-        Self { word: AtomicUsize::new(EMPTY), value: UnsafeCell::new(None) }
-    }
-
-    /// Stores the result. Once.
-    pub fn complete(&self, value: T) -> Completed<T> {
-        // SAFETY: before DONE only the completer touches the value, and it completes once.
-        self.value.with_mut(|v| unsafe { *v = Some(value) });
+impl JoinWord {
+    /// The result is there. Once.
+    ///
+    /// # Safety
+    /// 1. The completer has put it into the cell of this word.
+    #[inline(always)]
+    pub unsafe fn complete(&self) -> Completed {
         // AcqRel: Release publishes the value to the Acquire of `is_done` and `register`; Acquire pairs with the Release of
         // `register`, so that the waiter's saved registers are seen.
-        match self.word.swap(DONE, Ordering::AcqRel) {
+        match self.0.swap(DONE, Ordering::AcqRel) {
             EMPTY => Completed::Kept,
-            ABANDONED => Completed::Unclaimed(self.take()),
+            ABANDONED => Completed::Unclaimed,
             // SAFETY: every other value was stored by `register` from a `GRef`.
             g => Completed::Wake(unsafe { &*(g as *const G) }),
         }
@@ -152,29 +155,66 @@ impl<T> JoinCell<T> {
     pub fn register(&self, g: GRef) -> bool {
         // AcqRel: Release pairs with the Acquire of `complete`; on failure Acquire pairs with its Release.
         let g = core::ptr::from_ref(g) as usize;
-        self.word.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.0.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether the result is there.
+    #[inline]
     pub fn is_done(&self) -> bool {
         // Acquire: pairs with the Release of `complete`.
-        self.word.load(Ordering::Acquire) == DONE
+        self.0.load(Ordering::Acquire) == DONE
     }
 
-    /// Nobody will ask: true if the result is not there yet (then the completer gets it back).
+    /// Nobody will ask: true if the result is not there yet (then the completer takes it back).
     #[must_use]
+    #[inline]
     pub fn abandon(&self) -> bool {
         // Acquire on failure: the value is taken next.
-        self.word.compare_exchange(EMPTY, ABANDONED, Ordering::Relaxed, Ordering::Acquire).is_ok()
+        self.0.compare_exchange(EMPTY, ABANDONED, Ordering::Relaxed, Ordering::Acquire).is_ok()
     }
 
-    /// The result. Only when it is there, and once.
+    /// Parks until the result is there.
     ///
-    /// # Panics
-    /// If it has been taken.
-    pub fn take(&self) -> T {
-        // SAFETY: after DONE the completer is gone, and only the one handle (or the abandoned completer) calls this.
-        self.value.with_mut(|v| unsafe { (*v).take() }).expect("a result is taken once")
+    /// # Safety
+    /// 1. The caller is the handle's side of the cell, which only it frees.
+    unsafe fn wait(&self) {
+        let guard = PreemptGuard::new();
+        let arg = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. the cell is ours to free.
+        drop(unsafe { park(guard, WaitReason::Join, commit_join, arg) });
+    }
+}
+
+impl<T> JoinCell<T> {
+    /// No result, no waiter.
+    pub fn new() -> Self {
+        Self { word: JoinWord(AtomicUsize::new(EMPTY)), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// The word.
+    #[inline(always)]
+    pub fn word(&self) -> &JoinWord {
+        &self.word
+    }
+
+    /// Stores the result. What was there is forgotten.
+    ///
+    /// # Safety
+    /// 1. The caller is the completer, and has not completed.
+    #[inline(always)]
+    pub unsafe fn put(&self, value: T) {
+        // SAFETY: 1. before DONE only the completer touches the value.
+        self.value.with_mut(|v| unsafe { (*v).write(value) });
+    }
+
+    /// The result.
+    ///
+    /// # Safety
+    /// 1. The caller is the handle, and the word is DONE; or the completer, and it was `Unclaimed`. 2. It has not been taken.
+    #[inline(always)]
+    pub unsafe fn take(&self) -> T {
+        // SAFETY: 1. the other side is gone, and has put it there. 2.
+        self.value.with_mut(|v| unsafe { (*v).assume_init_read() })
     }
 }
 
@@ -188,6 +228,7 @@ impl<T> Default for JoinCell<T> {
 pub type Outcome<T> = Result<T, JoinError>;
 
 /// A cell on the heap, shared by a G and its handle; see the module for who frees it.
+#[repr(transparent)]
 pub(crate) struct CellRef<T>(NonNull<JoinCell<T>>);
 
 impl<T> Clone for CellRef<T> {
@@ -219,16 +260,17 @@ impl<T> CellRef<T> {
     /// Frees it.
     ///
     /// # Safety
-    /// 1. The caller is the one that the module names, and nobody looks at the cell any more.
+    /// 1. The caller is the one that the module names, has taken the result if there is one, and nobody looks at the cell any more.
+    #[inline(always)]
     pub(crate) unsafe fn free(self) {
-        // SAFETY: 1., and `try_new` allocated it as a box would.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        // SAFETY: 1., and `try_new` allocated it with this layout. What is left in it needs no drop: the result was taken, or never put.
+        unsafe { dealloc(self.0.as_ptr().cast(), Layout::new::<JoinCell<T>>()) };
     }
 }
 
 /// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
 pub struct JoinHandle<T: Send + 'static> {
-    cell: Option<CellRef<Outcome<T>>>,
+    cell: CellRef<Outcome<T>>,
     g: u64,
 }
 
@@ -239,24 +281,24 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T: Send + 'static> JoinHandle<T> {
     pub(crate) fn new(cell: CellRef<Outcome<T>>, g: u64) -> Self {
-        Self { cell: Some(cell), g }
+        Self { cell, g }
     }
 
     /// Parks until the G has ended, and gives its result.
     ///
     /// # Errors
     /// The G panicked, ended without a result, or was ended where it stood.
-    pub fn join(mut self) -> Outcome<T> {
-        let shared = self.cell.take().expect("a handle keeps its cell until it is joined or dropped");
+    pub fn join(self) -> Outcome<T> {
+        // The handle's side ends here, and not in `drop`.
+        let shared = ManuallyDrop::new(self).cell;
         // SAFETY: 1. the handle's side ends below.
         let cell = unsafe { shared.get() };
-        if !cell.is_done() {
-            let guard = PreemptGuard::new();
-            let arg = core::ptr::from_ref(cell).cast_mut().cast();
-            // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. the cell is ours to free.
-            drop(unsafe { park(guard, WaitReason::Join, commit_join::<Outcome<T>>, arg) });
+        if !cell.word.is_done() {
+            // SAFETY: 1. this is the handle's side.
+            unsafe { cell.word.wait() };
         }
-        let outcome = cell.take();
+        // SAFETY: 1. DONE. 2. the handle is gone: nobody else takes it.
+        let outcome = unsafe { cell.take() };
         // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through with it.
         unsafe { shared.free() };
         outcome
@@ -265,7 +307,7 @@ impl<T: Send + 'static> JoinHandle<T> {
     /// Whether the G has ended: [`join`](Self::join) would not park.
     pub fn is_finished(&self) -> bool {
         // SAFETY: 1. the handle's side ends with the handle.
-        self.cell.is_some_and(|cell| unsafe { cell.get() }.is_done())
+        unsafe { self.cell.get() }.word.is_done()
     }
 
     /// The G's number.
@@ -282,15 +324,15 @@ impl<T: Send + 'static> fmt::Debug for JoinHandle<T> {
 
 impl<T: Send + 'static> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        let Some(shared) = self.cell.take() else { return };
         // SAFETY: 1. the handle's side ends here.
-        let cell = unsafe { shared.get() };
-        if cell.abandon() {
+        let cell = unsafe { self.cell.get() };
+        if cell.word.abandon() {
             return;
         }
-        let outcome = cell.take();
+        // SAFETY: as in `join`.
+        let outcome = unsafe { cell.take() };
         // SAFETY: 1. as in `join`.
-        unsafe { shared.free() };
+        unsafe { self.cell.free() };
         if let Err(JoinError::Panicked(payload)) = outcome {
             report_unjoined(payload);
         }
@@ -305,7 +347,7 @@ pub(crate) fn report_unjoined(payload: Box<dyn Any + Send>) {
     platform::unjoined_panic(g, payload);
 }
 
-unsafe fn commit_join<T>(cell: *mut (), g: GRef) -> bool {
-    // SAFETY: `join` passed its cell and keeps it alive until it is resumed.
-    unsafe { &*cell.cast::<JoinCell<T>>() }.register(g)
+unsafe fn commit_join(word: *mut (), g: GRef) -> bool {
+    // SAFETY: `wait` passed its word, and the cell lives until the handle is resumed.
+    unsafe { &*word.cast::<JoinWord>() }.register(g)
 }

@@ -73,7 +73,9 @@ pub use spawn::{Builder, SpawnError, abandon, exit_g};
 #[cfg(loom)]
 pub mod model {
     //! The scheduler's inner steps, for models that never switch.
-    use crate::{GRef, M, PreemptGuard};
+    use alloc::vec::Vec;
+
+    use crate::{GRef, M, PreemptGuard, Sched};
 
     /// Idle → Runnable.
     pub fn make_runnable(g: GRef) {
@@ -86,6 +88,36 @@ pub mod model {
         g.state.dispatch();
         g.state.begin_park();
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
+    }
+
+    /// Fresh records that `sched` knows.
+    pub fn records(sched: &Sched) -> Vec<GRef> {
+        let mut gs = Vec::new();
+        assert!(sched.registry.grow(|g| gs.push(g)));
+        gs
+    }
+
+    /// What the death of a G whose stack is known to be dead means for those who wait for its mutexes.
+    pub fn owner_died() {
+        let guard = PreemptGuard::new();
+        crate::mutex::owner_died(M::current(&guard).sched(), &guard);
+    }
+
+    /// `g` runs on `m` from its first instruction.
+    pub fn begin(m: &'static M, g: GRef) {
+        g.state.spawn();
+        g.state.dispatch();
+        m.set_running(Some(g));
+    }
+
+    /// What g0 does first: the next G of its own P, dispatched.
+    pub fn take_local(m: &'static M) -> Option<GRef> {
+        let guard = PreemptGuard::new();
+        let p = m.held(&guard);
+        let g = p.take_slot().or_else(|| p.ring().pop())?;
+        g.state.dispatch();
+        m.set_running(Some(g));
+        Some(g)
     }
 
     /// As if a G on `m` had readied `g` and gone on long enough for others to take it.

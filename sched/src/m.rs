@@ -197,14 +197,16 @@ impl M {
     }
 }
 
+/// Of an ABI that can't unwind, so that callers have no landing pads for it.
 #[cold]
 #[inline(never)]
-fn not_on_a_g() -> ! {
+extern "C" fn not_on_a_g() -> ! {
     platform::fatal(platform::Fatal::Broken("an operation that parks or yields was called outside any G"))
 }
 
+/// As above.
 #[cold]
 #[inline(never)]
-fn no_p() -> ! {
+extern "C" fn no_p() -> ! {
     platform::fatal(platform::Fatal::Broken("an M without a P called the scheduler"))
 }

@@ -66,6 +66,12 @@ unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
     } else if g.state.finish_park() == Finish::Parked {
         return;
     }
+    requeue(g);
+}
+
+/// There is no reason to wait any more. Out of line: it needs registers that most parks do not.
+#[inline(never)]
+fn requeue(g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     enqueue_next(&guard, g);
@@ -92,7 +98,7 @@ pub fn yield_now() {
         return;
     }
     let next = run_next(m, next);
-    // SAFETY: `after_yield` publishes, and needs no argument.
+    // SAFETY: 1. `after_yield` publishes. 2. it needs no argument. 3. right above.
     drop(unsafe { leave(guard, g, next, after_yield, core::ptr::null_mut()) });
 }
 
@@ -135,13 +141,16 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
 /// Where a core goes when it leaves a G: the saved stack pointer of the next one, or of its g0.
 pub(crate) type NextSp = *const usize;
 
-/// Makes `next` the G that runs on `m`, or with none, g0.
+/// Makes `next` the G that runs on `m`, or with none, g0. One that was doomed while it left its last M ends as soon as it is there.
 #[inline(always)]
 pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
     m.set_running(next);
     match next {
         Some(next) => {
             next.state.dispatch();
+            if next.is_doomed() {
+                platform::pend();
+            }
             m.counters.runs.add(1);
             next.sp.get()
         }
@@ -160,9 +169,6 @@ pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: Af
     // away when it dispatched. Both sides of the switch have one level of preemption off, which is handed over.
     unsafe {
         platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
-        if g.is_doomed() {
-            platform::pend();
-        }
         PreemptGuard::adopt()
     }
 }
@@ -178,11 +184,24 @@ pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
 pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     let m = M::current(guard);
     let p = m.held(guard);
-    if let Some(old) = p.put_slot(g) {
-        enqueue_last(m, &p, old, guard);
+    match p.put_slot(g) {
+        Some(old) => displace(m, &p, old, guard),
+        None => watch_slot(m, &p),
     }
+}
+
+/// Out of line, so that the short way saves no registers.
+#[inline(never)]
+fn displace(m: &M, p: &Held<'_>, old: GRef, guard: &PreemptGuard) {
+    enqueue_last(m, p, old, guard);
+    watch_slot(m, p);
+}
+
+/// Who waits in the slot must not wait there for ever.
+#[inline(always)]
+fn watch_slot(m: &M, p: &Held<'_>) {
     if p.wants_alarm() && !m.sched.is_single() {
-        set_slot_alarm(m, &p);
+        set_slot_alarm(m, p);
     }
 }
 
@@ -195,10 +214,18 @@ fn set_slot_alarm(m: &M, p: &Held<'_>) {
 /// To the ring's end, with half of the ring to the global queue if it is full; wakes an M if one should be.
 #[inline]
 pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
+    if p.ring().push_if_room(g).is_err() {
+        push_half(m, p, g, guard);
+    }
+    m.sched.wake_one(m);
+}
+
+#[cold]
+#[inline(never)]
+fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = p.ring().push(g) {
         m.sched.globq.push(guard, overflow.0);
     }
-    m.sched.wake_one(m);
 }
 
 /// For `timer_interrupt`: this P's core has a due timer.

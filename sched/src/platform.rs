@@ -85,8 +85,11 @@ pub unsafe trait Platform {
     fn reclaim() -> bool;
     /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
     fn pend();
-    /// Runs `f` and stops unwinding here. Called on a G with preemption on.
-    fn catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
+    /// Runs `f(arg)` and stops unwinding here. Called on a G with preemption on.
+    ///
+    /// # Safety
+    /// 1. As `f` has it; it is called once.
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
     /// Unwinds the current G with `payload`, without calling it a panic. Called on a G with preemption on.
     fn unwind(payload: Box<dyn Any + Send>) -> !;
     /// Whether the current G unwinds. Callable on a G.
@@ -122,7 +125,7 @@ mod symbols {
         pub safe fn __trefoil_reclaim() -> bool;
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
-        pub safe fn __trefoil_catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>>;
+        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
         pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
         pub safe fn __trefoil_panicking() -> bool;
         pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
@@ -227,8 +230,12 @@ macro_rules! platform {
                 unsafe { <It as Platform>::stack_free(stack) }
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_catch(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
-                <It as Platform>::catch(f)
+            unsafe extern "Rust" fn __trefoil_catch(
+                f: unsafe fn(*mut ()),
+                arg: *mut (),
+            ) -> Result<(), Box<dyn Any + Send>> {
+                // SAFETY: as above.
+                unsafe { <It as Platform>::catch(f, arg) }
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> ! {

@@ -8,8 +8,8 @@ use alloc::alloc::{Layout, alloc};
 use crate::g::{G, GRef};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-/// Records a chunk.
-const CHUNK: usize = 16;
+/// Records a chunk; few enough under loom that a look at all of them can be explored.
+const CHUNK: usize = if cfg!(loom) { 4 } else { 16 };
 
 struct Chunk {
     next: *const Chunk,

@@ -147,18 +147,8 @@ impl Local<'_> {
     /// Appends `g`; on a full ring gives back half of it (and `g`) for the global queue.
     #[inline]
     pub fn push(&mut self, g: GRef) -> Result<(), Overflow> {
-        let ring = self.ring;
         loop {
-            // Acquire: pairs with the Release of `claim`: slots below `head` are read out.
-            let head = ring.head.load(Ordering::Acquire);
-            // Relaxed: our own.
-            let tail = ring.tail.load(Ordering::Relaxed);
-            if tail.wrapping_sub(head) < CAPACITY {
-                ring.slot(tail).store(core::ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
-                // Release: pairs with the Acquire of `tail` in `steal_into`: the slot is filled.
-                ring.tail.store(tail.wrapping_add(1), Ordering::Release);
-                return Ok(());
-            }
+            let Err(head) = self.push_if_room(g) else { return Ok(()) };
             if let Some(batch) = self.take_half(head, g) {
                 return Err(Overflow(batch));
             }
@@ -166,7 +156,25 @@ impl Local<'_> {
         }
     }
 
+    /// Appends `g`; gives back the head of a full ring.
+    #[inline(always)]
+    pub(crate) fn push_if_room(&mut self, g: GRef) -> Result<(), u32> {
+        let ring = self.ring;
+        // Acquire: pairs with the Release of `claim`: slots below `head` are read out.
+        let head = ring.head.load(Ordering::Acquire);
+        // Relaxed: our own.
+        let tail = ring.tail.load(Ordering::Relaxed);
+        if tail.wrapping_sub(head) >= CAPACITY {
+            return Err(head);
+        }
+        ring.slot(tail).store(core::ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
+        // Release: pairs with the Acquire of `tail` in `steal_into`: the slot is filled.
+        ring.tail.store(tail.wrapping_add(1), Ordering::Release);
+        Ok(())
+    }
+
     #[cold]
+    #[inline(never)]
     fn take_half(&mut self, head: u32, g: GRef) -> Option<Batch> {
         let ring = self.ring;
         let n = CAPACITY / 2;

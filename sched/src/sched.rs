@@ -120,10 +120,16 @@ impl Sched {
     /// P's holder, with preemption off.
     #[inline]
     pub(crate) fn wake_one(&self, by: &M) {
-        if self.is_single() {
-            return;
+        if !self.is_single() && self.rest.any_rests() {
+            self.wake_resting(by);
         }
-        match self.rest.submit(true) {
+    }
+
+    /// Out of line, so that pushing saves no registers for it.
+    #[cold]
+    #[inline(never)]
+    fn wake_resting(&self, by: &M) {
+        match self.rest.claim_one(true) {
             Submit::Done => {}
             Submit::Wake(m) => self.wake(m, by),
             Submit::Defer => by.defer_wake(),

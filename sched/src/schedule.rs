@@ -24,7 +24,7 @@ use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::m::M;
 use crate::p::{FAIR_TICKS, Held, P};
-use crate::park::attend_timer;
+use crate::park::{attend_timer, run_next};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::steal_order::victims;
@@ -53,15 +53,10 @@ pub fn run_m(m: &'static M) -> ! {
     // SAFETY: 1. the caller hands over the one level.
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
-        let g = next_g(m, &guard);
-        g.state.dispatch();
-        m.set_running(Some(g));
-        m.counters.runs.add(1);
-        // SAFETY: 1. `g` came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
+        let next = run_next(m, Some(next_g(m, &guard)));
+        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
         // and comes back with it.
-        unsafe {
-            platform::switch(m.g0.sp.get(), g.sp.get(), after_nothing, core::ptr::null_mut(), core::ptr::null_mut())
-        };
+        unsafe { platform::switch(m.g0.sp.get(), next, after_nothing, core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 }
 

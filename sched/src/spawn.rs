@@ -4,10 +4,13 @@
 //!   go(f)      a G from gfree (or new: record + stack window)
 //!              f and its join cell are written to the top of the *new* stack: no allocation but the cell
 //!              fresh frame below them, Idle → Runnable, into the slot
-//!   g_main     first function on the stack: runs the body under `catch`
-//!   body       reads f, runs it, leaves the outcome in the cell, wakes the joiner
+//!   g_main     first function on the stack: runs `run` under `catch`
+//!   run        reads f, runs it, leaves its value in the cell
+//!   end_of_body  wakes the joiner
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
+//!
+//! Only what looks at the closure or its value exists once a type (`Body`); the rest exists once.
 //!
 //! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not come to the end of its body. Its frames are
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
@@ -19,9 +22,10 @@ use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
+use core::mem::{ManuallyDrop, needs_drop};
 
-use crate::g::{Body, Cause, G, GRef, Name, Stack, Verb};
-use crate::join::{CellRef, Completed, JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::g::{Body, Cause, G, GRef, Name, Stack};
+use crate::join::{CellRef, Completed, JoinError, JoinHandle, JoinWord, Outcome, report_unjoined};
 use crate::m::M;
 use crate::mutex::owner_died;
 use crate::p::Held;
@@ -132,18 +136,9 @@ impl Builder {
                 return Err(SpawnError::OutOfMemory(f));
             }
         };
-        let mut guard = PreemptGuard::new();
-        let mut made = new_g(size, &guard);
-        if matches!(made, Err(NoStack::Memory)) && platform::reclaim() {
-            // What others had to spare is free now.
-            drop(guard);
-            guard = PreemptGuard::new();
-            made = new_g(size, &guard);
-        }
-        let g = match made {
-            Ok(g) => g,
+        let (guard, g) = match take_g(size) {
+            Ok(taken) => taken,
             Err(why) => {
-                drop(guard);
                 let Start { f, .. } = start.into_start();
                 // SAFETY: 1. as above.
                 unsafe { cell.free() };
@@ -153,17 +148,9 @@ impl Builder {
                 });
             }
         };
-        let m = M::current(&guard);
-        let p = m.held(&guard);
-        let id = next_id(m, &p);
-        g.set_id(id);
         g.name.set(self.name);
-        g.pardon();
         start.lay(g);
-        p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        g.state.spawn();
-        enqueue_next(&guard, g);
-        Ok(JoinHandle::new(cell, id))
+        Ok(JoinHandle::new(cell, launch(guard, g)))
     }
 }
 
@@ -209,9 +196,11 @@ pub fn exit_g() -> ! {
 struct ExitG;
 
 /// What a fresh G finds at the top of its stack.
+#[repr(C)]
 struct Start<F, T: Send + 'static> {
-    f: F,
+    /// First, so that it is found without knowing `F`.
     cell: CellRef<Outcome<T>>,
+    f: F,
 }
 
 /// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G to lay them on.
@@ -220,15 +209,40 @@ enum Laid<F, T: Send + 'static> {
     Boxed(Start<Box<F>, T>),
 }
 
-/// A G in state Idle with a window of `size` bytes whose top page is there: from the free lists, or new.
-fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
-    let m = M::current(guard);
-    let sched = m.sched();
-    if size == DEFAULT_STACK
-        && let Some(g) = m.held(guard).free.pop(&sched.free, guard)
-    {
-        return Ok(g);
+/// A G in state Idle with a window of `size` bytes whose top page is there, and preemption off.
+#[inline(never)]
+fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
+    let guard = PreemptGuard::new();
+    match free_g(size, &guard) {
+        Some(g) => Ok((guard, g)),
+        None => make_g(size, guard),
     }
+}
+
+/// Such a G from the free lists.
+#[inline(always)]
+fn free_g(size: usize, guard: &PreemptGuard) -> Option<GRef> {
+    let m = M::current(guard);
+    if size == DEFAULT_STACK { m.held(guard).free.pop(&m.sched().free, guard) } else { None }
+}
+
+#[inline(never)]
+fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoStack> {
+    match new_g(size, &guard) {
+        Err(NoStack::Memory) if platform::reclaim() => {
+            // What others had to spare is free now.
+            drop(guard);
+            let guard = PreemptGuard::new();
+            let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
+            Ok((guard, g))
+        }
+        made => made.map(|g| (guard, g)),
+    }
+}
+
+/// Such a G made of a bare one, or new.
+fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
+    let sched = M::current(guard).sched();
     let g = sched.free.pop_bare(&sched.registry, guard).ok_or(NoStack::Memory)?;
     let stack = if g.stack.get().size() == size {
         // Its addresses are its own; only memory is missing.
@@ -265,6 +279,21 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
         p.last_id.set(first + ID_BATCH);
     }
     p.next_id.replace(p.next_id.get() + 1)
+}
+
+/// Begins the life of a G that has its first frame; its number.
+#[inline(never)]
+fn launch(guard: PreemptGuard, g: GRef) -> u64 {
+    let m = M::current(&guard);
+    let p = m.held(&guard);
+    let id = next_id(m, &p);
+    g.set_id(id);
+    g.pardon();
+    g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
+    p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    g.state.spawn();
+    enqueue_next(&guard, g);
+    id
 }
 
 impl<F, T> Laid<F, T>
@@ -322,9 +351,8 @@ where
         at.write(start);
         *g.sp.get() = platform::fresh_stack(at.cast(), g_main, core::ptr::from_ref(g).cast_mut().cast());
     }
-    g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     g.closure.set(at.cast());
-    g.body.set(Some(body::<F, T> as Body));
+    g.body.set(Some(const { &Body { run: run::<F, T>, fail: fail::<T>, forget: forget::<T> } }));
 }
 
 /// The first function on every stack. Arrives by a switch, with preemption off.
@@ -334,68 +362,99 @@ unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     // SAFETY: `lay` passed its G, and the G is what runs now.
     let g: GRef = unsafe { &*g.cast::<G>() };
     if let Some(body) = g.body.get() {
-        // SAFETY: `lay` stored the body that fits the closure.
-        unsafe { body(g.closure.get(), Verb::Run) };
+        let start = g.closure.get();
+        // SAFETY: `lay` stored the body that fits the closure. This is its only run.
+        let ran = unsafe { platform::catch(body.run, start) };
+        if let Err(payload) = ran {
+            failed(body, start, payload);
+        }
+        // What the platform keeps for this G goes before its joiner learns of the end.
+        platform::g_ends(g);
+        end_of_body(g, body, start);
     }
-    finish(g)
+    finish(g, PreemptGuard::new())
 }
 
-/// Runs a G's closure and hands over its outcome; or, when it was abandoned, hands over why.
+/// Runs a G's closure, and leaves its value in the cell.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<F, T>`, and this is its only run, or follows one that did not come to its end.
-unsafe fn body<F, T>(start: *mut (), verb: Verb)
+/// 1. `start` points to a `Start<F, T>`, and this is its only run.
+unsafe fn run<F, T>(start: *mut ())
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
     let start = start.cast::<Start<F, T>>();
-    // SAFETY: 1. the cell stays readable, because both runs copy it.
-    let cell = unsafe { (&raw const (*start).cell).read() };
-    let outcome = match verb {
-        Verb::Abandon(cause) => Err(cause.into()),
-        Verb::Run => {
-            // SAFETY: 1. only this run reads the closure.
-            let f = unsafe { (&raw const (*start).f).read() };
-            let (mut f, mut result) = (Some(f), None);
-            let ran = platform::catch(&mut || result = f.take().map(|f| f()));
-            let outcome = match (ran, result) {
-                (Ok(()), Some(value)) => Ok(value),
-                (Ok(()), None) => Err(JoinError::Exited),
-                (Err(payload), _) if payload.is::<ExitG>() => Err(JoinError::Exited),
-                (Err(payload), _) => Err(JoinError::Panicked(payload)),
-            };
-            end_of_body();
-            outcome
-        }
+    // SAFETY: 1. only this run reads the closure. The cell stays readable for others, who copy it as well.
+    let (cell, f) = unsafe { ((&raw const (*start).cell).read(), (&raw const (*start).f).read()) };
+    let value = f();
+    // SAFETY: 1. of `get` and `put`: the G's side ends with `end_of_body`.
+    unsafe { cell.get().put(Ok(value)) };
+}
+
+/// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
+///
+/// # Safety
+/// 1. `start` points to a `Start<_, T>` whose G has not completed.
+unsafe fn fail<T: Send + 'static>(start: *mut (), error: JoinError) {
+    // SAFETY: 1. the cell comes first. Of `get` and `put`: the G's side has not ended.
+    unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
+}
+
+/// Drops what no handle will ask for.
+///
+/// # Safety
+/// 1. `start` points to a `Start<_, T>` whose G has completed, unclaimed; once.
+unsafe fn forget<T: Send + 'static>(start: *mut ()) {
+    // SAFETY: 1. the cell comes first; an abandoned one is the completer's to take from and to free.
+    let outcome = unsafe {
+        let cell = start.cast::<CellRef<Outcome<T>>>().read();
+        let outcome = cell.get().take();
+        cell.free();
+        outcome
     };
-    let unclaimed = {
+    match outcome {
+        Ok(value) => drop_result(value),
+        Err(JoinError::Panicked(payload)) => report_unjoined(payload),
+        Err(_) => {}
+    }
+}
+
+/// The word of the cell of a `Start`.
+///
+/// # Safety
+/// 1. `start` points to a `Start`, whose G has not completed.
+unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
+    // SAFETY: 1. the cell comes first in it, and the word in the cell.
+    unsafe { *start.cast::<&JoinWord>() }
+}
+
+/// The body did not come to its end, but unwound.
+#[cold]
+#[inline(never)]
+fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
+    let error = if payload.is::<ExitG>() { JoinError::Exited } else { JoinError::Panicked(payload) };
+    // SAFETY: 1. `g_main` runs the body, and completes next.
+    unsafe { (body.fail)(start, error) };
+}
+
+/// Hands over the outcome that is in the cell.
+fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
+    {
         let guard = PreemptGuard::new();
         // From here on there is nothing to hand over, should the G be abandoned after all.
-        crate::park::current_g(&guard).body.set(None);
-        // SAFETY: 1. of `get`: the G's side ends with `complete`. Of `free`: an abandoned cell is the completer's.
-        match unsafe { cell.get() }.complete(outcome) {
-            Completed::Kept => None,
-            Completed::Wake(joiner) => {
-                ready(&guard, joiner);
-                None
-            }
-            Completed::Unclaimed(outcome) => {
-                // SAFETY: as above.
-                unsafe { cell.free() };
-                Some(outcome)
-            }
+        g.body.set(None);
+        // SAFETY: 1. the G has not completed; `run` or `fail` has put the outcome there.
+        match unsafe { word_of(start).complete() } {
+            Completed::Kept => return,
+            Completed::Wake(joiner) => return ready(&guard, joiner),
+            Completed::Unclaimed => {}
         }
-    };
-    if let Some(outcome) = unclaimed {
-        match outcome {
-            Ok(value) => drop_result(value),
-            Err(JoinError::Panicked(payload)) => report_unjoined(payload),
-            Err(_) => {}
-        }
-        // A destructor or the report may have printed.
-        end_of_body();
     }
+    // SAFETY: 1. right above.
+    unsafe { (body.forget)(start) };
+    // A destructor or the report may have printed.
+    platform::g_ends(g);
 }
 
 /// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the
@@ -409,9 +468,19 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     g.doom(cause);
     // First its window is known to be dead, then those who wait for it are looked for.
     platform::stack_retire(g);
-    if let Some(body) = g.body.get() {
-        // SAFETY: 1. the run before this one did not come to its end, or it would have cleared `body`.
-        unsafe { body(g.closure.get(), Verb::Abandon(cause)) };
+    if let Some(body) = g.body.take() {
+        let start = g.closure.get();
+        // SAFETY: 1. the run did not come to its end, or it would have cleared `body`; nor does it ever run again.
+        let completed = unsafe {
+            (body.fail)(start, cause.into());
+            word_of(start).complete()
+        };
+        match completed {
+            Completed::Kept => {}
+            Completed::Wake(joiner) => ready(&guard, joiner),
+            // SAFETY: 1. right above.
+            Completed::Unclaimed => unsafe { (body.forget)(start) },
+        }
     }
     owner_died(m.sched(), &guard);
     g.state.die();
@@ -421,26 +490,25 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
-/// What the platform keeps for this G goes before its joiner learns of the end.
-fn end_of_body() {
-    let guard = PreemptGuard::new();
-    let g = crate::park::current_g(&guard);
-    drop(guard);
-    platform::g_ends(g);
-}
-
 /// Drops a result that nobody wanted; its destructor may panic like any other code of the G.
 fn drop_result<T>(value: T) {
-    let mut value = Some(value);
-    let dropped: Result<(), Box<dyn Any + Send>> = platform::catch(&mut || drop(value.take()));
+    unsafe fn drop_at<T>(value: *mut ()) {
+        // SAFETY: `drop_result` passes its value, which is dropped only here.
+        unsafe { value.cast::<T>().drop_in_place() };
+    }
+    if !needs_drop::<T>() {
+        return;
+    }
+    let mut value = ManuallyDrop::new(value);
+    // SAFETY: 1. `drop_at` drops a `T`, once.
+    let dropped = unsafe { platform::catch(drop_at::<T>, (&raw mut value).cast()) };
     if let Err(payload) = dropped {
         report_unjoined(payload);
     }
 }
 
 /// The G's last instructions: leaves the M for good.
-fn finish(g: GRef) -> ! {
-    let guard = PreemptGuard::new();
+fn finish(g: GRef, guard: PreemptGuard) -> ! {
     g.state.die();
     let next = next_of(M::current(&guard), &guard);
     // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
@@ -457,15 +525,23 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     let p = m.held(&guard);
     g.state.recycle();
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() {
-        if g.is_shallow() {
-            p.free.push(g, &m.sched().free, &guard);
-        } else {
-            m.sched().free.push_deep(g, &guard);
-        }
+    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() && g.is_shallow() {
+        p.free.push(g, &m.sched().free, &guard);
     } else {
-        drop_stack(g);
-        m.sched().free.push_bare(g, &guard);
+        recycle_unusual(g, &guard);
     }
     guard.release();
+}
+
+/// Its stack is large, deep, or no more.
+#[cold]
+#[inline(never)]
+fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
+    let free = &M::current(guard).sched().free;
+    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() {
+        free.push_deep(g, guard);
+    } else {
+        drop_stack(g);
+        free.push_bare(g, guard);
+    }
 }

@@ -162,7 +162,7 @@ impl Core {
         while self.tlb.is_none() {
             match self.machine.entry.get() {
                 Backing::Present(word) => self.tlb = Some(number(word)),
-                _ => self.fault(),
+                _ => self.fault(true),
             }
         }
         &self.machine.frames[self.tlb.unwrap()]
@@ -186,8 +186,21 @@ impl Core {
         assert_eq!(self.read(self.m), self.m as u64, "a write is lost");
     }
 
-    /// The #PF handler.
-    fn fault(&mut self) {
+    /// A write through a pointer into a stack that has ended. If that is not a fault, nobody else may have the frame.
+    fn wild(&mut self) {
+        while self.tlb.is_none() {
+            match self.machine.entry.get() {
+                Backing::Present(word) => self.tlb = Some(number(word)),
+                Backing::Empty => return,
+                _ => self.fault(false),
+            }
+        }
+        self.poke();
+        self.peek();
+    }
+
+    /// The #PF handler; `own`: it has interrupted the page's G.
+    fn fault(&mut self, own: bool) {
         let machine = self.machine.clone();
         loop {
             match machine.entry.get() {
@@ -195,6 +208,7 @@ impl Core {
                 Backing::Limbo(word) => {
                     machine.entry.restore(word);
                 }
+                Backing::Empty if !own => return,
                 Backing::Empty => {
                     let frame = self.take();
                     if !machine.entry.map((frame as u64) << SHIFT | RIGHTS) {
@@ -324,6 +338,25 @@ impl Core {
         packed
     }
 
+    /// A round of a page whose G has ended: it goes, unless somebody touches it. What is left of it.
+    fn strip(&mut self, epoch: Option<u64>) -> Option<u64> {
+        let epoch = match epoch {
+            Some(epoch) => epoch,
+            None if !self.machine.entry.retire() => return None,
+            None => self.machine.epochs.begin(),
+        };
+        self.poll();
+        if !self.machine.epochs.is_over(epoch) {
+            return Some(epoch);
+        }
+        if let Backing::Limbo(limbo) = self.machine.entry.get()
+            && self.machine.entry.reclaim(limbo)
+        {
+            self.give(number(limbo));
+        }
+        None
+    }
+
     /// `rounds` rounds. What is left of the last one.
     fn scavenge(&mut self, rounds: usize) -> Option<u64> {
         let mut epoch = None;
@@ -385,12 +418,20 @@ const FILLS: &[Step] = &[
     Step { expects: Some(BEFORE), writes: Some(21), parks: Place::Needed },
     Step { expects: Some(21), writes: None, parks: Place::Needed },
 ];
+/// A G that runs without that page.
+const SHALLOW: &[Step] = &[Step { expects: None, writes: None, parks: Place::Below }];
 /// A G that nobody wakes.
 const SLEEPS: &[Step] = &[];
 
 /// Wakes the G twice, with a scheduling point between.
 fn wakes(core: &mut Core) {
     core.wake();
+    core.poll();
+    core.wake();
+}
+
+/// Wakes the G after a scheduling point.
+fn passes_and_wakes(core: &mut Core) {
     core.poll();
     core.wake();
 }
@@ -460,6 +501,11 @@ fn a_g_that_grows_between_two_rounds_keeps_its_page_in_both() {
 }
 
 #[test]
+fn a_g_that_runs_when_the_round_ends_gets_its_pages_back() {
+    explore(Place::Below, false, SHALLOW, 2, &[(false, passes_and_wakes)]);
+}
+
+#[test]
 fn a_g_that_is_packed_finds_its_bytes_when_it_resumes() {
     explore(Place::Packable, false, RETURNS, 1, &[(false, wakes)]);
 }
@@ -507,6 +553,29 @@ fn a_slow_unpacker_meets_the_same_block_again_only_after_it_has_passed() {
 #[test]
 fn a_page_that_is_packed_again_beside_its_unpacker_keeps_the_write() {
     explore(Place::Packable, true, SLEEPS, 2, &[(false, pokes)]);
+}
+
+#[test]
+fn a_wild_pointer_into_a_stack_that_has_ended_reaches_nobody_elses_frame() {
+    loom::model(|| {
+        let machine = Arc::new(Machine::new(Place::Below, SLEEPS));
+        let mut scavenger = Core::new(&machine, SCAVENGER, false);
+        let mut wild = Core::new(&machine, 1, false);
+        let reclaimer = thread::spawn(move || {
+            let left = scavenger.strip(None);
+            (scavenger.strip(left), scavenger)
+        });
+        wild.wild();
+        wild.poll();
+        wild.wild();
+        machine.epochs.rest(1);
+        let (mut left, mut scavenger) = reclaimer.join().unwrap();
+        while machine.entry.get() != Backing::Empty {
+            left = scavenger.strip(left);
+        }
+        assert_eq!(scavenger.reserve, [0], "the page's frame");
+        assert_eq!(wild.reserve, [1, 2], "nothing is mapped for a wild pointer");
+    });
 }
 
 #[test]

@@ -4,12 +4,15 @@
 //! (a list through the frames themselves, reached by the physical map). So nothing is built or cleared at boot, whatever the
 //! size of memory, and a frame is first touched when somebody wants it.
 //!
-//! What runs short is given out by rank ([`Claim`]), so that whoever can free memory still gets some, and whoever lives can go on:
+//! What runs short is given out by rank, so that those who could free memory still get theirs:
 //!
 //! ```text
-//!   free   0 ─────────────── floor ──────── floor ──────── floor ──────── low ───────────────▶
-//!            stacks that      packing        new stacks     the heap       the scavenger
-//!            grow, unpacking                                               is pressed
+//!   free frames   0 ─────────── floor of packing ─────── floor of the heap ─── floor of new stacks ─── low ──────────▶
+//!                 only stacks that           the heap grows for          the heap              new stacks     the scavenger
+//!                 grow or are unpacked       what is being packed        grows                 have theirs    is pressed
+//!
+//! A program that has filled the heap can still start goroutines: when most of memory is on the heap (packed stacks and records aside), new stacks may go
+//! half-way below the heap's floor.
 //! ```
 //!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
@@ -20,9 +23,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-use super::inject;
 use super::lock::Lock;
 use super::phys_to_virt;
+use super::{heap, inject, window};
 use crate::arch::percpu;
 
 /// Bytes of a frame.
@@ -32,10 +35,11 @@ pub const FRAME: u64 = 4096;
 const CACHE: usize = 64;
 /// How many move at once.
 const BATCH: usize = 32;
-/// Each rank leaves this share of memory to those below it…
-const RANK_SHARE: u64 = 256;
-/// … and new stacks at least this many frames for packing: a growth of the heap takes up to 96.
-const PACKING_LEAST: u64 = 192;
+/// The heap leaves this share of memory, and what may sit in the cores' caches, where nobody else can reach it.
+const HEAP_LEAVES: u64 = 64;
+/// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
+const STACKS_LEAVE: u64 = 128;
+const STACKS_LEAVE_LEAST: u64 = 256;
 /// Memory is short when less than this share of it is in the pool…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
@@ -209,39 +213,32 @@ pub unsafe fn free(frame: u64) {
     percpu::preempt_on();
 }
 
-/// What somebody wants frames for when memory is short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// The heap grows.
-    Heap,
-    /// A G begins.
-    NewStack,
-    /// The heap grows for a block that a stack is packed into, which frees a frame for some hundred bytes.
-    Packing,
+/// Fewer free frames than this, and the heap does not grow. With preemption off.
+pub fn heap_floor() -> u64 {
+    // Whoever packs gives back more than it takes.
+    let leaves = if percpu::current().packs.get() { 0 } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
+    leaves + cached_at_most()
 }
 
-/// Fewer free frames than this, and `claim` is refused.
-pub fn floor(claim: Claim) -> u64 {
-    let share = TOTAL.load(Ordering::Relaxed) / RANK_SHARE;
-    // What sits in the cores' caches may be out of reach.
-    let packing = share + (CACHE * percpu::all().count()) as u64;
-    let stacks = packing + share.max(PACKING_LEAST);
-    match claim {
-        Claim::Packing => packing,
-        Claim::NewStack => stacks,
-        Claim::Heap => stacks + 2 * share,
-    }
+fn cached_at_most() -> u64 {
+    (CACHE * percpu::all().count()) as u64
 }
 
-/// Whether a new stack must not have a frame.
+/// Whether a new stack must not have a frame: what is left is for those that live, and for the heap that packs them.
 #[inline(always)]
 pub fn is_scarce() -> bool {
-    is_low() && is_below(Claim::NewStack)
+    is_low() && is_below_stacks()
 }
 
 #[cold]
-fn is_below(claim: Claim) -> bool {
-    stats().free < floor(claim)
+fn is_below_stacks() -> bool {
+    let total = TOTAL.load(Ordering::Relaxed);
+    let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
+        total / HEAP_LEAVES / 2
+    } else {
+        total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
+    };
+    stats().free < cached_at_most() + leave
 }
 
 /// Whether memory is short.

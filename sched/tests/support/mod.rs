@@ -127,7 +127,7 @@ unsafe impl Platform for Double {
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    fn catch(_: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("no G in these tests")
     }
     fn unwind(_: Box<dyn Any + Send>) -> ! {

@@ -51,6 +51,8 @@ pub struct PerCpu {
     pub frames: FrameCache,
     /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts off.
     pub reserve: FaultReserve,
+    /// This core packs stacks: the heap gives it what it has. With preemption off.
+    pub packs: Cell<bool>,
     /// Free heap blocks; this core with preemption off.
     pub magazines: Magazines,
     /// GDT and TSS; written before the core loads them.
@@ -66,8 +68,6 @@ pub struct PerCpu {
     pub stacks: Stacks,
     /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption off.
     pub deferred: Deferred,
-    /// The heap is asked for a block that a stack is packed into. This core, with preemption off.
-    pub packs: Cell<bool>,
 }
 
 /// Counters of one core. A page that this core maps and another one frees counts +1 here and -1 there: only the sums over all cores mean something.
@@ -125,6 +125,7 @@ impl PerCpu {
             g0: Cell::new((0, 0)),
             frames: FrameCache::new(),
             reserve: FaultReserve::new(),
+            packs: Cell::new(false),
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
             spurious: AtomicU64::new(0),
@@ -132,7 +133,6 @@ impl PerCpu {
             wake_ipis: AtomicU64::new(0),
             stacks: Stacks::new(),
             deferred: Deferred::new(),
-            packs: Cell::new(false),
         }
     }
 

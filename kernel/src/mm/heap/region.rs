@@ -4,7 +4,7 @@
 //! What is larger than any class comes from here, and chunks, which are cut into slabs. The region never shrinks; a chunk that comes back
 //! is room for anything.
 //!
-//! * The region leaves frames for others ([`frames::floor`]): a heap that takes the last one takes the stack from the goroutine
+//! * The region leaves frames for others ([`frames::heap_floor`]): a heap that takes the last one takes the stack from the goroutine
 //!   that must unwind because the heap is used up. A request that would go below that maps nothing at all.
 //! * The reserve is filled at boot and from slabs that come back, before the region gets them.
 
@@ -16,8 +16,7 @@ use linked_list_allocator::Heap;
 
 use super::BASE;
 use super::slab::{self, BIG, Block, Class, Gone, SMALL};
-use crate::arch::percpu;
-use crate::mm::frames::{self, Claim, FRAME};
+use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
 
@@ -56,8 +55,7 @@ impl Region {
     /// Maps memory for at least `bytes` more; if there is not enough, perhaps some, usually none.
     fn grow(&mut self, bytes: usize) {
         let Some(more) = (bytes as u64).checked_add(GROW).map(|n| n / GROW * GROW + GROW) else { return };
-        let claim = if percpu::current().packs.get() { Claim::Packing } else { Claim::Heap };
-        let room = frames::stats().free.saturating_sub(frames::floor(claim)) * FRAME;
+        let room = frames::stats().free.saturating_sub(frames::heap_floor()) * FRAME;
         if self.end - BASE + more > LONGEST || more > room {
             return;
         }

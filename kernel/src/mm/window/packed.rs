@@ -55,13 +55,10 @@ impl Block {
         Layout::from_size_align(len, ALIGN).unwrap_or(Layout::new::<u128>())
     }
 
-    /// Room for `len` bytes, a multiple of 16. With preemption off.
+    /// Room for `len` bytes, a multiple of 16.
     fn new(len: usize) -> Option<Self> {
-        let packs = &percpu::current().packs;
-        packs.set(true);
         // SAFETY: nobody packs nothing: `len` is not 0.
         let at = unsafe { alloc(Self::layout(len)) };
-        packs.set(false);
         (!at.is_null()).then_some(Self { at, len })
     }
 

@@ -65,12 +65,12 @@ const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
+    /// A window without a G: all goes back, and the addresses, unless it is retired. (First, so that an empty round is all zeros and takes no room in the image.)
+    Free,
     /// What this parked G does not need goes back; its top page is packed if that was taken as well.
     Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
     Strip(GRef),
-    /// A window without a G: all goes back, and the addresses, unless it is retired.
-    Free,
 }
 
 #[derive(Clone, Copy)]
@@ -115,7 +115,7 @@ struct Round {
     /// Bytes that went back, ever; and until the last pass began.
     freed: u64,
     freed_before: u64,
-    /// `parks()` when the last pass began, and whether that pass found anything.
+    /// `parks() + 1` when the last pass began, and whether that pass found anything.
     parks: u64,
     busy: bool,
     /// Passes that came to their end.
@@ -138,7 +138,7 @@ static ROUND_STATE: Lock<Round> = Lock::new(Round {
     next_pass: 0,
     freed: 0,
     freed_before: 0,
-    parks: u64::MAX,
+    parks: 0,
     busy: false,
     passes: 0,
 });
@@ -279,7 +279,7 @@ static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// look for.
 fn next_due() -> u64 {
     let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
-    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() && STALE.lock().len == 0 {
+    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() + 1 && STALE.lock().len == 0 {
         return u64::MAX;
     }
     NEXT_NS.load(Ordering::Relaxed)
@@ -447,13 +447,13 @@ impl Round {
             return;
         }
         if !self.in_pass {
-            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() && !self.busy) {
+            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
                 return;
             }
             self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
             self.busy = false;
-            self.parks = parks();
+            self.parks = parks() + 1;
             self.freed_before = self.freed;
             if urgency != Urgency::Forced {
                 sched.trim();
@@ -535,6 +535,13 @@ impl Round {
 
     /// The round's epoch is over: whatever is still in limbo is ours.
     fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+        let packs = &percpu::current().packs;
+        packs.set(true);
+        self.settle_all(sched, guard);
+        packs.set(false);
+    }
+
+    fn settle_all(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
         self.epoch = 0;
         for at in 0..self.tables_len {
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };

@@ -1,0 +1,233 @@
+//! A platform for models in which G's really park: each G is a loom thread, and an M is a baton that the running ones hold.
+//!
+//! ```text
+//!   switch(a → b):   a's thread saves a, runs `after`, passes its M to b's thread, waits until somebody passes it one
+//!   switch(a → g0):  the same, and the M's own queue says who b is; with nobody there the M is laid aside
+//! ```
+//!
+//! So park, ready, the state word, the slot and the objects are the production code, and no more cores run than there are M's. A G's saved
+//! stack pointer is the number of its context, and what it "saves" is a loom cell: a G that is resumed before it is saved shows as a data
+//! race. A G that nobody readies waits for its baton for ever, which loom reports as a deadlock.
+#![allow(dead_code)]
+
+use std::any::Any;
+use std::cell::Cell;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
+use trefoil_sched::{Config, G, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};
+
+/// G's in a model; loom itself has room for five threads.
+const CONTEXTS: usize = 4;
+
+struct Context {
+    /// The M that was passed to it.
+    baton: Mutex<Option<&'static M>>,
+    passed: Condvar,
+    /// Its registers, in a manner of speaking.
+    saved: UnsafeCell<u32>,
+}
+
+loom::lazy_static! {
+    static ref ALL: [Context; CONTEXTS] = std::array::from_fn(|_| Context {
+        baton: Mutex::new(None),
+        passed: Condvar::new(),
+        saved: UnsafeCell::new(0),
+    });
+}
+
+loom::lazy_static! {
+    /// Where the dead stack ends; 0: there is none.
+    static ref DEAD: AtomicUsize = AtomicUsize::new(0);
+}
+
+loom::thread_local! {
+    /// The M that this thread holds, its context's number (from 1), and whether its G ends with the next switch.
+    static ME: (Cell<*const M>, Cell<usize>, Cell<bool>) =
+        (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
+}
+
+/// A dead stack reaches this far below the frame that died.
+const REACH: usize = 4096;
+
+/// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
+pub fn die() {
+    let here = 0usize;
+    // What the frames above hold is dead, too: a frame or two.
+    DEAD.store(std::ptr::from_ref(&here).addr() + REACH / 2, Ordering::Release);
+    model::owner_died();
+}
+
+fn context(number: usize) -> &'static Context {
+    &ALL[number - 1]
+}
+
+fn pass(m: &'static M, to: usize) {
+    let to = context(to);
+    to.saved.with(|_| ());
+    *to.baton.lock().unwrap() = Some(m);
+    to.passed.notify_one();
+}
+
+fn wait_for_baton(number: usize) -> &'static M {
+    let me = context(number);
+    let mut baton = me.baton.lock().unwrap();
+    loop {
+        match baton.take() {
+            Some(m) => return m,
+            None => baton = me.passed.wait(baton).unwrap(),
+        }
+    }
+}
+
+/// Runs each of `bodies` as a G on an M of its own, all at once, until all have ended.
+pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.max_branches = 10_000;
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = count.clone();
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let bodies = bodies();
+        let ms = bodies.len();
+        let kept = Kept::default();
+        let sched = kept.keep(Sched::new(&Config { max_procs: ms, ..Config::default() }));
+        let gs = model::records(sched);
+        let threads: Vec<_> = bodies
+            .into_iter()
+            .enumerate()
+            .map(|(i, body)| {
+                let (m, g) = (kept.keep(M::new(i, sched)), gs[i]);
+                sched.start_m(m);
+                let run = move || live(m, g, i + 1, body);
+                // The last one runs on the model's own thread.
+                if i + 1 == ms {
+                    run();
+                    None
+                } else {
+                    Some(thread::spawn(run))
+                }
+            })
+            .collect();
+        threads.into_iter().flatten().for_each(|t| t.join().unwrap());
+    });
+    println!("{} executions", count.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+/// What lives as long as one execution of the model.
+#[derive(Default)]
+struct Kept(std::cell::RefCell<Vec<Box<dyn Any>>>);
+
+impl Kept {
+    fn keep<T: 'static>(&self, value: T) -> &'static T {
+        let value = Box::new(value);
+        let at: *const T = &*value;
+        self.0.borrow_mut().push(value);
+        // SAFETY: the box is dropped after the last G of this execution has ended.
+        unsafe { &*at }
+    }
+}
+
+fn live(m: &'static M, g: GRef, number: usize, body: Box<dyn FnOnce() + Send>) {
+    ME.with(|me| {
+        me.0.set(m);
+        me.1.set(number);
+    });
+    model::begin(m, g);
+    body();
+    // Its last park: nobody will ready it, and its thread does not wait for that.
+    ME.with(|me| me.2.set(true));
+    // SAFETY: 1. `stay` publishes nothing, so nobody can ready it, and the thread ends instead of going on.
+    unsafe { park(PreemptGuard::new(), WaitReason::None, stay, std::ptr::null_mut()) }.release();
+}
+
+unsafe fn stay(_: *mut (), _: GRef) -> bool {
+    true
+}
+
+struct Batons;
+
+// SAFETY: 1. `ME` holds the M that was passed to this thread. 2. "registers" are the thread's own. 3. no stacks.
+unsafe impl Platform for Batons {
+    fn current_m() -> *const M {
+        ME.with(|me| me.0.get())
+    }
+    fn preempt_off() {}
+    fn preempt_on() {}
+    unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
+        let (m, me, ends) = ME.with(|me| (me.0.get(), me.1.get(), me.2.get()));
+        // SAFETY: it was made from a `&'static M`.
+        let m: &'static M = unsafe { &*m };
+        // SAFETY: this context is ours until it is saved; loom checks that.
+        context(me).saved.with_mut(|s| unsafe { *s += 1 });
+        // SAFETY: the scheduler passes valid words; the next context is saved and ours.
+        let mut next = unsafe {
+            prev_sp.write(me);
+            next_sp.read()
+        };
+        // SAFETY: what the scheduler wants to happen here.
+        unsafe { after(a, b) };
+        if next == 0 {
+            // g0: this M's own queue.
+            next = model::take_local(m).map_or(0, |g| g.saved_sp());
+        }
+        if next != 0 {
+            pass(m, next);
+        }
+        if !ends {
+            let m = wait_for_baton(me);
+            ME.with(|me| me.0.set(m));
+        }
+    }
+    unsafe fn fresh_stack(_: *mut u8, _: EntryFn, _: *mut ()) -> usize {
+        unreachable!("G's are threads here")
+    }
+    fn wake_m(_: usize) {
+        unreachable!("no M rests here")
+    }
+    fn idle(_: &M, _: u64) {
+        unreachable!("no M rests here")
+    }
+    fn now() -> u64 {
+        0
+    }
+    fn arm_timer(_: &M, _: u64) {}
+    fn stack_alloc(_: usize) -> Result<Stack, NoStack> {
+        Err(NoStack::Memory)
+    }
+    fn stack_warm(_: Stack) -> bool {
+        false
+    }
+    fn stack_retire(_: &G) {}
+    fn stack_is_dead(addr: usize) -> bool {
+        // Acquire: pairs with the Release in `die`, as in the kernel: whoever learns that a G is dead sees what it did.
+        let dead = DEAD.load(Ordering::Acquire);
+        (dead.saturating_sub(REACH)..dead).contains(&addr)
+    }
+    fn reclaim() -> bool {
+        false
+    }
+    fn pend() {}
+    unsafe fn stack_free(_: Stack) {}
+    fn catch(_: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+        unreachable!("G's are threads here")
+    }
+    fn unwind(_: Box<dyn Any + Send>) -> ! {
+        unreachable!("G's are threads here")
+    }
+    fn panicking() -> bool {
+        false
+    }
+    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn on_g0(_: &M) {}
+    fn g_ends(_: &G) {}
+    fn fatal(what: Fatal) -> ! {
+        panic!("fatal: {what:?}")
+    }
+}
+
+trefoil_sched::platform!(Batons);

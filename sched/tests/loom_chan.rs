@@ -1,0 +1,90 @@
+//! Channels, the production types: every interleaving of a few G's that send, receive, wait and drop.
+#![cfg(loom)]
+
+mod baton;
+
+use baton::explore;
+use trefoil_sched::chan::{TryRecvError, TrySendError, bounded};
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// One G sends 0, 1, …; another receives as many.
+fn in_order(capacity: usize, n: u32) {
+    explore(move || {
+        let (tx, rx) = bounded(capacity);
+        let sender: Body = Box::new(move || (0..n).for_each(|i| tx.send(i).unwrap()));
+        let receiver: Body = Box::new(move || (0..n).for_each(|i| assert_eq!(rx.recv(), Ok(i))));
+        vec![sender, receiver]
+    });
+}
+
+#[test]
+fn a_rendezvous_hands_over() {
+    in_order(0, 1);
+}
+
+#[test]
+fn a_second_rendezvous_follows_the_first() {
+    in_order(0, 2);
+}
+
+#[test]
+fn a_ring_of_one_fills_and_empties_in_order() {
+    in_order(1, 3);
+}
+
+#[test]
+fn the_last_receivers_drop_wakes_a_sender_with_its_value() {
+    explore(|| {
+        let (tx, rx) = bounded(0);
+        vec![
+            Box::new(move || assert_eq!(tx.send(String::from("back")).unwrap_err().into_inner(), "back")),
+            Box::new(move || drop(rx)) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_try_send_meets_a_receiver_or_says_that_there_is_none() {
+    explore(|| {
+        let (tx, rx) = bounded(0);
+        vec![
+            Box::new(move || match tx.try_send(1) {
+                Ok(()) => {}
+                Err(TrySendError::Full(value)) => assert_eq!(tx.send(value), Ok(())),
+                Err(error) => panic!("{error}"),
+            }),
+            Box::new(move || assert_eq!(rx.recv(), Ok(1))) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_try_recv_meets_a_sender_or_says_that_there_is_none() {
+    explore(|| {
+        let (tx, rx) = bounded(0);
+        vec![
+            Box::new(move || assert_eq!(tx.send(1), Ok(()))),
+            Box::new(move || match rx.try_recv() {
+                Ok(value) => assert_eq!(value, 1),
+                Err(TryRecvError::Empty) => assert_eq!(rx.recv(), Ok(1)),
+                Err(error) => panic!("{error}"),
+            }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_round_trip_parks_and_readies_both_ways() {
+    explore(|| {
+        let (to, ping) = bounded(0);
+        let (back, pong) = bounded(0);
+        vec![
+            Box::new(move || {
+                to.send(1).unwrap();
+                assert_eq!(pong.recv(), Ok(2));
+            }),
+            Box::new(move || back.send(ping.recv().unwrap() + 1).unwrap()) as Body,
+        ]
+    });
+}

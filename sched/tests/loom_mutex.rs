@@ -1,0 +1,94 @@
+//! `Mutex`, the production type: every interleaving of a few G's.
+#![cfg(loom)]
+
+mod baton;
+
+use std::sync::Arc;
+
+use baton::{die, explore};
+use trefoil_sched::mutex::Mutex;
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// `gs` G's lock it `times` times each; the value is a loom cell, so that two inside at once show.
+fn exclusion(gs: usize, times: usize) {
+    explore(move || {
+        let mutex = Arc::new(Mutex::new(0));
+        (0..gs)
+            .map(|_| {
+                let mutex = mutex.clone();
+                Box::new(move || {
+                    for _ in 0..times {
+                        *mutex.lock().unwrap() += 1;
+                    }
+                    assert!(*mutex.lock().unwrap() >= times);
+                }) as Body
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn two_gs_exclude_each_other() {
+    exclusion(2, 1);
+}
+
+#[test]
+fn two_gs_that_come_again_lose_no_wake_up() {
+    exclusion(2, 2);
+}
+
+#[test]
+fn of_three_gs_no_waiter_is_forgotten() {
+    exclusion(3, 1);
+}
+
+#[test]
+fn try_lock_does_not_disturb_the_waiters() {
+    explore(|| {
+        let mutex = Arc::new(Mutex::new(0));
+        let (a, b, c) = (mutex.clone(), mutex.clone(), mutex);
+        vec![
+            Box::new(move || *a.lock().unwrap() += 1),
+            Box::new(move || *b.lock().unwrap() += 1),
+            Box::new(move || {
+                if let Ok(mut value) = c.try_lock() {
+                    *value += 1;
+                }
+            }) as Body,
+        ]
+    });
+}
+
+/// One G dies while it holds the mutex; `others` lock it.
+fn an_owner_dies(others: usize) {
+    explore(move || {
+        let mutex = Arc::new(Mutex::new(0));
+        let dying = mutex.clone();
+        let mut bodies: Vec<Body> = vec![Box::new(move || {
+            if let Ok(mut value) = dying.lock() {
+                *value = 1;
+                std::mem::forget(value);
+                die();
+            }
+        })];
+        for _ in 0..others {
+            let mutex = mutex.clone();
+            bodies.push(Box::new(move || match mutex.lock() {
+                Ok(value) => assert_eq!(*value, 0, "what the dead G left behind is not marked"),
+                Err(poisoned) => assert_eq!(*poisoned.into_inner(), 1),
+            }));
+        }
+        bodies
+    });
+}
+
+#[test]
+fn who_waits_for_a_g_that_dies_gets_its_mutex_poisoned() {
+    an_owner_dies(1);
+}
+
+#[test]
+fn two_who_wait_for_a_g_that_dies_both_get_its_mutex_poisoned() {
+    an_owner_dies(2);
+}
