@@ -236,7 +236,9 @@ fn is_below_stacks() -> bool {
     let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
         total / HEAP_LEAVES / 2
     } else {
-        total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST)
+        // The fault reserves may fill up from what is left, whoever else needs it.
+        let reserves = (window::RESERVE * percpu::all().count()) as u64;
+        total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST) + reserves
     };
     stats().free < cached_at_most() + leave
 }

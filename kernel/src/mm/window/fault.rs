@@ -38,7 +38,7 @@ pub struct FaultReserve {
 }
 
 /// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the emergency.
-const RESERVE: usize = 80;
+pub const RESERVE: usize = 80;
 /// Four red pages, a table for each of two levels, and some to spare.
 const EMERGENCY: usize = 12;
 
