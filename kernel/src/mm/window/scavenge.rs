@@ -35,7 +35,7 @@ use super::{FORBIDDEN, GUARD, Window, forget, is_dead};
 use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
-use crate::platform;
+use crate::{panic, platform};
 
 /// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
 const ROUND: usize = 512;
@@ -356,6 +356,21 @@ pub fn run() -> u64 {
         drop(guard);
         core::hint::spin_loop();
     }
+}
+
+/// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine that holds nothing, and not in vain again and again.
+#[cold]
+pub fn for_the_heap() -> bool {
+    if percpu::depth() > 0 || percpu::in_handler() || panic::current_g().is_none() {
+        return false;
+    }
+    if clock::now() < HOPELESS_UNTIL.load(Ordering::Relaxed) {
+        return false;
+    }
+    if run() == 0 {
+        HOPELESS_UNTIL.store(clock::now() + DESPAIR, Ordering::Relaxed);
+    }
+    true
 }
 
 impl Round {
