@@ -10,13 +10,16 @@ INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
 export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT
 
-.PHONY: help run test test-loom check debug doc clean setup setup-debug
+.PHONY: help run test test-large test-loom check debug doc clean setup setup-debug
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=pc|microvm] [INPUT=file]
 	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
+
+test-large: setup ## the tests that take minutes and gigabytes: a million goroutines
+	cargo test --release --package trefoil --test large -- --ignored
 
 test: setup ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace

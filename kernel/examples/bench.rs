@@ -3,6 +3,10 @@
 #![no_std]
 #![no_main]
 
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
@@ -15,8 +19,18 @@ fn measure(name: &str, f: impl Fn(u64)) {
     f(N);
     let begin = trefoil::time::ticks();
     f(N);
-    let ticks = trefoil::time::ticks() - begin;
-    println!("bench {name}: {}.{}", ticks / N, ticks * 10 / N % 10);
+    show(name, trefoil::time::ticks() - begin, N);
+}
+
+fn show(name: &str, ticks: u64, n: u64) {
+    println!("bench {name}: {}.{}", ticks / n, ticks * 10 / n % 10);
+}
+
+/// Ticks that `f` takes.
+fn ticks(f: impl FnOnce()) -> u64 {
+    let begin = trefoil::time::ticks();
+    f();
+    trefoil::time::ticks() - begin
 }
 
 fn yields(n: u64) {
@@ -67,6 +81,100 @@ fn mutex(n: u64) {
     (0..n).for_each(|_| *m.lock().unwrap() += 1);
 }
 
+/// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has grown; the sum of 20.
+fn growing(f: fn() -> u64) -> u64 {
+    let growth = move || ticks(|| _ = black_box(f())) - ticks(|| _ = black_box(f()));
+    // Windows that are not the default are new each time.
+    (0..20).map(|_| Builder::new().stack_max(1 << 20).spawn(growth).unwrap().join().unwrap()).sum()
+}
+
+/// Touches the 50 pages of a local array: one after another, by the compiler's probes.
+#[inline(never)]
+fn touch() -> u64 {
+    let array = [const { MaybeUninit::<u8>::uninit() }; 50 * 4096];
+    black_box(&array).as_ptr().addr() as u64 & 1
+}
+
+/// Goes down about 64 KiB in steps of 1 KiB.
+#[inline(never)]
+fn recurse(levels: u64) -> u64 {
+    let kept = black_box([levels; 112]);
+    if levels == 0 { 0 } else { recurse(levels - 1) + kept[levels as usize] }
+}
+
+/// Rounds that parked goroutines have done.
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// Goroutines that use some stack each time they get a value.
+type Parked = (Sender<u64>, Vec<JoinHandle<()>>);
+
+/// `n` of them, parked with nothing but a `recv` on their stacks, or with `ROOM` bytes more.
+fn park<const ROOM: usize>(n: u64) -> Parked {
+    let (tx, rx) = chan::bounded(0);
+    let mut handles = Vec::with_capacity(n as usize);
+    for i in 0..n {
+        let rx = rx.clone();
+        handles.push(go(move || {
+            let room = black_box([0u8; ROOM]);
+            rx.iter().for_each(|levels| {
+                DONE.fetch_add(u64::from(black_box(recurse(levels)) < u64::MAX), Relaxed);
+            });
+            black_box(&room);
+        }));
+        if i % 64 == 63 {
+            runtime::yield_now();
+        }
+    }
+    runtime::yield_now();
+    (tx, handles)
+}
+
+/// Each of them gets a value.
+fn round((tx, handles): &Parked, levels: u64) {
+    let all = DONE.load(Relaxed) + handles.len() as u64;
+    (0..handles.len()).for_each(|_| tx.send(levels).unwrap());
+    while DONE.load(Relaxed) < all {
+        runtime::yield_now();
+    }
+}
+
+fn end((tx, handles): Parked) {
+    drop(tx);
+    handles.into_iter().for_each(|h| h.join().unwrap());
+}
+
+/// A new record, a new stack and its share of a page table each.
+fn create_and_park() {
+    const MANY: u64 = 20_000;
+    let mut parked = None;
+    let took = ticks(|| parked = Some(park::<0>(MANY)));
+    if let Some(parked) = parked {
+        end(parked);
+    }
+    show("create+park, each of 20000", took, MANY);
+}
+
+/// What it takes to shrink, pack and unpack a stack, beyond looking for it and running it.
+fn shrink_and_pack() {
+    const SOME: u64 = 1000;
+    let scavenge = || ticks(|| _ = runtime::scavenge());
+
+    // More than half a page in use: these are not packed.
+    let large = park::<3000>(SOME);
+    scavenge();
+    round(&large, 24);
+    let (took, again) = (scavenge(), scavenge());
+    show("shrink by 6 pages", took - again, SOME);
+    end(large);
+
+    let small = park::<0>(SOME);
+    let (took, again) = (scavenge(), scavenge());
+    show("pack", took - again, SOME);
+    let (took, again) = (ticks(|| round(&small, 0)), ticks(|| round(&small, 0)));
+    show("unpack", took - again, SOME);
+    end(small);
+}
+
 fn main() {
     measure("yield", yields);
     measure("rendezvous round trip", rendezvous);
@@ -74,4 +182,8 @@ fn main() {
     measure("spawn+join", spawn_join);
     measure("spawn 10000, wait, each", spawn_many);
     measure("mutex lock+unlock", mutex);
+    show("growth by a page", growing(touch), 20 * 50);
+    show("growth to 64 KiB", growing(|| recurse(62)), 20);
+    create_and_park();
+    shrink_and_pack();
 }

@@ -149,6 +149,9 @@ unsafe impl Platform for Machine {
         let core = percpu::current();
         if core.reserve.is_low() {
             mm::window::fill_reserve();
+            if core.reserve.is_low() {
+                mm::window::scavenge::make_room();
+            }
         }
         if !core.deferred.is_empty() {
             mm::window::free_deferred();

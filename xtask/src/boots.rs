@@ -31,6 +31,8 @@ pub struct Boot {
     shape: Option<String>,
     /// It compares times: it runs alone, and only where the host has so many free cores.
     free_cores: usize,
+    /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as libtest has it).
+    large: bool,
 }
 
 /// Cores of a case that does not say.
@@ -56,6 +58,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             refuse: Vec::new(),
             shape: None,
             free_cores: 0,
+            large: false,
         };
         let mut smp = SMP.to_string();
         for field in fields.filter(|f| !f.is_empty()) {
@@ -73,6 +76,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "input" => boot.settings.input = Some(value.into()),
                 "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
                 "icount" => boot.settings.icount = true,
+                "large" => boot.large = true,
                 "free-cores" => boot.free_cores = number()? as usize,
                 _ => return Err(format!("{line}: no such field: {key}")),
             }
@@ -149,17 +153,23 @@ fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
-/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does.
+/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does. The large ones are ignored; with `large` it is
+/// they that run, and no others.
 ///
 /// # Errors
 /// The section's text is wrong.
-pub fn run_all(image: &Path, text: &str, filters: &[String]) -> Result<u8, String> {
+pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool) -> Result<u8, String> {
     let begin = Instant::now();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
-    let (boots, left): (Vec<_>, Vec<_>) = parse(text)?.into_iter().partition(|b| wanted(&b.name));
+    let (boots, left): (Vec<_>, Vec<_>) =
+        parse(text)?.into_iter().partition(|b| wanted(&b.name) && (b.large || !large));
     println!("\nrunning {} tests", boots.len());
-    let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().partition(|b| b.free_cores > 0);
-    let mut ignored = 0;
+    let (skipped, boots): (Vec<_>, Vec<_>) = boots.iter().partition(|b| b.large && !large);
+    for boot in &skipped {
+        println!("test {} ... ignored, large", boot.name);
+    }
+    let mut ignored = skipped.len();
+    let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().copied().partition(|b| b.large || b.free_cores > 0);
     let failures = Mutex::new(Vec::new());
     let run_one = |boot: &Boot| {
         let result = boot.run(image);
@@ -181,7 +191,7 @@ pub fn run_all(image: &Path, text: &str, filters: &[String]) -> Result<u8, Strin
         }
     });
     for boot in &alone {
-        if has_free_cores(boot.free_cores) {
+        if boot.free_cores == 0 || has_free_cores(boot.free_cores) {
             run_one(boot);
         } else {
             println!("test {} ... ignored, the host has no {} free cores now", boot.name, boot.free_cores);
@@ -192,7 +202,7 @@ pub fn run_all(image: &Path, text: &str, filters: &[String]) -> Result<u8, Strin
     for (name, why) in &failures {
         println!("\n---- {name}\n{why}");
     }
-    let passed = boots.len() - failures.len() - ignored;
+    let passed = boots.len() + skipped.len() - failures.len() - ignored;
     println!(
         "\ntest result: {}. {passed} passed; {} failed; {ignored} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
         if failures.is_empty() { "ok" } else { "FAILED" },

@@ -96,20 +96,27 @@ fn bad_input_is_said_and_ends_as_it_should() {
 
 #[test]
 fn every_example_runs_to_its_end() {
-    for (name, words, expect) in [
-        ("hello", &[] as &[&str], "hello from a goroutine on"),
-        ("ping_pong", &["2000"], "2000 round trips"),
-        ("prime_sieve", &["50"], "227 229"),
-        ("pipeline", &[], "1161 takes the most steps to reach 1: 181"),
-        ("skynet", &["10000"], "the sum of 0 to 9999 is 49995000"),
-        ("skynet", &["77"], "power of ten, not 77"),
+    for (name, words, exit, expect) in [
+        ("hello", &[] as &[&str], 0, "hello from a goroutine on"),
+        ("ping_pong", &["2000"], 0, "2000 round trips"),
+        ("prime_sieve", &["50"], 0, "227 229"),
+        ("pipeline", &[], 0, "1161 takes the most steps to reach 1: 181"),
+        ("skynet", &["10000"], 0, "the sum of 0 to 9999 is 49995000"),
+        ("skynet", &["77"], 1, "power of ten, not 77"),
+        ("overflow", &[], 0, "1000 of 1000 others have the right checksum"),
+        ("overflow", &[], 0, "its joiner got: the goroutine's stack overflowed"),
+        ("million", &["n=10000"], 0, "10000 woken and joined"),
+        ("million", &["n=10000", "wake=random", "packed"], 0, "10000 woken and joined"),
+        ("million", &["n=0"], 1, "n=0: wants a number"),
+        ("million", &["some"], 1, "some: wants n=NUMBER"),
     ] {
         let (code, text) = boot(&example(name), words, &settings());
-        assert!(
-            code == u8::from(expect.starts_with("power")) && text.contains(expect),
-            "{name} {words:?}: exit {code}\n{text}"
-        );
+        assert!(code == exit && text.contains(expect), "{name} {words:?}: exit {code}\n{text}");
     }
+    let small = Settings { memory: "64M".into(), ..settings() };
+    let (code, text) = boot(&example("million"), &[], &small);
+    assert!(code == 1 && text.contains("out of memory for a goroutine's record or stack"), "{text}");
+    assert!(!text.contains("fatal") && !text.contains("abandoned"), "{text}");
 }
 
 #[test]
@@ -126,7 +133,7 @@ fn counted_figures_stay_below_their_bounds() {
     let (code, text) = boot(&example("bench"), &[], &counted);
     assert_eq!(code, 0, "{text}");
     println!("{text}");
-    for (name, bound) in BOUNDS {
+    for (name, bound) in BOUNDS.into_iter().chain(STACK_BOUNDS) {
         let measured = figure(&text, &format!("bench {name}"));
         assert!(measured <= bound, "{name}: {measured} instructions, at most {bound} expected");
     }
@@ -142,6 +149,16 @@ const BOUNDS: [(&str, f64); 6] = [
     ("spawn+join", 421.0),
     ("spawn 10000, wait, each", 501.0),
     ("mutex lock+unlock", 21.0),
+];
+
+/// The same for what happens to stacks.
+const STACK_BOUNDS: [(&str, f64); 6] = [
+    ("growth by a page", 300.0),
+    ("growth to 64 KiB", 4360.0),
+    ("create+park, each of 20000", 712.0),
+    ("shrink by 6 pages", 898.0),
+    ("pack", 1670.0),
+    ("unpack", 763.0),
 ];
 
 #[test]

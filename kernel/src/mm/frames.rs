@@ -4,6 +4,17 @@
 //! (a list through the frames themselves, reached by the physical map). So nothing is built or cleared at boot, whatever the
 //! size of memory, and a frame is first touched when somebody wants it.
 //!
+//! What runs short is given out by rank, so that those who could free memory still get theirs:
+//!
+//! ```text
+//!   free frames   0 ─────────── floor of packing ─────── floor of the heap ─── floor of new stacks ─── low ──────────▶
+//!                 only stacks that           the heap grows for          the heap              new stacks     the scavenger
+//!                 grow or are unpacked       what is being packed        grows                 have theirs    is pressed
+//!
+//! A program that has filled the heap can still start goroutines: when most of memory is on the heap (packed stacks and records aside), new stacks may go
+//! half-way below the heap's floor.
+//! ```
+//!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
 //! [`BATCH`], so the lock is met once in 32 operations.
 
@@ -12,9 +23,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-use super::inject;
 use super::lock::Lock;
 use super::phys_to_virt;
+use super::{heap, inject, window};
 use crate::arch::percpu;
 
 /// Bytes of a frame.
@@ -24,10 +35,15 @@ pub const FRAME: u64 = 4096;
 const CACHE: usize = 64;
 /// How many move at once.
 const BATCH: usize = 32;
+/// The heap leaves this share of memory, and what may sit in the cores' caches, where nobody else can reach it.
+const HEAP_LEAVES: u64 = 64;
+/// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
+const STACKS_LEAVE: u64 = 128;
+const STACKS_LEAVE_LEAST: u64 = 256;
 /// Memory is short when less than this share of it is in the pool…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
-const LOW_LEAST: u64 = 512;
+const LOW_LEAST: u64 = 1024;
 /// Regions of usable memory; what boot leaves fits.
 const REGIONS: usize = 64;
 
@@ -155,6 +171,28 @@ pub fn alloc() -> Option<u64> {
     frame
 }
 
+/// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not in a handler over code that has preemption off.
+pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
+    percpu::preempt_off();
+    let mut pool = POOL.lock();
+    let mut taken = 0;
+    let full = loop {
+        let Some(frame) = pool.take() else { break false };
+        if !keep(frame) {
+            pool.give(frame);
+            break true;
+        }
+        taken += 1;
+    };
+    POOLED.fetch_sub(taken, Ordering::Relaxed);
+    drop(pool);
+    if is_low() {
+        super::window::scavenge::press();
+    }
+    percpu::preempt_on();
+    full
+}
+
 /// Gives a frame back.
 ///
 /// # Safety
@@ -173,6 +211,36 @@ pub unsafe fn free(frame: u64) {
     }
     cache.push(frame);
     percpu::preempt_on();
+}
+
+/// Fewer free frames than this, and the heap does not grow. With preemption off.
+pub fn heap_floor() -> u64 {
+    // Whoever packs gives back more than it takes.
+    let leaves = if percpu::current().packs.get() { 0 } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
+    leaves + cached_at_most()
+}
+
+fn cached_at_most() -> u64 {
+    (CACHE * percpu::all().count()) as u64
+}
+
+/// Whether a new stack must not have a frame: what is left is for those that live, and for the heap that packs them.
+#[inline(always)]
+pub fn is_scarce() -> bool {
+    is_low() && is_below_stacks()
+}
+
+#[cold]
+fn is_below_stacks() -> bool {
+    let total = TOTAL.load(Ordering::Relaxed);
+    let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
+        total / HEAP_LEAVES / 2
+    } else {
+        // The fault reserves may fill up from what is left, whoever else needs it.
+        let reserves = (window::RESERVE * percpu::all().count()) as u64;
+        total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST) + reserves
+    };
+    stats().free < cached_at_most() + leave
 }
 
 /// Whether memory is short.

@@ -11,7 +11,8 @@
 //!
 //! * INV-LIVE: blocks that are out of their slabs are handed out or in a magazine, and both ends are counted where they move anyway: so
 //!   the bytes in use are known to the byte, and no allocation counts anything for it ([`stats`]).
-//! * Used up: a block that can't be had is null, after what this core keeps has gone home. `handle_alloc_error` then panics in the
+//! * Used up: a block that can't be had is null, after what this core keeps has gone home, and, for a goroutine that may wait so long, after
+//!   the parked stacks have given back what they don't need. `handle_alloc_error` then panics in the
 //!   goroutine that asked (`panic.rs`); while it unwinds, small blocks come from a reserve.
 //!
 //! **The hard race** is between two cores that find a class empty: each brings a slab, one more than needed. The lock is
@@ -28,6 +29,7 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::inject;
+use super::window::scavenge;
 use crate::arch::percpu;
 use crate::panic;
 
@@ -174,10 +176,13 @@ unsafe impl GlobalAlloc for KernelHeap {
             return alloc_large(layout);
         };
         percpu::preempt_off();
-        let magazine = &percpu::current().magazines.0[class];
-        let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
-        percpu::preempt_on();
-        block
+        match percpu::current().magazines.0[class].pop() {
+            Some(block) => {
+                percpu::preempt_on();
+                block
+            }
+            None => alloc_cold(class),
+        }
     }
 
     #[inline]
@@ -208,7 +213,25 @@ fn alloc_large(layout: Layout) -> *mut u8 {
         return block;
     }
     trim();
-    region::alloc(layout)
+    let block = region::alloc(layout);
+    if block.is_null() && scavenge::for_the_heap() {
+        return region::alloc(layout);
+    }
+    block
+}
+
+/// A block of a class whose magazine is empty. With preemption off, once more than the caller had it.
+#[cold]
+#[inline(never)]
+fn alloc_cold(class: usize) -> *mut u8 {
+    let mut block = refill(&percpu::current().magazines.0[class], class);
+    percpu::preempt_on();
+    if block.is_null() && scavenge::for_the_heap() {
+        percpu::preempt_off();
+        block = refill(&percpu::current().magazines.0[class], class);
+        percpu::preempt_on();
+    }
+    block
 }
 
 /// A block for an empty magazine, which is filled on the way. Null: no memory.

@@ -40,7 +40,7 @@ use super::lock::Lock;
 use super::phys_to_virt;
 use crate::arch::percpu;
 
-pub use fault::{FaultReserve, WindowFault, fault, fill_reserve, reserve_frames};
+pub use fault::{FaultReserve, RESERVE, WindowFault, fault, fill_reserve, reserve_frames};
 pub use packed::{Deferred, free_deferred, is_packed, put_back};
 pub use retired::{is_dead, owner_of, retire};
 

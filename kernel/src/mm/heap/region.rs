@@ -4,7 +4,7 @@
 //! What is larger than any class comes from here, and chunks, which are cut into slabs. The region never shrinks; a chunk that comes back
 //! is room for anything.
 //!
-//! * The region leaves frames for others ([`left_for_others`]): a heap that takes the last one takes the stack from the goroutine
+//! * The region leaves frames for others ([`frames::heap_floor`]): a heap that takes the last one takes the stack from the goroutine
 //!   that must unwind because the heap is used up. A request that would go below that maps nothing at all.
 //! * The reserve is filled at boot and from slabs that come back, before the region gets them.
 
@@ -16,7 +16,6 @@ use linked_list_allocator::Heap;
 
 use super::BASE;
 use super::slab::{self, BIG, Block, Class, Gone, SMALL};
-use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
@@ -52,17 +51,11 @@ unsafe impl Send for Reserve {}
 
 static RESERVED: Lock<Reserve> = Lock::new(Reserve { pieces: [null_mut(); RESERVE], len: 0 });
 
-/// Frames that the heap does not take: a 64th of memory, and what may sit in the cores' caches, where this core can't reach it.
-fn left_for_others(total: u64) -> u64 {
-    total / 64 + 64 * percpu::all().count() as u64
-}
-
 impl Region {
     /// Maps memory for at least `bytes` more; if there is not enough, perhaps some, usually none.
     fn grow(&mut self, bytes: usize) {
         let Some(more) = (bytes as u64).checked_add(GROW).map(|n| n / GROW * GROW + GROW) else { return };
-        let frames = frames::stats();
-        let room = frames.free.saturating_sub(left_for_others(frames.total)) * FRAME;
+        let room = frames::stats().free.saturating_sub(frames::heap_floor()) * FRAME;
         if self.end - BASE + more > LONGEST || more > room {
             return;
         }

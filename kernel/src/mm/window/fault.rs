@@ -22,8 +22,8 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use trefoil_sched::Cause;
 use trefoil_sched::entry::Backing;
+use trefoil_sched::{Cause, M};
 
 use super::walk::{self, PAGE};
 use super::{FORBIDDEN, GUARD, Window, packed};
@@ -38,7 +38,7 @@ pub struct FaultReserve {
 }
 
 /// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the emergency.
-const RESERVE: usize = 80;
+pub const RESERVE: usize = 80;
 /// Four red pages, a table for each of two levels, and some to spare.
 const EMERGENCY: usize = 12;
 
@@ -99,6 +99,10 @@ impl Default for FaultReserve {
 #[cold]
 pub fn fill_reserve() {
     let reserve = &percpu::current().reserve;
+    if frames::alloc_while(|frame| reserve.push(frame)) {
+        return;
+    }
+    // The pool is empty; this core may have kept some.
     while reserve.len.load(Ordering::Relaxed) < RESERVE {
         let Some(frame) = frames::alloc() else { return };
         if !reserve.push(frame) {
@@ -180,7 +184,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
             Backing::Present(_) => return WindowFault::Resolved,
             Backing::Limbo(word) => {
                 if entry.restore(word) && level == 0 && own {
-                    note_depth(window, addr);
+                    note_depth(core, window, addr);
                 }
             }
             Backing::Empty if !own => return WindowFault::DeadStack,
@@ -198,7 +202,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
                 } else if level == 0 {
                     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
                     core.stacks.grown.fetch_add(1, Ordering::Relaxed);
-                    note_depth(window, addr);
+                    note_depth(core, window, addr);
                     *grew = true;
                     return WindowFault::Resolved;
                 }
@@ -220,8 +224,10 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
 
 /// The stack of `window` reaches down to `addr` now. Its own G does that, so nobody else writes what is written here.
 #[inline(always)]
-fn note_depth(window: Window, addr: u64) {
-    if let Some(g) = window.owner() {
+fn note_depth(core: &PerCpu, window: Window, addr: u64) {
+    // Nearly always the one that runs; between a switch and its beginning it is another.
+    let running = core.m().and_then(M::running).filter(|g| Window::from(g.stack()) == window);
+    if let Some(g) = running.or_else(|| window.owner()) {
         let page = (addr & !(FRAME - 1)) as usize;
         if page < g.stack_low.load(Ordering::Relaxed) {
             g.stack_low.store(page, Ordering::Relaxed);

@@ -183,15 +183,20 @@ pub(super) enum Content {
 /// Looks through the table in frame `table`.
 pub(super) fn content(table: u64) -> Content {
     let (mut tops, mut any) = ([0; 8], false);
-    for index in 0..512 {
+    // First where pages usually are: most tables are known for what they are after a few looks.
+    for (top, index) in tops.iter_mut().zip(TOPS) {
         match walk::entry(table, index).get() {
             Backing::Empty => {}
-            Backing::Packed(word) if index % 64 == 63 => {
-                tops[index / 64] = word;
+            Backing::Packed(word) => {
+                *top = word;
                 any = true;
             }
             _ => return Content::Pages,
         }
+    }
+    let is_top = |index: usize| index % 64 == 63;
+    if (0..512).any(|index| !is_top(index) && !matches!(walk::entry(table, index).get(), Backing::Empty)) {
+        return Content::Pages;
     }
     if any { Content::Packed(tops) } else { Content::Nothing }
 }

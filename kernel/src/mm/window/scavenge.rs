@@ -35,14 +35,18 @@ use super::{GUARD, Window, forget, is_dead};
 use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
-use crate::platform;
+use crate::{panic, platform};
 
-/// Slices of a round.
-const ROUND: usize = 128;
+/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
+const ROUND: usize = 512;
+/// Slices of a round that nobody is in a hurry for.
+const ROUND_IDLE: usize = 128;
 /// Tables of a round.
-const TABLES: usize = 128;
-/// G records that one piece of work looks at: in an idle pass, some microseconds; else as many as a round has room for.
+const TABLES: usize = 512;
+/// G records that one piece of work looks at: in an idle pass, some microseconds.
 const LOOKS: usize = 32;
+/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
+const LOOKS_PRESSED: usize = 2048;
 /// Idle passes begin this far apart, in nanoseconds.
 const PERIOD: u64 = 500_000_000;
 /// Idle rounds follow one another at this distance.
@@ -61,12 +65,12 @@ const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
+    /// A window without a G: all goes back, and the addresses, unless it is retired. (First, so that an empty round is all zeros and takes no room in the image.)
+    Free,
     /// What this parked G does not need goes back; its top page is packed if that was taken as well.
     Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
     Strip(GRef),
-    /// A window without a G: all goes back, and the addresses, unless it is retired.
-    Free,
 }
 
 #[derive(Clone, Copy)]
@@ -90,6 +94,8 @@ enum Urgency {
 struct Round {
     slices: [Slice; ROUND],
     len: usize,
+    /// How many it may have.
+    limit: usize,
     /// The first address under each table in limbo.
     tables: [u64; TABLES],
     tables_len: usize,
@@ -109,7 +115,7 @@ struct Round {
     /// Bytes that went back, ever; and until the last pass began.
     freed: u64,
     freed_before: u64,
-    /// `parks()` when the last pass began, and whether that pass found anything.
+    /// `parks() + 1` when the last pass began, and whether that pass found anything.
     parks: u64,
     busy: bool,
     /// Passes that came to their end.
@@ -119,6 +125,7 @@ struct Round {
 static ROUND_STATE: Lock<Round> = Lock::new(Round {
     slices: [NO_SLICE; ROUND],
     len: 0,
+    limit: 0,
     tables: [0; TABLES],
     tables_len: 0,
     next_tables: [0; TABLES],
@@ -131,7 +138,7 @@ static ROUND_STATE: Lock<Round> = Lock::new(Round {
     next_pass: 0,
     freed: 0,
     freed_before: 0,
-    parks: u64::MAX,
+    parks: 0,
     busy: false,
     passes: 0,
 });
@@ -150,6 +157,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 static NEXT_NS: AtomicU64 = AtomicU64::new(0);
 /// Free memory has fallen below the watermark.
 static PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// Until then nobody tries to [make room](make_room) again, in nanoseconds since boot.
+static HOPELESS_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// How far everybody has come.
 pub static EPOCHS: Epochs = Epochs::new();
@@ -190,7 +200,7 @@ pub(super) unsafe fn put_stale(window: Window, low: u64) {
     }
     stale.first = window.hi;
     stale.len += 1;
-    if stale.len == ROUND {
+    if stale.len == ROUND_IDLE {
         NEXT.store(0, Ordering::Relaxed);
     }
 }
@@ -269,7 +279,7 @@ static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// look for.
 fn next_due() -> u64 {
     let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
-    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() && STALE.lock().len == 0 {
+    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() + 1 && STALE.lock().len == 0 {
         return u64::MAX;
     }
     NEXT_NS.load(Ordering::Relaxed)
@@ -278,6 +288,40 @@ fn next_due() -> u64 {
 /// How often anybody has parked or ended.
 fn parks() -> u64 {
     platform::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
+}
+
+/// The pool is empty, and so is this core's fault reserve: the next G may not even be unpacked. Packs and strips until there is something. On g0.
+#[cold]
+pub fn make_room() {
+    let Some(sched) = platform::try_sched() else { return };
+    let guard = PreemptGuard::new();
+    if clock::now() < HOPELESS_UNTIL.load(Ordering::Relaxed) {
+        return;
+    }
+    sched.trim();
+    sched.trim_own(&guard);
+    let m = M::current(&guard).index();
+    let mut passes = None;
+    loop {
+        if EPOCHS.is_behind(m) {
+            pass(m);
+        }
+        if let Some(mut round) = ROUND_STATE.try_lock() {
+            // One pass under way, and one from its beginning to its end.
+            let target = *passes.get_or_insert(round.passes + 2);
+            if round.passes >= target && round.epoch == 0 && round.len == 0 {
+                HOPELESS_UNTIL.store(clock::now() + DESPAIR, Ordering::Relaxed);
+                return;
+            }
+            round.step(sched, &guard, Urgency::Forced);
+        }
+        super::free_deferred();
+        super::fill_reserve();
+        if !percpu::current().reserve.is_low() {
+            return;
+        }
+        core::hint::spin_loop();
+    }
 }
 
 /// Gives back everything that can be given back, and returns how many bytes that was. Not in a handler, with none of the locks of this module held.
@@ -303,7 +347,7 @@ pub fn run() -> u64 {
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {
-            if round.passes >= target && round.epoch == 0 && round.next_len == 0 {
+            if round.passes >= target && round.epoch == 0 && round.len == 0 && round.next_len == 0 {
                 return round.freed - before;
             }
             round.step(sched, &guard, Urgency::Forced);
@@ -312,6 +356,21 @@ pub fn run() -> u64 {
         drop(guard);
         core::hint::spin_loop();
     }
+}
+
+/// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine that holds nothing, and not in vain again and again.
+#[cold]
+pub fn for_the_heap() -> bool {
+    if percpu::depth() > 0 || percpu::in_handler() || panic::current_g().is_none() {
+        return false;
+    }
+    if clock::now() < HOPELESS_UNTIL.load(Ordering::Relaxed) {
+        return false;
+    }
+    if run() == 0 {
+        HOPELESS_UNTIL.store(clock::now() + DESPAIR, Ordering::Relaxed);
+    }
+    true
 }
 
 impl Round {
@@ -361,7 +420,7 @@ impl Round {
     }
 
     fn is_full(&self) -> bool {
-        self.len == ROUND
+        self.len >= self.limit
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -375,6 +434,7 @@ impl Round {
     }
 
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
+        self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
         self.tables_len = 0;
         for at in 0..self.next_len {
             let table = self.next_tables[at];
@@ -402,28 +462,33 @@ impl Round {
             return;
         }
         if !self.in_pass {
-            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() && !self.busy) {
+            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
                 return;
             }
             self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
             self.busy = false;
-            self.parks = parks();
+            self.parks = parks() + 1;
             self.freed_before = self.freed;
             if urgency != Urgency::Forced {
                 sched.trim();
             }
         }
         let mut cursor = self.cursor;
-        // A chunk of records more than asked for may come: leave room for it.
-        let most = if urgency == Urgency::Idle { LOOKS } else { ROUND };
-        let room = (ROUND - self.len).saturating_sub(16).min(most);
-        let done = room > 0
-            && sched.walk_gs(&mut cursor, room, |g| {
-                if g.state().is_parked() {
+        let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
+        while looks > 0 && !done {
+            // A chunk of records more than asked for may come: leave room for it.
+            let room = self.limit.saturating_sub(self.len + 16).min(looks);
+            if room == 0 {
+                break;
+            }
+            looks -= room;
+            done = sched.walk_gs(&mut cursor, room, |g| {
+                if g.state().is_parked() && !has_nothing(g) {
                     sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
                 }
             });
+        }
         self.cursor = cursor;
         if done {
             self.in_pass = false;
@@ -485,6 +550,13 @@ impl Round {
 
     /// The round's epoch is over: whatever is still in limbo is ours.
     fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+        let packs = &percpu::current().packs;
+        packs.set(true);
+        self.settle_all(sched, guard);
+        packs.set(false);
+    }
+
+    fn settle_all(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
         self.epoch = 0;
         for at in 0..self.tables_len {
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
@@ -584,6 +656,12 @@ impl Needs {
     fn may_pack(&self) -> bool {
         self.used <= packed::MOST && self.keep == self.window.top()
     }
+}
+
+/// Whether the only page of `g` that there was is packed: a guess, without holding it.
+fn has_nothing(g: &G) -> bool {
+    let low = g.stack_low.load(Ordering::Relaxed) as u64;
+    Window::of(low).is_some_and(|window| low == window.top() && super::is_packed(window.hi))
 }
 
 /// A page of a stack goes.

@@ -107,7 +107,8 @@ pub(super) fn poison(frame: u64) {
     }
 }
 
-/// Maps the page at `addr`, which nobody uses, with frames of the common pool; it may be there already. False: no memory.
+/// Maps the page at `addr`, which nobody uses, with frames of the common pool; it may be there already. False: no memory, or so little that it is kept
+/// for the stacks that there are.
 pub(super) fn map_from_pool(addr: u64) -> bool {
     let _here = PreemptGuard::new();
     loop {
@@ -124,6 +125,9 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
                 }
             }
             Backing::Empty => {
+                if frames::is_scarce() {
+                    return false;
+                }
                 let Some(frame) = frames::alloc() else { return false };
                 let used = if level == 0 {
                     poison(frame);
