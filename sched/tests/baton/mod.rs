@@ -213,7 +213,7 @@ unsafe impl Platform for Batons {
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    fn catch(_: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("G's are threads here")
     }
     fn unwind(_: Box<dyn Any + Send>) -> ! {
