@@ -41,7 +41,43 @@ pub fn num_cpus() -> usize {
 
 /// The number of P's: how many G's may run at the same time.
 pub fn max_procs() -> usize {
-    platform::sched().ps().len()
+    platform::sched().num_ps()
+}
+
+/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it was. Nothing is lost, and nobody who goes on
+/// running notices. When it returns, no more than `n` run. May park.
+///
+/// # Panics
+/// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held.
+///
+/// ```ignore
+/// let before = runtime::set_max_procs(1);
+/// assert_eq!(runtime::max_procs(), 1);
+/// ```
+pub fn set_max_procs(n: usize) -> usize {
+    may_park("set_max_procs");
+    trefoil_sched::set_max_procs(n)
+}
+
+/// Runs `f`, which may keep this core busy for long without needing the scheduler (slow hardware, a polled device), and lets another core run the G's
+/// that wait for this one. `f` runs here and now, on the caller's stack, and is not preempted. Inside itself it just runs `f`. May park when `f` has ended:
+/// until a P is free.
+///
+/// # Panics
+/// With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held; and with what `f` panics with.
+///
+/// ```ignore
+/// let bytes = runtime::block_in_place(|| disk.read_by_polling(sector));
+/// ```
+pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+    may_park("block_in_place");
+    trefoil_sched::block_in_place(f)
+}
+
+/// # Panics
+/// With preemption off.
+fn may_park(what: &str) {
+    assert!(crate::arch::percpu::depth() == 0, "{what}: called with preemption off: drop the PreemptGuard first");
 }
 
 /// How many G's live, the caller included.

@@ -51,6 +51,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let cores = machine.cores.ids();
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config {
         max_procs: told.maxprocs.unwrap_or(cores.len()),
+        limit: cores.len(),
         seed: told.seed.unwrap_or_else(clock::ticks),
         slice: told.slice.map_or(Config::default().slice, |us| us * 1000),
         wakeup: told.wakeup.map_or(Config::default().wakeup, |us| us * 1000),

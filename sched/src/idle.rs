@@ -70,7 +70,8 @@ pub struct Rest {
     spinning: AtomicU32,
     /// The budget's account. Relaxed: a stale value wakes once too often or too late, never not at all.
     credit: AtomicI32,
-    ps: u32,
+    /// How many P's there may be: those with a smaller number. The others are nobody's (see `procs.rs`).
+    ps: AtomicU32,
 }
 
 /// A resting M's own word: set once by whoever claimed its bit.
@@ -126,8 +127,19 @@ impl Rest {
             started: AtomicU64::new(0),
             spinning: AtomicU32::new(0),
             credit: AtomicI32::new(CREDIT_MAX),
-            ps: ps as u32,
+            ps: AtomicU32::new(ps as u32),
         }
+    }
+
+    /// How many P's there may be now.
+    #[inline(always)]
+    pub fn num_ps(&self) -> usize {
+        self.ps.load(Ordering::Relaxed) as usize
+    }
+
+    /// From now on only P's below `n` are claimed by [`claim_p`](Self::claim_p).
+    pub fn set_num_ps(&self, n: usize) {
+        self.ps.store(n as u32, Ordering::Relaxed);
     }
 
     /// M `m` takes part from now on.
@@ -200,7 +212,7 @@ impl Rest {
     /// Whether one more M may spin (at most half as many as there are busy P's), and counts it.
     #[inline]
     pub fn try_spin(&self) -> bool {
-        let busy = self.ps - self.idle_ps.load(Ordering::Relaxed).count_ones();
+        let busy = (self.num_ps() as u32).saturating_sub(self.idle_ps.load(Ordering::Relaxed).count_ones());
         if 2 * self.spinning.load(Ordering::Relaxed) >= busy {
             return false;
         }
@@ -229,8 +241,7 @@ impl Rest {
     /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
     pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
         if let Some(p) = p {
-            // Release: pairs with the Acquire in `claim_p`: what the owner wrote to the P is seen by the next one.
-            self.idle_ps.fetch_or(1 << p, Ordering::Release);
+            self.give_up(p);
         }
         // Release: pairs with the Acquire in `claim_one`.
         self.idle_ms.fetch_or(1 << m, Ordering::Release);
@@ -239,6 +250,12 @@ impl Rest {
         }
         // SeqCst: R4; pairs with S2.
         fence(Ordering::SeqCst);
+    }
+
+    /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet.
+    pub fn give_up(&self, p: usize) {
+        // Release: pairs with the Acquire in `claim_p`: what the owner wrote to the P is seen by the next one.
+        self.idle_ps.fetch_or(1 << p, Ordering::Release);
     }
 
     /// `m` wants to go on by itself: true if it still was its own to take; false if somebody has claimed it, and then its
@@ -261,20 +278,31 @@ impl Rest {
         self.idle_ps.load(Ordering::Relaxed) >> p & 1 == 1
     }
 
+    /// Whether an M rests that could be woken for a P that is free.
+    #[inline]
+    pub fn can_wake(&self) -> bool {
+        self.idle_ms.load(Ordering::Relaxed) != 0 && self.has_idle_p()
+    }
+
+    /// Takes P `p` if it is free, whether it may be held or not.
+    pub fn claim_exactly(&self, p: usize) -> bool {
+        // Acquire: pairs with the Release in `give_up`.
+        self.idle_ps.fetch_and(!(1 << p), Ordering::Acquire) >> p & 1 == 1
+    }
+
     /// Takes a free P, `prefer` if it is one of them.
     pub fn claim_p(&self, prefer: Option<usize>) -> Option<usize> {
-        let mut free = self.idle_ps.load(Ordering::Relaxed);
+        let may = u64::MAX >> (MAX - self.num_ps());
+        let mut free = self.idle_ps.load(Ordering::Relaxed) & may;
         while free != 0 {
             let p = match prefer {
                 Some(p) if free >> p & 1 == 1 => p as u32,
                 _ => free.trailing_zeros(),
             };
-            // Acquire: pairs with the Release in `lie_down`.
-            let was = self.idle_ps.fetch_and(!(1 << p), Ordering::Acquire);
-            if was >> p & 1 == 1 {
+            if self.claim_exactly(p as usize) {
                 return Some(p as usize);
             }
-            free = was & !(1 << p);
+            free = self.idle_ps.load(Ordering::Relaxed) & may;
         }
         None
     }

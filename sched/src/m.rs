@@ -8,7 +8,8 @@ use crate::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::procs::OUTSIDE;
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// A machine: one core.
 #[derive(Debug)]
@@ -34,6 +35,12 @@ pub struct M {
     pub(crate) woken: Cell<bool>,
     /// The P it held last: it comes back to that one if it can (INV-TIMER-HOME).
     pub(crate) last_p: Cell<Option<usize>>,
+    /// The P it holds outside: see `procs.rs`.
+    pub(crate) outside: P,
+    /// It has been outside since it held one of the scheduler's P's.
+    pub(crate) strays: Cell<bool>,
+    /// The number of the P that it gave up when it went outside, `usize::MAX` if it is not. Read by its own handler.
+    pub(crate) lent: AtomicUsize,
     /// What its one-shot is armed for; its own handler writes it too.
     pub(crate) armed: AtomicU64,
 }
@@ -101,6 +108,9 @@ impl M {
             spinning: Cell::new(false),
             woken: Cell::new(false),
             last_p: Cell::new(None),
+            outside: P::new(OUTSIDE, index as u64),
+            strays: Cell::new(false),
+            lent: AtomicUsize::new(usize::MAX),
             armed: AtomicU64::new(u64::MAX),
         }
     }
@@ -181,6 +191,9 @@ impl M {
     pub(crate) fn defer_wake(&self) {
         let guard = PreemptGuard::new();
         let p = self.held(&guard);
+        if p.is_outside() {
+            return self.sched.wake_now(self);
+        }
         p.defer();
         if p.wants_alarm() {
             p.set_alarm(platform::now(), SLOT_DELAY);

@@ -27,6 +27,7 @@ use core::ops::Deref;
 
 use crate::g::{G, GRef};
 use crate::gfree::LocalFree;
+use crate::procs::OUTSIDE;
 use crate::runq::{Local, Runq};
 use crate::steal_order::Rng;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -46,6 +47,9 @@ pub(crate) const ATTEND_PLATFORM: u32 = 2;
 
 /// `attention`: the running G's slice is over.
 pub(crate) const ATTEND_SLICE: u32 = 4;
+
+/// `attention`: there are to be fewer P's, and this is one of those that go.
+pub(crate) const ATTEND_RETIRE: u32 = 8;
 
 /// A processor: the right to run G's.
 #[derive(Debug)]
@@ -130,6 +134,12 @@ impl P {
         self.index
     }
 
+    /// Whether it is not one of the scheduler's, but an M's own; see `procs.rs`.
+    #[inline(always)]
+    pub(crate) fn is_outside(&self) -> bool {
+        self.index == OUTSIDE
+    }
+
     /// How many G's wait in its ring; a guess for others.
     pub fn queued(&self) -> u32 {
         self.runq.len()
@@ -196,6 +206,13 @@ impl P {
             self.slot_alarm.store(now + delay, Ordering::Relaxed);
             false
         }
+    }
+
+    /// No alarm is set: for one that nobody holds.
+    pub(crate) fn forget_alarms(&self) {
+        self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
+        self.slice_alarm.store(u64::MAX, Ordering::Relaxed);
+        self.deferred.store(false, Ordering::Relaxed);
     }
 
     /// When this P's core must be interrupted next.

@@ -18,7 +18,7 @@
 use crate::g::{GRef, WaitReason};
 use crate::gstate::{Finish, Ready};
 use crate::m::M;
-use crate::p::{ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
+use crate::p::{ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
 use crate::platform::{self, AfterFn};
 use crate::preempt::PreemptGuard;
 use crate::sync::Ordering;
@@ -145,7 +145,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     if let Some(next) = p.take_slot() {
         enqueue_last(m, &p, next, &guard);
     }
-    if p.timers.when() <= platform::now() {
+    if p.timers.when() <= platform::now() && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
         enqueue_last(m, &p, g, &guard);
     } else {
@@ -251,6 +251,9 @@ fn watch_slot(m: &M, p: &Held<'_>) {
 #[cold]
 #[inline(never)]
 fn set_slot_alarm(m: &M, p: &Held<'_>) {
+    if p.is_outside() {
+        return m.hand_out();
+    }
     p.set_alarm(platform::now(), if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
     m.arm(p.next_alarm());
 }
@@ -259,6 +262,9 @@ fn set_slot_alarm(m: &M, p: &Held<'_>) {
 #[cold]
 #[inline(never)]
 pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
+    if p.is_outside() {
+        return m.hand_out();
+    }
     p.set_slice_alarm(platform::now() + m.sched.slice());
     m.arm(p.next_alarm());
 }

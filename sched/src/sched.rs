@@ -13,6 +13,7 @@ use crate::p::P;
 use crate::park::enqueue_last;
 use crate::platform;
 use crate::preempt::PreemptGuard;
+use crate::procs::Strays;
 use crate::registry::{Cursor, Registry};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -21,6 +22,8 @@ use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 pub struct Config {
     /// Number of P's, 1 to 64.
     pub max_procs: usize,
+    /// As many there may be later, 1 to 64; `max_procs` if that is more.
+    pub limit: usize,
     /// Seeds every random choice.
     pub seed: u64,
     /// How long a G, or a chain of `runnext` hand-overs, may hold a P while others wait, in nanoseconds.
@@ -31,7 +34,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_procs: 1, seed: 1, slice: 10_000_000, wakeup: 100_000 }
+        Self { max_procs: 1, limit: 1, seed: 1, slice: 10_000_000, wakeup: 100_000 }
     }
 }
 
@@ -53,6 +56,7 @@ pub struct Sched {
     pub(crate) trims: AtomicU32,
     /// How many M's hold a G still; see [`scan`](Self::scan).
     scanning: AtomicU32,
+    pub(crate) strays: Strays,
 }
 
 impl Sched {
@@ -64,7 +68,7 @@ impl Sched {
         let rest = Rest::new(config.max_procs);
         let seed = |i: usize| config.seed.wrapping_add(i as u64).wrapping_mul(2).wrapping_add(1);
         Self {
-            ps: (0..config.max_procs).map(|i| P::new(i, seed(i))).collect::<Vec<_>>().into_boxed_slice(),
+            ps: (0..config.max_procs.max(config.limit).min(MAX)).map(|i| P::new(i, seed(i))).collect::<Vec<_>>().into_boxed_slice(),
             ms: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
             globq: GlobQ::new(),
             rest,
@@ -75,30 +79,36 @@ impl Sched {
             wakeup: AtomicU64::new(config.wakeup),
             trims: AtomicU32::new(0),
             scanning: AtomicU32::new(0),
+            strays: Strays::new(),
         }
     }
 
-    /// The P's.
+    /// The P's, those beyond [`num_ps`](Self::num_ps) included.
     pub fn ps(&'static self) -> &'static [P] {
         &self.ps
     }
 
-    /// How many P's.
+    /// How many P's may run G's.
     #[inline(always)]
-    pub(crate) fn num_ps(&self) -> usize {
-        self.ps.len()
+    pub fn num_ps(&self) -> usize {
+        self.rest.num_ps()
     }
 
     /// Only one P: there is nobody to wake and nobody to steal from.
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
-        self.ps.len() == 1
+        self.num_ps() == 1
     }
 
     /// The M's that have started.
     pub fn ms(&'static self) -> impl Iterator<Item = &'static M> {
         // Acquire: pairs with the Release in `start_m`. M's live for ever.
         self.ms.iter().filter_map(|m| unsafe_ref(m.load(Ordering::Acquire)))
+    }
+
+    /// M number `index`, if it has started.
+    pub(crate) fn m(&'static self, index: usize) -> Option<&'static M> {
+        self.ms.get(index).and_then(|m| unsafe_ref(m.load(Ordering::Acquire)))
     }
 
     /// Makes `m` take part, and gives it a P if one is free. On its own core, with preemption off, once.
@@ -115,6 +125,7 @@ impl Sched {
         let p = &self.ps[p];
         m.set_p(Some(p));
         m.last_p.set(Some(p.index()));
+        m.come_in();
         // INV-TIMER-HOME: its timers are ours to keep now.
         m.arm(p.next_alarm());
         true
@@ -123,7 +134,7 @@ impl Sched {
     /// After a push that others may take: wakes one M if one should be, now or (see the budget in `idle.rs`) by this P's alarm. By the
     /// P's holder, with preemption off.
     #[inline]
-    pub(crate) fn wake_one(&self, by: &M) {
+    pub(crate) fn wake_one(&'static self, by: &M) {
         if !self.is_single() && self.rest.any_rests() {
             self.wake_resting(by);
         }
@@ -132,7 +143,7 @@ impl Sched {
     /// Out of line, so that pushing saves no registers for it.
     #[cold]
     #[inline(never)]
-    fn wake_resting(&self, by: &M) {
+    fn wake_resting(&'static self, by: &M) {
         match self.rest.claim_one(true) {
             Submit::Done => {}
             Submit::Wake(m) => self.wake(m, by),
@@ -157,8 +168,10 @@ impl Sched {
     }
 
     /// Whether any queue holds something that an M without work could run at `now`.
-    pub(crate) fn has_work(&self, now: u64) -> bool {
-        !self.globq.is_empty() || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
+    pub(crate) fn has_work(&'static self, now: u64) -> bool {
+        !self.globq.is_empty()
+            || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
+            || self.strays_due(now)
     }
 
     /// Whether a G waits in any slot, ripe or not.
@@ -167,31 +180,36 @@ impl Sched {
     }
 
     /// Whether any timer is pending.
-    pub(crate) fn has_timers(&self) -> bool {
-        self.ps.iter().any(|p| p.timers.when() != u64::MAX)
+    pub(crate) fn has_timers(&'static self) -> bool {
+        self.all_ps().any(|p| p.timers.when() != u64::MAX)
+    }
+
+    /// The P's, and those that M's have [outside](crate::procs).
+    pub(crate) fn all_ps(&'static self) -> impl Iterator<Item = &'static P> {
+        self.ps.iter().chain(self.ms().map(|m| &m.outside))
     }
 
     /// How many G's sleep.
-    pub fn num_timers(&self) -> usize {
+    pub fn num_timers(&'static self) -> usize {
         let guard = PreemptGuard::new();
-        self.ps.iter().map(|p| p.timers.size(&guard).0).sum()
+        self.all_ps().map(|p| p.timers.size(&guard).0).sum()
     }
 
     /// The bytes that each P keeps for timers.
-    pub fn timer_bytes(&self) -> impl Iterator<Item = usize> {
-        self.ps.iter().map(|p| p.timers.size(&PreemptGuard::new()).1)
+    pub fn timer_bytes(&'static self) -> impl Iterator<Item = usize> {
+        self.all_ps().map(|p| p.timers.size(&PreemptGuard::new()).1)
     }
 
     /// How many G's live (a snapshot).
-    pub fn num_goroutines(&self) -> u64 {
-        let ended: u64 = self.ps.iter().map(|p| p.ended.load(Ordering::Relaxed)).sum();
-        let begun: u64 = self.ps.iter().map(|p| p.begun.load(Ordering::Relaxed)).sum();
+    pub fn num_goroutines(&'static self) -> u64 {
+        let ended: u64 = self.all_ps().map(|p| p.ended.load(Ordering::Relaxed)).sum();
+        let begun: u64 = self.all_ps().map(|p| p.begun.load(Ordering::Relaxed)).sum();
         begun.saturating_sub(ended)
     }
 
     /// How many G records wait for their next life (a snapshot).
-    pub fn num_free(&self) -> usize {
-        self.free.len() + self.ps.iter().map(|p| p.free.len()).sum::<usize>()
+    pub fn num_free(&'static self) -> usize {
+        self.free.len() + self.all_ps().map(|p| p.free.len()).sum::<usize>()
     }
 
     /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it parked already. False: it does not wait. If it
@@ -238,10 +256,10 @@ impl Sched {
     /// interrupted, and [`wake_interrupt`](crate::wake_interrupt) sets it.
     #[cold]
     pub(crate) fn nudge(&'static self) {
-        if self.rest.has_idle_p() {
+        if self.rest.can_wake() {
             return;
         }
-        if let Some(m) = self.ms().find(|m| m.p().is_some_and(P::wants_slice)) {
+        if let Some(m) = self.ms().find(|m| m.p().is_some_and(|p| p.wants_slice() && !p.is_outside())) {
             platform::wake_m(m.index());
         }
     }

@@ -23,7 +23,7 @@
 use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::m::M;
-use crate::p::{FAIR_TICKS, Held, P, SLOT_DELAY};
+use crate::p::{ATTEND_RETIRE, FAIR_TICKS, Held, P, SLOT_DELAY};
 use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
@@ -95,6 +95,10 @@ pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
 
 fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     loop {
+        if m.p().is_some_and(|p| p.index() >= m.sched.num_ps()) {
+            // It is one too many, or M's own: others may run what waits there.
+            m.surrender(guard);
+        }
         if m.p().is_some() {
             let p = m.held(guard);
             if let Some(g) = local_work(m, &p, guard) {
@@ -123,6 +127,9 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     {
         return Some(g);
     }
+    if let Some(g) = run_strays(m, p, guard) {
+        return Some(g);
+    }
     let left = p.fair.get() - 1;
     if left == 0 {
         p.fair.set(FAIR_TICKS);
@@ -141,6 +148,16 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         return Some(g);
     }
     from_global(m, p, guard)
+}
+
+/// Due timers that no core would run in time: see `procs.rs`.
+#[inline(always)]
+fn run_strays(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    if m.sched.strays.none() {
+        return None;
+    }
+    let now = platform::now();
+    m.sched.stray_ps().find_map(|from| run_timers(m, p, from, guard, now))
 }
 
 /// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
@@ -275,6 +292,7 @@ fn rest(m: &'static M) {
         p.home.store(m.index(), Ordering::Relaxed);
     }
     m.set_p(None);
+    m.lent.store(usize::MAX, Ordering::Relaxed);
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     loop {
         let now = platform::now();
@@ -297,7 +315,7 @@ fn rest(m: &'static M) {
         // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
         let home = m.last_p.get().map(|p| &sched.ps()[p]);
         let home = home.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
-        let until = home.map_or(u64::MAX, |p| p.timers.when());
+        let until = home.map_or(u64::MAX, |p| p.timers.when()).min(m.outside.timers.when());
         platform::idle(m, until);
         let woke = platform::now();
         m.counters.idle_ns.add(woke.saturating_sub(now));
@@ -345,13 +363,17 @@ fn check_deadlock(m: &M, now: u64) {
 pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
     let Some(p) = m.p() else { return false };
+    if p.is_outside() {
+        outside_interrupt(m);
+        return false;
+    }
     let sched = m.sched;
     let now = platform::now();
-    let due = p.timers.when() <= now;
+    let due = p.timers.when() <= now || sched.strays_due(now);
     if due {
         attend_timer(p);
         sched.wake_now(m);
-        if !sched.rest.has_idle_p() {
+        if !sched.rest.can_wake() {
             p.set_slice_alarm(now);
         }
     }
@@ -360,7 +382,7 @@ pub fn timer_interrupt(m: &M) -> bool {
         if sched.has_work(now) {
             sched.wake_now(m);
         }
-        if !sched.rest.has_idle_p() {
+        if !sched.rest.can_wake() {
             p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }
     }
@@ -372,14 +394,46 @@ pub fn timer_interrupt(m: &M) -> bool {
     over && m.running().is_some()
 }
 
-/// Another core has interrupted this one: its M was woken, or there is work that nobody else can take and this P's alarm is off. In the handler. Returns as
-/// [`timer_interrupt`].
+/// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody has taken that, are for others to run.
+fn outside_interrupt(m: &M) {
+    let (sched, now) = (m.sched, platform::now());
+    let lent = sched.ps().get(m.lent.load(Ordering::Relaxed));
+    let lent = lent.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
+    let when = lent.map_or(u64::MAX, |p| p.timers.when()).min(m.outside.timers.when());
+    if when > now {
+        return m.rearm(when);
+    }
+    sched.wake_now(m);
+    if !sched.rest.can_wake()
+        && let Some(busy) = sched.ms().find(|m| m.running().is_some() && m.p().is_some_and(|p| !p.is_outside()))
+    {
+        platform::wake_m(busy.index());
+    }
+    m.rearm(now + TIMER_RETRY);
+}
+
+/// Another core has interrupted this one: its M was woken; or there is work that nobody else can take and this P's alarm is off; or this P is one too
+/// many. In the handler. Returns as [`timer_interrupt`].
 pub fn wake_interrupt(m: &M) -> bool {
     let Some(p) = m.p() else { return false };
-    if m.running().is_some() && p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty()) {
+    if m.running().is_none() || p.is_outside() {
+        return false;
+    }
+    if p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 {
+        return true;
+    }
+    if p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty()) {
         let now = platform::now();
         p.set_slice_alarm(p.slice_started(now) + m.sched.slice());
         m.rearm(p.next_alarm().max(now + ALARM_GAP));
+    }
+    if !m.sched.strays.none() {
+        let now = platform::now();
+        if m.sched.strays_due(now) {
+            // The one-shot's handler knows what to do.
+            p.set_slice_alarm(now);
+            m.rearm(now + ALARM_GAP);
+        }
     }
     false
 }

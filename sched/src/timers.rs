@@ -101,6 +101,20 @@ impl Timers {
         self.publish(&heap);
     }
 
+    /// Moves all of them to another P's, which the caller holds: it arms its one-shot next.
+    pub(crate) fn move_to(&self, to: &Self, preempt: &PreemptGuard) {
+        if self.when() == u64::MAX {
+            return;
+        }
+        let entries = core::mem::take(&mut self.heap.lock(preempt).entries);
+        for entry in entries.into_sorted_vec().into_iter().rev() {
+            to.insert(preempt, entry.when, entry.action);
+        }
+        // Last: until then they are looked for here.
+        let heap = self.heap.lock(preempt);
+        self.publish(&heap);
+    }
+
     /// Takes one that is due.
     pub(crate) fn pop_due(&self, preempt: &PreemptGuard, now: u64) -> Option<Action> {
         if self.when() > now {

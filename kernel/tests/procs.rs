@@ -1,0 +1,350 @@
+//! P's change hands: cores that wait for hardware, and a changing number of P's.
+#![no_std]
+#![no_main]
+
+mod support;
+
+use core::hint::{black_box, spin_loop};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+
+use trefoil::JoinError;
+use trefoil::prelude::*;
+
+image! { "
+    others_run_while_one_blocks
+    others_run_while_one_blocks               | smp 2,4 | append maxprocs=1
+    two_blocked_cores_leave_two_ps            | smp 4 | append maxprocs=2
+    everything_works_outside
+    everything_works_outside                  | smp 2,4 | append maxprocs=1
+    sleepers_wake_while_their_core_blocks     | smp 2,4
+    pages_go_back_while_a_core_blocks         | smp 2,4
+    the_number_changes_under_load             | timeout 100
+    the_number_changes_under_load             | append slice=50 | timeout 100
+    so_many_run_and_no_more                   | smp 2,4 | append slice=2000000
+    timers_stay_when_their_p_goes             | smp 2,4
+    absurd_numbers_are_said
+    blocks_and_changes_together               | timeout 100
+    blocks_and_changes_together               | append slice=50 | timeout 100
+";
+    others_run_while_one_blocks, two_blocked_cores_leave_two_ps, everything_works_outside,
+    sleepers_wake_while_their_core_blocks, pages_go_back_while_a_core_blocks, the_number_changes_under_load,
+    so_many_run_and_no_more, timers_stay_when_their_p_goes, absurd_numbers_are_said, blocks_and_changes_together,
+}
+
+/// A slow device, polled.
+fn wait_for(done: impl Fn() -> bool) {
+    while !done() {
+        spin_loop();
+    }
+}
+
+/// The others have all started.
+fn all_cores(n: usize) {
+    while runtime::num_cpus() < n {
+        runtime::yield_now();
+    }
+}
+
+fn others_run_while_one_blocks() {
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    all_cores(runtime::max_procs());
+    for round in 0..50 {
+        DONE.store(0, SeqCst);
+        // Some wait when it begins, some are readied while it lasts.
+        let (s, r) = chan::bounded::<u64>(0);
+        let handles: Vec<_> = (0..300).map(|_| go(|| DONE.fetch_add(1, SeqCst))).collect();
+        let reader = go(move || r.iter().map(|i| DONE.fetch_add(i, SeqCst)).count());
+        let turns = runtime::block_in_place(|| {
+            let writer = go(move || (0..10).for_each(|_| s.send(1).unwrap()));
+            if runtime::num_cpus() > 1 {
+                wait_for(|| DONE.load(SeqCst) == 310);
+            }
+            writer
+        });
+        turns.join().unwrap();
+        assert_eq!(reader.join().unwrap(), 10);
+        handles.into_iter().for_each(|h| _ = h.join().unwrap());
+        assert_eq!(DONE.load(SeqCst), 310, "round {round}");
+    }
+}
+
+fn two_blocked_cores_leave_two_ps() {
+    static MET: AtomicUsize = AtomicUsize::new(0);
+    static BLOCKED: AtomicUsize = AtomicUsize::new(0);
+    all_cores(4);
+    let blocked: Vec<_> = (0..2)
+        .map(|_| {
+            go(|| {
+                runtime::block_in_place(|| {
+                    BLOCKED.fetch_add(1, SeqCst);
+                    wait_for(|| MET.load(SeqCst) == 2);
+                })
+            })
+        })
+        .collect();
+    time::sleep(Duration::from_millis(1));
+    while BLOCKED.load(SeqCst) < 2 {
+        runtime::yield_now();
+    }
+    // They meet only if both run at once: neither yields, and the slice is long.
+    let meet = || {
+        MET.fetch_add(1, SeqCst);
+        wait_for(|| MET.load(SeqCst) == 2);
+    };
+    let (a, b) = (go(meet), go(meet));
+    a.join().unwrap();
+    b.join().unwrap();
+    blocked.into_iter().for_each(|h| h.join().unwrap());
+}
+
+fn everything_works_outside() {
+    let (s, r) = chan::bounded::<u64>(0);
+    let echo = go(move || r.iter().sum::<u64>());
+    let sum = runtime::block_in_place(|| {
+        // Starts, parks, yields, sleeps, allocates, and blocks again.
+        let inner = go(|| runtime::block_in_place(|| 7));
+        s.send(35).unwrap();
+        runtime::yield_now();
+        time::sleep(Duration::from_micros(300));
+        let list: Vec<u64> = (0..1000).collect();
+        runtime::block_in_place(|| s.send(inner.join().unwrap()).unwrap());
+        drop(s);
+        list.iter().sum::<u64>()
+    });
+    assert_eq!((sum, echo.join().unwrap()), (499_500, 42));
+    // A panic comes through, and the core is the scheduler's again.
+    for _ in 0..20 {
+        let failed = go(|| runtime::block_in_place(|| -> u32 { panic!("the device is gone") })).join();
+        assert!(matches!(failed, Err(JoinError::Panicked(_))));
+    }
+    // As do those that end there, in numbers.
+    let handles: Vec<_> = (0..200)
+        .map(|i| {
+            go(move || {
+                runtime::block_in_place(|| {
+                    if i % 3 == 0 {
+                        time::sleep(Duration::from_micros(i));
+                    }
+                    i
+                })
+            })
+        })
+        .collect();
+    assert_eq!(handles.into_iter().map(|h| h.join().unwrap()).sum::<u64>(), 199 * 200 / 2);
+}
+
+fn sleepers_wake_while_their_core_blocks() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+    all_cores(runtime::max_procs());
+    // All other cores are busy without end; the sleepers' timers are this core's.
+    let spinners: Vec<_> = (1..runtime::max_procs()).map(|_| go(|| wait_for(|| STOP.load(Relaxed)))).collect();
+    time::sleep(Duration::from_millis(2));
+    for _ in 0..5 {
+        WOKEN.store(0, SeqCst);
+        let sleepers: Vec<_> = (0..10)
+            .map(|i| {
+                go(move || {
+                    time::sleep(Duration::from_micros(500 + i * 200));
+                    WOKEN.fetch_add(1, SeqCst);
+                })
+            })
+            .collect();
+        runtime::yield_now();
+        runtime::block_in_place(|| wait_for(|| WOKEN.load(SeqCst) == 10));
+        sleepers.into_iter().for_each(|s| s.join().unwrap());
+    }
+    STOP.store(true, SeqCst);
+    spinners.into_iter().for_each(|s| s.join().unwrap());
+}
+
+/// Uses some pages of stack, and gives them back.
+fn deep() -> u64 {
+    let bytes = black_box([1u8; 60_000]);
+    bytes.iter().map(|&b| u64::from(b)).sum()
+}
+
+fn pages_go_back_while_a_core_blocks() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static IN: AtomicBool = AtomicBool::new(false);
+    all_cores(runtime::max_procs());
+    let blocked = go(|| {
+        runtime::block_in_place(|| {
+            IN.store(true, SeqCst);
+            wait_for(|| STOP.load(SeqCst));
+        })
+    });
+    while !IN.load(SeqCst) {
+        runtime::yield_now();
+    }
+    let (s, r) = chan::bounded::<()>(0);
+    let parked: Vec<_> = (0..20)
+        .map(|_| {
+            let r = r.clone();
+            go(move || (deep(), r.recv().is_err()))
+        })
+        .collect();
+    time::sleep(Duration::from_millis(5));
+    // An epoch ends although that core never comes to g0.
+    runtime::scavenge();
+    let pages = runtime::stats().memory.stacks.pages;
+    assert!(pages < 20 * 5, "{pages} pages of stacks that use one or two");
+    drop(s);
+    parked.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), (60_000, true)));
+    STOP.store(true, SeqCst);
+    blocked.join().unwrap();
+}
+
+fn the_number_changes_under_load() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let cores = runtime::max_procs();
+    all_cores(cores);
+    // Pairs that hand over, one that sleeps, and one that spins.
+    let pairs: Vec<_> = (0..4)
+        .map(|_| {
+            let (s, r) = chan::bounded::<u64>(0);
+            let reader = go(move || r.iter().fold((0, 0), |(n, sum), v| (n + 1, sum + v)));
+            let writer = go(move || {
+                let (mut n, mut sum) = (0u64, 0u64);
+                while !STOP.load(Relaxed) {
+                    s.send(n).unwrap();
+                    (n, sum) = (n + 1, sum + n);
+                }
+                (n, sum)
+            });
+            (writer, reader)
+        })
+        .collect();
+    let sleeper = go(|| {
+        let mut naps = 0;
+        while !STOP.load(Relaxed) {
+            time::sleep(Duration::from_micros(200));
+            naps += 1;
+        }
+        naps
+    });
+    let spinner = go(|| wait_for(|| STOP.load(Relaxed)));
+    let mut random = 12345u64;
+    for i in 0..1000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let n = if i % 2 == 0 { 1 } else { 1 + (random >> 40) as usize % cores };
+        let before = runtime::max_procs();
+        assert_eq!(runtime::set_max_procs(n), before);
+        assert_eq!(runtime::max_procs(), n);
+        if i % 16 == 0 {
+            assert_eq!(go(move || i).join().unwrap(), i);
+            time::sleep(Duration::from_micros(50));
+        }
+    }
+    runtime::set_max_procs(cores);
+    STOP.store(true, SeqCst);
+    for (writer, reader) in pairs {
+        assert_eq!(writer.join().unwrap(), reader.join().unwrap(), "what was sent was received");
+    }
+    spinner.join().unwrap();
+    assert!(sleeper.join().unwrap() > 0);
+}
+
+fn so_many_run_and_no_more() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static TURNS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+    let cores = runtime::max_procs();
+    all_cores(cores);
+    let spinners: Vec<_> = TURNS[1..cores]
+        .iter()
+        .map(|turns| {
+            go(move || {
+                while !STOP.load(Relaxed) {
+                    turns.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    let moving = || {
+        let before: Vec<u64> = TURNS.iter().map(|t| t.load(SeqCst)).collect();
+        let begin = time::Instant::now();
+        wait_for(|| begin.elapsed() > Duration::from_millis(30));
+        TURNS.iter().zip(before).filter(|(t, before)| t.load(SeqCst) != *before).count()
+    };
+    while TURNS[1..cores].iter().any(|t| t.load(SeqCst) == 0) {
+        runtime::yield_now();
+    }
+    // The slice is two seconds: hardly anybody takes turns while we look, and if somebody does, we look again.
+    for n in (1..cores).rev() {
+        runtime::set_max_procs(n);
+        assert!((0..3).any(|_| moving() < n), "more than {n} run");
+    }
+    runtime::set_max_procs(cores);
+    let begin = time::Instant::now();
+    while moving() < cores - 1 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "all run again");
+    }
+    STOP.store(true, SeqCst);
+    spinners.into_iter().for_each(|s| s.join().unwrap());
+}
+
+fn timers_stay_when_their_p_goes() {
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+    let cores = runtime::max_procs();
+    all_cores(cores);
+    let sleepers: Vec<_> = (0..40 * cores as u64)
+        .map(|i| {
+            go(move || {
+                for _ in 0..3 {
+                    let due = time::Instant::now() + Duration::from_micros(3000 + 37 * i);
+                    time::sleep_until(due);
+                    assert!(time::Instant::now() >= due);
+                    WOKEN.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    for i in 0..60 {
+        runtime::set_max_procs(1 + i % cores);
+        time::sleep(Duration::from_micros(200));
+    }
+    sleepers.into_iter().for_each(|s| s.join().unwrap());
+    assert_eq!(WOKEN.load(SeqCst), 120 * cores as u64);
+    runtime::set_max_procs(cores);
+}
+
+fn absurd_numbers_are_said() {
+    let cores = runtime::max_procs();
+    for n in [0, cores + 1, usize::MAX] {
+        let Err(JoinError::Panicked(why)) = go(move || runtime::set_max_procs(n)).join() else { panic!("{n} was taken") };
+        let why = why.downcast_ref::<String>().unwrap();
+        assert!(why.contains(&format!("from 1 to {cores}, not {n}")), "{why}");
+    }
+    assert_eq!(runtime::max_procs(), cores);
+}
+
+fn blocks_and_changes_together() {
+    let cores = runtime::max_procs();
+    all_cores(cores);
+    let workers: Vec<_> = (0..12u64)
+        .map(|w| {
+            go(move || {
+                let (s, r) = chan::bounded::<u64>(2);
+                let reader = go(move || r.iter().sum::<u64>());
+                for i in 0..60 {
+                    match (w + i) % 5 {
+                        0 => runtime::block_in_place(|| (0..(i * 50)).for_each(|_| spin_loop())),
+                        1 => runtime::block_in_place(|| s.send(0).unwrap()),
+                        2 => runtime::block_in_place(|| time::sleep(Duration::from_micros(i))),
+                        3 => runtime::block_in_place(runtime::yield_now),
+                        _ => runtime::block_in_place(|| go(|| ()).join().unwrap()),
+                    }
+                    s.send(i).unwrap();
+                }
+                drop(s);
+                reader.join().unwrap()
+            })
+        })
+        .collect();
+    for i in 0..200 {
+        runtime::set_max_procs(1 + i % cores);
+        runtime::yield_now();
+    }
+    runtime::set_max_procs(cores);
+    workers.into_iter().for_each(|w| assert_eq!(w.join().unwrap(), 59 * 60 / 2));
+}
