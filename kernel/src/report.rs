@@ -179,7 +179,13 @@ impl fmt::Display for Who<'_> {
 }
 
 fn registers(f: &Frame) {
-    say!("  rip 0x{:016x}  rflags {:#x}  rsp 0x{:016x}  error {:#x}", f.rip.get(), f.rflags.get(), f.rsp.get(), f.error);
+    say!(
+        "  rip 0x{:016x}  rflags {:#x}  rsp 0x{:016x}  error {:#x}",
+        f.rip.get(),
+        f.rflags.get(),
+        f.rsp.get(),
+        f.error
+    );
     say!("  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}", f.rax, f.rbx, f.rcx, f.rdx);
     say!("  rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}", f.rsi, f.rdi, f.rbp, f.r8);
     say!("  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}", f.r9, f.r10, f.r11, f.r12);

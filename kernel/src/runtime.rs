@@ -7,7 +7,8 @@ use crate::{console, platform};
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
 pub use trefoil_sched::stats::MStats;
-pub use trefoil_sched::{WaitReason, exit_g, yield_now};
+use trefoil_sched::{M, PreemptGuard};
+pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 
 mod memory;
 
@@ -72,6 +73,11 @@ pub fn set_max_procs(n: usize) -> usize {
 pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     may_park("block_in_place");
     trefoil_sched::block_in_place(f)
+}
+
+/// The number of the core that runs the caller, from 0. It stays true only while the caller is [pinned](pin).
+pub fn core() -> usize {
+    M::current(&PreemptGuard::new()).index()
 }
 
 /// # Panics

@@ -25,10 +25,17 @@ image! { "
     absurd_numbers_are_said
     blocks_and_changes_together               | timeout 100
     blocks_and_changes_together               | append slice=50 | timeout 100
+    a_pinned_g_stays_on_its_core              | timeout 100
+    a_pinned_g_stays_on_its_core              | append slice=20 | timeout 100
+    pinned_from_the_first_instruction
+    nobody_else_runs_beside_a_pinned_spinner  | smp 2,4
+    pins_meet_blocks_and_changes              | timeout 100
+    pins_meet_blocks_and_changes              | append slice=50 | timeout 100
 ";
     others_run_while_one_blocks, two_blocked_cores_leave_two_ps, everything_works_outside,
     sleepers_wake_while_their_core_blocks, pages_go_back_while_a_core_blocks, the_number_changes_under_load,
-    so_many_run_and_no_more, timers_stay_when_their_p_goes, absurd_numbers_are_said, blocks_and_changes_together,
+    a_pinned_g_stays_on_its_core, pinned_from_the_first_instruction, nobody_else_runs_beside_a_pinned_spinner,
+    pins_meet_blocks_and_changes, so_many_run_and_no_more, timers_stay_when_their_p_goes, absurd_numbers_are_said, blocks_and_changes_together,
 }
 
 /// A slow device, polled.
@@ -53,7 +60,7 @@ fn others_run_while_one_blocks() {
         // Some wait when it begins, some are readied while it lasts.
         let (s, r) = chan::bounded::<u64>(0);
         let handles: Vec<_> = (0..300).map(|_| go(|| DONE.fetch_add(1, SeqCst))).collect();
-        let reader = go(move || r.iter().map(|i| DONE.fetch_add(i, SeqCst)).count());
+        let reader = go(move || r.iter().inspect(|&i| _ = DONE.fetch_add(i, SeqCst)).count());
         let turns = runtime::block_in_place(|| {
             let writer = go(move || (0..10).for_each(|_| s.send(1).unwrap()));
             if runtime::num_cpus() > 1 {
@@ -311,7 +318,9 @@ fn timers_stay_when_their_p_goes() {
 fn absurd_numbers_are_said() {
     let cores = runtime::max_procs();
     for n in [0, cores + 1, usize::MAX] {
-        let Err(JoinError::Panicked(why)) = go(move || runtime::set_max_procs(n)).join() else { panic!("{n} was taken") };
+        let Err(JoinError::Panicked(why)) = go(move || runtime::set_max_procs(n)).join() else {
+            panic!("{n} was taken")
+        };
         let why = why.downcast_ref::<String>().unwrap();
         assert!(why.contains(&format!("from 1 to {cores}, not {n}")), "{why}");
     }
@@ -347,4 +356,133 @@ fn blocks_and_changes_together() {
     }
     runtime::set_max_procs(cores);
     workers.into_iter().for_each(|w| assert_eq!(w.join().unwrap(), 59 * 60 / 2));
+}
+
+/// Does what moves G's from core to core, and says whether it was moved.
+fn wander(n: u64) -> bool {
+    let here = runtime::core();
+    let (s, r) = chan::bounded::<u64>(0);
+    let echo = go(move || r.iter().sum::<u64>());
+    let mut stayed = true;
+    for i in 0..n {
+        s.send(i).unwrap();
+        stayed &= runtime::core() == here;
+        match i % 3 {
+            0 => time::sleep(Duration::from_micros(20)),
+            1 => runtime::yield_now(),
+            _ => (0..200).for_each(|_| spin_loop()),
+        }
+        stayed &= runtime::core() == here;
+    }
+    drop(s);
+    assert_eq!(echo.join().unwrap(), n * (n - 1) / 2);
+    stayed && runtime::core() == here
+}
+
+fn a_pinned_g_stays_on_its_core() {
+    all_cores(runtime::max_procs());
+    let handles: Vec<_> = (0..12)
+        .map(|i| {
+            go(move || {
+                for _ in 0..i {
+                    runtime::yield_now();
+                }
+                let outer = runtime::pin();
+                let inner = runtime::pin();
+                let stayed = wander(30);
+                drop(outer);
+                let stayed = stayed && wander(30);
+                drop(inner);
+                wander(30);
+                stayed
+            })
+        })
+        .collect();
+    for (i, h) in handles.into_iter().enumerate() {
+        assert!(h.join().unwrap(), "number {i} was moved");
+    }
+}
+
+fn pinned_from_the_first_instruction() {
+    all_cores(runtime::max_procs());
+    for core in 0..runtime::num_cpus() {
+        let handles: Vec<_> =
+            (0..5).map(|_| Builder::new().pin(core).spawn(move || (runtime::core(), wander(10))).unwrap()).collect();
+        handles.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), (core, true)));
+    }
+    let error = Builder::new().pin(runtime::num_cpus()).spawn(|| ()).unwrap_err();
+    assert_eq!(error.to_string(), "no such core runs, to pin a goroutine to");
+}
+
+fn nobody_else_runs_beside_a_pinned_spinner() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static THERE: AtomicUsize = AtomicUsize::new(usize::MAX);
+    static BESIDE: AtomicU64 = AtomicU64::new(0);
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    all_cores(runtime::max_procs());
+    let spinner = go(|| {
+        let _pin = runtime::pin();
+        THERE.store(runtime::core(), SeqCst);
+        // What waits here goes elsewhere, also when it yields.
+        while !STOP.load(Relaxed) {
+            for _ in 0..1000 {
+                spin_loop();
+            }
+            runtime::yield_now();
+        }
+        THERE.store(usize::MAX, SeqCst);
+    });
+    let others: Vec<_> = (0..20)
+        .map(|_| {
+            go(|| {
+                while !STOP.load(Relaxed) {
+                    let beside = runtime::core() == THERE.load(SeqCst);
+                    BESIDE.fetch_add(u64::from(beside), Relaxed);
+                    TURNS.fetch_add(1, Relaxed);
+                    runtime::yield_now();
+                }
+            })
+        })
+        .collect();
+    time::sleep(Duration::from_millis(30));
+    // A look can fall between the spinner's last instruction on a core that it is about to claim and its first.
+    assert!(TURNS.load(SeqCst) > 100, "the others run: {} turns", TURNS.load(SeqCst));
+    let beside = BESIDE.load(SeqCst);
+    STOP.store(true, SeqCst);
+    spinner.join().unwrap();
+    others.into_iter().for_each(|h| h.join().unwrap());
+    assert_eq!(beside, 0, "others ran on its core");
+}
+
+fn pins_meet_blocks_and_changes() {
+    let cores = runtime::max_procs();
+    all_cores(cores);
+    let workers: Vec<_> = (0..10u64)
+        .map(|w| {
+            go(move || {
+                for i in 0..15 {
+                    let pin = runtime::pin();
+                    let here = runtime::core();
+                    match (w + i) % 4 {
+                        0 => runtime::block_in_place(|| time::sleep(Duration::from_micros(i))),
+                        1 => runtime::block_in_place(|| {
+                            let _inner = runtime::pin();
+                            runtime::yield_now();
+                        }),
+                        2 => assert!(wander(4)),
+                        _ => go(|| ()).join().unwrap(),
+                    }
+                    assert_eq!(runtime::core(), here);
+                    drop(pin);
+                    runtime::yield_now();
+                }
+            })
+        })
+        .collect();
+    for i in 0..100 {
+        runtime::set_max_procs(1 + i % cores);
+        time::sleep(Duration::from_micros(50));
+    }
+    runtime::set_max_procs(cores);
+    workers.into_iter().for_each(|w| w.join().unwrap());
 }

@@ -87,6 +87,9 @@ impl WaitReason {
 pub const NAME_BYTES: usize = 31;
 /// In place of a cause: see [`G::exempt`].
 const EXEMPT: u8 = 0x80;
+
+/// In `doom`: it runs on one M only.
+const PINNED: u8 = 0x40;
 /// A stack that has at most this many bytes mapped stays with the P on which its G ended.
 const SHALLOW: usize = 16 << 10;
 
@@ -186,7 +189,7 @@ pub struct G {
     pub stack_low: AtomicUsize,
     /// See `stack_low`.
     pub stack_deepest: AtomicUsize,
-    /// Not 0: it ends with this [`Cause`] as soon as preemption is on again.
+    /// What makes the next dispatch an unusual one: the [`Cause`] with which it ends as soon as preemption is on again, [`EXEMPT`], [`PINNED`].
     doom: AtomicU8,
 
     // --- While it waits: whose lock it waits under guards these.
@@ -201,6 +204,8 @@ pub struct G {
     pub(crate) body: Cell<Option<&'static Body>>,
     pub(crate) closure: Cell<*mut ()>,
     pub(crate) name: Cell<Name>,
+    /// How many pins hold it, and the number of the M that they hold it to.
+    pub(crate) pins: Cell<(u32, u32)>,
     /// How many panics are unwinding on this G right now (kept by the platform).
     pub panics: Cell<u32>,
     /// Where the last panic of this G began (kept by the platform).
@@ -234,6 +239,7 @@ impl G {
             body: Cell::new(None),
             closure: Cell::new(core::ptr::null_mut()),
             name: Cell::new(Name::EMPTY),
+            pins: Cell::new((0, 0)),
             panics: Cell::new(0),
             panicked_at: Cell::new(None),
             local: Cell::new(core::ptr::null_mut()),
@@ -263,19 +269,21 @@ impl G {
 
     /// It ends with `cause` when preemption is on again; the first cause counts. For the platform, with preemption off.
     pub fn doom(&self, cause: Cause) {
-        let _ = self.doom.compare_exchange(0, cause as u8, Ordering::Relaxed, Ordering::Relaxed);
+        let alive = |doom: u8| (doom & !PINNED == 0).then_some(doom | cause as u8);
+        let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, alive);
     }
 
     /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption off.
     pub fn exempt(&self, exempt: bool) {
         let (from, to) = if exempt { (0, EXEMPT) } else { (EXEMPT, 0) };
-        let _ = self.doom.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        let change = |doom: u8| (doom & !PINNED == from).then_some(doom & PINNED | to);
+        let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// Why it is to end.
     #[inline(always)]
     pub fn doomed(&self) -> Option<Cause> {
-        Cause::from_u8(self.doom.load(Ordering::Relaxed))
+        Cause::from_u8(self.doom.load(Ordering::Relaxed) & !PINNED)
     }
 
     /// Whether its stack has few pages.
@@ -286,12 +294,45 @@ impl G {
 
     #[inline(always)]
     pub(crate) fn is_doomed(&self) -> bool {
+        self.doom.load(Ordering::Relaxed) & !(EXEMPT | PINNED) != 0
+    }
+
+    /// Doomed or pinned: its dispatch needs a second look.
+    #[inline(always)]
+    pub(crate) fn is_special(&self) -> bool {
         self.doom.load(Ordering::Relaxed) & !EXEMPT != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.doom.load(Ordering::Relaxed) & PINNED != 0
+    }
+
+    /// The number of the M that it is pinned to. By its owner.
+    pub(crate) fn pinned_to(&self) -> Option<usize> {
+        self.is_pinned().then(|| self.pins.get().1 as usize)
+    }
+
+    /// One pin more. By the G, with preemption off, on M number `m`; or before it begins.
+    pub(crate) fn pin(&self, m: usize) {
+        let (pins, at) = self.pins.get();
+        self.pins.set((pins + 1, if pins == 0 { m as u32 } else { at }));
+        self.doom.fetch_or(PINNED, Ordering::Relaxed);
+    }
+
+    /// One pin less. By the G.
+    pub(crate) fn unpin(&self) {
+        let (pins, at) = self.pins.get();
+        self.pins.set((pins.saturating_sub(1), at));
+        if pins == 1 {
+            self.doom.fetch_and(!PINNED, Ordering::Relaxed);
+        }
     }
 
     #[inline(always)]
     pub(crate) fn pardon(&self) {
         self.doom.store(0, Ordering::Relaxed);
+        self.pins.set((0, 0));
     }
 
     /// The place for a small value; see the field.

@@ -193,6 +193,18 @@ impl Rest {
         }
     }
 
+    /// Claims M `m`, if it rests: the caller sets its token and interrupts it. It counts as spinning from here on.
+    pub fn claim_m(&self, m: usize) -> bool {
+        // SeqCst: as S2; who lies down after it sees what was pushed before.
+        fence(Ordering::SeqCst);
+        // AcqRel: as in `claim_one`.
+        let rested = self.idle_ms.fetch_and(!(1 << m), Ordering::AcqRel) >> m & 1 == 1;
+        if rested {
+            self.spinning.fetch_add(1, Ordering::Relaxed);
+        }
+        rested
+    }
+
     /// A woken M found work.
     pub fn woken_usefully(&self) {
         if self.credit.load(Ordering::Relaxed) < CREDIT_MAX {
@@ -302,7 +314,7 @@ impl Rest {
             if self.claim_exactly(p as usize) {
                 return Some(p as usize);
             }
-            free = self.idle_ps.load(Ordering::Relaxed) & may;
+            free &= !(1 << p);
         }
         None
     }

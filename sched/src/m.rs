@@ -3,12 +3,13 @@
 use core::cell::Cell;
 
 use crate::g::{G, GRef};
+use crate::globq::GlobQ;
 use crate::idle::Token;
 use crate::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
 use crate::platform;
 use crate::preempt::PreemptGuard;
-use crate::sched::Sched;
 use crate::procs::OUTSIDE;
+use crate::sched::Sched;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// A machine: one core.
@@ -20,6 +21,11 @@ pub struct M {
     pub token: Token,
     /// What it has done.
     pub counters: Counters,
+
+    /// G's pinned to it that are ready: it takes them first, and nobody else does.
+    pub(crate) own: GlobQ,
+    /// A P that was handed to it while it rested, before its token was set.
+    pub(crate) gift: AtomicPtr<P>,
 
     // --- Written by this core alone, read by reports.
     curg: AtomicPtr<G>,
@@ -35,6 +41,8 @@ pub struct M {
     pub(crate) woken: Cell<bool>,
     /// The P it held last: it comes back to that one if it can (INV-TIMER-HOME).
     pub(crate) last_p: Cell<Option<usize>>,
+    /// A G that was its turn here, and is pinned to another M: g0 sends it there.
+    pub(crate) owes: Cell<Option<GRef>>,
     /// The P it holds outside: see `procs.rs`.
     pub(crate) outside: P,
     /// It has been outside since it held one of the scheduler's P's.
@@ -100,6 +108,8 @@ impl M {
         Self {
             token: Token::new(),
             counters: Counters::default(),
+            own: GlobQ::new(),
+            gift: AtomicPtr::new(core::ptr::null_mut()),
             curg: AtomicPtr::new(core::ptr::null_mut()),
             p: AtomicPtr::new(core::ptr::null_mut()),
             g0: G::new(),
@@ -108,6 +118,7 @@ impl M {
             spinning: Cell::new(false),
             woken: Cell::new(false),
             last_p: Cell::new(None),
+            owes: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),
             strays: Cell::new(false),
             lent: AtomicUsize::new(usize::MAX),

@@ -109,7 +109,11 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     // SAFETY: 1. as in `after_park`.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
-    enqueue_last(m, &m.held(&guard), g, &guard);
+    if g.is_pinned() {
+        m.keep_pinned(g, &guard);
+    } else {
+        enqueue_last(m, &m.held(&guard), g, &guard);
+    }
     guard.release();
 }
 
@@ -141,6 +145,10 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let p = m.held(&guard);
+    if g.is_pinned() {
+        m.keep_pinned(g, &guard);
+        return guard.release();
+    }
     // A chain through the slot ends with its slice.
     if let Some(next) = p.take_slot() {
         enqueue_last(m, &p, next, &guard);
@@ -186,18 +194,36 @@ pub(crate) type NextSp = *const usize;
 /// Makes `next` the G that runs on `m`, or with none, g0. One that was doomed while it left its last M ends as soon as it is there.
 #[inline(always)]
 pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
-    m.set_running(next);
     match next {
-        Some(next) => {
-            next.state.dispatch();
-            if next.is_doomed() {
-                platform::pend();
-            }
-            m.counters.runs.add(1);
-            next.sp.get()
+        Some(next) if next.is_special() => run_special(m, next),
+        Some(next) => dispatch(m, next),
+        None => {
+            m.set_running(None);
+            m.g0.sp.get()
         }
-        None => m.g0.sp.get(),
     }
+}
+
+#[inline(always)]
+fn dispatch(m: &M, next: GRef) -> NextSp {
+    m.set_running(Some(next));
+    next.state.dispatch();
+    m.counters.runs.add(1);
+    next.sp.get()
+}
+
+#[cold]
+#[inline(never)]
+fn run_special(m: &M, next: GRef) -> NextSp {
+    if next.pinned_to().is_some_and(|at| at != m.index()) {
+        // From g0 it goes to its M.
+        m.owes.set(Some(next));
+        return run_next(m, None);
+    }
+    if next.is_doomed() {
+        platform::pend();
+    }
+    dispatch(m, next)
 }
 
 /// Leaves `g` for `next`, and runs `after(g, arg)` there.

@@ -96,7 +96,7 @@ impl Drop for Outside {
 
 fn come_back(guard: PreemptGuard) {
     let m = M::current(&guard);
-    if !m.held(&guard).is_outside() || m.sched.take_p(m) {
+    if !m.held(&guard).is_outside() || m.sched.take_p(m) && m.own.is_empty() {
         return;
     }
     let g = m.caller();
@@ -119,7 +119,7 @@ unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
 }
 
 /// Empties the queue and the slot of `p` into the global queue. True: there was something.
-fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bool {
+pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bool {
     let mut all = Batch::new();
     if let Some(g) = p.take_slot() {
         all.push(g);
@@ -127,7 +127,7 @@ fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bool {
     while let Some(g) = p.ring().pop() {
         all.push(g);
     }
-    let any = all.len() > 0;
+    let any = !all.is_empty();
     if any {
         sched.globq.push(guard, all);
     }

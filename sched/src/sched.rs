@@ -68,7 +68,10 @@ impl Sched {
         let rest = Rest::new(config.max_procs);
         let seed = |i: usize| config.seed.wrapping_add(i as u64).wrapping_mul(2).wrapping_add(1);
         Self {
-            ps: (0..config.max_procs.max(config.limit).min(MAX)).map(|i| P::new(i, seed(i))).collect::<Vec<_>>().into_boxed_slice(),
+            ps: (0..config.max_procs.max(config.limit).min(MAX))
+                .map(|i| P::new(i, seed(i)))
+                .collect::<Vec<_>>()
+                .into_boxed_slice(),
             ms: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())),
             globq: GlobQ::new(),
             rest,
@@ -169,9 +172,7 @@ impl Sched {
 
     /// Whether any queue holds something that an M without work could run at `now`.
     pub(crate) fn has_work(&'static self, now: u64) -> bool {
-        !self.globq.is_empty()
-            || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
-            || self.strays_due(now)
+        !self.globq.is_empty() || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now) || self.strays_due(now)
     }
 
     /// Whether a G waits in any slot, ripe or not.

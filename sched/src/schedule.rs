@@ -20,7 +20,7 @@
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
-use crate::g::GRef;
+use crate::g::{G, GRef};
 use crate::gstate::Ready;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, FAIR_TICKS, Held, P, SLOT_DELAY};
@@ -60,6 +60,10 @@ pub fn run_m(m: &'static M) -> ! {
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
         let g = next_g(m, &guard);
+        if g.pinned_to().is_some_and(|at| at != m.index()) {
+            m.owes.set(Some(g));
+            continue;
+        }
         begin_slice(m, &m.held(&guard));
         let next = run_next(m, Some(g));
         // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
@@ -95,6 +99,9 @@ pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
 
 fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     loop {
+        if let Some(g) = m.owes.take() {
+            m.send(g, guard);
+        }
         if m.p().is_some_and(|p| p.index() >= m.sched.num_ps()) {
             // It is one too many, or M's own: others may run what waits there.
             m.surrender(guard);
@@ -128,6 +135,10 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         return Some(g);
     }
     if let Some(g) = run_strays(m, p, guard) {
+        return Some(g);
+    }
+    if let Some(g) = m.own.pop(guard, 1).pop() {
+        p.begin_slice(0);
         return Some(g);
     }
     let left = p.fair.get() - 1;
@@ -296,6 +307,19 @@ fn rest(m: &'static M) {
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     loop {
         let now = platform::now();
+        if !m.own.is_empty() {
+            if !sched.rest.get_up(m.index()) {
+                return wait_for_token(m);
+            }
+            if sched.take_p(m) {
+                sched.rest.spin();
+                m.spinning.set(true);
+                return;
+            }
+            m.pass_on_own();
+            sched.rest.lie_down(m.index(), None, false);
+            continue;
+        }
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
         if sched.rest.has_idle_p() && sched.has_work(now) {
             if !sched.rest.get_up(m.index()) {
@@ -335,6 +359,9 @@ fn wait_for_token(m: &'static M) {
     m.counters.wakes_received.add(1);
     m.spinning.set(true);
     m.woken.set(true);
+    if m.take_gift() {
+        return;
+    }
     // Without a P `find_runnable` comes straight back to `rest`, which gives up the spinning.
     m.sched.take_p(m);
 }
@@ -386,7 +413,7 @@ pub fn timer_interrupt(m: &M) -> bool {
             p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }
     }
-    let waits = due || !p.queues_are_empty() || !sched.globq.is_empty();
+    let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.own.is_empty();
     let over = p.slice_over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
     let timers = if due { now + TIMER_RETRY } else { p.timers.when() };
@@ -419,10 +446,11 @@ pub fn wake_interrupt(m: &M) -> bool {
     if m.running().is_none() || p.is_outside() {
         return false;
     }
-    if p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 {
+    let own = !m.own.is_empty();
+    if p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 || own && !m.running().is_some_and(G::is_pinned) {
         return true;
     }
-    if p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty()) {
+    if p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty() || own) {
         let now = platform::now();
         p.set_slice_alarm(p.slice_started(now) + m.sched.slice());
         m.rearm(p.next_alarm().max(now + ALARM_GAP));

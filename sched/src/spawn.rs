@@ -55,13 +55,15 @@ pub enum SpawnError<F> {
     TooManyGoroutines(F),
     /// No window is that large (the largest is 1 GiB), or the size was zero.
     BadStackSize(F),
+    /// It was to be pinned to a core that there is not, or that does not run.
+    NoSuchCore(F),
 }
 
 impl<F> SpawnError<F> {
     /// The closure.
     pub fn into_inner(self) -> F {
         match self {
-            Self::OutOfMemory(f) | Self::TooManyGoroutines(f) | Self::BadStackSize(f) => f,
+            Self::OutOfMemory(f) | Self::TooManyGoroutines(f) | Self::BadStackSize(f) | Self::NoSuchCore(f) => f,
         }
     }
 
@@ -70,6 +72,7 @@ impl<F> SpawnError<F> {
             Self::OutOfMemory(_) => "out of memory for a goroutine's record or stack",
             Self::TooManyGoroutines(_) => "too many goroutines with a stack of that size",
             Self::BadStackSize(_) => "a goroutine's stack must be 1 byte to 1 GiB",
+            Self::NoSuchCore(_) => "no such core runs, to pin a goroutine to",
         }
     }
 }
@@ -93,12 +96,13 @@ impl<F> core::error::Error for SpawnError<F> {}
 pub struct Builder {
     name: Name,
     stack: usize,
+    pin: Option<usize>,
 }
 
 impl Builder {
     /// No name, the default window.
     pub fn new() -> Self {
-        Self { name: Name::EMPTY, stack: DEFAULT_STACK }
+        Self { name: Name::EMPTY, stack: DEFAULT_STACK, pin: None }
     }
 
     /// Its name in reports; the first 31 bytes count.
@@ -115,10 +119,17 @@ impl Builder {
         self
     }
 
+    /// It runs on core number `core` only, from its first instruction to its last; see [`pin`](crate::pin).
+    #[must_use]
+    pub fn pin(mut self, core: usize) -> Self {
+        self.pin = Some(core);
+        self
+    }
+
     /// Starts a G that runs `f`. It runs next on this P, unless a thief is faster.
     ///
     /// # Errors
-    /// No memory, or no window of that size; `f` comes back.
+    /// No memory, no window of that size, or no such core to pin it to; `f` comes back.
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -127,6 +138,9 @@ impl Builder {
         let Some(size) = STACK_CLASSES.into_iter().find(|&c| self.stack != 0 && self.stack <= c) else {
             return Err(SpawnError::BadStackSize(f));
         };
+        if self.pin.is_some_and(no_such_core) {
+            return Err(SpawnError::NoSuchCore(f));
+        }
         let Some(cell) = CellRef::try_new() else { return Err(SpawnError::OutOfMemory(f)) };
         let start = match Laid::new(Start { f, cell }) {
             Ok(start) => start,
@@ -150,6 +164,10 @@ impl Builder {
         };
         g.name.set(self.name);
         start.lay(g);
+        g.pardon();
+        if let Some(core) = self.pin {
+            g.pin(core);
+        }
         Ok(JoinHandle::new(cell, launch(guard, g)))
     }
 }
@@ -207,6 +225,11 @@ struct Start<F, T: Send + 'static> {
 enum Laid<F, T: Send + 'static> {
     Inline(Start<F, T>),
     Boxed(Start<Box<F>, T>),
+}
+
+#[cold]
+fn no_such_core(core: usize) -> bool {
+    M::current(&PreemptGuard::new()).sched().m(core).is_none()
 }
 
 /// A G in state Idle with a window of `size` bytes whose top page is there, and preemption off.
@@ -288,7 +311,6 @@ fn launch(guard: PreemptGuard, g: GRef) -> u64 {
     let p = m.held(&guard);
     let id = next_id(m, &p);
     g.set_id(id);
-    g.pardon();
     g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     g.state.spawn();

@@ -1,0 +1,127 @@
+//! Pins: a G that runs on one M only.
+//!
+//! ```text
+//!   M y, any     the pinned G is its turn, from the slot, the ring or the global queue
+//!                run_special ──▶ g0 ──▶ send: into M x's own queue ──┬─ x rests:  woken, with y's P if no other is free
+//!                                                                    └─ x runs:   interrupted; it makes way if it is not pinned, too
+//!   M x          its own queue comes before all others
+//! ```
+//!
+//! A ready pinned G stands in the queues like any other, so that readying it costs what it always costs; only its dispatch is another, and finds that
+//! out by the word that it reads anyway, for doomed G's.
+//!
+//! **While a pinned G can run, its M runs nothing else**: when it yields, or its slice is over, what waits on that P goes to the global queue, where the
+//! other P's find it, and the G goes on. With one P there are no others: it takes turns then.
+//!
+//! **INV-OWN**: an M never rests with a G in its own queue. Whoever puts one there fences and claims the M's bit; the M sets the bit, fences, and looks. If
+//! there is no P for it, it passes them on to the global queue: whoever has a P comes upon them, and this time sees the M rest, and hands over its own P.
+//!
+//! Rejected: Go's way, an M that runs nobody else even while its G waits (`stoplockedm`): there an M is a thread, of which there is always one more.
+
+use core::marker::PhantomData;
+
+use crate::g::GRef;
+use crate::m::M;
+use crate::p::P;
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::procs::to_global;
+use crate::sync::Ordering;
+
+/// While it lives, its G runs on one core; see [`pin`].
+#[derive(Debug)]
+pub struct Pin {
+    /// Not `Send`: it is its G's.
+    _g: PhantomData<*mut ()>,
+}
+
+/// Binds the current G to the core that it runs on (Go's `LockOSThread`) until what is returned is dropped, or the G ends. Pins nest. It is still preempted
+/// and may park; other cores run what waits behind it. Needs no P: in `block_in_place` it binds to the core that is blocked.
+///
+/// # Panics
+/// Outside any G: ends the machine with a report.
+///
+/// ```ignore
+/// let pin = runtime::pin();
+/// let here = runtime::core();
+/// runtime::yield_now();
+/// assert_eq!(runtime::core(), here);
+/// drop(pin);
+/// ```
+#[must_use = "dropping it unpins at once"]
+pub fn pin() -> Pin {
+    let guard = PreemptGuard::new();
+    let m = M::current(&guard);
+    m.caller().pin(m.index());
+    Pin { _g: PhantomData }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let guard = PreemptGuard::new();
+        M::current(&guard).caller().unpin();
+    }
+}
+
+impl M {
+    /// The pinned `g` has left this M and can go on: it does, unless there is but one P.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keep_pinned(&self, g: GRef, guard: &PreemptGuard) {
+        let (sched, p) = (self.sched, self.held(guard));
+        if sched.is_single() || p.is_outside() {
+            sched.globq.push_one(guard, g);
+        } else {
+            to_global(sched, &p, guard);
+            self.own.push_one(guard, g);
+        }
+        sched.wake_any(self);
+    }
+
+    /// On g0: `g`, which was its turn here, goes to the M that it is pinned to.
+    #[cold]
+    pub(crate) fn send(&'static self, g: GRef, guard: &PreemptGuard) {
+        let sched = self.sched;
+        let Some(to) = g.pinned_to().and_then(|at| sched.m(at)) else {
+            platform::fatal(platform::Fatal::Broken("a goroutine is pinned to a core that does not run"))
+        };
+        to.own.push_one(guard, g);
+        if !sched.rest.claim_m(to.index()) {
+            return platform::wake_m(to.index());
+        }
+        if !sched.rest.has_idle_p()
+            && let Some(p) = self.p().filter(|p| !p.is_outside())
+        {
+            if to_global(sched, &self.held(guard), guard) {
+                sched.nudge();
+            }
+            self.set_p(None);
+            // Release: pairs with the Acquire in `take_gift`: what we wrote to the P is seen.
+            to.gift.store(core::ptr::from_ref(p).cast_mut(), Ordering::Release);
+        }
+        self.counters.wakes_sent.add_shared();
+        to.token.set();
+        platform::wake_m(to.index());
+    }
+
+    /// After the token: the P that came with it.
+    pub(crate) fn take_gift(&self) -> bool {
+        let gift: *mut P = self.gift.swap(core::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: `send` stored a `&'static P`.
+        let Some(p) = (unsafe { gift.as_ref() }) else { return false };
+        self.set_p(Some(p));
+        self.last_p.set(Some(p.index()));
+        self.come_in();
+        self.arm(p.next_alarm());
+        true
+    }
+
+    /// There is no P for the G's pinned to this M: they go where those that have one look.
+    #[cold]
+    pub(crate) fn pass_on_own(&self) {
+        let guard = PreemptGuard::new();
+        let all = self.own.pop(&guard, usize::MAX);
+        self.sched.globq.push(&guard, all);
+        self.sched.nudge();
+    }
+}
