@@ -92,6 +92,9 @@ pub fn yield_now() {
     let guard = PreemptGuard::new();
     let m = M::current(&guard);
     let g = m.caller();
+    if g.is_pinned() {
+        return yield_pinned(guard);
+    }
     let p = m.held(&guard);
     let next = next_local(&p);
     if next.is_none() && p.attention.load(Ordering::Relaxed) == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
@@ -109,12 +112,18 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     // SAFETY: 1. as in `after_park`.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
-    if g.is_pinned() {
-        m.keep_pinned(g, &guard);
-    } else {
-        enqueue_last(m, &m.held(&guard), g, &guard);
-    }
+    enqueue_last(m, &m.held(&guard), g, &guard);
     guard.release();
+}
+
+/// Nobody else runs here meanwhile: see `pin.rs`.
+#[cold]
+fn yield_pinned(guard: PreemptGuard) {
+    let m = M::current(&guard);
+    let g = m.caller();
+    let g0 = run_next(m, None);
+    // SAFETY: 1. `after_preempt` publishes. 2. it needs no argument. 3. right above.
+    drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
 }
 
 /// Takes the core away from the current G, which goes behind all others: its slice is over. Called on its stack by the platform's stub for
