@@ -137,6 +137,40 @@ pub mod model {
         crate::park::enqueue_last(m, &m.held(&guard), g, &guard);
     }
 
+    /// A G on `m` begins a block: `m` is outside.
+    pub fn go_outside(m: &'static M) {
+        m.go_outside(&PreemptGuard::new());
+    }
+
+    /// The block ends. False: all P's are taken, and the G would wait for one on the global queue.
+    pub fn come_back(m: &'static M) -> bool {
+        let back = m.sched().take_p(m);
+        if !back {
+            m.surrender(&PreemptGuard::new());
+        }
+        back
+    }
+
+    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own.
+    pub fn lower(m: &'static M, n: usize) {
+        let before = m.sched().num_ps();
+        m.sched().rest.set_num_ps(n);
+        (n..before).for_each(|p| crate::procs::retire(m.sched(), p));
+    }
+
+    /// What g0 does first: gives up a P that is one too many.
+    pub fn look_at_number(m: &'static M) {
+        if m.p().is_some_and(|p| p.index() >= m.sched().num_ps()) {
+            m.surrender(&PreemptGuard::new());
+        }
+    }
+
+    /// `g` is pinned to `to`, and its turn came on `m`.
+    pub fn send(m: &'static M, to: &'static M, g: GRef) {
+        g.pin(to.index());
+        m.send(g, &PreemptGuard::new());
+    }
+
     /// What g0 does: looks, rests, looks again, until there is a G for `m`, and passes the search on.
     pub fn next_g(m: &'static M) -> GRef {
         crate::schedule::next_g(m, &PreemptGuard::new())

@@ -136,9 +136,8 @@ pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bo
 
 impl M {
     /// Gives the P away, if it is one.
-    fn go_outside(&self, guard: &PreemptGuard) {
+    pub(crate) fn go_outside(&self, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
-        let _g = self.caller();
         let Some(outside) = sched.m(self.index()).map(|m| &m.outside) else { return };
         if p.is_outside() {
             return;
@@ -258,7 +257,7 @@ pub fn set_max_procs(n: usize) -> usize {
 }
 
 /// Claims P `at`, which nobody else claims any more, whoever holds it now, and empties it.
-fn retire(sched: &'static Sched, at: usize) {
+pub(crate) fn retire(sched: &'static Sched, at: usize) {
     let p = &sched.ps()[at];
     let mut looks = 0;
     loop {

@@ -330,7 +330,9 @@ fn rest(m: &'static M) {
                 m.spinning.set(true);
                 return;
             }
+            // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a moment.
             sched.rest.lie_down(m.index(), None, false);
+            spin_loop();
             continue;
         }
         if sched.rest.all_rest() && !sched.has_timers() {

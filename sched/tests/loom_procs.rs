@@ -1,0 +1,165 @@
+//! P's change hands: no G is lost, none runs twice, and a P has one owner, whoever blocks, comes back, goes, or is pinned meanwhile.
+#![cfg(loom)]
+
+mod support;
+
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use support::{cores, g};
+use trefoil_sched::{Config, GRef, M, Sched, model};
+
+/// `ms` M's, of which as many as there are P's hold one.
+fn machine(ps: usize, ms: usize) -> (&'static Sched, Vec<&'static M>) {
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: ps, ..Config::default() })));
+    let ms: Vec<&'static M> = (0..ms).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
+    ms.iter().for_each(|m| sched.start_m(m));
+    (sched, ms)
+}
+
+fn runnable() -> GRef {
+    let g = g();
+    model::make_runnable(g);
+    g
+}
+
+#[test]
+fn what_waits_runs_when_its_core_blocks() {
+    loom::model(|| {
+        let (_, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let waits = runnable();
+        cores::run_on(a);
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            model::next_g(b)
+        });
+        model::submit(a, waits);
+        model::go_outside(a);
+        assert!(std::ptr::eq(other.join().unwrap(), waits));
+        assert!(!model::come_back(a), "the other core has the only P");
+    });
+}
+
+#[test]
+fn what_a_blocked_core_readies_runs_elsewhere() {
+    loom::model(|| {
+        let (_, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let readied = runnable();
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            model::next_g(b)
+        });
+        cores::run_on(a);
+        model::go_outside(a);
+        model::submit(a, readied);
+        assert!(std::ptr::eq(other.join().unwrap(), readied));
+    });
+}
+
+/// The end of the block races with the wake-up: whoever has the P runs what waits, and gives the other one a turn.
+#[test]
+fn a_core_that_comes_back_and_one_that_was_woken_share_what_there_is() {
+    loom::model(|| {
+        let (_, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let first = runnable();
+        let ran = Arc::new(AtomicU32::new(0));
+        let count = ran.clone();
+        let look = move |m: &'static M, ran: &AtomicU32| {
+            cores::run_on(m);
+            let found = model::next_g(m);
+            if std::ptr::eq(found, first) {
+                assert_eq!(ran.fetch_add(1, Ordering::Relaxed), 0, "it ran twice");
+                model::submit(m, runnable());
+            }
+            // It blocks for good: the other one has the P.
+            model::go_outside(m);
+        };
+        let other = thread::spawn(move || look(b, &count));
+        cores::run_on(a);
+        model::submit(a, first);
+        model::go_outside(a);
+        model::come_back(a);
+        look(a, &ran);
+        other.join().unwrap();
+        assert_eq!(ran.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// P 1 goes while its M looks for work: what stands in its ring runs, there before or on P 0 after.
+#[test]
+fn a_p_that_goes_leaves_nothing_behind() {
+    loom::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let waits = runnable();
+        cores::run_on(b);
+        model::submit(b, waits);
+        // A lock, as an interrupt is: what was written before is seen after it.
+        let gone = Arc::new(Mutex::new(false));
+        let seen = gone.clone();
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            let found = model::next_g(b);
+            while !*seen.lock().unwrap() {
+                cores::wake(b.index());
+                model::look_at_number(b);
+                thread::yield_now();
+            }
+            found
+        });
+        cores::run_on(a);
+        model::lower(a, 1);
+        assert!(!sched.rest.is_idle_p(1), "it was claimed");
+        *gone.lock().unwrap() = true;
+        // This core makes way for what was in its ring, if that has not run.
+        model::go_outside(a);
+        assert!(std::ptr::eq(other.join().unwrap(), waits));
+        assert!(b.p().is_none_or(|p| p.index() == 0));
+    });
+}
+
+/// A pinned G whose turn comes elsewhere while its M lies down.
+#[test]
+fn a_pinned_g_finds_its_m_whatever_that_does() {
+    loom::model(|| {
+        let (_, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let pinned = runnable();
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            model::next_g(b)
+        });
+        cores::run_on(a);
+        model::send(a, b, pinned);
+        assert!(std::ptr::eq(other.join().unwrap(), pinned));
+    });
+}
+
+/// The same with one P, which comes along.
+#[test]
+fn a_pinned_g_takes_the_p_along() {
+    loom::model(|| {
+        let (_, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let pinned = runnable();
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            let found = model::next_g(b);
+            assert!(b.p().is_some());
+            // Something for the other one, and the P.
+            model::submit(b, runnable());
+            model::go_outside(b);
+            found
+        });
+        cores::run_on(a);
+        model::send(a, b, pinned);
+        // While the M does not rest yet, it passes the G on, and its turn comes here again; or it takes this core's P, when that rests.
+        while a.p().is_some() && std::ptr::eq(model::next_g(a), pinned) {
+            model::send(a, b, pinned);
+        }
+        assert!(std::ptr::eq(other.join().unwrap(), pinned));
+    });
+}
