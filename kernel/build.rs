@@ -16,11 +16,12 @@ fn main() {
     println!("cargo::rerun-if-changed={script}");
 
     // No C library, no dynamic linker, and nothing of the host's but the compiler's own libcore. Sections keep the rights that
-    // the script gives them: `norelro`, since nothing is relocated at run time.
+    // the script gives them: `norelro`, since nothing is relocated at run time. Nor is the file mapped: a loader copies it, so that
+    // what starts a page in memory need not start one in the file (the script says what does), and there are no gaps.
     let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
     let arguments = format!(
         "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\
-         -Wl,--no-dynamic-linker,-z,max-page-size=4096,-z,norelro,--build-id=none,--eh-frame-hdr\n"
+         -Wl,--no-dynamic-linker,-z,max-page-size=64,-z,norelro,--build-id=none,--eh-frame-hdr\n"
     );
     let file = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("image.link");
     fs::write(&file, arguments).expect("OUT_DIR can be written");

@@ -262,7 +262,7 @@ fn too_many(n: u64) {
 }
 
 fn no_more_fit_and_none_is_lost() {
-    too_many(80_000);
+    too_many(150_000);
 }
 
 fn a_million_do_not_fit() {
