@@ -31,7 +31,7 @@ image! { "
     channels_keep_order_and_close           |
     mutexes_exclude_and_poison              |
     a_wait_group_waits_for_all              |
-    maxprocs_limits_the_ps                  | smp 4 | append maxprocs=2 slice=2000000
+    maxprocs_limits_the_ps                  | smp 4 | append maxprocs=2 slice=2000000 wakeup=2000000
     a_large_stack_is_there_when_asked_for   | smp 1,4
     errors_come_back_with_the_closure       | smp 1
 ";
