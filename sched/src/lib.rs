@@ -57,6 +57,7 @@ pub mod spawn;
 pub mod stats;
 mod steal_order;
 pub mod sync;
+pub mod time;
 pub mod timers;
 pub mod waitgroup;
 mod waitq;

@@ -6,7 +6,6 @@
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Ordering as Order;
-use core::time::Duration;
 
 use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
@@ -15,6 +14,7 @@ use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicU64, Ordering};
+use crate::time::{Duration, Instant};
 
 /// What a due timer does.
 #[derive(Debug, Clone, Copy)]
@@ -130,20 +130,25 @@ impl Timers {
     }
 }
 
-/// Parks the current G for at least `duration`. A zero duration yields. A duration beyond the clock's range waits for ever.
+/// Who sleeps for ever wakes up then: a heap's deadlines lie before `u64::MAX`, which says that it is empty.
+const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
+
+/// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end of the clock is no deadlock: who sleeps for
+/// ever, sleeps.
 ///
-/// # Panics
-/// Not on a G: ends the machine with a report.
+/// ```ignore
+/// time::sleep(Duration::from_millis(5));
+/// ```
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
         return crate::park::yield_now();
     }
-    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    sleep_until(platform::now().saturating_add(nanoseconds));
+    sleep_until(Instant::now() + duration);
 }
 
-/// Parks the current G until the clock reads `when` nanoseconds or more.
-pub fn sleep_until(when: u64) {
+/// Parks the current G until the clock has reached `when`. A moment that has passed yields.
+pub fn sleep_until(when: Instant) {
+    let when = when.min(LAST).as_nanos();
     let guard = PreemptGuard::new();
     let m = M::current(&guard);
     m.held(&guard).timers.reserve(&guard);
