@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use support::{shaken, tidy};
 use trefoil_sched::chan::{RecvError, SendError, TryRecvError, TrySendError, bounded};
+use trefoil_sched::locks::WaitGroup;
 use trefoil_sched::spawn::go;
 use trefoil_sched::timers::sleep;
-use trefoil_sched::waitgroup::WaitGroup;
 use trefoil_sched::yield_now;
 
 /// Counts how often values of it are dropped.

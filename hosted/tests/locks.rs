@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{shaken, tidy};
-use trefoil_sched::mutex::{Mutex, MutexGuard, TryLockError};
+use trefoil_sched::locks::WaitGroup;
+use trefoil_sched::locks::{Mutex, MutexGuard, TryLockError};
 use trefoil_sched::spawn::go;
 use trefoil_sched::timers::sleep;
-use trefoil_sched::waitgroup::WaitGroup;
 use trefoil_sched::yield_now;
 
 // --- Mutex

@@ -54,8 +54,7 @@ pub mod chan {
 
 /// What parks a goroutine instead of a core.
 pub mod sync {
-    pub use trefoil_sched::mutex::*;
-    pub use trefoil_sched::waitgroup::*;
+    pub use trefoil_sched::locks::*;
 }
 
 /// Names the function that the first goroutine runs. When it returns, the machine stops with exit status 0; when it panics, with a report

@@ -54,6 +54,18 @@ pub enum WaitReason {
     Join = 5,
     /// In `sleep`.
     Sleep = 6,
+    /// In `RwLock::read`.
+    RwLockRead = 10,
+    /// In `RwLock::write`.
+    RwLockWrite = 11,
+    /// In `Condvar::wait`.
+    Condvar = 12,
+    /// While another G initialises a `Once`, `OnceLock` or `LazyLock`.
+    Once = 13,
+    /// In `Semaphore::acquire`.
+    Semaphore = 14,
+    /// In `Barrier::wait`.
+    Barrier = 15,
 }
 
 impl WaitReason {
@@ -67,6 +79,12 @@ impl WaitReason {
             Self::WaitGroup => "waitgroup wait",
             Self::Join => "join",
             Self::Sleep => "sleep",
+            Self::RwLockRead => "rwlock read",
+            Self::RwLockWrite => "rwlock write",
+            Self::Condvar => "condvar wait",
+            Self::Once => "once",
+            Self::Semaphore => "semaphore acquire",
+            Self::Barrier => "barrier wait",
         }
     }
 
@@ -78,6 +96,12 @@ impl WaitReason {
             4 => Self::WaitGroup,
             5 => Self::Join,
             6 => Self::Sleep,
+            10 => Self::RwLockRead,
+            11 => Self::RwLockWrite,
+            12 => Self::Condvar,
+            13 => Self::Once,
+            14 => Self::Semaphore,
+            15 => Self::Barrier,
             _ => Self::None,
         }
     }

@@ -40,13 +40,12 @@ pub mod gstate;
 pub mod idle;
 pub mod join;
 pub mod lock;
+pub mod locks;
 pub mod m;
-pub mod mutex;
 mod p;
 pub mod park;
 mod pin;
 pub mod platform;
-mod poison;
 pub mod preempt;
 pub mod procs;
 mod registry;
@@ -59,7 +58,6 @@ mod steal_order;
 pub mod sync;
 pub mod time;
 pub mod timers;
-pub mod waitgroup;
 mod waitq;
 
 pub use g::{Cause, G, GRef, Stack, WaitReason};
@@ -105,7 +103,7 @@ pub mod model {
     /// What the death of a G whose stack is known to be dead means for those who wait for its mutexes.
     pub fn owner_died() {
         let guard = PreemptGuard::new();
-        crate::mutex::owner_died(M::current(&guard).sched(), &guard);
+        crate::locks::mutex::owner_died(M::current(&guard).sched(), &guard);
     }
 
     /// `g` runs on `m` from its first instruction.

@@ -26,8 +26,8 @@ use core::mem::{ManuallyDrop, needs_drop};
 
 use crate::g::{Body, Cause, G, GRef, Name, Stack};
 use crate::join::{CellRef, Completed, JoinError, JoinHandle, JoinWord, Outcome, report_unjoined};
+use crate::locks::mutex::owner_died;
 use crate::m::M;
-use crate::mutex::owner_died;
 use crate::p::Held;
 use crate::park::{enqueue_next, leave, next_of, ready, run_next};
 use crate::platform::{self, NoStack};

@@ -6,7 +6,7 @@ mod baton;
 use std::sync::Arc;
 
 use baton::{die, explore};
-use trefoil_sched::mutex::Mutex;
+use trefoil_sched::locks::Mutex;
 
 type Body = Box<dyn FnOnce() + Send>;
 

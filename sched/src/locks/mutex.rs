@@ -33,18 +33,16 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
+use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding};
 use crate::g::{GRef, WaitReason};
 use crate::gstate::State;
 use crate::lock::SpinLock;
 use crate::park::{current_g, park};
 use crate::platform;
-use crate::poison::{Poison, Unwinding};
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell, fence, spin_loop};
 use crate::waitq::{WaitQueue, Waiter};
-
-pub use crate::poison::{LockResult, PoisonError, TryLockError, TryLockResult};
 
 const FREE: usize = 0;
 /// Somebody may wait.
