@@ -32,6 +32,7 @@
 mod interrupt;
 mod machine;
 mod platform;
+pub mod prelude;
 mod run;
 mod stack;
 
@@ -39,7 +40,7 @@ mod stack;
 pub mod switch;
 
 pub use machine::{Failure, Waiting};
-pub use run::{Account, Config, account, run};
+pub use run::{Account, Config, account, example, run};
 
 /// What the M's of this run have done so far. On a G.
 ///

@@ -81,6 +81,15 @@ where
     account(config, main).0
 }
 
+/// Runs an example of the documentation on two M's: what it asserts must hold, and it must come to its end.
+///
+/// # Panics
+/// With what went wrong.
+pub fn example(main: impl FnOnce() + Send + 'static) {
+    let (result, account) = account(Config::with_procs(2), main);
+    assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
+}
+
 /// As [`run`], and says what was left when it was over.
 pub fn account<T, F>(config: Config, main: F) -> (Result<T, Failure>, Account)
 where

@@ -1,6 +1,6 @@
 //! Trefoil: a goroutine scheduler that is the whole machine.
 //!
-//! ```ignore
+//! ```no_run
 //! #![no_std]
 //! #![no_main]
 //! use trefoil::prelude::*;

@@ -22,6 +22,17 @@ pub(crate) fn set_input(input: &'static [u8]) {
 }
 
 /// The bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if there is none.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let text = String::from_utf8_lossy(runtime::input());
+/// println!("{} lines", text.lines().count());
+/// # }
+/// ```
 pub fn input() -> &'static [u8] {
     match INPUT.1.load(Ordering::Acquire) {
         0 => &[],
@@ -31,16 +42,49 @@ pub fn input() -> &'static [u8] {
 }
 
 /// The program's own words of the command line: everything after `--`, and each `app.NAME=VALUE` as `NAME=VALUE`.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let rounds: u64 = runtime::args().next().and_then(|word| word.parse().ok()).unwrap_or(10);
+/// println!("{rounds} rounds");
+/// # }
+/// ```
 pub fn args() -> impl Iterator<Item = &'static str> {
     crate::options::app_words()
 }
 
 /// Cores that run: M's that have started. May grow for a moment after boot, since `main` does not wait for the others.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// println!("{} of {} P's have a core already", runtime::num_cpus(), runtime::max_procs());
+/// # }
+/// ```
 pub fn num_cpus() -> usize {
     platform::sched().rest.started_count() as usize
 }
 
 /// The number of P's: how many G's may run at the same time.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let workers: Vec<_> = (0..runtime::max_procs()).map(|i| go(move || i * i)).collect();
+/// let sum: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
+/// println!("{sum}");
+/// # }
+/// ```
 pub fn max_procs() -> usize {
     platform::sched().num_ps()
 }
@@ -51,9 +95,16 @@ pub fn max_procs() -> usize {
 /// # Panics
 /// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held.
 ///
-/// ```ignore
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
 /// let before = runtime::set_max_procs(1);
 /// assert_eq!(runtime::max_procs(), 1);
+/// runtime::set_max_procs(before);
+/// # }
 /// ```
 pub fn set_max_procs(n: usize) -> usize {
     may_park("set_max_procs");
@@ -67,8 +118,19 @@ pub fn set_max_procs(n: usize) -> usize {
 /// # Panics
 /// With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held; and with what `f` panics with.
 ///
-/// ```ignore
-/// let bytes = runtime::block_in_place(|| disk.read_by_polling(sector));
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// # let device_is_ready = || true;
+/// runtime::block_in_place(|| {
+///     while !device_is_ready() {
+///         core::hint::spin_loop(); // others run meanwhile, on other cores
+///     }
+/// });
+/// # }
 /// ```
 pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     may_park("block_in_place");
@@ -76,6 +138,17 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// The number of the core that runs the caller, from 0. It stays true only while the caller is [pinned](pin).
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let _pin = runtime::pin();
+/// println!("core {} until the end of main", runtime::core());
+/// # }
+/// ```
 pub fn core() -> usize {
     M::current(&PreemptGuard::new()).index()
 }
@@ -87,6 +160,20 @@ fn may_park(what: &str) {
 }
 
 /// How many G's live, the caller included.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let (tx, rx) = chan::bounded::<()>(0);
+/// let waits = go(move || rx.recv().is_err());
+/// assert_eq!(runtime::num_goroutines(), 2);
+/// drop(tx);
+/// assert!(waits.join().unwrap());
+/// # }
+/// ```
 pub fn num_goroutines() -> usize {
     platform::sched().num_goroutines() as usize
 }
@@ -109,6 +196,18 @@ impl core::ops::Deref for Stats {
 }
 
 /// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let stats = runtime::stats();
+/// println!("{} G's were run, {} of them stolen", stats.total().runs, stats.total().steals);
+/// println!("{} KiB in use", stats.memory.used() >> 10);
+/// # }
+/// ```
 pub fn stats() -> Stats {
     // First: the lists in the other half are on the heap, too.
     let memory = MemoryStats::now();
@@ -118,8 +217,14 @@ pub fn stats() -> Stats {
 /// Gives back at once what can be given back: pages that parked G's do not need, the stacks of those that use little (packed), the windows of
 /// G's that have ended. Returns how many bytes that was. The same happens bit by bit in the background, and when memory is short.
 ///
-/// ```ignore
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
 /// println!("{} KiB came back", runtime::scavenge() >> 10);
+/// # }
 /// ```
 pub fn scavenge() -> usize {
     crate::mm::window::scavenge::run() as usize
@@ -127,6 +232,19 @@ pub fn scavenge() -> usize {
 
 /// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the
 /// line; destructors do not run.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// if runtime::input().is_empty() {
+///     println!("no input: nothing to do");
+///     runtime::exit(0);
+/// }
+/// # }
+/// ```
 pub fn exit(code: i32) -> ! {
     console::flush_current();
     crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })

@@ -41,12 +41,15 @@ pub struct Pin {
 /// # Panics
 /// Outside any G: ends the machine with a report.
 ///
-/// ```ignore
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
 /// let pin = runtime::pin();
 /// let here = runtime::core();
 /// runtime::yield_now();
 /// assert_eq!(runtime::core(), here);
 /// drop(pin);
+/// # });
 /// ```
 #[must_use = "dropping it unpins at once"]
 pub fn pin() -> Pin {

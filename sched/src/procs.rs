@@ -69,8 +69,13 @@ impl Strays {
 /// this one. `f` runs here and now, on the caller's stack; it is not preempted. If it parks, it goes on as any G does, and the rest of it keeps its core.
 /// Inside itself it just runs `f`. Afterwards the G may have to wait for its turn, if all P's are taken.
 ///
-/// ```ignore
-/// let bytes = runtime::block_in_place(|| disk.read_by_polling(sector));
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// # let read_by_polling = |sector: u64| vec![sector as u8; 512];
+/// let bytes = runtime::block_in_place(|| read_by_polling(7));
+/// assert_eq!(bytes.len(), 512);
+/// # });
 /// ```
 pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     let _outside = Outside::new();
@@ -229,8 +234,12 @@ impl Sched {
 /// # Panics
 /// If `n` is 0, or more than the scheduler was made for (the number of cores, or `maxprocs` if that was more).
 ///
-/// ```ignore
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
 /// let before = runtime::set_max_procs(1);
+/// assert_eq!((before, runtime::max_procs()), (2, 1));
+/// # });
 /// ```
 pub fn set_max_procs(n: usize) -> usize {
     let sched = M::current(&PreemptGuard::new()).sched;

@@ -14,10 +14,14 @@ use crate::platform;
 
 /// A moment, in nanoseconds since boot. Never runs backwards, on whatever core it is read.
 ///
-/// ```ignore
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
 /// let begin = Instant::now();
-/// work();
-/// println!("{:?}", begin.elapsed());
+/// time::sleep(Duration::from_millis(2));
+/// assert!(begin.elapsed() >= Duration::from_millis(2));
+/// assert_eq!(begin + Duration::MAX, Instant::NEVER);
+/// # });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);

@@ -136,8 +136,11 @@ const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 /// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end of the clock is no deadlock: who sleeps for
 /// ever, sleeps.
 ///
-/// ```ignore
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
 /// time::sleep(Duration::from_millis(5));
+/// # });
 /// ```
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
@@ -147,6 +150,17 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Parks the current G until the clock has reached `when`. A moment that has passed yields.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let begin = Instant::now();
+/// for tick in 1..=3 {
+///     time::sleep_until(begin + Duration::from_millis(2) * tick); // no drift
+/// }
+/// assert!(begin.elapsed() >= Duration::from_millis(6));
+/// # });
+/// ```
 pub fn sleep_until(when: Instant) {
     let when = when.min(LAST).as_nanos();
     let guard = PreemptGuard::new();

@@ -93,6 +93,17 @@ impl GInfo {
 }
 
 /// The G that calls.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let me = runtime::current();
+/// println!("G {} {:?}: its stack has been {} bytes deep", me.id, me.name, me.stack_high_water);
+/// # }
+/// ```
 pub fn current() -> GInfo {
     let g = {
         let guard = PreemptGuard::new();
@@ -102,6 +113,18 @@ pub fn current() -> GInfo {
 }
 
 /// All G's that live. A G that runs, starts or ends meanwhile is described as it was at some moment, or not at all.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// for g in runtime::goroutines() {
+///     println!("G {} {:?}: {:?}", g.id, g.name, g.state);
+/// }
+/// # }
+/// ```
 pub fn goroutines() -> Vec<GInfo> {
     let mut all = Vec::new();
     platform::sched().for_each_g(|g| {

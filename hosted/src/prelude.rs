@@ -1,0 +1,24 @@
+//! What the kernel's prelude brings, on the host: so that an example of `trefoil_sched` reads like a program of `trefoil`.
+
+pub use std::collections::BTreeMap;
+pub use std::sync::Arc;
+
+pub use trefoil_sched::chan::{Receiver, Sender};
+pub use trefoil_sched::join::{JoinError, JoinHandle};
+pub use trefoil_sched::spawn::{go, try_go};
+pub use trefoil_sched::time::{Duration, Instant};
+pub use trefoil_sched::{Builder, chan, locks as sync, time};
+
+/// What a program asks of the machine.
+pub mod runtime {
+    pub use crate::current_m as core;
+    pub use trefoil_sched::{Pin, block_in_place, exit_g, pin, set_max_procs, yield_now};
+
+    /// The number of P's.
+    ///
+    /// # Panics
+    /// Outside [`run`](crate::run).
+    pub fn max_procs() -> usize {
+        crate::machine::here().machine.sched.num_ps()
+    }
+}

@@ -1,0 +1,83 @@
+//! The examples in the documentation of crate `trefoil` need the machine. `cargo test --doc` only compiles them (`no_run`), since rustdoc can't be told
+//! how an image is linked. Here each becomes a program of an app elsewhere, is booted, and has to end with success.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use xtask::qemu::Settings;
+use xtask::run;
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+/// Every file below `dir`.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("it can be read").map(|entry| entry.expect("it can be read").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The examples that `text` marks with `no_run`, each with its line number.
+fn examples(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut open) = (Vec::new(), None::<(usize, String)>);
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("//!").or(line.strip_prefix("///"));
+        let Some(doc) = doc.map(|d| d.strip_prefix(' ').unwrap_or(d)) else { continue };
+        match &mut open {
+            None if doc == "```no_run" => open = Some((number + 1, String::new())),
+            Some(_) if doc == "```" => found.extend(open.take()),
+            Some((_, code)) => {
+                // rustdoc's hidden lines.
+                code.push_str(if doc == "#" { "" } else { doc.strip_prefix("# ").unwrap_or(doc) });
+                code.push('\n');
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_of_the_documentation_runs_on_the_machine() {
+    let source = checkout().join("kernel/src");
+    let dir = checkout().join("target/doc-examples");
+    let _ = fs::remove_dir_all(&dir);
+    xtask::new::new_app(&dir).unwrap();
+    fs::remove_file(dir.join("src/main.rs")).unwrap();
+    fs::create_dir(dir.join("src/bin")).unwrap();
+    let mut names = Vec::new();
+    for file in files(&source) {
+        let place = file.strip_prefix(&source).unwrap().with_extension("");
+        let place = place.to_string_lossy().replace('/', "_");
+        for (line, code) in examples(&fs::read_to_string(&file).unwrap()) {
+            let name = format!("{place}_line_{line}");
+            fs::write(dir.join("src/bin").join(&name).with_extension("rs"), code).unwrap();
+            names.push(name);
+        }
+    }
+    assert!(names.len() > 10, "the examples are not where they were: {names:?}");
+    let target = checkout().join("target/app-test");
+    let out = Command::new(env!("CARGO"))
+        .current_dir(&dir)
+        .args(["build", "--quiet", "--bins"])
+        .env("CARGO_TARGET_DIR", &target)
+        .env_remove("RUSTC_BOOTSTRAP")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let settings = Settings { timeout: Duration::from_secs(20), memory: "128M".into(), ..Settings::default() };
+    for name in &names {
+        let mut text: Vec<u8> = Vec::new();
+        let code = run::run(&target.join("debug").join(name), &[], &settings, &mut text).expect("QEMU starts");
+        assert_eq!(code, 0, "{name}:\n{}", String::from_utf8_lossy(&text));
+    }
+}
+
+#[test]
+fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
+    let text = "/// ```text\n/// no\n/// ```\n/// ```no_run\n/// # fn main() {\n/// #\n/// yes();\n/// # }\n/// ```\nfn x() {}";
+    assert_eq!(examples(text), [(4, "fn main() {\n\nyes();\n}\n".to_string())]);
+}
