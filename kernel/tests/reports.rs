@@ -9,7 +9,7 @@ use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use trefoil::prelude::*;
-use trefoil::sync::Mutex;
+use trefoil::sync::{Mutex, WaitGroup};
 
 image! { "
     divide_error             | smp 1 | exit 1 | expect exception 0 #DE | expect G 1 \"main\" | expect cr2 | expect reports::divide_error | expect end of report
@@ -348,10 +348,15 @@ fn deadlock_of_the_packed() {
 
 fn deadlock_of_many() {
     let (a, b) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
+    // Each holds its first before either asks for its second.
+    let both_hold_one = Arc::new(WaitGroup::new());
+    both_hold_one.add(2);
     let lock_both = |first: Arc<Mutex<()>>, second: Arc<Mutex<()>>| {
+        let both_hold_one = both_hold_one.clone();
         move || {
             let _first = first.lock().unwrap();
-            time::sleep(Duration::from_millis(2));
+            both_hold_one.done();
+            both_hold_one.wait();
             let _second = second.lock().unwrap();
         }
     };

@@ -26,7 +26,8 @@ image! { "
     two_cores_are_faster_than_one           | smp 2 | free-cores 2
     no_wake_up_is_lost_in_a_storm           | smp 2,4,8 | timeout 120
     few_wake_ups_are_needless               | smp 2,4,8 | icount | timeout 120
-    sleepers_wake_in_order_and_never_early  |
+    sleepers_wake_in_order_and_never_early  | smp 1 | icount
+    sleepers_wake_in_order_and_never_early  | smp 2,4
     a_sleeper_wakes_beside_a_busy_core      | smp 2,4 | icount
     channels_keep_order_and_close           |
     mutexes_exclude_and_poison              |
