@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
@@ -64,13 +65,13 @@ fn shuffled(n: u64) -> Vec<u32> {
 }
 
 /// Says why it can't go on, and ends the run as failed.
-fn give_up(why: &str) -> ! {
+fn give_up(why: fmt::Arguments<'_>) -> ! {
     println!("million: {why}");
     runtime::exit(1)
 }
 
 fn main() {
-    let Wish { n, random, packed } = Wish::read().unwrap_or_else(|complaint| give_up(&complaint));
+    let Wish { n, random, packed } = Wish::read().unwrap_or_else(|complaint| give_up(format_args!("{complaint}")));
     let memory = runtime::stats().memory.frames.total / 256;
     println!("{n} goroutines in {memory} MiB");
 
@@ -79,7 +80,7 @@ fn main() {
     let (all, gate) = chan::bounded(0);
     let (mut gates, mut handles) = (Vec::new(), Vec::new());
     if handles.try_reserve_exact(n as usize).is_err() || random && gates.try_reserve_exact(n as usize).is_err() {
-        give_up("no memory for the list of them");
+        give_up(format_args!("no memory for the list of them"));
     }
     for made in 0..n {
         let gate = if random {
@@ -95,7 +96,7 @@ fn main() {
                 println!("million: no more than {made}: {error}");
                 drop((all, gates, error.into_inner()));
                 handles.into_iter().for_each(|h| _ = h.join().unwrap());
-                give_up(&format!(
+                give_up(format_args!(
                     "those {made} have ended; give the machine more memory (MEM=…), or ask for fewer (n=…)"
                 ));
             }

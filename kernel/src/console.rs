@@ -4,11 +4,17 @@
 //! ([`Line`], kept in the G's platform slot); what leaves for the serial port under the console's lock is whole lines. A G that
 //! ends with a line unfinished has it finished for it. Outside any G (boot, g0) each call is a line.
 //!
+//! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its beginning, and where not even that can be had, the
+//! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight to the port under its lock, since what is
+//! formatted may park, print, or panic.
+//!
 //! The report path does not come here: it writes to the port directly, whoever holds this lock.
 
+use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
+use core::ptr::NonNull;
 
 use trefoil_sched::{G, M, PreemptGuard};
 
@@ -17,13 +23,27 @@ use crate::mm::lock::Lock;
 
 /// A line longer than this leaves in pieces.
 const LINE_MAX: usize = 4096;
+/// Bytes that a line has room for without asking for memory.
+const ROOM: usize = 128;
 
 static PORT: Lock<()> = Lock::new(());
 
-/// A G's line in the making.
+/// A line in the making, with a capacity of [`ROOM`] at least.
 struct Line(Vec<u8>);
 
 impl Line {
+    /// None: no memory.
+    fn new() -> Option<Self> {
+        let mut line = Self(Vec::new());
+        line.has_room(ROOM).then_some(line)
+    }
+
+    /// Whether `n` bytes more fit.
+    #[inline(never)]
+    fn has_room(&mut self, n: usize) -> bool {
+        self.0.try_reserve(n).is_ok()
+    }
+
     /// Sends the whole lines that are here, or everything if it is too much.
     fn send_lines(&mut self) {
         let end = match self.0.iter().rposition(|&b| b == b'\n') {
@@ -38,8 +58,66 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0.extend_from_slice(s.as_bytes());
+        for part in s.as_bytes().chunks(ROOM) {
+            if !self.has_room(part.len()) {
+                send(&self.0);
+                self.0.clear();
+            }
+            self.0.extend_from_slice(part);
+        }
         self.send_lines();
+        Ok(())
+    }
+}
+
+/// The line of a G that runs here. It is borrowed a piece of text at a time: what is formatted may print itself.
+struct LineOf(&'static G);
+
+impl LineOf {
+    /// None: no memory for a line.
+    fn new(g: &'static G) -> Option<Self> {
+        if g.local.get().is_null() {
+            let line = Line::new()?;
+            // SAFETY: a line has a size.
+            let place = NonNull::new(unsafe { alloc(Layout::new::<Line>()) })?.cast::<Line>();
+            // SAFETY: it was just allocated for a line.
+            unsafe { place.write(line) };
+            g.local.set(place.as_ptr().cast());
+        }
+        Some(Self(g))
+    }
+}
+
+impl Write for LineOf {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses it, which is running here. The G may move
+        // between cores meanwhile; the line belongs to it, not to a core.
+        unsafe { &mut *self.0.local.get().cast::<Line>() }.write_str(s)
+    }
+}
+
+/// What one call prints, where there is no memory for a [`Line`].
+struct Piece {
+    len: usize,
+    bytes: [u8; ROOM],
+}
+
+impl Piece {
+    fn send(&mut self) {
+        send(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+}
+
+impl Write for Piece {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for &byte in s.as_bytes() {
+            if self.len == ROOM {
+                self.send();
+            }
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
         Ok(())
     }
 }
@@ -59,18 +137,20 @@ fn current_g() -> Option<&'static G> {
 /// What `print!` calls.
 #[doc(hidden)]
 pub fn print(args: fmt::Arguments<'_>) {
-    let Some(g) = current_g() else {
-        let mut line = Line(Vec::new());
-        let _ = line.write_fmt(args);
-        return send(&line.0);
-    };
-    if g.local.get().is_null() {
-        g.local.set(Box::into_raw(Box::new(Line(Vec::new()))).cast());
+    match current_g() {
+        Some(g) => print_to(LineOf::new(g), args, |_| ()),
+        None => print_to(Line::new(), args, |line| send(&line.0)),
     }
-    // SAFETY: the slot holds the `Box<Line>` made above, and only its own G uses it, which is running here. The G may move
-    // between cores meanwhile; the line belongs to it, not to a core.
-    let line = unsafe { &mut *g.local.get().cast::<Line>() };
-    let _ = line.write_fmt(args);
+}
+
+fn print_to<L: Write>(line: Option<L>, args: fmt::Arguments<'_>, end: impl FnOnce(&L)) {
+    let Some(mut line) = line else {
+        let mut piece = Piece { len: 0, bytes: [0; ROOM] };
+        let _ = fmt::write(&mut piece, args);
+        return piece.send();
+    };
+    let _ = fmt::write(&mut line, args);
+    end(&line);
 }
 
 /// A line of the kernel's own, sent as it is made: for places that must not allocate, with preemption off and the port's lock not held here.
@@ -102,11 +182,11 @@ pub(crate) fn g_ends(g: &G) {
 #[inline(never)]
 fn finish_line(g: &G) {
     let slot = g.local.replace(core::ptr::null_mut());
-    // SAFETY: as in `print`; the slot was not empty, and is from here on.
-    let mut line = unsafe { Box::from_raw(slot.cast::<Line>()) };
+    // SAFETY: as in `LineOf`, allocated as a box is; the slot was not empty, and is from here on.
+    let line = unsafe { Box::from_raw(slot.cast::<Line>()) };
     if !line.0.is_empty() {
-        line.0.push(b'\n');
-        line.send_lines();
+        let _port = PORT.lock();
+        line.0.iter().chain(b"\n").for_each(|&b| serial::put(b));
     }
 }
 

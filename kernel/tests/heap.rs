@@ -4,11 +4,14 @@
 
 mod support;
 
+extern crate alloc;
+
+use core::alloc::Layout;
 use core::hint::black_box;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use trefoil::account;
-use trefoil::mm::{frames, heap, inject};
+use trefoil::mm::{frames, heap, inject, window};
 use trefoil::prelude::*;
 
 image! { "
@@ -21,7 +24,9 @@ image! { "
     live_bytes_are_exact_after_a_storm                | smp 1,2,4
     exhaustion_unwinds_the_one_that_asked             | smp 1,2,4 | mem 64M
     exhaustion_unwinds_all_that_ask                   | smp 1,2,4 | mem 64M
-    exhaustion_by_small_blocks_unwinds                | smp 1,2,4 | mem 64M
+    exhaustion_by_small_blocks_unwinds                | smp 1,2,4 | mem 64M | append slice=200
+    a_block_that_came_meanwhile_is_not_lost           | smp 1     | mem 64M | append slice=60000000
+    printing_needs_no_memory                          | smp 1,2,4 | mem 64M | expect from main: 0123456789 and a word | expect from 3: 0123456789 and half a line | expect 0000000000000099, the end | expect panicked at kernel/tests/heap.rs | expect with nothing left
     try_reserve_gets_an_error                         | smp 1     | mem 64M
     each_allocation_may_fail_and_nothing_is_lost      | smp 1
     exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
@@ -31,7 +36,7 @@ image! { "
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
     memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, slabs_that_came_back_do_not_slow_large_blocks, live_bytes_are_exact_after_a_storm,
     exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
-    try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
+    a_block_that_came_meanwhile_is_not_lost, printing_needs_no_memory, try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
     exhaustion_in_a_destructor_is_reported,
 }
 
@@ -290,6 +295,111 @@ fn exhaustion_by_small_blocks_unwinds() {
         assert!(DROPPED.load(Relaxed) > 2_000_000, "{} nodes were dropped", DROPPED.load(Relaxed));
     });
     assert!(Vec::<u8>::new().try_reserve(16 << 20).is_ok(), "slabs did not go back");
+}
+
+/// Uses about `bytes` of stack.
+#[inline(never)]
+fn deep(bytes: usize) -> u64 {
+    let block = black_box([1u64; 64]);
+    if bytes < 600 { block[0] } else { deep(bytes - 600) + block[63] }
+}
+
+/// Takes blocks of `layout` until there is none, and hangs them on to `list`.
+fn take_all_of(layout: Layout, list: &mut Vec<(*mut u8, Layout)>) {
+    while list.len() < list.capacity() {
+        // SAFETY: no layout here is of size 0.
+        let block = unsafe { alloc::alloc::alloc(layout) };
+        if block.is_null() {
+            return;
+        }
+        list.push((block, layout));
+    }
+    panic!("so many blocks in 64 MiB");
+}
+
+fn a_block_that_came_meanwhile_is_not_lost() {
+    // Memory is used up while a magazine is empty; on the way to more, a block of that class is freed on this core.
+    static LENT: AtomicUsize = AtomicUsize::new(0);
+    let (wake, rx) = chan::bounded::<()>(0);
+    let lender = go(move || {
+        let lent = [AtomicU64::new(5), AtomicU64::new(6)];
+        LENT.store((&raw const lent).addr(), Relaxed);
+        let _ = rx.recv();
+        lent[0].load(Relaxed)
+    });
+    runtime::yield_now();
+    runtime::scavenge();
+    let class = runtime::stats().memory.stacks.packed_bytes as usize;
+    assert!((64..=2048).contains(&class), "the lender is packed, and nobody else");
+    let (gate, wait) = chan::bounded::<()>(0);
+    // Their stacks can be shrunk, but not packed.
+    let parked: Vec<_> = (0..100)
+        .map(|_| {
+            let wait = wait.clone();
+            go(move || {
+                let kept = black_box([deep(100 << 10); 400]);
+                wait.recv().is_err() && black_box(kept)[399] > 0
+            })
+        })
+        .collect();
+    runtime::yield_now();
+    let mut list = Vec::with_capacity(100_000);
+    let before = account::heap_bytes();
+    // With preemption off, so that nobody packs or shrinks meanwhile.
+    trefoil::console::with_locked(|| {
+        for bytes in [1 << 20, 64 << 10, 4 << 10, class] {
+            take_all_of(Layout::from_size_align(bytes, 16).unwrap(), &mut list);
+        }
+    });
+    // Not parked any more, it is not packed again.
+    wake.send(()).unwrap();
+    // SAFETY: the lender runs when this G has left the one core.
+    unsafe { (*(LENT.load(Relaxed) as *const AtomicU64)).store(8, Relaxed) };
+    assert_eq!(window::stats().packed, 0, "its block waits to be freed");
+    let layout = Layout::from_size_align(class, 16).unwrap();
+    // SAFETY: the size is not 0.
+    let block = unsafe { alloc::alloc::alloc(layout) };
+    assert!(!block.is_null(), "the parked stacks were not asked for memory");
+    list.push((block, layout));
+    // SAFETY: they came from `alloc` with these layouts.
+    list.drain(..).for_each(|(block, layout)| unsafe { alloc::alloc::dealloc(block, layout) });
+    assert_eq!(account::heap_bytes(), before);
+    drop((gate, wait));
+    assert_eq!(lender.join().unwrap(), 8);
+    parked.into_iter().for_each(|p| assert!(p.join().unwrap()));
+}
+
+fn printing_needs_no_memory() {
+    let (gate, wait) = chan::bounded::<()>(0);
+    let printers: Vec<_> = (0..5)
+        .map(|i| {
+            let wait = wait.clone();
+            go(move || {
+                let _ = wait.recv();
+                print!("from {i}: {} and half a line", "0123456789");
+            })
+        })
+        .collect();
+    drop(go(move || {
+        let _ = wait.recv();
+        panic!("with nothing left");
+    }));
+    let mut list = Vec::with_capacity(100_000);
+    let sizes = (4..=20).rev().map(|shift| 1 << shift);
+    sizes.for_each(|bytes| take_all_of(Layout::from_size_align(bytes, 16).unwrap(), &mut list));
+    println!("from main: {} and a word", "0123456789");
+    // Longer than what is kept without memory.
+    println!(
+        "{:016}, {:016}, {:016}, {:016}, {:016}, {:016}, {:016}, {:016}, {:016}, the end",
+        1, 2, 3, 4, 5, 6, 7, 8, 99
+    );
+    gate.close();
+    printers.into_iter().for_each(|p| p.join().unwrap());
+    while runtime::num_goroutines() > 1 {
+        runtime::yield_now();
+    }
+    // SAFETY: they came from `alloc` with these layouts.
+    list.drain(..).for_each(|(block, layout)| unsafe { alloc::alloc::dealloc(block, layout) });
 }
 
 fn try_reserve_gets_an_error() {

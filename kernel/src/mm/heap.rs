@@ -172,6 +172,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         if inject::denies_block() {
             return null_mut();
         }
+        debug_assert!(!percpu::in_handler(), "a handler allocates");
         let Some(class) = class(layout) else {
             return alloc_large(layout);
         };
@@ -187,6 +188,7 @@ unsafe impl GlobalAlloc for KernelHeap {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        debug_assert!(!percpu::in_handler(), "a handler frees");
         let Some(class) = class(layout) else {
             if let Some(block) = NonNull::new(block) {
                 // SAFETY: 1. the caller's: it came from `alloc` with this layout, hence from the region.
@@ -228,7 +230,9 @@ fn alloc_cold(class: usize) -> *mut u8 {
     percpu::preempt_on();
     if block.is_null() && scavenge::for_the_heap() {
         percpu::preempt_off();
-        block = refill(&percpu::current().magazines.0[class], class);
+        // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and from unpacked stacks.
+        let magazine = &percpu::current().magazines.0[class];
+        block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
         percpu::preempt_on();
     }
     block
@@ -238,7 +242,7 @@ fn alloc_cold(class: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
-    debug_assert!(!percpu::in_handler(), "a handler allocates");
+    debug_assert_eq!(magazine.len(), 0, "what is in the magazine would be lost");
     let (size, want) = (usize::from(SIZES[class]), KEEP[class] / 2);
     let mut chain = CLASSES[class].take(want);
     if chain.1 == 0 {
