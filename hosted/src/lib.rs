@@ -50,6 +50,16 @@ pub fn stats() -> trefoil_sched::stats::Stats {
     machine::here().machine.sched.stats()
 }
 
+/// How many G's of this run are parked. On a G.
+///
+/// # Panics
+/// Outside [`run`].
+pub fn parked() -> usize {
+    let mut parked = 0;
+    machine::here().machine.sched.for_each_g(|g| parked += usize::from(g.state().is_parked()));
+    parked
+}
+
 /// The number of the M that runs the caller; it may be another one by the time the caller looks at it.
 ///
 /// # Panics
