@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{shaken, tidy};
-use trefoil_sched::chan::{RecvError, SendError, TryRecvError, TrySendError, bounded};
+use trefoil_sched::chan::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, bounded,
+};
 use trefoil_sched::locks::WaitGroup;
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::Instant;
 use trefoil_sched::timers::sleep;
 use trefoil_sched::yield_now;
 
@@ -681,4 +684,125 @@ fn errors_say_what_crossbeam_says() {
     assert_eq!(TryRecvError::Empty.to_string(), "receiving on an empty channel");
     assert_eq!(format!("{:?}", SendError(1)), "SendError(..)");
     assert_eq!(format!("{:?}", TrySendError::Full(1)), "Full(..)");
+}
+
+// --- deadlines
+
+#[test]
+fn a_receive_that_times_out_takes_no_value_afterwards() {
+    tidy(2, || {
+        for capacity in [0, 2] {
+            let (tx, rx) = bounded(capacity);
+            let begin = Instant::now();
+            assert_eq!(rx.recv_timeout(Duration::from_millis(3)), Err(RecvTimeoutError::Timeout));
+            assert!(begin.elapsed() >= Duration::from_millis(3));
+            // Were it still in the list, it would be served and the value lost.
+            let sender = go(move || tx.send(1));
+            assert_eq!(rx.recv_timeout(Duration::from_secs(100)), Ok(1));
+            assert_eq!(sender.join().unwrap(), Ok(()));
+            assert_eq!(rx.recv_timeout(Duration::from_secs(100)), Err(RecvTimeoutError::Disconnected));
+        }
+    });
+}
+
+#[test]
+fn a_send_that_times_out_gives_its_value_back() {
+    tidy(2, || {
+        for capacity in [0, 2] {
+            let (tx, rx) = bounded(capacity);
+            (0..capacity).for_each(|_| tx.send("room").unwrap());
+            let begin = Instant::now();
+            let error = tx.send_timeout("late", Duration::from_millis(3)).unwrap_err();
+            assert!(error.is_timeout() && begin.elapsed() >= Duration::from_millis(3));
+            assert_eq!(error.into_inner(), "late");
+            assert_eq!(rx.try_iter().count(), capacity);
+            let sender =
+                go(move || (0..3).map(|_| tx.send_timeout("in time", Duration::from_secs(100))).all(|r| r.is_ok()));
+            assert!(rx.iter().eq(["in time"; 3]));
+            assert!(sender.join().unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_deadline_that_has_passed_is_a_try() {
+    tidy(1, || {
+        let (tx, rx) = bounded(1);
+        let past = Instant::now();
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Timeout));
+        assert_eq!(tx.send_deadline(1, past), Ok(()));
+        assert_eq!(tx.send_deadline(2, past), Err(SendTimeoutError::Timeout(2)));
+        assert_eq!(rx.recv_timeout(Duration::ZERO), Ok(1));
+        tx.close();
+        assert_eq!(rx.recv_deadline(past), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(tx.send_timeout(3, Duration::ZERO), Err(SendTimeoutError::Disconnected(3)));
+    });
+}
+
+#[test]
+fn some_in_the_middle_of_a_list_time_out_and_the_others_are_served_in_order() {
+    tidy(1, || {
+        let (tx, rx) = bounded(0);
+        let gs: Vec<_> = (0..12)
+            .map(|i| {
+                let rx = rx.clone();
+                let g = go(move || match i % 3 {
+                    0 => rx.recv().ok(),
+                    1 => rx.recv_timeout(Duration::from_millis(40)).ok(),
+                    _ => rx.recv_timeout(Duration::from_secs(100)).ok(),
+                });
+                yield_now();
+                g
+            })
+            .collect();
+        sleep(Duration::from_millis(100));
+        (0..8).for_each(|i| tx.send(i).unwrap());
+        let got: Vec<Option<i32>> = gs.into_iter().map(|g| g.join().unwrap()).collect();
+        let mut next = 0..8;
+        let expected: Vec<_> = (0..12).map(|i| if i % 3 == 1 { None } else { next.next() }).collect();
+        assert_eq!(got, expected);
+    });
+}
+
+#[test]
+fn deadlines_and_partners_race_and_every_value_arrives_once() {
+    shaken(3, || {
+        let (tx, rx) = bounded::<u32>(1);
+        let senders: Vec<_> = (0..3u32)
+            .map(|s| {
+                let tx = tx.clone();
+                go(move || {
+                    for i in 0..400 {
+                        let mut value = s * 1000 + i;
+                        while let Err(SendTimeoutError::Timeout(back)) =
+                            tx.send_timeout(value, Duration::from_micros(u64::from(i % 7) * 10))
+                        {
+                            value = back;
+                            yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let receivers: Vec<_> = (0..3u64)
+            .map(|r| {
+                let rx = rx.clone();
+                go(move || {
+                    let mut got = Vec::new();
+                    loop {
+                        match rx.recv_timeout(Duration::from_micros(r * 15)) {
+                            Ok(value) => got.push(value),
+                            Err(RecvTimeoutError::Timeout) => yield_now(),
+                            Err(RecvTimeoutError::Disconnected) => return got,
+                        }
+                    }
+                })
+            })
+            .collect();
+        drop((tx, rx));
+        senders.into_iter().for_each(|g| g.join().unwrap());
+        let mut all: Vec<_> = receivers.into_iter().flat_map(|g| g.join().unwrap()).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((0..3).flat_map(|s| (0..400).map(move |i| s * 1000 + i))));
+    });
 }

@@ -28,9 +28,10 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
-pub use errors::{RecvError, SendError, TryRecvError, TrySendError};
+pub use errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
 use crate::sync::{AtomicUsize, Ordering};
+use crate::time::{Duration, Instant};
 use bounded::Bounded;
 
 /// What both ends share: the channel, and how many ends there are.
@@ -71,6 +72,22 @@ impl<T> Sender<T> {
     /// No room (or no receiver that waits), or closed; the value comes back.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         self.0.chan.try_send(value)
+    }
+
+    /// Sends `value`; parks for at most `timeout` while there is no room (or, with capacity 0, no receiver).
+    ///
+    /// # Errors
+    /// The time is over, or the channel is closed; the value comes back.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_deadline(value, Instant::now() + timeout)
+    }
+
+    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no waiting.
+    ///
+    /// # Errors
+    /// The deadline came first, or the channel is closed; the value comes back.
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.0.chan.send_deadline(value, deadline)
     }
 
     /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders get an error. Again: does nothing.
@@ -119,6 +136,22 @@ impl<T> Receiver<T> {
     /// None is there, or the channel is empty and closed.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.0.chan.try_recv()
+    }
+
+    /// Receives a value; parks for at most `timeout` while there is none.
+    ///
+    /// # Errors
+    /// The time is over, or the channel is empty and closed.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_deadline(Instant::now() + timeout)
+    }
+
+    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no waiting.
+    ///
+    /// # Errors
+    /// The deadline came first, or the channel is empty and closed.
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.0.chan.recv_deadline(deadline)
     }
 
     /// Receives until the channel is empty and closed.

@@ -11,6 +11,7 @@ use core::panic::Location;
 use crate::gstate::GState;
 use crate::join::JoinError;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::ticket::Ticket;
 use crate::waitq::Waiter;
 
 /// A goroutine, by reference. Valid for ever; see the module.
@@ -216,6 +217,9 @@ pub struct G {
     /// What makes the next dispatch an unusual one: the [`Cause`] with which it ends as soon as preemption is on again, [`EXEMPT`], [`PINNED`].
     doom: AtomicU8,
 
+    /// Decides what ends a wait that several things may end. It goes on counting from life to life.
+    pub(crate) ticket: Ticket,
+
     // --- While it waits: whose lock it waits under guards these.
     /// Its place in the list of what it waits for. Here and not on its stack, so that waking it leaves the stack alone.
     pub(crate) waiter: Waiter,
@@ -257,6 +261,7 @@ impl G {
             stack_low: AtomicUsize::new(usize::MAX),
             stack_deepest: AtomicUsize::new(usize::MAX),
             doom: AtomicU8::new(0),
+            ticket: Ticket::new(),
             waiter: Waiter::new(),
             hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
             stack: Cell::new(Stack::NONE),

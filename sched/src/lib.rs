@@ -56,6 +56,7 @@ pub mod spawn;
 pub mod stats;
 mod steal_order;
 pub mod sync;
+mod ticket;
 pub mod time;
 pub mod timers;
 mod waitq;
@@ -104,6 +105,15 @@ pub mod model {
     pub fn owner_died() {
         let guard = PreemptGuard::new();
         crate::locks::mutex::owner_died(M::current(&guard).sched(), &guard);
+    }
+
+    /// All deadlines of all P's have come: what a g0 on `m` does then.
+    pub fn time_passes() {
+        let guard = PreemptGuard::new();
+        let m = M::current(&guard);
+        for p in m.sched().all_ps() {
+            while crate::schedule::fire_one(p, &guard) {}
+        }
     }
 
     /// `g` runs on `m` from its first instruction.

@@ -200,6 +200,21 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     Some(first)
 }
 
+/// Fires the first timer of `from`, whatever the clock says.
+#[cfg(loom)]
+pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
+    match from.timers.pop_due(guard, u64::MAX - 1) {
+        Some(Action::Expire(g, number)) => {
+            if g.ticket.win(number) {
+                crate::park::ready(guard, g);
+            }
+            true
+        }
+        Some(_) => true,
+        None => false,
+    }
+}
+
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
 ///
 /// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
@@ -215,13 +230,14 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
     while let Some(action) = from.timers.pop_due(guard, now) {
         ran = true;
         match action {
-            Action::Wake(g) if g.state.ready() != Ready::Enqueue => {}
-            Action::Wake(g) if goes_first => {
+            Action::Expire(g, number) if !g.ticket.win(number) => {}
+            Action::Wake(g) | Action::Expire(g, _) if g.state.ready() != Ready::Enqueue => {}
+            Action::Wake(g) | Action::Expire(g, _) if goes_first => {
                 own.ahead.set((row + 1, m.counters.runs.get() + 1));
                 first = Some(g);
                 break;
             }
-            Action::Wake(g) => {
+            Action::Wake(g) | Action::Expire(g, _) => {
                 if let Err(overflow) = own.ring().push(g) {
                     m.sched.globq.push(guard, overflow.0);
                 }

@@ -14,6 +14,7 @@ use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicU64, Ordering};
+use crate::ticket::Number;
 use crate::time::{Duration, Instant};
 
 /// What a due timer does.
@@ -21,6 +22,8 @@ use crate::time::{Duration, Instant};
 pub(crate) enum Action {
     /// Readies a sleeping G.
     Wake(GRef),
+    /// Readies a G whose wait has a deadline, if nothing else has ended that wait.
+    Expire(GRef, Number),
     /// Calls a function on a g0; what it returns is when to call it again.
     Call(fn(u64) -> Option<u64>),
 }
@@ -89,7 +92,8 @@ impl Timers {
     /// How many G's sleep here, and the bytes of memory that is kept for timers.
     pub(crate) fn size(&self, preempt: &PreemptGuard) -> (usize, usize) {
         let heap = self.heap.lock(preempt);
-        let sleepers = heap.entries.iter().filter(|entry| matches!(entry.action, Action::Wake(_))).count();
+        let sleepers =
+            heap.entries.iter().filter(|entry| matches!(entry.action, Action::Wake(_) | Action::Expire(..))).count();
         (sleepers, heap.entries.capacity() * size_of::<Entry>())
     }
 
@@ -113,6 +117,18 @@ impl Timers {
         // Last: until then they are looked for here.
         let heap = self.heap.lock(preempt);
         self.publish(&heap);
+    }
+
+    /// Forgets the deadline of a wait that is over.
+    fn cancel(&self, preempt: &PreemptGuard, number: Number, g: GRef) -> bool {
+        if self.when() == u64::MAX {
+            return false;
+        }
+        let mut heap = self.heap.lock(preempt);
+        let before = heap.entries.len();
+        heap.entries.retain(|e| !matches!(e.action, Action::Expire(of, n) if n == number && core::ptr::eq(of, g)));
+        self.publish(&heap);
+        heap.entries.len() != before
     }
 
     /// Takes one that is due.
@@ -181,6 +197,22 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
 /// Calls `f(now)` on a g0 at or after `when`; if it returns a time, again then. For the platform's own chores.
 pub fn call_at(when: u64, f: fn(u64) -> Option<u64>) {
     start(when, Action::Call(f));
+}
+
+/// Makes room for a timer of the current P, so that a `commit` can start one without allocating.
+pub(crate) fn reserve(guard: &PreemptGuard) {
+    M::current(guard).held(guard).timers.reserve(guard);
+}
+
+/// At `when`, ends the wait `number` of `g` unless it has ended, and readies `g`. Room has been reserved.
+pub(crate) fn start_expiry(when: u64, g: GRef, number: Number) {
+    start(when.min(LAST.as_nanos()), Action::Expire(g, number));
+}
+
+/// That wait has ended otherwise. The timer may be on its way to fire: then it does nothing.
+pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef, number: Number) {
+    let m = M::current(guard);
+    let _ = m.sched.all_ps().any(|p| p.timers.cancel(guard, number, g));
 }
 
 fn start(when: u64, action: Action) {

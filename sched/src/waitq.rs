@@ -5,22 +5,33 @@
 //!                      │        └───────────────────────┐
 //!                      ▼                                ▼
 //!              Waiter in G a's record ── next ──▶ Waiter in G b's record
-//!              { g, slot, served }                { g, slot, served }
+//!              { g, slot, outcome }               { g, slot, outcome }
 //! ```
 //!
 //! Nothing of it lies on a stack: waking a G that has waited long must not touch its stack, which may be packed away. A value up to 32
-//! bytes is handed over in the record as well ([`place_for`]).
+//! bytes is handed over in the record as well ([`place_for`]). A G that waits for several objects has a block of nodes on the heap.
 //!
 //! A node is pushed with the lock held, and the lock is released by `park`'s `commit`, when the G is saved (INV-PUBLISH). Whoever
-//! pops a node under the lock has claimed the G: it alone serves it (moves a value through `slot`, sets `served`) or leaves it
+//! pops a node under the lock has claimed the G: it alone serves it (moves a value through `slot`, marks it served) or leaves it
 //! unserved (the object was closed), and then readies it. The node lives until then, so it is not touched after [`Claimed::wake`].
 //!
-//! A G that waits for several objects at once will have a node in each list and one word that its nodes share; then
-//! [`WaitQueue::pop`] is the one place that must win that word by a compare-and-swap before it hands a node out, and skip it
-//! otherwise.
+//! # Two kinds of nodes
+//!
+//! A G that waits for one object without a deadline has a *plain* node: to pop it is to claim it. The node of a G whose wait may end in another
+//! way has a number from the G's ticket (`ticket.rs`): to pop it is not enough, the popper has to win the ticket as well, and skips the node if
+//! it comes too late. A third kind only *watches*: its G wants to know that something has changed, and looks again; a pop wakes it in passing.
+//!
+//! * **INV-NODE**: a plain node is in its list until it is popped. A ticketed one is in its list until it is popped, or until its G, which runs
+//!   again because something else has won, takes it out under the object's lock. `linked`, guarded by that lock, says which was first. So a
+//!   popper that has lost touches the node under the lock only, and when the G has taken out (or found gone) all of its nodes, nobody knows them.
+//! * **INV-NO-ORPHAN**: from the return of `park` until all of its nodes are out, a G keeps preemption off. A G that is ended where it stands
+//!   ends with preemption on, so it leaves no node behind.
+//! * A plain push and pop know nothing of tickets but one comparison: `prev` is set by ticketed pushes only, since only a ticketed node is ever
+//!   taken out of the middle, and whoever takes out a node puts its neighbours right.
 //!
 //! Rejected: the G's own link instead of a node (a G that waits for two objects has one link); a lock-free list (every
-//! operation on a channel looks at its values and at both lists, which have to agree).
+//! operation on a channel looks at its values and at both lists, which have to agree); stale nodes that stay in the list until a pop finds them
+//! (a `select` in a loop over one quiet and one busy channel would fill the quiet one's list).
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -29,17 +40,38 @@ use crate::g::{GRef, HAND_BYTES};
 use crate::park::ready;
 use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
+use crate::ticket::Number;
 
-/// A waiting G, in its own record.
+/// What became of a node, as its G finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Nobody claimed it. (Or a plain one was claimed, and not served.)
+    Waits,
+    /// Claimed by its ticket.
+    Claimed,
+    /// It has got what it waited for.
+    Served,
+}
+
+/// A waiting G, in its own record or on the heap.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     g: Cell<Option<GRef>>,
     /// The place for a value; what it points to is agreed between the two sides of the object.
     slot: Cell<*mut ()>,
-    /// Guarded by the object's lock.
-    next: Cell<Option<NonNull<Waiter>>>,
+    /// The number of the wait that the popper has to win; none: it is won by the pop.
+    ticket: Cell<Option<Number>>,
     /// Written by whoever claimed the node, read by its G once it runs again.
-    served: UnsafeCell<bool>,
+    outcome: UnsafeCell<Outcome>,
+
+    // --- Guarded by the object's lock.
+    next: Cell<Option<NonNull<Waiter>>>,
+    /// Of ticketed nodes; means nothing in the first one.
+    prev: Cell<Option<NonNull<Waiter>>>,
+    /// Of ticketed nodes: it is in the list.
+    linked: Cell<bool>,
+    /// Of ticketed nodes: its G only wants to be woken.
+    watches: Cell<bool>,
 }
 
 impl Waiter {
@@ -47,28 +79,65 @@ impl Waiter {
         Self {
             g: Cell::new(None),
             slot: Cell::new(core::ptr::null_mut()),
+            ticket: Cell::new(None),
+            outcome: UnsafeCell::new(Outcome::Waits),
             next: Cell::new(None),
-            served: UnsafeCell::new(false),
+            prev: Cell::new(None),
+            linked: Cell::new(false),
+            watches: Cell::new(false),
         }
     }
 
     /// The node of `g`, which is about to wait, with a place for a value. By that G.
     #[inline(always)]
     pub(crate) fn of(g: GRef, slot: *mut ()) -> &'static Self {
-        let node = &g.waiter;
-        node.g.set(Some(g));
-        node.slot.set(slot);
-        node.next.set(None);
-        // SAFETY: the G runs, so its node is in no list and nobody else looks at it.
-        node.served.with_mut(|served| unsafe { *served = false });
+        g.waiter.prepare(g, slot);
+        &g.waiter
+    }
+
+    /// The same, for a wait that also ends in another way: the popper has to win `number`.
+    pub(crate) fn of_ticketed(g: GRef, slot: *mut (), number: Number) -> &'static Self {
+        let node = Self::of(g, slot);
+        node.ticket.set(Some(number));
         node
+    }
+
+    #[expect(dead_code, reason = "for waits on several objects")]
+    /// Makes a node that is not in a record ready for `g`, which is about to wait.
+    pub(crate) fn set(&self, g: GRef, slot: *mut (), number: Number, watches: bool) {
+        self.prepare(g, slot);
+        self.ticket.set(Some(number));
+        self.watches.set(watches);
+    }
+
+    #[inline(always)]
+    fn prepare(&self, g: GRef, slot: *mut ()) {
+        self.g.set(Some(g));
+        self.slot.set(slot);
+        self.next.set(None);
+        // SAFETY: the G runs, so its node is in no list and nobody else looks at it.
+        self.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Waits });
+    }
+
+    fn outcome(&self) -> Outcome {
+        // SAFETY: the claimer has written it before it readied this G, which therefore sees it and is alone with it.
+        self.outcome.with(|outcome| unsafe { *outcome })
     }
 
     /// Whether the G got what it waited for; only its own G, after the park.
     #[inline(always)]
     pub(crate) fn was_served(&self) -> bool {
-        // SAFETY: the claimer has written it before it readied this G, which therefore sees it and is alone with it.
-        self.served.with(|served| unsafe { *served })
+        self.outcome() == Outcome::Served
+    }
+
+    /// Whether this is the node through which a ticketed wait ended; only its own G, after the park.
+    pub(crate) fn was_claimed(&self) -> bool {
+        self.outcome() != Outcome::Waits
+    }
+
+    /// The wait is over and the node is out of its list: it is a plain one again.
+    pub(crate) fn retire(&self) {
+        self.ticket.set(None);
     }
 }
 
@@ -88,8 +157,8 @@ impl Claimed {
     /// The G has got what it waited for. The `Claimed` is still to be woken.
     #[inline(always)]
     pub(crate) fn serve(self) -> Self {
-        // SAFETY: as in `slot`; nobody else touches `served` between claim and wake.
-        unsafe { self.0.as_ref() }.served.with_mut(|served| unsafe { *served = true });
+        // SAFETY: as in `slot`; nobody else touches the outcome between claim and wake.
+        unsafe { self.0.as_ref() }.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Served });
         self
     }
 
@@ -110,6 +179,8 @@ pub(crate) struct WaitQueue {
     head: Option<NonNull<Waiter>>,
     /// The last node; means nothing while `head` is `None`.
     tail: NonNull<Waiter>,
+    /// How many of them are ticketed.
+    ticketed: usize,
 }
 
 // SAFETY: the nodes are reached under the object's lock only, or belong to whoever claimed them.
@@ -117,10 +188,10 @@ unsafe impl Send for WaitQueue {}
 
 impl WaitQueue {
     pub(crate) const fn new() -> Self {
-        Self { head: None, tail: NonNull::dangling() }
+        Self { head: None, tail: NonNull::dangling(), ticketed: 0 }
     }
 
-    /// Appends a node.
+    /// Appends a plain node.
     ///
     /// # Safety
     /// 1. The node stays where it is until it was popped and its G readied: the caller parks right after this.
@@ -135,23 +206,157 @@ impl WaitQueue {
         self.tail = node;
     }
 
-    /// Claims the one that has waited longest.
+    /// Appends a ticketed node.
+    ///
+    /// # Safety
+    /// 1. The node stays where it is until [`remove`](Self::remove) was called for it: the caller parks, and does that when it runs again.
+    pub(crate) unsafe fn push_ticketed(&mut self, waiter: &Waiter) {
+        waiter.prev.set(Some(self.tail));
+        waiter.linked.set(true);
+        self.ticketed += 1;
+        // SAFETY: 1. a pop unlinks it as well.
+        unsafe { self.push(waiter) };
+    }
+
+    /// Claims the one that has waited longest. Watchers on the way are woken.
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<Claimed> {
         let node = self.head?;
         // SAFETY: nodes in the list live; see `push`.
-        self.head = unsafe { node.as_ref() }.next.get();
+        let waiter = unsafe { node.as_ref() };
+        if waiter.ticket.get().is_some() {
+            return self.pop_ticketed();
+        }
+        self.head = waiter.next.get();
         Some(Claimed(node))
     }
 
-    /// Claims everybody.
-    pub(crate) fn take(&mut self) -> Self {
-        core::mem::replace(self, Self::new())
+    /// The first is a ticketed one.
+    #[cold]
+    #[inline(never)]
+    fn pop_ticketed(&mut self) -> Option<Claimed> {
+        loop {
+            let node = self.head?;
+            // SAFETY: as in `pop`.
+            let waiter = unsafe { node.as_ref() };
+            self.head = waiter.next.get();
+            if waiter.ticket.get().is_none() || self.win(waiter) {
+                return Some(Claimed(node));
+            }
+        }
     }
 
-    /// Wakes everybody in a list that was taken. Each with preemption off anew, so that a crowd does not hold the core.
+    /// What the pop of a ticketed node comes to: whether it is claimed. The node is not the list's any more.
+    fn win(&mut self, waiter: &Waiter) -> bool {
+        waiter.linked.set(false);
+        self.ticketed -= 1;
+        let (Some(number), Some(g)) = (waiter.ticket.get(), waiter.g.get()) else { return false };
+        if !g.ticket.win(number) {
+            return false;
+        }
+        // SAFETY: the ticket is ours: nobody else writes the outcome, and the G is parked until it is readied.
+        waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
+        if waiter.watches.get() {
+            // Under the object's lock, in an object's rare case. The G will want that lock, so it looks at what comes of this pop.
+            ready(&PreemptGuard::new(), g);
+            return false;
+        }
+        waiter.ticket.set(None);
+        true
+    }
+
+    #[expect(dead_code, reason = "for waits on several objects")]
+    /// Whether there is anybody to claim besides `but`. Watchers on the way are woken.
+    pub(crate) fn has_other(&mut self, but: GRef) -> bool {
+        let mut at = self.head;
+        while let Some(node) = at {
+            // SAFETY: as in `pop`.
+            let waiter = unsafe { node.as_ref() };
+            at = waiter.next.get();
+            let Some(number) = waiter.ticket.get() else { return true };
+            let Some(g) = waiter.g.get() else { continue };
+            if core::ptr::eq(g, but) {
+                continue;
+            }
+            if waiter.watches.get() {
+                self.unlink(waiter);
+                if g.ticket.win(number) {
+                    // SAFETY: as in `win`.
+                    waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
+                    ready(&PreemptGuard::new(), g);
+                }
+            } else if g.ticket.is_open(number) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a ticketed node out, unless a pop has done so. By its G, after the park.
+    pub(crate) fn remove(&mut self, waiter: &Waiter) {
+        if waiter.linked.get() {
+            self.unlink(waiter);
+        }
+    }
+
+    fn unlink(&mut self, waiter: &Waiter) {
+        let node = NonNull::from(waiter);
+        let (prev, next) = (waiter.prev.get(), waiter.next.get());
+        waiter.linked.set(false);
+        self.ticketed -= 1;
+        match prev {
+            _ if self.head == Some(node) => self.head = next,
+            // SAFETY: it is not the first, so the one before it is in the list and lives; whoever took one out between put `prev` right.
+            Some(prev) => unsafe { prev.as_ref() }.next.set(next),
+            None => {}
+        }
+        match (next, prev) {
+            // SAFETY: as above, of the one behind it.
+            (Some(next), _) => unsafe { next.as_ref() }.prev.set(prev),
+            (None, Some(prev)) => self.tail = prev,
+            (None, None) => {}
+        }
+    }
+
+    /// Claims everybody; watchers are woken at once. Takes no time for each, unless there are ticketed ones.
+    pub(crate) fn take(&mut self) -> Crowd {
+        if self.ticketed != 0 {
+            self.claim_ticketed();
+        }
+        Crowd(core::mem::replace(self, Self::new()))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_ticketed(&mut self) {
+        let mut all = core::mem::replace(self, Self { ticketed: self.ticketed, ..Self::new() });
+        while let Some(node) = all.head {
+            // SAFETY: as in `pop`.
+            let waiter = unsafe { node.as_ref() };
+            all.head = waiter.next.get();
+            if waiter.ticket.get().is_none() || self.win(waiter) {
+                waiter.next.set(None);
+                // SAFETY: 1. its G is claimed and not readied yet.
+                unsafe { self.push(waiter) };
+            }
+        }
+    }
+}
+
+/// Waiters that were claimed together.
+#[derive(Debug)]
+#[must_use = "claimed G's wait for ever unless they are woken"]
+pub(crate) struct Crowd(WaitQueue);
+
+impl Crowd {
+    /// Nobody.
+    pub(crate) const fn nobody() -> Self {
+        Self(WaitQueue::new())
+    }
+
+    /// Wakes them, unserved. Each with preemption off anew, so that a crowd does not hold the core.
     pub(crate) fn wake_all(mut self) {
-        while let Some(claimed) = self.pop() {
+        while let Some(claimed) = self.0.pop() {
             claimed.wake(&PreemptGuard::new());
         }
     }

@@ -4,7 +4,9 @@
 mod baton;
 
 use baton::explore;
-use trefoil_sched::chan::{TryRecvError, TrySendError, bounded};
+use trefoil_sched::chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded};
+use trefoil_sched::model::time_passes;
+use trefoil_sched::time::Instant;
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -85,6 +87,59 @@ fn a_round_trip_parks_and_readies_both_ways() {
                 assert_eq!(pong.recv(), Ok(2));
             }),
             Box::new(move || back.send(ping.recv().unwrap() + 1).unwrap()) as Body,
+        ]
+    });
+}
+
+/// A deadline that comes when the model says so.
+const SOON: Instant = Instant::from_nanos(5);
+
+#[test]
+fn a_deadline_and_a_sender_compete_for_a_receiver() {
+    explore(|| {
+        let (tx, rx) = bounded(0);
+        vec![
+            Box::new(move || {
+                let got = rx.recv_deadline(SOON).or_else(|error| {
+                    assert_eq!(error, RecvTimeoutError::Timeout);
+                    rx.recv().map_err(RecvTimeoutError::from)
+                });
+                assert_eq!(got, Ok(7));
+            }),
+            Box::new(time_passes),
+            Box::new(move || tx.send(7).unwrap()) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_deadline_and_a_receiver_compete_for_a_sender() {
+    explore(|| {
+        let (tx, rx) = bounded(0);
+        vec![
+            Box::new(move || match tx.send_deadline(7, SOON) {
+                Ok(()) => {}
+                Err(SendTimeoutError::Timeout(value)) => tx.send(value).unwrap(),
+                Err(error) => panic!("{error}"),
+            }),
+            Box::new(time_passes),
+            Box::new(move || assert_eq!(rx.recv(), Ok(7))) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_deadline_and_a_close_compete_for_a_receiver() {
+    explore(|| {
+        let (tx, rx) = bounded::<u8>(0);
+        vec![
+            Box::new(move || {
+                if rx.recv_deadline(SOON) == Err(RecvTimeoutError::Timeout) {
+                    assert!(rx.recv().is_err());
+                }
+            }),
+            Box::new(time_passes),
+            Box::new(move || tx.close()) as Body,
         ]
     });
 }

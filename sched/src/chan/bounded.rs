@@ -24,13 +24,15 @@
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
-use super::errors::{RecvError, SendError, TryRecvError, TrySendError};
-use crate::g::{GRef, WaitReason};
+use super::errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+use crate::g::WaitReason;
 use crate::lock::SpinLock;
-use crate::park::{current_g, park};
+use crate::park::current_g;
 use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
-use crate::waitq::{Claimed, WaitQueue, Waiter, place_for};
+use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::time::Instant;
+use crate::waitq::{Claimed, WaitQueue, place_for};
 
 /// Where a value lies: in the ring, or with a waiting G.
 type Slot<T> = UnsafeCell<MaybeUninit<T>>;
@@ -108,10 +110,25 @@ impl<T> Bounded<T> {
     }
 
     pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.send_until(value, NEVER).map_err(|error| SendError(error.into_inner()))
+    }
+
+    pub(super) fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        match self.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(value)) => Err(SendTimeoutError::Disconnected(value)),
+            Err(TrySendError::Full(value)) if deadline <= Instant::now() => Err(SendTimeoutError::Timeout(value)),
+            Err(TrySendError::Full(value)) => self.send_until(value, deadline.as_nanos()),
+        }
+    }
+
+    #[inline(always)]
+    fn send_until(&self, value: T, deadline: u64) -> Result<(), SendTimeoutError<T>> {
         let guard = PreemptGuard::new();
+        reserve_timer(&guard, deadline);
         let mut state = self.state.lock(&guard);
         if state.closed {
-            return Err(SendError(value));
+            return Err(SendTimeoutError::Disconnected(value));
         }
         if let Some(receiver) = state.recvq.pop() {
             drop(state);
@@ -131,11 +148,13 @@ impl<T> Bounded<T> {
         // SAFETY: the place is large enough, and this G's alone until it is in the list.
         unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
         // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
-        if unsafe { wait::<SENDING>(guard, &self.state, g, slot.cast()) } {
-            return Ok(());
-        }
+        let error = match unsafe { wait::<SENDING>(guard, &self.state, slot.cast(), deadline) } {
+            Woken::Served => return Ok(()),
+            Woken::Unserved => SendTimeoutError::Disconnected,
+            Woken::TimedOut => SendTimeoutError::Timeout,
+        };
         // SAFETY: nobody served us, so the value is where we put it.
-        Err(SendError(unsafe { take(&*slot) }))
+        Err(error(unsafe { take(&*slot) }))
     }
 
     pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
@@ -186,13 +205,28 @@ impl<T> Bounded<T> {
     }
 
     pub(super) fn recv(&self) -> Result<T, RecvError> {
+        self.recv_until(NEVER).map_err(|_| RecvError)
+    }
+
+    pub(super) fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        match self.try_recv() {
+            Ok(value) => Ok(value),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) if deadline <= Instant::now() => Err(RecvTimeoutError::Timeout),
+            Err(TryRecvError::Empty) => self.recv_until(deadline.as_nanos()),
+        }
+    }
+
+    #[inline(always)]
+    fn recv_until(&self, deadline: u64) -> Result<T, RecvTimeoutError> {
         let guard = PreemptGuard::new();
+        reserve_timer(&guard, deadline);
         let state = match self.recv_now(&guard) {
             Ok(value) => return Ok(value),
             Err(state) => state,
         };
         if state.closed {
-            return Err(RecvError);
+            return Err(RecvTimeoutError::Disconnected);
         }
         state.into_held();
         let g = current_g(&guard);
@@ -201,11 +235,11 @@ impl<T> Bounded<T> {
         // SAFETY: the place is large enough, and this G's alone until it is in the list.
         unsafe { slot.write(UnsafeCell::new(MaybeUninit::uninit())) };
         // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
-        if unsafe { wait::<RECEIVING>(guard, &self.state, g, slot.cast()) } {
+        match unsafe { wait::<RECEIVING>(guard, &self.state, slot.cast(), deadline) } {
             // SAFETY: a sender has served us: it wrote a value.
-            Ok(unsafe { take(&*slot) })
-        } else {
-            Err(RecvError)
+            Woken::Served => Ok(unsafe { take(&*slot) }),
+            Woken::Unserved => Err(RecvTimeoutError::Disconnected),
+            Woken::TimedOut => Err(RecvTimeoutError::Timeout),
         }
     }
 
@@ -272,26 +306,19 @@ unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
 const SENDING: bool = true;
 const RECEIVING: bool = false;
 
-/// Parks the caller in its side's list. True: somebody served it; false: the channel was closed.
+/// Parks the caller in its side's list.
 ///
 /// # Safety
-/// 1. The caller is `g` and holds the lock, without a guard. 2. `slot` is what the other side of the channel expects.
+/// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2. `slot` is what the other side of the channel expects.
 #[inline(never)]
-unsafe fn wait<const SIDE: bool>(guard: PreemptGuard, state: &SpinLock<State>, g: GRef, slot: *mut ()) -> bool {
-    let waiter = Waiter::of(g, slot);
-    // SAFETY: 1. the caller holds the lock; this G parks right below.
-    unsafe { state.with_held(|state| if SIDE == SENDING { &mut state.sendq } else { &mut state.recvq }.push(waiter)) };
-    let reason = if SIDE == SENDING { WaitReason::ChanSend } else { WaitReason::ChanRecv };
-    // SAFETY: 1. whoever claims the waiter wakes it once. 2. the channel outlives the call.
-    drop(unsafe { park(guard, reason, unlock, core::ptr::from_ref(state).cast_mut().cast()) });
-    waiter.was_served()
-}
-
-/// `park`'s commit: the G is saved, the lock may go.
-unsafe fn unlock(state: *mut (), _: GRef) -> bool {
-    // SAFETY: `wait` passes its channel's state, whose lock its caller turned into "held".
-    unsafe { (*state.cast::<SpinLock<State>>()).unlock() };
-    true
+unsafe fn wait<const SIDE: bool>(guard: PreemptGuard, state: &SpinLock<State>, slot: *mut (), deadline: u64) -> Woken {
+    let (queue, reason): (fn(&mut State) -> &mut WaitQueue, _) = if SIDE == SENDING {
+        (|state| &mut state.sendq, WaitReason::ChanSend)
+    } else {
+        (|state| &mut state.recvq, WaitReason::ChanRecv)
+    };
+    // SAFETY: 1. and 3. the caller. 2. the channel's operations do. 4. the caller has a handle.
+    unsafe { wait_until(guard, state, queue, slot, reason, deadline) }
 }
 
 /// Closes the channel and wakes everybody who waits, unserved.

@@ -16,9 +16,27 @@ pub enum TrySendError<T> {
     Disconnected(T),
 }
 
+/// The value could not be sent before the deadline.
+#[derive(PartialEq, Eq, Clone, Copy)]
+pub enum SendTimeoutError<T> {
+    /// The deadline came first.
+    Timeout(T),
+    /// The channel is closed.
+    Disconnected(T),
+}
+
 /// The channel is empty and closed.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct RecvError;
+
+/// No value before the deadline.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum RecvTimeoutError {
+    /// The deadline came first.
+    Timeout,
+    /// The channel is empty and closed.
+    Disconnected,
+}
 
 /// No value without waiting.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -55,6 +73,49 @@ impl<T> TrySendError<T> {
     }
 }
 
+impl<T> SendTimeoutError<T> {
+    /// The value.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Timeout(value) | Self::Disconnected(value) => value,
+        }
+    }
+
+    /// Whether the deadline came first.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout(_))
+    }
+
+    /// Whether the channel is closed.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Disconnected(_))
+    }
+}
+
+impl TryRecvError {
+    /// Whether there was none, in an open channel.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::Empty
+    }
+
+    /// Whether the channel is empty and closed.
+    pub fn is_disconnected(&self) -> bool {
+        *self == Self::Disconnected
+    }
+}
+
+impl RecvTimeoutError {
+    /// Whether the deadline came first.
+    pub fn is_timeout(&self) -> bool {
+        *self == Self::Timeout
+    }
+
+    /// Whether the channel is empty and closed.
+    pub fn is_disconnected(&self) -> bool {
+        *self == Self::Disconnected
+    }
+}
+
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SendError(..)")
@@ -67,6 +128,12 @@ impl<T> fmt::Debug for TrySendError<T> {
     }
 }
 
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendTimeoutError(..)")
+    }
+}
+
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sending on a disconnected channel")
@@ -76,6 +143,16 @@ impl<T> fmt::Display for SendError<T> {
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_full() { "sending on a full channel" } else { "sending on a disconnected channel" })
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_timeout() {
+            "timed out waiting on send operation"
+        } else {
+            "sending on a disconnected channel"
+        })
     }
 }
 
@@ -94,14 +171,37 @@ impl fmt::Display for TryRecvError {
     }
 }
 
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "timed out waiting on receive operation",
+            Self::Disconnected => "channel is empty and disconnected",
+        })
+    }
+}
+
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
+impl<T> Error for SendTimeoutError<T> {}
 impl Error for RecvError {}
 impl Error for TryRecvError {}
+impl Error for RecvTimeoutError {}
 
 impl<T> From<SendError<T>> for TrySendError<T> {
     fn from(error: SendError<T>) -> Self {
         Self::Disconnected(error.0)
+    }
+}
+
+impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(error: SendError<T>) -> Self {
+        Self::Disconnected(error.0)
+    }
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(_: RecvError) -> Self {
+        Self::Disconnected
     }
 }
 

@@ -4,7 +4,7 @@ use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
 use crate::park::{current_g, park};
 use crate::preempt::PreemptGuard;
-use crate::waitq::{WaitQueue, Waiter};
+use crate::waitq::{Crowd, WaitQueue, Waiter};
 
 /// A counter, and the G's that wait until it is zero. Share it in an `Arc`.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl WaitGroup {
             let left = state.count.checked_sub(1);
             state.count = left.unwrap_or(0);
             // Everybody who waits now is woken; who comes later waits for a new round. Without a count nobody waits.
-            (left, if state.count == 0 { state.waiters.take() } else { WaitQueue::new() })
+            (left, if state.count == 0 { state.waiters.take() } else { Crowd::nobody() })
         };
         assert!(left.is_some(), "WaitGroup: done without a matching add");
         waiters.wake_all();

@@ -1,0 +1,172 @@
+//! One word in each G decides what ends a wait that several things may end: one of several objects, or a deadline.
+//!
+//! ```text
+//!   G's ticket:   … 6 ──open──▶ 7 ──────────────────────────▶ 8 ──open──▶ 9 …       odd: a wait with this number is open
+//!                                    ▲          ▲         ▲
+//!              object a's popper ────┘          │         └──── the timer, which keeps (G, 7)
+//!              under a's lock      object b's popper            one compare-and-swap each: one of them is the first
+//!                                  under b's lock
+//! ```
+//!
+//! Who wins readies the G, once; who loses does nothing. A number is never used again, so whoever is late, a timer that was not cancelled in
+//! time or the popper of a node that is about to be taken out, finds another number and does nothing: a record is recycled, but its ticket
+//! goes on counting (G's are type-stable: a stale reference to one can be looked at for ever).
+//!
+//! # A wait with a deadline, step by step
+//!
+//! ```text
+//!   G, lock held:  open, push the node, park ─▶ commit, on another stack: release the lock, start the timer
+//!   woken by:      a popper (Claimed)         or the timer
+//!   G again:       cancel the timer              take the node out, under the lock
+//! ```
+//!
+//! * **INV-TICKET**: for each number there is at most one winner, and the winner readies the G exactly once. The G itself may be the winner: while its
+//!   registers are saved and its nodes are pushed one by one (`commit`), an object may turn out to need no wait; then nobody is owed a `ready`.
+//! * No lock is held while another is taken: a G that waits for several objects registers with each under that one's own lock. It can be claimed
+//!   and readied through the first before it is registered with the second: it is Parking then, `ready` only marks it, and `after` finds the mark
+//!   (`gstate.rs`). So its nodes stay where they are until `commit` is through.
+//!
+//! **The hard races.** *Two objects at once*: both poppers hold their own lock; the compare-and-swap decides, the loser goes on to the next node
+//! in its list, so no value is given to a G that already has one, and no waiter behind it is passed over. *An object and the timer*: the same; a G
+//! that timed out takes its node out under the object's lock, after which no popper knows the node. *A G that is ended where it stands* (its
+//! stack has overflowed) while a popper and the timer compete for it: it ends when preemption is on again, that is after its nodes are out and its
+//! timer is cancelled (INV-NO-ORPHAN in `waitq.rs`); a timer on its way to fire meets a number that is over.
+//!
+//! Relaxed throughout: the word decides, it publishes nothing. What a loser or a winner touched is handed on by the object's lock and by `ready`.
+//!
+//! Rejected: locking all objects in the order of their addresses and waiting with all locks held, as Go does (the longer the list, the longer
+//! everybody else waits, with preemption off); a lock in each G (a popper would hold two); a heap node with a reference count for each wait.
+
+use crate::g::{GRef, WaitReason};
+use crate::lock::SpinLock;
+use crate::park::{current_g, park};
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicU64, Ordering};
+use crate::timers;
+use crate::waitq::{WaitQueue, Waiter};
+use core::num::NonZeroU64;
+
+/// The number of one wait of one G: odd, and never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(NonZeroU64);
+
+/// The word.
+#[derive(Debug)]
+pub(crate) struct Ticket(AtomicU64);
+
+impl Ticket {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Begins a wait. By the G itself.
+    pub(crate) fn open(&self) -> Number {
+        let number = self.0.load(Ordering::Relaxed) | 1;
+        self.0.store(number, Ordering::Relaxed);
+        Number(NonZeroU64::MIN | number)
+    }
+
+    /// Ends the wait with this number. False: something else has ended it.
+    #[must_use]
+    pub(crate) fn win(&self, number: Number) -> bool {
+        let number = number.0.get();
+        self.0.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether nothing has ended it yet; a guess.
+    pub(crate) fn is_open(&self, number: Number) -> bool {
+        self.0.load(Ordering::Relaxed) == number.0.get()
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Woken {
+    /// Whoever woke it has [served](crate::waitq::Claimed::serve) it.
+    Served,
+    /// It was woken without.
+    Unserved,
+    /// The deadline came first.
+    TimedOut,
+}
+
+/// For a wait without a deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// Before a wait with a deadline, and before the object's lock is taken: `commit` must not allocate.
+pub(crate) fn reserve_timer(guard: &PreemptGuard, deadline: u64) {
+    if deadline != NEVER {
+        timers::reserve(guard);
+    }
+}
+
+/// Parks the current G in the list `queue` of the object behind `lock` until somebody claims it or the clock reads `deadline` nanoseconds
+/// ([`NEVER`]: no deadline). `slot` is its place for a value. A deadline that has passed is still a wait: look at the clock first.
+///
+/// The lock is released when the G is saved. When this returns, the object is touched only if the wait has timed out.
+///
+/// # Safety
+/// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)), and `guard` is its only one. 2. Whoever pops
+///    from the list wakes what it claims. 3. A [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
+///    the caller.
+pub(crate) unsafe fn wait_until<S>(
+    guard: PreemptGuard,
+    lock: &SpinLock<S>,
+    queue: fn(&mut S) -> &mut WaitQueue,
+    slot: *mut (),
+    reason: WaitReason,
+    deadline: u64,
+) -> Woken {
+    let g = current_g(&guard);
+    if deadline == NEVER {
+        let waiter = Waiter::of(g, slot);
+        // SAFETY: 1. the caller holds the lock; this G parks right below.
+        unsafe { lock.with_held(|state| queue(state).push(waiter)) };
+        // SAFETY: 1. whoever claims the waiter wakes it once. 2. the object lives.
+        drop(unsafe { park(guard, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
+        return if waiter.was_served() { Woken::Served } else { Woken::Unserved };
+    }
+    let number = g.ticket.open();
+    let waiter = Waiter::of_ticketed(g, slot, number);
+    // SAFETY: 1. as above; it is removed below.
+    unsafe { lock.with_held(|state| queue(state).push_ticketed(waiter)) };
+    let wait = Timed { lock, number, deadline };
+    // SAFETY: 1. one wins the ticket, and readies. 2. it lies on this stack, and is read before the lock is released.
+    let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
+    // Preemption stays off until the node is out: INV-NO-ORPHAN.
+    let woken = if waiter.was_claimed() {
+        timers::cancel_expiry(&guard, g, number);
+        if waiter.was_served() { Woken::Served } else { Woken::Unserved }
+    } else {
+        queue(&mut lock.lock(&guard)).remove(waiter);
+        Woken::TimedOut
+    };
+    waiter.retire();
+    woken
+}
+
+struct Timed<'a, S> {
+    lock: &'a SpinLock<S>,
+    number: Number,
+    deadline: u64,
+}
+
+/// `park`'s commit: the G is saved, the lock may go.
+unsafe fn unlock<S>(lock: *mut (), _: GRef) -> bool {
+    // SAFETY: `wait_until` passes its object's lock, which its caller turned into "held".
+    unsafe { (*lock.cast::<SpinLock<S>>()).unlock() };
+    true
+}
+
+/// The same, with a deadline.
+unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
+    // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its stack is there.
+    let wait = unsafe { &*wait.cast::<Timed<'_, S>>() };
+    // SAFETY: as in `unlock`.
+    unsafe { wait.lock.unlock() };
+    if g.ticket.is_open(wait.number) {
+        timers::start_expiry(wait.deadline, g, wait.number);
+    }
+    true
+}
