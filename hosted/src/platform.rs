@@ -109,6 +109,11 @@ unsafe impl Platform for Host {
         catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }))
     }
 
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        // SAFETY: 1. as the caller has it.
+        unsafe { Self::catch(f, arg) }
+    }
+
     fn unwind(payload: Box<dyn Any + Send>) -> ! {
         resume_unwind(payload)
     }

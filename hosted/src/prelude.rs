@@ -7,7 +7,7 @@ pub use trefoil_sched::chan::{Receiver, Sender};
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::time::{Duration, Instant};
-pub use trefoil_sched::{Builder, chan, locks as sync, time};
+pub use trefoil_sched::{Builder, SpawnError, chan, locks as sync, panic, scope, time};
 
 /// What a program asks of the machine.
 pub mod runtime {

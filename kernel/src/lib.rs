@@ -35,7 +35,7 @@ pub mod console;
 #[doc(hidden)]
 pub mod mm;
 mod options;
-mod panic;
+pub mod panic;
 mod platform;
 pub mod prelude;
 mod report;
@@ -45,7 +45,7 @@ pub mod time;
 
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
-pub use trefoil_sched::{Builder, SpawnError};
+pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
 
 /// Channels: `bounded(0)` is a rendezvous, as in Go.
 pub mod chan {

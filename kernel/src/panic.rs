@@ -13,20 +13,28 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::any::Any;
 use core::fmt::{self, Write};
-use core::panic::{Location, PanicInfo};
+use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{G, GRef, M, PreemptGuard};
+
+pub use trefoil_sched::panic::{
+    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
+};
 
 use crate::arch::percpu;
 use crate::report::{self, Who};
 use crate::{platform, println};
 
-/// How many G's unwind right now. A G sees its own count: it wrote it.
+/// In a G's `panics`, beside their number: since the last of them began a program's own [catch](catch_inside) was entered.
+const CAUGHT_INSIDE: u32 = 1 << 31;
+
+/// How many panics unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
 
 /// The G that runs here, if one does.
-pub fn current_g() -> Option<GRef> {
+pub(crate) fn current_g() -> Option<GRef> {
     if percpu::m().is_null() {
         return None;
     }
@@ -43,13 +51,27 @@ fn unwinder() -> Result<GRef, &'static str> {
         return Err("preemption is off");
     }
     let g = current_g().ok_or("it is outside any G")?;
-    if g.panics.get() > 0 {
-        return Err("a destructor panicked while another panic unwinds");
+    match g.panics.get() {
+        // Somebody in the program catches it.
+        panics if panics & CAUGHT_INSIDE != 0 => Ok(g),
+        0 if platform::is_main(g) => Err(""),
+        0 => Ok(g),
+        _ => Err("a destructor panicked while another panic unwinds"),
     }
-    if platform::is_main(g) {
-        return Err("");
+}
+
+/// One more panic unwinds `g`.
+fn begins(g: &G) {
+    g.panics.set((g.panics.get() & !CAUGHT_INSIDE) + 1);
+    UNWINDING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Of the panics that unwind `g` only those in `before` go on.
+fn ends(g: &G, before: u32) {
+    let ended = (g.panics.replace(before) & !CAUGHT_INSIDE) - (before & !CAUGHT_INSIDE);
+    if ended > 0 {
+        UNWINDING.fetch_sub(ended, Ordering::Relaxed);
     }
-    Ok(g)
 }
 
 #[panic_handler]
@@ -61,8 +83,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         Ok(g) => g,
         Err(why) => report::panic(info, why),
     };
-    g.panics.set(1);
-    UNWINDING.fetch_add(1, Ordering::Relaxed);
+    begins(g);
     g.panicked_at.set(info.location().map(at_home));
     let payload: Box<dyn Any + Send> = match info.message().as_str() {
         Some(text) => Box::new(text),
@@ -71,7 +92,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             Err(fmt::Error) => Box::new("a panic, and no memory for its message"),
         },
     };
-    unwind(payload)
+    go_on(payload)
 }
 
 /// A location lives as long as the image.
@@ -81,10 +102,8 @@ fn at_home(at: &Location<'_>) -> &'static Location<'static> {
 }
 
 /// `g` was ended where it stood, maybe while it unwound.
-pub fn abandoned(g: &G) {
-    if g.panics.replace(0) > 0 {
-        UNWINDING.fetch_sub(1, Ordering::Relaxed);
-    }
+pub(crate) fn abandoned(g: &G) {
+    ends(g, 0);
     g.panicked_at.set(None);
 }
 
@@ -117,8 +136,18 @@ fn out_of_memory(layout: Layout) -> ! {
     panic!("out of memory: the heap has no {} bytes", layout.size())
 }
 
-/// Unwinds the current G with `payload`.
-pub fn unwind(payload: Box<dyn Any + Send>) -> ! {
+/// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had begun here, but without a word.
+pub(crate) fn unwind(payload: Box<dyn Any + Send>) -> ! {
+    if !is_exit(&*payload) {
+        match unwinder() {
+            Ok(g) => begins(g),
+            Err(why) => report::message(format_args!("panic: {} {why}", message(&*payload))),
+        }
+    }
+    go_on(payload)
+}
+
+fn go_on(payload: Box<dyn Any + Send>) -> ! {
     let code = unwinding::panic::begin_panic(payload);
     report::message(format_args!("unwinding failed with code {}", code.0))
 }
@@ -128,7 +157,7 @@ pub fn unwind(payload: Box<dyn Any + Send>) -> ! {
 /// # Safety
 /// 1. As `f` has it.
 #[inline]
-pub unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
     // SAFETY: 1.
     let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
     if result.is_err() {
@@ -140,11 +169,24 @@ pub unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn A
 /// The current G unwinds no more.
 #[cold]
 fn caught() {
-    if let Some(g) = current_g()
-        && g.panics.replace(0) > 0
-    {
-        UNWINDING.fetch_sub(1, Ordering::Relaxed);
+    if let Some(g) = current_g() {
+        ends(g, 0);
     }
+}
+
+/// As [`catch`], for a program's own: also in a destructor that runs while the G unwinds, and in the program's `main`.
+///
+/// # Safety
+/// 1. As `f` has it.
+pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    let g = current_g();
+    let before = g.map_or(0, |g| g.panics.replace(g.panics.get() | CAUGHT_INSIDE));
+    // SAFETY: 1.
+    let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
+    if let Some(g) = g {
+        ends(g, before);
+    }
+    result
 }
 
 /// Whether the current G unwinds.
@@ -156,12 +198,16 @@ pub fn panicking() -> bool {
 
 #[cold]
 fn this_g_unwinds() -> bool {
-    current_g().is_some_and(|g| g.panics.get() > 0)
+    current_g().is_some_and(|g| g.panics.get() & !CAUGHT_INSIDE > 0)
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    trefoil_sched::join::panic_message(payload).unwrap_or("(no message)")
 }
 
 /// A G's panic that no `join` will see.
-pub fn report_unjoined(g: &G, payload: &(dyn Any + Send)) {
-    let text = trefoil_sched::join::panic_message(payload).unwrap_or("(no message)");
+pub(crate) fn report_unjoined(g: &G, payload: &(dyn Any + Send)) {
+    let text = message(payload);
     match g.panicked_at.take() {
         Some(at) => println!("trefoil: {} panicked at {}:{}: {text}", Who(g), at.file(), at.line()),
         None => println!("trefoil: a goroutine panicked, and its handle was dropped: {text}"),

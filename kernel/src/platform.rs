@@ -132,6 +132,11 @@ unsafe impl Platform for Machine {
         unsafe { panic::catch(f, arg) }
     }
 
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        // SAFETY: 1. as the caller has it.
+        unsafe { panic::catch_inside(f, arg) }
+    }
+
     fn unwind(payload: Box<dyn Any + Send>) -> ! {
         panic::unwind(payload)
     }

@@ -11,4 +11,4 @@ pub use alloc::vec::Vec;
 
 pub use crate::chan::{Receiver, Sender};
 pub use crate::time::{Duration, Instant};
-pub use crate::{Builder, JoinHandle, chan, go, print, println, runtime, sync, time, try_go};
+pub use crate::{Builder, JoinHandle, chan, go, print, println, runtime, scope, sync, time, try_go};

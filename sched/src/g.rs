@@ -67,6 +67,8 @@ pub enum WaitReason {
     Semaphore = 14,
     /// In `Barrier::wait`.
     Barrier = 15,
+    /// At the end of a `scope`.
+    Scope = 20,
 }
 
 impl WaitReason {
@@ -86,6 +88,7 @@ impl WaitReason {
             Self::Once => "once",
             Self::Semaphore => "semaphore acquire",
             Self::Barrier => "barrier wait",
+            Self::Scope => "scope end",
         }
     }
 
@@ -103,6 +106,7 @@ impl WaitReason {
             13 => Self::Once,
             14 => Self::Semaphore,
             15 => Self::Barrier,
+            20 => Self::Scope,
             _ => Self::None,
         }
     }
@@ -160,6 +164,8 @@ pub(crate) struct Body {
     pub(crate) fail: unsafe fn(*mut (), JoinError),
     /// Drops what nobody will ever take out of the cell, and the cell.
     pub(crate) forget: unsafe fn(*mut ()),
+    /// Last: tells the group of which it is a member, if it is one. The G, if it was abandoned.
+    pub(crate) leave: Option<unsafe fn(*mut (), Option<GRef>)>,
 }
 
 /// Why a G was ended where it stood: its frames are abandoned, no destructor runs.
@@ -228,7 +234,7 @@ pub struct G {
 
     // --- Owner only: the M that runs the G, or whoever holds it between lives.
     pub(crate) stack: Cell<Stack>,
-    /// None: its outcome has been handed over.
+    /// None: it is a member of no group any more.
     pub(crate) body: Cell<Option<&'static Body>>,
     pub(crate) closure: Cell<*mut ()>,
     pub(crate) name: Cell<Name>,
@@ -238,6 +244,8 @@ pub struct G {
     pub panics: Cell<u32>,
     /// Where the last panic of this G began (kept by the platform).
     pub panicked_at: Cell<Option<&'static Location<'static>>>,
+    /// The innermost scope that it has open; see `group.rs`.
+    pub(crate) scope: Cell<*const crate::group::Group>,
     /// The platform's own per-G slot (the console's line buffer).
     pub local: Cell<*mut ()>,
 }
@@ -271,6 +279,7 @@ impl G {
             pins: Cell::new((0, 0)),
             panics: Cell::new(0),
             panicked_at: Cell::new(None),
+            scope: Cell::new(core::ptr::null()),
             local: Cell::new(core::ptr::null_mut()),
         }
     }

@@ -269,7 +269,7 @@ impl<T> CellRef<T> {
 }
 
 /// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
-pub struct JoinHandle<T: Send + 'static> {
+pub struct JoinHandle<T> {
     cell: CellRef<Outcome<T>>,
     g: u64,
 }
@@ -279,9 +279,15 @@ unsafe impl<T: Send> Send for JoinHandle<T> {}
 // SAFETY: by reference, it only looks at the cell's word.
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
-impl<T: Send + 'static> JoinHandle<T> {
+impl<T> JoinHandle<T> {
     pub(crate) fn new(cell: CellRef<Outcome<T>>, g: u64) -> Self {
         Self { cell, g }
+    }
+
+    /// As `drop`, but says what was there.
+    pub(crate) fn detach(self) -> Option<Outcome<T>> {
+        // SAFETY: 1. the handle is gone.
+        unsafe { end(ManuallyDrop::new(self).cell) }
     }
 
     /// Parks until the G has ended, and gives its result.
@@ -316,27 +322,36 @@ impl<T: Send + 'static> JoinHandle<T> {
     }
 }
 
-impl<T: Send + 'static> fmt::Debug for JoinHandle<T> {
+impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle").field("g", &self.g).field("finished", &self.is_finished()).finish_non_exhaustive()
     }
 }
 
-impl<T: Send + 'static> Drop for JoinHandle<T> {
+impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        // SAFETY: 1. the handle's side ends here.
-        let cell = unsafe { self.cell.get() };
-        if cell.word.abandon() {
-            return;
-        }
-        // SAFETY: as in `join`.
-        let outcome = unsafe { cell.take() };
-        // SAFETY: 1. as in `join`.
-        unsafe { self.cell.free() };
-        if let Err(JoinError::Panicked(payload)) = outcome {
+        // SAFETY: 1. this is the handle's end.
+        if let Some(Err(JoinError::Panicked(payload))) = unsafe { end(self.cell) } {
             report_unjoined(payload);
         }
     }
+}
+
+/// Ends the handle's side of a cell. The outcome, if it is there already: the handle is the last to hear of it.
+///
+/// # Safety
+/// 1. The caller is the handle, and ends.
+unsafe fn end<T>(shared: CellRef<Outcome<T>>) -> Option<Outcome<T>> {
+    // SAFETY: 1.
+    let cell = unsafe { shared.get() };
+    if cell.word.abandon() {
+        return None;
+    }
+    // SAFETY: 1. DONE. 2. the handle has not joined.
+    let outcome = unsafe { cell.take() };
+    // SAFETY: 1. as in `join`.
+    unsafe { shared.free() };
+    Some(outcome)
 }
 
 /// A panic that nobody will see otherwise.

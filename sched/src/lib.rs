@@ -36,6 +36,7 @@ pub mod epoch;
 pub mod g;
 mod gfree;
 pub mod globq;
+pub mod group;
 pub mod gstate;
 pub mod idle;
 pub mod join;
@@ -43,6 +44,7 @@ pub mod lock;
 pub mod locks;
 pub mod m;
 mod p;
+pub mod panic;
 pub mod park;
 mod pin;
 pub mod platform;
@@ -52,6 +54,7 @@ mod registry;
 pub mod runq;
 pub mod sched;
 mod schedule;
+pub mod scope;
 pub mod spawn;
 pub mod stats;
 mod steal_order;
@@ -72,6 +75,7 @@ pub use procs::{block_in_place, set_max_procs};
 pub use registry::Cursor;
 pub use sched::{Config, Sched};
 pub use schedule::{run_m, timer_interrupt, wake_interrupt};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, SpawnError, abandon, exit_g};
 
 #[cfg(loom)]
@@ -114,6 +118,11 @@ pub mod model {
         for p in m.sched().all_ps() {
             while crate::schedule::fire_one(p, &guard) {}
         }
+    }
+
+    /// A group with that many members, and its opener's share.
+    pub fn group(members: usize) -> alloc::sync::Arc<crate::group::Group> {
+        alloc::sync::Arc::new(crate::group::Group::new(members + 1, core::ptr::null()))
     }
 
     /// `g` runs on `m` from its first instruction.

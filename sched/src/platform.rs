@@ -90,7 +90,13 @@ pub unsafe trait Platform {
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
-    /// Unwinds the current G with `payload`, without calling it a panic. Called on a G with preemption on.
+    /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and what panics inside may be the program's `main`.
+    ///
+    /// # Safety
+    /// 1. As `f` has it; it is called once.
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+    /// Unwinds the current G with `payload`: it panics, without a hook, unless that is [`exit_g`](crate::spawn::is_exit)'s. Called on a G with
+    /// preemption on.
     fn unwind(payload: Box<dyn Any + Send>) -> !;
     /// Whether the current G unwinds. Callable on a G.
     fn panicking() -> bool;
@@ -126,6 +132,7 @@ mod symbols {
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
         pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+        pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
         pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
         pub safe fn __trefoil_panicking() -> bool;
         pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
@@ -136,11 +143,12 @@ mod symbols {
 }
 
 pub use symbols::{
-    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_current_m as current_m,
-    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
-    __trefoil_now as now, __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
-    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
-    __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
+    __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_catch_inside as catch_inside,
+    __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
+    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now, __trefoil_on_g0 as on_g0,
+    __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
+    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_stack_alloc as stack_alloc,
+    __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
     __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
     __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
@@ -236,6 +244,14 @@ macro_rules! platform {
             ) -> Result<(), Box<dyn Any + Send>> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch(f, arg) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "Rust" fn __trefoil_catch_inside(
+                f: unsafe fn(*mut ()),
+                arg: *mut (),
+            ) -> Result<(), Box<dyn Any + Send>> {
+                // SAFETY: as above.
+                unsafe { <It as Platform>::catch_inside(f, arg) }
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> ! {

@@ -6,7 +6,7 @@
 //!              fresh frame below them, Idle → Runnable, into the slot
 //!   g_main     first function on the stack: runs `run` under `catch`
 //!   run        reads f, runs it, leaves its value in the cell
-//!   end_of_body  wakes the joiner
+//!   end_of_body  wakes the joiner, leaves the group
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
 //!
@@ -15,6 +15,8 @@
 //! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not come to the end of its body. Its frames are
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
 //! joiner gets the cause, the mutexes that it held are poisoned, and its window's addresses are never used again.
+//!
+//! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
 
@@ -25,6 +27,7 @@ use core::fmt;
 use core::mem::{ManuallyDrop, needs_drop};
 
 use crate::g::{Body, Cause, G, GRef, Name, Stack};
+use crate::group::{self, Alone, Member};
 use crate::join::{CellRef, Completed, JoinError, JoinHandle, JoinWord, Outcome, report_unjoined};
 use crate::locks::mutex::owner_died;
 use crate::m::M;
@@ -135,31 +138,59 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        // SAFETY: 1. it borrows nothing.
+        unsafe { self.spawn_member(f, Alone) }
+    }
+
+    /// As `spawn`, for a member of a group; one that is not made leaves it at once.
+    ///
+    /// # Safety
+    /// 1. What `f`, its value and `member` borrow lives until the member has left.
+    pub(crate) unsafe fn spawn_member<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+        N: Member,
+    {
+        self.make(f, member).map_err(|(error, member)| {
+            member.leave();
+            error
+        })
+    }
+
+    #[inline(always)]
+    fn make<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, (SpawnError<F>, N)>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+        N: Member,
+    {
         let Some(size) = STACK_CLASSES.into_iter().find(|&c| self.stack != 0 && self.stack <= c) else {
-            return Err(SpawnError::BadStackSize(f));
+            return Err((SpawnError::BadStackSize(f), member));
         };
         if self.pin.is_some_and(no_such_core) {
-            return Err(SpawnError::NoSuchCore(f));
+            return Err((SpawnError::NoSuchCore(f), member));
         }
-        let Some(cell) = CellRef::try_new() else { return Err(SpawnError::OutOfMemory(f)) };
-        let start = match Laid::new(Start { f, cell }) {
+        let Some(cell) = CellRef::try_new() else { return Err((SpawnError::OutOfMemory(f), member)) };
+        let start = match Laid::new(Start { head: Head { cell, member }, f }) {
             Ok(start) => start,
-            Err(Start { f, .. }) => {
+            Err(Start { head, f }) => {
                 // SAFETY: 1. nobody else knows the cell yet.
                 unsafe { cell.free() };
-                return Err(SpawnError::OutOfMemory(f));
+                return Err((SpawnError::OutOfMemory(f), head.member));
             }
         };
         let (guard, g) = match take_g(size) {
             Ok(taken) => taken,
             Err(why) => {
-                let Start { f, .. } = start.into_start();
+                let Start { head, f } = start.into_start();
                 // SAFETY: 1. as above.
                 unsafe { cell.free() };
-                return Err(match why {
+                let error = match why {
                     NoStack::Memory => SpawnError::OutOfMemory(f),
                     NoStack::Addresses => SpawnError::TooManyGoroutines(f),
-                });
+                };
+                return Err((error, head.member));
             }
         };
         g.name.set(self.name);
@@ -213,18 +244,30 @@ pub fn exit_g() -> ! {
 /// The payload of [`exit_g`]'s unwinding.
 struct ExitG;
 
+/// Whether this is what [`exit_g`] unwinds with.
+pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<ExitG>()
+}
+
 /// What a fresh G finds at the top of its stack.
 #[repr(C)]
-struct Start<F, T: Send + 'static> {
-    /// First, so that it is found without knowing `F`.
-    cell: CellRef<Outcome<T>>,
+struct Start<F, T, N> {
+    head: Head<T, N>,
     f: F,
 }
 
+/// The part of it that is found without knowing `F`.
+#[repr(C)]
+struct Head<T, N> {
+    /// First, so that its word is found without knowing anything.
+    cell: CellRef<Outcome<T>>,
+    member: N,
+}
+
 /// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G to lay them on.
-enum Laid<F, T: Send + 'static> {
-    Inline(Start<F, T>),
-    Boxed(Start<Box<F>, T>),
+enum Laid<F, T, N> {
+    Inline(Start<F, T, N>),
+    Boxed(Start<Box<F>, T, N>),
 }
 
 #[cold]
@@ -318,14 +361,15 @@ fn launch(guard: PreemptGuard, g: GRef) -> u64 {
     id
 }
 
-impl<F, T> Laid<F, T>
+impl<F, T, N> Laid<F, T, N>
 where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
+    F: FnOnce() -> T + Send,
+    T: Send,
+    N: Member,
 {
     /// Without memory for a box, `start` comes back.
-    fn new(start: Start<F, T>) -> Result<Self, Start<F, T>> {
-        if size_of::<Start<F, T>>() <= INLINE_CLOSURE && align_of::<Start<F, T>>() <= 64 {
+    fn new(start: Start<F, T, N>) -> Result<Self, Start<F, T, N>> {
+        if size_of::<Start<F, T, N>>() <= INLINE_CLOSURE && align_of::<Start<F, T, N>>() <= 64 {
             return Ok(Self::Inline(start));
         }
         // SAFETY: it is larger than INLINE_CLOSURE or aligned to more than 64: it has a size.
@@ -338,13 +382,13 @@ where
             place.write(start.f);
             Box::from_raw(place)
         };
-        Ok(Self::Boxed(Start { f, cell: start.cell }))
+        Ok(Self::Boxed(Start { head: start.head, f }))
     }
 
-    fn into_start(self) -> Start<F, T> {
+    fn into_start(self) -> Start<F, T, N> {
         match self {
             Self::Inline(start) => start,
-            Self::Boxed(Start { f, cell }) => Start { f: *f, cell },
+            Self::Boxed(Start { head, f }) => Start { head, f: *f },
         }
     }
 
@@ -358,14 +402,15 @@ where
     }
 }
 
-fn lay<F, T>(g: GRef, start: Start<F, T>)
+fn lay<F, T, N>(g: GRef, start: Start<F, T, N>)
 where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
+    F: FnOnce() -> T + Send,
+    T: Send,
+    N: Member,
 {
     let record = (g.stack.get().hi - size_of::<GRef>()) as *mut GRef;
-    let at = (record.addr() - size_of::<Start<F, T>>()) & !63;
-    let at = at as *mut Start<F, T>;
+    let at = (record.addr() - size_of::<Start<F, T, N>>()) & !63;
+    let at = at as *mut Start<F, T, N>;
     // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and the record's address, `start` and the
     // frame below fit in it (INLINE_CLOSURE); `at` is aligned to 64.
     unsafe {
@@ -374,7 +419,9 @@ where
         *g.sp.get() = platform::fresh_stack(at.cast(), g_main, core::ptr::from_ref(g).cast_mut().cast());
     }
     g.closure.set(at.cast());
-    g.body.set(Some(const { &Body { run: run::<F, T>, fail: fail::<T>, forget: forget::<T> } }));
+    g.body.set(Some(
+        const { &Body { run: run::<F, T, N>, fail: fail::<T>, forget: forget::<T, N>, leave: leave_group::<T, N>() } },
+    ));
 }
 
 /// The first function on every stack. Arrives by a switch, with preemption off.
@@ -400,15 +447,15 @@ unsafe extern "C" fn g_main(g: *mut ()) -> ! {
 /// Runs a G's closure, and leaves its value in the cell.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<F, T>`, and this is its only run.
-unsafe fn run<F, T>(start: *mut ())
+/// 1. `start` points to a `Start<F, T, N>`, and this is its only run.
+unsafe fn run<F, T, N>(start: *mut ())
 where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
+    F: FnOnce() -> T + Send,
+    T: Send,
 {
-    let start = start.cast::<Start<F, T>>();
-    // SAFETY: 1. only this run reads the closure. The cell stays readable for others, who copy it as well.
-    let (cell, f) = unsafe { ((&raw const (*start).cell).read(), (&raw const (*start).f).read()) };
+    let start = start.cast::<Start<F, T, N>>();
+    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the cell as well.
+    let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
     // SAFETY: 1. of `get` and `put`: the G's side ends with `end_of_body`.
     unsafe { cell.get().put(Ok(value)) };
@@ -417,8 +464,8 @@ where
 /// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<_, T>` whose G has not completed.
-unsafe fn fail<T: Send + 'static>(start: *mut (), error: JoinError) {
+/// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
+unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
     // SAFETY: 1. the cell comes first. Of `get` and `put`: the G's side has not ended.
     unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
 }
@@ -426,20 +473,35 @@ unsafe fn fail<T: Send + 'static>(start: *mut (), error: JoinError) {
 /// Drops what no handle will ask for.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<_, T>` whose G has completed, unclaimed; once.
-unsafe fn forget<T: Send + 'static>(start: *mut ()) {
-    // SAFETY: 1. the cell comes first; an abandoned one is the completer's to take from and to free.
-    let outcome = unsafe {
-        let cell = start.cast::<CellRef<Outcome<T>>>().read();
+/// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
+unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
+    // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to free.
+    let (outcome, member) = unsafe {
+        let head = start.cast::<Head<T, N>>();
+        let cell = (*head).cell;
         let outcome = cell.get().take();
         cell.free();
-        outcome
+        (outcome, &(*head).member)
     };
     match outcome {
         Ok(value) => drop_result(value),
-        Err(JoinError::Panicked(payload)) => report_unjoined(payload),
-        Err(_) => {}
+        Err(error) => member.unclaimed(error),
     }
+}
+
+/// What tells a member that its G has ended, if it is one.
+const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)> {
+    /// # Safety
+    /// 1. `start` points to a `Start<_, T, N>`; once.
+    unsafe fn leave<T, N: Member>(start: *mut (), abandoned: Option<GRef>) {
+        // SAFETY: 1. it is not read again.
+        let member = unsafe { (&raw const (*start.cast::<Head<T, N>>()).member).read() };
+        match abandoned {
+            None => member.leave(),
+            Some(g) => member.abandoned(g),
+        }
+    }
+    if N::ALONE { None } else { Some(leave::<T, N>) }
 }
 
 /// The word of the cell of a `Start`.
@@ -455,29 +517,45 @@ unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
 #[cold]
 #[inline(never)]
 fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
-    let error = if payload.is::<ExitG>() { JoinError::Exited } else { JoinError::Panicked(payload) };
+    let error = if is_exit(&*payload) { JoinError::Exited } else { JoinError::Panicked(payload) };
     // SAFETY: 1. `g_main` runs the body, and completes next.
     unsafe { (body.fail)(start, error) };
 }
 
 /// Hands over the outcome that is in the cell.
 fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
-    {
-        let guard = PreemptGuard::new();
-        // From here on there is nothing to hand over, should the G be abandoned after all.
-        g.body.set(None);
-        // SAFETY: 1. the G has not completed; `run` or `fail` has put the outcome there.
-        match unsafe { word_of(start).complete() } {
-            Completed::Kept => return,
-            Completed::Wake(joiner) => return ready(&guard, joiner),
-            Completed::Unclaimed => {}
-        }
+    if complete(g, start) {
+        // SAFETY: 1. right above; it leaves below.
+        unsafe { (body.forget)(start) };
+        // A destructor or the report may have printed.
+        platform::g_ends(g);
     }
-    // SAFETY: 1. right above.
-    unsafe { (body.forget)(start) };
-    // A destructor or the report may have printed.
-    platform::g_ends(g);
+    if let Some(leave) = body.leave {
+        let _guard = PreemptGuard::new();
+        // Should this be its end after all, it has left.
+        g.body.set(None);
+        // SAFETY: 1. this is the one time.
+        unsafe { leave(start, None) };
+    }
 }
+
+/// True: nobody will ever ask for the outcome.
+#[inline(always)]
+fn complete(g: GRef, start: *mut ()) -> bool {
+    let guard = PreemptGuard::new();
+    // From here on there is nothing to hand over, should the G be abandoned after all.
+    g.closure.set(start.map_addr(|at| at | HANDED_OVER));
+    // SAFETY: 1. the G has not completed; `run` or `fail` has put the outcome there.
+    match unsafe { word_of(start).complete() } {
+        Completed::Kept => {}
+        Completed::Wake(joiner) => ready(&guard, joiner),
+        Completed::Unclaimed => return true,
+    }
+    false
+}
+
+/// In a G's `closure`, which is aligned to 64: its outcome has been handed over.
+const HANDED_OVER: usize = 1;
 
 /// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the
 /// platform's, below what the M's g0 has saved.
@@ -492,16 +570,19 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::stack_retire(g);
     if let Some(body) = g.body.take() {
         let start = g.closure.get();
-        // SAFETY: 1. the run did not come to its end, or it would have cleared `body`; nor does it ever run again.
-        let completed = unsafe {
-            (body.fail)(start, cause.into());
-            word_of(start).complete()
-        };
-        match completed {
-            Completed::Kept => {}
-            Completed::Wake(joiner) => ready(&guard, joiner),
-            // SAFETY: 1. right above.
-            Completed::Unclaimed => unsafe { (body.forget)(start) },
+        if start.addr() & HANDED_OVER == 0 {
+            // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does it ever run again.
+            unsafe { (body.fail)(start, cause.into()) };
+            if complete(g, start) {
+                // SAFETY: 1. right above; it leaves below.
+                unsafe { (body.forget)(start) };
+            }
+        }
+        let start = start.map_addr(|at| at & !HANDED_OVER);
+        match body.leave {
+            // SAFETY: 1. `body` was there, so it has not left.
+            Some(leave) => unsafe { leave(start, Some(g)) },
+            None => group::orphan(g, None),
         }
     }
     owner_died(m.sched(), &guard);

@@ -216,6 +216,9 @@ unsafe impl Platform for Batons {
     unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("G's are threads here")
     }
+    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        unreachable!("G's are threads here")
+    }
     fn unwind(_: Box<dyn Any + Send>) -> ! {
         unreachable!("G's are threads here")
     }

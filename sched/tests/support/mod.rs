@@ -130,6 +130,9 @@ unsafe impl Platform for Double {
     unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("no G in these tests")
     }
+    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+        unreachable!("no G in these tests")
+    }
     fn unwind(_: Box<dyn Any + Send>) -> ! {
         unreachable!("no G in these tests")
     }

@@ -8,7 +8,7 @@
 //! | what is touched | by the stack's own G | by anybody else |
 //! |---|---|---|
 //! | an empty page | it grows | a stack that has ended: a named fault |
-//! | a page in limbo | comes back | comes back |
+//! | a page in limbo | comes back | comes back; of a stack that has ended, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
 //! | a red page, depth 0 | that G ends: overflow | a wild pointer |
 //! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | a wild pointer |
@@ -26,7 +26,7 @@ use trefoil_sched::entry::Backing;
 use trefoil_sched::{Cause, M};
 
 use super::walk::{self, PAGE};
-use super::{FORBIDDEN, GUARD, Window, packed};
+use super::{FORBIDDEN, GUARD, Window, packed, retired};
 use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::inject;
@@ -182,6 +182,8 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
         let (level, entry, backing) = walk::find(addr);
         match backing {
             Backing::Present(_) => return WindowFault::Resolved,
+            // Else who touches it again and again would keep it for ever, and whoever waits for its frame as well.
+            Backing::Limbo(_) if !own && keep > 0 && retired::is_dead(addr) => return WindowFault::DeadStack,
             Backing::Limbo(word) => {
                 if entry.restore(word) && level == 0 && own {
                     note_depth(core, window, addr);

@@ -1,0 +1,193 @@
+//! Groups of G's: how whoever has opened one learns that all its members have ended, and what becomes of them when it ends first.
+//!
+//! ```text
+//!   a G opens a group:  running = 1, its own share
+//!   a member starts:    running + 1             a member leaves: running - 1, after the last thing that it can borrow for
+//!   the opener waits:   running - 1, in `commit`, when it is saved
+//!                       whoever makes it 0 is the last: the opener goes on at once, or the member readies it
+//! ```
+//!
+//! One word decides, without a loop: exactly one side brings it to 0. The opener has left its name before it gives up its share, so the
+//! last member finds it. The group is on the heap and each side holds it; nothing of it lies on the opener's stack, because that may be no
+//! more when a member leaves.
+//!
+//! # An opener that is abandoned
+//!
+//! A G that overflows its stack is ended where it stands (`spawn.rs`), its open groups with it. Their members run on. What they have borrowed from
+//! the dead stack is gone: a touch ends them as well, by name. But they may also have borrowed what the *opener* had borrowed:
+//!
+//! ```text
+//!   scope A of G a { let x;  b: scope B of G b {  c: uses x  } }       b dies; a must not go on while c uses x
+//! ```
+//!
+//! **INV-HEIR**: a member that is abandoned leaves its group only when the members of all groups that it had opened have left theirs. So its
+//! undertaker gives the opener's shares away: the innermost open group is bequeathed to the next one, and the outermost to the group of which
+//! the dead G was a member; each gives up one share in its heir when its own count is 0.
+
+use alloc::sync::Arc;
+
+use crate::g::{GRef, WaitReason};
+use crate::join::{JoinError, report_unjoined};
+use crate::park::{current_g, park, ready};
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
+
+/// What stands beside a G's closure when others must learn of its end; see `spawn.rs`.
+pub(crate) trait Member: Sized + Send {
+    /// It is a member of nothing.
+    const ALONE: bool = false;
+
+    /// The G has come to this, and nobody will ask.
+    fn unclaimed(&self, error: JoinError);
+
+    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's.
+    fn leave(self);
+
+    /// As `leave`: `g` was ended where it stood.
+    fn abandoned(self, g: GRef) {
+        orphan(g, None);
+        self.leave();
+    }
+}
+
+/// A member of nothing.
+#[derive(Debug)]
+pub(crate) struct Alone;
+
+impl Member for Alone {
+    const ALONE: bool = true;
+
+    fn unclaimed(&self, error: JoinError) {
+        if let JoinError::Panicked(payload) = error {
+            report_unjoined(payload);
+        }
+    }
+
+    fn leave(self) {}
+}
+
+/// Members, and one who waits for them.
+#[derive(Debug)]
+pub struct Group {
+    /// Members that have not left, and the opener's share.
+    running: AtomicUsize,
+    failed: AtomicBool,
+    /// Written by whoever holds the opener's share, before giving it up; read by whoever made `running` 0.
+    end: UnsafeCell<End>,
+    /// The group in which this one was opened by the same G. Set once, before others know the group.
+    outer: *const Group,
+}
+
+/// What happens when the last one has left.
+#[derive(Debug)]
+enum End {
+    /// The opener looks itself.
+    Nothing,
+    /// This G is readied.
+    Wake(GRef),
+    /// A share in this group is given up.
+    Heir(Arc<Group>),
+}
+
+// SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes, and is used by the opener's undertaker only.
+unsafe impl Sync for Group {}
+// SAFETY: as above.
+unsafe impl Send for Group {}
+
+impl Group {
+    /// A group without members, opened by the G that calls. It must be [waited for](Self::wait) by the same G, innermost first.
+    pub fn open() -> Arc<Self> {
+        let group = Arc::new(Self::new(1, with_g(|g| g.scope.get())));
+        with_g(|g| g.scope.set(Arc::as_ptr(&group)));
+        group
+    }
+
+    pub(crate) fn new(shares: usize, outer: *const Self) -> Self {
+        let (running, failed) = (AtomicUsize::new(shares), AtomicBool::new(false));
+        Self { running, failed, end: UnsafeCell::new(End::Nothing), outer }
+    }
+
+    /// One more member. By somebody who has a share.
+    pub fn enter(&self) {
+        // Relaxed: a share is held, so the count can't reach 0 meanwhile.
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A member came to a bad end that nobody saw.
+    pub fn fail(&self) {
+        // Relaxed: the member's share is given up after this.
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives up one share. With preemption off.
+    pub fn leave(self: Arc<Self>) {
+        let mut group = self;
+        // AcqRel: Release publishes what this member did; Acquire makes the last one see what all did, and who waits.
+        while group.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: only the one that made it 0 comes here, and whoever wrote it had a share.
+            let end = group.end.with_mut(|end| core::mem::replace(unsafe { &mut *end }, End::Nothing));
+            match end {
+                End::Nothing => return,
+                End::Wake(g) => return ready(&PreemptGuard::new(), g),
+                End::Heir(heir) => group = heir,
+            }
+        }
+    }
+
+    /// Parks until all members have left, and closes the group. True: one of them [failed](Self::fail). By the opener, once.
+    pub fn wait(&self) -> bool {
+        // Acquire: pairs with the Release of each member's `leave`. With the opener's share alone nobody is left to add one.
+        if self.running.load(Ordering::Acquire) > 1 {
+            let guard = PreemptGuard::new();
+            let g = current_g(&guard);
+            // SAFETY: the opener's share is still held.
+            self.end.with_mut(|end| unsafe { *end = End::Wake(g) });
+            let arg = core::ptr::from_ref(self).cast_mut().cast();
+            // SAFETY: 1. the last member readies it once, or there is none and `commit_wait` returns false. 2. the caller holds the group.
+            drop(unsafe { park(guard, WaitReason::Scope, commit_wait, arg) });
+        }
+        // Release, as far as the compiler is concerned: before the caller lets go of the group.
+        with_g(|g| g.scope.set(self.outer));
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
+    // SAFETY: `wait` passed its group, which its G holds.
+    let group = unsafe { &*group.cast::<Group>() };
+    // AcqRel: Release publishes `end` and the saved registers to the last member's Acquire; Acquire, if the opener is the last.
+    group.running.fetch_sub(1, Ordering::AcqRel) != 1
+}
+
+/// The groups that `g` had open are nobody's any more, and neither is its membership in `heir`; see INV-HEIR. With preemption off.
+pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
+    let mut inner = g.scope.replace(core::ptr::null());
+    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames held is never dropped.
+    if let Some(group) = unsafe { inner.as_ref() }
+        && group.running.load(Ordering::Acquire) == 0
+    {
+        // Its opener has waited for it already, and died on the way back.
+        inner = group.outer;
+    }
+    if inner.is_null() {
+        return heir.into_iter().for_each(Group::leave);
+    }
+    let (mut at, mut heir) = (inner, heir);
+    // SAFETY: as above; and `outer` names groups of the same G.
+    while let Some(group) = unsafe { at.as_ref() } {
+        let next = group.outer;
+        // SAFETY: the `Arc` in the frames of `g` is taken over from there, once.
+        let bequeath = if next.is_null() { heir.take() } else { Some(unsafe { Arc::from_raw(next) }) };
+        // SAFETY: the opener's share is still held: it is given up below, or by the group further in.
+        group.end.with_mut(|end| unsafe { *end = bequeath.map_or(End::Nothing, End::Heir) });
+        at = next;
+    }
+    // SAFETY: as for the others.
+    unsafe { Arc::from_raw(inner) }.leave();
+}
+
+/// Runs `f` on the G that calls, which stays that one whatever core it is on.
+fn with_g<R>(f: impl FnOnce(GRef) -> R) -> R {
+    let guard = PreemptGuard::new();
+    f(current_g(&guard))
+}

@@ -1,0 +1,223 @@
+//! Goroutines that borrow: `std::thread::scope`, for G's.
+//!
+//! ```text
+//!   scope(|s| {                      opens a group
+//!       s.go(|| … &local …);         a member
+//!   })                               waits until every member has left, even when the closure panics
+//! ```
+//!
+//! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the last member has left, and a member leaves
+//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its stack's addresses are never
+//! used again, and a child that touches them ends with [`JoinError::DeadStack`].
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::panic::AssertUnwindSafe;
+
+use crate::g::GRef;
+use crate::group::{Group, Member, orphan};
+use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::panic::{catch_unwind, resume_unwind};
+use crate::spawn::{Builder, SpawnError};
+
+/// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
+pub struct Scope<'scope, 'env: 'scope> {
+    group: Arc<Group>,
+    // Invariant in both, as `std` has it: a shorter `'scope` would let borrows end too soon, a shorter `'env` would let them be made inside.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// Runs `f`, and parks until every goroutine that was started in the scope has ended. They may borrow what lives outside, and each other's results
+/// are had by [`ScopedJoinHandle::join`].
+///
+/// # Panics
+/// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died of its stack) and nobody has joined it.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let mut words = vec!["to", "be"];
+/// let total = scope(|s| {
+///     let first = s.go(|| words[0].len());
+///     let second = s.go(|| words[1].len());
+///     first.join().unwrap() + second.join().unwrap()
+/// });
+/// words.push("or");
+/// assert_eq!(total, 4);
+/// # });
+/// ```
+pub fn scope<'env, F, R>(f: F) -> R
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+{
+    let scope = Scope { group: Group::open(), scope: PhantomData, env: PhantomData };
+    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let failed = scope.group.wait();
+    match result {
+        Err(payload) => resume_unwind(payload),
+        Ok(_) if failed => panic!("a goroutine of the scope panicked"),
+        Ok(value) => value,
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Starts a goroutine of this scope; as [`go`](crate::spawn::go).
+    ///
+    /// # Panics
+    /// When there is no memory for it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut counts = [0; 4];
+    /// scope(|s| {
+    ///     for (i, count) in counts.iter_mut().enumerate() {
+    ///         s.go(move || *count = i * i);
+    ///     }
+    /// });
+    /// assert_eq!(counts, [0, 1, 4, 9]);
+    /// # });
+    /// ```
+    pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        match self.try_go(f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("go: {error}"),
+        }
+    }
+
+    /// As [`go`](Self::go), with an error where that panics.
+    ///
+    /// # Errors
+    /// No memory; the closure comes back.
+    pub fn try_go<F, T>(&'scope self, f: F) -> Result<ScopedJoinHandle<'scope, T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        Builder::new().spawn_scoped(self, f)
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scope { .. }")
+    }
+}
+
+impl Builder {
+    /// Starts a goroutine of `scope`, made as the builder says.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn) has it; `f` comes back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let text = String::from("borrowed");
+    /// scope(|s| {
+    ///     let reader = Builder::new().name("reader").spawn_scoped(s, || text.len()).unwrap();
+    ///     assert_eq!(reader.join().unwrap(), 8);
+    /// });
+    /// # });
+    /// ```
+    pub fn spawn_scoped<'scope, F, T>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> Result<ScopedJoinHandle<'scope, T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        scope.group.enter();
+        // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on the heap.
+        let handle = unsafe { self.spawn_member(f, InScope(scope.group.clone())) }?;
+        Ok(ScopedJoinHandle { handle: ManuallyDrop::new(handle), group: &scope.group, scope: PhantomData })
+    }
+}
+
+/// A share in a scope's group.
+struct InScope(Arc<Group>);
+
+impl Member for InScope {
+    fn unclaimed(&self, error: JoinError) {
+        lost(&self.0, error);
+    }
+
+    fn leave(self) {
+        self.0.leave();
+    }
+
+    fn abandoned(self, g: GRef) {
+        orphan(g, Some(self.0));
+    }
+}
+
+/// Nobody will see `error`, except that `scope` panics.
+fn lost(group: &Group, error: JoinError) {
+    if !matches!(error, JoinError::Exited) {
+        group.fail();
+    }
+    if let JoinError::Panicked(payload) = error {
+        report_unjoined(payload);
+    }
+}
+
+/// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by itself, to the scope's end at most.
+pub struct ScopedJoinHandle<'scope, T> {
+    /// Taken by `drop`, and by what consumes the handle.
+    handle: ManuallyDrop<JoinHandle<T>>,
+    group: &'scope Group,
+    scope: PhantomData<&'scope ()>,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Parks until the goroutine has ended, and gives its result. All that it did has happened before.
+    ///
+    /// # Errors
+    /// It panicked, ended without a result, or was ended where it stood. The scope does not panic for it any more.
+    pub fn join(self) -> Outcome<T> {
+        self.into_inner().join()
+    }
+
+    /// Whether it has ended: [`join`](Self::join) would not park.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// The goroutine's number.
+    pub fn id(&self) -> u64 {
+        self.handle.id()
+    }
+
+    fn into_inner(self) -> JoinHandle<T> {
+        // SAFETY: `self` is not dropped, so this is the one time.
+        unsafe { ManuallyDrop::take(&mut ManuallyDrop::new(self).handle) }
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+impl<T> Drop for ScopedJoinHandle<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the last use.
+        let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
+        if let Some(Err(error)) = handle.detach() {
+            lost(self.group, error);
+        }
+    }
+}
