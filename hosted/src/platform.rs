@@ -137,6 +137,10 @@ unsafe impl Platform for Host {
 
     fn g_ends(_: &G) {}
 
+    fn in_handler() -> bool {
+        false
+    }
+
     fn fatal(what: Fatal) -> ! {
         let core = here();
         core.machine.fail(match what {

@@ -169,6 +169,10 @@ unsafe impl Platform for Machine {
         console::g_ends(g);
     }
 
+    fn in_handler() -> bool {
+        percpu::in_handler()
+    }
+
     fn fatal(what: Fatal) -> ! {
         match what {
             Fatal::Deadlock => report::deadlock(),

@@ -10,7 +10,7 @@ use core::panic::Location;
 
 use crate::gstate::GState;
 use crate::join::JoinError;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::ticket::Ticket;
 use crate::waitq::Waiter;
 
@@ -69,6 +69,8 @@ pub enum WaitReason {
     Barrier = 15,
     /// At the end of a `scope`.
     Scope = 20,
+    /// For what comes from outside, as in `stdin`.
+    Input = 32,
 }
 
 impl WaitReason {
@@ -89,6 +91,7 @@ impl WaitReason {
             Self::Semaphore => "semaphore acquire",
             Self::Barrier => "barrier wait",
             Self::Scope => "scope end",
+            Self::Input => "input",
         }
     }
 
@@ -107,6 +110,7 @@ impl WaitReason {
             14 => Self::Semaphore,
             15 => Self::Barrier,
             20 => Self::Scope,
+            32 => Self::Input,
             _ => Self::None,
         }
     }
@@ -222,6 +226,8 @@ pub struct G {
     pub stack_deepest: AtomicUsize,
     /// What makes the next dispatch an unusual one: the [`Cause`] with which it ends as soon as preemption is on again, [`EXEMPT`], [`PINNED`].
     doom: AtomicU8,
+    /// It stands in the inbox, by its `link`.
+    queued: AtomicBool,
 
     /// Decides what ends a wait that several things may end. It goes on counting from life to life.
     pub(crate) ticket: Ticket,
@@ -270,6 +276,7 @@ impl G {
             stack_deepest: AtomicUsize::new(usize::MAX),
             doom: AtomicU8::new(0),
             ticket: Ticket::new(),
+            queued: AtomicBool::new(false),
             waiter: Waiter::new(),
             hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
             stack: Cell::new(Stack::NONE),
@@ -371,6 +378,17 @@ impl G {
     pub(crate) fn pardon(&self) {
         self.doom.store(0, Ordering::Relaxed);
         self.pins.set((0, 0));
+    }
+
+    /// It is about to be put into the inbox. False: it is there already.
+    pub(crate) fn enter_inbox(&self) -> bool {
+        // Acquire: pairs with the Release in `leave_inbox`: the link was read before it is written again.
+        !self.queued.swap(true, Ordering::Acquire)
+    }
+
+    /// It was taken out, and its link read.
+    pub(crate) fn leave_inbox(&self) {
+        self.queued.store(false, Ordering::Release);
     }
 
     /// The place for a small value; see the field.

@@ -49,6 +49,9 @@ const VAIN_COST: i32 = 20;
 const CREDIT_MAX: i32 = 8 * VAIN_COST;
 const CREDIT_MIN: i32 = -VAIN_COST;
 
+/// No M is preferred.
+pub(crate) const NOBODY: usize = MAX;
+
 /// What a submitter has to do.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a claimed M rests for ever unless its token is set"]
@@ -152,7 +155,12 @@ impl Rest {
     /// S2–S5: after a push. With `budgeted` it may defer.
     #[inline]
     pub fn submit(&self, budgeted: bool) -> Submit {
-        if self.any_rests() { self.claim_one(budgeted) } else { Submit::Done }
+        if self.any_rests() { self.claim_one(budgeted, NOBODY) } else { Submit::Done }
+    }
+
+    /// As [`submit`](Self::submit), without a budget, in a handler on the core of M `m`: that one is claimed first, if it rests.
+    pub fn submit_near(&self, m: usize) -> Submit {
+        if self.any_rests() { self.claim_one(false, m) } else { Submit::Done }
     }
 
     /// S2 and S3: after a push, whether there is anybody to wake.
@@ -163,9 +171,9 @@ impl Rest {
         self.idle_ms.load(Ordering::Relaxed) != 0
     }
 
-    /// The rest of `submit`.
+    /// The rest of `submit`: M number `first` if it rests, else any.
     #[cold]
-    pub(crate) fn claim_one(&self, budgeted: bool) -> Submit {
+    pub(crate) fn claim_one(&self, budgeted: bool, first: usize) -> Submit {
         loop {
             let mut resting = self.idle_ms.load(Ordering::Relaxed);
             if resting == 0 || self.idle_ps.load(Ordering::Relaxed) == 0 {
@@ -179,7 +187,7 @@ impl Rest {
                 return Submit::Done;
             }
             while resting != 0 {
-                let m = resting.trailing_zeros();
+                let m = if first < MAX && resting >> first & 1 == 1 { first as u32 } else { resting.trailing_zeros() };
                 // AcqRel: Acquire pairs with the Release in `lie_down` (the M's own words are written), Release with `get_up`.
                 let was = self.idle_ms.fetch_and(!(1 << m), Ordering::AcqRel);
                 if was >> m & 1 == 1 {

@@ -7,7 +7,7 @@
 //!        │
 //!   schedule.rs                                which G runs next on this M
 //!        │
-//!   runq.rs  globq.rs  idle.rs  gfree.rs       the queues, and the protocol that never loses a wake-up
+//!   runq.rs  globq.rs  inbox.rs  idle.rs  gfree.rs   the queues, and the protocol that never loses a wake-up
 //!        │
 //!   platform.rs                                switch, current M, wake, idle, clock, stacks
 //!
@@ -39,6 +39,7 @@ pub mod globq;
 pub mod group;
 pub mod gstate;
 pub mod idle;
+mod inbox;
 pub mod join;
 pub mod lock;
 pub mod locks;
@@ -65,6 +66,7 @@ pub mod timers;
 mod waitq;
 
 pub use g::{Cause, G, GRef, Stack, WaitReason};
+pub use inbox::{park_for_interrupt, ready_anywhere, ready_from_interrupt};
 pub use m::M;
 pub use p::P;
 pub use park::{current_g, park, preempt, preempt_pending, ready, yield_now};
@@ -96,6 +98,18 @@ pub mod model {
         g.state.dispatch();
         g.state.begin_park();
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
+    }
+
+    /// As if it had run and parked once more.
+    pub fn park_again(g: GRef) {
+        g.state.dispatch();
+        g.state.begin_park();
+        assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
+    }
+
+    /// How many G's stand in the inbox; it is empty afterwards.
+    pub fn inbox_len(m: &'static M) -> usize {
+        m.sched().inbox.take().len()
     }
 
     /// Fresh records that `sched` knows.

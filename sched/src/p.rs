@@ -36,6 +36,9 @@ use crate::timers::Timers;
 /// How long a G may wait in the slot before a thief may have it: 50 µs.
 pub const SLOT_DELAY: u64 = 50_000;
 
+/// So many sleepers may go before those who wait in the ring.
+const AHEAD: u32 = 8;
+
 /// Every so many dispatches the global queue goes first. Prime, so that it does not fall in step with what programs do.
 pub(crate) const FAIR_TICKS: u32 = 61;
 
@@ -313,6 +316,17 @@ impl<'a> Held<'a> {
         let g = self.0.runnext.swap(core::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: as above.
         unsafe { g.as_ref() }
+    }
+
+    /// Whether a G that was woken for its time may go before those who wait in the ring: not more than [`AHEAD`] in a row, with `runs` dispatches of
+    /// this M so far. (In a row: nobody has been dispatched since the last of them.) It counts as one.
+    pub(crate) fn may_go_ahead(&self, runs: u64) -> bool {
+        let (row, at) = self.0.ahead.get();
+        let row = if runs == at { row } else { 0 };
+        if row < AHEAD {
+            self.0.ahead.set((row + 1, runs + 1));
+        }
+        row < AHEAD
     }
 
     /// Puts a wake-up off until the alarm.

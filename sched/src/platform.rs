@@ -106,6 +106,8 @@ pub unsafe trait Platform {
     fn on_g0(m: &M);
     /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
     fn g_ends(g: &G);
+    /// Whether the caller is an interrupt handler. Callable anywhere.
+    fn in_handler() -> bool;
     /// Reports and stops the machine.
     fn fatal(what: Fatal) -> !;
 }
@@ -138,6 +140,7 @@ mod symbols {
         pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
         pub safe fn __trefoil_on_g0(m: &M);
         pub safe fn __trefoil_g_ends(g: &G);
+        pub safe fn __trefoil_in_handler() -> bool;
         pub safe fn __trefoil_fatal(what: Fatal) -> !;
     }
 }
@@ -145,10 +148,10 @@ mod symbols {
 pub use symbols::{
     __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_catch_inside as catch_inside,
     __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
-    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_now as now, __trefoil_on_g0 as on_g0,
-    __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
-    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_stack_alloc as stack_alloc,
-    __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
+    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_in_handler as in_handler, __trefoil_now as now,
+    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
+    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
+    __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
     __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
     __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
@@ -272,6 +275,10 @@ macro_rules! platform {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_g_ends(g: &G) {
                 <It as Platform>::g_ends(g)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_in_handler() -> bool {
+                <It as Platform>::in_handler()
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_fatal(what: Fatal) -> ! {

@@ -7,7 +7,8 @@ use crate::g::{Batch, GRef};
 use crate::gfree::GlobalFree;
 use crate::globq::GlobQ;
 use crate::gstate::Finish;
-use crate::idle::{MAX, Rest, Submit};
+use crate::idle::{MAX, NOBODY, Rest, Submit};
+use crate::inbox::Inbox;
 use crate::m::M;
 use crate::p::P;
 use crate::park::enqueue_last;
@@ -57,6 +58,7 @@ pub struct Sched {
     /// How many M's hold a G still; see [`scan`](Self::scan).
     scanning: AtomicU32,
     pub(crate) strays: Strays,
+    pub(crate) inbox: Inbox,
 }
 
 impl Sched {
@@ -83,6 +85,7 @@ impl Sched {
             trims: AtomicU32::new(0),
             scanning: AtomicU32::new(0),
             strays: Strays::new(),
+            inbox: Inbox::new(),
         }
     }
 
@@ -147,7 +150,7 @@ impl Sched {
     #[cold]
     #[inline(never)]
     fn wake_resting(&'static self, by: &M) {
-        match self.rest.claim_one(true) {
+        match self.rest.claim_one(true, NOBODY) {
             Submit::Done => {}
             Submit::Wake(m) => self.wake(m, by),
             Submit::Defer => by.defer_wake(),
@@ -162,17 +165,23 @@ impl Sched {
     }
 
     #[cold]
-    fn wake(&self, m: usize, by: &M) {
+    pub(crate) fn wake(&self, m: usize, by: &M) {
         by.counters.wakes_sent.add_shared();
         if let Some(m) = unsafe_ref(self.ms[m].load(Ordering::Acquire)) {
             m.token.set();
         }
-        platform::wake_m(m);
+        // Its own core is about to look at the token: a handler has interrupted its rest.
+        if m != by.index() {
+            platform::wake_m(m);
+        }
     }
 
     /// Whether any queue holds something that an M without work could run at `now`.
     pub(crate) fn has_work(&'static self, now: u64) -> bool {
-        !self.globq.is_empty() || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now) || self.strays_due(now)
+        !self.globq.is_empty()
+            || !self.inbox.is_empty()
+            || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
+            || self.strays_due(now)
     }
 
     /// Whether a G waits in any slot, ripe or not.

@@ -3,7 +3,7 @@
 //! ```text
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
 //!
-//!   find a G:  1 due timers          4 slot             7 others' rings, then their due timers and ripe slots (spinning)
+//!   find a G:  1 due timers, inbox   4 slot             7 others' rings, then their due timers and ripe slots (spinning)
 //!              2 every 61st: globq   5 ring             8 rest: give up the P, become findable, look once more
 //!              3 slice over: slot    6 globq, a share
 //!                → end of the ring
@@ -22,6 +22,7 @@
 
 use crate::g::{G, GRef};
 use crate::gstate::Ready;
+use crate::inbox;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, FAIR_TICKS, Held, P, SLOT_DELAY};
 use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
@@ -46,13 +47,10 @@ const PAUSES: usize = 8;
 
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
 /// of two interrupts for due timers, so that a storm of deadlines cannot take the core.
-const TIMER_RETRY: u64 = 100_000;
-
-/// So many sleepers may go before those who wait in the ring.
-const AHEAD: u32 = 8;
+pub(crate) const TIMER_RETRY: u64 = 100_000;
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
-const ALARM_GAP: u64 = 2_000;
+pub(crate) const ALARM_GAP: u64 = 2_000;
 
 /// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
@@ -76,7 +74,7 @@ pub fn run_m(m: &'static M) -> ! {
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
         p.begin_slice(platform::now());
-    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() {
+    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() {
         set_slice_alarm(m, p);
     }
 }
@@ -135,6 +133,11 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         return Some(g);
     }
     if let Some(g) = run_strays(m, p, guard) {
+        return Some(g);
+    }
+    if !m.sched.inbox.is_empty()
+        && let Some(g) = inbox::run(m, p, guard)
+    {
         return Some(g);
     }
     if let Some(g) = m.own.pop(guard, 1).pop() {
@@ -218,22 +221,18 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
 ///
 /// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
-/// core (or a thief takes them). But not more than [`AHEAD`] in a row: then those who wait have a turn. If nobody waits, all go to the ring in the order of
+/// core (or a thief takes them). But not too many in a row: then those who wait have a turn. If nobody waits, all go to the ring in the order of
 /// their deadlines (not through the slot, where the last would run first).
 fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
     let mut ran = false;
     let mut first = None;
-    // In a row: nobody has been dispatched since the last of them.
-    let (row, at) = own.ahead.get();
-    let row = if m.counters.runs.get() == at { row } else { 0 };
-    let goes_first = !own.queues_are_empty() && row < AHEAD;
+    let others_wait = !own.queues_are_empty();
     while let Some(action) = from.timers.pop_due(guard, now) {
         ran = true;
         match action {
             Action::Expire(g, number) if !g.ticket.win(number) => {}
             Action::Wake(g) | Action::Expire(g, _) if g.state.ready() != Ready::Enqueue => {}
-            Action::Wake(g) | Action::Expire(g, _) if goes_first => {
-                own.ahead.set((row + 1, m.counters.runs.get() + 1));
+            Action::Wake(g) | Action::Expire(g, _) if others_wait && own.may_go_ahead(m.counters.runs.get()) => {
                 first = Some(g);
                 break;
             }
@@ -351,7 +350,7 @@ fn rest(m: &'static M) {
             spin_loop();
             continue;
         }
-        if sched.rest.all_rest() && !sched.has_timers() {
+        if !sched.has_timers() && sched.rest.all_rest() {
             check_deadlock(m, now);
         }
         // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
@@ -384,7 +383,7 @@ fn wait_for_token(m: &'static M) {
     m.sched.take_p(m);
 }
 
-/// Every started M rests and no timer is pending. If that is still so with nothing to run, nobody will ever run again.
+/// Every started M rests and no timer is pending. If that is still so with nothing to run, and nobody waits for an interrupt, nobody will ever run again.
 #[cold]
 fn check_deadlock(m: &M, now: u64) {
     let sched = m.sched;
@@ -392,7 +391,14 @@ fn check_deadlock(m: &M, now: u64) {
     if sched.is_scanning() {
         return;
     }
-    if sched.has_work(now) || sched.has_slots() || sched.has_timers() || !sched.rest.all_rest() {
+    // Nobody has run between two looks at who rests: then all that is seen in between was so at the same time. (An interrupt may have woken an M, whose G
+    // waits for the next one now.)
+    let runs = || sched.ms().fold(0, |sum: u64, m| sum.wrapping_add(m.counters.runs.get()));
+    let before = runs();
+    if sched.inbox.is_expected() || sched.has_work(now) || sched.has_slots() || sched.has_timers() {
+        return;
+    }
+    if !sched.rest.all_rest() || runs() != before {
         return;
     }
     if sched.num_goroutines() > 0 {
@@ -414,7 +420,7 @@ pub fn timer_interrupt(m: &M) -> bool {
     }
     let sched = m.sched;
     let now = platform::now();
-    let due = p.timers.when() <= now || sched.strays_due(now);
+    let due = p.timers.when() <= now || sched.strays_due(now) || !sched.inbox.is_empty();
     if due {
         attend_timer(p);
         sched.wake_now(m);
@@ -439,6 +445,16 @@ pub fn timer_interrupt(m: &M) -> bool {
     over && m.running().is_some()
 }
 
+/// For handlers: this P's M finds the inbox at its next scheduling point, and its one-shot looks at it `after` so many nanoseconds at the latest.
+pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
+    attend_timer(p);
+    let at = platform::now() + after;
+    p.set_slice_alarm(at);
+    if m.armed.load(Ordering::Relaxed).wrapping_sub(1) >= at {
+        m.rearm(at);
+    }
+}
+
 /// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody has taken that, are for others to run.
 fn outside_interrupt(m: &M) {
     let (sched, now) = (m.sched, platform::now());
@@ -461,7 +477,14 @@ fn outside_interrupt(m: &M) {
 /// many. In the handler. Returns as [`timer_interrupt`].
 pub fn wake_interrupt(m: &M) -> bool {
     let Some(p) = m.p() else { return false };
-    if m.running().is_none() || p.is_outside() {
+    if p.is_outside() {
+        return false;
+    }
+    if !m.sched.inbox.is_empty() {
+        // On g0, too: it may have looked already.
+        attend_inbox(m, p, ALARM_GAP);
+    }
+    if m.running().is_none() {
         return false;
     }
     let own = !m.own.is_empty();

@@ -142,6 +142,10 @@ unsafe impl Platform for Double {
     fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
+    fn in_handler() -> bool {
+        false
+    }
+
     fn fatal(what: Fatal) -> ! {
         panic!("fatal: {what:?}")
     }

@@ -1,0 +1,196 @@
+//! The inbox: where an interrupt handler leaves G's that are ready.
+//!
+//! A handler can hit any code, so it may take no lock, and it can't touch the state word of a G or the ring of a P: the code that it has interrupted may be
+//! halfway through a step of its own. What it may do is push the G onto one list, which any M takes as a whole:
+//!
+//! ```text
+//!      handler (on any core, of whatever M)              taker (an M with a P, on its g0)
+//!      ─────────────────────────────────────             ────────────────────────────────
+//!      H1  queued: false → true, or done already         T1  head: xchg with empty
+//!      H2  link the G before the head, CAS the head      T2  for each, oldest first: read its link, queued := false
+//!      H3  fence, claim a resting M (its own first),     T3  ready() it, as any waker does: the first runs at once, the others
+//!          set its token, send the IPI                       go to the ring
+//!      H4  none rests: mark this core's P, and see
+//!          to it that its G makes way
+//! ```
+//!
+//! It is one list for the whole scheduler, not one a core: whoever looks for work before it rests looks at one word (INV-RECHECK), and whoever takes it has all
+//! there is. There is no ABA: pushes only push, and a take takes everything.
+//!
+//! **INV-INBOX**: a G in the inbox is parked, or on its way there: it has been published by its `commit`, and this is its one `ready`. It stands there by the
+//! `link` of its record, which a parked G has no other use for. A second push before T2 finds `queued` set and changes nothing.
+//!
+//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`idle.rs`): H2 is its S1, H3 its S2 to S6, and the rester looks at it in R5.
+//!
+//! **The hard race** is a push when no M rests. An M that is on its g0 may have looked at the inbox already and be about to run a G that never comes back by
+//! itself; and it may be another core than the handler's, if that one holds no P. So H4 interrupts a core that holds a P, and *its* handler sets the P's mark
+//! and its one-shot, for as long as there is anything in the inbox: at depth 0 of a G, that one makes way after the granularity of a wake-up; on g0 the next interrupt finds a
+//! G; and M's that begin to run a G look once more ([`run_m`](crate::run_m)).
+//!
+//! **Deadlock**: who waits for a handler is counted ([`park_for_interrupt`]) until it runs again, so a machine that rests with such a G is not dead.
+//!
+//! Rejected: readying in the handler with interrupts off around every queue operation (the hot paths would pay); an inbox a core (every rester would look at all of
+//! them); a lock-free queue with nodes (a handler can't allocate).
+
+use crate::g::{Batch, G, GRef, WaitReason};
+use crate::gstate::Ready;
+use crate::idle::Submit;
+use crate::m::M;
+use crate::p::Held;
+use crate::park::{Commit, enqueue_last, park, ready};
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::sched::Sched;
+use crate::schedule::{ALARM_GAP, TIMER_RETRY, attend_inbox};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+
+/// The list, and who may yet be put there.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    /// The newest.
+    head: AtomicPtr<G>,
+    /// G's that wait for a handler, and those that have been readied by one and have not run yet.
+    expected: AtomicU32,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicPtr::new(core::ptr::null_mut()), expected: AtomicU32::new(0) }
+    }
+
+    /// Whether nobody is in it.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        // Relaxed: in the sleep protocol the fences order it (S2 and R4); elsewhere it is a hint.
+        self.head.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Whether some G waits for an interrupt.
+    pub(crate) fn is_expected(&self) -> bool {
+        self.expected.load(Ordering::Relaxed) != 0
+    }
+
+    /// H1 and H2. False: it is in the inbox already.
+    fn push(&self, g: GRef) -> bool {
+        if !g.enter_inbox() {
+            return false;
+        }
+        let me = core::ptr::from_ref(g).cast_mut();
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the list holds `GRef`s only.
+            g.set_link(unsafe { head.as_ref() });
+            // Release: pairs with the Acquire in `take`: the links are written.
+            match self.head.compare_exchange(head, me, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// T1 and the first half of T2: all of them, oldest first.
+    pub(crate) fn take(&self) -> Batch {
+        // Acquire: pairs with the Release in `push`.
+        let mut newest = self.head.swap(core::ptr::null_mut(), Ordering::Acquire);
+        let mut all = Batch::new();
+        // SAFETY: the list holds `GRef`s only.
+        while let Some(g) = unsafe { newest.as_ref() } {
+            newest = g.link().map_or(core::ptr::null_mut(), |next| core::ptr::from_ref(next).cast_mut());
+            all.push_front(g);
+        }
+        all
+    }
+}
+
+/// Makes a parked G runnable, from an interrupt handler of the core of `m`. Once a park, as [`ready`] is; a second call that comes before
+/// the first was seen changes nothing. Takes no lock, allocates nothing. An M that rests is woken; if none does, the G that runs on `m` makes way as soon as
+/// it has run for the granularity of a wake-up ([`Config::wakeup`](crate::Config::wakeup)).
+///
+/// Whoever parks for it does so by [`park_for_interrupt`], or the machine may call a deadlock what is none.
+pub fn ready_from_interrupt(m: &M, g: GRef) {
+    if m.sched.inbox.push(g) {
+        announce(m);
+    }
+}
+
+/// The same from any place: in a handler, on a G, on a g0 with a P or without. For wakers that can't know who calls them.
+pub fn ready_anywhere(g: GRef) {
+    if platform::in_handler() {
+        // SAFETY: 1. borrowed: a handler is preempted by nobody. Not `new`: its drop might take a reschedule that is pending, here.
+        let guard = unsafe { PreemptGuard::adopt() };
+        ready_from_interrupt(M::current(&guard), g);
+        return guard.release();
+    }
+    let guard = PreemptGuard::new();
+    let m = M::current(&guard);
+    match m.p() {
+        Some(_) => ready(&guard, g),
+        None => ready_from_interrupt(m, g),
+    }
+}
+
+/// As [`park`], for a G that a handler will ready: while it waits the machine is not dead, whoever else waits for what.
+///
+/// # Safety
+/// As for [`park`].
+pub unsafe fn park_for_interrupt(
+    guard: PreemptGuard,
+    reason: WaitReason,
+    commit: Commit,
+    arg: *mut (),
+) -> PreemptGuard {
+    // Relaxed, here and below: who looks does so when all M's rest, and lying down is a release.
+    let expected = &M::current(&guard).sched.inbox.expected;
+    expected.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: as the caller has it.
+    let guard = unsafe { park(guard, reason, commit, arg) };
+    M::current(&guard).sched.inbox.expected.fetch_sub(1, Ordering::Relaxed);
+    guard
+}
+
+/// H3 and H4.
+fn announce(m: &M) {
+    let sched = m.sched;
+    match sched.rest.submit_near(m.index()) {
+        Submit::Wake(it) => sched.wake(it, m),
+        Submit::Done | Submit::Defer => attend(m),
+    }
+}
+
+/// Nobody was woken: somebody who runs has to look at the inbox soon.
+fn attend(m: &M) {
+    let (sched, can_wake) = (m.sched, m.sched.rest.can_wake());
+    if let Some(p) = m.p().filter(|p| !p.is_outside()) {
+        // A resting M that nobody woke: one spins, which looks before it rests. In case it finds something else, this core looks again a little later.
+        attend_inbox(m, p, if can_wake { TIMER_RETRY } else { ALARM_GAP });
+    } else if !can_wake && let Some(busy) = sched.ms().find(|m| m.p().is_some_and(|p| !p.is_outside())) {
+        platform::wake_m(busy.index());
+    }
+}
+
+/// T1 to T3: the G to run first, if there is one. Like a sleeper that is due it goes before those who wait here, but not too often in a row.
+#[cold]
+pub(crate) fn run(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    let mut all = m.sched.inbox.take();
+    let mut first = None;
+    while let Some(g) = all.pop() {
+        g.leave_inbox();
+        if g.state.ready() != Ready::Enqueue {
+            continue;
+        }
+        if first.is_none() && (own.queues_are_empty() || own.may_go_ahead(m.counters.runs.get())) {
+            own.begin_slice(0);
+            first = Some(g);
+        } else {
+            enqueue_last(m, own, g, guard);
+        }
+    }
+    first
+}
+
+impl Sched {
+    /// How many G's wait for an interrupt (a snapshot).
+    pub fn num_expected(&self) -> u32 {
+        self.inbox.expected.load(Ordering::Relaxed)
+    }
+}
