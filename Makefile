@@ -28,7 +28,7 @@ test: setup ## all tests: on the host, model checking, and in QEMU
 # The protocols, on the production types, in every interleaving that two preemptions can make.
 test-loom:
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 LOOM_MAX_BRANCHES=5000 CARGO_TARGET_DIR=target/loom \
-		cargo test --release --package trefoil-sched --test 'loom_*'
+		cargo test --profile model --package trefoil-sched --test 'loom_*'
 
 check: ## formatting and lints
 	cargo fmt --check
