@@ -18,8 +18,8 @@ help: ## this list
 run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=pc|microvm] [INPUT=file]
 	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
 
-test-large: setup ## the tests that take minutes and gigabytes: a million goroutines
-	cargo test --release --package trefoil --test large -- --ignored
+test-large: setup ## the tests that take minutes and gigabytes: a million goroutines, long random runs
+	cargo test --release --package trefoil --test large --test random -- --ignored
 
 test: setup ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace

@@ -1,0 +1,66 @@
+//! Random programs on the machine. What is checked: `sched/tests/random`. Each boot prints the seed that it took, which `APPEND="app.seed=N"` repeats;
+//! `app.ms=N` is how long it goes on, of the machine's time.
+#![no_std]
+#![no_main]
+
+mod support;
+
+/// What the programs may use.
+mod api {
+    pub use trefoil::prelude::*;
+}
+
+#[path = "../../sched/tests/random/mod.rs"]
+mod random;
+
+use trefoil::prelude::*;
+
+image! { "
+    a_storm_loses_doubles_and_reorders_nothing | smp 1,2,4 | append app.ms=1500 | expect rounds
+    channel_histories_have_an_order            | smp 2,4   | append app.ms=1500 | expect rounds
+    mutex_histories_have_an_order              | smp 2,4   | append app.ms=1000 | expect rounds
+    the_search_for_an_order_finds_what_is_wrong | smp 1
+
+    a_storm_of_a_minute                        | smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds
+    histories_of_a_minute                      | smp 4 | large | timeout 300 | append app.ms=30000 | expect rounds
+";
+    a_storm_loses_doubles_and_reorders_nothing, channel_histories_have_an_order, mutex_histories_have_an_order,
+    the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
+}
+
+/// The number behind `name=` in the words.
+fn number(name: &str) -> Option<u64> {
+    runtime::args().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+}
+
+fn rounds(one: fn(u64)) {
+    let seed = number("seed").unwrap_or_else(time::ticks);
+    println!("seed {seed}");
+    let n = random::rounds(seed, Duration::from_millis(number("ms").unwrap_or(1_000)), one);
+    println!("{n} rounds");
+}
+
+fn a_storm_loses_doubles_and_reorders_nothing() {
+    rounds(random::storm::round);
+}
+
+fn channel_histories_have_an_order() {
+    rounds(random::queue::round);
+}
+
+fn mutex_histories_have_an_order() {
+    rounds(random::locks::round);
+}
+
+fn the_search_for_an_order_finds_what_is_wrong() {
+    random::history::the_search_finds_what_is_wrong();
+}
+
+fn a_storm_of_a_minute() {
+    rounds(random::storm::round);
+}
+
+fn histories_of_a_minute() {
+    rounds(random::queue::round);
+    rounds(random::locks::round);
+}
