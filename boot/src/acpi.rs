@@ -16,7 +16,7 @@ use core::mem::{offset_of, size_of};
 use acpi::rsdp::Rsdp;
 use acpi::sdt::SdtHeader;
 use acpi::sdt::fadt::Fadt;
-use acpi::sdt::madt::{EntryHeader, LocalApicEntry, LocalX2ApicEntry, Madt};
+use acpi::sdt::madt::{EntryHeader, InterruptSourceOverrideEntry, IoApicEntry, LocalApicEntry, LocalX2ApicEntry, Madt};
 
 use crate::options::MAX_CORES;
 
@@ -124,22 +124,11 @@ impl<'m, M: Memory> Tables<'m, M> {
     /// # Errors
     /// What is wrong with the MADT.
     pub fn cores(&self) -> Result<Cores, Error> {
-        const NAME: &str = "MADT";
-        let address = self.find(b"APIC").ok_or(Error::Missing(NAME))?;
-        let madt = table(self.memory, address, b"APIC", NAME)?;
-        let mut entries = madt.get(size_of::<Madt>()..).ok_or(Error::Length(NAME))?;
         let mut cores = Cores { ids: [0; MAX_CORES], len: 0, beyond: 0 };
-        while !entries.is_empty() {
-            let Some(&[kind, length]) = entries.first_chunk::<{ size_of::<EntryHeader>() }>() else {
-                return Err(Error::Entry(NAME));
-            };
-            let length = usize::from(length);
-            if length < size_of::<EntryHeader>() || length > entries.len() {
-                return Err(Error::Entry(NAME));
-            }
-            let (entry, rest) = entries.split_at(length);
-            entries = rest;
-            let (id, flags) = match kind {
+        for entry in self.madt()? {
+            let entry = entry?;
+            let length = entry.len();
+            let (id, flags) = match entry[0] {
                 LOCAL_APIC if length >= size_of::<LocalApicEntry>() => (
                     match entry[offset_of!(LocalApicEntry, apic_id)] {
                         0xff => continue,
@@ -154,7 +143,7 @@ impl<'m, M: Memory> Tables<'m, M> {
                     },
                     le32(entry, offset_of!(LocalX2ApicEntry, flags)),
                 ),
-                LOCAL_APIC | LOCAL_X2APIC => return Err(Error::Entry(NAME)),
+                LOCAL_APIC | LOCAL_X2APIC => return Err(Error::Entry(MADT)),
                 _ => continue,
             };
             if flags & ENABLED != 0 {
@@ -162,6 +151,53 @@ impl<'m, M: Memory> Tables<'m, M> {
             }
         }
         Ok(cores)
+    }
+
+    /// The MADT's entries.
+    fn madt(&self) -> Result<Entries<'m>, Error> {
+        let address = self.find(b"APIC").ok_or(Error::Missing(MADT))?;
+        let madt = table(self.memory, address, b"APIC", MADT)?;
+        Ok(Entries(madt.get(size_of::<Madt>()..).ok_or(Error::Length(MADT))?))
+    }
+
+    /// Where the line `irq` of the old PC's interrupt controllers goes: to the I/O APIC input of the same number, edge-triggered and active high, unless the
+    /// MADT overrides that.
+    ///
+    /// # Errors
+    /// What is wrong with the MADT; or no I/O APIC has that input.
+    pub fn isa_route(&self, irq: u8) -> Result<Route, Error> {
+        let (mut input, mut flags) = (u32::from(irq), 0);
+        for entry in self.madt()? {
+            let entry = entry?;
+            match entry[0] {
+                OVERRIDE if entry.len() < size_of::<InterruptSourceOverrideEntry>() => return Err(Error::Entry(MADT)),
+                OVERRIDE
+                    if entry[offset_of!(InterruptSourceOverrideEntry, bus)] == 0
+                        && entry[offset_of!(InterruptSourceOverrideEntry, irq)] == irq =>
+                {
+                    input = le32(entry, offset_of!(InterruptSourceOverrideEntry, global_system_interrupt));
+                    flags = entry[offset_of!(InterruptSourceOverrideEntry, flags)];
+                }
+                _ => {}
+            }
+        }
+        // The one with the highest first input that is not above ours.
+        let mut best: Option<(u32, u32)> = None;
+        for entry in self.madt()? {
+            let entry = entry?;
+            match entry[0] {
+                IO_APIC if entry.len() < size_of::<IoApicEntry>() => return Err(Error::Entry(MADT)),
+                IO_APIC => {
+                    let base = le32(entry, offset_of!(IoApicEntry, global_system_interrupt_base));
+                    if base <= input && best.is_none_or(|(other, _)| other <= base) {
+                        best = Some((base, le32(entry, offset_of!(IoApicEntry, io_apic_address))));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let (base, io_apic) = best.ok_or(Error::Missing("I/O APIC"))?;
+        Ok(Route { io_apic, pin: input - base, active_low: flags & 0b11 == 0b11, level: flags >> 2 & 0b11 == 0b11 })
     }
 
     /// The I/O port of the PM timer, if the FADT names one.
@@ -180,6 +216,43 @@ impl<'m, M: Memory> Tables<'m, M> {
     }
 }
 
+/// Which input of which I/O APIC an interrupt line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Physical address of the I/O APIC's registers.
+    pub io_apic: u32,
+    /// Its input.
+    pub pin: u32,
+    /// The line is active when it is low.
+    pub active_low: bool,
+    /// It is active as long as the device wants something, instead of once.
+    pub level: bool,
+}
+
+/// What follows the MADT's header: entries that begin with their kind and length, each checked to lie within the table.
+struct Entries<'m>(&'m [u8]);
+
+impl<'m> Iterator for Entries<'m> {
+    type Item = Result<&'m [u8], Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let length = self.0.get(offset_of!(EntryHeader, length)).map_or(0, |&length| usize::from(length));
+        if length < size_of::<EntryHeader>() || length > self.0.len() {
+            self.0 = &[];
+            return Some(Err(Error::Entry(MADT)));
+        }
+        let (entry, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(Ok(entry))
+    }
+}
+
+const MADT: &str = "MADT";
+const IO_APIC: u8 = 1;
+const OVERRIDE: u8 = 2;
 const LOCAL_APIC: u8 = 0;
 const LOCAL_X2APIC: u8 = 9;
 const ENABLED: u32 = 1;

@@ -19,6 +19,9 @@ pub const MAX_CORES: usize = 64;
 /// What `slice` and `wakeup` may be, in microseconds.
 pub const SLICES: core::ops::RangeInclusive<u64> = 5..=60_000_000;
 
+/// What `schedtrace` may be, in milliseconds.
+pub const TRACES: core::ops::RangeInclusive<u64> = 1..=3_600_000;
+
 /// What the kernel was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -30,6 +33,8 @@ pub struct Options {
     pub slice: Option<u64>,
     /// `wakeup=US`: how long it may run while a sleeper is due, 5 µs to a minute; 100 unless told.
     pub wakeup: Option<u64>,
+    /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless told.
+    pub schedtrace: Option<u64>,
     /// `fault=…`: what to break on purpose.
     pub faults: Faults,
 }
@@ -115,6 +120,10 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
             b"wakeup" => match number(value).filter(|us| SLICES.contains(us)) {
                 Some(us) => options.wakeup = Some(us),
                 None => complain(Complaint::BadValue { key: "wakeup", value, wants: "5 to 60000000 microseconds" }),
+            },
+            b"schedtrace" => match number(value).filter(|ms| TRACES.contains(ms)) {
+                Some(ms) => options.schedtrace = Some(ms),
+                None => complain(Complaint::BadValue { key: "schedtrace", value, wants: "1 to 3600000 milliseconds" }),
             },
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {
@@ -246,6 +255,18 @@ mod tests {
                 r#"maxprocs="": wants a number from 1 to 64; skipped"#,
                 r#"seed="-1": wants a number from 0 to 2^64-1; skipped"#,
             ]
+        );
+    }
+
+    #[test]
+    fn a_time_is_taken_within_its_range_and_named_outside() {
+        let (options, complaints) =
+            read(b"schedtrace=1 schedtrace=3600000 schedtrace=0 schedtrace=3600001 schedtrace=often");
+        assert_eq!(options.schedtrace, Some(3_600_000));
+        assert_eq!(
+            complaints,
+            ["0", "3600001", "often"]
+                .map(|v| std::format!("schedtrace=\"{v}\": wants 1 to 3600000 milliseconds; skipped"))
         );
     }
 

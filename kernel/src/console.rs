@@ -122,7 +122,7 @@ impl Write for Piece {
     }
 }
 
-fn send(bytes: &[u8]) {
+pub(crate) fn send(bytes: &[u8]) {
     let _port = PORT.lock();
     bytes.iter().for_each(|&b| serial::put(b));
 }

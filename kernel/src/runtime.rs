@@ -11,6 +11,9 @@ use trefoil_sched::{M, PreemptGuard};
 pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 
 mod memory;
+mod stdin;
+
+pub use stdin::{Stdin, stdin};
 
 /// The boot module, published once by `start`.
 static INPUT: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(core::ptr::null_mut()), AtomicUsize::new(0));

@@ -40,6 +40,7 @@ pub mod group;
 pub mod gstate;
 pub mod idle;
 mod inbox;
+pub mod input;
 pub mod join;
 pub mod lock;
 pub mod locks;
@@ -105,6 +106,23 @@ pub mod model {
         g.state.dispatch();
         g.state.begin_park();
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
+    }
+
+    /// The running `g` parks for `input`, as far as it does without a switch. False: it goes on.
+    pub fn parks_for_input(input: &crate::input::Input, g: GRef) -> bool {
+        g.state.begin_park();
+        if !input.is_to_wait(g) {
+            g.state.abandon_park();
+        } else if g.state.finish_park() == crate::gstate::Finish::Parked {
+            return true;
+        }
+        g.state.dispatch();
+        false
+    }
+
+    /// Runnable → Running.
+    pub fn dispatch(g: GRef) {
+        g.state.dispatch();
     }
 
     /// How many G's stand in the inbox; it is empty afterwards.

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::qemu::Settings;
+use crate::qemu::{Settings, Stdin};
 use crate::run;
 
 /// One boot of a test image.
@@ -74,6 +74,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "mem" => boot.settings.memory = value.into(),
                 "append" => boot.settings.append = value.into(),
                 "input" => boot.settings.input = Some(value.into()),
+                "stdin" => boot.settings.stdin = stdin(value),
+                "cpu" => boot.settings.cpu = value.into(),
                 "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
                 "icount" => boot.settings.icount = true,
                 "large" => boot.large = true,
@@ -91,6 +93,26 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
         }
     }
     Ok(boots)
+}
+
+/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `later TEXT`, half a second after the machine asked; else the text
+/// itself. `\\n` stands for a line end.
+fn stdin(value: &str) -> Stdin {
+    let text = |text: &str| text.replace("\\n", "\n").into_bytes();
+    match value.split_once(' ') {
+        Some(("flood", n)) if n.parse::<usize>().is_ok() => Stdin::Bytes(flood(n.parse().unwrap_or(0)), Duration::ZERO),
+        Some(("later", later)) => Stdin::Bytes(text(later), Duration::from_millis(500)),
+        _ => Stdin::Bytes(text(value), Duration::ZERO),
+    }
+}
+
+/// `n` bytes of lines that tell if one of them is missing: each begins with its number, in eight digits.
+fn flood(n: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..n.div_ceil(64))
+        .flat_map(|i| format!("{i:08} {:54}\n", "some more, as one pastes it").into_bytes())
+        .collect();
+    bytes.truncate(n);
+    bytes
 }
 
 impl Boot {
@@ -233,6 +255,19 @@ mod tests {
     fn a_shape_is_a_line_without_its_numbers() {
         assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
         assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
+    }
+
+    #[test]
+    fn a_case_can_type() {
+        let bytes = |line: &str| match &parse(line).unwrap()[0].settings.stdin {
+            Stdin::Bytes(bytes, after) => (String::from_utf8(bytes.clone()).unwrap(), after.as_millis()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(bytes("a | smp 1 | stdin one\\ntwo"), ("one\ntwo".into(), 0));
+        assert_eq!(bytes("a | smp 1 | stdin later x\\n"), ("x\n".into(), 500));
+        let (flood, _) = bytes("a | smp 1 | stdin flood 130");
+        assert_eq!(flood.len(), 130);
+        assert!(flood.starts_with("00000000 some") && flood.ends_with("\n00") && flood[64..].starts_with("00000001 "));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod boots;
 pub mod debug;
 pub mod elf;
+mod feed;
 pub mod new;
 pub mod qemu;
 pub mod run;

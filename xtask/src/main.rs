@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use xtask::{boots, debug, elf, new, qemu::Settings, run};
+use xtask::qemu::{Settings, Stdin};
+use xtask::{boots, debug, elf, new, run};
 
 const USAGE: &str = "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR";
 
@@ -47,6 +48,6 @@ fn run_file(file: &Path, args: &[std::ffi::OsString]) -> Result<u8, String> {
         return boots::run_all(file, &tests, &filters, args.iter().any(|a| a == "--ignored"));
     }
     let words: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let settings = Settings::from_env()?;
+    let settings = Settings { stdin: Stdin::Inherit, ..Settings::from_env()? };
     run::run(file, &words, &settings, &mut run::Terminal)
 }

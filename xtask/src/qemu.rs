@@ -4,6 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// What goes to a machine's serial line. All but the terminal begin when the machine asks for it by XON (Ctrl-Q), and end with Ctrl-D.
+#[derive(Debug, Clone)]
+pub enum Stdin {
+    /// Nothing, ever: no end either.
+    Nothing,
+    /// This process's own standard input: a terminal, which QEMU reads as it is typed on; or anything else, to its end.
+    Inherit,
+    /// These bytes, so long after the machine has asked.
+    Bytes(Vec<u8>, Duration),
+}
+
 /// The machine that an image runs on. `MACHINE`, `SMP`, `MEM`, `INPUT`, `APPEND`, `TIMEOUT`, `QEMU_ARGS` and `ICOUNT` set it.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -21,6 +32,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
+    /// The processor, as QEMU's `-cpu` takes it.
+    pub cpu: String,
+    /// What the machine reads from its serial line.
+    pub stdin: Stdin,
     /// Count instructions: one core, no host time; the clock counts instructions.
     pub icount: bool,
 }
@@ -35,6 +50,8 @@ impl Default for Settings {
             append: String::new(),
             timeout: Duration::from_secs(120),
             extra: Vec::new(),
+            cpu: "max".into(),
+            stdin: Stdin::Nothing,
             icount: false,
         }
     }
@@ -77,9 +94,9 @@ impl Settings {
         qemu.args(["-M", machine, "-m", &self.memory, "-smp", &self.smp]);
         if self.icount {
             // QEMU runs and counts each step of a `rep` as an instruction, so `rep` is not called fast here.
-            qemu.args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max,-erms"]);
+            qemu.args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", &format!("{},-erms", self.cpu)]);
         } else {
-            qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+            qemu.args(["-accel", "tcg,thread=multi", "-cpu", &self.cpu]);
         }
         qemu.args(["-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-net", "none"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::feed::{Feed, XON};
 use crate::qemu::Settings;
 use crate::symbols::Symbols;
 
@@ -55,12 +56,13 @@ impl Drop for Machine {
 }
 
 /// Starts `command` so that it dies with this process.
-fn spawn(mut command: Command) -> Result<Machine, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    // SAFETY: `prctl` is async-signal-safe and touches only the child.
+fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    // SAFETY: `prctl` and `signal` are async-signal-safe and touch only the child.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
             Ok(())
         })
     };
@@ -77,7 +79,9 @@ fn spawn(mut command: Command) -> Result<Machine, String> {
 /// # Errors
 /// QEMU can't be started, or the settings make no sense.
 pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Output) -> Result<u8, String> {
-    let mut machine = spawn(settings.command(image, words)?)?;
+    let mut feed = Feed::new(&settings.stdin);
+    let mut machine = spawn(settings.command(image, words)?, feed.stdio())?;
+    feed.connect(machine.0.stdin.take());
     let mut serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
     let late = Arc::new(AtomicBool::new(false));
     let watch = watch(machine.0.id(), settings.timeout, late.clone());
@@ -86,7 +90,9 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = serial.read(&mut buffer) {
         for &byte in &buffer[..n] {
-            if byte == b'\n' {
+            if byte == XON {
+                feed.begin();
+            } else if byte == b'\n' {
                 line.extend(symbols.explain(&line));
                 line.push(b'\n');
                 out.write(&line);

@@ -81,6 +81,32 @@ fn x2(id: u32, flags: u32) -> Vec<u8> {
     [&[9, 16, 0, 0][..], &id.to_le_bytes(), &flags.to_le_bytes(), &id.to_le_bytes()].concat()
 }
 
+fn io_apic(at: u32, first: u32) -> Vec<u8> {
+    [&[1, 12, 0, 0][..], &at.to_le_bytes(), &first.to_le_bytes()].concat()
+}
+
+fn line(irq: u8, input: u32, flags: u16) -> Vec<u8> {
+    [&[2, 10, 0, irq][..], &input.to_le_bytes(), &flags.to_le_bytes()].concat()
+}
+
+#[test]
+fn a_line_goes_where_the_madt_sends_it() {
+    let route = |entries: &[Vec<u8>]| Tables::new(BASE, &Image::new(2, &entries.concat())).unwrap().isa_route(4);
+    let plain = Route { io_apic: 0xfec0_0000, pin: 4, active_low: false, level: false };
+    assert_eq!(route(&[local(0, 1), io_apic(0xfec0_0000, 0)]), Ok(plain));
+    // Other lines' overrides, and those of other buses, do not matter.
+    let mut other_bus = line(4, 9, 0xf);
+    other_bus[2] = 1;
+    assert_eq!(route(&[io_apic(0xfec0_0000, 0), line(0, 2, 0), line(9, 9, 0xd), other_bus]), Ok(plain));
+    // To the second I/O APIC, wherever it stands in the list.
+    let second = Route { io_apic: 0xfec1_0000, pin: 6, active_low: true, level: true };
+    assert_eq!(route(&[io_apic(0xfec1_0000, 24), line(4, 30, 0xf), io_apic(0xfec0_0000, 0)]), Ok(second));
+    assert_eq!(route(&[local(0, 1)]), Err(Error::Missing("I/O APIC")));
+    assert_eq!(route(&[io_apic(0xfec1_0000, 24)]), Err(Error::Missing("I/O APIC")));
+    assert_eq!(route(&[std::vec![1, 4, 0, 0]]), Err(Error::Entry("MADT")));
+    assert_eq!(route(&[std::vec![2, 4, 0, 0]]), Err(Error::Entry("MADT")));
+}
+
 #[test]
 fn both_revisions_lead_to_the_enabled_cores() {
     let io_apic = [1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0];
@@ -150,7 +176,7 @@ fn entries_of_impossible_length_end_the_walk() {
 
 #[test]
 fn no_changed_byte_and_no_cut_panics_or_hangs() {
-    let good = Image::new(2, &[local(0, 1), x2(1, 1)].concat());
+    let good = Image::new(2, &[local(0, 1), x2(1, 1), io_apic(0xfec0_0000, 0), line(4, 4, 0)].concat());
     for at in 0..0x680 {
         for byte in [0, 1, 0x7f, 0xff] {
             for reseal in [false, true] {
@@ -166,7 +192,7 @@ fn no_changed_byte_and_no_cut_panics_or_hangs() {
                     }
                 }
                 if let Ok(tables) = Tables::new(BASE, &image) {
-                    let _ = (tables.cores(), tables.pm_timer());
+                    let _ = (tables.cores(), tables.pm_timer(), tables.isa_route(4));
                 }
             }
         }

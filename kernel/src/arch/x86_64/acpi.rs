@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-use trefoil_boot::acpi::{Cores, Error, Memory, Tables};
+use spin::Once;
+use trefoil_boot::acpi::{Cores, Error, Memory, Route, Tables};
 use trefoil_boot::options::Faults;
 
 use super::cpu;
@@ -63,6 +64,21 @@ impl Physical {
     }
 }
 
+/// Where the tables begin, and what is to be wrong with them: for those who look again later.
+static FIRMWARE: Once<(u64, u64, Faults)> = Once::new();
+
+/// Where the line `irq` of the old PC's interrupt controllers goes. Reads the tables anew: only those programs look that need a device.
+///
+/// # Errors
+/// What is wrong with the tables, or missing in them.
+pub fn isa_route(irq: u8) -> Result<Route, Error> {
+    let &(rsdp, top, faults) = FIRMWARE.get().ok_or(Error::Missing("RSDP"))?;
+    let memory = Physical { top, faults, damaged: RefCell::new(Vec::new()) };
+    let route = Tables::new(rsdp, &memory)?.isa_route(irq)?;
+    // The registers must be mapped.
+    if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
+}
+
 /// Reads the tables. What is wrong is said, and the machine goes on with what is known: at least this core.
 pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
     let alone = || Machine { cores: Cores::only(cpu::initial_apic_id()), pm_timer: None };
@@ -70,7 +86,9 @@ pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
         println!("trefoil: acpi: no tables found; running on the boot core alone");
         return alone();
     };
-    let memory = Physical { top: memory_top.max(4 << 30), faults, damaged: RefCell::new(Vec::new()) };
+    let top = memory_top.max(4 << 30);
+    FIRMWARE.call_once(|| (rsdp, top, faults));
+    let memory = Physical { top, faults, damaged: RefCell::new(Vec::new()) };
     let tables = match Tables::new(rsdp, &memory) {
         Ok(tables) => tables,
         Err(error) => {

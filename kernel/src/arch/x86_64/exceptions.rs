@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt};
+use super::{abandon, apic, cpu, gdt, percpu, preempt, serial};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use trefoil_sched::Cause;
@@ -19,6 +19,8 @@ pub const VECTOR_TIMER: u8 = 0x20;
 pub const VECTOR_WAKE: u8 = 0x21;
 /// Another core waits for this one to pass an epoch.
 pub const VECTOR_FLUSH: u8 = 0x22;
+/// The serial port has received something.
+pub const VECTOR_SERIAL: u8 = 0x23;
 /// The local APIC's spurious vector.
 pub const VECTOR_SPURIOUS: u8 = 0xff;
 /// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
@@ -82,6 +84,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         _ => {}
     }
     core.enter_handler();
+    core.interrupts.fetch_add(1, Ordering::Relaxed);
     let mut over = false;
     match frame.vector as u8 {
         VECTOR_TIMER => over = apic::on_timer(),
@@ -90,6 +93,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
             window::scavenge::on_interrupt(percpu::depth());
             apic::eoi();
         }
+        VECTOR_SERIAL if serial::interrupt(core) => apic::eoi(),
         VECTOR_SPURIOUS => {
             // No end-of-interrupt for this one.
             core.spurious.fetch_add(1, Ordering::Relaxed);

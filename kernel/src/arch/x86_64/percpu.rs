@@ -60,6 +60,8 @@ pub struct PerCpu {
     /// GDT and TSS; written before the core loads them.
     pub tables: UnsafeCell<Tables>,
 
+    /// Interrupts taken, of whatever kind.
+    pub interrupts: AtomicU64,
     /// Spurious vectors taken.
     pub spurious: AtomicU64,
     /// Vectors that nobody expected.
@@ -135,6 +137,7 @@ impl PerCpu {
             packs: Cell::new(false),
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
+            interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
             unexpected: AtomicU64::new(0),
             wake_ipis: AtomicU64::new(0),

@@ -1,0 +1,55 @@
+//! The I/O APIC: which interrupt line of a device reaches which core, on which vector.
+//!
+//! Two registers in memory: one selects, the other is the selected one. Nobody changes a line but whoever owns the device, once, at its first use.
+
+use trefoil_boot::acpi::Route;
+
+use crate::mm::lock::Lock;
+use crate::mm::phys_to_virt;
+
+const VERSION: u32 = 1;
+const REDIRECTION: u32 = 0x10;
+const ACTIVE_LOW: u32 = 1 << 13;
+const LEVEL: u32 = 1 << 15;
+
+/// Selecting and reading take two accesses.
+static WINDOW: Lock<()> = Lock::new(());
+
+struct Registers(*mut u8);
+
+impl Registers {
+    fn select(&self, register: u32) -> *mut u32 {
+        // SAFETY: an I/O APIC has its two registers here, and the physical map covers them (`acpi::isa_route` has checked).
+        unsafe {
+            self.0.cast::<u32>().write_volatile(register);
+            self.0.add(0x10).cast()
+        }
+    }
+
+    fn read(&self, register: u32) -> u32 {
+        // SAFETY: as above.
+        unsafe { self.select(register).read_volatile() }
+    }
+
+    fn write(&self, register: u32, value: u32) {
+        // SAFETY: as above.
+        unsafe { self.select(register).write_volatile(value) };
+    }
+}
+
+/// From here on the line of `route` interrupts the core with this APIC id on `vector`. False: there is no such line.
+#[must_use]
+pub fn connect(route: Route, vector: u8, lapic_id: u32) -> bool {
+    let _window = WINDOW.lock();
+    let io_apic = Registers(phys_to_virt(u64::from(route.io_apic)));
+    // All ones where nothing answers.
+    let last = io_apic.read(VERSION) >> 16 & 0xff;
+    if last == 0xff || route.pin > last || lapic_id > 0xff {
+        return false;
+    }
+    let low = u32::from(vector) | if route.active_low { ACTIVE_LOW } else { 0 } | if route.level { LEVEL } else { 0 };
+    // The second half first: the first one unmasks it.
+    io_apic.write(REDIRECTION + 2 * route.pin + 1, lapic_id << 24);
+    io_apic.write(REDIRECTION + 2 * route.pin, low);
+    true
+}

@@ -1,0 +1,148 @@
+//! What comes from outside: the serial port's interrupt, the ready inbox behind it, and the standard input on top.
+#![no_std]
+#![no_main]
+
+mod support;
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+
+use trefoil::prelude::*;
+
+image! { "
+    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour
+    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | machine pc
+    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | machine microvm
+    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | append fault=no-acpi | smp 1 | expect there is no RSDP; looking at the serial port every millisecond
+    a_flood_loses_nothing             | stdin flood 1000000 | timeout 100 | smp 4
+    a_flood_loses_nothing             | stdin flood 100000 | timeout 100 | smp 1,2
+    a_flood_loses_nothing             | stdin flood 20000 | append fault=no-acpi | smp 1
+    a_flood_beside_tight_loops_loses_nothing | stdin flood 50000 | timeout 100
+    who_waits_for_input_is_not_dead   | stdin later x
+    who_waits_for_input_is_not_dead   | stdin later x | machine microvm | smp 1
+    several_readers_take_turns        | stdin flood 6400
+    bytes_are_bytes                   | stdin a\\nb | smp 1,2
+    nothing_typed_is_an_end           | stdin | smp 1
+    an_interrupt_ends_the_turn_of_a_tight_loop | stdin later x | smp 1 | icount
+    an_interrupt_ends_the_turn_of_a_tight_loop | stdin later x | smp 2,4
+    no_g_waits_for_input_any_more     | smp 1,2 | stdin x | exit 1 | expect deadlock | expect \"main\" [chan receive]
+";
+    lines_arrive_in_order, a_flood_loses_nothing, a_flood_beside_tight_loops_loses_nothing, who_waits_for_input_is_not_dead,
+    several_readers_take_turns, bytes_are_bytes, nothing_typed_is_an_end, an_interrupt_ends_the_turn_of_a_tight_loop,
+    no_g_waits_for_input_any_more,
+}
+
+fn lines_arrive_in_order() {
+    let lines: Vec<String> = runtime::stdin().collect();
+    assert_eq!(lines, ["one", "two", "", "four"]);
+    assert_eq!(runtime::stdin().next(), None, "the end is for good");
+    assert_eq!(runtime::stdin().read(&mut [0; 8]), 0);
+    assert_eq!(runtime::stdin().overruns(), 0);
+}
+
+/// Reads the whole flood; each line tells if one before it is missing. Returns the bytes.
+fn read_flood(from: usize) -> usize {
+    let (mut bytes, mut last) = (0, 0);
+    for (i, line) in runtime::stdin().enumerate() {
+        if line.len() == 63 {
+            assert_eq!(line[..8].parse(), Ok(from + i), "after {bytes} bytes");
+            assert!(line[8..].trim() == "some more, as one pastes it", "{line:?}");
+            bytes += 64;
+        } else {
+            last = line.len();
+        }
+    }
+    bytes + last
+}
+
+fn a_flood_loses_nothing() {
+    let begin = Instant::now();
+    let mut stdin = runtime::stdin();
+    let first = stdin.next();
+    // The reader does not keep up: the sender has to wait, more than once.
+    while stdin.pauses() == 0 {
+        time::sleep(Duration::from_millis(1));
+    }
+    let bytes = read_flood(1);
+    let took = begin.elapsed();
+    println!(
+        "{bytes} bytes in {took:?}, {} pauses, {} overruns",
+        runtime::stdin().pauses(),
+        runtime::stdin().overruns()
+    );
+    assert!(first.is_some_and(|line| line.starts_with("00000000")));
+    assert!([1_000_000, 100_000, 20_000].contains(&(bytes + 64)), "{bytes} bytes");
+    assert_eq!(runtime::stdin().overruns(), 0);
+}
+
+/// A loop without a call.
+fn spin(stop: &AtomicBool) -> u64 {
+    let mut turns = 0;
+    while !stop.load(Relaxed) {
+        turns += 1;
+        black_box(turns);
+    }
+    turns
+}
+
+fn a_flood_beside_tight_loops_loses_nothing() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let spinners: Vec<_> = (0..runtime::max_procs() + 1).map(|_| go(|| spin(&STOP))).collect();
+    let bytes = read_flood(0);
+    STOP.store(true, SeqCst);
+    assert_eq!(bytes, 50_000);
+    assert_eq!(runtime::stdin().overruns(), 0);
+    spinners.into_iter().for_each(|s| assert!(s.join().unwrap() > 0, "a loop got nothing"));
+}
+
+fn who_waits_for_input_is_not_dead() {
+    let (tx, rx) = chan::bounded::<u8>(0);
+    // Half a second in which everybody is parked and no timer is armed.
+    let waits = go(move || rx.recv());
+    assert_eq!(runtime::stdin().next().as_deref(), Some("x"));
+    tx.send(7).unwrap();
+    assert_eq!(waits.join().unwrap(), Ok(7));
+}
+
+fn several_readers_take_turns() {
+    let total = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let total = total.clone();
+            go(move || {
+                let mut buffer = [0; 100];
+                loop {
+                    match runtime::stdin().read(&mut buffer) {
+                        0 => return,
+                        n => _ = total.fetch_add(n as u64, Relaxed),
+                    }
+                }
+            })
+        })
+        .collect();
+    readers.into_iter().for_each(|r| r.join().unwrap());
+    assert_eq!(total.load(Relaxed), 6400);
+}
+
+fn bytes_are_bytes() {
+    assert_eq!(runtime::stdin().bytes().collect::<Vec<u8>>(), b"a\nb");
+}
+
+fn nothing_typed_is_an_end() {
+    assert_eq!(runtime::stdin().next(), None);
+}
+
+fn an_interrupt_ends_the_turn_of_a_tight_loop() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let spinners: Vec<_> = (0..runtime::max_procs()).map(|_| go(|| spin(&STOP))).collect();
+    assert_eq!(runtime::stdin().next().as_deref(), Some("x"));
+    STOP.store(true, SeqCst);
+    spinners.into_iter().for_each(|s| assert!(s.join().unwrap() > 0));
+}
+
+/// The G that has waited for input goes on without: then nobody waits for an interrupt any more.
+fn no_g_waits_for_input_any_more() {
+    assert_eq!(runtime::stdin().next().as_deref(), Some("x"));
+    let (_tx, rx) = chan::bounded::<u8>(0);
+    let _ = rx.recv();
+}

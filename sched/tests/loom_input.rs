@@ -1,0 +1,89 @@
+//! Bytes from a handler to a G, on the production ring, inbox and sleep protocol: none is lost, changed or there twice; the reader does not wait beside
+//! bytes, and the device does not stay off beside room. The ring has two places here.
+#![cfg(loom)]
+
+mod support;
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use support::{cores, g};
+use trefoil_sched::input::Input;
+use trefoil_sched::{Config, M, PreemptGuard, Sched, model};
+
+/// The device: its interrupt is on.
+struct Device {
+    input: Input,
+    on: AtomicBool,
+}
+
+/// One interrupt for each byte, on the core of `m`; a byte for which there is no room waits until the interrupt is on again.
+fn send(device: &Device, m: &'static M, bytes: u8) {
+    cores::run_on(m);
+    for byte in 0..bytes {
+        loop {
+            while !device.on.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            if device.input.push(byte) {
+                break;
+            }
+            device.on.store(false, Ordering::Relaxed);
+            if device.input.pause() {
+                device.on.store(true, Ordering::Release);
+            }
+        }
+        device.input.wake(m);
+    }
+}
+
+/// What `Input::wait` does, without a stack to leave: the G of `m` parks and is what `m` runs next.
+fn wait(device: &Device, m: &'static M, g: trefoil_sched::GRef) {
+    if model::parks_for_input(&device.input, g) {
+        assert!(std::ptr::eq(model::next_g(m), g));
+        model::dispatch(g);
+    }
+}
+
+fn sender_against_reader(bytes: u8) {
+    loom::model(move || {
+        let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
+        let ms: [&'static M; 2] = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
+        ms.iter().for_each(|m| sched.start_m(m));
+        let device = Arc::new(Device { input: Input::new(), on: AtomicBool::new(true) });
+        let sender = {
+            let device = device.clone();
+            thread::spawn(move || send(&device, ms[0], bytes))
+        };
+        let (m, g) = (ms[1], g());
+        cores::run_on(m);
+        model::begin(m, g);
+        let mut next = 0;
+        while next < bytes {
+            let mut buffer = [0xff; 2];
+            let n = device.input.read(&mut buffer);
+            if device.input.resume(&PreemptGuard::new()) {
+                device.on.store(true, Ordering::Release);
+            }
+            for &byte in &buffer[..n] {
+                assert_eq!(byte, next, "a byte is lost or changed");
+                next += 1;
+            }
+            if n == 0 {
+                wait(&device, m, g);
+            }
+        }
+        sender.join().unwrap();
+        assert!(device.input.is_empty());
+    });
+}
+
+#[test]
+fn a_byte_that_comes_while_its_reader_parks_is_read() {
+    sender_against_reader(1);
+}
+
+#[test]
+fn more_bytes_than_there_is_room_for_are_read_in_order() {
+    sender_against_reader(4);
+}

@@ -1,0 +1,115 @@
+//! What a machine reads: this process's standard input, or bytes that a test wants typed.
+//!
+//! A terminal is QEMU's own to read, byte by byte as it is typed on; it is put back as it was when the machine has ended, however that went. Anything
+//! else goes through a thread, which sends nothing before the machine has asked (by XON: until its port is set up, bytes are lost in it), and at
+//! the end sends Ctrl-D, since a serial line has no end of its own.
+
+use std::io::{IsTerminal, Read, Write};
+use std::mem::MaybeUninit;
+use std::process::{ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use crate::qemu::Stdin;
+
+/// Ctrl-Q: the machine wants to read.
+pub const XON: u8 = 0x11;
+/// Ctrl-D: there is no more.
+const END: u8 = 4;
+
+/// The way into a machine.
+pub struct Feed {
+    source: Stdin,
+    asked: (Sender<()>, Option<Receiver<()>>),
+    /// Puts the terminal back.
+    _terminal: Option<Terminal>,
+}
+
+impl Feed {
+    /// Of what `source` says.
+    pub fn new(source: &Stdin) -> Self {
+        let terminal = match source {
+            Stdin::Inherit if std::io::stdin().is_terminal() => Terminal::now(),
+            _ => None,
+        };
+        let (begin, asked) = channel();
+        Self { source: source.clone(), asked: (begin, Some(asked)), _terminal: terminal }
+    }
+
+    /// What the machine's process gets as its standard input.
+    pub fn stdio(&self) -> Stdio {
+        match self.source {
+            Stdin::Nothing => Stdio::null(),
+            Stdin::Inherit if self._terminal.is_some() => Stdio::inherit(),
+            _ => Stdio::piped(),
+        }
+    }
+
+    /// The machine's end of it.
+    pub fn connect(&mut self, pipe: Option<ChildStdin>) {
+        let (Some(mut pipe), Some(asked)) = (pipe, self.asked.1.take()) else { return };
+        let source = self.source.clone();
+        // It ends when the machine does: with the pipe, or with this feed.
+        std::thread::spawn(move || {
+            if asked.recv().is_err() {
+                return;
+            }
+            let sent = match source {
+                Stdin::Nothing => return,
+                Stdin::Inherit => copy(&mut std::io::stdin().lock(), &mut pipe),
+                Stdin::Bytes(bytes, after) => {
+                    std::thread::sleep(after);
+                    pipe.write_all(&bytes)
+                }
+            };
+            if sent.and_then(|()| pipe.write_all(&[END])).is_ok() {
+                // A closed pipe would be no news to the machine; an open one is none to us.
+                let _ = asked.recv_timeout(Duration::from_secs(u32::MAX.into()));
+            }
+        });
+    }
+
+    /// The machine has asked.
+    pub fn begin(&self) {
+        // A feed that has ended wants nothing.
+        let _ = self.asked.0.send(());
+    }
+}
+
+/// As it comes, not as a buffer fills.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => to.write_all(&buffer[..n])?,
+        }
+    }
+}
+
+/// How the terminal was.
+struct Terminal(libc::termios);
+
+impl Terminal {
+    fn now() -> Option<Self> {
+        let mut it = MaybeUninit::uninit();
+        // SAFETY: asks the terminal; Ctrl-C is QEMU's, which ends by it, and this process with it.
+        unsafe {
+            if libc::tcgetattr(0, it.as_mut_ptr()) != 0 {
+                return None;
+            }
+            libc::signal(libc::SIGINT, libc::SIG_IGN);
+            Some(Self(it.assume_init()))
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `now` has read.
+        unsafe {
+            libc::tcsetattr(0, libc::TCSANOW, &self.0);
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+        }
+    }
+}
