@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use spin::Once;
 use trefoil_boot::acpi::{Cores, Error, Memory, Route, Tables};
 use trefoil_boot::options::Faults;
 
@@ -64,16 +64,19 @@ impl Physical {
     }
 }
 
-/// Where the tables begin, and what is to be wrong with them: for those who look again later.
-static FIRMWARE: Once<(u64, u64, Faults)> = Once::new();
+/// Where the tables begin (0: they are not looked for), and one past the highest address that is mapped: for those who look again later.
+static FIRMWARE: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
 
 /// Where the line `irq` of the old PC's interrupt controllers goes. Reads the tables anew: only those programs look that need a device.
 ///
 /// # Errors
 /// What is wrong with the tables, or missing in them.
 pub fn isa_route(irq: u8) -> Result<Route, Error> {
-    let &(rsdp, top, faults) = FIRMWARE.get().ok_or(Error::Missing("RSDP"))?;
-    let memory = Physical { top, faults, damaged: RefCell::new(Vec::new()) };
+    let (rsdp, top) = (FIRMWARE.0.load(Ordering::Relaxed), FIRMWARE.1.load(Ordering::Relaxed));
+    if rsdp == 0 {
+        return Err(Error::Missing("RSDP"));
+    }
+    let memory = Physical { top, faults: Faults::default(), damaged: RefCell::new(Vec::new()) };
     let route = Tables::new(rsdp, &memory)?.isa_route(irq)?;
     // The registers must be mapped.
     if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
@@ -87,7 +90,8 @@ pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
         return alone();
     };
     let top = memory_top.max(4 << 30);
-    FIRMWARE.call_once(|| (rsdp, top, faults));
+    FIRMWARE.0.store(rsdp, Ordering::Relaxed);
+    FIRMWARE.1.store(top, Ordering::Relaxed);
     let memory = Physical { top, faults, damaged: RefCell::new(Vec::new()) };
     let tables = match Tables::new(rsdp, &memory) {
         Ok(tables) => tables,
