@@ -45,6 +45,8 @@ fn every_case_has_a_name_of_its_own() {
         go::goroutines::CASES,
         go::mutex::CASES,
         go::waitgroup::CASES,
+        go::panics::CASES,
+        go::scopes::CASES,
     ];
     let mut names: Vec<_> = groups.iter().flat_map(|cases| cases.iter().map(|(name, _)| name)).collect();
     let cases = names.len();

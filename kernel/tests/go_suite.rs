@@ -11,8 +11,8 @@ use trefoil::account::Account;
 
 /// What the cases may use.
 mod api {
-    pub use trefoil::JoinError;
     pub use trefoil::prelude::*;
+    pub use trefoil::{JoinError, panic};
 
     /// How many G's are parked, without `main`, which waits for the case.
     pub fn parked() -> usize {
@@ -43,8 +43,10 @@ image! { "
     goroutines | expect all passed | timeout 120
     mutex      | expect all passed | timeout 120
     waitgroup  | expect all passed | timeout 120
+    panics     | expect all passed | timeout 120
+    scopes     | expect all passed | timeout 120
 ";
-    channels, closing, programs, goroutines, mutex, waitgroup,
+    channels, closing, programs, goroutines, mutex, waitgroup, panics, scopes,
 }
 
 /// A function for each group, which runs its cases.
@@ -55,7 +57,7 @@ macro_rules! groups {
         }
     )*};
 }
-groups!(channels, closing, programs, goroutines, mutex, waitgroup);
+groups!(channels, closing, programs, goroutines, mutex, waitgroup, panics, scopes);
 
 fn run(cases: &'static [(&'static str, fn())]) {
     let mut failed = 0;

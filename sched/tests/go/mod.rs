@@ -17,7 +17,9 @@ pub mod channels;
 pub mod closing;
 pub mod goroutines;
 pub mod mutex;
+pub mod panics;
 pub mod programs;
+pub mod scopes;
 pub mod waitgroup;
 
 /// Waits until `n` G's are parked, so that those of a case are where it wants them. The caller is none of them.
