@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use xtask::qemu::Settings;
+use xtask::qemu::{Settings, Stdin};
 use xtask::run;
 
 fn checkout() -> &'static Path {
@@ -68,7 +68,12 @@ fn every_example_of_the_documentation_runs_on_the_machine() {
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let settings = Settings { timeout: Duration::from_secs(20), memory: "128M".into(), ..Settings::default() };
+    let settings = Settings {
+        timeout: Duration::from_secs(20),
+        memory: "128M".into(),
+        stdin: Stdin::Bytes(b"a line\nand another\n".to_vec(), Duration::ZERO),
+        ..Settings::default()
+    };
     for name in &names {
         let mut text: Vec<u8> = Vec::new();
         let code = run::run(&target.join("debug").join(name), &[], &settings, &mut text).expect("QEMU starts");

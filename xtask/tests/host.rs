@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use xtask::qemu::Settings;
+use xtask::qemu::{Settings, Stdin};
 use xtask::{elf, run};
 
 const TEXT: &str = "/usr/share/common-licenses/GPL-3";
@@ -126,6 +126,17 @@ fn every_example_runs_to_its_end() {
     let (code, text) = boot(&example("million"), &[], &small);
     assert!(code == 1 && text.contains("out of memory for a goroutine's record or stack"), "{text}");
     assert!(!text.contains("fatal") && !text.contains("abandoned"), "{text}");
+}
+
+#[test]
+fn the_chat_room_answers_what_is_typed() {
+    let typed = Stdin::Bytes(b"hello there\n/who\nwow!\n".to_vec(), Duration::ZERO);
+    let (code, text) = boot(&example("chat"), &[], &Settings { stdin: typed, ..settings() });
+    assert_eq!(code, 0, "{text}");
+    for line in ["room: here are count, echo, shout, you", "echo: hello there", "shout: WOW!", "count: 10 letters"] {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
+    assert!(text.contains("9 messages"), "three of yours, and six answers:\n{text}");
 }
 
 #[test]

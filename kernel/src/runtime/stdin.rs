@@ -28,10 +28,16 @@ pub struct Stdin(());
 /// It ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input ends; what comes after that is not read. Bytes come as
 /// they are sent: nothing is echoed, and no line is edited.
 ///
-/// ```ignore
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
 /// for line in runtime::stdin() {
 ///     println!("you said {line:?}");
 /// }
+/// # }
 /// ```
 pub fn stdin() -> Stdin {
     Stdin(())
