@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
-use trefoil::sync::{Mutex, WaitGroup};
+use trefoil::sync::{Mutex, Once, RwLock, Semaphore, WaitGroup};
 
 trefoil::main!(main);
 
@@ -20,6 +20,15 @@ fn measure(name: &str, f: impl Fn(u64)) {
     let begin = trefoil::time::ticks();
     f(N);
     show(name, trefoil::time::ticks() - begin, N);
+}
+
+/// The same without the loop around it, for what is as short as that.
+fn measure_alone(name: &str, f: impl Fn(u64)) {
+    let empty = |n: u64| (0..n).for_each(|_| black_box(()));
+    empty(N);
+    f(N);
+    let around = ticks(|| empty(N));
+    show(name, ticks(|| f(N)) - around, N);
 }
 
 fn show(name: &str, ticks: u64, n: u64) {
@@ -79,6 +88,26 @@ fn spawn_many(n: u64) {
 fn mutex(n: u64) {
     let m = Mutex::new(0u64);
     (0..n).for_each(|_| *m.lock().unwrap() += 1);
+}
+
+fn write_lock(n: u64) {
+    let lock = RwLock::new(0u64);
+    (0..n).for_each(|_| *lock.write().unwrap() += 1);
+}
+
+fn read_lock(n: u64) {
+    let lock = RwLock::new(0u64);
+    (0..n).for_each(|_| assert_eq!(*lock.read().unwrap(), 0));
+}
+
+fn once_done(n: u64) {
+    static DONE: Once = Once::new();
+    (0..n).for_each(|_| DONE.call_once(|| ()));
+}
+
+fn semaphore(n: u64) {
+    let semaphore = Semaphore::new(1);
+    (0..n).for_each(|_| drop(semaphore.acquire()));
 }
 
 /// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has grown; the sum of 20.
@@ -181,7 +210,11 @@ fn main() {
     measure("buffered send+recv", buffered);
     measure("spawn+join", spawn_join);
     measure("spawn 10000, wait, each", spawn_many);
-    measure("mutex lock+unlock", mutex);
+    measure_alone("mutex lock+unlock", mutex);
+    measure_alone("rwlock write+unlock", write_lock);
+    measure_alone("rwlock read+unlock", read_lock);
+    measure_alone("once done", once_done);
+    measure_alone("semaphore acquire+release", semaphore);
     show("growth by a page", growing(touch), 20 * 50);
     show("growth to 64 KiB", growing(|| recurse(62)), 20);
     create_and_park();

@@ -22,7 +22,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-use trefoil_sched::{Cause, G};
+use trefoil_sched::{Cause, G, Sched};
 
 use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
@@ -296,7 +296,7 @@ pub fn deadlock() -> ! {
                 return;
             }
             shown += 1;
-            say!("  {} [{}] waits for 0x{:016x}", Who(g), g.wait_reason().as_str(), g.waits_for());
+            say!("  {} [{}] waits for 0x{:016x}{}", Who(g), g.wait_reason().as_str(), g.waits_for(), HeldBy(sched, g));
             parked_backtrace(g);
         });
     }
@@ -304,6 +304,20 @@ pub fn deadlock() -> ! {
         say!("  … and {others} more");
     }
     end()
+}
+
+/// Who holds what a parked G waits for, if that is known.
+struct HeldBy<'a>(&'a Sched, &'a G);
+
+impl fmt::Display for HeldBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes parked G's.
+        match unsafe { trefoil_sched::locks::holder(self.0, self.1) } {
+            Some(holder) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
+            Some(holder) => write!(f, ", held by {}", Who(holder)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where to come back to from a parked G.

@@ -53,7 +53,8 @@ image! { "
     two_cores_panic_at_once  | smp 4 | exit 1 | expect panic at | expect end of report | refuse another fault
     deadlock_on_a_channel    | exit 1 | expect deadlock | expect \"main\" [chan receive] | expect reports::deadlock_on_a_channel | expect end of report
     deadlock_of_the_packed   | exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report
-    deadlock_of_many         | smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect \"main\" [join] | expect end of report
+    deadlock_of_many         | smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect held by G | expect \"main\" [join] | expect end of report
+    a_lock_taken_twice       | smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report
     exit_with_failure        | exit 1 | expect some words without an end
     unknown_case             | smp 1 | exit 1 | expect no such case
 ";
@@ -62,7 +63,7 @@ image! { "
     x87_error, alignment_check, machine_check, simd_error, virtualization, control_protection, reserved_exceptions,
     fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, g0_stack_overflows, ist_stack_overflows, boot_stack_overflows, broken_stack_pointer, main_panics, panic_in_drop,
     panic_holding_the_console, panic_holding_the_heap, panic_holding_the_frames, panic_holding_the_queue,
-    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many,
+    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many, a_lock_taken_twice,
     exit_with_failure,
 }
 
@@ -363,6 +364,25 @@ fn deadlock_of_many() {
     let first = Builder::new().name("first").spawn(lock_both(a.clone(), b.clone())).unwrap();
     let _second = Builder::new().name("second").spawn(lock_both(b, a)).unwrap();
     first.join().unwrap();
+}
+
+fn a_lock_taken_twice() {
+    let named = |name: &str, f: fn()| Builder::new().name(name).spawn(f).unwrap();
+    let twice = named("twice", || {
+        let mutex = Mutex::new(());
+        let _first = mutex.lock().unwrap();
+        drop(mutex.lock());
+    });
+    let _reader = named("reader", || {
+        let rwlock = sync::RwLock::new(());
+        let _first = rwlock.read().unwrap();
+        drop(rwlock.write());
+    });
+    let _once = named("once", || {
+        let once = sync::Once::new();
+        once.call_once(|| once.call_once(|| ()));
+    });
+    twice.join().unwrap();
 }
 
 fn exit_with_failure() {

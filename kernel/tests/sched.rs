@@ -497,7 +497,7 @@ fn a_wait_group_waits_for_all() {
     }
     let extra = wg.clone();
     let error = go(move || extra.done()).join().unwrap_err();
-    assert_eq!(error.message(), Some("WaitGroup: done without a matching add"));
+    assert_eq!(error.message(), Some("negative WaitGroup counter"));
 }
 
 fn maxprocs_limits_the_ps() {

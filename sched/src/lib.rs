@@ -140,7 +140,12 @@ pub mod model {
     /// What the death of a G whose stack is known to be dead means for those who wait for its mutexes.
     pub fn owner_died() {
         let guard = PreemptGuard::new();
-        crate::locks::mutex::owner_died(M::current(&guard).sched(), &guard);
+        crate::locks::owner::owner_died(M::current(&guard).sched(), &guard);
+    }
+
+    /// The caller becomes the runner of `once`, and never comes to an end. False: it is done.
+    pub fn begin_once(once: &crate::locks::Once) -> bool {
+        once.begin(true).map(core::mem::forget).is_some()
     }
 
     /// All deadlines of all P's have come: what a g0 on `m` does then.

@@ -29,7 +29,7 @@ use core::mem::{ManuallyDrop, needs_drop};
 use crate::g::{Body, Cause, G, GRef, Name, Stack};
 use crate::group::{self, Alone, Member};
 use crate::join::{CellRef, Completed, JoinError, JoinHandle, JoinWord, Outcome, report_unjoined};
-use crate::locks::mutex::owner_died;
+use crate::locks::owner::owner_died;
 use crate::m::M;
 use crate::p::Held;
 use crate::park::{enqueue_next, leave, next_of, ready, run_next};

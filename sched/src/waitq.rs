@@ -206,6 +206,45 @@ impl WaitQueue {
         self.tail = node;
     }
 
+    /// Puts a plain node in front of others.
+    ///
+    /// # Safety
+    /// 1. As for [`push`](Self::push).
+    pub(crate) unsafe fn push_front(&mut self, waiter: &Waiter) {
+        waiter.next.set(self.head);
+        let node = NonNull::from(waiter);
+        if self.head.replace(node).is_none() {
+            self.tail = node;
+        }
+    }
+
+    /// What the one that has waited longest has for a place, if anybody waits. In a list of plain nodes.
+    pub(crate) fn first_slot(&self) -> Option<*mut ()> {
+        // SAFETY: nodes in the list live; see `push`.
+        self.head.map(|node| unsafe { node.as_ref() }.slot.get())
+    }
+
+    /// What each has for a place, in order. In a list of plain nodes.
+    pub(crate) fn for_each_slot(&self, mut f: impl FnMut(*mut ())) {
+        let mut at = self.head;
+        while let Some(node) = at {
+            // SAFETY: nodes in the list live; see `push`.
+            let waiter = unsafe { node.as_ref() };
+            f(waiter.slot.get());
+            at = waiter.next.get();
+        }
+    }
+
+    /// Whether nobody is in the list (whose wait is over may still be).
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Whether at least two wait. In a list of plain nodes.
+    pub(crate) fn has_two(&self) -> bool {
+        self.head.is_some_and(|head| head != self.tail)
+    }
+
     /// Appends a ticketed node.
     ///
     /// # Safety
@@ -229,6 +268,26 @@ impl WaitQueue {
         }
         self.head = waiter.next.get();
         Some(Claimed(node))
+    }
+
+    /// Claims the one that has waited longest if `fits` says so of its place; those whose wait is over are skipped.
+    pub(crate) fn pop_if(&mut self, fits: impl Fn(*mut ()) -> bool) -> Option<Claimed> {
+        loop {
+            let node = self.head?;
+            // SAFETY: as in `pop`.
+            let waiter = unsafe { node.as_ref() };
+            let open = match (waiter.ticket.get(), waiter.g.get()) {
+                (Some(number), Some(g)) => g.ticket.is_open(number),
+                _ => true,
+            };
+            if open && !fits(waiter.slot.get()) {
+                return None;
+            }
+            self.head = waiter.next.get();
+            if waiter.ticket.get().is_none() || self.win(waiter) {
+                return Some(Claimed(node));
+            }
+        }
     }
 
     /// The first is a ticketed one.
@@ -355,6 +414,7 @@ impl Crowd {
     }
 
     /// Wakes them, unserved. Each with preemption off anew, so that a crowd does not hold the core.
+    #[inline(never)]
     pub(crate) fn wake_all(mut self) {
         while let Some(claimed) = self.0.pop() {
             claimed.wake(&PreemptGuard::new());

@@ -5,14 +5,18 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::{die, explore};
+use baton::{die, explore, explore_hurried};
 use trefoil_sched::locks::Mutex;
 
 type Body = Box<dyn FnOnce() + Send>;
 
 /// `gs` G's lock it `times` times each; the value is a loom cell, so that two inside at once show.
 fn exclusion(gs: usize, times: usize) {
-    explore(move || {
+    explore(rivals(gs, times));
+}
+
+fn rivals(gs: usize, times: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
         let mutex = Arc::new(Mutex::new(0));
         (0..gs)
             .map(|_| {
@@ -25,7 +29,7 @@ fn exclusion(gs: usize, times: usize) {
                 }) as Body
             })
             .collect()
-    });
+    }
 }
 
 #[test]
@@ -44,8 +48,27 @@ fn of_three_gs_no_waiter_is_forgotten() {
 }
 
 #[test]
+fn of_two_gs_the_one_that_starves_is_given_the_lock() {
+    explore_hurried(rivals(2, 2));
+}
+
+#[test]
+fn of_three_gs_each_one_that_starves_is_given_the_lock() {
+    explore_hurried(rivals(3, 1));
+}
+
+#[test]
 fn try_lock_does_not_disturb_the_waiters() {
-    explore(|| {
+    explore(one_tries());
+}
+
+#[test]
+fn try_lock_does_not_take_what_a_starving_waiter_is_to_get() {
+    explore_hurried(one_tries());
+}
+
+fn one_tries() -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    || {
         let mutex = Arc::new(Mutex::new(0));
         let (a, b, c) = (mutex.clone(), mutex.clone(), mutex);
         vec![
@@ -57,12 +80,12 @@ fn try_lock_does_not_disturb_the_waiters() {
                 }
             }) as Body,
         ]
-    });
+    }
 }
 
 /// One G dies while it holds the mutex; `others` lock it.
-fn an_owner_dies(others: usize) {
-    explore(move || {
+fn an_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
         let mutex = Arc::new(Mutex::new(0));
         let dying = mutex.clone();
         let mut bodies: Vec<Body> = vec![Box::new(move || {
@@ -80,15 +103,20 @@ fn an_owner_dies(others: usize) {
             }));
         }
         bodies
-    });
+    }
 }
 
 #[test]
 fn who_waits_for_a_g_that_dies_gets_its_mutex_poisoned() {
-    an_owner_dies(1);
+    explore(an_owner_dies(1));
 }
 
 #[test]
 fn two_who_wait_for_a_g_that_dies_both_get_its_mutex_poisoned() {
-    an_owner_dies(2);
+    explore(an_owner_dies(2));
+}
+
+#[test]
+fn two_who_starve_for_a_g_that_dies_both_get_its_mutex_poisoned() {
+    explore_hurried(an_owner_dies(2));
 }

@@ -162,13 +162,17 @@ fn counted_figures_stay_below_their_bounds() {
 }
 
 /// Instructions.
-const BOUNDS: [(&str, f64); 6] = [
+const BOUNDS: [(&str, f64); 10] = [
     ("yield", 128.0),
     ("rendezvous round trip", 468.0),
     ("buffered send+recv", 97.0),
     ("spawn+join", 421.0),
     ("spawn 10000, wait, each", 501.0),
-    ("mutex lock+unlock", 21.0),
+    ("mutex lock+unlock", 16.5),
+    ("rwlock write+unlock", 16.5),
+    ("rwlock read+unlock", 16.5),
+    ("once done", 3.3),
+    ("semaphore acquire+release", 16.5),
 ];
 
 /// The same for what happens to stacks.

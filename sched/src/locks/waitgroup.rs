@@ -1,75 +1,155 @@
 //! Go's `WaitGroup`: waits until a number of things are done.
+//!
+//! ```text
+//!   word:   things to do ‖ QUEUED
+//!
+//!   add, done    one atomic operation; the `done` that leaves QUEUED alone in the word takes the list and wakes it
+//!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
+//! ```
+//!
+//! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before those who wait are released, and things to do
+//! again before a `wait` has returned.
 
-use crate::g::{GRef, WaitReason};
+use alloc::sync::Arc;
+use core::fmt;
+
+use crate::g::WaitReason;
 use crate::lock::SpinLock;
-use crate::park::{current_g, park};
 use crate::preempt::PreemptGuard;
-use crate::waitq::{Crowd, WaitQueue, Waiter};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::ticket::{NEVER, wait_until};
+use crate::waitq::WaitQueue;
 
-/// A counter, and the G's that wait until it is zero. Share it in an `Arc`.
-#[derive(Debug)]
+/// Somebody waits.
+const QUEUED: usize = 1;
+/// One thing to do.
+const ONE: usize = 2;
+
+/// A counter, and the G's that wait until it is zero. Share it in an `Arc`, or let it be a `static`.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # use std::sync::atomic::{AtomicU32, Ordering};
+/// # trefoil_hosted::example(|| {
+/// let (wg, sum) = (Arc::new(sync::WaitGroup::new()), Arc::new(AtomicU32::new(0)));
+/// for i in 1..=10 {
+///     let sum = sum.clone();
+///     wg.go(move || _ = sum.fetch_add(i, Ordering::Relaxed));
+/// }
+/// wg.wait();
+/// assert_eq!(sum.load(Ordering::Relaxed), 55);
+/// # });
+/// ```
 pub struct WaitGroup {
-    state: SpinLock<State>,
+    word: AtomicUsize,
+    waiters: SpinLock<WaitQueue>,
 }
 
-#[derive(Debug)]
-struct State {
-    count: usize,
-    waiters: WaitQueue,
-}
+impl core::panic::UnwindSafe for WaitGroup {}
+impl core::panic::RefUnwindSafe for WaitGroup {}
 
 impl WaitGroup {
     crate::const_unless_loom! {
         /// Nothing to wait for.
         pub fn new() -> Self {
-            Self { state: SpinLock::new(State { count: 0, waiters: WaitQueue::new() }) }
+            Self { word: AtomicUsize::new(0), waiters: SpinLock::new(WaitQueue::new()) }
         }
     }
 
-    /// `n` more things to wait for. Before the matching `wait` begins.
+    /// `n` more things to wait for. From zero on, before the matching `wait` begins.
     ///
     /// # Panics
-    /// If the count overflows.
+    /// If the count overflows; or if somebody waits, and the last of what it waits for was done a moment ago ("Add called concurrently with Wait").
     pub fn add(&self, n: usize) {
-        let added = {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            let sum = state.count.checked_add(n);
-            state.count = sum.unwrap_or(state.count);
-            sum.is_some()
+        let more = |word: usize| {
+            let sum = n.checked_mul(ONE).and_then(|n| word.checked_add(n));
+            sum.filter(|_| word != QUEUED || n == 0)
         };
-        assert!(added, "WaitGroup: the count overflows");
+        // Relaxed: what is to be seen when all is done is published by `done`.
+        match self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => {}
+            Err(QUEUED) => panic!("WaitGroup misuse: Add called concurrently with Wait"),
+            Err(_) => panic!("WaitGroup: the count overflows"),
+        }
     }
 
     /// One thing is done. The last one wakes everybody who waits.
     ///
     /// # Panics
-    /// If there was nothing left to do (Go: "negative WaitGroup counter").
+    /// If there was nothing left to do: "negative WaitGroup counter". The group is as it was.
+    #[inline]
     pub fn done(&self) {
-        let (left, waiters) = {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            let left = state.count.checked_sub(1);
-            state.count = left.unwrap_or(0);
-            // Everybody who waits now is woken; who comes later waits for a new round. Without a count nobody waits.
-            (left, if state.count == 0 { state.waiters.take() } else { Crowd::nobody() })
-        };
-        assert!(left.is_some(), "WaitGroup: done without a matching add");
-        waiters.wake_all();
+        // Release: pairs with the Acquire in `wait` and `release`.
+        match self.word.fetch_update(Ordering::Release, Ordering::Relaxed, |word| word.checked_sub(ONE)) {
+            Ok(word) if word == ONE | QUEUED => self.release(),
+            Ok(_) => {}
+            Err(_) => panic!("negative WaitGroup counter"),
+        }
+    }
+
+    /// Runs `f` as a G and waits for it, too: `add`, `go` and `done` in one, as Go's `WaitGroup.Go`.
+    ///
+    /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is abandoned (its stack overflowed) runs no destructors, and
+    /// is not counted as done.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add) and [`go`](crate::spawn::go).
+    pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
+        /// However `f` ends.
+        struct Done(Arc<WaitGroup>);
+        impl Drop for Done {
+            fn drop(&mut self) {
+                self.0.done();
+            }
+        }
+        self.add(1);
+        let done = Done(self.clone());
+        drop(crate::spawn::go(move || {
+            let _done = done;
+            f();
+        }));
     }
 
     /// Parks until the count is zero.
+    ///
+    /// # Panics
+    /// If the count is not zero any more when this G runs again: "WaitGroup is reused before previous Wait has returned".
     pub fn wait(&self) {
+        // Acquire: pairs with the Release in `done`.
+        if self.word.load(Ordering::Acquire) >= ONE {
+            self.park_here();
+        }
+    }
+
+    #[cold]
+    fn park_here(&self) {
         let guard = PreemptGuard::new();
-        let mut state = self.state.lock(&guard);
-        if state.count == 0 {
+        let waiters = self.waiters.lock(&guard);
+        let queue = |word: usize| (word >= ONE).then_some(word | QUEUED);
+        // Acquire: as in `wait`.
+        if self.word.fetch_update(Ordering::Relaxed, Ordering::Acquire, queue).is_err() {
             return;
         }
-        // SAFETY: 1. this G parks right below.
-        unsafe { state.waiters.push(Waiter::of(current_g(&guard), core::ptr::null_mut())) };
-        let state: *const SpinLock<State> = state.into_held();
-        // SAFETY: 1. whoever pops the waiter readies it once. 2. the group outlives the call.
-        drop(unsafe { park(guard, WaitReason::WaitGroup, unlock, state.cast_mut().cast()) });
+        waiters.into_held();
+        let (slot, reason) = (core::ptr::null_mut(), WaitReason::WaitGroup);
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `release` wakes. 3. there is no deadline. 4. it is borrowed.
+        let _ = unsafe { wait_until(guard, &self.waiters, |waiters| waiters, slot, reason, NEVER) };
+        if self.word.load(Ordering::Relaxed) != 0 {
+            panic!("WaitGroup is reused before previous Wait has returned");
+        }
+    }
+
+    /// All is done.
+    #[cold]
+    fn release(&self) {
+        let all = {
+            let guard = PreemptGuard::new();
+            let mut waiters = self.waiters.lock(&guard);
+            // Acquire: pairs with the Release of everybody who is done; those who wait learn of it by `ready`.
+            self.word.fetch_and(!QUEUED, Ordering::Acquire);
+            waiters.take()
+        };
+        all.wake_all();
     }
 }
 
@@ -79,9 +159,9 @@ impl Default for WaitGroup {
     }
 }
 
-/// `park`'s commit: the G is saved, the lock may go.
-unsafe fn unlock(state: *mut (), _: GRef) -> bool {
-    // SAFETY: `wait` passes its state, whose lock it turned into "held".
-    unsafe { (*state.cast::<SpinLock<State>>()).unlock() };
-    true
+impl fmt::Debug for WaitGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.word.load(Ordering::Relaxed) / ONE;
+        f.debug_struct("WaitGroup").field("count", &count).finish_non_exhaustive()
+    }
 }

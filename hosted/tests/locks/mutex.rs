@@ -1,20 +1,17 @@
-//! `Mutex` and `WaitGroup`: `std`'s and Go's behaviour, with G's that park.
-
-mod support;
+//! `Mutex`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::{shaken, tidy};
-use trefoil_sched::locks::WaitGroup;
+use trefoil_hosted::{Config, Failure, run};
 use trefoil_sched::locks::{Mutex, MutexGuard, TryLockError};
 use trefoil_sched::spawn::go;
 use trefoil_sched::timers::sleep;
 use trefoil_sched::yield_now;
 
-// --- Mutex
+use crate::support::{shaken, spin_for, tidy};
 
 #[test]
 fn one_g_at_a_time_is_inside() {
@@ -187,78 +184,85 @@ fn a_guard_is_shared_but_not_sent() {
     shared::<MutexGuard<'static, u8>>();
 }
 
-// --- WaitGroup
-
+/// One core, so that the order is known: the holder lets others run while it holds the lock, and takes it again at once.
 #[test]
-fn wait_returns_when_everybody_is_done() {
-    for procs in [1, 4] {
-        shaken(procs, || {
-            let (wg, done) = (Arc::new(WaitGroup::new()), Arc::new(AtomicUsize::new(0)));
-            wg.wait();
-            for round in 1..=50 {
-                wg.add(20);
-                for _ in 0..20 {
-                    let (wg, done) = (wg.clone(), done.clone());
-                    drop(go(move || {
-                        done.fetch_add(1, Ordering::Relaxed);
-                        wg.done();
-                    }));
+fn who_starves_is_given_the_lock_by_one_who_takes_it_again_and_again() {
+    tidy(1, || {
+        let (mutex, stop, rounds) =
+            (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let hog = {
+            let (mutex, stop, rounds) = (mutex.clone(), stop.clone(), rounds.clone());
+            go(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let held = mutex.lock().unwrap();
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                    yield_now();
+                    spin_for(Duration::from_micros(300));
+                    drop(held);
                 }
-                wg.wait();
-                assert_eq!(done.load(Ordering::Relaxed), 20 * round);
-            }
-        });
-    }
+            })
+        };
+        crate::let_others_run();
+        for _ in 0..5 {
+            let before = rounds.load(Ordering::Relaxed);
+            drop(mutex.lock().unwrap());
+            let waited = rounds.load(Ordering::Relaxed) - before;
+            // 1 ms of its rounds, the one after which the waiter says so, and one more.
+            assert!(waited <= 8, "the hog took it {waited} times first");
+            yield_now();
+        }
+        stop.store(true, Ordering::Relaxed);
+        hog.join().unwrap();
+    });
 }
 
 #[test]
-fn everybody_who_waits_is_woken() {
-    tidy(4, || {
-        let wg = Arc::new(WaitGroup::default());
-        wg.add(2);
-        let waiters: Vec<_> = (0..200)
+fn the_lock_is_free_again_when_those_who_starved_have_had_it() {
+    tidy(2, || {
+        let mutex = Arc::new(Mutex::new(0));
+        for _ in 0..20 {
+            let gs: Vec<_> = (0..4)
+                .map(|_| {
+                    let mutex = mutex.clone();
+                    go(move || {
+                        let mut held = mutex.lock().unwrap();
+                        spin_for(Duration::from_millis(2));
+                        *held += 1;
+                    })
+                })
+                .collect();
+            gs.into_iter().for_each(|g| g.join().unwrap());
+            assert!(mutex.try_lock().is_ok(), "nobody waits, and it is not free");
+        }
+        assert_eq!(*mutex.lock().unwrap(), 80);
+    });
+}
+
+#[test]
+fn try_lock_takes_a_free_lock_before_those_who_wait() {
+    tidy(1, || {
+        let mutex = Arc::new(Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let waiters: Vec<_> = (0..2)
             .map(|_| {
-                let wg = wg.clone();
-                go(move || wg.wait())
+                let mutex = mutex.clone();
+                go(move || drop(mutex.lock().unwrap()))
             })
             .collect();
-        wg.done();
-        sleep(Duration::from_millis(2));
-        assert!(waiters.iter().all(|w| !w.is_finished()), "one thing is left");
-        wg.done();
+        crate::let_others_run();
+        drop(held);
+        assert!(mutex.try_lock().is_ok());
         waiters.into_iter().for_each(|g| g.join().unwrap());
     });
 }
 
 #[test]
-fn done_without_add_panics_and_leaves_it_usable() {
-    tidy(1, || {
-        let wg = WaitGroup::new();
-        assert!(catch_unwind(AssertUnwindSafe(|| wg.done())).is_err());
-        wg.add(1);
-        wg.done();
-        wg.wait();
+fn a_g_that_locks_twice_is_a_deadlock_that_names_what_it_waits_for() {
+    let failed = run(Config::with_procs(1), || {
+        let mutex = Mutex::new(());
+        let _first = mutex.lock().unwrap();
+        drop(mutex.lock());
     });
-}
-
-#[test]
-fn an_add_that_overflows_panics() {
-    tidy(1, || {
-        let wg = WaitGroup::new();
-        wg.add(usize::MAX);
-        assert!(catch_unwind(AssertUnwindSafe(|| wg.add(1))).is_err());
-    });
-}
-
-#[test]
-fn the_waiter_may_free_it_at_once() {
-    shaken(4, || {
-        for _ in 0..2_000 {
-            let wg = Arc::new(WaitGroup::new());
-            wg.add(1);
-            let other = wg.clone();
-            drop(go(move || other.done()));
-            wg.wait();
-        }
-    });
+    let Err(Failure::Deadlock(waiting)) = failed else { panic!("{failed:?}") };
+    assert_eq!((waiting.len(), waiting[0].state.as_str()), (1, "mutex lock"));
 }

@@ -1,0 +1,91 @@
+//! `Barrier`: all come before any goes on; `std`'s.
+
+use core::fmt;
+
+use crate::g::WaitReason;
+use crate::lock::SpinLock;
+use crate::preempt::PreemptGuard;
+use crate::ticket::{NEVER, wait_until};
+use crate::waitq::WaitQueue;
+
+/// Lets G's go on when `n` of them have come; then it is ready for the next `n`.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let barrier = Arc::new(sync::Barrier::new(4));
+/// let gs: Vec<_> = (0..4)
+///     .map(|_| {
+///         let barrier = barrier.clone();
+///         go(move || barrier.wait().is_leader())
+///     })
+///     .collect();
+/// let leaders = gs.into_iter().map(|g| g.join().unwrap()).filter(|leads| *leads).count();
+/// assert_eq!(leaders, 1);
+/// # });
+/// ```
+///
+/// A G that panics or dies on its way leaves the others waiting, as in `std`; the deadlock report shows them.
+pub struct Barrier {
+    n: usize,
+    state: SpinLock<State>,
+}
+
+struct State {
+    come: usize,
+    waiters: WaitQueue,
+}
+
+/// What each G gets when all have come.
+pub struct BarrierWaitResult(bool);
+
+impl BarrierWaitResult {
+    /// True for one of them: the last to come.
+    pub fn is_leader(&self) -> bool {
+        self.0
+    }
+}
+
+impl fmt::Debug for BarrierWaitResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BarrierWaitResult").field("is_leader", &self.is_leader()).finish()
+    }
+}
+
+impl core::panic::UnwindSafe for Barrier {}
+impl core::panic::RefUnwindSafe for Barrier {}
+
+impl Barrier {
+    crate::const_unless_loom! {
+        /// For `n` G's; 0 is as good as 1, for which nobody waits.
+        pub fn new(n: usize) -> Self {
+            Self { n, state: SpinLock::new(State { come: 0, waiters: WaitQueue::new() }) }
+        }
+    }
+
+    /// Parks until `n` G's have come here.
+    pub fn wait(&self) -> BarrierWaitResult {
+        let guard = PreemptGuard::new();
+        let mut state = self.state.lock(&guard);
+        state.come += 1;
+        if state.come >= self.n {
+            state.come = 0;
+            let all = state.waiters.take();
+            drop(state);
+            drop(guard);
+            all.wake_all();
+            return BarrierWaitResult(true);
+        }
+        state.into_held();
+        let (slot, reason) = (core::ptr::null_mut(), WaitReason::Barrier);
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. the last one wakes. 3. there is no deadline. 4. it is borrowed.
+        let _ = unsafe { wait_until(guard, &self.state, |state| &mut state.waiters, slot, reason, NEVER) };
+        BarrierWaitResult(false)
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Barrier").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,219 @@
+//! `Condvar`: `std`'s.
+//!
+//! A waiter enters the list under the list's lock, lets the mutex go, and the list's lock is released when the waiter is saved. A notifier needs that lock.
+//! So **the hard race**, a notification between the mutex's release and the waiter's sleep, is settled: whoever has the mutex after the waiter finds
+//! it in the list.
+//!
+//! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a notification and a deadline one wins the
+//! waiter's ticket (`ticket.rs`), so a notification is never spent on somebody who goes away with "timed out".
+//!
+//! Rejected: moving the notified from this list to the mutex's instead of waking them (they would be switched to once less where the notifier still holds the
+//! mutex, but each mutex's list would hold waiters of two kinds).
+
+use core::fmt;
+use core::time::Duration;
+
+use super::mutex::{MutexGuard, Raw};
+use super::poison::LockResult;
+use crate::g::WaitReason;
+use crate::lock::SpinLock;
+use crate::preempt::PreemptGuard;
+use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::time::Instant;
+use crate::waitq::WaitQueue;
+
+/// Parks G's until another G says that something has changed.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let pair = Arc::new((sync::Mutex::new(false), sync::Condvar::new()));
+/// let other = pair.clone();
+/// go(move || {
+///     *other.0.lock().unwrap() = true;
+///     other.1.notify_one();
+/// });
+/// let ready = pair.1.wait_while(pair.0.lock().unwrap(), |ready| !*ready).unwrap();
+/// assert!(*ready);
+/// # });
+/// ```
+///
+/// As in `std`, a wait may end without a notification: look at what you wait for again, or use [`wait_while`](Self::wait_while). All who wait
+/// at the same time wait with the same mutex.
+pub struct Condvar {
+    state: SpinLock<State>,
+}
+
+struct State {
+    waiters: WaitQueue,
+    /// The address of the mutex that they wait with.
+    mutex: usize,
+}
+
+/// Whether a wait ended because time was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether it did.
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+
+impl core::panic::UnwindSafe for Condvar {}
+impl core::panic::RefUnwindSafe for Condvar {}
+
+impl Condvar {
+    crate::const_unless_loom! {
+        /// Nobody waits.
+        pub fn new() -> Self {
+            Self { state: SpinLock::new(State { waiters: WaitQueue::new(), mutex: 0 }) }
+        }
+    }
+
+    /// Lets the mutex go and parks, in one step, until notified; then locks it again.
+    ///
+    /// # Errors
+    /// The mutex is poisoned; the guard is in the error.
+    ///
+    /// # Panics
+    /// If others wait with another mutex.
+    pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        let mutex = guard.raw();
+        self.wait_raw(mutex, NEVER);
+        mutex.poison().check(guard)
+    }
+
+    /// Waits as long as `condition` says that there is something to wait for.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    /// As [`wait`](Self::wait), and with what `condition` panics with.
+    pub fn wait_while<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        while condition(&mut *guard) {
+            guard = self.wait(guard)?;
+        }
+        Ok(guard)
+    }
+
+    /// As [`wait`](Self::wait), for `timeout` at most.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    /// As [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (mutex, condvar) = (sync::Mutex::new(()), sync::Condvar::new());
+    /// let (_guard, result) = condvar.wait_timeout(mutex.lock().unwrap(), Duration::from_millis(1)).unwrap();
+    /// assert!(result.timed_out());
+    /// # });
+    /// ```
+    pub fn wait_timeout<'a, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        timeout: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        let mutex = guard.raw();
+        let notified = self.wait_raw(mutex, (Instant::now() + timeout).as_nanos());
+        mutex.poison().check((guard, WaitTimeoutResult(!notified)))
+    }
+
+    /// As [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that `condition` still says so.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    /// As [`wait_while`](Self::wait_while).
+    pub fn wait_timeout_while<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        timeout: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if !condition(&mut *guard) {
+                return Ok((guard, WaitTimeoutResult(false)));
+            }
+            let left = deadline.duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok((guard, WaitTimeoutResult(true)));
+            }
+            guard = self.wait_timeout(guard, left)?.0;
+        }
+    }
+
+    /// Wakes the one that has waited longest, if anybody waits.
+    pub fn notify_one(&self) {
+        let guard = PreemptGuard::new();
+        let first = self.state.lock(&guard).waiters.pop();
+        if let Some(waiter) = first {
+            waiter.wake(&guard);
+        }
+    }
+
+    /// Wakes everybody who waits.
+    pub fn notify_all(&self) {
+        let all = self.state.lock(&PreemptGuard::new()).waiters.take();
+        all.wake_all();
+    }
+
+    /// Unlocks `mutex`, which the caller holds, waits, and locks it. False: the deadline came first.
+    fn wait_raw(&self, mutex: &Raw, deadline: u64) -> bool {
+        let guard = PreemptGuard::new();
+        reserve_timer(&guard, deadline);
+        let address = core::ptr::from_ref(mutex).addr();
+        let mut state = self.state.lock(&guard);
+        if state.waiters.is_empty() {
+            state.mutex = address;
+        } else if state.mutex != address {
+            drop(state);
+            drop(guard);
+            two_mutexes();
+        }
+        state.into_held();
+        mutex.unlock();
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `notify_one` and `notify_all` wake. 3. right above. 4. it is borrowed.
+        let woken = unsafe {
+            wait_until(
+                guard,
+                &self.state,
+                |state| &mut state.waiters,
+                core::ptr::null_mut(),
+                WaitReason::Condvar,
+                deadline,
+            )
+        };
+        mutex.lock();
+        woken != Woken::TimedOut
+    }
+}
+
+#[cold]
+fn two_mutexes() -> ! {
+    panic!("Condvar: others wait with another mutex")
+}
+
+impl Default for Condvar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! `LazyLock`: a value that is made when it is first looked at; `std`'s.
+
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+
+use super::once::{Once, Settled};
+use crate::sync::UnsafeCell;
+
+/// First what makes the value, then the value; which of them, or none, the `Once` says.
+union Content<T, F> {
+    make: ManuallyDrop<F>,
+    value: ManuallyDrop<T>,
+}
+
+/// A value that the first who looks at it makes. Others who come meanwhile park until it is there.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// static PRIMES: sync::LazyLock<Vec<u32>> = sync::LazyLock::new(|| (2..100).filter(|n| (2..*n).all(|d| n % d != 0)).collect());
+/// assert_eq!(PRIMES[3], 7);
+/// # });
+/// ```
+///
+/// If making it panics, or its G dies meanwhile, it is poisoned: everybody who looks at it panics.
+pub struct LazyLock<T, F = fn() -> T> {
+    once: Once,
+    content: UnsafeCell<Content<T, F>>,
+}
+
+// SAFETY: as for `OnceLock`; `F` is called by whoever comes first.
+unsafe impl<T: Send + Sync, F: Send> Sync for LazyLock<T, F> {}
+// SAFETY: as above.
+unsafe impl<T: Send, F: Send> Send for LazyLock<T, F> {}
+
+impl<T: core::panic::UnwindSafe, F: core::panic::UnwindSafe> core::panic::UnwindSafe for LazyLock<T, F> {}
+impl<T: core::panic::RefUnwindSafe + core::panic::UnwindSafe, F: core::panic::UnwindSafe> core::panic::RefUnwindSafe
+    for LazyLock<T, F>
+{
+}
+
+impl<T, F: FnOnce() -> T> LazyLock<T, F> {
+    crate::const_unless_loom! {
+        /// A value that `make` will make.
+        pub fn new(make: F) -> Self {
+            Self { once: Once::new(), content: UnsafeCell::new(Content { make: ManuallyDrop::new(make) }) }
+        }
+    }
+
+    /// Makes the value now, unless it is there; what `*lazy` does as well. May park.
+    ///
+    /// # Panics
+    /// If making it panics, or did so before.
+    #[inline]
+    pub fn force(this: &Self) -> &T {
+        this.once.call_once(|| {
+            // SAFETY: the `Once` is incomplete, so `make` is there; this is its only use.
+            let make = this.content.with_mut(|content| unsafe { ManuallyDrop::take(&mut (*content).make) });
+            let value = make();
+            // SAFETY: one closure at a time, and none after this; `make` has gone.
+            this.content.with_mut(|content| unsafe { (*content).value = ManuallyDrop::new(value) });
+        });
+        // SAFETY: it is complete, so the value is there, and only read as long as `this` is borrowed.
+        this.content.with(|content| unsafe { &(*content).value })
+    }
+}
+
+impl<T, F> Drop for LazyLock<T, F> {
+    fn drop(&mut self) {
+        let settled = self.once.settled();
+        self.content.with_mut(|content| match settled {
+            // SAFETY: `make` was not called.
+            Settled::Incomplete => unsafe { ManuallyDrop::drop(&mut (*content).make) },
+            // SAFETY: the value is there.
+            Settled::Complete => unsafe { ManuallyDrop::drop(&mut (*content).value) },
+            // `make` was called, and gave no value.
+            Settled::Poisoned => {}
+        });
+    }
+}
+
+impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
+    type Target = T;
+    /// # Panics
+    /// As [`force`](Self::force).
+    #[inline]
+    fn deref(&self) -> &T {
+        Self::force(self)
+    }
+}
+
+impl<T: Default> Default for LazyLock<T> {
+    fn default() -> Self {
+        Self::new(T::default)
+    }
+}
+
+impl<T: fmt::Debug, F> fmt::Debug for LazyLock<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_tuple("LazyLock");
+        if self.once.is_completed() {
+            // SAFETY: it is complete, so the value is there.
+            all.field(self.content.with(|content| unsafe { &*(*content).value }));
+        } else {
+            all.field(&format_args!("<uninit>"));
+        }
+        all.finish()
+    }
+}

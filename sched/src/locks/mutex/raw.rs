@@ -1,0 +1,263 @@
+//! A mutex that parks the goroutine, not the core; `std`'s signatures and poisoning, Go's two modes.
+//!
+//! ```text
+//!   word:   owner's address | STARVING | WOKEN | QUEUED
+//!
+//!   0 ──── lock: CAS ────▶ owner ──── another G comes: CAS ────▶ owner | QUEUED            (it stands in the list now)
+//!   ▲                        │                                        │
+//!   └── unlock: AND FLAGS ───┘                       unlock: AND FLAGS: QUEUED is left, nobody owns it:
+//!                                                      normal:   the first waiter is woken, WOKEN; it competes
+//!                                                      STARVING: the first waiter owns it now
+//! ```
+//!
+//! Uncontended, lock and unlock are one atomic operation each. What the word's owner means, and what happens when it is dead: `owner.rs`.
+//!
+//! **Normal mode.** A woken waiter competes, and a G that runs may be faster (barging: no switch for each hand-over). A waiter that loses goes back to
+//! the *front* of the list, so waiters come in order among themselves. At most one is on its way at a time: WOKEN.
+//!
+//! **Starvation mode.** A waiter that loses when it has waited for [`STARVES`] sets STARVING. From then on an unlock gives the mutex to the
+//! first waiter, nobody barges in, who comes goes to the end. The receiver ends this mode if it has waited less than that or nobody waits behind it.
+//! So nobody waits longer than that and one round through those before it; and the throughput of the normal mode comes back by itself.
+//!
+//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list. QUEUED, and an owner in the place of none in starvation mode,
+//! are written under that lock only.
+//!
+//! **The hard race** is an unlock between a waiter's look at the word and its entry into the list. The waiter holds the list's
+//! lock from its CAS to QUEUED until it is saved in the list, and an unlock that finds a flag takes that lock before it looks at the list: so
+//! either the waiter's CAS sees no owner, or the unlock sees the waiter.
+//!
+//! Rejected: handing over always (every contended unlock would wait for a switch); taking the word by a swap (between a swap to 0 and a look at
+//! the flags a barger takes what a starving waiter is to get); spinning before parking (to be measured).
+
+use crate::g::{GRef, WaitReason};
+use crate::lock::SpinLock;
+use crate::locks::owner::{FLAGS, OWNER, Owned, carry, fence_against_death, owner_here, owner_is_dead};
+use crate::locks::poison::Poison;
+use crate::park::{current_g, park};
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicUsize, Ordering};
+use crate::waitq::{Claimed, WaitQueue, Waiter};
+
+const FREE: usize = 0;
+/// Somebody is in the list.
+const QUEUED: usize = 1;
+/// A waiter was woken and is on its way to compete: nobody else is woken meanwhile.
+const WOKEN: usize = 2;
+/// The next owner is the first waiter.
+const STARVING: usize = 4;
+
+/// A waiter that has waited so long gets the mutex handed over: 1 ms, as in Go.
+const STARVES: u64 = 1_000_000;
+
+/// The mutex without its value: what the slow paths need, so that they exist once.
+pub(crate) struct Raw {
+    word: AtomicUsize,
+    pub(super) poison: Poison,
+    waiters: SpinLock<WaitQueue>,
+}
+
+impl Raw {
+    crate::const_unless_loom! {
+        pub(super) fn new() -> Self {
+            Self { word: AtomicUsize::new(FREE), poison: Poison::new(), waiters: SpinLock::new(WaitQueue::new()) }
+        }
+    }
+
+    pub(in crate::locks) fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
+    #[inline(always)]
+    pub(in crate::locks) fn lock(&self) {
+        if !self.take_if_free() {
+            self.lock_contended();
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn try_lock(&self) -> bool {
+        self.take_if_free() || self.try_lock_queued()
+    }
+
+    #[inline(always)]
+    fn take_if_free(&self) -> bool {
+        // Acquire: pairs with the Release in `unlock`.
+        self.word.compare_exchange(FREE, owner_here(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline(always)]
+    pub(in crate::locks) fn unlock(&self) {
+        // Release: pairs with the Acquire in `take_if_free` and `take`.
+        if self.word.fetch_and(FLAGS, Ordering::Release) & FLAGS != 0 {
+            self.unlock_contended();
+        }
+    }
+
+    /// Takes the word if nobody owns it and nobody is to be given it; otherwise sets the flags `set`, if any. Either way `clear` comes off them.
+    fn take(&self, clear: usize, set: usize) -> bool {
+        let mine = owner_here();
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let dead = owner_is_dead(word);
+            let takes = dead || word & (OWNER | STARVING) == 0;
+            if !takes && set == 0 {
+                return false;
+            }
+            let to = if takes { word & FLAGS & !clear | mine } else { word & !clear | set };
+            // Acquire: pairs with the Release in `unlock`.
+            match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => {
+                    if dead {
+                        self.poison.set();
+                    }
+                    return takes;
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// It is not free, but perhaps nobody owns it: others wait, or the owner is dead.
+    #[cold]
+    fn try_lock_queued(&self) -> bool {
+        self.take(0, 0)
+    }
+
+    /// Parks until the word is ours.
+    #[cold]
+    fn lock_contended(&self) {
+        let mine = owner_here();
+        // When it came; what it owes the word as one that was woken; what it makes of the mode.
+        let (mut since, mut woken, mut mode) = (None, 0, 0);
+        loop {
+            let guard = PreemptGuard::new();
+            let mut waiters = self.waiters.lock(&guard);
+            // Without an owner the mode is starvation already.
+            if self.take(woken, QUEUED | mode) {
+                return;
+            }
+            let g = current_g(&guard);
+            carry(g, self);
+            let waiter = Waiter::of(g, core::ptr::without_provenance_mut(mine));
+            match since {
+                // SAFETY: 1. this G parks right below.
+                None => unsafe { waiters.push(waiter) },
+                // SAFETY: 1. as above.
+                Some(_) => unsafe { waiters.push_front(waiter) },
+            }
+            let began = *since.get_or_insert_with(platform::now);
+            waiters.into_held();
+            // SAFETY: 1. whoever claims the waiter wakes it once. 2. the mutex outlives the call.
+            drop(unsafe { park(guard, WaitReason::Mutex, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
+            let starves = platform::now().saturating_sub(began) >= STARVES;
+            if waiter.was_served() {
+                return self.received(starves);
+            }
+            woken = WOKEN;
+            mode = if starves { STARVING } else { 0 };
+        }
+    }
+
+    /// The mutex was handed over to this G.
+    fn received(&self, starved: bool) {
+        if !starved || self.word.load(Ordering::Relaxed) & QUEUED == 0 {
+            self.word.fetch_and(!STARVING, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn unlock_contended(&self) {
+        let guard = PreemptGuard::new();
+        let next = {
+            let mut waiters = self.waiters.lock(&guard);
+            self.pass_on(&mut waiters)
+        };
+        if let Some(waiter) = next {
+            waiter.wake(&guard);
+        }
+    }
+
+    /// The word may have no owner: who is to be woken for it. With the list's lock held.
+    #[inline(never)]
+    fn pass_on(&self, waiters: &mut WaitQueue) -> Option<Claimed> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let gives = word & STARVING != 0;
+            if word & OWNER != 0 || !gives && word & WOKEN != 0 {
+                // Whoever has taken it finds QUEUED when it unlocks; so does the one that was woken.
+                return None;
+            }
+            let queued = if waiters.has_two() { QUEUED } else { 0 };
+            let to = match waiters.first_slot() {
+                Some(owner) if gives => owner.addr() | word & FLAGS & !QUEUED | queued,
+                Some(_) => WOKEN | queued,
+                // The last one has died with the mutex in its hand.
+                None => FREE,
+            };
+            // Relaxed: the one that gets it learns so from `ready`; for all others this only goes on what `unlock` released.
+            match self.word.compare_exchange(word, to, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) if gives => return waiters.pop().map(Claimed::serve),
+                Ok(_) => return waiters.pop(),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// If the owner is dead: poisons, and unlocks in its place. With the list's lock held.
+    #[cold]
+    #[inline(never)]
+    fn bury(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        if owner_is_dead(word) {
+            // Before the word is free: whoever takes it next sees it.
+            self.poison.set();
+            // Release: as in `unlock`. Flags change under the list's lock only, so if this fails somebody else owns it by now.
+            let _ = self.word.compare_exchange(word, word & FLAGS, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Owned for Raw {
+    fn owner_died(&self, guard: &PreemptGuard) {
+        let next = {
+            let mut waiters = self.waiters.lock(guard);
+            self.bury();
+            // It may be the one that was woken that has died.
+            self.word.fetch_and(!WOKEN, Ordering::Relaxed);
+            self.pass_on(&mut waiters)
+        };
+        if let Some(waiter) = next {
+            waiter.wake(guard);
+        }
+    }
+
+    fn holder(&self) -> Option<usize> {
+        Some(self.word.load(Ordering::Relaxed) & OWNER).filter(|&owner| owner != 0)
+    }
+}
+
+/// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after that: its G may be woken at once and free it.
+unsafe fn unlock_list(raw: *mut (), _: GRef) -> bool {
+    // SAFETY: `lock_contended` passes its mutex, whose list it holds locked.
+    let raw = unsafe { &*raw.cast::<Raw>() };
+    fence_against_death();
+    // SAFETY: 1. the list's lock is held, without a guard, and ours to release.
+    let next = unsafe {
+        let next = if owner_is_dead(raw.word.load(Ordering::Relaxed)) {
+            raw.bury();
+            raw.waiters.with_held(|waiters| raw.pass_on(waiters))
+        } else {
+            None
+        };
+        raw.waiters.unlock();
+        next
+    };
+    if let Some(waiter) = next {
+        // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
+        let guard = unsafe { PreemptGuard::adopt() };
+        waiter.wake(&guard);
+        guard.release();
+    }
+    true
+}

@@ -1,0 +1,303 @@
+//! `Once`: something that is done once, by whoever comes first; all others wait until it is done.
+//!
+//! ```text
+//!                     first caller: CAS                  it returns: swap
+//!   INCOMPLETE ─────────────────────────▶ owner ──────────────────────────▶ COMPLETE
+//!       ▲ (with force)                       │ it panics, or is dead
+//!   POISONED ◀───────────────────────────────┘
+//! ```
+//!
+//! QUEUED may stand beside any state but COMPLETE: somebody waits in the list, and the next swap takes and wakes all of it. They look again: of
+//! several that find POISONED and force it, one runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's look and its
+//! sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock, or the waiter's CAS fails.
+//!
+//! The runner is named by its stack (`owner.rs`): if it dies, the `Once` is poisoned.
+
+use core::fmt;
+
+use super::owner::{OWNER, Owned, carry, fence_against_death, owner_here, owner_is_dead};
+use crate::g::{GRef, WaitReason};
+use crate::lock::SpinLock;
+use crate::park::{current_g, park};
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicUsize, Ordering};
+use crate::waitq::{Crowd, WaitQueue, Waiter};
+
+const INCOMPLETE: usize = 0;
+/// Somebody is in the list.
+const QUEUED: usize = 1;
+const POISONED: usize = 2;
+const COMPLETE: usize = 4;
+
+/// Runs something once: `std`'s `Once`.
+///
+/// Asking whether it is done takes three instructions. A closure that calls into its own `Once` waits for itself, for ever; the deadlock report
+/// names it as the holder.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// static START: sync::Once = sync::Once::new();
+/// START.call_once(|| println!("only the first one says so"));
+/// assert!(START.is_completed());
+/// # });
+/// ```
+pub struct Once {
+    word: AtomicUsize,
+    waiters: SpinLock<WaitQueue>,
+}
+
+impl core::panic::UnwindSafe for Once {}
+impl core::panic::RefUnwindSafe for Once {}
+
+/// What the closure of [`Once::call_once_force`] learns.
+pub struct OnceState {
+    poisoned: bool,
+}
+
+/// What is known of a `Once` that nobody else can reach.
+pub(super) enum Settled {
+    Incomplete,
+    /// Or its runner died.
+    Poisoned,
+    Complete,
+}
+
+impl Once {
+    crate::const_unless_loom! {
+        /// Nothing was done yet.
+        pub fn new() -> Self {
+            Self { word: AtomicUsize::new(INCOMPLETE), waiters: SpinLock::new(WaitQueue::new()) }
+        }
+    }
+
+    /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done. When it returns, it is done, and what was written is seen.
+    ///
+    /// # Panics
+    /// If an earlier closure panicked or its G died ("poisoned"); and with what `f` panics with.
+    #[inline]
+    pub fn call_once(&self, f: impl FnOnce()) {
+        if !self.is_completed() {
+            let mut f = Some(f);
+            self.call(false, &mut |_| {
+                if let Some(f) = f.take() {
+                    f();
+                }
+            });
+        }
+    }
+
+    /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f` is told.
+    ///
+    /// # Panics
+    /// With what `f` panics with.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// static START: sync::Once = sync::Once::new();
+    /// assert!(go(|| START.call_once(|| panic!("not this time"))).join().is_err());
+    /// START.call_once_force(|state| assert!(state.is_poisoned()));
+    /// assert!(START.is_completed());
+    /// # });
+    /// ```
+    #[inline]
+    pub fn call_once_force(&self, f: impl FnOnce(&OnceState)) {
+        if !self.is_completed() {
+            let mut f = Some(f);
+            self.call(true, &mut |state| {
+                if let Some(f) = f.take() {
+                    f(state);
+                }
+            });
+        }
+    }
+
+    /// Whether it is done: some closure has returned, and what it wrote is seen.
+    #[inline(always)]
+    pub fn is_completed(&self) -> bool {
+        // Acquire: pairs with the Release in `Finish::drop`.
+        self.word.load(Ordering::Acquire) == COMPLETE
+    }
+
+    /// Parks until somebody else has done it.
+    ///
+    /// # Panics
+    /// If it is poisoned, or becomes so meanwhile.
+    pub fn wait(&self) {
+        if !self.is_completed() {
+            self.wait_until_complete(false);
+        }
+    }
+
+    /// Parks until somebody else has done it, however many panic before.
+    pub fn wait_force(&self) {
+        if !self.is_completed() {
+            self.wait_until_complete(true);
+        }
+    }
+
+    #[cold]
+    fn wait_until_complete(&self, force: bool) {
+        loop {
+            // Acquire: as in `is_completed`.
+            let word = self.word.load(Ordering::Acquire);
+            match word & !QUEUED {
+                COMPLETE => return,
+                POISONED if !force => poisoned(),
+                _ => self.park_while(word),
+            }
+        }
+    }
+
+    #[cold]
+    fn call(&self, force: bool, f: &mut dyn FnMut(&OnceState)) {
+        if let Some((state, mut finish)) = self.begin(force) {
+            f(&state);
+            finish.to = COMPLETE;
+        }
+    }
+
+    /// Makes the caller the runner, unless it is done; parks as long as another one is at it.
+    pub(crate) fn begin(&self, force: bool) -> Option<(OnceState, Finish<'_>)> {
+        // Acquire: as in `is_completed`.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            match word & !QUEUED {
+                COMPLETE => return None,
+                POISONED if !force => poisoned(),
+                state @ (INCOMPLETE | POISONED) => {
+                    let mine = owner_here() | word & QUEUED;
+                    // Acquire: pairs with the Release in `Finish::drop`: what a closure that panicked wrote is seen.
+                    match self.word.compare_exchange(word, mine, Ordering::Acquire, Ordering::Acquire) {
+                        Ok(_) => {
+                            let state = OnceState { poisoned: state == POISONED };
+                            return Some((state, Finish { once: self, to: POISONED }));
+                        }
+                        Err(now) => word = now,
+                    }
+                }
+                _ => {
+                    self.park_while(word);
+                    // Acquire: as in `is_completed`.
+                    word = self.word.load(Ordering::Acquire);
+                }
+            }
+        }
+    }
+
+    /// Parks until there was a change to the state that `seen` says, or not at all if that is over.
+    fn park_while(&self, seen: usize) {
+        let guard = PreemptGuard::new();
+        let mut waiters = self.waiters.lock(&guard);
+        // Relaxed: the caller looks again. Whoever finds QUEUED takes the list's lock.
+        let queued = self.word.compare_exchange(seen, seen | QUEUED, Ordering::Relaxed, Ordering::Relaxed);
+        if queued.is_err_and(|now| now != seen | QUEUED) {
+            return;
+        }
+        let g = current_g(&guard);
+        carry(g, self);
+        // SAFETY: 1. this G parks right below.
+        unsafe { waiters.push(Waiter::of(g, core::ptr::null_mut())) };
+        waiters.into_held();
+        // SAFETY: 1. whoever takes the list wakes each of it once. 2. the `Once` outlives the call.
+        drop(unsafe { park(guard, WaitReason::Once, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
+    }
+
+    /// If the runner is dead: it is poisoned. Those who wait are the caller's to wake. With the list's lock held.
+    fn bury(&self, waiters: &mut WaitQueue) -> Crowd {
+        let word = self.word.load(Ordering::Relaxed);
+        // Release: as in `Finish::drop`. Only QUEUED could have changed, and that under the list's lock.
+        if owner_is_dead(word)
+            && self.word.compare_exchange(word, POISONED, Ordering::Release, Ordering::Relaxed).is_ok()
+        {
+            return waiters.take();
+        }
+        Crowd::nobody()
+    }
+
+    /// `&mut self` says that nobody is at it.
+    pub(super) fn settled(&mut self) -> Settled {
+        match self.word.load(Ordering::Relaxed) & !QUEUED {
+            INCOMPLETE => Settled::Incomplete,
+            COMPLETE => Settled::Complete,
+            _ => Settled::Poisoned,
+        }
+    }
+}
+
+impl Owned for Once {
+    fn owner_died(&self, guard: &PreemptGuard) {
+        let all = {
+            let mut waiters = self.waiters.lock(guard);
+            self.bury(&mut waiters)
+        };
+        all.wake_all();
+    }
+
+    fn holder(&self) -> Option<usize> {
+        Some(self.word.load(Ordering::Relaxed) & OWNER).filter(|&owner| owner != 0)
+    }
+}
+
+impl OnceState {
+    /// Whether an earlier closure panicked, or its G died.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+}
+
+/// The end of a closure, however it ends.
+pub(crate) struct Finish<'a> {
+    once: &'a Once,
+    to: usize,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of everyone who looks at the word.
+        if self.once.word.swap(self.to, Ordering::Release) & QUEUED != 0 {
+            let all = self.once.waiters.lock(&PreemptGuard::new()).take();
+            all.wake_all();
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn poisoned() -> ! {
+    panic!("Once instance has previously been poisoned")
+}
+
+/// `park`'s commit: the G is saved, the list's lock may go; see the mutex's.
+unsafe fn unlock_list(once: *mut (), _: GRef) -> bool {
+    // SAFETY: `park_while` passes its `Once`, whose list it holds locked.
+    let once = unsafe { &*once.cast::<Once>() };
+    fence_against_death();
+    // SAFETY: 1. the list's lock is held, without a guard, and ours to release.
+    let all = unsafe {
+        let all = once.waiters.with_held(|waiters| once.bury(waiters));
+        once.waiters.unlock();
+        all
+    };
+    all.wake_all();
+    true
+}
+
+impl Default for Once {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OnceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnceState").field("poisoned", &self.poisoned).finish()
+    }
+}

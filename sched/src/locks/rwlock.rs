@@ -1,0 +1,273 @@
+//! `RwLock`: `std`'s, around the word of `raw.rs`.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+
+use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding};
+use crate::sync::UnsafeCell;
+
+mod raw;
+
+use raw::Raw;
+
+/// A value that many G's may read at the same time, or one may change.
+///
+/// Readers and writers take turns (`raw.rs` says how), so neither can keep the other out.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = sync::RwLock::new(vec![1, 2]);
+/// {
+///     let (a, b) = (lock.read().unwrap(), lock.read().unwrap());
+///     assert_eq!(a.len() + b.len(), 4);
+/// }
+/// lock.write().unwrap().push(3);
+/// assert_eq!(*lock.read().unwrap(), [1, 2, 3]);
+/// # });
+/// ```
+///
+/// A G that panics, or dies of an overflow, while it holds the lock for *writing* leaves it poisoned and free. One that does so while it *reads* has changed
+/// nothing: the lock is not poisoned, and a dead reader is counted off; except that of several dead readers of one lock nobody can be told from the living, so
+/// such a lock stays read for ever: readers go on, writers wait (the deadlock report shows them).
+pub struct RwLock<T: ?Sized> {
+    raw: Raw,
+    /// Guarded by the word.
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value goes to whoever writes: it must be sendable.
+unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
+// SAFETY: as above, and many have a shared reference at the same time.
+unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
+
+impl<T: ?Sized> core::panic::UnwindSafe for RwLock<T> {}
+impl<T: ?Sized> core::panic::RefUnwindSafe for RwLock<T> {}
+
+impl<T> RwLock<T> {
+    crate::const_unless_loom! {
+        /// A free lock.
+        pub fn new(value: T) -> Self {
+            Self { raw: Raw::new(), value: UnsafeCell::new(value) }
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// Poisoned; the value is in the error.
+    pub fn into_inner(self) -> LockResult<T> {
+        let Self { raw, value } = self;
+        raw.poison.check(value.into_inner())
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Parks until no writer holds the lock, and it is this reader's turn.
+    ///
+    /// A G that reads already and asks again waits for ever if a writer has come in between.
+    ///
+    /// # Errors
+    /// Poisoned; the guard is in the error.
+    ///
+    /// # Panics
+    /// With 33 million readers.
+    #[inline]
+    pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.reader(self.raw.read())
+    }
+
+    /// As [`read`](Self::read), but does not wait.
+    ///
+    /// # Errors
+    /// A writer holds the lock or waits for it ([`TryLockError::WouldBlock`]), or it is poisoned.
+    #[inline]
+    pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        match self.raw.try_read() {
+            Some(unit) => Ok(self.reader(unit)?),
+            None => Err(TryLockError::WouldBlock),
+        }
+    }
+
+    /// Parks until nobody holds the lock, and it is this writer's turn. Asking for it twice from one G waits for ever; the deadlock report names that G.
+    ///
+    /// # Errors
+    /// Poisoned; the guard is in the error.
+    #[inline]
+    pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.raw.write();
+        self.writer()
+    }
+
+    /// As [`write`](Self::write), but does not wait.
+    ///
+    /// # Errors
+    /// Somebody holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
+    #[inline]
+    pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        if self.raw.try_write() { Ok(self.writer()?) } else { Err(TryLockError::WouldBlock) }
+    }
+
+    /// The value: `&mut self` proves that nobody holds the lock.
+    ///
+    /// # Errors
+    /// Poisoned; the value is in the error.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        let Self { raw, value } = self;
+        // SAFETY: `&mut self` makes this the only access for the reference's life.
+        raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
+    }
+
+    /// Whether a G panicked or died while it wrote.
+    pub fn is_poisoned(&self) -> bool {
+        self.raw.poison.get()
+    }
+
+    /// The value is right again.
+    pub fn clear_poison(&self) {
+        self.raw.poison.clear();
+    }
+
+    #[inline(always)]
+    fn reader(&self, unit: usize) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.raw.poison.check(RwLockReadGuard { lock: self, unit, _not_send: PhantomData })
+    }
+
+    #[inline(always)]
+    fn writer(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.raw.poison.check(RwLockWriteGuard { lock: self, entered: Poison::enter(), _not_send: PhantomData })
+    }
+}
+
+impl<T: Default> Default for RwLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> From<T> for RwLock<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("RwLock");
+        match self.try_read() {
+            Ok(guard) => all.field("data", &&*guard),
+            Err(TryLockError::Poisoned(error)) => all.field("data", &&**error.get_ref()),
+            Err(TryLockError::WouldBlock) => all.field("data", &format_args!("<locked>")),
+        };
+        all.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+    }
+}
+
+/// The lock, held for reading; given back when this is dropped. It belongs to the G that reads.
+#[must_use = "the lock is given back when its guard is dropped"]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    /// What this reader has added to the word.
+    unit: usize,
+    _not_send: PhantomData<*const ()>,
+}
+
+/// The lock, held for writing; free again when this is dropped. It belongs to the G that writes.
+#[must_use = "the lock is free again when its guard is dropped"]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    entered: Unwinding,
+    _not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard gives shared access to the value only.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
+
+impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// From writing to reading, with no other writer in between. Readers that wait come in as well.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::RwLock::new(1);
+    /// let mut writer = lock.write().unwrap();
+    /// *writer = 2;
+    /// let reader = sync::RwLockWriteGuard::downgrade(writer);
+    /// assert_eq!(*reader, *lock.read().unwrap());
+    /// # });
+    /// ```
+    pub fn downgrade(this: Self) -> RwLockReadGuard<'a, T> {
+        let lock = this.lock;
+        lock.raw.poison.leave(this.entered);
+        core::mem::forget(this);
+        RwLockReadGuard { lock, unit: lock.raw.downgrade(), _not_send: PhantomData }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: while the guard exists nobody writes.
+        self.lock.value.with(|v| unsafe { &*v })
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard exists only while its G alone holds the lock.
+        self.lock.value.with(|v| unsafe { &*v })
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and `&mut self` makes this the only reference.
+        self.lock.value.with_mut(|v| unsafe { &mut *v })
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.raw.unlock_read(self.unit);
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.lock.raw.poison.leave(self.entered);
+        self.lock.raw.unlock_write();
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,271 @@
+//! `Semaphore`: so many may do something at the same time; weighted, first come, first served.
+//!
+//! ```text
+//!   word:   permits that are there ‖ QUEUED
+//!
+//!   acquire(n)   not QUEUED and n are there: take them (CAS)      else: set QUEUED, wait in the list with n
+//!   release(n)   add them; if QUEUED: the first gets its n as soon as they are there, then the second, …
+//! ```
+//!
+//! Uncontended, each is one atomic operation. QUEUED keeps newcomers out, so a large request at the head is not passed by small ones: it starves
+//! nobody and is not starved. **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody waits. While it is set the permits only grow, but
+//! for those that the holder of the list's lock gives away.
+//!
+//! A wait that is over without having been served may have been what those behind it waited for: it looks at the list once more (and so does whoever
+//! comes next, should that G have died in between).
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::g::WaitReason;
+use crate::lock::SpinLock;
+use crate::preempt::PreemptGuard;
+use crate::sync::{AtomicUsize, Ordering};
+use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::time::Instant;
+use crate::waitq::WaitQueue;
+
+/// Somebody waits.
+const QUEUED: usize = 1;
+/// One permit.
+const ONE: usize = 2;
+
+/// So many may do something at the same time.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let connections = sync::Semaphore::new(3);
+/// let one = connections.acquire();
+/// let two = connections.acquire_many(2);
+/// assert!(connections.try_acquire().is_none());
+/// drop(two);
+/// assert_eq!(connections.available_permits(), 2);
+/// # drop(one);
+/// # });
+/// ```
+///
+/// Permits are given back when their guard is dropped, also by a panic. To carry one into another G, [`forget`](SemaphorePermit::forget) it here and
+/// [`add_permits`](Self::add_permits) there. A G that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had forgotten
+/// them.
+///
+/// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting; the deadlock report shows it.
+pub struct Semaphore {
+    word: AtomicUsize,
+    /// Their slots: how many permits each wants.
+    waiters: SpinLock<WaitQueue>,
+}
+
+impl core::panic::UnwindSafe for Semaphore {}
+impl core::panic::RefUnwindSafe for Semaphore {}
+
+impl Semaphore {
+    /// The most permits there can be.
+    pub const MAX_PERMITS: usize = usize::MAX >> 3;
+
+    crate::const_unless_loom! {
+        /// A semaphore with so many permits.
+        ///
+        /// # Panics
+        /// More than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        pub fn new(permits: usize) -> Self {
+            assert!(permits <= Self::MAX_PERMITS, "Semaphore: too many permits");
+            Self { word: AtomicUsize::new(permits * ONE), waiters: SpinLock::new(WaitQueue::new()) }
+        }
+    }
+
+    /// How many permits are there right now.
+    pub fn available_permits(&self) -> usize {
+        self.word.load(Ordering::Relaxed) / ONE
+    }
+
+    /// Parks until a permit is there, and takes it.
+    #[inline]
+    pub fn acquire(&self) -> SemaphorePermit<'_> {
+        self.acquire_many(1)
+    }
+
+    /// Parks until `n` permits are there, and takes them all at once. For 0 it never parks.
+    #[inline]
+    pub fn acquire_many(&self, n: usize) -> SemaphorePermit<'_> {
+        if !self.take(n) {
+            self.wait(n, NEVER);
+        }
+        SemaphorePermit { semaphore: self, permits: n }
+    }
+
+    /// Takes a permit if one is there and nobody waits for it.
+    #[inline]
+    pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `n` permits if they are there and nobody waits for any.
+    #[inline]
+    pub fn try_acquire_many(&self, n: usize) -> Option<SemaphorePermit<'_>> {
+        self.take(n).then(|| SemaphorePermit { semaphore: self, permits: n })
+    }
+
+    /// As [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let none = sync::Semaphore::new(0);
+    /// assert!(none.acquire_timeout(Duration::from_millis(1)).is_none());
+    /// # });
+    /// ```
+    pub fn acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
+        self.acquire_many_timeout(1, timeout)
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
+    pub fn acquire_many_timeout(&self, n: usize, timeout: Duration) -> Option<SemaphorePermit<'_>> {
+        let got = self.take(n) || !timeout.is_zero() && self.wait(n, (Instant::now() + timeout).as_nanos());
+        got.then(|| SemaphorePermit { semaphore: self, permits: n })
+    }
+
+    /// Adds `n` permits.
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_PERMITS`](Self::MAX_PERMITS) then.
+    pub fn add_permits(&self, n: usize) {
+        let more = |word: usize| {
+            let sum = (word / ONE).checked_add(n).filter(|&sum| sum <= Self::MAX_PERMITS)?;
+            Some((sum * ONE) | word & QUEUED)
+        };
+        // Release: as in `release`.
+        match self.word.fetch_update(Ordering::Release, Ordering::Relaxed, more) {
+            Ok(word) if word & QUEUED != 0 => self.serve(),
+            Ok(_) => {}
+            Err(_) => panic!("Semaphore: too many permits"),
+        }
+    }
+
+    #[inline(always)]
+    fn take(&self, n: usize) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & QUEUED == 0 && word / ONE >= n {
+            // Acquire: pairs with the Release in `release`.
+            match self.word.compare_exchange_weak(word, word - n * ONE, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        n == 0
+    }
+
+    #[inline(always)]
+    fn release(&self, n: usize) {
+        // Release: pairs with the Acquire in `take`, `take_first` and `serve`.
+        if self.word.fetch_add(n * ONE, Ordering::Release) & QUEUED != 0 {
+            self.serve();
+        }
+    }
+
+    /// Takes them if nobody is in the list; otherwise there is somebody in it in a moment. With the list's lock held.
+    fn take_first(&self, n: usize, nobody: bool) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let takes = nobody && word / ONE >= n;
+            let to = if takes { (word & !QUEUED) - n * ONE } else { word | QUEUED };
+            // Acquire: pairs with the Release in `release`.
+            match self.word.compare_exchange_weak(word, to, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return takes,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Parks until the permits were handed over, or it is `deadline`. Whether they were.
+    #[cold]
+    fn wait(&self, n: usize, deadline: u64) -> bool {
+        self.serve();
+        let guard = PreemptGuard::new();
+        reserve_timer(&guard, deadline);
+        let waiters = self.waiters.lock(&guard);
+        if self.take_first(n, waiters.is_empty()) {
+            return true;
+        }
+        waiters.into_held();
+        let slot = core::ptr::without_provenance_mut(n);
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `serve` wakes. 3. right above. 4. it is borrowed.
+        let woken =
+            unsafe { wait_until(guard, &self.waiters, |waiters| waiters, slot, WaitReason::Semaphore, deadline) };
+        if woken == Woken::TimedOut {
+            self.serve();
+        }
+        woken != Woken::TimedOut
+    }
+
+    /// Gives those at the head of the list what they wait for, as far as it is there.
+    #[cold]
+    fn serve(&self) {
+        loop {
+            let guard = PreemptGuard::new();
+            let mut waiters = self.waiters.lock(&guard);
+            // Acquire: pairs with the Release in `release`; the one that is served learns of it by `ready`.
+            let there = self.word.load(Ordering::Acquire) / ONE;
+            let first = waiters.pop_if(|slot| slot.addr() <= there);
+            let taken = first.as_ref().map_or(0, |first| first.slot().addr());
+            // Only grown meanwhile.
+            self.word.fetch_sub(taken * ONE, Ordering::Relaxed);
+            if waiters.is_empty() {
+                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            }
+            drop(waiters);
+            let Some(first) = first else { return };
+            first.serve().wake(&guard);
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore").field("permits", &self.available_permits()).finish_non_exhaustive()
+    }
+}
+
+/// Permits; given back when this is dropped.
+#[must_use = "the permits are given back when this is dropped"]
+#[derive(Debug)]
+pub struct SemaphorePermit<'a> {
+    semaphore: &'a Semaphore,
+    permits: usize,
+}
+
+impl SemaphorePermit<'_> {
+    /// How many.
+    pub fn num_permits(&self) -> usize {
+        self.permits
+    }
+
+    /// Does not give them back: there are so many fewer from now on.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let two_at_a_time = Arc::new(sync::Semaphore::new(2));
+    /// for i in 0..10 {
+    ///     let semaphore = two_at_a_time.clone();
+    ///     semaphore.acquire().forget();
+    ///     go(move || {
+    ///         println!("{i}");
+    ///         semaphore.add_permits(1);
+    ///     });
+    /// }
+    /// let all_have_ended = two_at_a_time.acquire_many(2);
+    /// # drop(all_have_ended);
+    /// # });
+    /// ```
+    pub fn forget(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for SemaphorePermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.semaphore.release(self.permits);
+    }
+}

@@ -1,0 +1,125 @@
+//! `RwLock`, the production type: every interleaving of a few readers and writers. The value is a loom cell: a reader beside a writer shows.
+#![cfg(loom)]
+
+mod baton;
+
+use std::sync::Arc;
+
+use baton::{die, explore};
+use trefoil_sched::locks::{RwLock, RwLockWriteGuard};
+
+type Body = Box<dyn FnOnce() + Send>;
+type Lock = Arc<RwLock<[u32; 2]>>;
+
+fn look(lock: &RwLock<[u32; 2]>) {
+    let value = lock.read().unwrap();
+    assert_eq!(value[0], value[1], "a writer was inside");
+}
+
+fn change(lock: &RwLock<[u32; 2]>) {
+    let mut value = lock.write().unwrap();
+    value[0] += 1;
+    value[1] += 1;
+}
+
+/// Each of `bodies` gets the lock.
+fn share(bodies: &'static [fn(Lock)]) {
+    explore(move || {
+        let lock: Lock = Arc::new(RwLock::new([0; 2]));
+        bodies
+            .iter()
+            .map(|body| {
+                let lock = lock.clone();
+                Box::new(move || body(lock)) as Body
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn a_reader_and_a_writer_exclude_each_other() {
+    share(&[
+        |lock| {
+            look(&lock);
+            look(&lock);
+        },
+        |lock| {
+            change(&lock);
+            change(&lock);
+        },
+    ]);
+}
+
+#[test]
+fn the_last_of_two_readers_lets_the_writer_in() {
+    share(&[|lock| look(&lock), |lock| look(&lock), |lock| change(&lock)]);
+}
+
+#[test]
+fn two_writers_and_a_reader_all_get_it() {
+    share(&[|lock| change(&lock), |lock| change(&lock), |lock| look(&lock)]);
+}
+
+#[test]
+fn attempts_do_not_disturb_those_who_wait() {
+    share(&[
+        |lock| {
+            if let Ok(value) = lock.try_read() {
+                assert_eq!(value[0], value[1]);
+            }
+        },
+        |lock| {
+            if let Ok(mut value) = lock.try_write() {
+                *value = [7, 7];
+            }
+        },
+        |lock| change(&lock),
+    ]);
+}
+
+#[test]
+fn a_writer_that_becomes_a_reader_lets_readers_in_and_no_writer() {
+    share(&[
+        |lock| {
+            let mut value = lock.write().unwrap();
+            *value = [5, 5];
+            let value = RwLockWriteGuard::downgrade(value);
+            assert_eq!(*value, [5, 5], "a writer came in between");
+        },
+        |lock| look(&lock),
+        |lock| *lock.write().unwrap() = [6, 6],
+    ]);
+}
+
+#[test]
+fn those_who_wait_for_a_writer_that_dies_get_a_poisoned_lock() {
+    share(&[
+        |lock| {
+            if let Ok(mut value) = lock.write() {
+                value[0] = 1;
+                std::mem::forget(value);
+                die();
+            }
+        },
+        |lock| match lock.read() {
+            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
+            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
+        },
+        |lock| match lock.write() {
+            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
+            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
+        },
+    ]);
+}
+
+#[test]
+fn a_reader_that_dies_is_counted_off() {
+    share(&[
+        |lock| {
+            std::mem::forget(lock.read().unwrap());
+            die();
+        },
+        |lock| look(&lock),
+        |lock| change(&lock),
+    ]);
+}
