@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 
 use trefoil_boot::Handover;
-use trefoil_sched::{Builder, Config, M, Sched, run_m, timers};
+use trefoil_sched::timers::Chore;
+use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
@@ -65,13 +66,18 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     // SAFETY: IDT, IST stacks and APIC are set up.
     unsafe { cpu::enable_interrupts() };
     if let Some(at) = smp::start(&cores[1..], told.faults, clock::now()) {
-        timers::call_at(at, smp::poll); //                nobody waits for the others
+        POLL.start(at); //                                    nobody waits for the others
     }
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
-        timers::call_at(clock::now() + clock::REFINE_AFTER, clock::refine);
+        REFINE.start(clock::now() + clock::REFINE_AFTER);
     }
     on_g0(core)
 }
+
+/// Looks who is missing.
+static POLL: Chore = Chore::new(smp::poll);
+/// Measures the clock again.
+static REFINE: Chore = Chore::new(clock::refine);
 
 /// Every other core, from the trampoline to its first G. On its g0 stack, interrupts off.
 pub(crate) fn ap_main(core: &'static PerCpu) -> ! {

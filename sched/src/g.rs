@@ -12,6 +12,7 @@ use crate::gstate::GState;
 use crate::join::JoinError;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::ticket::Ticket;
+use crate::timers::Node;
 use crate::waitq::Waiter;
 
 /// A goroutine, by reference. Valid for ever; see the module.
@@ -237,6 +238,8 @@ pub struct G {
     pub(crate) waiter: Waiter,
     /// The value it gives or takes, if that is small: for the same reason.
     pub(crate) hand: Hand,
+    /// Its place among the timers of a P, while it sleeps or waits with a deadline.
+    pub(crate) timer: Node,
 
     // --- Owner only: the M that runs the G, or whoever holds it between lives.
     pub(crate) stack: Cell<Stack>,
@@ -279,6 +282,7 @@ impl G {
             queued: AtomicBool::new(false),
             waiter: Waiter::new(),
             hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
+            timer: Node::new(),
             stack: Cell::new(Stack::NONE),
             body: Cell::new(None),
             closure: Cell::new(core::ptr::null_mut()),

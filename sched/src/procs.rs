@@ -186,7 +186,13 @@ impl M {
         self.lent.store(usize::MAX, Ordering::Relaxed);
         self.outside.attention.store(0, Ordering::Relaxed);
         self.outside.free.flush(&sched.free, &guard);
-        self.outside.timers.move_to(&p.timers, &guard);
+        if let Err(larger) = self.outside.timers.move_to(&p.timers, &guard) {
+            // Until there is room they are where they were, and found as strays.
+            p.timers.grow(larger);
+            if self.outside.timers.move_to(&p.timers, &guard).is_err() {
+                return;
+            }
+        }
         self.strays.set(false);
         // Release: whoever counts no strays finds their timers where we have put them.
         sched.strays.ms.fetch_sub(1, Ordering::Release);
@@ -303,7 +309,11 @@ fn empty(m: &M, p: &'static P, guard: &PreemptGuard) {
     let p = unsafe { Held::new(p) };
     let any = to_global(sched, &p, guard);
     p.free.flush(&sched.free, guard);
-    p.timers.move_to(&own.timers, guard);
+    while let Err(larger) = p.timers.move_to(&own.timers, guard) {
+        if !own.timers.grow(larger) {
+            platform::reclaim();
+        }
+    }
     p.attention.store(0, Ordering::Relaxed);
     p.forget_alarms();
     m.arm(own.next_alarm());

@@ -30,7 +30,7 @@ use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::steal_order::victims;
 use crate::sync::{Ordering, spin_loop};
-use crate::timers::Action;
+use crate::timers::{Alarm, Due};
 
 /// The most G's taken from the global queue at once: half a ring.
 const GLOBAL_SHARE: usize = crate::runq::CAPACITY as usize / 2;
@@ -48,6 +48,9 @@ const PAUSES: usize = 8;
 /// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
 /// of two interrupts for due timers, so that a storm of deadlines cannot take the core.
 pub(crate) const TIMER_RETRY: u64 = 100_000;
+
+/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm of them does not keep the core from everybody else.
+const BURST: usize = 64;
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
 pub(crate) const ALARM_GAP: u64 = 2_000;
@@ -207,7 +210,7 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 #[cfg(loom)]
 pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
     match from.timers.pop_due(guard, u64::MAX - 1) {
-        Some(Action::Expire(g, number)) => {
+        Some(Due::Expire(g, number)) => {
             if g.ticket.win(number) {
                 crate::park::ready(guard, g);
             }
@@ -221,32 +224,43 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
 ///
 /// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
-/// core (or a thief takes them). But not too many in a row: then those who wait have a turn. If nobody waits, all go to the ring in the order of
+/// core (or a thief takes them). But not too many in a row: then those who wait have a turn. If nobody waits, [`BURST`] of them go to the ring in the order of
 /// their deadlines (not through the slot, where the last would run first).
 fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
-    let mut ran = false;
-    let mut first = None;
+    if from.timers.when() > now {
+        return None;
+    }
+    let (mut ran, mut first) = (false, None);
     let others_wait = !own.queues_are_empty();
-    while let Some(action) = from.timers.pop_due(guard, now) {
+    // A call may start its alarm again, here.
+    if from.index() != own.index() && !own.timers.make_room(guard) {
+        return None;
+    }
+    for _ in 0..BURST {
+        let Some(due) = from.timers.pop_due(guard, now) else { break };
         ran = true;
-        match action {
-            Action::Expire(g, number) if !g.ticket.win(number) => {}
-            Action::Wake(g) | Action::Expire(g, _) if g.state.ready() != Ready::Enqueue => {}
-            Action::Wake(g) | Action::Expire(g, _) if others_wait && own.may_go_ahead(m.counters.runs.get()) => {
-                first = Some(g);
-                break;
+        let g = match due {
+            Due::Wake(g) => g,
+            Due::Expire(g, number) if g.ticket.win(number) => g,
+            Due::Expire(..) | Due::Nothing => continue,
+            Due::Call(alarm, generation) => {
+                // SAFETY: 1. right above.
+                unsafe { Alarm::ring(alarm, generation, guard, now) };
+                continue;
             }
-            Action::Wake(g) | Action::Expire(g, _) => {
-                if let Err(overflow) = own.ring().push(g) {
-                    m.sched.globq.push(guard, overflow.0);
-                }
-            }
-            Action::Call(f) => {
-                // On our own P: only its holder may add to a P's timers, since only the holder's one-shot is armed for them.
-                if let Some(again) = f(now) {
-                    own.timers.insert(guard, again, action);
-                }
-            }
+        };
+        if g.state.ready() != Ready::Enqueue {
+            continue;
+        }
+        if others_wait && own.may_go_ahead(m.counters.runs.get()) {
+            first = Some(g);
+            break;
+        }
+        if let Err(overflow) = own.ring().push(g) {
+            m.sched.globq.push(guard, overflow.0);
+        }
+        if others_wait {
+            break;
         }
     }
     if ran {
@@ -291,9 +305,9 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                     return Some(g);
                 }
                 if victim.timers.when() != u64::MAX {
-                    // With an empty ring, that is where they go.
+                    // Slot and ring were empty: that is where those go that are due, and what calls have readied.
                     let first = run_timers(m, p, victim, guard, platform::now());
-                    if let Some(g) = first.or_else(|| p.ring().pop()) {
+                    if let Some(g) = first.or_else(|| p.ring().pop()).or_else(|| p.take_slot()) {
                         return Some(g);
                     }
                 }

@@ -73,6 +73,12 @@ impl Ticket {
         self.0.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// The number of the wait that is open; a guess, unless the G is known not to begin another.
+    pub(crate) fn current(&self) -> Option<Number> {
+        let number = self.0.load(Ordering::Relaxed);
+        (number & 1 == 1).then(|| Number(NonZeroU64::MIN | number))
+    }
+
     /// Whether nothing has ended it yet; a guess.
     pub(crate) fn is_open(&self, number: Number) -> bool {
         self.0.load(Ordering::Relaxed) == number.0.get()
@@ -94,11 +100,13 @@ pub(crate) enum Woken {
 /// For a wait without a deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// Before a wait with a deadline, and before the object's lock is taken: `commit` must not allocate.
-pub(crate) fn reserve_timer(guard: &PreemptGuard, deadline: u64) {
-    if deadline != NEVER {
-        timers::reserve(guard);
-    }
+/// Before a wait with a deadline, and before the object's lock is taken: preemption off, and room for its timer, since `commit` must not allocate.
+///
+/// # Panics
+/// When there is no memory for the timer.
+#[inline(always)]
+pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
+    if deadline == NEVER { PreemptGuard::new() } else { timers::reserve() }
 }
 
 /// Parks the current G in the list `queue` of the object behind `lock` until somebody claims it or the clock reads `deadline` nanoseconds
@@ -136,7 +144,7 @@ pub(crate) unsafe fn wait_until<S>(
     let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
     // Preemption stays off until the node is out: INV-NO-ORPHAN.
     let woken = if waiter.was_claimed() {
-        timers::cancel_expiry(&guard, g, number);
+        timers::cancel_expiry(&guard, g);
         if waiter.was_served() { Woken::Served } else { Woken::Unserved }
     } else {
         queue(&mut lock.lock(&guard)).remove(waiter);
@@ -166,7 +174,7 @@ unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
     // SAFETY: as in `unlock`.
     unsafe { wait.lock.unlock() };
     if g.ticket.is_open(wait.number) {
-        timers::start_expiry(wait.deadline, g, wait.number);
+        timers::start_expiry(wait.deadline, g);
     }
     true
 }

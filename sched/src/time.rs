@@ -9,6 +9,9 @@ use core::ops::{Add, AddAssign, Sub, SubAssign};
 pub use core::time::Duration;
 
 pub use crate::timers::{sleep, sleep_until};
+pub use timer::Timer;
+
+mod timer;
 
 use crate::platform;
 

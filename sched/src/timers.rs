@@ -1,57 +1,123 @@
 //! Timers: a heap a P, and the G's and calls that wait in it.
 //!
-//! A P's heap is guarded by a lock, because thieves run the due timers of busy P's; its earliest deadline stands beside it in
-//! an atomic, so that the scheduler and the interrupt handler look at one word. Nothing here runs in a handler: that only
-//! sees that a deadline has passed, tells the P (`attention`) and wakes an M that can steal the timer.
+//! ```text
+//!   P ── Timers { lock ── Heap: (when, node) (when, node) … ,  when: the earliest }
+//!                                   │
+//!                                   ▼
+//!                          Node in a G's record      it sleeps, or waits for something and for a deadline
+//!                          Node in an Alarm          a call on a g0: starts a goroutine, cancels a context, does a chore
+//!
+//!            start                     pop_due, by whoever runs the timers of this P
+//!   nowhere ───────▶ in P's heap ───────────────────▶ nowhere, and `Due`: what is to be done, by value
+//!              ▲           │  └── move_to: in another P's heap (INV-TIMER-HOME, INV-STRAY)
+//!              └── cancel ─┘
+//! ```
+//!
+//! A P's heap is guarded by a lock, because thieves run the due timers of busy P's and anybody may cancel; its earliest deadline stands beside it in an
+//! atomic, so that the scheduler and the interrupt handler look at one word. Nothing here runs in a handler: that only sees that a deadline has passed,
+//! tells the P (`attention`) and wakes an M that can steal the timer.
+//!
+//! **INV-NODE**: `home` says in which heap a node stands, and is written under that heap's lock (a move holds both). So who has locked the heap that `home`
+//! named, and finds it unchanged, may take the node out. Who finds it empty knows that the timer has left its heap; it never goes back by itself.
+//!
+//! **The hard race** is `cancel` against a timer that has just left: its action is on its way, on another core. Nobody waits for it. What leaves the heap
+//! is a copy, with the *generation* that the timer had when it was started; the node itself is not looked at again, and may be started anew
+//! at once. Whoever carries the action out asks whether that generation is still wanted, in the same step that makes it happen:
+//!
+//! * a G that waits with a deadline has a ticket that one compare-and-swap wins, for a waker or for the timer (`ticket.rs`);
+//! * an [`Alarm`]'s call asks under its owner's lock, and the owner changes the generation under that lock.
+//!
+//! So `cancel` says true: it will never fire. False: it has fired, or was not started; and if its owner has ended the generation, what is still on its way
+//! does nothing. There is no state "being fired", and nothing to wait for.
+//!
+//! Starting a timer does not allocate: [`reserve`] makes room before, while the G can still be told that there is no memory. Only the holder of a P adds to its
+//! heap, since it is the holder's one-shot that is armed for it; anyone else takes away. A deadline that is taken away stays armed: one interrupt too many
+//! costs less than a look at another core's one-shot.
 
-use alloc::collections::BinaryHeap;
-use core::cmp::Ordering as Order;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ptr::NonNull;
 
-use crate::g::{GRef, WaitReason};
+use crate::g::{G, GRef, WaitReason};
 use crate::lock::SpinLock;
 use crate::m::M;
 use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::ticket::Number;
 use crate::time::{Duration, Instant};
+pub use alarm::Chore;
+pub(crate) use alarm::{Alarm, Firing};
+use heap::{Entry, Heap};
 
-/// What a due timer does.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Action {
-    /// Readies a sleeping G.
-    Wake(GRef),
-    /// Readies a G whose wait has a deadline, if nothing else has ended that wait.
-    Expire(GRef, Number),
-    /// Calls a function on a g0; what it returns is when to call it again.
-    Call(fn(u64) -> Option<u64>),
-}
+mod alarm;
+mod heap;
 
+/// A timer's part that the heap knows. It lies in a G's record or in an [`Alarm`].
 #[derive(Debug)]
-struct Entry {
-    when: u64,
-    seq: u64,
-    action: Action,
+pub(crate) struct Node {
+    /// INV-NODE. Null: in none.
+    home: AtomicPtr<Timers>,
+    // --- Guarded by the lock of `home`, or if that is null, its owner's.
+    /// Its entry there.
+    at: Cell<u32>,
+    /// Counts those that were put in, so that equals leave in order.
+    number: Cell<u32>,
+    what: Cell<What>,
 }
 
-// `BinaryHeap` gives the greatest first: the earliest deadline is the greatest; equal deadlines fire in order of insertion.
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Order {
-        (other.when, other.seq).cmp(&(self.when, self.seq))
+/// What a node belongs to, and the generation that its owner has given it.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// A G that sleeps.
+    Sleep,
+    /// A G whose wait, the one of its ticket, has a deadline.
+    Wait,
+    /// An [`Alarm`].
+    Call(u32),
+}
+
+/// What is to be done now.
+#[derive(Debug)]
+#[must_use = "the timer has left its heap: nobody else will do it"]
+pub(crate) enum Due {
+    /// Ready this G.
+    Wake(GRef),
+    /// Ready this G if the timer wins this number of its ticket.
+    Expire(GRef, Number),
+    /// Nothing: that wait has been won by something else.
+    Nothing,
+    /// Call it, with its generation.
+    Call(NonNull<Alarm>, u32),
+}
+
+impl Node {
+    crate::const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            let home = AtomicPtr::new(core::ptr::null_mut());
+            Self { home, at: Cell::new(0), number: Cell::new(0), what: Cell::new(What::Sleep) }
+        }
+    }
+
+    /// What a node that has just left its heap wants done.
+    fn due(&'static self) -> Due {
+        let at = core::ptr::from_ref(self).addr();
+        // SAFETY: a node with this `what` is the field of a G's record, whose provenance `start_g` has exposed; records live for ever.
+        let g = || unsafe { &*core::ptr::with_exposed_provenance::<G>(at - core::mem::offset_of!(G, timer)) };
+        match self.what.get() {
+            What::Sleep => Due::Wake(g()),
+            // While the node is in a heap the G does not begin another wait, so the ticket's number, if one is open, is that of this one.
+            What::Wait => g().ticket.current().map_or(Due::Nothing, |number| Due::Expire(g(), number)),
+            What::Call(generation) => Due::Call(Alarm::of(self), generation),
+        }
+    }
+
+    /// Whether it stands in a heap: a guess for all but those who keep it from changing.
+    fn is_pending(&self) -> bool {
+        !self.home.load(Ordering::Relaxed).is_null()
     }
 }
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Order::Equal
-    }
-}
-impl Eq for Entry {}
 
 /// A P's timers.
 #[derive(Debug)]
@@ -61,15 +127,9 @@ pub(crate) struct Timers {
     when: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Heap {
-    entries: BinaryHeap<Entry>,
-    inserted: u64,
-}
-
 impl Timers {
     pub(crate) fn new() -> Self {
-        Self { heap: SpinLock::new(Heap { entries: BinaryHeap::new(), inserted: 0 }), when: AtomicU64::new(u64::MAX) }
+        Self { heap: SpinLock::new(Heap::new()), when: AtomicU64::new(u64::MAX) }
     }
 
     /// The earliest deadline.
@@ -81,76 +141,200 @@ impl Timers {
 
     fn publish(&self, heap: &Heap) {
         // Release: pairs with the Acquire in `when`.
-        self.when.store(heap.entries.peek().map_or(u64::MAX, |e| e.when), Ordering::Release);
+        self.when.store(heap.first().map_or(u64::MAX, |first| first.when), Ordering::Release);
     }
 
-    /// Makes room for one more, so that `insert` does not allocate.
-    fn reserve(&self, preempt: &PreemptGuard) {
-        self.heap.lock(preempt).entries.reserve(1);
-    }
-
-    /// How many G's sleep here, and the bytes of memory that is kept for timers.
+    /// How many G's and alarms wait here (without chores of the platform), and the bytes of memory that are kept for timers.
     pub(crate) fn size(&self, preempt: &PreemptGuard) -> (usize, usize) {
         let heap = self.heap.lock(preempt);
-        let sleepers =
-            heap.entries.iter().filter(|entry| matches!(entry.action, Action::Wake(_) | Action::Expire(..))).count();
-        (sleepers, heap.entries.capacity() * size_of::<Entry>())
+        let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(alarm::CHORE));
+        (heap.len() - heap.iter().filter(chore).count(), heap.bytes())
     }
 
-    pub(crate) fn insert(&self, preempt: &PreemptGuard, when: u64, action: Action) {
+    /// Puts in a node that stands in no heap. There is room. By the P's holder.
+    #[inline(never)]
+    fn insert(&self, preempt: &PreemptGuard, when: u64, node: &'static Node) {
+        debug_assert!(!node.is_pending(), "a timer was started twice");
         let mut heap = self.heap.lock(preempt);
-        let seq = heap.inserted;
-        heap.inserted += 1;
-        heap.entries.push(Entry { when, seq, action });
+        heap.push(when, node);
+        self.adopt(node);
         self.publish(&heap);
     }
 
-    /// Moves all of them to another P's, which the caller holds: it arms its one-shot next.
-    pub(crate) fn move_to(&self, to: &Self, preempt: &PreemptGuard) {
+    /// It stands here from now on. With the lock held.
+    fn adopt(&self, node: &Node) {
+        // Release: pairs with the Acquire in `cancel`, which dereferences it.
+        node.home.store(core::ptr::from_ref(self).cast_mut(), Ordering::Release);
+    }
+
+    /// Moves all of them to another P's, which the caller holds: it arms its one-shot next. `Err`: nothing was moved, since there that must be a
+    /// [larger array](Self::grow) first.
+    pub(crate) fn move_to(&self, to: &Self, preempt: &PreemptGuard) -> Result<(), usize> {
         if self.when() == u64::MAX {
-            return;
+            return Ok(());
         }
-        let entries = core::mem::take(&mut self.heap.lock(preempt).entries);
-        for entry in entries.into_sorted_vec().into_iter().rev() {
-            to.insert(preempt, entry.when, entry.action);
-        }
+        // In the order of their addresses, as anybody who moves.
+        let (mut from, mut into) = if core::ptr::from_ref(self) < core::ptr::from_ref(to) {
+            let from = self.heap.lock(preempt);
+            (from, to.heap.lock(preempt))
+        } else {
+            let into = to.heap.lock(preempt);
+            (self.heap.lock(preempt), into)
+        };
+        into.take_all(&mut from, |node| to.adopt(node))?;
+        to.publish(&into);
         // Last: until then they are looked for here.
-        let heap = self.heap.lock(preempt);
-        self.publish(&heap);
+        self.publish(&from);
+        Ok(())
     }
 
-    /// Forgets the deadline of a wait that is over.
-    fn cancel(&self, preempt: &PreemptGuard, number: Number, g: GRef) -> bool {
-        if self.when() == u64::MAX {
+    /// Makes room for one that may be started on this P's g0, if there is memory. By the P's holder.
+    pub(crate) fn make_room(&self, preempt: &PreemptGuard) -> bool {
+        let wants = self.heap.lock(preempt).wants(1);
+        wants.is_none_or(|larger| self.grow(larger))
+    }
+
+    /// Makes the array as large as that, if there is memory.
+    pub(crate) fn grow(&self, capacity: usize) -> bool {
+        let mut array = Vec::new();
+        if array.try_reserve_exact(capacity).is_err() {
             return false;
         }
-        let mut heap = self.heap.lock(preempt);
-        let before = heap.entries.len();
-        heap.entries.retain(|e| !matches!(e.action, Action::Expire(of, n) if n == number && core::ptr::eq(of, g)));
-        self.publish(&heap);
-        heap.entries.len() != before
+        let guard = PreemptGuard::new();
+        let old = self.heap.lock(&guard).move_into(array);
+        drop(guard);
+        drop(old);
+        true
     }
 
     /// Takes one that is due.
-    pub(crate) fn pop_due(&self, preempt: &PreemptGuard, now: u64) -> Option<Action> {
+    pub(crate) fn pop_due(&self, preempt: &PreemptGuard, now: u64) -> Option<Due> {
         if self.when() > now {
             return None;
         }
         let mut heap = self.heap.lock(preempt);
-        if heap.entries.peek()?.when > now {
+        if heap.first()?.when > now {
             return None;
         }
-        let entry = heap.entries.pop();
+        let node = heap.pop()?.node;
+        let due = node.due();
+        // Release: who sees that it has left may start it anew.
+        node.home.store(core::ptr::null_mut(), Ordering::Release);
         self.publish(&heap);
-        entry.map(|e| e.action)
+        Some(due)
     }
 }
 
+/// Takes a timer out of whatever heap it stands in. True: it will not fire. By its owner, who is the only one to start it.
+#[inline(never)]
+pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
+    loop {
+        // Acquire: pairs with the Release in `adopt` and in `pop_due`.
+        let home = node.home.load(Ordering::Acquire);
+        // SAFETY: only `adopt` stores something else than null there: the timers of a P, which live for ever.
+        let Some(timers) = (unsafe { home.as_ref() }) else { return false };
+        let mut heap = timers.heap.lock(preempt);
+        // It may have left, or moved, before we had the lock.
+        if node.home.load(Ordering::Relaxed) == home {
+            heap.remove(node.at.get() as usize);
+            node.home.store(core::ptr::null_mut(), Ordering::Relaxed);
+            timers.publish(&heap);
+            return true;
+        }
+    }
+}
+
+/// As [`cancel`], and starts it anew on the P that is held here, where there is room.
+#[inline(never)]
+fn restart(guard: &PreemptGuard, node: &'static Node, when: u64, what: What) -> bool {
+    let m = M::current(guard);
+    let p = m.held(guard);
+    let here = core::ptr::from_ref(&p.timers);
+    // Relaxed: only we put it here.
+    if core::ptr::eq(node.home.load(Ordering::Relaxed), here) {
+        let mut heap = p.timers.heap.lock(guard);
+        if core::ptr::eq(node.home.load(Ordering::Relaxed), here) {
+            node.what.set(what);
+            heap.change(node.at.get() as usize, when);
+            p.timers.publish(&heap);
+            drop(heap);
+            m.arm(p.next_alarm());
+            return true;
+        }
+    }
+    let was = cancel(guard, node);
+    node.what.set(what);
+    start(guard, when, node);
+    was
+}
+
+/// Preemption off, and room for one timer in the heap of the P that is held here: who starts one with this guard does not allocate.
+///
+/// # Panics
+/// When there is no memory.
+#[inline(never)]
+pub(crate) fn reserve() -> PreemptGuard {
+    loop {
+        let guard = PreemptGuard::new();
+        let m = M::current(&guard);
+        let wants = m.held(&guard).timers.heap.lock(&guard).wants(1);
+        let Some(larger) = wants else { return guard };
+        let timers = m.p().map(|p| &p.timers);
+        drop(guard);
+        // Meanwhile this G may have gone elsewhere: then that P gets room in vain, and we come round again.
+        if !timers.is_some_and(|timers| timers.grow(larger)) && !platform::reclaim() {
+            no_memory();
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_memory() -> ! {
+    panic!("out of memory for a timer");
+}
+
+/// At `when`, ends the open wait of `g` unless it has ended, and readies `g`. In its `commit`, under a guard of [`reserve`].
+pub(crate) fn start_expiry(when: u64, g: GRef) {
+    // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    start_g(&guard, g, when.min(LAST.as_nanos()), What::Wait);
+    guard.release();
+}
+
+/// That wait has ended. By `g`, before it begins another and before preemption is on again.
+pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
+    cancel(guard, &g.timer);
+}
+
+/// Starts the timer in the record of `g`. In its `commit`, under a guard of [`reserve`].
+fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
+    // `due` finds the G by its node.
+    let _ = core::ptr::from_ref(g).expose_provenance();
+    g.timer.what.set(what);
+    start(guard, when, &g.timer);
+}
+
+/// Puts a node into the heap of the P that is held here, where there is room, and sets the one-shot.
+fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
+    let m = M::current(guard);
+    let p = m.held(guard);
+    p.timers.insert(guard, when, node);
+    if p.slice_is_unknown() {
+        // Whoever runs now has just begun, in place of the G that goes to sleep.
+        p.begin_slice(platform::now());
+    }
+    m.arm(p.next_alarm());
+}
+
 /// Who sleeps for ever wakes up then: a heap's deadlines lie before `u64::MAX`, which says that it is empty.
-const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
+pub(crate) const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 
 /// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end of the clock is no deadlock: who sleeps for
 /// ever, sleeps.
+///
+/// # Panics
+/// When there is no memory for the timer.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -167,6 +351,9 @@ pub fn sleep(duration: Duration) {
 
 /// Parks the current G until the clock has reached `when`. A moment that has passed yields.
 ///
+/// # Panics
+/// As [`sleep`].
+///
 /// ```
 /// # use trefoil_hosted::prelude::*;
 /// # trefoil_hosted::example(|| {
@@ -179,52 +366,19 @@ pub fn sleep(duration: Duration) {
 /// ```
 pub fn sleep_until(when: Instant) {
     let when = when.min(LAST).as_nanos();
-    let guard = PreemptGuard::new();
-    let m = M::current(&guard);
-    m.held(&guard).timers.reserve(&guard);
     // SAFETY: `when` outlives the park (it is on this stack), and `commit` hands G to one timer, which readies it once.
-    drop(unsafe { park(guard, WaitReason::Sleep, commit_sleep, (&raw const when).cast_mut().cast()) });
+    drop(unsafe { park(reserve(), WaitReason::Sleep, commit_sleep, (&raw const when).cast_mut().cast()) });
 }
 
 /// In `after`: the G becomes visible to whoever runs the timers.
 unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     // SAFETY: `sleep_until` passed a pointer to its deadline, and its G has not been resumed yet.
     let when = unsafe { *when.cast::<u64>() };
-    start(when, Action::Wake(g));
+    // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    start_g(&guard, g, when, What::Sleep);
+    guard.release();
     true
-}
-
-/// Calls `f(now)` on a g0 at or after `when`; if it returns a time, again then. For the platform's own chores.
-pub fn call_at(when: u64, f: fn(u64) -> Option<u64>) {
-    start(when, Action::Call(f));
-}
-
-/// Makes room for a timer of the current P, so that a `commit` can start one without allocating.
-pub(crate) fn reserve(guard: &PreemptGuard) {
-    M::current(guard).held(guard).timers.reserve(guard);
-}
-
-/// At `when`, ends the wait `number` of `g` unless it has ended, and readies `g`. Room has been reserved.
-pub(crate) fn start_expiry(when: u64, g: GRef, number: Number) {
-    start(when.min(LAST.as_nanos()), Action::Expire(g, number));
-}
-
-/// That wait has ended otherwise. The timer may be on its way to fire: then it does nothing.
-pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef, number: Number) {
-    let m = M::current(guard);
-    let _ = m.sched.all_ps().any(|p| p.timers.cancel(guard, number, g));
-}
-
-fn start(when: u64, action: Action) {
-    let guard = PreemptGuard::new();
-    let m = M::current(&guard);
-    let p = m.held(&guard);
-    p.timers.insert(&guard, when, action);
-    if p.slice_is_unknown() {
-        // Whoever runs now has just begun, in place of the G that goes to sleep.
-        p.begin_slice(platform::now());
-    }
-    m.arm(p.next_alarm());
 }
 
 impl M {
@@ -236,7 +390,8 @@ impl M {
         }
     }
 
-    /// Arms it for `at` whatever it was armed for.
+    /// Arms it for `at` whatever it was armed for. Out of line: many do so, none often.
+    #[inline(never)]
     pub(crate) fn rearm(&self, at: u64) {
         self.armed.store(at, Ordering::Relaxed);
         platform::arm_timer(self, at);
@@ -245,24 +400,5 @@ impl M {
     /// Somebody else has used the one-shot.
     pub(crate) fn forget_armed(&self) {
         self.armed.store(0, Ordering::Relaxed);
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use alloc::vec::Vec;
-
-    #[test]
-    fn the_earliest_deadline_is_popped_first_and_equals_in_order() {
-        fn call(_: u64) -> Option<u64> {
-            None
-        }
-        let mut heap = BinaryHeap::new();
-        for (seq, when) in [5u64, 1, 9, 1, 5].into_iter().enumerate() {
-            heap.push(Entry { when, seq: seq as u64, action: Action::Call(call) });
-        }
-        let order: Vec<_> = core::iter::from_fn(|| heap.pop()).map(|e| (e.when, e.seq)).collect();
-        assert_eq!(order, [(1, 1), (1, 3), (5, 0), (5, 4), (9, 2)]);
     }
 }

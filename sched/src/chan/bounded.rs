@@ -124,8 +124,7 @@ impl<T> Bounded<T> {
 
     #[inline(always)]
     fn send_until(&self, value: T, deadline: u64) -> Result<(), SendTimeoutError<T>> {
-        let guard = PreemptGuard::new();
-        reserve_timer(&guard, deadline);
+        let guard = reserve_timer(deadline);
         let mut state = self.state.lock(&guard);
         if state.closed {
             return Err(SendTimeoutError::Disconnected(value));
@@ -219,8 +218,7 @@ impl<T> Bounded<T> {
 
     #[inline(always)]
     fn recv_until(&self, deadline: u64) -> Result<T, RecvTimeoutError> {
-        let guard = PreemptGuard::new();
-        reserve_timer(&guard, deadline);
+        let guard = reserve_timer(deadline);
         let state = match self.recv_now(&guard) {
             Ok(value) => return Ok(value),
             Err(state) => state,

@@ -115,8 +115,8 @@ pub fn ticks() -> u64 {
     unsafe { _rdtsc() }
 }
 
-/// Nanoseconds since boot. Never backwards.
-#[inline]
+/// Nanoseconds since boot. Never backwards. Out of line: it is read in many places, on no hot path.
+#[inline(never)]
 pub fn now() -> u64 {
     let ticks = ticks();
     // Acquire: pairs with the Release in `refine`: the second scale is complete.

@@ -9,8 +9,9 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use trefoil_sched::M;
+use trefoil_sched::PreemptGuard;
 use trefoil_sched::input::Input;
-use trefoil_sched::{PreemptGuard, timers};
+use trefoil_sched::timers::Chore;
 
 use super::cpu::{inb, outb};
 use super::exceptions::VECTOR_SERIAL;
@@ -139,7 +140,7 @@ pub fn listen() -> Source {
             Source::Interrupt
         }
         Err(why) => {
-            timers::call_at(clock::now(), poll);
+            LOOK.start(clock::now());
             Source::Timer(why)
         }
     }
@@ -159,7 +160,10 @@ pub fn interrupt(core: &PerCpu) -> bool {
     true
 }
 
-/// On a g0, where nothing interrupts.
+/// Where nothing interrupts.
+static LOOK: Chore = Chore::new(poll);
+
+/// On a g0.
 fn poll(now: u64) -> Option<u64> {
     let guard = PreemptGuard::new();
     receive(M::current(&guard));

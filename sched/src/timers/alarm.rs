@@ -1,0 +1,155 @@
+//! Alarms: timers that call a function on a g0.
+//!
+//! ```text
+//!   owner { lock { generation, … }, Alarm { node, call } }
+//!     start:   under the lock, generation += 1, alarm.start(when, generation)
+//!     stop:    under the lock, generation += 1, alarm.cancel()
+//!     call:    with the generation that it was started with; under the lock: is it still the owner's? then it happens
+//! ```
+//!
+//! The call runs on the g0 of whichever M runs the timers, with preemption off: it may ready G's and start some, takes only locks that are held for a
+//! few instructions, and is short. It comes after the alarm has left its heap, so whoever has started it must keep the owner's memory until the call
+//! has been made: a count of references that start takes and cancel, or the call, gives back.
+//!
+//! A call may start its own alarm again ([`Firing::again`]), and no other: a chore that repeats, a goroutine for which there was no memory. There is room for
+//! it, since only the holder of a P adds to its heap: where the alarm has just left, or if that was another P's, where there was room before.
+
+use core::ptr::NonNull;
+
+use super::{LAST, Node, What, cancel, restart, start};
+use crate::m::M;
+use crate::preempt::PreemptGuard;
+use crate::time::Instant;
+
+/// The generation of chores: they belong to the platform and are never cancelled.
+pub(super) const CHORE: u32 = u32::MAX;
+
+/// A timer that makes a call.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Alarm {
+    /// First: a node is found in the heap, and the alarm by it.
+    node: Node,
+    call: Call,
+}
+
+/// What is called: with the alarm, which is part of its owner, and what the call needs to know.
+pub(crate) type Call = unsafe fn(NonNull<Alarm>, Firing<'_>);
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Firing<'a> {
+    now: u64,
+    generation: u32,
+    alarm: NonNull<Alarm>,
+    preempt: &'a PreemptGuard,
+}
+
+// SAFETY: the node's cells are guarded by the lock of the heap that it stands in, or else are its owner's, who alone starts and cancels.
+unsafe impl Sync for Alarm {}
+// SAFETY: nothing in it belongs to one core.
+unsafe impl Send for Alarm {}
+
+impl Alarm {
+    crate::const_unless_loom! {
+        /// An alarm that is not started.
+        pub(crate) fn new(call: Call) -> Self {
+            Self { node: Node::new(), call }
+        }
+    }
+
+    /// The alarm that `node` is the first field of.
+    pub(super) fn of(node: &'static Node) -> NonNull<Self> {
+        NonNull::with_exposed_provenance(NonNull::from(node).addr())
+    }
+
+    /// Starts it, anew if it runs: at `when` or a little later it is called with `generation`. True: it ran, and the call that was to be made then will not
+    /// be. Under a guard from [`reserve`](super::reserve), by its owner.
+    ///
+    /// # Safety
+    /// 1. What `alarm` points to, and what its call needs, stays until it was cancelled with success, or called.
+    pub(crate) unsafe fn start(alarm: NonNull<Self>, preempt: &PreemptGuard, when: Instant, generation: u32) -> bool {
+        alarm.expose_provenance();
+        // SAFETY: 1. so its node is good for as long as a heap has it.
+        let node = unsafe { &(*alarm.as_ptr()).node };
+        restart(preempt, node, when.min(LAST).as_nanos(), What::Call(generation))
+    }
+
+    /// True: the call will not be made. False: it has been, or is on its way, or it was not started. By its owner.
+    pub(crate) fn cancel(&self, preempt: &PreemptGuard) -> bool {
+        cancel(preempt, &self.node)
+    }
+
+    /// Whether it is in a heap: a guess, unless the owner's lock is held and says that it was started.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.node.is_pending()
+    }
+
+    /// Makes the call of one that has just left its heap. There is room for one in the heap of the P that is held here, which sets its one-shot next.
+    ///
+    /// # Safety
+    /// 1. It is what [`Due::Call`](super::Due) says, and called once.
+    pub(crate) unsafe fn ring(alarm: NonNull<Self>, generation: u32, preempt: &PreemptGuard, now: u64) {
+        // SAFETY: 1. of `start`: it is there until it was called.
+        let call = unsafe { (*alarm.as_ptr()).call };
+        // SAFETY: the owner has chosen a call that fits the alarm.
+        unsafe { call(alarm, Firing { now, generation, alarm, preempt }) };
+    }
+}
+
+impl<'a> Firing<'a> {
+    /// The present.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// What the alarm was started with.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The evidence that preemption is off.
+    pub(crate) fn preempt(&self) -> &'a PreemptGuard {
+        self.preempt
+    }
+
+    /// Starts the alarm again, with the same generation; its memory has to stay. In the call, while its owner does not start it.
+    pub(crate) fn again(self, when: u64) {
+        // SAFETY: 1. of `start`, which the caller goes on to keep.
+        let node = unsafe { &(*self.alarm.as_ptr()).node };
+        M::current(self.preempt).held(self.preempt).timers.insert(self.preempt, when.min(LAST.as_nanos()), node);
+    }
+}
+
+/// A chore of the platform's: a function that is called on a g0 at some time, and if it returns a time, again then. It is never cancelled.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Chore {
+    /// First: the call finds the rest by it.
+    alarm: Alarm,
+    f: fn(u64) -> Option<u64>,
+}
+
+impl Chore {
+    crate::const_unless_loom! {
+        /// Calls `f(now)`, once it is started.
+        pub fn new(f: fn(u64) -> Option<u64>) -> Self {
+            Self { alarm: Alarm::new(chore), f }
+        }
+    }
+
+    /// Starts it, for the first time or after its last call: it is called at or after `when`.
+    pub fn start(&'static self, when: u64) {
+        let _ = core::ptr::from_ref(self).expose_provenance();
+        self.alarm.node.what.set(What::Call(CHORE));
+        start(&super::reserve(), when.min(LAST.as_nanos()), &self.alarm.node);
+    }
+}
+
+unsafe fn chore(alarm: NonNull<Alarm>, firing: Firing<'_>) {
+    // SAFETY: `Chore::new` made it part of a `Chore`, its first field.
+    let f = unsafe { alarm.cast::<Chore>().as_ref() }.f;
+    if let Some(when) = f(firing.now) {
+        firing.again(when);
+    }
+}
