@@ -172,8 +172,7 @@ impl Condvar {
 
     /// Unlocks `mutex`, which the caller holds, waits, and locks it. False: the deadline came first.
     fn wait_raw(&self, mutex: &Raw, deadline: u64) -> bool {
-        let guard = PreemptGuard::new();
-        reserve_timer(&guard, deadline);
+        let guard = reserve_timer(deadline);
         let address = core::ptr::from_ref(mutex).addr();
         let mut state = self.state.lock(&guard);
         if state.waiters.is_empty() {

@@ -181,8 +181,7 @@ impl Semaphore {
     #[cold]
     fn wait(&self, n: usize, deadline: u64) -> bool {
         self.serve();
-        let guard = PreemptGuard::new();
-        reserve_timer(&guard, deadline);
+        let guard = reserve_timer(deadline);
         let waiters = self.waiters.lock(&guard);
         if self.take_first(n, waiters.is_empty()) {
             return true;
