@@ -45,6 +45,10 @@ fn every_case_has_a_name_of_its_own() {
         go::goroutines::CASES,
         go::mutex::CASES,
         go::waitgroup::CASES,
+        go::condvar::CASES,
+        go::rwmutex::CASES,
+        go::once::CASES,
+        go::semaphore::CASES,
         go::panics::CASES,
         go::scopes::CASES,
     ];

@@ -43,10 +43,14 @@ image! { "
     goroutines | expect all passed | timeout 120
     mutex      | expect all passed | timeout 120
     waitgroup  | expect all passed | timeout 120
+    condvar    | expect all passed | timeout 120
+    rwmutex    | expect all passed | timeout 120
+    once       | expect all passed | timeout 120
+    semaphore  | expect all passed | timeout 120
     panics     | expect all passed | timeout 120
     scopes     | expect all passed | timeout 120
 ";
-    channels, closing, programs, goroutines, mutex, waitgroup, panics, scopes,
+    channels, closing, programs, goroutines, mutex, waitgroup, condvar, rwmutex, once, semaphore, panics, scopes,
 }
 
 /// A function for each group, which runs its cases.
@@ -57,7 +61,7 @@ macro_rules! groups {
         }
     )*};
 }
-groups!(channels, closing, programs, goroutines, mutex, waitgroup, panics, scopes);
+groups!(channels, closing, programs, goroutines, mutex, waitgroup, condvar, rwmutex, once, semaphore, panics, scopes);
 
 fn run(cases: &'static [(&'static str, fn())]) {
     let mut failed = 0;

@@ -37,10 +37,30 @@ struct State {
 }
 
 /// What each G gets when all have come.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let result = sync::Barrier::new(1).wait();
+/// assert!(result.is_leader());
+/// # });
+/// ```
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
     /// True for one of them: the last to come.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let barrier = sync::Barrier::new(2);
+    /// let leaders = scope(|s| {
+    ///     let other = s.go(|| barrier.wait().is_leader());
+    ///     [barrier.wait().is_leader(), other.join().unwrap()]
+    /// });
+    /// assert!(leaders[0] != leaders[1]);
+    /// # });
+    /// ```
     pub fn is_leader(&self) -> bool {
         self.0
     }
@@ -58,12 +78,27 @@ impl core::panic::RefUnwindSafe for Barrier {}
 impl Barrier {
     crate::const_unless_loom! {
         /// For `n` G's; 0 is as good as 1, for which nobody waits.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// sync::Barrier::new(1).wait(); // for one, nobody waits
+        /// # });
+        /// ```
         pub fn new(n: usize) -> Self {
             Self { n, state: SpinLock::new(State { come: 0, waiters: WaitQueue::new() }) }
         }
     }
 
     /// Parks until `n` G's have come here.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let barrier = sync::Barrier::new(3);
+    /// scope(|s| (0..3).for_each(|_| drop(s.go(|| barrier.wait()))));
+    /// # });
+    /// ```
     pub fn wait(&self) -> BarrierWaitResult {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);

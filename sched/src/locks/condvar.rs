@@ -51,11 +51,30 @@ struct State {
 }
 
 /// Whether a wait ended because time was over.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (mutex, condition) = (sync::Mutex::new(()), sync::Condvar::new());
+/// let (_guard, result) = condition.wait_timeout(mutex.lock().unwrap(), Duration::from_millis(1)).unwrap();
+/// assert!(result.timed_out());
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
     /// Whether it did.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (mutex, condition) = (sync::Mutex::new(true), sync::Condvar::new());
+    /// let guard = mutex.lock().unwrap();
+    /// let (_guard, result) = condition.wait_timeout_while(guard, Duration::from_secs(9), |ready| !*ready).unwrap();
+    /// assert!(!result.timed_out());
+    /// # });
+    /// ```
     pub fn timed_out(&self) -> bool {
         self.0
     }
@@ -67,6 +86,13 @@ impl core::panic::RefUnwindSafe for Condvar {}
 impl Condvar {
     crate::const_unless_loom! {
         /// Nobody waits.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// sync::Condvar::new().notify_one(); // nobody waits: it is lost
+        /// # });
+        /// ```
         pub fn new() -> Self {
             Self { state: SpinLock::new(State { waiters: WaitQueue::new(), mutex: 0 }) }
         }
@@ -79,6 +105,23 @@ impl Condvar {
     ///
     /// # Panics
     /// If others wait with another mutex.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (ready, condition) = (sync::Mutex::new(false), sync::Condvar::new());
+    /// scope(|s| {
+    ///     s.go(|| {
+    ///         *ready.lock().unwrap() = true;
+    ///         condition.notify_one();
+    ///     });
+    ///     let mut guard = ready.lock().unwrap();
+    ///     while !*guard {
+    ///         guard = condition.wait(guard).unwrap();
+    ///     }
+    /// });
+    /// # });
+    /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let mutex = guard.raw();
         self.wait_raw(mutex, NEVER);
@@ -92,6 +135,21 @@ impl Condvar {
     ///
     /// # Panics
     /// As [`wait`](Self::wait), and with what `condition` panics with.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (ready, condition) = (sync::Mutex::new(false), sync::Condvar::new());
+    /// scope(|s| {
+    ///     s.go(|| {
+    ///         *ready.lock().unwrap() = true;
+    ///         condition.notify_one();
+    ///     });
+    ///     let guard = condition.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap();
+    ///     assert!(*guard);
+    /// });
+    /// # });
+    /// ```
     pub fn wait_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -136,6 +194,16 @@ impl Condvar {
     ///
     /// # Panics
     /// As [`wait_while`](Self::wait_while).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (ready, condition) = (sync::Mutex::new(false), sync::Condvar::new());
+    /// let guard = ready.lock().unwrap();
+    /// let (guard, result) = condition.wait_timeout_while(guard, Duration::from_millis(1), |ready| !*ready).unwrap();
+    /// assert!(result.timed_out() && !*guard);
+    /// # });
+    /// ```
     pub fn wait_timeout_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -156,6 +224,20 @@ impl Condvar {
     }
 
     /// Wakes the one that has waited longest, if anybody waits.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (ready, condition) = (sync::Mutex::new(false), sync::Condvar::new());
+    /// scope(|s| {
+    ///     s.go(|| {
+    ///         *ready.lock().unwrap() = true;
+    ///         condition.notify_one();
+    ///     });
+    ///     drop(condition.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap());
+    /// });
+    /// # });
+    /// ```
     pub fn notify_one(&self) {
         let guard = PreemptGuard::new();
         let first = self.state.lock(&guard).waiters.pop();
@@ -165,6 +247,21 @@ impl Condvar {
     }
 
     /// Wakes everybody who waits.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (ready, condition) = (sync::Mutex::new(false), sync::Condvar::new());
+    /// scope(|s| {
+    ///     s.go(|| {
+    ///         *ready.lock().unwrap() = true;
+    ///         condition.notify_all();
+    ///     });
+    ///     s.go(|| drop(condition.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap()));
+    ///     drop(condition.wait_while(ready.lock().unwrap(), |ready| !*ready).unwrap());
+    /// });
+    /// # });
+    /// ```
     pub fn notify_all(&self) {
         let all = self.state.lock(&PreemptGuard::new()).waiters.take();
         all.wake_all();

@@ -43,6 +43,14 @@ impl<T: core::panic::RefUnwindSafe + core::panic::UnwindSafe, F: core::panic::Un
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     crate::const_unless_loom! {
         /// A value that `make` will make.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// let table = sync::LazyLock::new(|| (0..10u32).map(|n| n * n).collect::<Vec<_>>());
+        /// assert_eq!(table[9], 81);
+        /// # });
+        /// ```
         pub fn new(make: F) -> Self {
             Self { once: Once::new(), content: UnsafeCell::new(Content { make: ManuallyDrop::new(make) }) }
         }
@@ -52,6 +60,14 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     ///
     /// # Panics
     /// If making it panics, or did so before.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lazy = sync::LazyLock::new(|| 6 * 7);
+    /// assert_eq!(*sync::LazyLock::force(&lazy), 42);
+    /// # });
+    /// ```
     #[inline]
     pub fn force(this: &Self) -> &T {
         this.once.call_once(|| {

@@ -48,6 +48,14 @@ impl<T: ?Sized> core::panic::RefUnwindSafe for Mutex<T> {}
 impl<T> Mutex<T> {
     crate::const_unless_loom! {
         /// A free mutex.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// let mutex = sync::Mutex::new(5);
+        /// assert_eq!(*mutex.lock().unwrap(), 5);
+        /// # });
+        /// ```
         pub fn new(value: T) -> Self {
             Self { raw: Raw::new(), value: UnsafeCell::new(value) }
         }
@@ -73,6 +81,16 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let count = Arc::new(sync::Mutex::new(0));
+    /// let theirs = count.clone();
+    /// go(move || *theirs.lock().unwrap() += 1).join().unwrap();
+    /// assert_eq!(*count.lock().unwrap(), 1);
+    /// # });
+    /// ```
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.raw.lock();
@@ -102,6 +120,15 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut mutex = sync::Mutex::new(5);
+    /// *mutex.get_mut().unwrap() += 1;
+    /// assert_eq!(mutex.into_inner().unwrap(), 6);
+    /// # });
+    /// ```
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         let Self { raw, value } = self;
         // SAFETY: `&mut self` makes this the only access for the reference's life.
@@ -109,6 +136,20 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Whether a G panicked or died while it held the lock.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = Arc::new(sync::Mutex::new(1));
+    /// let theirs = lock.clone();
+    /// let panics = go(move || {
+    ///     let _guard = theirs.lock().unwrap();
+    ///     panic!("with the lock held");
+    /// });
+    /// assert!(panics.join().is_err());
+    /// assert!(lock.is_poisoned() && lock.lock().is_err());
+    /// # });
+    /// ```
     pub fn is_poisoned(&self) -> bool {
         self.raw.poison.get()
     }
@@ -167,6 +208,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 /// The mutex, held; free again when this is dropped. It belongs to the G that locked.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let mutex = sync::Mutex::new(vec![1]);
+/// {
+///     let mut guard = mutex.lock().unwrap();
+///     guard.push(2);
+/// } // unlocked
+/// assert_eq!(mutex.lock().unwrap().len(), 2);
+/// # });
+/// ```
 #[must_use = "the mutex is free again when its guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,

@@ -51,6 +51,14 @@ impl core::panic::UnwindSafe for Once {}
 impl core::panic::RefUnwindSafe for Once {}
 
 /// What the closure of [`Once::call_once_force`] learns.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let once = sync::Once::new();
+/// once.call_once_force(|state| assert!(!state.is_poisoned()));
+/// # });
+/// ```
 pub struct OnceState {
     poisoned: bool,
 }
@@ -66,6 +74,14 @@ pub(super) enum Settled {
 impl Once {
     crate::const_unless_loom! {
         /// Nothing was done yet.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// let once = sync::Once::new();
+        /// assert!(!once.is_completed());
+        /// # });
+        /// ```
         pub fn new() -> Self {
             Self { word: AtomicUsize::new(INCOMPLETE), waiters: SpinLock::new(WaitQueue::new()) }
         }
@@ -75,6 +91,16 @@ impl Once {
     ///
     /// # Panics
     /// If an earlier closure panicked or its G died ("poisoned"); and with what `f` panics with.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (once, mut calls) = (sync::Once::new(), 0);
+    /// once.call_once(|| calls += 1);
+    /// once.call_once(|| calls += 1);
+    /// assert_eq!(calls, 1);
+    /// # });
+    /// ```
     #[inline]
     pub fn call_once(&self, f: impl FnOnce()) {
         if !self.is_completed() {
@@ -114,6 +140,15 @@ impl Once {
     }
 
     /// Whether it is done: some closure has returned, and what it wrote is seen.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let once = sync::Once::new();
+    /// once.call_once(|| {});
+    /// assert!(once.is_completed());
+    /// # });
+    /// ```
     #[inline(always)]
     pub fn is_completed(&self) -> bool {
         // Acquire: pairs with the Release in `Finish::drop`.
@@ -124,6 +159,17 @@ impl Once {
     ///
     /// # Panics
     /// If it is poisoned, or becomes so meanwhile.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let once = sync::Once::new();
+    /// scope(|s| {
+    ///     s.go(|| once.call_once(|| time::sleep(Duration::from_millis(1))));
+    ///     once.wait();
+    /// });
+    /// # });
+    /// ```
     pub fn wait(&self) {
         if !self.is_completed() {
             self.wait_until_complete(false);
@@ -131,6 +177,18 @@ impl Once {
     }
 
     /// Parks until somebody else has done it, however many panic before.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let once = sync::Once::new();
+    /// scope(|s| {
+    ///     s.go(|| once.call_once(|| {}));
+    ///     once.wait_force();
+    /// });
+    /// assert!(once.is_completed());
+    /// # });
+    /// ```
     pub fn wait_force(&self) {
         if !self.is_completed() {
             self.wait_until_complete(true);
@@ -242,6 +300,16 @@ impl Owned for Once {
 
 impl OnceState {
     /// Whether an earlier closure panicked, or its G died.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let once = Arc::new(sync::Once::new());
+    /// let theirs = once.clone();
+    /// assert!(go(move || theirs.call_once(|| panic!("failed"))).join().is_err());
+    /// once.call_once_force(|state| assert!(state.is_poisoned()));
+    /// # });
+    /// ```
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }

@@ -36,12 +36,30 @@ impl<T: core::panic::RefUnwindSafe + core::panic::UnwindSafe> core::panic::RefUn
 impl<T> OnceLock<T> {
     crate::const_unless_loom! {
         /// An empty cell.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// let lock = sync::OnceLock::<u32>::new();
+        /// assert_eq!(lock.get(), None);
+        /// # });
+        /// ```
         pub fn new() -> Self {
             Self { once: Once::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
         }
     }
 
     /// The value, if it is there. Does not wait.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::OnceLock::new();
+    /// assert_eq!(lock.get(), None);
+    /// lock.set(3).unwrap();
+    /// assert_eq!(lock.get(), Some(&3));
+    /// # });
+    /// ```
     #[inline]
     pub fn get(&self) -> Option<&T> {
         // SAFETY: it is complete.
@@ -49,6 +67,15 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if it is there.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut lock = sync::OnceLock::from(3);
+    /// *lock.get_mut().unwrap() += 1;
+    /// assert_eq!(lock.into_inner(), Some(4));
+    /// # });
+    /// ```
     pub fn get_mut(&mut self) -> Option<&mut T> {
         match self.once.settled() {
             // SAFETY: it is complete, and `&mut self` makes this the only access.
@@ -61,6 +88,14 @@ impl<T> OnceLock<T> {
     ///
     /// # Errors
     /// There is one already; `value` is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::OnceLock::new();
+    /// assert_eq!((lock.set(1), lock.set(2)), (Ok(()), Err(2)));
+    /// # });
+    /// ```
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_init(|| match value.take() {
@@ -74,6 +109,15 @@ impl<T> OnceLock<T> {
     ///
     /// # Panics
     /// With what `f` panics with; the cell stays empty then. If `f` calls this for the same cell, it waits for itself.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::OnceLock::new();
+    /// assert_eq!(lock.get_or_init(|| 1), &1);
+    /// assert_eq!(lock.get_or_init(|| unreachable!()), &1);
+    /// # });
+    /// ```
     #[inline]
     pub fn get_or_init(&self, f: impl FnOnce() -> T) -> &T {
         self.once.call_once_force(|_| {
@@ -103,11 +147,29 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if it is there.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::OnceLock::new();
+    /// lock.set("here").unwrap();
+    /// assert_eq!(lock.into_inner(), Some("here"));
+    /// # });
+    /// ```
     pub fn into_inner(mut self) -> Option<T> {
         self.take()
     }
 
     /// Takes the value out, if it is there; the cell is empty then.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut lock = sync::OnceLock::new();
+    /// lock.set(1).unwrap();
+    /// assert_eq!((lock.take(), lock.get()), (Some(1), None));
+    /// # });
+    /// ```
     pub fn take(&mut self) -> Option<T> {
         match self.once.settled() {
             Settled::Complete => {

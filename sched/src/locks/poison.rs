@@ -56,27 +56,80 @@ impl Poison {
 }
 
 /// A G panicked, or died of an overflow, while it held the lock. The guard is inside: the value is there, but may be half changed.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = Arc::new(sync::Mutex::new(1));
+/// let theirs = lock.clone();
+/// let panics = go(move || {
+///     let _guard = theirs.lock().unwrap();
+///     panic!("with the lock held");
+/// });
+/// assert!(panics.join().is_err());
+/// let error = lock.lock().unwrap_err();
+/// assert_eq!(*error.into_inner(), 1);
+/// # });
+/// ```
 pub struct PoisonError<G> {
     guard: G,
 }
 
 impl<G> PoisonError<G> {
     /// An error around `guard`.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(sync::PoisonError::new(5).into_inner(), 5);
+    /// # });
+    /// ```
     pub fn new(guard: G) -> Self {
         Self { guard }
     }
 
     /// The guard.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = Arc::new(sync::Mutex::new(1));
+    /// let theirs = lock.clone();
+    /// let panics = go(move || {
+    ///     let _guard = theirs.lock().unwrap();
+    ///     panic!("with the lock held");
+    /// });
+    /// assert!(panics.join().is_err());
+    /// let guard = lock.lock().unwrap_or_else(|error| error.into_inner());
+    /// assert_eq!(*guard, 1);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> G {
         self.guard
     }
 
     /// The guard, by reference.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(sync::PoisonError::new(5).get_ref(), &5);
+    /// # });
+    /// ```
     pub fn get_ref(&self) -> &G {
         &self.guard
     }
 
     /// The guard, by mutable reference.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut error = sync::PoisonError::new(5);
+    /// *error.get_mut() += 1;
+    /// assert_eq!(error.into_inner(), 6);
+    /// # });
+    /// ```
     pub fn get_mut(&mut self) -> &mut G {
         &mut self.guard
     }
@@ -97,6 +150,19 @@ impl<G> fmt::Display for PoisonError<G> {
 impl<G> core::error::Error for PoisonError<G> {}
 
 /// Why an attempt to lock gave no guard.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let mutex = sync::Mutex::new(1);
+/// let _held = mutex.lock().unwrap();
+/// match mutex.try_lock() {
+///     Ok(_) => unreachable!(),
+///     Err(sync::TryLockError::WouldBlock) => {}
+///     Err(sync::TryLockError::Poisoned(error)) => panic!("{error}"),
+/// }
+/// # });
+/// ```
 pub enum TryLockError<G> {
     /// See [`PoisonError`].
     Poisoned(PoisonError<G>),

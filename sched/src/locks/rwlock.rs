@@ -48,6 +48,14 @@ impl<T: ?Sized> core::panic::RefUnwindSafe for RwLock<T> {}
 impl<T> RwLock<T> {
     crate::const_unless_loom! {
         /// A free lock.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// let lock = sync::RwLock::new(5);
+        /// assert_eq!(*lock.read().unwrap(), 5);
+        /// # });
+        /// ```
         pub fn new(value: T) -> Self {
             Self { raw: Raw::new(), value: UnsafeCell::new(value) }
         }
@@ -57,6 +65,13 @@ impl<T> RwLock<T> {
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(sync::RwLock::new(5).into_inner().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> LockResult<T> {
         let Self { raw, value } = self;
         raw.poison.check(value.into_inner())
@@ -73,6 +88,16 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     /// With 33 million readers.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::RwLock::new(5);
+    /// let first = lock.read().unwrap();
+    /// let sum = scope(|s| s.go(|| *lock.read().unwrap()).join().unwrap() + *first);
+    /// assert_eq!(sum, 10);
+    /// # });
+    /// ```
     #[inline]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.reader(self.raw.read())
@@ -82,6 +107,17 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// A writer holds the lock or waits for it ([`TryLockError::WouldBlock`]), or it is poisoned.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::RwLock::new(5);
+    /// let writing = lock.write().unwrap();
+    /// assert!(lock.try_read().is_err());
+    /// drop(writing);
+    /// assert!(lock.try_read().is_ok());
+    /// # });
+    /// ```
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         match self.raw.try_read() {
@@ -94,6 +130,15 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::RwLock::new(vec![1]);
+    /// lock.write().unwrap().push(2);
+    /// assert_eq!(*lock.read().unwrap(), [1, 2]);
+    /// # });
+    /// ```
     #[inline]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.raw.write();
@@ -104,6 +149,17 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// Somebody holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = sync::RwLock::new(5);
+    /// let reading = lock.read().unwrap();
+    /// assert!(lock.try_write().is_err());
+    /// drop(reading);
+    /// assert!(lock.try_write().is_ok());
+    /// # });
+    /// ```
     #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         if self.raw.try_write() { Ok(self.writer()?) } else { Err(TryLockError::WouldBlock) }
@@ -113,6 +169,15 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut lock = sync::RwLock::new(5);
+    /// *lock.get_mut().unwrap() += 1;
+    /// assert_eq!(*lock.read().unwrap(), 6);
+    /// # });
+    /// ```
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         let Self { raw, value } = self;
         // SAFETY: `&mut self` makes this the only access for the reference's life.
@@ -120,11 +185,40 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Whether a G panicked or died while it wrote.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = Arc::new(sync::RwLock::new(1));
+    /// let theirs = lock.clone();
+    /// let panics = go(move || {
+    ///     let _guard = theirs.write().unwrap();
+    ///     panic!("with the lock held");
+    /// });
+    /// assert!(panics.join().is_err());
+    /// assert!(lock.is_poisoned() && lock.read().is_err());
+    /// # });
+    /// ```
     pub fn is_poisoned(&self) -> bool {
         self.raw.poison.get()
     }
 
     /// The value is right again.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lock = Arc::new(sync::RwLock::new(1));
+    /// let theirs = lock.clone();
+    /// let panics = go(move || {
+    ///     let _guard = theirs.write().unwrap();
+    ///     panic!("with the lock held");
+    /// });
+    /// assert!(panics.join().is_err());
+    /// lock.clear_poison();
+    /// assert!(lock.read().is_ok());
+    /// # });
+    /// ```
     pub fn clear_poison(&self) {
         self.raw.poison.clear();
     }
@@ -165,6 +259,15 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 }
 
 /// The lock, held for reading; given back when this is dropped. It belongs to the G that reads.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = sync::RwLock::new(5);
+/// let (one, other) = (lock.read().unwrap(), lock.try_read().unwrap());
+/// assert_eq!(*one + *other, 10);
+/// # });
+/// ```
 #[must_use = "the lock is given back when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -174,6 +277,17 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 }
 
 /// The lock, held for writing; free again when this is dropped. It belongs to the G that writes.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = sync::RwLock::new(5);
+/// let mut guard = lock.write().unwrap();
+/// *guard += 1;
+/// drop(guard);
+/// assert_eq!(*lock.read().unwrap(), 6);
+/// # });
+/// ```
 #[must_use = "the lock is free again when its guard is dropped"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,

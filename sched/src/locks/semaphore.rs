@@ -68,6 +68,13 @@ impl Semaphore {
         ///
         /// # Panics
         /// More than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// assert_eq!(sync::Semaphore::new(3).available_permits(), 3);
+        /// # });
+        /// ```
         pub fn new(permits: usize) -> Self {
             assert!(permits <= Self::MAX_PERMITS, "Semaphore: too many permits");
             Self { word: AtomicUsize::new(permits * ONE), waiters: SpinLock::new(WaitQueue::new()) }
@@ -75,17 +82,50 @@ impl Semaphore {
     }
 
     /// How many permits are there right now.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(3);
+    /// let _permit = semaphore.acquire();
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// # });
+    /// ```
     pub fn available_permits(&self) -> usize {
         self.word.load(Ordering::Relaxed) / ONE
     }
 
     /// Parks until a permit is there, and takes it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(2);
+    /// scope(|s| {
+    ///     for _ in 0..10 {
+    ///         s.go(|| {
+    ///             let _permit = semaphore.acquire(); // two at a time
+    ///             runtime::yield_now();
+    ///         });
+    ///     }
+    /// });
+    /// # });
+    /// ```
     #[inline]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
         self.acquire_many(1)
     }
 
     /// Parks until `n` permits are there, and takes them all at once. For 0 it never parks.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(5);
+    /// let _three = semaphore.acquire_many(3);
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// # });
+    /// ```
     #[inline]
     pub fn acquire_many(&self, n: usize) -> SemaphorePermit<'_> {
         if !self.take(n) {
@@ -95,12 +135,30 @@ impl Semaphore {
     }
 
     /// Takes a permit if one is there and nobody waits for it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(1);
+    /// let permit = semaphore.try_acquire();
+    /// assert!(permit.is_some() && semaphore.try_acquire().is_none());
+    /// # });
+    /// ```
     #[inline]
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         self.try_acquire_many(1)
     }
 
     /// Takes `n` permits if they are there and nobody waits for any.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(4);
+    /// assert!(semaphore.try_acquire_many(5).is_none());
+    /// assert!(semaphore.try_acquire_many(4).is_some());
+    /// # });
+    /// ```
     #[inline]
     pub fn try_acquire_many(&self, n: usize) -> Option<SemaphorePermit<'_>> {
         self.take(n).then(|| SemaphorePermit { semaphore: self, permits: n })
@@ -120,6 +178,14 @@ impl Semaphore {
     }
 
     /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(2);
+    /// assert!(semaphore.acquire_many_timeout(3, Duration::from_millis(1)).is_none());
+    /// # });
+    /// ```
     pub fn acquire_many_timeout(&self, n: usize, timeout: Duration) -> Option<SemaphorePermit<'_>> {
         let got = self.take(n) || !timeout.is_zero() && self.wait(n, (Instant::now() + timeout).as_nanos());
         got.then(|| SemaphorePermit { semaphore: self, permits: n })
@@ -129,6 +195,18 @@ impl Semaphore {
     ///
     /// # Panics
     /// If there are more than [`MAX_PERMITS`](Self::MAX_PERMITS) then.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(0);
+    /// scope(|s| {
+    ///     s.go(|| drop(semaphore.acquire()));
+    ///     semaphore.add_permits(1);
+    /// });
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// # });
+    /// ```
     pub fn add_permits(&self, n: usize) {
         let more = |word: usize| {
             let sum = (word / ONE).checked_add(n).filter(|&sum| sum <= Self::MAX_PERMITS)?;
@@ -226,6 +304,15 @@ impl fmt::Debug for Semaphore {
 }
 
 /// Permits; given back when this is dropped.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let semaphore = sync::Semaphore::new(1);
+/// drop(semaphore.acquire()); // it comes back
+/// assert_eq!(semaphore.available_permits(), 1);
+/// # });
+/// ```
 #[must_use = "the permits are given back when this is dropped"]
 #[derive(Debug)]
 pub struct SemaphorePermit<'a> {
@@ -235,6 +322,14 @@ pub struct SemaphorePermit<'a> {
 
 impl SemaphorePermit<'_> {
     /// How many.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let semaphore = sync::Semaphore::new(5);
+    /// assert_eq!(semaphore.acquire_many(3).num_permits(), 3);
+    /// # });
+    /// ```
     pub fn num_permits(&self) -> usize {
         self.permits
     }

@@ -51,6 +51,13 @@ impl core::panic::RefUnwindSafe for WaitGroup {}
 impl WaitGroup {
     crate::const_unless_loom! {
         /// Nothing to wait for.
+        ///
+        /// ```
+        /// # use trefoil_hosted::prelude::*;
+        /// # trefoil_hosted::example(|| {
+        /// sync::WaitGroup::new().wait(); // nothing to wait for
+        /// # });
+        /// ```
         pub fn new() -> Self {
             Self { word: AtomicUsize::new(0), waiters: SpinLock::new(WaitQueue::new()) }
         }
@@ -60,6 +67,19 @@ impl WaitGroup {
     ///
     /// # Panics
     /// If the count overflows; or if somebody waits, and the last of what it waits for was done a moment ago ("Add called concurrently with Wait").
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let group = Arc::new(sync::WaitGroup::new());
+    /// for _ in 0..10 {
+    ///     group.add(1);
+    ///     let theirs = group.clone();
+    ///     drop(go(move || theirs.done()));
+    /// }
+    /// group.wait();
+    /// # });
+    /// ```
     pub fn add(&self, n: usize) {
         let more = |word: usize| {
             let sum = n.checked_mul(ONE).and_then(|n| word.checked_add(n));
@@ -77,6 +97,17 @@ impl WaitGroup {
     ///
     /// # Panics
     /// If there was nothing left to do: "negative WaitGroup counter". The group is as it was.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let group = sync::WaitGroup::new();
+    /// group.add(2);
+    /// group.done();
+    /// group.done();
+    /// group.wait();
+    /// # });
+    /// ```
     #[inline]
     pub fn done(&self) {
         // Release: pairs with the Acquire in `wait` and `release`.
@@ -94,6 +125,15 @@ impl WaitGroup {
     ///
     /// # Panics
     /// As [`add`](Self::add) and [`go`](crate::spawn::go).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let group = Arc::new(sync::WaitGroup::new());
+    /// (0..10).for_each(|_| group.go(runtime::yield_now));
+    /// group.wait();
+    /// # });
+    /// ```
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
         /// However `f` ends.
         struct Done(Arc<WaitGroup>);
@@ -114,6 +154,19 @@ impl WaitGroup {
     ///
     /// # Panics
     /// If the count is not zero any more when this G runs again: "WaitGroup is reused before previous Wait has returned".
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let group = Arc::new(sync::WaitGroup::new());
+    /// for _ in 0..10 {
+    ///     group.add(1);
+    ///     let theirs = group.clone();
+    ///     drop(go(move || theirs.done()));
+    /// }
+    /// group.wait();
+    /// # });
+    /// ```
     pub fn wait(&self) {
         // Acquire: pairs with the Release in `done`.
         if self.word.load(Ordering::Acquire) >= ONE {

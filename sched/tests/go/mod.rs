@@ -15,11 +15,15 @@ use crate::api::*;
 
 pub mod channels;
 pub mod closing;
+pub mod condvar;
 pub mod goroutines;
 pub mod mutex;
+pub mod once;
 pub mod panics;
 pub mod programs;
+pub mod rwmutex;
 pub mod scopes;
+pub mod semaphore;
 pub mod waitgroup;
 
 /// Waits until `n` G's are parked, so that those of a case are where it wants them. The caller is none of them.

@@ -11,6 +11,7 @@ cases! {
     locks_and_try_locks_hammer_one_mutex,
     who_waits_leaves_its_core_to_others,
     unlocking_hands_on_to_whoever_waits,
+    a_busy_goroutine_does_not_starve_a_polite_one,
     a_guard_is_unlocked_by_its_drop,
     a_guard_may_be_held_across_a_park,
     a_panic_inside_poisons,
@@ -111,6 +112,29 @@ fn unlocking_hands_on_to_whoever_waits() {
         drop(held);
         waits.join().unwrap();
     }
+}
+
+/// Go: mutex_test.go, TestMutexFairness: one locks for long and all the time, the other now and then.
+fn a_busy_goroutine_does_not_starve_a_polite_one() {
+    let mutex = Arc::new(Mutex::new(()));
+    let (stop, stopped) = bounded::<()>(0);
+    let greedy = mutex.clone();
+    let busy = go(move || {
+        let mut rounds = 0;
+        while stopped.try_recv() == Err(chan::TryRecvError::Empty) {
+            let held = greedy.lock().unwrap();
+            time::sleep(Duration::from_micros(100));
+            drop(held);
+            rounds += 1;
+        }
+        rounds
+    });
+    for _ in 0..10 {
+        time::sleep(Duration::from_micros(100));
+        drop(mutex.lock().unwrap());
+    }
+    stop.close();
+    assert!(busy.join().unwrap() > 0);
 }
 
 /// Go: `defer mu.Unlock()`.
