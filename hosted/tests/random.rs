@@ -41,6 +41,11 @@ fn mutex_histories_have_an_order() {
 }
 
 #[test]
+fn histories_of_readers_and_writers_have_an_order() {
+    rounds(random::locks::round_of_readers_and_writers);
+}
+
+#[test]
 fn the_search_for_an_order_finds_what_is_wrong() {
     random::history::the_search_finds_what_is_wrong();
 }

@@ -19,13 +19,14 @@ image! { "
     a_storm_loses_doubles_and_reorders_nothing | smp 1,2,4 | append app.ms=1500 | expect rounds
     channel_histories_have_an_order            | smp 2,4   | append app.ms=1500 | expect rounds
     mutex_histories_have_an_order              | smp 2,4   | append app.ms=1000 | expect rounds
+    histories_of_readers_and_writers_have_an_order | smp 2,4 | append app.ms=1000 | expect rounds
     the_search_for_an_order_finds_what_is_wrong | smp 1
 
     a_storm_of_a_minute                        | smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds
     histories_of_a_minute                      | smp 4 | large | timeout 300 | append app.ms=30000 | expect rounds
 ";
     a_storm_loses_doubles_and_reorders_nothing, channel_histories_have_an_order, mutex_histories_have_an_order,
-    the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
+    histories_of_readers_and_writers_have_an_order, the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
 }
 
 /// The number behind `name=` in the words.
@@ -52,6 +53,10 @@ fn mutex_histories_have_an_order() {
     rounds(random::locks::round);
 }
 
+fn histories_of_readers_and_writers_have_an_order() {
+    rounds(random::locks::round_of_readers_and_writers);
+}
+
 fn the_search_for_an_order_finds_what_is_wrong() {
     random::history::the_search_finds_what_is_wrong();
 }
@@ -63,4 +68,5 @@ fn a_storm_of_a_minute() {
 fn histories_of_a_minute() {
     rounds(random::queue::round);
     rounds(random::locks::round);
+    rounds(random::locks::round_of_readers_and_writers);
 }
