@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::{shaken, spin_for, tidy};
 use trefoil_hosted::{Config, Failure, run};
 use trefoil_sched::spawn::go;
-use trefoil_sched::time::{Instant, Timer, sleep, sleep_until};
+use trefoil_sched::time::{Instant, Ticker, Timer, sleep, sleep_until};
 
 #[test]
 fn who_sleeps_for_ever_is_no_deadlock() {
@@ -129,5 +129,71 @@ fn many_sleepers_wake_once_each_and_never_early() {
             })
             .collect();
         sleepers.into_iter().for_each(|s| s.join().unwrap());
+    });
+}
+
+#[test]
+fn a_timers_value_is_not_stale_after_stop_or_reset() {
+    for seed in 0..10u64 {
+        shaken(3, move || {
+            let timer = Timer::new(Duration::from_nanos(1));
+            for round in 0..500u64 {
+                spin_for(Duration::from_nanos((round * 1499 + seed * 331) % 15_000));
+                let begin = Instant::now();
+                let d = Duration::from_nanos((round * 997 + seed) % 10_000);
+                if round % 2 == 0 {
+                    timer.reset(d);
+                    let value = timer.receiver().recv().unwrap();
+                    assert!(value >= begin + d, "a value from before the reset, {:?} early", (begin + d) - value);
+                } else {
+                    timer.reset(d);
+                    spin_for(Duration::from_nanos((round * 1931) % 15_000));
+                    let received = timer.receiver().try_recv().is_ok();
+                    let stopped = timer.stop();
+                    assert!(!(received && stopped), "it happened, and was stopped");
+                    assert!(received || stopped, "neither received nor stopped");
+                    assert!(timer.receiver().try_recv().is_err(), "a value after stop");
+                }
+            }
+            let receiver = timer.receiver().clone();
+            drop(timer);
+            assert!(receiver.recv().is_err(), "the channel of a timer that was dropped is open");
+        });
+    }
+}
+
+#[test]
+fn a_ticker_drops_ticks_that_nobody_receives() {
+    tidy(2, || {
+        let period = Duration::from_millis(5);
+        let ticker = Ticker::new(period);
+        let begin = Instant::now();
+        let first = ticker.tick();
+        assert!(first + Duration::from_millis(1) >= begin + period);
+        sleep(period * 6);
+        // One has been kept: it came while we slept.
+        let awake = Instant::now();
+        let kept = ticker.receiver().try_recv().unwrap();
+        assert!(kept > first && kept <= awake);
+        assert!(ticker.tick() >= awake, "more than one was kept");
+        ticker.stop();
+        assert!(ticker.receiver().recv_timeout(period * 3).is_err(), "a tick of a stopped ticker");
+        let again = Instant::now();
+        ticker.reset(Duration::from_millis(1));
+        let second = (ticker.tick(), ticker.tick()).1;
+        assert!(second >= again + Duration::from_millis(2));
+        let receiver = ticker.receiver().clone();
+        drop(ticker);
+        assert!(receiver.iter().count() <= 1, "the channel of a ticker that was dropped is open");
+    });
+}
+
+#[test]
+fn a_ticker_wants_a_period() {
+    tidy(1, || {
+        let error = go(|| drop(Ticker::new(Duration::ZERO))).join().unwrap_err();
+        assert_eq!(error.message(), Some("Ticker: the period must not be zero"));
+        let error = go(|| drop(Timer::after_func(Duration::MAX, || ()).receiver().clone())).join().unwrap_err();
+        assert_eq!(error.message(), Some("Timer: one that calls a function has no receiver"));
     });
 }

@@ -1,6 +1,6 @@
 //! Time: the machine's clock, and goroutines that wait for it.
 
-pub use trefoil_sched::time::{Duration, Instant, Timer, sleep, sleep_until};
+pub use trefoil_sched::time::{Duration, Instant, Ticker, Timer, sleep, sleep_until};
 
 use crate::arch::clock;
 

@@ -148,6 +148,22 @@ pub mod model {
         once.begin(true).map(core::mem::forget).is_some()
     }
 
+    /// The first timer of P number `p` is due, and `m` runs it, as its owner or as a thief. False: there is none.
+    pub fn fire_one(m: &'static M, p: usize) -> bool {
+        crate::schedule::fire_one(&m.sched().ps()[p], &PreemptGuard::new())
+    }
+
+    /// Another P's timers go to the one that `m` holds, since that P goes.
+    pub fn move_timers(m: &'static M, from: usize) {
+        let guard = PreemptGuard::new();
+        let (from, to) = (&m.sched().ps()[from], m.held(&guard));
+        while let Err(larger) = from.timers.move_to(&to.timers, &guard) {
+            assert!(to.timers.grow(larger));
+        }
+    }
+
+    pub use crate::timers::Bell;
+
     /// All deadlines of all P's have come: what a g0 on `m` does then.
     pub fn time_passes() {
         let guard = PreemptGuard::new();

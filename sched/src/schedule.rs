@@ -216,7 +216,12 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
             }
             true
         }
-        Some(_) => true,
+        Some(Due::Call(alarm, generation)) => {
+            // SAFETY: 1. right above.
+            unsafe { Alarm::ring(alarm, generation, guard, 0) };
+            true
+        }
+        Some(Due::Wake(_) | Due::Nothing) => true,
         None => false,
     }
 }

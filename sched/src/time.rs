@@ -9,7 +9,7 @@ use core::ops::{Add, AddAssign, Sub, SubAssign};
 pub use core::time::Duration;
 
 pub use crate::timers::{sleep, sleep_until};
-pub use timer::Timer;
+pub use timer::{Ticker, Timer};
 
 mod timer;
 

@@ -47,6 +47,8 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::ticket::Number;
 use crate::time::{Duration, Instant};
+#[cfg(loom)]
+pub use alarm::Bell;
 pub use alarm::Chore;
 pub(crate) use alarm::{Alarm, Firing};
 use heap::{Entry, Heap};

@@ -1,24 +1,28 @@
-//! One-shot timers with a handle: [`Timer::after_func`] starts a goroutine when it is due.
+//! Timers and tickers with a handle, as Go's: what is due is a function, or a value in a channel.
 //!
 //! ```text
-//!   Timer ──▶ Func { alarm, lock { generation, armed }, f }      counted: the handles, the heap while the alarm is in it, the new G
+//!   Timer, Ticker ──▶ Inner { alarm, lock { generation, armed, … }, what }     counted: the handle, the heap while the alarm is in it, a new G
 //!
-//!   due, on a g0:    a new G, with the generation that was due
-//!   that G:          under the lock: armed, and the same generation? not armed any more, and f runs
-//!   stop, reset:     under the lock: the generation ends; the alarm leaves its heap, or its count is the new G's to drop
+//!   due, on a g0:    a channel:   under the lock: armed, and the same generation? the present into the channel, if there is room; a ticker starts again
+//!                    a function:  a new G, with the generation that was due
+//!   that G:          under the lock: armed, and the same generation? not armed any more, and the function runs
+//!   stop, reset:     under the lock: the generation ends; the alarm leaves its heap, or its count is the call's to drop; the channel is emptied
 //! ```
 //!
-//! So `stop` and `f` never both win: it says true if `f` will not run for what was started before, even if the G for it exists already, and false if `f` has begun
-//! (or nothing was started). It waits for nobody.
+//! So `stop` and what was to happen never both win: it says true if that does not happen any more, even if the G for it exists already, and false if it has
+//! begun (or nothing was started). It waits for nobody. **No stale value**: when `stop` or `reset` has returned, a receive finds nothing that was sent
+//! before.
 //!
-//! `f` and what it holds are dropped by a G, never on a g0. When there is no memory for a G, the alarm tries again a little later.
+//! A function and what it holds are dropped by a G, never on a g0. When there is no memory for a G, the alarm tries again a little later.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ptr::NonNull;
 
-use super::{Duration, Instant};
+use super::{Duration, Instant, nanos};
+use crate::chan::{Receiver, Sender, bounded};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::spawn::Builder;
@@ -29,8 +33,6 @@ const RETRY: u64 = 1_000_000;
 
 /// A timer that can be stopped and started anew. As Go's.
 ///
-/// Dropping it stops nothing.
-///
 /// ```
 /// # use trefoil_hosted::prelude::*;
 /// # use trefoil_sched::time::Timer;
@@ -40,25 +42,73 @@ const RETRY: u64 = 1_000_000;
 /// assert!(patience.stop());
 /// # });
 /// ```
-pub struct Timer(Arc<Func>);
+pub struct Timer(Arc<Inner>);
+
+/// A clock that ticks: a value in its channel every so often. As Go's: a tick for which there is no room, since the last one has not been received yet, is
+/// dropped. When it is dropped it stops, and its channel is closed.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # use trefoil_sched::time::Ticker;
+/// # trefoil_hosted::example(|| {
+/// let ticker = Ticker::new(Duration::from_millis(2));
+/// let begin = Instant::now();
+/// for tick in ticker.receiver().iter().take(3) {
+///     println!("{:?}", tick - begin);
+/// }
+/// assert!(begin.elapsed() >= Duration::from_millis(4));
+/// # });
+/// ```
+pub struct Ticker(Arc<Inner>);
 
 #[repr(C)]
-struct Func {
+struct Inner {
     /// First: the call finds the rest by it.
     alarm: Alarm,
     state: SpinLock<State>,
-    f: Box<dyn Fn() + Send + Sync>,
+    what: What,
 }
 
 struct State {
     /// Of the last start, or a later one: what was started with another one is over.
     generation: u32,
-    /// Started, and `f` has not begun since.
+    /// Started, and what was to happen has not begun since.
     armed: bool,
+    /// When it is due.
+    due: Instant,
+    /// Of a ticker.
+    period: Option<NonZeroU64>,
+}
+
+enum What {
+    Function(Box<dyn Fn() + Send + Sync>),
+    Channel(Sender<Instant>, Receiver<Instant>),
 }
 
 impl Timer {
-    /// Calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`.
+    /// Sends the present into a channel of its own after `d`; see [`receiver`](Self::receiver). Go's `NewTimer`. When it is dropped it stops, and the channel
+    /// is closed.
+    ///
+    /// # Panics
+    /// When there is no memory for the timer.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # use trefoil_sched::time::Timer;
+    /// # trefoil_hosted::example(|| {
+    /// let begin = Instant::now();
+    /// let timer = Timer::new(Duration::from_millis(3));
+    /// assert!(timer.receiver().recv().unwrap() >= begin + Duration::from_millis(3));
+    /// assert!(!timer.stop()); // it has happened
+    /// # });
+    /// ```
+    pub fn new(d: Duration) -> Self {
+        let timer = Self(Inner::new(channel()));
+        timer.reset(d);
+        timer
+    }
+
+    /// Calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`. Dropping it stops nothing.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -73,16 +123,21 @@ impl Timer {
     /// # });
     /// ```
     pub fn after_func(d: Duration, f: impl Fn() + Send + Sync + 'static) -> Self {
-        let timer = Self(Arc::new(Func {
-            alarm: Alarm::new(ring),
-            state: SpinLock::new(State { generation: 0, armed: false }),
-            f: Box::new(f),
-        }));
+        let timer = Self(Inner::new(What::Function(Box::new(f))));
         timer.reset(d);
         timer
     }
 
-    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, and what it was to do then does not happen.
+    /// Where the value arrives.
+    ///
+    /// # Panics
+    /// If it calls a function instead.
+    pub fn receiver(&self) -> &Receiver<Instant> {
+        self.0.receiver()
+    }
+
+    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, or its value had not been received; what it was to do then does
+    /// not happen.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -95,84 +150,198 @@ impl Timer {
     /// # Panics
     /// As [`reset`](Self::reset).
     pub fn reset_at(&self, when: Instant) -> bool {
+        self.0.start(when, None)
+    }
+
+    /// Stops it. True: it was running, or its value had not been received; it does not happen any more. False: its function has begun, its value has been
+    /// received, or it was stopped before.
+    pub fn stop(&self) -> bool {
+        self.0.stop()
+    }
+}
+
+impl Ticker {
+    /// A tick every `period`, the first one `period` from now.
+    ///
+    /// # Panics
+    /// If `period` is zero, or when there is no memory for the timer.
+    pub fn new(period: Duration) -> Self {
+        let ticker = Self(Inner::new(channel()));
+        ticker.reset(period);
+        ticker
+    }
+
+    /// Where the ticks arrive.
+    pub fn receiver(&self) -> &Receiver<Instant> {
+        self.0.receiver()
+    }
+
+    /// Waits for the next tick: when it came. Parks; for ever if the ticker is stopped.
+    pub fn tick(&self) -> Instant {
+        // The sender is in `Inner`, which we have.
+        self.receiver().recv().unwrap_or(Instant::NEVER)
+    }
+
+    /// From now on it ticks every `period`, the first time `period` from now. A tick that has not been received is lost.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn reset(&self, period: Duration) {
+        let Some(ns) = NonZeroU64::new(nanos(period)) else { panic!("Ticker: the period must not be zero") };
+        self.0.start(Instant::now() + period, Some(ns));
+    }
+
+    /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been received is lost.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let What::Channel(..) = self.0.what {
+            self.stop();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn channel() -> What {
+    let (tx, rx) = bounded(1);
+    What::Channel(tx, rx)
+}
+
+impl Inner {
+    fn new(what: What) -> Arc<Self> {
+        let state = State { generation: 0, armed: false, due: Instant::NEVER, period: None };
+        let call = if let What::Function(_) = what { ring_function } else { ring_channel };
+        Arc::new(Self { alarm: Alarm::new(call), state: SpinLock::new(state), what })
+    }
+
+    fn receiver(&self) -> &Receiver<Instant> {
+        match &self.what {
+            What::Channel(_, receiver) => receiver,
+            What::Function(_) => panic!("Timer: one that calls a function has no receiver"),
+        }
+    }
+
+    fn start(self: &Arc<Self>, when: Instant, period: Option<NonZeroU64>) -> bool {
         let guard = reserve();
-        let mut state = self.0.state.lock(&guard);
-        let was = core::mem::replace(&mut state.armed, true);
-        let generation = state.next();
+        let mut state = self.state.lock(&guard);
+        let was = state.end() | self.drain();
+        (state.armed, state.due, state.period) = (true, when, period);
         // The heap's count.
-        let count = Arc::into_raw(self.0.clone());
+        let count = Arc::into_raw(self.clone());
         // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the call.
-        if unsafe { Alarm::start(self.0.alarm(), &guard, when, generation) } {
+        if unsafe { Alarm::start(alarm_of(count), &guard, when, state.generation) } {
             // SAFETY: the heap had one already; nor is it the last.
             unsafe { Arc::decrement_strong_count(count) };
         }
         was
     }
 
-    /// Stops it. True: it was running, and `f` does not run any more. False: `f` has begun, or it was stopped before.
-    pub fn stop(&self) -> bool {
+    fn stop(self: &Arc<Self>) -> bool {
         let guard = PreemptGuard::new();
-        let mut state = self.0.state.lock(&guard);
-        let was = core::mem::replace(&mut state.armed, false);
-        state.next();
-        if self.0.alarm.cancel(&guard) {
-            // SAFETY: it was the heap's, and not the last: `self` has one.
-            unsafe { Arc::decrement_strong_count(Arc::as_ptr(&self.0)) };
+        let mut state = self.state.lock(&guard);
+        let was = state.end() | self.drain();
+        if self.alarm.cancel(&guard) {
+            // SAFETY: it was the heap's, and not the last: the caller has one.
+            unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         }
         was
+    }
+
+    /// Empties the channel of what was sent before. True: there was something. Under the lock: what comes after it is another generation's.
+    fn drain(&self) -> bool {
+        matches!(&self.what, What::Channel(_, receiver) if receiver.try_recv().is_ok())
     }
 }
 
 impl State {
-    /// What was started before is over.
-    fn next(&mut self) -> u32 {
+    /// What was started before is over. Whether it was still to happen.
+    fn end(&mut self) -> bool {
         self.generation = self.generation.wrapping_add(1);
-        self.generation
+        core::mem::replace(&mut self.armed, false)
+    }
+
+    /// Whether what was started as `generation` may still happen.
+    fn wants(&self, generation: u32) -> bool {
+        self.armed && self.generation == generation
     }
 }
 
-impl Func {
-    fn alarm(self: &Arc<Self>) -> NonNull<Alarm> {
-        NonNull::new(Arc::as_ptr(self).cast_mut()).unwrap_or(NonNull::dangling()).cast()
-    }
-
-    /// Whether what was started as `generation` may still happen; then it is about to.
-    fn claim(&self, generation: u32) -> bool {
-        let guard = PreemptGuard::new();
-        let mut state = self.state.lock(&guard);
-        let mine = state.armed && state.generation == generation;
-        state.armed &= !mine;
-        mine
-    }
+fn alarm_of(inner: *const Inner) -> NonNull<Alarm> {
+    NonNull::new(inner.cast_mut()).unwrap_or(NonNull::dangling()).cast()
 }
 
-/// A count of a [`Func`] on its way into a goroutine.
-struct Count(NonNull<Func>);
+/// On a g0: a value for the channel.
+unsafe fn ring_channel(alarm: NonNull<Alarm>, firing: Firing<'_>) {
+    // SAFETY: `start` has put an alarm with this call into an `Inner`, with a count, which has come to us.
+    let inner = unsafe { Arc::from_raw(alarm.cast::<Inner>().as_ptr()) };
+    let mut state = inner.state.lock(firing.preempt());
+    if !state.wants(firing.generation()) {
+        return;
+    }
+    let now = firing.now();
+    if let What::Channel(sender, _) = &inner.what {
+        // Full: nobody has come for the last one.
+        let _ = sender.try_send(Instant::from_nanos(now));
+    }
+    let Some(period) = state.period else {
+        state.armed = false;
+        return;
+    };
+    // Ticks that nobody has looked at for more than a period are dropped here.
+    let late = now.saturating_sub(state.due.as_nanos());
+    let next = state.due.as_nanos().saturating_add(period.get().saturating_mul(late / period.get() + 1));
+    state.due = Instant::from_nanos(next);
+    firing.again(next);
+    drop(state);
+    // The heap's again.
+    core::mem::forget(inner);
+}
 
-// SAFETY: a `Func` is `Send` and `Sync`: `f` is, the rest is under its lock.
+/// A count of an [`Inner`] on its way into a goroutine.
+struct Count(NonNull<Inner>);
+
+// SAFETY: an `Inner` is `Send` and `Sync`: function and channel are, the rest is under its lock.
 unsafe impl Send for Count {}
 
-/// On a g0.
-unsafe fn ring(alarm: NonNull<Alarm>, firing: Firing<'_>) {
+/// On a g0: a goroutine for the function.
+unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let (count, generation) = (Count(alarm.cast()), firing.generation());
     let run = move || {
-        let Count(func) = { count };
-        // SAFETY: `start` has put an alarm with this call into a `Func`, with a count, which has come to us.
-        let func = unsafe { Arc::from_raw(func.as_ptr()) };
-        if func.claim(generation) {
-            (func.f)();
+        let Count(inner) = { count };
+        // SAFETY: as in `ring_channel`.
+        let inner = unsafe { Arc::from_raw(inner.as_ptr()) };
+        let mine = {
+            let guard = PreemptGuard::new();
+            let mut state = inner.state.lock(&guard);
+            let mine = state.wants(generation);
+            state.armed &= !mine;
+            mine
+        };
+        if let What::Function(f) = &inner.what
+            && mine
+        {
+            f();
         }
     };
     if Builder::new().spawn(run).is_ok() {
         return;
     }
     // SAFETY: the count is still there: what came back and was dropped is a pointer.
-    let func = unsafe { alarm.cast::<Func>().as_ref() };
-    let _state = func.state.lock(firing.preempt());
-    if func.alarm.is_pending() {
+    let inner = unsafe { alarm.cast::<Inner>().as_ref() };
+    let _state = inner.state.lock(firing.preempt());
+    if inner.alarm.is_pending() {
         // It was started anew, with a count of its own; and what is taken out of its heap now will ask for the lock before it drops that.
         // SAFETY: so ours is not the last.
-        unsafe { Arc::decrement_strong_count(alarm.cast::<Func>().as_ptr()) };
+        unsafe { Arc::decrement_strong_count(alarm.cast::<Inner>().as_ptr()) };
     } else {
         // Even if it is over: a G is needed to drop it.
         let later = firing.now().saturating_add(RETRY);
@@ -183,5 +352,11 @@ unsafe fn ring(alarm: NonNull<Alarm>, firing: Firing<'_>) {
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.alarm.is_pending() { "Timer (running)" } else { "Timer (not running)" })
+    }
+}
+
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.alarm.is_pending() { "Ticker (running)" } else { "Ticker (stopped)" })
     }
 }

@@ -14,6 +14,8 @@
 //! A call may start its own alarm again ([`Firing::again`]), and no other: a chore that repeats, a goroutine for which there was no memory. There is room for
 //! it, since only the holder of a P adds to its heap: where the alarm has just left, or if that was another P's, where there was room before.
 
+#[cfg(loom)]
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use super::{LAST, Node, What, cancel, restart, start};
@@ -151,5 +153,79 @@ unsafe fn chore(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let f = unsafe { alarm.cast::<Chore>().as_ref() }.f;
     if let Some(when) = f(firing.now) {
         firing.again(when);
+    }
+}
+
+#[cfg(loom)]
+pub use bell::Bell;
+
+#[cfg(loom)]
+mod bell {
+    //! An owner of an alarm for models: as a `Timer`, but it counts instead of starting goroutines.
+
+    use super::*;
+    use crate::lock::SpinLock;
+
+    /// A timer that counts.
+    #[derive(Debug)]
+    #[repr(C)]
+    pub struct Bell {
+        alarm: Alarm,
+        state: SpinLock<State>,
+    }
+
+    #[derive(Debug)]
+    struct State {
+        generation: u32,
+        armed: bool,
+        rung: u32,
+    }
+
+    impl Bell {
+        /// Not started.
+        pub fn new() -> &'static Self {
+            let state = SpinLock::new(State { generation: 0, armed: false, rung: 0 });
+            Box::leak(Box::new(Self { alarm: Alarm::new(ring), state }))
+        }
+
+        /// Starts it, anew if it runs. Whether it ran.
+        pub fn start(&'static self, when: u64) -> bool {
+            let guard = super::super::reserve();
+            let mut state = self.state.lock(&guard);
+            state.generation += 1;
+            let was = core::mem::replace(&mut state.armed, true);
+            // SAFETY: 1. leaked.
+            let pending = unsafe {
+                Alarm::start(NonNull::from(self).cast(), &guard, Instant::from_nanos(when), state.generation)
+            };
+            assert!(was || !pending, "in a heap, although its call was made");
+            was
+        }
+
+        /// Stops it. Whether it ran.
+        pub fn stop(&self) -> bool {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            state.generation += 1;
+            let was = core::mem::replace(&mut state.armed, false);
+            let pending = self.alarm.cancel(&guard);
+            assert!(was || !pending, "in a heap, although its call was made");
+            was
+        }
+
+        /// How often its call has come in time.
+        pub fn rung(&self) -> u32 {
+            self.state.lock(&PreemptGuard::new()).rung
+        }
+    }
+
+    unsafe fn ring(alarm: NonNull<Alarm>, firing: Firing<'_>) {
+        // SAFETY: it is the first field of a leaked `Bell`.
+        let bell = unsafe { alarm.cast::<Bell>().as_ref() };
+        let mut state = bell.state.lock(firing.preempt());
+        if state.armed && state.generation == firing.generation() {
+            state.armed = false;
+            state.rung += 1;
+        }
     }
 }

@@ -1,0 +1,120 @@
+//! Timers that are cancelled, started anew, stolen and moved, on the production heaps, nodes and alarms. A bell is an alarm whose owner counts its calls as
+//! `Timer` does. G's that wait with a deadline are in `loom_chan.rs`.
+#![cfg(loom)]
+
+mod support;
+
+use loom::thread;
+use support::cores;
+use trefoil_sched::model::{Bell, fire_one, move_timers};
+use trefoil_sched::{Config, M, Sched};
+
+/// Two M's with a P each. This thread is the first.
+fn machine() -> [&'static M; 2] {
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
+    let ms = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
+    ms.iter().for_each(|m| sched.start_m(m));
+    cores::run_on(ms[0]);
+    ms
+}
+
+/// What `f` does on the other core.
+fn on(m: &'static M, f: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        cores::run_on(m);
+        f();
+    })
+}
+
+#[test]
+fn stop_says_true_exactly_if_it_does_not_ring() {
+    loom::model(|| {
+        let [_, b] = machine();
+        let bell = Bell::new();
+        assert!(!bell.start(5));
+        let thief = on(b, move || _ = fire_one(b, 0));
+        let stopped = bell.stop();
+        let rung = bell.rung();
+        thief.join().unwrap();
+        assert_eq!(rung, bell.rung(), "it rang after stop had returned");
+        assert_eq!(rung, u32::from(!stopped));
+        assert!(!bell.stop());
+    });
+}
+
+#[test]
+fn a_reset_never_rings_for_what_was_before() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let bell = Bell::new();
+        bell.start(5);
+        let thief = on(b, move || _ = fire_one(b, 0));
+        let was = bell.start(7);
+        let rung = bell.rung();
+        thief.join().unwrap();
+        // The thief may have come for either.
+        while fire_one(a, 0) {}
+        assert_eq!(bell.rung(), 1 + u32::from(!was), "lost or doubled");
+        assert!(rung >= u32::from(!was));
+        assert!(!bell.stop());
+    });
+}
+
+#[test]
+fn a_reset_on_another_core_takes_it_there() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let bell = Bell::new();
+        bell.start(5);
+        let other = on(b, move || _ = bell.start(7));
+        let fired = u32::from(fire_one(a, 0));
+        other.join().unwrap();
+        assert!(!fire_one(a, 0), "it is still in the heap that it has left");
+        assert!(fire_one(b, 1), "it is not in the new one");
+        assert!(bell.rung() >= 1 && bell.rung() <= 1 + fired);
+    });
+}
+
+#[test]
+fn owner_and_thief_ring_each_once() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let bells = [Bell::new(), Bell::new()];
+        bells.iter().for_each(|bell| _ = bell.start(5));
+        let thief = on(b, move || while fire_one(b, 0) {});
+        while fire_one(a, 0) {}
+        thief.join().unwrap();
+        assert_eq!(bells.map(Bell::rung), [1, 1], "lost or doubled");
+    });
+}
+
+#[test]
+fn what_is_stopped_while_it_moves_is_in_neither_heap() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let bells = [Bell::new(), Bell::new()];
+        bells.iter().for_each(|bell| _ = bell.start(5));
+        let other = on(b, move || move_timers(b, 0));
+        assert!(bells[0].stop());
+        other.join().unwrap();
+        assert!(!fire_one(a, 0), "one was left behind");
+        assert!(fire_one(b, 1), "one was lost");
+        assert!(!fire_one(b, 1), "one came back");
+        assert_eq!(bells.map(Bell::rung), [0, 1]);
+    });
+}
+
+#[test]
+fn two_moves_in_opposite_directions_pass() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let bell = Bell::new();
+        bell.start(5);
+        let other = on(b, move || move_timers(b, 0));
+        move_timers(a, 1);
+        other.join().unwrap();
+        let fired = [fire_one(a, 0), fire_one(a, 1)];
+        assert!(fired[0] != fired[1], "lost or doubled: {fired:?}");
+        assert_eq!(bell.rung(), 1);
+    });
+}
