@@ -34,49 +34,118 @@ impl Instant {
     pub const NEVER: Self = Self(u64::MAX);
 
     /// Now.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(Instant::now() <= Instant::now());
+    /// # });
+    /// ```
     #[inline]
     pub fn now() -> Self {
         Self(platform::now())
     }
 
     /// The moment `ns` nanoseconds after boot; `u64::MAX`: [`NEVER`](Self::NEVER).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(Instant::from_nanos(5).as_nanos(), 5);
+    /// # });
+    /// ```
     #[inline]
     pub const fn from_nanos(ns: u64) -> Self {
         Self(ns)
     }
 
     /// Nanoseconds since boot.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(Instant::now().as_nanos() > 0);
+    /// # });
+    /// ```
     #[inline]
     pub const fn as_nanos(&self) -> u64 {
         self.0
     }
 
     /// How long ago it was; zero if it lies ahead.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let begin = Instant::now();
+    /// time::sleep(Duration::from_millis(1));
+    /// assert!(begin.elapsed() >= Duration::from_millis(1));
+    /// # });
+    /// ```
     pub fn elapsed(&self) -> Duration {
         Self::now().duration_since(*self)
     }
 
     /// From `earlier` to here; zero if `earlier` is later.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (early, late) = (Instant::from_nanos(5), Instant::from_nanos(8));
+    /// assert_eq!(late.duration_since(early), Duration::from_nanos(3));
+    /// assert_eq!(early.duration_since(late), Duration::ZERO);
+    /// # });
+    /// ```
     pub fn duration_since(&self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// From `earlier` to here; `None` if `earlier` is later.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (early, late) = (Instant::from_nanos(5), Instant::from_nanos(8));
+    /// assert_eq!(early.checked_duration_since(late), None);
+    /// # });
+    /// ```
     pub fn checked_duration_since(&self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
 
     /// The same as [`duration_since`](Self::duration_since), under `std`'s other name for it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (early, late) = (Instant::from_nanos(5), Instant::from_nanos(8));
+    /// assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
+    /// # });
+    /// ```
     pub fn saturating_duration_since(&self, earlier: Self) -> Duration {
         self.duration_since(earlier)
     }
 
     /// `d` later; `None` if that lies behind the end of the clock.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(Instant::now().checked_add(Duration::MAX), None);
+    /// # });
+    /// ```
     pub fn checked_add(&self, d: Duration) -> Option<Self> {
         Some(*self + d).filter(|then| *then != Self::NEVER)
     }
 
     /// `d` earlier; `None` if that was before boot, or if this is [`NEVER`](Self::NEVER).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(Instant::from_nanos(5).checked_sub(Duration::from_secs(1)), None);
+    /// # });
+    /// ```
     pub fn checked_sub(&self, d: Duration) -> Option<Self> {
         if *self == Self::NEVER { None } else { self.0.checked_sub(nanos(d)).map(Self) }
     }

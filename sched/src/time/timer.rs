@@ -132,6 +132,15 @@ impl Timer {
     ///
     /// # Panics
     /// If it calls a function instead.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let timer = time::Timer::new(Duration::from_millis(1));
+    /// let timed_out = timer.receiver().recv().is_ok();
+    /// assert!(timed_out);
+    /// # });
+    /// ```
     pub fn receiver(&self) -> &Receiver<Instant> {
         self.0.receiver()
     }
@@ -141,6 +150,15 @@ impl Timer {
     ///
     /// # Panics
     /// When there is no memory for the timer.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let timer = time::Timer::after_func(Duration::from_secs(60), || println!("late"));
+    /// assert!(timer.reset(Duration::from_secs(5)));
+    /// assert!(timer.stop());
+    /// # });
+    /// ```
     pub fn reset(&self, d: Duration) -> bool {
         self.reset_at(Instant::now() + d)
     }
@@ -149,12 +167,30 @@ impl Timer {
     ///
     /// # Panics
     /// As [`reset`](Self::reset).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let timer = time::Timer::after_func(Duration::from_secs(60), || println!("late"));
+    /// assert!(timer.reset_at(Instant::now() + Duration::from_secs(5)));
+    /// assert!(timer.stop());
+    /// # });
+    /// ```
     pub fn reset_at(&self, when: Instant) -> bool {
         self.0.start(when, None)
     }
 
     /// Stops it. True: it was running, or its value had not been received; it does not happen any more. False: its function has begun, its value has been
     /// received, or it was stopped before.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let timer = time::Timer::after_func(Duration::from_secs(60), || println!("late"));
+    /// assert!(timer.stop());
+    /// assert!(!timer.stop());
+    /// # });
+    /// ```
     pub fn stop(&self) -> bool {
         self.0.stop()
     }
@@ -165,6 +201,14 @@ impl Ticker {
     ///
     /// # Panics
     /// If `period` is zero, or when there is no memory for the timer.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ticker = time::Ticker::new(Duration::from_millis(1));
+    /// (0..3).for_each(|_| drop(ticker.receiver().recv()));
+    /// # });
+    /// ```
     pub fn new(period: Duration) -> Self {
         let ticker = Self(Inner::new(channel()));
         ticker.reset(period);
@@ -172,11 +216,27 @@ impl Ticker {
     }
 
     /// Where the ticks arrive.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ticker = time::Ticker::new(Duration::from_millis(1));
+    /// assert!(ticker.receiver().recv().is_ok());
+    /// # });
+    /// ```
     pub fn receiver(&self) -> &Receiver<Instant> {
         self.0.receiver()
     }
 
     /// Waits for the next tick: when it came. Parks; for ever if the ticker is stopped.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ticker = time::Ticker::new(Duration::from_millis(1));
+    /// assert!(ticker.tick() < ticker.tick());
+    /// # });
+    /// ```
     pub fn tick(&self) -> Instant {
         // The sender is in `Inner`, which we have.
         self.receiver().recv().unwrap_or(Instant::NEVER)
@@ -186,12 +246,30 @@ impl Ticker {
     ///
     /// # Panics
     /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ticker = time::Ticker::new(Duration::from_millis(1));
+    /// ticker.reset(Duration::from_millis(2));
+    /// ticker.tick();
+    /// # });
+    /// ```
     pub fn reset(&self, period: Duration) {
         let Some(ns) = NonZeroU64::new(nanos(period)) else { panic!("Ticker: the period must not be zero") };
         self.0.start(Instant::now() + period, Some(ns));
     }
 
     /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been received is lost.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ticker = time::Ticker::new(Duration::from_millis(1));
+    /// ticker.stop();
+    /// assert!(ticker.receiver().try_recv().is_err());
+    /// # });
+    /// ```
     pub fn stop(&self) {
         self.0.stop();
     }
