@@ -4,10 +4,11 @@ pub use std::collections::BTreeMap;
 pub use std::sync::Arc;
 
 pub use trefoil_sched::chan::{Receiver, Sender};
+pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::time::{Duration, Instant};
-pub use trefoil_sched::{Builder, SpawnError, chan, locks as sync, panic, scope, time};
+pub use trefoil_sched::{Builder, SpawnError, chan, locks as sync, panic, scope, task, time};
 
 /// What a program asks of the machine.
 pub mod runtime {

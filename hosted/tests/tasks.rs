@@ -3,10 +3,10 @@
 mod support;
 
 mod api {
-    pub use trefoil_sched::join::panic_message;
-    pub use trefoil_sched::panic::{AssertUnwindSafe, catch_unwind};
-    pub use trefoil_sched::spawn::{SpawnError, go};
-    pub use trefoil_sched::{Builder, exit_g, scope, yield_now};
+    pub use trefoil_hosted::prelude::*;
+    pub use trefoil_sched::panic::{AssertUnwindSafe, catch_unwind, panic_message, panicking, resume_unwind};
+    pub use trefoil_sched::scope::scope;
+    pub use trefoil_sched::{exit_g, yield_now};
 
     /// A panic that the host's hook does not print.
     pub fn quiet_panic(message: &'static str) -> ! {
@@ -21,8 +21,14 @@ mod api {
     }
 }
 
+#[path = "../../kernel/tests/cases/local.rs"]
+mod local;
+#[path = "../../kernel/tests/cases/panics.rs"]
+mod panics;
 #[path = "../../kernel/tests/cases/scope.rs"]
 mod scope;
+#[path = "../../kernel/tests/cases/task.rs"]
+mod task;
 
 /// Each case on one M, on four, and on four that are delayed at random points.
 macro_rules! cases {
@@ -40,6 +46,38 @@ cases! { scope:
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, values_that_borrow_are_dropped_in_time,
     a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside, a_storm_of_scopes_loses_nobody,
+}
+
+cases! { task:
+    block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
+    a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
+    a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
+}
+
+cases! { panics:
+    catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
+    a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
+    a_panic_poisons_a_mutex_also_when_it_is_caught, panics_of_many_at_once_stay_apart,
+}
+
+cases! { local:
+    each_goroutine_has_its_own, cells_have_the_methods_of_std, set_does_not_make_the_first_value, many_keys_are_told_apart,
+    an_initial_value_may_use_others_and_itself,
+}
+
+/// They share a counter of drops.
+#[test]
+fn locals_are_dropped_as_std_says() {
+    for procs in [1, 4] {
+        support::tidy(procs, local::destructors_run_at_the_end_newest_first);
+        support::tidy(procs, local::a_destructor_meets_the_others_as_std_says);
+        support::tidy(procs, local::results_that_nobody_wants_may_use_locals_and_leave_none_behind);
+        let config = trefoil_hosted::Config::with_procs(procs);
+        let (result, account) =
+            trefoil_hosted::account(config, local::a_destructor_that_panics_leaves_the_others_to_be_dropped);
+        result.unwrap();
+        assert_eq!(account.unjoined.len(), 1, "{:?}", account.unjoined);
+    }
 }
 
 /// Its panics are told: `tidy` would not like that.

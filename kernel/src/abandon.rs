@@ -1,4 +1,5 @@
-//! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, or it touched a stack that is no more.
+//! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, it touched a stack that is no more, or a destructor of it panicked
+//! while it unwound.
 //!
 //! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they own on the heap is leaked, and counted as G's
 //! that were [abandoned](count). Everything else of it ends in order: its joiner gets the cause; each mutex that it held is poisoned and free; its stack's memory
@@ -48,6 +49,7 @@ impl fmt::Display for What<'_> {
             Cause::OutOfMemory => {
                 write!(f, "out of memory: no frame for the stack of {} to grow to 0x{addr:016x}", Who(g))
             }
+            Cause::Panicked => write!(f, "panic without a way out: {}", Who(g)),
             _ => {
                 write!(f, "dead stack: {} touched 0x{addr:016x}", Who(g))?;
                 match window::owner_of(*addr).map(|owner| owner.who()) {

@@ -166,6 +166,12 @@ pub(crate) fn say(args: fmt::Arguments<'_>) {
     let _ = writeln!(Port, "{args}");
 }
 
+/// As [`say`], with preemption on.
+pub(crate) fn say_off(args: fmt::Arguments<'_>) {
+    let _guard = PreemptGuard::new();
+    say(args);
+}
+
 /// The G was ended where it stood, maybe inside `print!`: its unfinished line is left alone.
 pub(crate) fn abandoned(g: &G) {
     g.local.set(core::ptr::null_mut());

@@ -43,9 +43,20 @@ pub mod runtime;
 mod start;
 pub mod time;
 
+pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
+
+/// Futures: a goroutine that runs one, and wakers.
+pub mod task {
+    pub use trefoil_sched::task::*;
+}
+
+/// What each goroutine has of its own; see [`goroutine_local!`].
+pub mod local {
+    pub use trefoil_sched::local::{AccessError, LocalKey};
+}
 
 /// Channels: `bounded(0)` is a rendezvous, as in Go.
 pub mod chan {

@@ -1,8 +1,20 @@
-//! Panics.
+//! Panics: how one begins, what is said about it, and how it ends.
 //!
-//! On a G, with preemption on and nothing unwinding yet, a panic unwinds the G: destructors run, and the payload reaches `join`. Anywhere
-//! else (in a handler, on g0, with preemption off, before the scheduler, in a destructor during unwinding, in `main`) it ends
-//! the machine with a report, which takes no lock and allocates nothing.
+//! ```text
+//!   panic! ── hook: who, where, what, backtrace ── unwinds its G: destructors run ── catch_unwind, or the payload at `join`
+//!     │
+//!     ├ in a destructor that runs because its G unwinds: that G ends here, alone; the payload at `join`; no more destructors run
+//!     ├ in `main`, with nobody to catch it:              the machine ends, failing, with a report
+//!     └ where nothing can be unwound (a handler, g0, preemption off, before the scheduler): the same
+//! ```
+//!
+//! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each G's count of panics has a mark beside it: since the
+//! last panic began, a catch was entered. With the mark a new panic has somewhere to go; without it, it would leave the destructor.
+//!
+//! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the middle of the first one. What is left is what happens
+//! after an overflow (`abandon.rs`): its frames are abandoned. Its mutexes are poisoned, its groups and its joiner are told.
+//!
+//! The report of a fatal panic takes no lock and allocates nothing.
 //!
 //! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked. What unwinding itself
 //! allocates, the payload and the unwinder's object, comes from the heap's reserve if it must. `BTreeMap` does not let such a panic
@@ -17,18 +29,26 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::spawn::is_exit;
-use trefoil_sched::{G, GRef, M, PreemptGuard};
+use trefoil_sched::{Cause, G, GRef, M, PreemptGuard};
 
 pub use trefoil_sched::panic::{
     AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
 };
 
+pub use hook::{PanicHookInfo, set_hook, take_hook};
+
 use crate::arch::percpu;
 use crate::report::{self, Who};
-use crate::{platform, println};
+use crate::{abandon, console, platform};
+
+mod hook;
 
 /// In a G's `panics`, beside their number: since the last of them began a program's own [catch](catch_inside) was entered.
 const CAUGHT_INSIDE: u32 = 1 << 31;
+/// There as well: it ends where it stands.
+const ENDS_HERE: u32 = 1 << 30;
+/// The number itself.
+const COUNT: u32 = ENDS_HERE - 1;
 
 /// How many panics unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
@@ -42,21 +62,33 @@ pub(crate) fn current_g() -> Option<GRef> {
     M::current(&guard).running()
 }
 
-/// Why a panic here and now can't unwind; otherwise the G that it unwinds.
-fn unwinder() -> Result<GRef, &'static str> {
+/// What becomes of a panic.
+enum Way {
+    /// It unwinds this G.
+    Unwind(GRef),
+    /// It ends this G where it stands.
+    EndAlone(GRef),
+    /// It ends the machine.
+    Fatal(&'static str),
+}
+
+/// What becomes of a panic here and now.
+fn way() -> Way {
     if percpu::in_handler() {
-        return Err("it is in a handler");
+        return Way::Fatal("it is in a handler");
     }
     if percpu::depth() > 0 {
-        return Err("preemption is off");
+        return Way::Fatal("preemption is off");
     }
-    let g = current_g().ok_or("it is outside any G")?;
+    let Some(g) = current_g() else { return Way::Fatal("it is outside any G") };
     match g.panics.get() {
+        panics if panics & ENDS_HERE != 0 => Way::Fatal("it is on its way to its end"),
         // Somebody in the program catches it.
-        panics if panics & CAUGHT_INSIDE != 0 => Ok(g),
-        0 if platform::is_main(g) => Err(""),
-        0 => Ok(g),
-        _ => Err("a destructor panicked while another panic unwinds"),
+        panics if panics & CAUGHT_INSIDE != 0 => Way::Unwind(g),
+        0 if platform::is_main(g) => Way::Fatal(""),
+        0 => Way::Unwind(g),
+        _ if platform::is_main(g) => Way::Fatal("a destructor panicked while another panic unwinds"),
+        _ => Way::EndAlone(g),
     }
 }
 
@@ -68,7 +100,7 @@ fn begins(g: &G) {
 
 /// Of the panics that unwind `g` only those in `before` go on.
 fn ends(g: &G, before: u32) {
-    let ended = (g.panics.replace(before) & !CAUGHT_INSIDE) - (before & !CAUGHT_INSIDE);
+    let ended = (g.panics.replace(before) & COUNT) - (before & COUNT);
     if ended > 0 {
         UNWINDING.fetch_sub(ended, Ordering::Relaxed);
     }
@@ -79,32 +111,50 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     if report::is_under_way() {
         report::panic(info, "");
     }
-    let g = match unwinder() {
-        Ok(g) => g,
-        Err(why) => report::panic(info, why),
-    };
-    begins(g);
-    g.panicked_at.set(info.location().map(at_home));
-    let payload: Box<dyn Any + Send> = match info.message().as_str() {
+    match way() {
+        Way::Fatal(why) => report::panic(info, why),
+        Way::EndAlone(g) => end_alone(g, payload_of(info), info.location()),
+        Way::Unwind(g) => {
+            begins(g);
+            let payload = payload_of(info);
+            // `info` lies in the frame of the panic machinery: what panicked is above it.
+            hook::call(&PanicHookInfo::new(&*payload, info.location(), g), core::ptr::from_ref(info).addr());
+            go_on(payload)
+        }
+    }
+}
+
+/// The message, on the heap.
+fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
+    match info.message().as_str() {
         Some(text) => Box::new(text),
         None => match text(format_args!("{}", info.message())) {
             Ok(text) => Box::new(text),
             Err(fmt::Error) => Box::new("a panic, and no memory for its message"),
         },
-    };
-    go_on(payload)
+    }
 }
 
-/// A location lives as long as the image.
-fn at_home(at: &Location<'_>) -> &'static Location<'static> {
-    // SAFETY: the compiler makes locations as constants in the image's read-only data; `PanicInfo` only does not say so.
-    unsafe { &*core::ptr::from_ref(at).cast::<Location<'static>>() }
+/// A panic that has nowhere to go: its G ends here, with everything that it has, and `payload` is what it came to.
+#[cold]
+fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -> ! {
+    g.panics.set(g.panics.get() | ENDS_HERE);
+    let text = message(&*payload);
+    match at {
+        Some(at) => {
+            console::say_off(format_args!("trefoil: {} panicked at {at} while another panic unwinds: {text}", Who(g)))
+        }
+        None => console::say_off(format_args!("trefoil: {} panicked while another panic unwinds: {text}", Who(g))),
+    }
+    trefoil_sched::spawn::came_to_panic(payload);
+    g.doom(Cause::Panicked);
+    abandon::end_here(g);
+    report::message(format_args!("{} does not end", Who(g)))
 }
 
 /// `g` was ended where it stood, maybe while it unwound.
 pub(crate) fn abandoned(g: &G) {
     ends(g, 0);
-    g.panicked_at.set(None);
 }
 
 /// As `format!`, with an error where that runs out of memory.
@@ -130,18 +180,16 @@ fn text(message: fmt::Arguments<'_>) -> Result<String, fmt::Error> {
 /// LTO all that allocates loses the landing pads by which destructors would run. A panic handler comes too late to change that.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
-    if panicking() && percpu::depth() == 0 {
-        report::message(format_args!("out of memory while a panic unwinds: the heap has no {} bytes", layout.size()));
-    }
     panic!("out of memory: the heap has no {} bytes", layout.size())
 }
 
 /// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had begun here, but without a word.
 pub(crate) fn unwind(payload: Box<dyn Any + Send>) -> ! {
     if !is_exit(&*payload) {
-        match unwinder() {
-            Ok(g) => begins(g),
-            Err(why) => report::message(format_args!("panic: {} {why}", message(&*payload))),
+        match way() {
+            Way::Unwind(g) => begins(g),
+            Way::EndAlone(g) => end_alone(g, payload, None),
+            Way::Fatal(why) => report::message(format_args!("panic: {} {why}", message(&*payload))),
         }
     }
     go_on(payload)
@@ -149,7 +197,13 @@ pub(crate) fn unwind(payload: Box<dyn Any + Send>) -> ! {
 
 fn go_on(payload: Box<dyn Any + Send>) -> ! {
     let code = unwinding::panic::begin_panic(payload);
-    report::message(format_args!("unwinding failed with code {}", code.0))
+    // Nothing on the way catches it: a function of an ABI that can't unwind, say.
+    match current_g() {
+        Some(g) if !platform::is_main(g) && percpu::depth() == 0 => {
+            end_alone(g, Box::new("a panic that could not be unwound"), None)
+        }
+        _ => report::message(format_args!("unwinding failed with code {}", code.0)),
+    }
 }
 
 /// Runs `f(arg)`, once, and stops unwinding here.
@@ -189,7 +243,18 @@ pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result
     result
 }
 
-/// Whether the current G unwinds.
+/// Whether the current G unwinds because of a panic.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # use trefoil::panic;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// assert!(!panic::panicking());
+/// # }
+/// ```
 #[inline]
 pub fn panicking() -> bool {
     // One load where nobody unwinds: every unlock of a mutex asks.
@@ -198,18 +263,9 @@ pub fn panicking() -> bool {
 
 #[cold]
 fn this_g_unwinds() -> bool {
-    current_g().is_some_and(|g| g.panics.get() & !CAUGHT_INSIDE > 0)
+    current_g().is_some_and(|g| g.panics.get() & COUNT > 0)
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {
-    trefoil_sched::join::panic_message(payload).unwrap_or("(no message)")
-}
-
-/// A G's panic that no `join` will see.
-pub(crate) fn report_unjoined(g: &G, payload: &(dyn Any + Send)) {
-    let text = message(payload);
-    match g.panicked_at.take() {
-        Some(at) => println!("trefoil: {} panicked at {}:{}: {text}", Who(g), at.file(), at.line()),
-        None => println!("trefoil: a goroutine panicked, and its handle was dropped: {text}"),
-    }
+    panic_message(payload).unwrap_or("(no message)")
 }

@@ -11,4 +11,6 @@ pub use alloc::vec::Vec;
 
 pub use crate::chan::{Receiver, Sender};
 pub use crate::time::{Duration, Instant};
-pub use crate::{Builder, JoinHandle, chan, go, print, println, runtime, scope, sync, time, try_go};
+pub use crate::{
+    Builder, JoinHandle, chan, go, goroutine_local, print, println, runtime, scope, sync, task, time, try_go,
+};

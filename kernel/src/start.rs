@@ -135,6 +135,7 @@ extern "C" fn g0_main() -> ! {
 /// The first G.
 fn run_main() {
     __trefoil_main();
+    trefoil_sched::local::end_current();
     console::flush_current();
     exit(Exit::Success)
 }

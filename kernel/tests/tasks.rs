@@ -7,15 +7,14 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use trefoil::JoinError;
-use trefoil::prelude::*;
+use trefoil::panic;
 
 image! { "
     children_borrow_what_lives_outside
     a_scope_without_children_returns
     children_start_siblings_after_the_closure_has_ended
     a_panic_of_the_closure_waits_for_the_children
-    a_panic_that_nobody_joined_makes_the_scope_panic | expect alone | expect dropped
+    a_panic_that_nobody_joined_makes_the_scope_panic
     values_that_borrow_are_dropped_in_time
     a_child_that_is_not_made_is_not_waited_for
     scopes_in_scopes_end_from_the_inside
@@ -23,19 +22,65 @@ image! { "
     a_borrow_from_a_dead_scope_is_named              | expect \"lender\" has used up its window | expect the stack of G | expect \"lender\", which has ended
     a_dead_g_leaves_its_scope_after_its_own_children | append slice=50 | expect \"middle\" has used up its window
     a_child_that_overflows_makes_the_scope_panic     | expect \"glutton\" has used up its window
+    block_on_gives_the_value
+    a_future_waits_for_another_goroutine             | append slice=50
+    a_wake_up_from_the_poll_itself_polls_again
+    a_future_may_park_like_any_code
+    a_stale_waker_is_harmless
+    nested_block_ons_leave_each_other_their_wake_ups | append slice=50
+    a_future_that_panics_is_a_goroutine_that_panics
+    wakers_of_one_goroutine_are_the_same
+    catch_unwind_gives_the_value_or_the_payload
+    catches_nest_and_pass_on
+    panicking_is_true_where_a_panic_unwinds_and_nowhere_else
+    a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds
+    exit_g_goes_through_catches_that_pass_it_on
+    a_panic_poisons_a_mutex_also_when_it_is_caught
+    panics_of_many_at_once_stay_apart                | append slice=50
+    a_panic_in_a_destructor_ends_its_goroutine_alone | expect \"grenadier\" panicked at kernel/tests/tasks.rs | expect while another panic unwinds: the second one | expect tasks::fall | expect others go on
+    the_default_hook_says_who_where_and_how          | smp 1,4 | expect \"clumsy\" panicked at kernel/tests/tasks.rs | expect : it fell | expect tasks::fall
+    a_hook_of_ones_own_takes_its_place               | refuse panicked at | expect mine: fell
+    a_hook_that_panics_ends_its_goroutine_alone      | expect the hook fell | expect others go on
+    main_catches_its_own_panics                      | expect \"main\" panicked at
+    main_passes_a_panic_on_and_fails                 | exit 1 | expect main passes it on | expect end of report
+    a_panic_in_a_destructor_of_main_is_fatal         | exit 1 | expect a destructor panicked while another panic unwinds | expect end of report
+    each_goroutine_has_its_own                       | append slice=50
+    cells_have_the_methods_of_std
+    set_does_not_make_the_first_value
+    many_keys_are_told_apart
+    an_initial_value_may_use_others_and_itself
+    destructors_run_at_the_end_newest_first
+    a_destructor_meets_the_others_as_std_says
+    a_destructor_that_panics_leaves_the_others_to_be_dropped
+    results_that_nobody_wants_may_use_locals_and_leave_none_behind
+    locals_of_main_are_dropped_before_the_machine_stops | expect the last word
+    locals_of_a_dead_goroutine_do_not_live_on        | expect has used up its window
 ";
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, a_panic_that_nobody_joined_makes_the_scope_panic,
     values_that_borrow_are_dropped_in_time, a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside,
     a_storm_of_scopes_loses_nobody, a_borrow_from_a_dead_scope_is_named, a_dead_g_leaves_its_scope_after_its_own_children,
     a_child_that_overflows_makes_the_scope_panic,
+    block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
+    a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
+    a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
+    catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
+    a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
+    a_panic_poisons_a_mutex_also_when_it_is_caught, panics_of_many_at_once_stay_apart,
+    a_panic_in_a_destructor_ends_its_goroutine_alone, the_default_hook_says_who_where_and_how, a_hook_of_ones_own_takes_its_place,
+    a_hook_that_panics_ends_its_goroutine_alone, main_catches_its_own_panics, main_passes_a_panic_on_and_fails,
+    a_panic_in_a_destructor_of_main_is_fatal,
+    each_goroutine_has_its_own, cells_have_the_methods_of_std, set_does_not_make_the_first_value, many_keys_are_told_apart,
+    an_initial_value_may_use_others_and_itself, destructors_run_at_the_end_newest_first, a_destructor_meets_the_others_as_std_says,
+    a_destructor_that_panics_leaves_the_others_to_be_dropped, results_that_nobody_wants_may_use_locals_and_leave_none_behind,
+    locals_of_main_are_dropped_before_the_machine_stops, locals_of_a_dead_goroutine_do_not_live_on,
 }
 
 mod api {
-    pub use trefoil::SpawnError;
-    pub use trefoil::panic::{AssertUnwindSafe, catch_unwind, panic_message};
+    pub use trefoil::panic::{AssertUnwindSafe, catch_unwind, panic_message, panicking, resume_unwind};
     pub use trefoil::prelude::*;
     pub use trefoil::runtime::{exit_g, yield_now};
+    pub use trefoil::{JoinError, SpawnError};
 
     /// A panic without a word from the hook.
     pub fn quiet_panic(message: &'static str) -> ! {
@@ -50,11 +95,20 @@ mod api {
     }
 }
 
+#[path = "cases/local.rs"]
+mod local_cases;
+#[path = "cases/panics.rs"]
+mod panic_cases;
 #[path = "cases/scope.rs"]
 mod scope_cases;
+#[path = "cases/task.rs"]
+mod task_cases;
 
 use api::*;
+use local_cases::*;
+use panic_cases::*;
 use scope_cases::*;
+use task_cases::*;
 
 /// Recursion without end.
 #[inline(never)]
@@ -145,4 +199,136 @@ fn a_child_that_overflows_makes_the_scope_panic() {
         })
     });
     assert_eq!(panic_message(&*result.unwrap_err()), Some("a goroutine of the scope panicked"));
+}
+
+#[inline(never)]
+fn fall(message: &str) -> ! {
+    panic!("{}", black_box(message))
+}
+
+/// Panics when it is dropped.
+struct Grenade(&'static str);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        fall(self.0);
+    }
+}
+
+fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
+    let mutex = Arc::new(sync::Mutex::new(0));
+    for round in 1..=3 {
+        let lent = AtomicUsize::new(0);
+        let mine = mutex.clone();
+        let grenadier = Builder::new().name("grenadier").spawn(move || {
+            let _held = mine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let _first = Grenade("not run any more");
+            let _second = Grenade("the second one");
+            fall("the first one")
+        });
+        let error = grenadier.unwrap().join().map(|()| ()).unwrap_err();
+        assert_eq!(error.message(), Some("the second one"));
+        assert!(mutex.lock().is_err(), "what it held is poisoned");
+        assert_eq!(runtime::stats().memory.abandoned, round);
+        assert!(!panicking());
+        // In a scope: the others, and the scope, go on.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            scope(|s| {
+                s.go(|| lent.fetch_add(1, SeqCst));
+            })
+        }));
+        assert!(result.is_ok() && lent.load(SeqCst) == 1);
+    }
+    // Unclaimed, in a scope, which so panics.
+    let result = catch_unwind(|| {
+        scope(|s| {
+            s.go(|| {
+                let _grenade = Grenade("the second one");
+                fall("the first one")
+            });
+        })
+    });
+    assert_eq!(panic_message(&*result.unwrap_err()), Some("a goroutine of the scope panicked"));
+}
+
+fn the_default_hook_says_who_where_and_how() {
+    let clumsy = Builder::new().name("clumsy").spawn(|| fall("it fell")).unwrap();
+    assert_eq!(clumsy.join().map(|()| ()).unwrap_err().message(), Some("it fell"));
+}
+
+fn a_hook_of_ones_own_takes_its_place() {
+    panic::set_hook(Box::new(|info| {
+        let at = info.location().map_or(0, |at| at.line());
+        assert!(at > 0 && info.id() > 1 && info.name().as_str() == "clumsy");
+        println!("mine: {}", info.payload_as_str().unwrap_or("?"));
+    }));
+    let clumsy = || Builder::new().name("clumsy").spawn(|| fall("fell")).unwrap().join().map(|()| ()).unwrap_err();
+    clumsy();
+    let mine = panic::take_hook();
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    panic::set_hook(Box::new(move |info| {
+        CALLS.fetch_add(1, SeqCst);
+        mine(info);
+    }));
+    clumsy();
+    // Quiet ones do not call it.
+    assert!(catch_unwind(|| quiet_panic("quiet")).map(|()| ()).is_err());
+    assert_eq!(CALLS.load(SeqCst), 1);
+    drop(panic::take_hook());
+}
+
+fn a_hook_that_panics_ends_its_goroutine_alone() {
+    panic::set_hook(Box::new(|_| fall("the hook fell")));
+    let error = go(|| fall("the first one")).join().map(|()| ()).unwrap_err();
+    assert_eq!(error.message(), Some("the hook fell"));
+    drop(panic::take_hook());
+    assert_eq!(go(|| 5).join().unwrap(), 5);
+}
+
+fn main_catches_its_own_panics() {
+    for _ in 0..3 {
+        let caught = catch_unwind(|| fall("caught")).map(|()| ());
+        assert_eq!(panic_message(&*caught.unwrap_err()), Some("caught"));
+    }
+    let result = catch_unwind(|| scope(|_| fall("in a scope"))).map(|()| ());
+    assert!(result.is_err());
+}
+
+fn main_passes_a_panic_on_and_fails() {
+    let caught = catch_unwind(|| fall("main passes it on")).map(|()| ());
+    panic::resume_unwind(caught.unwrap_err())
+}
+
+fn a_panic_in_a_destructor_of_main_is_fatal() {
+    let _ = catch_unwind(|| {
+        let _grenade = Grenade("the second one");
+        fall("the first one")
+    })
+    .map(|()| ());
+}
+
+fn locals_of_main_are_dropped_before_the_machine_stops() {
+    struct Word;
+    impl Drop for Word {
+        fn drop(&mut self) {
+            println!("the last word");
+        }
+    }
+    goroutine_local! { static WORD: Word = Word }
+    // The kit looks at the heap before `main` ends, unless a goroutine has died of its stack.
+    assert!(go(|| glut(1)).join().is_err());
+    WORD.with(|_| ());
+}
+
+fn locals_of_a_dead_goroutine_do_not_live_on() {
+    goroutine_local! { static MARK: core::cell::Cell<u64> = core::cell::Cell::new(0) }
+    for i in 1..20 {
+        let dead = go(move || {
+            MARK.set(i);
+            glut(i)
+        });
+        assert!(matches!(dead.join(), Err(JoinError::StackOverflow)));
+        let marks: Vec<_> = (0..20).map(|_| go(|| MARK.get())).collect();
+        assert!(marks.into_iter().all(|h| h.join().unwrap() == 0), "a local of a goroutine that has ended");
+    }
 }

@@ -6,11 +6,12 @@
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
-use core::panic::Location;
 
 use crate::gstate::GState;
 use crate::join::JoinError;
+use crate::local::Table;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::task::Token;
 use crate::ticket::Ticket;
 use crate::timers::Node;
 use crate::waitq::Waiter;
@@ -72,6 +73,8 @@ pub enum WaitReason {
     Scope = 20,
     /// For what comes from outside, as in `stdin`.
     Input = 32,
+    /// In `block_on`.
+    Task = 21,
 }
 
 impl WaitReason {
@@ -93,6 +96,7 @@ impl WaitReason {
             Self::Barrier => "barrier wait",
             Self::Scope => "scope end",
             Self::Input => "input",
+            Self::Task => "future",
         }
     }
 
@@ -112,6 +116,7 @@ impl WaitReason {
             15 => Self::Barrier,
             20 => Self::Scope,
             32 => Self::Input,
+            21 => Self::Task,
             _ => Self::None,
         }
     }
@@ -184,14 +189,18 @@ pub enum Cause {
     OutOfMemory = 2,
     /// It touched the stack of a G that had ended.
     DeadStack = 3,
+    /// A destructor panicked while it unwound. Its outcome is [there already](crate::spawn::came_to_panic).
+    Panicked = 4,
 }
 
 impl Cause {
-    fn from_u8(n: u8) -> Option<Self> {
+    /// The cause with this number.
+    pub fn from_u8(n: u8) -> Option<Self> {
         match n {
             1 => Some(Self::StackOverflow),
             2 => Some(Self::OutOfMemory),
             3 => Some(Self::DeadStack),
+            4 => Some(Self::Panicked),
             _ => None,
         }
     }
@@ -215,6 +224,8 @@ pub struct G {
     /// Who owns it; see `gstate.rs`.
     pub(crate) state: GState,
     reason: AtomicU8,
+    /// What its wakers have left it.
+    pub(crate) token: Token,
     /// The object it waits for (its address), for reports.
     waits_for: AtomicUsize,
     id: AtomicU64,
@@ -249,12 +260,12 @@ pub struct G {
     pub(crate) name: Cell<Name>,
     /// How many pins hold it, and the number of the M that they hold it to.
     pub(crate) pins: Cell<(u32, u32)>,
-    /// How many panics are unwinding on this G right now (kept by the platform).
+    /// How many panics are unwinding on this G right now (kept by the platform, with marks beside).
     pub panics: Cell<u32>,
-    /// Where the last panic of this G began (kept by the platform).
-    pub panicked_at: Cell<Option<&'static Location<'static>>>,
     /// The innermost scope that it has open; see `group.rs`.
     pub(crate) scope: Cell<*const crate::group::Group>,
+    /// Its locals; null while it has none.
+    pub(crate) locals: Cell<*mut Table>,
     /// The platform's own per-G slot (the console's line buffer).
     pub local: Cell<*mut ()>,
 }
@@ -272,6 +283,7 @@ impl G {
             sp: UnsafeCell::new(0),
             state: GState::new(),
             reason: AtomicU8::new(0),
+            token: Token::new(),
             waits_for: AtomicUsize::new(0),
             id: AtomicU64::new(0),
             link: AtomicPtr::new(core::ptr::null_mut()),
@@ -289,8 +301,8 @@ impl G {
             name: Cell::new(Name::EMPTY),
             pins: Cell::new((0, 0)),
             panics: Cell::new(0),
-            panicked_at: Cell::new(None),
             scope: Cell::new(core::ptr::null()),
+            locals: Cell::new(core::ptr::null_mut()),
             local: Cell::new(core::ptr::null_mut()),
         }
     }

@@ -30,7 +30,8 @@ use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 /// Why a G has no result.
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; the payload is what `panic!` threw.
+    /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while it unwound: what the second one threw. Then its frames
+    /// were abandoned.)
     Panicked(Box<dyn Any + Send + 'static>),
     /// It called [`exit_g`](crate::exit_g).
     Exited,
@@ -42,17 +43,17 @@ pub enum JoinError {
     DeadStack,
 }
 
-impl From<Cause> for JoinError {
-    fn from(cause: Cause) -> Self {
+impl JoinError {
+    /// What a G that was ended where it stood came to; none: that is known already.
+    pub(crate) fn of(cause: Cause) -> Option<Self> {
         match cause {
-            Cause::StackOverflow => Self::StackOverflow,
-            Cause::OutOfMemory => Self::OutOfMemory,
-            Cause::DeadStack => Self::DeadStack,
+            Cause::StackOverflow => Some(Self::StackOverflow),
+            Cause::OutOfMemory => Some(Self::OutOfMemory),
+            Cause::DeadStack => Some(Self::DeadStack),
+            Cause::Panicked => None,
         }
     }
-}
 
-impl JoinError {
     /// The panic's message, if it was a string.
     pub fn message(&self) -> Option<&str> {
         match self {

@@ -29,6 +29,7 @@ use core::mem::{ManuallyDrop, needs_drop};
 use crate::g::{Body, Cause, G, GRef, Name, Stack};
 use crate::group::{self, Alone, Member};
 use crate::join::{CellRef, Completed, JoinError, JoinHandle, JoinWord, Outcome, report_unjoined};
+use crate::local;
 use crate::locks::owner::owner_died;
 use crate::m::M;
 use crate::p::Held;
@@ -437,7 +438,8 @@ unsafe extern "C" fn g_main(g: *mut ()) -> ! {
         if let Err(payload) = ran {
             failed(body, start, payload);
         }
-        // What the platform keeps for this G goes before its joiner learns of the end.
+        // What is kept for this G goes before its joiner learns of the end.
+        local::end(g);
         platform::g_ends(g);
         end_of_body(g, body, start);
     }
@@ -527,7 +529,8 @@ fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
     if complete(g, start) {
         // SAFETY: 1. right above; it leaves below.
         unsafe { (body.forget)(start) };
-        // A destructor or the report may have printed.
+        // A destructor or the report may have printed, and used locals anew.
+        local::end(g);
         platform::g_ends(g);
     }
     if let Some(leave) = body.leave {
@@ -566,13 +569,17 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     let m = M::current(&guard);
     let g = m.caller();
     g.doom(cause);
+    // Leaked like everything else that it had.
+    g.locals.set(core::ptr::null_mut());
     // First its window is known to be dead, then those who wait for it are looked for.
     platform::stack_retire(g);
     if let Some(body) = g.body.take() {
         let start = g.closure.get();
         if start.addr() & HANDED_OVER == 0 {
-            // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does it ever run again.
-            unsafe { (body.fail)(start, cause.into()) };
+            if let Some(error) = JoinError::of(cause) {
+                // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does it ever run again.
+                unsafe { (body.fail)(start, error) };
+            }
             if complete(g, start) {
                 // SAFETY: 1. right above; it leaves below.
                 unsafe { (body.forget)(start) };
@@ -591,6 +598,22 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
     let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
+}
+
+/// The G that calls has come to a panic with `payload`, from which it will not unwind: the platform [abandons](abandon) it next, for
+/// [`Cause::Panicked`]. With preemption on.
+pub fn came_to_panic(payload: Box<dyn Any + Send>) {
+    let g = {
+        let guard = PreemptGuard::new();
+        crate::park::current_g(&guard)
+    };
+    let start = g.closure.get();
+    match g.body.get() {
+        // SAFETY: 1. the G has not completed.
+        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe { (body.fail)(start, JoinError::Panicked(payload)) },
+        // Its outcome was another one.
+        _ => core::mem::forget(payload),
+    }
 }
 
 /// Drops a result that nobody wanted; its destructor may panic like any other code of the G.

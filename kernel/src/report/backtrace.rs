@@ -113,6 +113,11 @@ pub fn ends(after: usize, head: usize, out: Out) {
     walk(after, 0, 0, head, out);
 }
 
+/// The `head` innermost and the [`TAIL`] outermost frames that lie above the address `above`.
+pub fn above(above: usize, head: usize, out: Out) {
+    walk(0, above, 0, head, out);
+}
+
 /// The callers of the function that begins at `after`, as far as their frames lie above the address `above`.
 pub(super) fn callers(after: usize, above: usize) {
     if walk(after, above, 0, HEAD, raw) == 0 {

@@ -72,16 +72,7 @@ unsafe extern "C" fn abandon_entry() -> ! {
 }
 
 extern "C" fn rites(addr: u64, cause: u64) -> ! {
-    abandon::last_rites(
-        addr,
-        if cause == Cause::OutOfMemory as u64 {
-            Cause::OutOfMemory
-        } else if cause == Cause::DeadStack as u64 {
-            Cause::DeadStack
-        } else {
-            Cause::StackOverflow
-        },
-    )
+    abandon::last_rites(addr, u8::try_from(cause).ok().and_then(Cause::from_u8).unwrap_or(Cause::StackOverflow))
 }
 
 /// Where the function begins after whose frame a backtrace shows the G.

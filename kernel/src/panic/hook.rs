@@ -1,0 +1,136 @@
+//! What is said when a panic begins.
+//!
+//! The default says who panicked, where, why, and how it got there, line by line on the console. A program may put a function of its own in its place. It
+//! runs on the G that panics, before that unwinds, and may do what any code may; should it panic as well, that G ends where it stands.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+
+use super::{Location, message, panic_message};
+use crate::console;
+use crate::mm::lock::Lock;
+use crate::report::{Who, backtrace};
+use trefoil_sched::G;
+use trefoil_sched::g::Name;
+
+/// Frames that are shown at the inner end of the backtrace.
+const FRAMES: usize = 24;
+
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static;
+
+/// The program's own, if there is one.
+static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
+
+/// A panic, as a hook sees it.
+pub struct PanicHookInfo<'a> {
+    payload: &'a (dyn Any + Send),
+    location: Option<&'a Location<'a>>,
+    g: &'a G,
+}
+
+impl<'a> PanicHookInfo<'a> {
+    pub(super) fn new(payload: &'a (dyn Any + Send), location: Option<&'a Location<'a>>, g: &'a G) -> Self {
+        Self { payload, location, g }
+    }
+
+    /// What `panic!` threw: a `&'static str` or a `String`.
+    pub fn payload(&self) -> &(dyn Any + Send) {
+        self.payload
+    }
+
+    /// The payload, if it is a string.
+    pub fn payload_as_str(&self) -> Option<&str> {
+        panic_message(self.payload)
+    }
+
+    /// Where it panicked.
+    pub fn location(&self) -> Option<&Location<'_>> {
+        self.location
+    }
+
+    /// The number of the goroutine that panics.
+    pub fn id(&self) -> u64 {
+        self.g.id()
+    }
+
+    /// Its name; empty if it has none.
+    pub fn name(&self) -> Name {
+        self.g.name()
+    }
+}
+
+impl fmt::Display for PanicHookInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} panicked", Who(self.g))?;
+        if let Some(at) = self.location {
+            write!(f, " at {at}")?;
+        }
+        write!(f, ": {}", message(self.payload))
+    }
+}
+
+impl fmt::Debug for PanicHookInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Calls it. What panicked lies above the address `above` on the stack.
+pub(super) fn call(info: &PanicHookInfo<'_>, above: usize) {
+    // A bump of a count, under the lock; the hook itself runs without it.
+    let own = HOOK.lock().clone();
+    match own {
+        Some(hook) => hook(info),
+        None => say(info, above),
+    }
+}
+
+fn say(info: &PanicHookInfo<'_>, above: usize) {
+    console::say_off(format_args!("trefoil: {info}"));
+    backtrace::above(above, FRAMES, console::say_off);
+}
+
+/// Puts `hook` in the place of what is said when a panic begins.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # use trefoil::panic;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// panic::set_hook(Box::new(|info| println!("goroutine {}: {info}", info.id())));
+/// assert!(go(|| panic!("on purpose")).join().is_err());
+/// # }
+/// ```
+pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
+    let old = HOOK.lock().replace(Arc::from(hook));
+    drop(old);
+}
+
+/// Takes the program's hook away, and returns it; if there is none, the default, which is in its place from here on. (That one shows no backtrace when it
+/// is called by another hook.)
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # use trefoil::panic;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let before = panic::take_hook();
+/// panic::set_hook(Box::new(move |info| {
+///     println!("one more:");
+///     before(info);
+/// }));
+/// # }
+/// ```
+pub fn take_hook() -> Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static> {
+    let own = HOOK.lock().take();
+    match own {
+        Some(hook) => Box::new(move |info| hook(info)),
+        None => Box::new(|info| console::say_off(format_args!("trefoil: {info}"))),
+    }
+}
