@@ -70,18 +70,22 @@ impl Account {
         // Everything that nobody lives on goes back; what is left belongs to free G's of other P's caches, and to those that live.
         runtime::scavenge();
         heap::trim();
-        let memory = runtime::stats().memory;
+        let (memory, named) = loop {
+            let before = MemoryStats::named_kernel_frames();
+            let memory = runtime::stats().memory;
+            // A core that comes up late fills its reserves in between.
+            if MemoryStats::named_kernel_frames() == before {
+                break (memory, before as i64);
+            }
+        };
         let owned = pages_of_gs();
         if memory.stacks.pages != owned {
             left +=
                 &format!("stack pages: {} are mapped, {owned} belong to a goroutine's record\n", memory.stacks.pages);
         }
-        if memory.kernel_frames != MemoryStats::named_kernel_frames() {
-            left += &format!(
-                "frames: {} used by nobody who is known ({} KiB)\n",
-                memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64,
-                (memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64) * FRAME as i64 / 1024
-            );
+        let unknown = memory.kernel_frames as i64 - named;
+        if unknown != 0 {
+            left += &format!("frames: {unknown} used by nobody who is known ({} KiB)\n", unknown * FRAME as i64 / 1024);
         }
         let heap = heap_bytes() - heap::counted(left.capacity());
         if heap != self.heap && memory.abandoned == 0 {

@@ -31,7 +31,7 @@ image! { "
     each_allocation_may_fail_and_nothing_is_lost      | smp 1
     exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
     exhaustion_with_preemption_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off
-    exhaustion_in_a_destructor_is_reported            | smp 1 | expect while another panic unwinds: out of memory: the heap has no 1099511627776 bytes
+    exhaustion_in_a_destructor_is_reported            | smp 1 | expect while another panic unwinds: G | expect : out of memory: the heap has no 1099511627776 bytes
 ";
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
     memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, slabs_that_came_back_do_not_slow_large_blocks, live_bytes_are_exact_after_a_storm,

@@ -44,7 +44,7 @@ image! { "
     boot_stack_overflows     | smp 1,2 | exit 1 | expect the guard page of the boot stack | expect reports::recurse | expect end of report | refuse another fault
     broken_stack_pointer     | smp 1 | exit 1 | expect trefoil: fatal | expect end of report
     main_panics              | exit 1 | expect fatal: panic at kernel/tests/reports.rs | expect main gives up | expect reports::main_panics | expect end of report
-    panic_in_drop            | expect panicked at kernel/tests/reports.rs | expect while another panic unwinds: in a destructor | expect others go on
+    panic_in_drop            | expect panicked at kernel/tests/reports.rs | expect while another panic unwinds: G | expect : in a destructor | expect others go on
     panic_holding_the_console | smp 1,4 | exit 1 | expect with the console held | expect preemption is off | expect end of report
     panic_holding_the_heap   | smp 1,4 | exit 1 | expect with the heap held | expect end of report
     panic_holding_the_frames | smp 1,4 | exit 1 | expect with the frames held | expect end of report

@@ -37,7 +37,7 @@ image! { "
     exit_g_goes_through_catches_that_pass_it_on
     a_panic_poisons_a_mutex_also_when_it_is_caught
     panics_of_many_at_once_stay_apart                | append slice=50
-    a_panic_in_a_destructor_ends_its_goroutine_alone | expect \"grenadier\" panicked at kernel/tests/tasks.rs | expect while another panic unwinds: the second one | expect tasks::fall | expect others go on
+    a_panic_in_a_destructor_ends_its_goroutine_alone | expect \"grenadier\" panicked at kernel/tests/tasks.rs | expect while another panic unwinds: G | expect : the second one | expect tasks::fall | expect others go on
     the_default_hook_says_who_where_and_how          | smp 1,4 | expect \"clumsy\" panicked at kernel/tests/tasks.rs | expect : it fell | expect tasks::fall
     a_hook_of_ones_own_takes_its_place               | refuse panicked at | expect mine: fell
     a_hook_that_panics_ends_its_goroutine_alone      | expect the hook fell | expect others go on
@@ -226,7 +226,7 @@ fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
             let _second = Grenade("the second one");
             fall("the first one")
         });
-        let error = grenadier.unwrap().join().map(|()| ()).unwrap_err();
+        let error = grenadier.unwrap().join().unwrap_err();
         assert_eq!(error.message(), Some("the second one"));
         assert!(mutex.lock().is_err(), "what it held is poisoned");
         assert_eq!(runtime::stats().memory.abandoned, round);
@@ -253,7 +253,7 @@ fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
 
 fn the_default_hook_says_who_where_and_how() {
     let clumsy = Builder::new().name("clumsy").spawn(|| fall("it fell")).unwrap();
-    assert_eq!(clumsy.join().map(|()| ()).unwrap_err().message(), Some("it fell"));
+    assert_eq!(clumsy.join().unwrap_err().message(), Some("it fell"));
 }
 
 fn a_hook_of_ones_own_takes_its_place() {
@@ -262,7 +262,7 @@ fn a_hook_of_ones_own_takes_its_place() {
         assert!(at > 0 && info.id() > 1 && info.name().as_str() == "clumsy");
         println!("mine: {}", info.payload_as_str().unwrap_or("?"));
     }));
-    let clumsy = || Builder::new().name("clumsy").spawn(|| fall("fell")).unwrap().join().map(|()| ()).unwrap_err();
+    let clumsy = || Builder::new().name("clumsy").spawn(|| fall("fell")).unwrap().join().unwrap_err();
     clumsy();
     let mine = panic::take_hook();
     static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -272,14 +272,14 @@ fn a_hook_of_ones_own_takes_its_place() {
     }));
     clumsy();
     // Quiet ones do not call it.
-    assert!(catch_unwind(|| quiet_panic("quiet")).map(|()| ()).is_err());
+    assert!(catch_unwind(|| quiet_panic("quiet")).is_err());
     assert_eq!(CALLS.load(SeqCst), 1);
     drop(panic::take_hook());
 }
 
 fn a_hook_that_panics_ends_its_goroutine_alone() {
     panic::set_hook(Box::new(|_| fall("the hook fell")));
-    let error = go(|| fall("the first one")).join().map(|()| ()).unwrap_err();
+    let error = go(|| fall("the first one")).join().unwrap_err();
     assert_eq!(error.message(), Some("the hook fell"));
     drop(panic::take_hook());
     assert_eq!(go(|| 5).join().unwrap(), 5);
@@ -287,15 +287,15 @@ fn a_hook_that_panics_ends_its_goroutine_alone() {
 
 fn main_catches_its_own_panics() {
     for _ in 0..3 {
-        let caught = catch_unwind(|| fall("caught")).map(|()| ());
+        let caught = catch_unwind(|| fall("caught"));
         assert_eq!(panic_message(&*caught.unwrap_err()), Some("caught"));
     }
-    let result = catch_unwind(|| scope(|_| fall("in a scope"))).map(|()| ());
+    let result = catch_unwind(|| scope(|_| fall("in a scope")));
     assert!(result.is_err());
 }
 
 fn main_passes_a_panic_on_and_fails() {
-    let caught = catch_unwind(|| fall("main passes it on")).map(|()| ());
+    let caught = catch_unwind(|| fall("main passes it on"));
     panic::resume_unwind(caught.unwrap_err())
 }
 
@@ -303,8 +303,7 @@ fn a_panic_in_a_destructor_of_main_is_fatal() {
     let _ = catch_unwind(|| {
         let _grenade = Grenade("the second one");
         fall("the first one")
-    })
-    .map(|()| ());
+    });
 }
 
 fn locals_of_main_are_dropped_before_the_machine_stops() {

@@ -45,7 +45,7 @@ pub(crate) trait Member: Sized + Send {
 
     /// As `leave`: `g` was ended where it stood.
     fn abandoned(self, g: GRef) {
-        orphan(g, None);
+        close_all(g);
         self.leave();
     }
 }
@@ -76,6 +76,8 @@ pub struct Group {
     end: UnsafeCell<End>,
     /// The group in which this one was opened by the same G. Set once, before others know the group.
     outer: *const Group,
+    /// [`orphan`]: found through the group, so that an image that opens none contains nothing of it.
+    orphan: fn(GRef, Option<Arc<Group>>),
 }
 
 /// What happens when the last one has left.
@@ -104,7 +106,7 @@ impl Group {
 
     pub(crate) fn new(shares: usize, outer: *const Self) -> Self {
         let (running, failed) = (AtomicUsize::new(shares), AtomicBool::new(false));
-        Self { running, failed, end: UnsafeCell::new(End::Nothing), outer }
+        Self { running, failed, end: UnsafeCell::new(End::Nothing), outer, orphan }
     }
 
     /// One more member. By somebody who has a share.
@@ -157,6 +159,14 @@ unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
     let group = unsafe { &*group.cast::<Group>() };
     // AcqRel: Release publishes `end` and the saved registers to the last member's Acquire; Acquire, if the opener is the last.
     group.running.fetch_sub(1, Ordering::AcqRel) != 1
+}
+
+/// The groups that `g` had open, if any, are nobody's any more; it is a member of none. With preemption off.
+pub(crate) fn close_all(g: GRef) {
+    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is still there.
+    if let Some(group) = unsafe { g.scope.get().as_ref() } {
+        (group.orphan)(g, None);
+    }
 }
 
 /// The groups that `g` had open are nobody's any more, and neither is its membership in `heir`; see INV-HEIR. With preemption off.

@@ -589,7 +589,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
         match body.leave {
             // SAFETY: 1. `body` was there, so it has not left.
             Some(leave) => unsafe { leave(start, Some(g)) },
-            None => group::orphan(g, None),
+            None => group::close_all(g),
         }
     }
     owner_died(m.sched(), &guard);

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{Location, message, panic_message};
 use crate::console;
@@ -20,7 +21,11 @@ const FRAMES: usize = 24;
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static;
 
-/// The program's own, if there is one.
+/// What calls the program's own; null: there is none. Found through this pointer, so that an image that sets none contains nothing of it.
+static CALL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+type Call = fn(&PanicHookInfo<'_>);
+
+/// The program's own.
 static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
 
 /// A panic, as a hook sees it.
@@ -79,11 +84,22 @@ impl fmt::Debug for PanicHookInfo<'_> {
 
 /// Calls it. What panicked lies above the address `above` on the stack.
 pub(super) fn call(info: &PanicHookInfo<'_>, above: usize) {
+    // Acquire: pairs with the Release in `set_hook`.
+    let own = CALL.load(Ordering::Acquire);
+    if own.is_null() {
+        return say(info, above);
+    }
+    // SAFETY: `set_hook` stores a `Call`.
+    let own = unsafe { core::mem::transmute::<*mut (), Call>(own) };
+    own(info);
+}
+
+fn call_own(info: &PanicHookInfo<'_>) {
     // A bump of a count, under the lock; the hook itself runs without it.
     let own = HOOK.lock().clone();
     match own {
         Some(hook) => hook(info),
-        None => say(info, above),
+        None => console::say_off(format_args!("trefoil: {info}")),
     }
 }
 
@@ -107,6 +123,9 @@ fn say(info: &PanicHookInfo<'_>, above: usize) {
 /// ```
 pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
     let old = HOOK.lock().replace(Arc::from(hook));
+    let call: Call = call_own;
+    // Release: pairs with the Acquire in `call`.
+    CALL.store(call as *mut (), Ordering::Release);
     drop(old);
 }
 
@@ -129,6 +148,7 @@ pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
 /// ```
 pub fn take_hook() -> Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static> {
     let own = HOOK.lock().take();
+    CALL.store(core::ptr::null_mut(), Ordering::Relaxed);
     match own {
         Some(hook) => Box::new(move |info| hook(info)),
         None => Box::new(|info| console::say_off(format_args!("trefoil: {info}"))),

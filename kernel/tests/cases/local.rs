@@ -122,13 +122,13 @@ pub fn destructors_run_at_the_end_newest_first() {
         FIRST.with(|_| ());
         quiet_panic("on purpose")
     });
-    assert!(panicked.join().map(|()| ()).is_err());
+    assert!(panicked.join().is_err());
     assert_eq!(order(), [1]);
     let exited = go(|| {
         SECOND.with(|_| ());
         exit_g()
     });
-    assert!(exited.join().map(|()| ()).is_err());
+    assert!(exited.join().is_err());
     assert_eq!(order(), [2]);
 }
 

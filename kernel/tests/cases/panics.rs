@@ -9,10 +9,10 @@ pub fn catch_unwind_gives_the_value_or_the_payload() {
     assert_eq!(catch_unwind(|| 7).unwrap(), 7);
     let value = catch_unwind(|| vec![1, 2, 3]).unwrap();
     assert_eq!(value, [1, 2, 3]);
-    let text = catch_unwind(|| quiet_panic("static")).map(|()| ()).unwrap_err();
+    let text = catch_unwind(|| quiet_panic("static")).unwrap_err();
     assert_eq!(panic_message(&*text), Some("static"));
     struct Mine(u32);
-    let mine = catch_unwind(|| resume_unwind(Box::new(Mine(5)))).map(|()| ()).unwrap_err();
+    let mine = catch_unwind(|| resume_unwind(Box::new(Mine(5)))).unwrap_err();
     assert_eq!(mine.downcast_ref::<Mine>().map(|mine| mine.0), Some(5));
     assert_eq!(panic_message(&*mine), None);
     let handle = go(|| -> u32 { resume_unwind(Box::new(Mine(6))) });
@@ -22,14 +22,13 @@ pub fn catch_unwind_gives_the_value_or_the_payload() {
 
 pub fn catches_nest_and_pass_on() {
     let outer = catch_unwind(|| {
-        let inner = catch_unwind(|| quiet_panic("inner")).map(|()| ());
+        let inner = catch_unwind(|| quiet_panic("inner"));
         assert!(!panicking());
         let inner = inner.unwrap_err();
         assert_eq!(panic_message(&*inner), Some("inner"));
-        let _ = catch_unwind(|| quiet_panic("another")).map(|()| ());
+        let _ = catch_unwind(|| quiet_panic("another"));
         resume_unwind(inner)
-    })
-    .map(|()| ());
+    });
     assert_eq!(panic_message(&*outer.unwrap_err()), Some("inner"));
 }
 
@@ -49,8 +48,7 @@ pub fn panicking_is_true_where_a_panic_unwinds_and_nowhere_else() {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let _notes = Notes(&notes);
         quiet_panic("on purpose")
-    }))
-    .map(|()| ());
+    }));
     assert_eq!(notes.swap(0, SeqCst), 1);
     // A neighbour's panic is not mine.
     let other = go(|| -> u32 { quiet_panic("elsewhere") });
@@ -63,7 +61,7 @@ pub fn a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds() {
     struct Careful<'a>(&'a AtomicUsize);
     impl Drop for Careful<'_> {
         fn drop(&mut self) {
-            let caught = catch_unwind(|| quiet_panic("inside")).map(|()| ());
+            let caught = catch_unwind(|| quiet_panic("inside"));
             assert_eq!(panic_message(&*caught.unwrap_err()), Some("inside"));
             // The first one still unwinds.
             assert!(panicking());
@@ -76,8 +74,7 @@ pub fn a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds() {
         let _one = Careful(&drops);
         let _two = Careful(&drops);
         quiet_panic("outside")
-    }))
-    .map(|()| ());
+    }));
     assert_eq!(panic_message(&*caught.unwrap_err()), Some("outside"));
     assert_eq!(drops.load(SeqCst), 2);
     assert!(!panicking());
@@ -98,7 +95,7 @@ pub fn exit_g_goes_through_catches_that_pass_it_on() {
         });
         resume_unwind(caught.unwrap_err())
     });
-    assert!(matches!(handle.join().map(|()| ()), Err(JoinError::Exited)));
+    assert!(matches!(handle.join(), Err(JoinError::Exited)));
     assert_eq!(notes.load(SeqCst), 1);
     // SAFETY: it was leaked above, and its goroutine has ended.
     drop(unsafe { Box::from_raw(core::ptr::from_ref(notes).cast_mut()) });
@@ -109,8 +106,7 @@ pub fn a_panic_poisons_a_mutex_also_when_it_is_caught() {
     let caught = catch_unwind(|| {
         let _guard = mutex.lock().unwrap();
         quiet_panic("holding it")
-    })
-    .map(|()| ());
+    });
     assert!(caught.is_err() && mutex.is_poisoned());
     mutex.clear_poison();
     // Taken and released inside a destructor that runs because of a panic: not poisoned.
@@ -123,8 +119,7 @@ pub fn a_panic_poisons_a_mutex_also_when_it_is_caught() {
     let caught = catch_unwind(|| {
         let _locks = Locks(&mutex);
         quiet_panic("not holding it")
-    })
-    .map(|()| ());
+    });
     assert!(caught.is_err() && !mutex.is_poisoned());
     assert_eq!(*mutex.lock().unwrap(), 2);
 }
@@ -141,14 +136,12 @@ pub fn panics_of_many_at_once_stay_apart() {
                             let _notes = Notes(&notes);
                             yield_now();
                             resume_unwind(Box::new((i, round)))
-                        }))
-                        .map(|()| ());
+                        }));
                         assert_eq!(notes.load(SeqCst), 1);
                         yield_now();
                         assert!(!panicking());
                         resume_unwind(Box::new((i, round)))
-                    })
-                    .map(|()| ());
+                    });
                     assert_eq!(caught.unwrap_err().downcast_ref::<(usize, usize)>(), Some(&(i, round)));
                 }
             })
