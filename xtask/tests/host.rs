@@ -110,6 +110,7 @@ fn every_example_runs_to_its_end() {
         ("crawler", &["200", "8"], 0, "200 pages in"),
         ("crawler", &["200", "8"], 0, "8 fetches at the same time, at most 8 allowed"),
         ("life", &["20"], 0, "generation 20: 8 alive"),
+        ("fairness", &[], 0, "rwlock, each of 12 readers"),
         ("skynet", &["10000"], 0, "the sum of 0 to 9999 is 49995000"),
         ("skynet", &["77"], 1, "power of ten, not 77"),
         ("overflow", &[], 0, "1000 of 1000 others have the right checksum"),

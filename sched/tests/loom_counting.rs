@@ -1,0 +1,250 @@
+//! `Condvar`, `Semaphore`, `WaitGroup` and `Barrier`, the production types: every interleaving of a few G's. A wake-up that is lost is a deadlock that loom reports.
+#![cfg(loom)]
+
+mod baton;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton::{explore, explore_timed};
+use loom::cell::UnsafeCell;
+use trefoil_sched::locks::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// Each of `bodies` gets what `make` makes.
+fn share<S: Send + Sync + 'static>(make: fn() -> S, bodies: &'static [fn(&S)]) {
+    explore(sharing(make, bodies));
+}
+
+/// The same; who has nothing else to do is overtaken by its deadline.
+fn share_timed<S: Send + Sync + 'static>(make: fn() -> S, bodies: &'static [fn(&S)]) {
+    explore_timed(sharing(make, bodies));
+}
+
+fn sharing<S: Send + Sync + 'static>(
+    make: fn() -> S,
+    bodies: &'static [fn(&S)],
+) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
+        let shared = Arc::new(make());
+        bodies
+            .iter()
+            .map(|body| {
+                let shared = shared.clone();
+                Box::new(move || body(&shared)) as Body
+            })
+            .collect()
+    }
+}
+
+// --- Condvar
+
+/// A number of things, and who waits for some.
+type Things = (Mutex<u32>, Condvar);
+
+fn none() -> Things {
+    (Mutex::new(0), Condvar::new())
+}
+
+fn take(things: &Things) {
+    let mut count = things.0.lock().unwrap();
+    while *count == 0 {
+        count = things.1.wait(count).unwrap();
+    }
+    *count -= 1;
+}
+
+fn put(things: &Things) {
+    *things.0.lock().unwrap() += 1;
+    things.1.notify_one();
+}
+
+#[test]
+fn a_notification_is_not_lost_while_the_waiter_lies_down() {
+    share(none, &[take, put]);
+}
+
+#[test]
+fn of_two_waiters_each_gets_a_notification() {
+    share(
+        none,
+        &[take, take, |things| {
+            put(things);
+            put(things);
+        }],
+    );
+}
+
+#[test]
+fn a_call_to_all_reaches_all() {
+    share(
+        none,
+        &[take, take, |things| {
+            *things.0.lock().unwrap() = 2;
+            things.1.notify_all();
+        }],
+    );
+}
+
+#[test]
+fn a_notification_goes_to_the_other_if_ones_time_is_over() {
+    share_timed(
+        none,
+        &[
+            |things| {
+                let timeout = Duration::from_millis(1);
+                let (count, result) = things.1.wait_timeout(things.0.lock().unwrap(), timeout).unwrap();
+                // It has been told, and does not take anything: it tells the next.
+                if *count > 0 && !result.timed_out() {
+                    things.1.notify_one();
+                }
+            },
+            take,
+            put,
+        ],
+    );
+}
+
+// --- Semaphore
+
+struct Guarded {
+    semaphore: Semaphore,
+    value: UnsafeCell<u32>,
+}
+
+// SAFETY: for the model: loom reports two who use the value at the same time.
+unsafe impl Sync for Guarded {}
+// SAFETY: as above.
+unsafe impl Send for Guarded {}
+
+impl Guarded {
+    fn with(permits: usize) -> Self {
+        Self { semaphore: Semaphore::new(permits), value: UnsafeCell::new(0) }
+    }
+
+    fn change(&self) {
+        // SAFETY: loom checks it.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+    }
+}
+
+#[test]
+fn one_permit_is_a_mutex() {
+    const BODY: fn(&Guarded) = |shared| {
+        let _permit = shared.semaphore.acquire();
+        shared.change();
+    };
+    share(|| Guarded::with(1), &[BODY, BODY, BODY]);
+}
+
+#[test]
+fn a_request_for_two_gets_them_and_excludes_those_for_one() {
+    share(
+        || Guarded::with(2),
+        &[
+            |shared: &Guarded| drop(shared.semaphore.acquire()),
+            |shared| {
+                let _permits = shared.semaphore.acquire_many(2);
+                shared.change();
+            },
+            |shared| {
+                let _permits = shared.semaphore.acquire_many(2);
+                shared.change();
+            },
+        ],
+    );
+}
+
+#[test]
+fn a_permit_is_not_lost_between_a_release_and_the_end_of_time() {
+    share_timed(
+        || Guarded::with(0),
+        &[
+            |shared: &Guarded| drop(shared.semaphore.acquire_timeout(Duration::from_millis(1))),
+            |shared| {
+                shared.semaphore.add_permits(1);
+                drop(shared.semaphore.acquire());
+            },
+        ],
+    );
+}
+
+#[test]
+fn when_a_large_request_gives_up_those_behind_it_go_on() {
+    share_timed(
+        || Guarded::with(1),
+        &[
+            |shared: &Guarded| {
+                assert!(shared.semaphore.acquire_many_timeout(2, Duration::from_millis(1)).is_none());
+            },
+            |shared| drop(shared.semaphore.acquire()),
+        ],
+    );
+}
+
+// --- WaitGroup
+
+struct Todo {
+    wg: WaitGroup,
+    values: [UnsafeCell<u32>; 2],
+}
+
+// SAFETY: for the model: loom reports a reader beside a writer.
+unsafe impl Sync for Todo {}
+// SAFETY: as above.
+unsafe impl Send for Todo {}
+
+impl Todo {
+    fn of_two() -> Self {
+        let wg = WaitGroup::new();
+        wg.add(2);
+        Self { wg, values: [UnsafeCell::new(0), UnsafeCell::new(0)] }
+    }
+
+    fn finish(&self, i: usize) {
+        // SAFETY: loom checks it.
+        self.values[i].with_mut(|value| unsafe { *value = 1 });
+        self.wg.done();
+    }
+}
+
+#[test]
+fn who_waits_sees_what_was_done() {
+    share(
+        Todo::of_two,
+        &[
+            |todo| todo.finish(0),
+            |todo| todo.finish(1),
+            |todo| {
+                todo.wg.wait();
+                // SAFETY: loom checks it.
+                let sum: u32 = todo.values.iter().map(|value| value.with(|value| unsafe { *value })).sum();
+                assert_eq!(sum, 2);
+            },
+        ],
+    );
+}
+
+#[test]
+fn all_who_wait_are_released() {
+    share(
+        || {
+            let wg = WaitGroup::new();
+            wg.add(1);
+            wg
+        },
+        &[|wg: &WaitGroup| wg.wait(), |wg| wg.wait(), |wg| wg.done()],
+    );
+}
+
+// --- Barrier
+
+#[test]
+fn both_pass_when_the_other_has_come_again_and_again() {
+    const BODY: fn(&Barrier) = |barrier| {
+        barrier.wait();
+        barrier.wait();
+    };
+    share(|| Barrier::new(2), &[BODY, BODY]);
+}
