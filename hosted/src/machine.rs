@@ -20,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) thread: OnceLock<Thread>,
     /// How many `PreemptGuard`s stand.
     pub(crate) depth: Cell<u32>,
+    /// The G that runs here is being unwound because it exits; until that is caught, it does not park.
+    pub(crate) exiting: Cell<bool>,
     pub(crate) one_shot: OnceCell<OneShot>,
     /// Where [`shake`](Self::shake) is; 0: it does nothing.
     random: Cell<u64>,
@@ -108,6 +110,7 @@ impl Core {
             machine,
             thread: OnceLock::new(),
             depth: Cell::new(0),
+            exiting: Cell::new(false),
             one_shot: OnceCell::new(),
             random: Cell::new(
                 shake.map_or(0, |seed| (seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use trefoil_sched::join::panic_message;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
+use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{G, M, Stack};
 
 use crate::machine::{Core, Failure, Stop, current, here};
@@ -106,7 +107,11 @@ unsafe impl Platform for Host {
 
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         // SAFETY: 1. as the caller has it.
-        catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }))
+        let result = catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }));
+        if result.as_ref().is_err_and(|payload| is_exit(&**payload)) {
+            here().exiting.set(false);
+        }
+        result
     }
 
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
@@ -115,12 +120,16 @@ unsafe impl Platform for Host {
     }
 
     fn unwind(payload: Box<dyn Any + Send>) -> ! {
+        if is_exit(&*payload) {
+            here().exiting.set(true);
+        }
         resume_unwind(payload)
     }
 
     #[inline(never)]
     fn panicking() -> bool {
-        std::thread::panicking()
+        // `std` counts an exit among the panics.
+        std::thread::panicking() && maybe_here().is_none_or(|core| !core.exiting.get())
     }
 
     fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {

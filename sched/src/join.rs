@@ -28,6 +28,17 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 
 /// Why a G has no result.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// match go(|| panic!("no")).join() {
+///     Ok(()) => unreachable!(),
+///     Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&"no")),
+///     Err(other) => println!("{other}"),
+/// }
+/// # });
+/// ```
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while it unwound: what the second one threw. Then its frames
@@ -55,6 +66,14 @@ impl JoinError {
     }
 
     /// The panic's message, if it was a string.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let error = go(|| panic!("no")).join().unwrap_err();
+    /// assert_eq!(error.message(), Some("no"));
+    /// # });
+    /// ```
     pub fn message(&self) -> Option<&str> {
         match self {
             Self::Panicked(payload) => panic_message(&**payload),
@@ -270,6 +289,15 @@ impl<T> CellRef<T> {
 }
 
 /// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let handle = go(|| 5);
+/// assert_eq!(handle.join().unwrap(), 5);
+/// drop(go(|| 6)); // it runs all the same
+/// # });
+/// ```
 pub struct JoinHandle<T> {
     cell: CellRef<Outcome<T>>,
     g: u64,
@@ -295,6 +323,14 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     /// The G panicked, ended without a result, or was ended where it stood.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(go(|| 5).join().unwrap(), 5);
+    /// assert!(go(|| panic!("no")).join().is_err());
+    /// # });
+    /// ```
     pub fn join(self) -> Outcome<T> {
         // The handle's side ends here, and not in `drop`.
         let shared = ManuallyDrop::new(self).cell;
@@ -312,12 +348,31 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the G has ended: [`join`](Self::join) would not park.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let handle = go(|| 5);
+    /// while !handle.is_finished() {
+    ///     runtime::yield_now();
+    /// }
+    /// assert_eq!(handle.join().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn is_finished(&self) -> bool {
         // SAFETY: 1. the handle's side ends with the handle.
         unsafe { self.cell.get() }.word.is_done()
     }
 
     /// The G's number.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (a, b) = (go(|| ()), go(|| ()));
+    /// assert_ne!(a.id(), b.id());
+    /// # });
+    /// ```
     pub fn id(&self) -> u64 {
         self.g
     }

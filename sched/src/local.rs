@@ -37,11 +37,34 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 
 /// Names a value that each goroutine has of its own. Made by [`goroutine_local!`](crate::goroutine_local).
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use std::cell::Cell;
+/// goroutine_local! {
+///     static STEPS: Cell<u32> = Cell::new(0);
+/// }
+/// STEPS.set(7);
+/// assert_eq!(STEPS.get(), 7);
+/// # });
+/// ```
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
 }
 
 /// The value is being dropped, or has been; or the caller is no goroutine.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use std::cell::Cell;
+/// goroutine_local! {
+///     static STEPS: Cell<u32> = Cell::new(0);
+/// }
+/// assert!(STEPS.try_with(Cell::get).is_ok());
+/// # });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessError;
@@ -326,6 +349,17 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Panics
     /// If the value is being dropped or has been, or outside any goroutine; see [`try_with`](Self::try_with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// assert_eq!(STEPS.with(|steps| steps.replace(3)), 0);
+    /// # });
+    /// ```
     pub fn with<F, R>(&'static self, f: F) -> R
     where
         F: FnOnce(&T) -> R,
@@ -340,6 +374,17 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Errors
     /// The value is being dropped or has been: the caller is a destructor at the goroutine's end.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// assert_eq!(STEPS.try_with(|steps| steps.get()), Ok(0));
+    /// # });
+    /// ```
     pub fn try_with<F, R>(&'static self, f: F) -> Result<R, AccessError>
     where
         F: FnOnce(&T) -> R,
@@ -376,6 +421,18 @@ impl<T: 'static> LocalKey<Cell<T>> {
     ///
     /// # Panics
     /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// STEPS.set(7);
+    /// assert_eq!(STEPS.get(), 7);
+    /// # });
+    /// ```
     pub fn set(&'static self, value: T) {
         self.initialize_with(Cell::new(value), |cell, value| cell.set(value.into_inner()));
     }
@@ -384,6 +441,17 @@ impl<T: 'static> LocalKey<Cell<T>> {
     ///
     /// # Panics
     /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// assert_eq!(STEPS.get(), 0);
+    /// # });
+    /// ```
     pub fn get(&'static self) -> T
     where
         T: Copy,
@@ -395,6 +463,18 @@ impl<T: 'static> LocalKey<Cell<T>> {
     ///
     /// # Panics
     /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// STEPS.set(7);
+    /// assert_eq!((STEPS.take(), STEPS.get()), (7, 0));
+    /// # });
+    /// ```
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -406,6 +486,17 @@ impl<T: 'static> LocalKey<Cell<T>> {
     ///
     /// # Panics
     /// As [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::Cell;
+    /// goroutine_local! {
+    ///     static STEPS: Cell<u32> = Cell::new(0);
+    /// }
+    /// assert_eq!((STEPS.replace(7), STEPS.get()), (0, 7));
+    /// # });
+    /// ```
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
     }
@@ -416,6 +507,17 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If it is mutably borrowed, and as [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::RefCell;
+    /// goroutine_local! {
+    ///     static SEEN: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+    /// }
+    /// assert_eq!(SEEN.with_borrow(Vec::len), 0);
+    /// # });
+    /// ```
     pub fn with_borrow<F, R>(&'static self, f: F) -> R
     where
         F: FnOnce(&T) -> R,
@@ -451,6 +553,18 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If it is borrowed, and as [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::RefCell;
+    /// goroutine_local! {
+    ///     static SEEN: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+    /// }
+    /// SEEN.set(vec![1]);
+    /// assert_eq!(SEEN.take(), [1]);
+    /// # });
+    /// ```
     pub fn set(&'static self, value: T) {
         self.initialize_with(RefCell::new(value), |cell, value| *cell.borrow_mut() = value.into_inner());
     }
@@ -459,6 +573,18 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If it is borrowed, and as [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::RefCell;
+    /// goroutine_local! {
+    ///     static SEEN: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+    /// }
+    /// SEEN.with_borrow_mut(|seen| seen.push(3));
+    /// assert_eq!(SEEN.take(), [3]);
+    /// # });
+    /// ```
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -470,6 +596,17 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If it is borrowed, and as [`with`](Self::with).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use std::cell::RefCell;
+    /// goroutine_local! {
+    ///     static SEEN: RefCell<Vec<u32>> = RefCell::new(Vec::new());
+    /// }
+    /// assert!(SEEN.replace(vec![1]).is_empty());
+    /// # });
+    /// ```
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
     }

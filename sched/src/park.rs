@@ -88,6 +88,15 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
 }
 
 /// Lets other G's run. Returns at once if there is none here and none on the global queue.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let other = go(|| 5);
+/// runtime::yield_now(); // if somebody waits for this core, it has a turn
+/// assert_eq!(other.join().unwrap(), 5);
+/// # });
+/// ```
 pub fn yield_now() {
     let guard = PreemptGuard::new();
     let m = M::current(&guard);

@@ -29,6 +29,14 @@ use crate::procs::to_global;
 use crate::sync::Ordering;
 
 /// While it lives, its G runs on one core; see [`pin`].
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let pin = runtime::pin();
+/// drop(pin); // it may move again
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Pin {
     /// Not `Send`: it is its G's.

@@ -23,6 +23,15 @@ use crate::panic::{catch_unwind, resume_unwind};
 use crate::spawn::{Builder, SpawnError};
 
 /// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let text = String::from("borrowed");
+/// let length = scope(|s| s.go(|| text.len()).join().unwrap());
+/// assert_eq!(length, 8);
+/// # });
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     group: Arc<Group>,
     // Invariant in both, as `std` has it: a shorter `'scope` would let borrows end too soon, a shorter `'env` would let them be made inside.
@@ -98,6 +107,15 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// # Errors
     /// No memory; the closure comes back.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let text = String::from("borrowed");
+    /// let length = scope(|s| s.try_go(|| text.len()).unwrap().join().unwrap());
+    /// assert_eq!(length, 8);
+    /// # });
+    /// ```
     pub fn try_go<F, T>(&'scope self, f: F) -> Result<ScopedJoinHandle<'scope, T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'scope,
@@ -174,6 +192,15 @@ fn lost(group: &Group, error: JoinError) {
 }
 
 /// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by itself, to the scope's end at most.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let text = String::from("borrowed");
+/// let length = scope(|s| s.go(|| text.len()).join().unwrap());
+/// assert_eq!(length, 8);
+/// # });
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     /// Taken by `drop`, and by what consumes the handle.
     handle: ManuallyDrop<JoinHandle<T>>,
@@ -186,16 +213,45 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Errors
     /// It panicked, ended without a result, or was ended where it stood. The scope does not panic for it any more.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let text = String::from("borrowed");
+    /// let length = scope(|s| s.go(|| text.len()).join().unwrap());
+    /// assert_eq!(length, 8);
+    /// # });
+    /// ```
     pub fn join(self) -> Outcome<T> {
         self.into_inner().join()
     }
 
     /// Whether it has ended: [`join`](Self::join) would not park.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// scope(|s| {
+    ///     let handle = s.go(|| 5);
+    ///     while !handle.is_finished() {
+    ///         runtime::yield_now();
+    ///     }
+    ///     assert_eq!(handle.join().unwrap(), 5);
+    /// });
+    /// # });
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
 
     /// The goroutine's number.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// scope(|s| assert_ne!(s.go(|| ()).id(), s.go(|| ()).id()));
+    /// # });
+    /// ```
     pub fn id(&self) -> u64 {
         self.handle.id()
     }

@@ -51,6 +51,15 @@ const INLINE_CLOSURE: usize = 2048;
 const ID_BATCH: u64 = 16;
 
 /// A G could not be made. The closure comes back.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let error = Builder::new().stack_max(0).spawn(|| 5).unwrap_err();
+/// assert_eq!(error.to_string(), "a goroutine's stack must be 1 byte to 1 GiB");
+/// assert_eq!(error.into_inner()(), 5); // the closure
+/// # });
+/// ```
 #[non_exhaustive]
 pub enum SpawnError<F> {
     /// No memory for a record or a stack, even after everything that can be given back was.
@@ -65,6 +74,14 @@ pub enum SpawnError<F> {
 
 impl<F> SpawnError<F> {
     /// The closure.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let f = Builder::new().stack_max(usize::MAX).spawn(|| 5).unwrap_err().into_inner();
+    /// assert_eq!(f(), 5);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> F {
         match self {
             Self::OutOfMemory(f) | Self::TooManyGoroutines(f) | Self::BadStackSize(f) | Self::NoSuchCore(f) => f,
@@ -96,6 +113,14 @@ impl<F> fmt::Display for SpawnError<F> {
 impl<F> core::error::Error for SpawnError<F> {}
 
 /// What a G is made with.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let worker = Builder::new().name("worker").stack_max(1 << 20).spawn(|| 6 * 7);
+/// assert_eq!(worker.unwrap().join().unwrap(), 42);
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Builder {
     name: Name,
@@ -105,11 +130,25 @@ pub struct Builder {
 
 impl Builder {
     /// No name, the default window.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(Builder::new().spawn(|| 5).unwrap().join().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn new() -> Self {
         Self { name: Name::EMPTY, stack: DEFAULT_STACK, pin: None }
     }
 
     /// Its name in reports; the first 31 bytes count.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// Builder::new().name("worker").spawn(|| ()).unwrap().join().unwrap();
+    /// # });
+    /// ```
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Name::new(name);
@@ -117,6 +156,14 @@ impl Builder {
     }
 
     /// How far its stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB, guard included).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let deep = Builder::new().stack_max(1 << 20).spawn(|| [1u8; 300 << 10].iter().filter(|b| **b == 1).count());
+    /// assert_eq!(deep.unwrap().join().unwrap(), 300 << 10);
+    /// # });
+    /// ```
     #[must_use]
     pub fn stack_max(mut self, bytes: usize) -> Self {
         self.stack = bytes;
@@ -124,6 +171,14 @@ impl Builder {
     }
 
     /// It runs on core number `core` only, from its first instruction to its last; see [`pin`](crate::pin).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let core = Builder::new().pin(0).spawn(runtime::core).unwrap().join().unwrap();
+    /// assert_eq!(core, 0);
+    /// # });
+    /// ```
     #[must_use]
     pub fn pin(mut self, core: usize) -> Self {
         self.pin = Some(core);
@@ -134,6 +189,14 @@ impl Builder {
     ///
     /// # Errors
     /// No memory, no window of that size, or no such core to pin it to; `f` comes back.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let handle = Builder::new().spawn(|| "done").unwrap();
+    /// assert_eq!(handle.join().unwrap(), "done");
+    /// # });
+    /// ```
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -214,6 +277,16 @@ impl Default for Builder {
 ///
 /// # Panics
 /// When there is no memory for it; see [`try_go`].
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(0);
+/// let sender = go(move || (0..3).for_each(|n| tx.send(n).unwrap()));
+/// assert_eq!(rx.iter().sum::<i32>(), 3);
+/// sender.join().unwrap();
+/// # });
+/// ```
 pub fn go<F, T>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -229,6 +302,16 @@ where
 ///
 /// # Errors
 /// No memory; the closure comes back.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// match try_go(|| 5) {
+///     Ok(handle) => assert_eq!(handle.join().unwrap(), 5),
+///     Err(error) => assert_eq!(error.into_inner()(), 5), // no memory: then here
+/// }
+/// # });
+/// ```
 pub fn try_go<F, T>(f: F) -> Result<JoinHandle<T>, SpawnError<F>>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -238,6 +321,16 @@ where
 }
 
 /// Ends the current G here: its destructors run, `join` gives [`JoinError::Exited`]. Go's `Goexit`.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let g = go(|| {
+///     runtime::exit_g();
+/// });
+/// assert!(matches!(g.join(), Err(JoinError::Exited)));
+/// # });
+/// ```
 pub fn exit_g() -> ! {
     platform::unwind(Box::new(ExitG))
 }

@@ -16,6 +16,7 @@ cases! {
     a_guard_may_be_held_across_a_park,
     a_panic_inside_poisons,
     a_poisoned_mutex_gives_its_value_and_is_cleared,
+    goexit_inside_unlocks,
     what_was_written_inside_is_seen_by_the_next,
     a_mutex_guards_a_map,
     two_mutexes_in_one_order_do_not_deadlock,
@@ -192,6 +193,19 @@ fn a_poisoned_mutex_gives_its_value_and_is_cleared() {
     assert_eq!(*mutex.lock().unwrap_err().into_inner(), 2);
     mutex.clear_poison();
     assert_eq!(*mutex.lock().unwrap(), 2);
+}
+
+/// Go: Goexit runs a deferred Unlock. No panic, so no poison.
+fn goexit_inside_unlocks() {
+    let mutex = Arc::new(Mutex::new(1));
+    let other = mutex.clone();
+    let g = go(move || {
+        let _held = other.lock().unwrap();
+        runtime::exit_g();
+    });
+    assert!(matches!(g.join(), Err(JoinError::Exited)));
+    assert!(!mutex.is_poisoned());
+    assert_eq!(*mutex.lock().unwrap(), 1);
 }
 
 /// Go: the memory model: "call n of l.Unlock is synchronized before call m of l.Lock returns".
