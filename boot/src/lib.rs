@@ -27,6 +27,7 @@ mod entry;
 pub mod options;
 pub mod pvh;
 pub mod regions;
+pub mod rest;
 pub mod rsdp;
 #[cfg(not(test))]
 mod say;

@@ -11,7 +11,7 @@
 //!
 //! Nothing is copied: options are numbers and flags, and the app's words are found again in the line on demand.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// Most cores that the kernel handles, and the largest `maxprocs`.
 pub const MAX_CORES: usize = 64;
@@ -79,12 +79,24 @@ pub enum Complaint<'a> {
 impl fmt::Display for Complaint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownKey(key) => write!(f, "unknown key \"{}\"; skipped", key.escape_ascii()),
+            Self::UnknownKey(key) => write!(f, "unknown key \"{}\"; skipped", Bytes(key)),
             Self::BadValue { key, value, wants } => {
-                write!(f, "{key}=\"{}\": wants {wants}; skipped", value.escape_ascii())
+                write!(f, "{key}=\"{}\": wants {wants}; skipped", Bytes(value))
             }
-            Self::NotUtf8(word) => write!(f, "\"{}\" is not UTF-8; skipped", word.escape_ascii()),
+            Self::NotUtf8(word) => write!(f, "\"{}\" is not UTF-8; skipped", Bytes(word)),
         }
+    }
+}
+
+/// Bytes as text, those that are none as `\xNN`. (`escape_ascii` says the same in five times as much code.)
+struct Bytes<'a>(&'a [u8]);
+
+impl fmt::Display for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|&byte| match byte {
+            b' '..=b'~' => f.write_char(byte.into()),
+            _ => write!(f, "\\x{byte:02x}"),
+        })
     }
 }
 

@@ -140,8 +140,8 @@ boot_no_long_mode:
 boot_no_nx:
     .asciz "\ntrefoil: fatal: this CPU can't forbid execution (NX: CPUID 8000_0001h, EDX bit 20)\ntrefoil: end of report\n"
 
+    // The linker script puts it at a page's start. (An alignment here would be one of the segment's place in the file, too: a gap.)
     .section .boot.bss, "aw", @nobits
-    .balign 4096
 boot_pml4:
     .skip 4096
 boot_pdpt_low:

@@ -40,6 +40,7 @@ mod platform;
 pub mod prelude;
 mod report;
 pub mod runtime;
+mod schedtrace;
 mod start;
 pub mod time;
 

@@ -78,14 +78,14 @@ unsafe impl Platform for Machine {
 
     fn wake_m(index: usize) {
         if let Some(core) = percpu::get(index) {
-            apic::send_wake(core.lapic_id());
+            apic::wake(core);
         }
     }
 
     fn idle(m: &M, until: u64) {
         // What the scavenger found may be work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
-        apic::rest_until(until, || m.token.is_set());
+        apic::rest_until(until, m);
         mm::window::scavenge::rise(m, flushed);
     }
 

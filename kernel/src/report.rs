@@ -16,20 +16,17 @@
 //!
 //! * A fault inside the report ends it in one line; a fault inside that line ends the machine at once. Nothing is tried twice.
 //! * A panic's report borrows a stack (`report_stack.rs`): the panicking one may be nearly full.
-//! * The trace of a *parked* G is made by switching to it with a function that prints instead of returning: `switch` runs `after` as if
-//!   the parked context had called it.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use trefoil_sched::{Cause, G, Sched};
+use trefoil_sched::{Cause, G};
 
 use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
-use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial, switch};
-use crate::mm::{kstack, window};
-use crate::platform;
+use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
+use crate::mm::kstack;
 
 /// Core number + 1 of the core that reports; 0: nobody does.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
@@ -38,8 +35,6 @@ static STOPPED: AtomicU64 = AtomicU64::new(0);
 /// Faults inside the report.
 static NESTED: AtomicU32 = AtomicU32::new(0);
 
-/// G's that a deadlock report shows with a backtrace; the others are counted.
-const GS_IN_FULL: usize = 100;
 /// How long the other cores get to stop: a second at most, on any processor that runs at 1 GHz or more.
 const STOP_TICKS: u64 = 1_000_000_000;
 
@@ -61,6 +56,9 @@ macro_rules! say {
 }
 
 pub mod backtrace;
+mod deadlock;
+
+pub use deadlock::deadlock;
 
 /// Whether any core reports.
 pub fn is_under_way() -> bool {
@@ -280,71 +278,4 @@ pub fn message(what: fmt::Arguments<'_>) -> ! {
 /// The scheduler's own rules were broken.
 pub fn broken(rule: &str) -> ! {
     message(format_args!("{rule}"))
-}
-
-/// Nobody will ever run again: who waits for what.
-pub fn deadlock() -> ! {
-    begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
-    let (mut shown, mut others) = (0, 0);
-    if let Some(sched) = platform::try_sched() {
-        sched.for_each_g(|g| {
-            if !g.state().is_parked() {
-                return;
-            }
-            if shown == GS_IN_FULL {
-                others += 1;
-                return;
-            }
-            shown += 1;
-            say!("  {} [{}] waits for 0x{:016x}{}", Who(g), g.wait_reason().as_str(), g.waits_for(), HeldBy(sched, g));
-            parked_backtrace(g);
-        });
-    }
-    if others > 0 {
-        say!("  … and {others} more");
-    }
-    end()
-}
-
-/// Who holds what a parked G waits for, if that is known.
-struct HeldBy<'a>(&'a Sched, &'a G);
-
-impl fmt::Display for HeldBy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes parked G's.
-        match unsafe { trefoil_sched::locks::holder(self.0, self.1) } {
-            Some(holder) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
-            Some(holder) => write!(f, ", held by {}", Who(holder)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Where to come back to from a parked G.
-static RETURN_SP: AtomicUsize = AtomicUsize::new(0);
-
-/// Prints where a parked G is. It can't be resumed after this: the walk leaves a frame on its stack.
-fn parked_backtrace(g: &G) {
-    unsafe extern "C" fn nothing(_: *mut (), _: *mut ()) {}
-    unsafe extern "C" fn show(_: *mut (), _: *mut ()) {
-        report_stack::run(&mut || backtrace::callers(show as *const () as usize, 0));
-        let mut gone = 0;
-        let back = RETURN_SP.load(Ordering::Relaxed);
-        // SAFETY: `back` was stored by the switch below and is loaded once.
-        unsafe {
-            switch::switch(&raw mut gone, &raw const back, nothing, core::ptr::null_mut(), core::ptr::null_mut())
-        };
-    }
-    let sp = g.saved_sp();
-    let stack = g.stack();
-    if !(stack.lo..stack.hi).contains(&sp) {
-        return;
-    }
-    let packed = window::is_packed(stack.hi as u64);
-    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning into it.
-    unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, core::ptr::null_mut(), core::ptr::null_mut()) };
-    if packed {
-        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may want.
-        window::put_back(stack.hi as u64);
-    }
 }

@@ -1,12 +1,15 @@
 //! What a program asks of the machine: how many cores, what it was started with, what happened so far, and to stop.
 
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::arch::exit::Exit;
+use crate::arch::percpu;
 use crate::{console, platform};
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
-pub use trefoil_sched::stats::MStats;
+pub use trefoil_sched::latency::Distribution;
+pub use trefoil_sched::stats::{Latencies, MStats};
 use trefoil_sched::{M, PreemptGuard};
 pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 
@@ -186,6 +189,8 @@ pub fn num_goroutines() -> usize {
 #[non_exhaustive]
 pub struct Stats {
     sched: trefoil_sched::stats::Stats,
+    /// Interrupts that each core has taken.
+    pub interrupts: Vec<u64>,
     /// The memory.
     pub memory: MemoryStats,
 }
@@ -214,7 +219,8 @@ impl core::ops::Deref for Stats {
 pub fn stats() -> Stats {
     // First: the lists in the other half are on the heap, too.
     let memory = MemoryStats::now();
-    Stats { sched: platform::sched().stats(), memory }
+    let interrupts = percpu::all().map(|core| core.interrupts.load(Ordering::Relaxed)).collect();
+    Stats { sched: platform::sched().stats(), interrupts, memory }
 }
 
 /// Gives back at once what can be given back: pages that parked G's do not need, the stacks of those that use little (packed), the windows of

@@ -9,7 +9,7 @@ use trefoil_sched::{Builder, Config, M, Sched, run_m};
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp};
-use crate::{console, mm, options, platform, println, report, runtime};
+use crate::{console, mm, options, platform, println, report, runtime, schedtrace};
 
 unsafe extern "Rust" {
     /// The program's `main`, by `trefoil::main!`.
@@ -70,6 +70,9 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     }
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
         REFINE.start(clock::now() + clock::REFINE_AFTER);
+    }
+    if let Some(ms) = told.schedtrace {
+        schedtrace::start(ms, clock::now()); //           Go's line
     }
     on_g0(core)
 }

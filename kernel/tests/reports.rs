@@ -55,6 +55,9 @@ image! { "
     deadlock_of_the_packed   | exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report
     deadlock_of_many         | smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect held by G | expect \"main\" [join] | expect end of report
     a_lock_taken_twice       | smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report
+    deadlock_names_owner_and_time | smp 1 | icount | exit 1 | expect \"waits\" [mutex lock] | expect , held by G 1 \"main\", for 0.3 | expect \"main\" [join] | expect for 0.00 s
+    deadlock_names_owner_and_time | smp 2,4 | exit 1 | expect , held by G 1 \"main\", for
+    deadlock_of_a_crowd      | smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
     exit_with_failure        | exit 1 | expect some words without an end
     unknown_case             | smp 1 | exit 1 | expect no such case
 ";
@@ -63,7 +66,7 @@ image! { "
     x87_error, alignment_check, machine_check, simd_error, virtualization, control_protection, reserved_exceptions,
     fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, g0_stack_overflows, ist_stack_overflows, boot_stack_overflows, broken_stack_pointer, main_panics, panic_in_drop,
     panic_holding_the_console, panic_holding_the_heap, panic_holding_the_frames, panic_holding_the_queue,
-    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many, a_lock_taken_twice,
+    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many, a_lock_taken_twice, deadlock_names_owner_and_time, deadlock_of_a_crowd,
     exit_with_failure,
 }
 
@@ -383,6 +386,37 @@ fn a_lock_taken_twice() {
         once.call_once(|| once.call_once(|| ()));
     });
     twice.join().unwrap();
+}
+
+fn deadlock_names_owner_and_time() {
+    let mutex = Arc::new(Mutex::new(()));
+    let _held = mutex.lock().unwrap();
+    let waits = {
+        let mutex = mutex.clone();
+        Builder::new().name("waits").spawn(move || drop(mutex.lock())).unwrap()
+    };
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(310) {
+        runtime::yield_now();
+    }
+    waits.join().unwrap();
+}
+
+/// A hundred are shown in full: of those that came last, since the newest records come first. The others are two kinds.
+fn deadlock_of_a_crowd() {
+    let (_tx, rx) = chan::bounded::<u64>(0);
+    let mutex = Arc::new(Mutex::new(()));
+    let _held = mutex.lock().unwrap();
+    let (mut receivers, mut lockers) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        let rx = rx.clone();
+        receivers.push(go(move || waits_in_vain(&rx)));
+    }
+    for _ in 0..300 {
+        let mutex = mutex.clone();
+        lockers.push(go(move || drop(mutex.lock())));
+    }
+    receivers.into_iter().for_each(|r| _ = r.join().unwrap());
 }
 
 fn exit_with_failure() {

@@ -10,7 +10,8 @@ use core::mem::MaybeUninit;
 use crate::gstate::GState;
 use crate::join::JoinError;
 use crate::local::Table;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::platform;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::task::Token;
 use crate::ticket::Ticket;
 use crate::timers::Node;
@@ -129,6 +130,13 @@ const EXEMPT: u8 = 0x80;
 
 /// In `doom`: it runs on one M only.
 const PINNED: u8 = 0x40;
+/// In `doom`: it is ready, and the time of that stands in `since`.
+const TIMED: u8 = 0x20;
+/// 64 ns.
+const READY_SHIFT: u32 = 6;
+/// About a millisecond.
+pub(crate) const COARSE_SHIFT: u32 = 20;
+
 /// A stack that has at most this many bytes mapped stays with the P on which its G ended.
 const SHALLOW: usize = 16 << 10;
 
@@ -240,6 +248,8 @@ pub struct G {
     doom: AtomicU8,
     /// It stands in the inbox, by its `link`.
     queued: AtomicBool,
+    /// While it waits: when it parked, in 2^[`COARSE_SHIFT`] ns. While it is [`TIMED`]: when it was readied, in 2^[`READY_SHIFT`] ns.
+    since: AtomicU32,
 
     /// Decides what ends a wait that several things may end. It goes on counting from life to life.
     pub(crate) ticket: Ticket,
@@ -292,6 +302,7 @@ impl G {
             doom: AtomicU8::new(0),
             ticket: Ticket::new(),
             queued: AtomicBool::new(false),
+            since: AtomicU32::new(0),
             waiter: Waiter::new(),
             hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
             timer: Node::new(),
@@ -330,21 +341,21 @@ impl G {
 
     /// It ends with `cause` when preemption is on again; the first cause counts. For the platform, with preemption off.
     pub fn doom(&self, cause: Cause) {
-        let alive = |doom: u8| (doom & !PINNED == 0).then_some(doom | cause as u8);
+        let alive = |doom: u8| (doom & !(PINNED | TIMED) == 0).then_some(doom | cause as u8);
         let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, alive);
     }
 
     /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption off.
     pub fn exempt(&self, exempt: bool) {
         let (from, to) = if exempt { (0, EXEMPT) } else { (EXEMPT, 0) };
-        let change = |doom: u8| (doom & !PINNED == from).then_some(doom & PINNED | to);
+        let change = |doom: u8| (doom & !(PINNED | TIMED) == from).then_some(doom & (PINNED | TIMED) | to);
         let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// Why it is to end.
     #[inline(always)]
     pub fn doomed(&self) -> Option<Cause> {
-        Cause::from_u8(self.doom.load(Ordering::Relaxed) & !PINNED)
+        Cause::from_u8(self.doom.load(Ordering::Relaxed) & !(PINNED | TIMED))
     }
 
     /// Whether its stack has few pages.
@@ -355,10 +366,37 @@ impl G {
 
     #[inline(always)]
     pub(crate) fn is_doomed(&self) -> bool {
-        self.doom.load(Ordering::Relaxed) & !(EXEMPT | PINNED) != 0
+        self.doom.load(Ordering::Relaxed) & !(EXEMPT | PINNED | TIMED) != 0
     }
 
-    /// Doomed or pinned: its dispatch needs a second look.
+    /// It can run since `now`, and its dispatch is to say how long it waited. By whoever readies it, before others see it.
+    pub(crate) fn time_ready(&self, now: u64) {
+        self.since.store((now >> READY_SHIFT) as u32, Ordering::Relaxed);
+        self.doom.fetch_or(TIMED, Ordering::Relaxed);
+    }
+
+    /// How long it waited to be dispatched, if it is timed. By the M that dispatches it.
+    pub(crate) fn take_wait(&self) -> Option<u64> {
+        if self.doom.load(Ordering::Relaxed) & TIMED == 0 {
+            return None;
+        }
+        self.doom.fetch_and(!TIMED, Ordering::Relaxed);
+        let now = (platform::now() >> READY_SHIFT) as u32;
+        Some(u64::from(now.wrapping_sub(self.since.load(Ordering::Relaxed))) << READY_SHIFT)
+    }
+
+    /// It parks, at a time that [`P::coarse`](crate::P) gives.
+    #[inline(always)]
+    pub(crate) fn set_since(&self, coarse: u32) {
+        self.since.store(coarse, Ordering::Relaxed);
+    }
+
+    /// How long it has been parked at `now`, in nanoseconds, if it is: rounded to milliseconds, and up to a slice too long. For reports.
+    pub fn parked_for(&self, now: u64) -> u64 {
+        u64::from(((now >> COARSE_SHIFT) as u32).wrapping_sub(self.since.load(Ordering::Relaxed))) << COARSE_SHIFT
+    }
+
+    /// Doomed, pinned or timed: its dispatch needs a second look.
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
         self.doom.load(Ordering::Relaxed) & !EXEMPT != 0

@@ -332,6 +332,11 @@ impl Rest {
         self.idle_ms.load(Ordering::SeqCst) == self.started.load(Ordering::SeqCst)
     }
 
+    /// Whether every M that has started rests, but for `m`.
+    pub fn all_rest_but(&self, m: usize) -> bool {
+        self.idle_ms.load(Ordering::SeqCst) | 1 << m == self.started.load(Ordering::SeqCst)
+    }
+
     /// How many M's rest, and how many spin (a snapshot for `schedtrace` and reports).
     pub fn counts(&self) -> (u32, u32) {
         (self.idle_ms.load(Ordering::Relaxed).count_ones(), self.spinning.load(Ordering::Relaxed))

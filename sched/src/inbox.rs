@@ -75,6 +75,7 @@ impl Inbox {
         if !g.enter_inbox() {
             return false;
         }
+        g.time_ready(platform::now());
         let me = core::ptr::from_ref(g).cast_mut();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {

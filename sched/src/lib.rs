@@ -42,6 +42,7 @@ pub mod idle;
 mod inbox;
 pub mod input;
 pub mod join;
+pub mod latency;
 pub mod local;
 pub mod lock;
 pub mod locks;

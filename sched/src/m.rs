@@ -28,6 +28,10 @@ pub struct M {
     pub(crate) gift: AtomicPtr<P>,
 
     // --- Written by this core alone, read by reports.
+    /// When it took part first.
+    pub(crate) started_at: AtomicU64,
+    /// When its core began to rest; `u64::MAX`: it does not.
+    pub(crate) resting_since: AtomicU64,
     curg: AtomicPtr<G>,
     p: AtomicPtr<P>,
 
@@ -110,6 +114,8 @@ impl M {
             counters: Counters::default(),
             own: GlobQ::new(),
             gift: AtomicPtr::new(core::ptr::null_mut()),
+            started_at: AtomicU64::new(0),
+            resting_since: AtomicU64::new(u64::MAX),
             curg: AtomicPtr::new(core::ptr::null_mut()),
             p: AtomicPtr::new(core::ptr::null_mut()),
             g0: G::new(),

@@ -25,8 +25,9 @@
 use core::cell::Cell;
 use core::ops::Deref;
 
-use crate::g::{G, GRef};
+use crate::g::{COARSE_SHIFT, G, GRef};
 use crate::gfree::LocalFree;
+use crate::latency::Latency;
 use crate::procs::OUTSIDE;
 use crate::runq::{Local, Runq};
 use crate::steal_order::Rng;
@@ -83,6 +84,10 @@ pub struct P {
     slice_alarm: AtomicU64,
     /// Start of the slice that `runnext` inherits; 0: not known yet.
     slice_start: AtomicU64,
+    /// When the slice ended of a G that has not made way yet; 0: there is none.
+    overdue: AtomicU64,
+    /// When the clock was last read here, in units of [`COARSE_SHIFT`]: less than a slice ago while others wait (INV-SLICE), and anew when a core goes to its g0.
+    pub(crate) coarse: AtomicU32,
 
     // --- Holder only.
     pub(crate) free: LocalFree,
@@ -95,6 +100,7 @@ pub struct P {
     pub(crate) ahead: Cell<(u32, u64)>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) last_id: Cell<u64>,
+    pub(crate) latency: Latency,
     /// G's begun and ended on this P (the difference of the sums is how many live).
     pub(crate) begun: AtomicU64,
     pub(crate) ended: AtomicU64,
@@ -120,6 +126,8 @@ impl P {
             deferred: AtomicBool::new(false),
             slice_alarm: AtomicU64::new(u64::MAX),
             slice_start: AtomicU64::new(0),
+            overdue: AtomicU64::new(0),
+            coarse: AtomicU32::new(0),
             free: LocalFree::new(),
             trimmed: Cell::new(0),
             rng: Rng::new(seed),
@@ -127,6 +135,7 @@ impl P {
             ahead: Cell::new((0, 0)),
             next_id: Cell::new(0),
             last_id: Cell::new(0),
+            latency: Latency::default(),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
         }
@@ -146,6 +155,11 @@ impl P {
     /// How many G's wait in its ring; a guess for others.
     pub fn queued(&self) -> u32 {
         self.runq.len()
+    }
+
+    /// How many G's wait here, the slot's included; a guess for others.
+    pub fn waiting(&self) -> u32 {
+        self.queued() + u32::from(!self.slot_is_empty())
     }
 
     /// Whether a thief could take something here now.
@@ -239,6 +253,19 @@ impl P {
         self.slice_alarm.store(self.slice_alarm.load(Ordering::Relaxed).min(at), Ordering::Relaxed);
     }
 
+    /// Somebody has read the clock here. On the P's core.
+    pub(crate) fn saw(&self, now: u64) {
+        self.coarse.store((now >> COARSE_SHIFT) as u32, Ordering::Relaxed);
+    }
+
+    /// Who ran here has left the core, or is off it in a moment. By the holder.
+    pub(crate) fn made_way(&self, now: u64) {
+        match self.overdue.swap(0, Ordering::Relaxed) {
+            0 => {}
+            end => self.latency.preempt.record(now.saturating_sub(end)),
+        }
+    }
+
     /// Who runs now has begun at `now`; 0: that is not known.
     #[inline(always)]
     pub(crate) fn begin_slice(&self, now: u64) {
@@ -272,6 +299,9 @@ impl P {
         }
         let end = self.slice_started(now).saturating_add(limit);
         self.slice_alarm.store(if end <= now { now + limit } else { end }, Ordering::Relaxed);
+        if end <= now && self.overdue.load(Ordering::Relaxed) == 0 {
+            self.overdue.store(end, Ordering::Relaxed);
+        }
         end <= now
     }
 }

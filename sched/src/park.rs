@@ -50,7 +50,9 @@ pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg:
     g.set_wait(reason, arg as usize);
     m.counters.parks.add(1);
     g.state.begin_park();
-    let next = next_of(m, &guard);
+    let p = m.held(&guard);
+    g.set_since(p.coarse.load(Ordering::Relaxed));
+    let next = run_next(m, next_local(&p));
     let parking = Parking { commit, arg };
     // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed, and `after_park` reads it first.
     unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }
@@ -171,7 +173,9 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     if let Some(next) = p.take_slot() {
         enqueue_last(m, &p, next, &guard);
     }
-    if p.timers.when() <= platform::now() && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
+    let now = platform::now();
+    p.made_way(now);
+    if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
         enqueue_last(m, &p, g, &guard);
     } else {
@@ -215,11 +219,19 @@ pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
     match next {
         Some(next) if next.is_special() => run_special(m, next),
         Some(next) => dispatch(m, next),
-        None => {
-            m.set_running(None);
-            m.g0.sp.get()
-        }
+        None => go_to_g0(m),
     }
+}
+
+/// There the clock may be read: if the G parks, this is when.
+#[inline(never)]
+fn go_to_g0(m: &M) -> NextSp {
+    if let (Some(p), Some(g)) = (m.p(), m.running()) {
+        p.saw(platform::now());
+        g.set_since(p.coarse.load(Ordering::Relaxed));
+    }
+    m.set_running(None);
+    m.g0.sp.get()
 }
 
 #[inline(always)]
@@ -237,6 +249,9 @@ fn run_special(m: &M, next: GRef) -> NextSp {
         // From g0 it goes to its M.
         m.owes.set(Some(next));
         return run_next(m, None);
+    }
+    if let (Some(waited), Some(p)) = (next.take_wait(), m.p()) {
+        p.latency.ready.record(waited);
     }
     if next.is_doomed() {
         platform::pend();
@@ -271,34 +286,38 @@ pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     let m = M::current(guard);
     let p = m.held(guard);
     match p.put_slot(g) {
-        Some(old) => displace(m, &p, old, guard),
-        None => watch_slot(m, &p),
+        Some(old) => displace(m, &p, old, g, guard),
+        None => watch_slot(m, &p, g),
     }
 }
 
 /// Out of line, so that the short way saves no registers.
 #[inline(never)]
-fn displace(m: &M, p: &Held<'_>, old: GRef, guard: &PreemptGuard) {
+fn displace(m: &M, p: &Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
     enqueue_last(m, p, old, guard);
-    watch_slot(m, p);
+    watch_slot(m, p, new);
 }
 
 /// Who waits in the slot must not wait there for ever.
 #[inline(always)]
-fn watch_slot(m: &M, p: &Held<'_>) {
+fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
     if p.wants_alarm() {
-        set_slot_alarm(m, p);
+        set_slot_alarm(m, p, g);
     }
 }
 
 /// Somebody may wait too long in the slot: for a thief; or where there is none, for the end of the slice.
 #[cold]
 #[inline(never)]
-fn set_slot_alarm(m: &M, p: &Held<'_>) {
+fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
     if p.is_outside() {
         return m.hand_out();
     }
-    p.set_alarm(platform::now(), if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
+    let now = platform::now();
+    p.saw(now);
+    // No thief takes it before the alarm has rung.
+    g.time_ready(now);
+    p.set_alarm(now, if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
     m.arm(p.next_alarm());
 }
 
@@ -309,7 +328,9 @@ pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
     if p.is_outside() {
         return m.hand_out();
     }
-    p.set_slice_alarm(platform::now() + m.sched.slice());
+    let now = platform::now();
+    p.saw(now);
+    p.set_slice_alarm(now + m.sched.slice());
     m.arm(p.next_alarm());
 }
 

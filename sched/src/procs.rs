@@ -230,7 +230,13 @@ impl Sched {
     /// Whether one of those is due.
     #[inline(always)]
     pub(crate) fn strays_due(&'static self, now: u64) -> bool {
-        !self.strays.none() && self.stray_ps().any(|p| p.timers.when() <= now)
+        !self.strays.none() && self.some_stray_due(now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn some_stray_due(&'static self, now: u64) -> bool {
+        self.stray_ps().any(|p| p.timers.when() <= now)
     }
 }
 

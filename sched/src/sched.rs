@@ -16,6 +16,7 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::procs::Strays;
 use crate::registry::{Cursor, Registry};
+use crate::schedule::TIMER_RETRY;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How a scheduler is made.
@@ -100,6 +101,11 @@ impl Sched {
         self.rest.num_ps()
     }
 
+    /// How many of them have no M (a snapshot).
+    pub fn num_idle_ps(&self) -> usize {
+        self.rest.idle_p_count().min(self.num_ps() as u32) as usize
+    }
+
     /// Only one P: there is nobody to wake and nobody to steal from.
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
@@ -121,20 +127,37 @@ impl Sched {
     pub fn start_m(&'static self, m: &'static M) {
         // Release: pairs with the Acquire in `ms`.
         self.ms[m.index()].store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        m.started_at.store(platform::now(), Ordering::Relaxed);
         self.rest.start(m.index());
         self.take_p(m);
     }
 
     /// Gives `m` a free P, the one it had last if that is free.
     pub(crate) fn take_p(&'static self, m: &M) -> bool {
-        let Some(p) = self.rest.claim_p(m.last_p.get()) else { return false };
+        self.claim_p(m).is_some_and(|p| {
+            // INV-TIMER-HOME: its timers are ours to keep now.
+            m.arm(p.next_alarm());
+            true
+        })
+    }
+
+    /// The same for an M that goes on to look for work: it runs the timers that are due, so it is not interrupted for them. (In a while it is, in case that
+    /// a thief is faster, who does not know of later ones.)
+    pub(crate) fn take_p_to_look(&'static self, m: &M) -> bool {
+        self.claim_p(m).is_some_and(|p| {
+            let (at, now) = (p.next_alarm(), platform::now());
+            m.arm(if at <= now { now + TIMER_RETRY } else { at });
+            true
+        })
+    }
+
+    fn claim_p(&'static self, m: &M) -> Option<&'static P> {
+        let p = self.rest.claim_p(m.last_p.get())?;
         let p = &self.ps[p];
         m.set_p(Some(p));
         m.last_p.set(Some(p.index()));
         m.come_in();
-        // INV-TIMER-HOME: its timers are ours to keep now.
-        m.arm(p.next_alarm());
-        true
+        Some(p)
     }
 
     /// After a push that others may take: wakes one M if one should be, now or (see the budget in `idle.rs`) by this P's alarm. By the
@@ -177,6 +200,7 @@ impl Sched {
     }
 
     /// Whether any queue holds something that an M without work could run at `now`.
+    #[inline(never)]
     pub(crate) fn has_work(&'static self, now: u64) -> bool {
         !self.globq.is_empty()
             || !self.inbox.is_empty()
@@ -190,6 +214,7 @@ impl Sched {
     }
 
     /// Whether any timer is pending.
+    #[inline(never)]
     pub(crate) fn has_timers(&'static self) -> bool {
         self.all_ps().any(|p| p.timers.when() != u64::MAX)
     }
@@ -211,6 +236,7 @@ impl Sched {
     }
 
     /// How many G's live (a snapshot).
+    #[inline(never)]
     pub fn num_goroutines(&'static self) -> u64 {
         let ended: u64 = self.all_ps().map(|p| p.ended.load(Ordering::Relaxed)).sum();
         let begun: u64 = self.all_ps().map(|p| p.begun.load(Ordering::Relaxed)).sum();

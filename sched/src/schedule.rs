@@ -28,6 +28,7 @@ use crate::p::{ATTEND_RETIRE, FAIR_TICKS, Held, P, SLOT_DELAY};
 use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
+use crate::sched::Sched;
 use crate::steal_order::victims;
 use crate::sync::{Ordering, spin_loop};
 use crate::timers::{Alarm, Due};
@@ -124,6 +125,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if p.attention.load(Ordering::Relaxed) != 0 {
         p.attention.store(0, Ordering::Relaxed);
+        p.made_way(platform::now());
     }
     platform::on_g0(m);
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
@@ -170,9 +172,12 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 /// Due timers that no core would run in time: see `procs.rs`.
 #[inline(always)]
 fn run_strays(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
-    if m.sched.strays.none() {
-        return None;
-    }
+    if m.sched.strays.none() { None } else { run_some_stray(m, p, guard) }
+}
+
+#[cold]
+#[inline(never)]
+fn run_some_stray(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let now = platform::now();
     m.sched.stray_ps().find_map(|from| run_timers(m, p, from, guard, now))
 }
@@ -242,8 +247,10 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
         return None;
     }
     for _ in 0..BURST {
+        let when = from.timers.when();
         let Some(due) = from.timers.pop_due(guard, now) else { break };
         ran = true;
+        own.latency.timer.record(now.saturating_sub(when));
         let g = match due {
             Due::Wake(g) => g,
             Due::Expire(g, number) if g.ticket.win(number) => g,
@@ -257,6 +264,7 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
         if g.state.ready() != Ready::Enqueue {
             continue;
         }
+        g.time_ready(now);
         if others_wait && own.may_go_ahead(m.counters.runs.get()) {
             first = Some(g);
             break;
@@ -335,6 +343,8 @@ fn rest(m: &'static M) {
     let p = m.p();
     if let Some(p) = p {
         p.home.store(m.index(), Ordering::Relaxed);
+        // Nobody waits here. An alarm that is left would interrupt whoever takes the P next.
+        p.forget_alarms();
     }
     m.set_p(None);
     m.lent.store(usize::MAX, Ordering::Relaxed);
@@ -345,7 +355,7 @@ fn rest(m: &'static M) {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
             }
-            if sched.take_p(m) {
+            if sched.take_p_to_look(m) {
                 sched.rest.spin();
                 m.spinning.set(true);
                 return;
@@ -359,7 +369,7 @@ fn rest(m: &'static M) {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
             }
-            if sched.take_p(m) {
+            if sched.take_p_to_look(m) {
                 sched.rest.spin();
                 m.spinning.set(true);
                 return;
@@ -376,9 +386,10 @@ fn rest(m: &'static M) {
         let home = m.last_p.get().map(|p| &sched.ps()[p]);
         let home = home.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
         let until = home.map_or(u64::MAX, |p| p.timers.when()).min(m.outside.timers.when());
+        m.resting_since.store(now, Ordering::Relaxed);
         platform::idle(m, until);
-        let woke = platform::now();
-        m.counters.idle_ns.add(woke.saturating_sub(now));
+        m.resting_since.store(u64::MAX, Ordering::Relaxed);
+        m.counters.idle_ns.add(platform::now().saturating_sub(now));
         // The one-shot was the idle hook's to use.
         m.forget_armed();
         if m.token.is_set() {
@@ -399,7 +410,7 @@ fn wait_for_token(m: &'static M) {
         return;
     }
     // Without a P `find_runnable` comes straight back to `rest`, which gives up the spinning.
-    m.sched.take_p(m);
+    m.sched.take_p_to_look(m);
 }
 
 /// Every started M rests and no timer is pending. If that is still so with nothing to run, and nobody waits for an interrupt, nobody will ever run again.
@@ -412,16 +423,29 @@ fn check_deadlock(m: &M, now: u64) {
     }
     // Nobody has run between two looks at who rests: then all that is seen in between was so at the same time. (An interrupt may have woken an M, whose G
     // waits for the next one now.)
-    let runs = || sched.ms().fold(0, |sum: u64, m| sum.wrapping_add(m.counters.runs.get()));
-    let before = runs();
-    if sched.inbox.is_expected() || sched.has_work(now) || sched.has_slots() || sched.has_timers() {
-        return;
-    }
-    if !sched.rest.all_rest() || runs() != before {
-        return;
-    }
-    if sched.num_goroutines() > 0 {
+    let before = sched.dispatches();
+    if sched.is_stuck(now) && sched.rest.all_rest() && sched.dispatches() == before && sched.num_goroutines() > 0 {
         platform::fatal(Fatal::Deadlock);
+    }
+}
+
+impl Sched {
+    /// All dispatches there have been.
+    #[inline(never)]
+    fn dispatches(&'static self) -> u64 {
+        self.ms().fold(0, |sum: u64, m| sum.wrapping_add(m.counters.runs.get()))
+    }
+
+    /// Whether nothing is queued, no timer is armed and nobody waits for an interrupt.
+    #[inline(never)]
+    fn is_stuck(&'static self, now: u64) -> bool {
+        !(self.inbox.is_expected() || self.has_work(now) || self.has_slots() || self.has_timers())
+    }
+
+    /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better not come again, for it hides that.
+    pub fn is_dead_but_for_me(&'static self, now: u64) -> bool {
+        let me = M::current(&PreemptGuard::new()).index();
+        self.rest.all_rest_but(me) && !self.is_scanning() && self.is_stuck(now)
     }
 }
 
@@ -439,6 +463,7 @@ pub fn timer_interrupt(m: &M) -> bool {
     }
     let sched = m.sched;
     let now = platform::now();
+    p.saw(now);
     let due = p.timers.when() <= now || sched.strays_due(now) || !sched.inbox.is_empty();
     if due {
         attend_timer(p);

@@ -126,6 +126,48 @@ pub(super) fn callers(after: usize, above: usize) {
     }
 }
 
+/// A place in the code: the innermost frames of a backtrace, kept instead of shown.
+#[derive(Default)]
+pub(super) struct Place {
+    after: usize,
+    frames: [u64; TAIL],
+    len: usize,
+}
+
+impl Place {
+    /// Keeps the callers of the function that begins at `after`.
+    pub(super) fn keep(&mut self, after: usize) {
+        extern "C" fn each(context: &UnwindContext<'_>, place: *mut c_void) -> UnwindReasonCode {
+            // SAFETY: right below: a pointer to a `Place`, which nobody else uses meanwhile.
+            let place = unsafe { &mut *place.cast::<Place>() };
+            let mut interrupted = 0;
+            let ip = _Unwind_GetIPInfo(context, &mut interrupted);
+            if ip == 0 || place.len == TAIL {
+                return UnwindReasonCode::NORMAL_STOP;
+            }
+            if place.after == 0 {
+                place.frames[place.len] = (ip - usize::from(interrupted == 0)) as u64;
+                place.len += 1;
+            } else if _Unwind_GetRegionStart(context) == place.after {
+                place.after = 0;
+            }
+            UnwindReasonCode::NO_REASON
+        }
+        self.after = after;
+        _Unwind_Backtrace(each, (&raw mut *self).cast());
+    }
+
+    /// The same number for the same place.
+    pub(super) fn number(&self) -> u64 {
+        self.frames[..self.len].iter().fold(0, |hash: u64, frame| (hash ^ frame).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// Shows it after all.
+    pub(super) fn show(&self) {
+        self.frames[..self.len].iter().enumerate().for_each(|(number, &frame)| line(raw, number, frame));
+    }
+}
+
 /// What an exception interrupted. Overwrites `rip` and `rsp` of the frame if they lead nowhere.
 pub(super) fn interrupted(frame: &Frame) {
     if is_code(frame.rip.get()) {

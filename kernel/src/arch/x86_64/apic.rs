@@ -4,7 +4,10 @@
 //! writes, so interrupts are off across them.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use trefoil_boot::rest::Rest;
+use trefoil_sched::M;
 
 use super::cpu::{Features, read_msr, without_interrupts, write_msr};
 use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
@@ -41,8 +44,13 @@ const PATIENCE: u32 = 100_000;
 static X2APIC: AtomicBool = AtomicBool::new(false);
 static DEADLINE: AtomicBool = AtomicBool::new(false);
 static BASE: AtomicU64 = AtomicU64::new(0);
+/// Cores rest by `mwait`.
+static MWAIT: AtomicBool = AtomicBool::new(false);
 /// Timer ticks a second.
 static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
+/// A one-shot from a tenth of a millisecond to a second tells whether its frequency is right.
+const LEARN_FROM: u64 = 100_000;
+const LEARN_TO: u64 = 1_000_000_000;
 /// Counts down from here while it is being measured.
 const MEASURE_FROM: u32 = u32::MAX;
 
@@ -56,6 +64,8 @@ fn read(register: u32) -> u32 {
     }
 }
 
+/// Out of line, as `command` is: the code for both interfaces at each of twenty places would be kilobytes.
+#[inline(never)]
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
         // SAFETY: as in `read`.
@@ -80,6 +90,7 @@ pub fn init_core(features: &Features) -> u32 {
     }
     X2APIC.store(x2apic, Ordering::Relaxed);
     DEADLINE.store(features.tsc_deadline, Ordering::Relaxed);
+    MWAIT.store(features.rest == Rest::Mwait, Ordering::Relaxed);
     BASE.store(phys_to_virt(base & 0x000f_ffff_ffff_f000) as u64, Ordering::Relaxed);
     write(LVT_TIMER, MASKED);
     write(LVT_LINT0, MASKED);
@@ -126,25 +137,55 @@ pub fn arm(at: u64) {
     let count = if at == u64::MAX {
         0
     } else {
-        let ns = at.saturating_sub(clock::now());
+        let now = clock::now();
+        percpu::current().one_shot.set((now, at));
+        let ns = at.saturating_sub(now);
         let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000 + 1;
         ticks.min(u128::from(u32::MAX)) as u32
     };
     write(TIMER_INITIAL, count);
 }
 
-/// Rests until an interrupt comes, unless `ready` says that there is no need. Wakes at `until` at the latest. Returns with interrupts on.
-pub fn rest_until(until: u64, ready: impl Fn() -> bool) {
-    // SAFETY: interrupts go off, so that a wake-up that comes after the look at `ready` waits until `hlt` has begun and ends it: `sti`
+/// Rests until the token of `m` is set, an interrupt comes, or `until` has come. Returns with interrupts on.
+///
+/// A core that rests by `mwait` says so before it looks at its token, with a fence in between, and whoever sets the token looks at that after it, with another
+/// ([`wake`]): either this core sees the token, or the other one sees that the store of the token is enough.
+pub fn rest_until(until: u64, m: &M) {
+    // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits until `hlt` has begun and ends it: `sti`
     // takes effect after the next instruction.
     unsafe { asm!("cli", options(nomem, nostack)) };
     arm(until);
-    if ready() || clock::now() >= until {
-        // SAFETY: as they were.
-        return unsafe { asm!("sti", options(nomem, nostack)) };
+    let watches = MWAIT.load(Ordering::Relaxed);
+    if watches {
+        percpu::current().watches.store(true, Ordering::Relaxed);
+        let token = core::ptr::from_ref(&m.token);
+        // SAFETY: CPUID has the instruction; it reads the token's line.
+        unsafe {
+            asm!("mfence", "monitor", in("rax") token, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags))
+        };
     }
-    // SAFETY: as above.
-    unsafe { asm!("sti", "hlt", options(nomem, nostack)) };
+    if m.token.is_set() || clock::now() >= until {
+        // SAFETY: as they were.
+        unsafe { asm!("sti", options(nomem, nostack)) };
+    } else if watches {
+        // SAFETY: as above; C1.
+        unsafe { asm!("sti", "mwait", in("eax") 0, in("ecx") 0, options(nostack)) };
+    } else {
+        // SAFETY: as above.
+        unsafe { asm!("sti", "hlt", options(nomem, nostack)) };
+    }
+    if watches {
+        percpu::current().watches.store(false, Ordering::Relaxed);
+    }
+}
+
+/// `core`, whose token may have been set, is to look at it.
+pub fn wake(core: &percpu::PerCpu) {
+    // SeqCst: pairs with the `mfence` in `rest_until`.
+    fence(Ordering::SeqCst);
+    if !core.watches.load(Ordering::Relaxed) {
+        send_wake(core.lapic_id());
+    }
 }
 
 /// The handler is done.
@@ -152,6 +193,7 @@ pub fn eoi() {
     write(EOI, 0);
 }
 
+#[inline(never)]
 fn command(target: u32, low: u32) {
     if X2APIC.load(Ordering::Relaxed) {
         // The MSR write does not wait for earlier stores, which the woken core must see.
@@ -202,7 +244,23 @@ pub fn send_nmi(lapic_id: u32) {
 /// The timer has fired. True: who runs here is to make way.
 pub fn on_timer() -> bool {
     eoi();
+    learn();
     percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
+}
+
+/// A one-shot that fires before its time means an interrupt more, for what is left. It does so if its frequency was measured too low, in a
+/// tenth of a millisecond and maybe on a crowded host: then the frequency is what it would have been right with. (Too late is no proof: handlers wait.)
+fn learn() {
+    let (armed, at) = percpu::current().one_shot.get();
+    let (wanted, took) = (at.saturating_sub(armed), clock::now().saturating_sub(armed));
+    // Not what was armed far ahead of the counter's end, or too short to tell.
+    if !(LEARN_FROM..LEARN_TO).contains(&wanted) || took >= wanted {
+        return;
+    }
+    let hz = TIMER_HZ.load(Ordering::Relaxed);
+    let better = hz.saturating_mul(wanted) / took.max(wanted / 2);
+    // And a little more, 15 millionths: the clock was read some time after the interrupt came.
+    TIMER_HZ.store(better + (better >> 16), Ordering::Relaxed);
 }
 
 /// Another core has set this M's token, and the interrupt itself ends its rest; or has work that nobody takes. As [`on_timer`].

@@ -4,6 +4,8 @@ use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::Ordering;
 
+use trefoil_boot::rest::{Rest, rest};
+
 use super::mem;
 
 /// The facts that the kernel decides by.
@@ -27,6 +29,8 @@ pub struct Features {
     pub hypervisor: bool,
     /// `xsave` and its friends.
     pub xsave: bool,
+    /// How it waits for work.
+    pub rest: Rest,
 }
 
 impl Features {
@@ -51,6 +55,7 @@ impl Features {
             machine_check: one.edx >> 7 & 1 == 1,
             hypervisor: one.ecx >> 31 & 1 == 1,
             xsave: one.ecx >> 26 & 1 == 1,
+            rest: rest(__cpuid(0).eax, one.ecx),
         }
     }
 }

@@ -10,7 +10,7 @@ use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
 use core::ops::Range;
-use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::M;
 
@@ -60,6 +60,10 @@ pub struct PerCpu {
     /// GDT and TSS; written before the core loads them.
     pub tables: UnsafeCell<Tables>,
 
+    /// When the one-shot was armed last, and for when. By this core and its handlers.
+    pub one_shot: Cell<(u64, u64)>,
+    /// It rests, and a store to its M's token ends that.
+    pub watches: AtomicBool,
     /// Interrupts taken, of whatever kind.
     pub interrupts: AtomicU64,
     /// Spurious vectors taken.
@@ -137,6 +141,8 @@ impl PerCpu {
             packs: Cell::new(false),
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
+            one_shot: Cell::new((0, 0)),
+            watches: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
             unexpected: AtomicU64::new(0),

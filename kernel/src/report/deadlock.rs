@@ -1,0 +1,156 @@
+//! The report of a deadlock: who waits for what, since when, and who has it.
+//!
+//! ```text
+//!   G 7 "first" [mutex lock] waits for 0xffffa00000012340, held by G 8 "second", for 0.31 s
+//!   #00 0xffffffff80201234 …
+//! ```
+//!
+//! The first hundred G's are shown in full. Of the others those that wait for the same reason at the same place (the same backtrace) are a group, which is
+//! shown once, with their number at the end.
+//!
+//! The trace of a *parked* G is made by switching to it with a function that prints instead of returning: `switch` runs `after` as if the parked
+//! context had called it. Each is walked once: the walk leaves a frame on its stack.
+//!
+//! *Since when* is as exact as [`G::parked_for`] is: parking does not read the clock.
+
+use core::fmt;
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use trefoil_sched::locks::holder;
+use trefoil_sched::{G, Sched};
+
+use super::backtrace::{self, Place};
+use super::{Who, begin, end};
+use crate::arch::{clock, report_stack, switch};
+use crate::mm::window;
+use crate::platform;
+
+/// G's that are shown in full.
+const IN_FULL: usize = 100;
+/// Kinds of the others that are told apart.
+const KINDS: usize = 32;
+
+/// G's that wait for one reason at one place. (Atomics in place of a `static mut`: only the core that reports is left.)
+struct Kind {
+    place: AtomicU64,
+    /// The first of them; none yet.
+    like: AtomicPtr<G>,
+    more: AtomicU64,
+}
+
+static SORTS: [Kind; KINDS] =
+    [const { Kind { place: AtomicU64::new(0), like: AtomicPtr::new(core::ptr::null_mut()), more: AtomicU64::new(0) } };
+        KINDS];
+
+impl Kind {
+    fn like(&self) -> Option<&'static G> {
+        // SAFETY: `deadlock` stores a `&'static G`.
+        unsafe { self.like.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Whether it is the kind of `g`, or none yet.
+    fn fits(&self, g: &G, place: u64) -> bool {
+        self.like()
+            .is_none_or(|like| like.wait_reason() == g.wait_reason() && self.place.load(Ordering::Relaxed) == place)
+    }
+}
+
+/// Nobody will ever run again: who waits for what.
+pub fn deadlock() -> ! {
+    begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
+    let (mut shown, mut others) = (0, 0u64);
+    let now = clock::now();
+    let sched = platform::sched();
+    sched.for_each_g(|g| {
+        if !g.state().is_parked() {
+            return;
+        }
+        if shown < IN_FULL {
+            shown += 1;
+            head(sched, g, now);
+            return visit(g, None);
+        }
+        let mut at = Place::default();
+        visit(g, Some(&mut at));
+        let place = at.number();
+        match SORTS.iter().find(|kind| kind.fits(g, place)) {
+            None => others += 1,
+            Some(kind) if kind.like().is_some() => _ = kind.more.fetch_add(1, Ordering::Relaxed),
+            Some(kind) => {
+                kind.place.store(place, Ordering::Relaxed);
+                kind.like.store(core::ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
+                head(sched, g, now);
+                at.show();
+            }
+        }
+    });
+    for kind in &SORTS {
+        let more = kind.more.load(Ordering::Relaxed);
+        if more > 0
+            && let Some(g) = kind.like()
+        {
+            say!("  … and {more} more [{}] where G {} waits", g.wait_reason().as_str(), g.id());
+        }
+    }
+    if others > 0 {
+        say!("  … and {others} more");
+    }
+    end()
+}
+
+/// The line above a backtrace.
+fn head(sched: &'static Sched, g: &G, now: u64) {
+    let centis = g.parked_for(now) / 10_000_000;
+    let (object, since) = (g.waits_for(), (centis / 100, centis % 100));
+    let (reason, held_by) = (g.wait_reason().as_str(), HeldBy(sched, g));
+    say!("  {} [{reason}] waits for 0x{object:016x}{held_by}, for {}.{:02} s", Who(g), since.0, since.1);
+}
+
+/// Who holds what a parked G waits for, if that is known.
+struct HeldBy<'a>(&'a Sched, &'a G);
+
+impl fmt::Display for HeldBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes parked G's.
+        match unsafe { holder(self.0, self.1) } {
+            Some(holder) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
+            Some(holder) => write!(f, ", held by {}", Who(holder)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where to come back to from a parked G.
+static RETURN_SP: AtomicUsize = AtomicUsize::new(0);
+
+/// Goes where a parked G is, and prints that, or keeps it in `place`.
+fn visit(g: &G, place: Option<&mut Place>) {
+    unsafe extern "C" fn nothing(_: *mut (), _: *mut ()) {}
+    unsafe extern "C" fn show(place: *mut (), _: *mut ()) {
+        // SAFETY: `visit` passes its `place`, and waits.
+        let mut place = unsafe { place.cast::<Place>().as_mut() };
+        report_stack::run(&mut || match &mut place {
+            Some(place) => place.keep(show as *const () as usize),
+            None => backtrace::callers(show as *const () as usize, 0),
+        });
+        let mut gone = 0;
+        let back = RETURN_SP.load(Ordering::Relaxed);
+        // SAFETY: `back` was stored by the switch below and is loaded once.
+        unsafe {
+            switch::switch(&raw mut gone, &raw const back, nothing, core::ptr::null_mut(), core::ptr::null_mut())
+        };
+    }
+    let sp = g.saved_sp();
+    let stack = g.stack();
+    if !(stack.lo..stack.hi).contains(&sp) {
+        return;
+    }
+    let packed = window::is_packed(stack.hi as u64);
+    let place = place.map_or(core::ptr::null_mut(), core::ptr::from_mut).cast();
+    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning into it.
+    unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, place, core::ptr::null_mut()) };
+    if packed {
+        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may want.
+        window::put_back(stack.hi as u64);
+    }
+}
