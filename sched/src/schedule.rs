@@ -235,7 +235,8 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
 ///
 /// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
 /// core (or a thief takes them). But not too many in a row: then those who wait have a turn. If nobody waits, [`BURST`] of them go to the ring in the order of
-/// their deadlines (not through the slot, where the last would run first).
+/// their deadlines (not through the slot, where the last would run first). Calls are made one at a time while others wait, and what they start waits
+/// behind them: so the ring grows no longer however many are due.
 fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
     if from.timers.when() > now {
         return None;
@@ -258,6 +259,13 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
             Due::Call(alarm, generation) => {
                 // SAFETY: 1. right above.
                 unsafe { Alarm::ring(alarm, generation, guard, now) };
+                // What it has readied or started waits as the others do.
+                if let Some(g) = own.take_slot() {
+                    push_last(m, own, g, guard);
+                }
+                if others_wait {
+                    break;
+                }
                 continue;
             }
         };
@@ -269,9 +277,7 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
             first = Some(g);
             break;
         }
-        if let Err(overflow) = own.ring().push(g) {
-            m.sched.globq.push(guard, overflow.0);
-        }
+        push_last(m, own, g, guard);
         if others_wait {
             break;
         }
@@ -287,6 +293,12 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
         m.sched.wake_one(m);
     }
     first
+}
+
+fn push_last(m: &M, own: &Held<'_>, g: GRef, guard: &PreemptGuard) {
+    if let Err(overflow) = own.ring().push(g) {
+        m.sched.globq.push(guard, overflow.0);
+    }
 }
 
 /// Step 7: as a spinning M, other P's.
@@ -318,9 +330,9 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                     return Some(g);
                 }
                 if victim.timers.when() != u64::MAX {
-                    // Slot and ring were empty: that is where those go that are due, and what calls have readied.
+                    // With an empty ring, that is where they go.
                     let first = run_timers(m, p, victim, guard, platform::now());
-                    if let Some(g) = first.or_else(|| p.ring().pop()).or_else(|| p.take_slot()) {
+                    if let Some(g) = first.or_else(|| p.ring().pop()) {
                         return Some(g);
                     }
                 }

@@ -367,6 +367,10 @@ pub fn sleep(duration: Duration) {
 /// # });
 /// ```
 pub fn sleep_until(when: Instant) {
+    if when <= Instant::now() {
+        // Nobody sleeps with a deadline before the present: it would always be the earliest, and keep later ones from their turn.
+        return crate::park::yield_now();
+    }
     let when = when.min(LAST).as_nanos();
     // SAFETY: `when` outlives the park (it is on this stack), and `commit` hands G to one timer, which readies it once.
     drop(unsafe { park(reserve(), WaitReason::Sleep, commit_sleep, (&raw const when).cast_mut().cast()) });

@@ -74,7 +74,8 @@ impl Alarm {
         alarm.expose_provenance();
         // SAFETY: 1. so its node is good for as long as a heap has it.
         let node = unsafe { &(*alarm.as_ptr()).node };
-        restart(preempt, node, when.min(LAST).as_nanos(), What::Call(generation))
+        // Not before the present: see `sleep_until`.
+        restart(preempt, node, when.max(Instant::now()).min(LAST).as_nanos(), What::Call(generation))
     }
 
     /// True: the call will not be made. False: it has been, or is on its way, or it was not started. By its owner.
