@@ -1,8 +1,9 @@
 //! What only the host can see: that the figures of an image are right, how large it is, how fast it boots, and that an app elsewhere builds.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use xtask::qemu::{Settings, Stdin};
@@ -138,6 +139,32 @@ fn the_chat_room_answers_what_is_typed() {
         assert!(text.contains(line), "{line}:\n{text}");
     }
     assert!(text.contains("9 messages"), "three of yours, and six answers:\n{text}");
+}
+
+#[test]
+fn what_is_piped_in_is_echoed_beside_loops() {
+    let image = example("fair");
+    for smp in ["1", "2"] {
+        let stdin = Stdin::Bytes(b"one\ntwo words\nno end".to_vec(), Duration::ZERO);
+        let (code, text) = boot(&image, &[], &Settings { smp: smp.into(), stdin, ..settings() });
+        assert_eq!(code, 0, "{text}");
+        for line in ["> one", "> two words", "> no end", "3 lines;", "every loop ran: ", "lost in the serial port: 0"] {
+            assert!(text.contains(line), "no {line:?} in:\n{text}");
+        }
+    }
+    // The runner itself, with a pipe for its own standard input.
+    let mut runner = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("run")
+        .arg(&image)
+        .env("SMP", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    runner.stdin.take().unwrap().write_all(b"through the runner\n").unwrap();
+    let out = runner.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("> through the runner") && text.contains("1 lines;"), "{text}");
 }
 
 #[test]
