@@ -1,13 +1,79 @@
-//! How late goroutines wake up. Under `ICOUNT=1` a nanosecond is an instruction, and the figures repeat exactly.
+//! What timers cost, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an instruction, and the figures repeat exactly.
 #![no_std]
 #![no_main]
 
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
+use trefoil::time::{Timer, ticks};
 
 trefoil::main!(main);
+
+/// How many operations are counted.
+const N: u64 = 1_000;
+
+/// Numbers without order.
+fn scramble(n: u64) -> u64 {
+    let n = (n ^ n >> 15).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    n ^ n >> 29
+}
+
+/// Some time from a quarter of an hour to an hour.
+fn far(i: u64) -> Duration {
+    Duration::from_millis(900_000 + scramble(i) % 2_700_000)
+}
+
+/// Ticks that `f` takes, for each of the [`N`].
+fn each(f: impl FnOnce()) -> u64 {
+    let begin = ticks();
+    f();
+    (ticks() - begin) / N
+}
+
+/// Among `pending` others that are due later: what it takes to start a timer, to move its deadline, to stop it; and from there to its function's end.
+fn operations(pending: u64) {
+    static FIRED: AtomicU64 = AtomicU64::new(0);
+    let nothing = || _ = FIRED.fetch_add(1, Relaxed);
+    let others: Vec<Timer> = (0..pending).map(|i| Timer::after_func(far(i), nothing)).collect();
+    let timers: Vec<Timer> = (0..N).map(|_| Timer::after_func(Duration::MAX, nothing)).collect();
+    timers.iter().for_each(|t| _ = t.stop());
+    // The clock is no part of it.
+    let now = Instant::now();
+    let insert = each(|| timers.iter().zip(0..).for_each(|(t, i)| _ = t.reset_at(now + far(i))));
+    let change = each(|| timers.iter().zip(N..).for_each(|(t, i)| _ = t.reset_at(now + far(i))));
+    let cancel = each(|| timers.iter().for_each(|t| assert!(t.stop())));
+    FIRED.store(0, Relaxed);
+    // All due at once.
+    let due = Instant::now() + Duration::from_millis(5);
+    timers.iter().for_each(|t| _ = t.reset_at(due));
+    assert!(Instant::now() < due);
+    while Instant::now() < due {}
+    let expire = each(|| {
+        while FIRED.load(Relaxed) < N {
+            runtime::yield_now();
+        }
+    });
+    println!("timer insert, {pending} pending: {insert}");
+    println!("timer reset, {pending} pending: {change}");
+    println!("timer cancel, {pending} pending: {cancel}");
+    println!("timer expiry with a goroutine, {pending} pending: {expire}");
+    others.iter().for_each(|t| assert!(t.stop()));
+    sleeping(pending);
+}
+
+/// The same for sleepers: from the moment when [`N`] of them are due until the last one runs.
+fn sleeping(pending: u64) {
+    let others: Vec<Timer> = (0..pending).map(|i| Timer::after_func(far(i), || ())).collect();
+    let due = Instant::now() + Duration::from_millis(20);
+    let sleepers: Vec<_> = (0..N).map(|_| go(move || time::sleep_until(due))).collect();
+    // Its deadline is that of the others, and it falls asleep after them.
+    runtime::yield_now();
+    time::sleep_until(due);
+    println!("sleeper's expiry, {pending} pending: {}", (Instant::now() - due).as_nanos() as u64 / N);
+    sleepers.into_iter().for_each(|s| s.join().unwrap());
+    others.iter().for_each(|t| assert!(t.stop()));
+}
 
 /// How late 1,000 sleeps of a millisecond end.
 fn lateness(name: &str) {
@@ -19,20 +85,25 @@ fn lateness(name: &str) {
         })
         .collect();
     late.sort_unstable();
-    println!("{name}: p50 {} ns, p99 {} ns, max {} ns", late[500], late[990], late[999]);
+    println!("lateness {name}, p50: {} ns", late[500]);
+    println!("lateness {name}, p99: {} ns", late[990]);
+    println!("lateness {name}, max: {} ns", late[999]);
 }
 
 fn main() {
     // Past what boot has put off.
     time::sleep(Duration::from_millis(600));
-    lateness("sleeper on an idle core");
+    for pending in [10, 1_000, 100_000] {
+        operations(pending);
+    }
+    lateness("on an idle core");
     static STOP: AtomicBool = AtomicBool::new(false);
     let spinner = go(|| {
         while !STOP.load(Relaxed) {
             black_box(());
         }
     });
-    lateness("sleeper beside a spinning goroutine");
+    lateness("beside a spinning goroutine");
     STOP.store(true, Relaxed);
     spinner.join().unwrap();
 }

@@ -189,6 +189,42 @@ fn counted_figures_stay_below_their_bounds() {
     assert_eq!(text, again, "counted figures repeat exactly");
 }
 
+#[test]
+fn timers_cost_and_are_late_within_their_bounds() {
+    let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
+    let (code, text) = boot(&example("timers"), &[], &counted);
+    assert_eq!(code, 0, "{text}");
+    println!("{text}");
+    for (pending, slack) in [(10, 1.0), (1_000, 1.0), (100_000, 1.25)] {
+        for (name, bound) in TIMER_BOUNDS {
+            let name = format!("{name}, {pending} pending");
+            let measured = figure(&text, &name);
+            assert!(measured <= bound * slack, "{name}: {measured} instructions, at most {} expected", bound * slack);
+        }
+    }
+    for (name, bound) in LATENESS_BOUNDS {
+        let measured = figure(&text, &format!("lateness {name}"));
+        assert!(measured <= bound, "{name}: {measured} ns, at most {bound} expected");
+    }
+}
+
+/// Instructions. With 100,000 timers pending, a quarter more.
+const TIMER_BOUNDS: [(&str, f64); 5] = [
+    ("timer insert", 290.0),
+    ("timer reset", 290.0),
+    ("timer cancel", 172.0),
+    ("timer expiry with a goroutine", 1760.0),
+    ("sleeper's expiry", 300.0),
+];
+
+/// Nanoseconds, which are instructions.
+const LATENESS_BOUNDS: [(&str, f64); 4] = [
+    ("on an idle core, p50", 1_100.0),
+    ("on an idle core, p99", 1_150.0),
+    ("beside a spinning goroutine, p50", 1_200.0),
+    ("beside a spinning goroutine, p99", 1_900.0),
+];
+
 /// Instructions.
 const BOUNDS: [(&str, f64); 10] = [
     ("yield", 128.0),
