@@ -4,6 +4,7 @@ mod support;
 
 mod api {
     pub use trefoil_hosted::prelude::*;
+    pub use trefoil_sched::context::{Context, ContextError};
     pub use trefoil_sched::panic::{AssertUnwindSafe, catch_unwind, panic_message, panicking, resume_unwind};
     pub use trefoil_sched::scope::scope;
     pub use trefoil_sched::{exit_g, yield_now};
@@ -21,6 +22,8 @@ mod api {
     }
 }
 
+#[path = "../../kernel/tests/cases/context.rs"]
+mod context;
 #[path = "../../kernel/tests/cases/local.rs"]
 mod local;
 #[path = "../../kernel/tests/cases/panics.rs"]
@@ -46,6 +49,10 @@ cases! { scope:
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, values_that_borrow_are_dropped_in_time,
     a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside, a_storm_of_scopes_loses_nobody,
+}
+
+cases! { context:
+    the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
 }
 
 cases! { task:

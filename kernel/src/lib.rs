@@ -49,6 +49,11 @@ pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
 
+/// How goroutines are told to stop.
+pub mod context {
+    pub use trefoil_sched::context::*;
+}
+
 /// Futures: a goroutine that runs one, and wakers.
 pub mod task {
     pub use trefoil_sched::task::*;

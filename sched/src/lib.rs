@@ -31,6 +31,7 @@
 extern crate alloc;
 
 pub mod chan;
+pub mod context;
 pub mod entry;
 pub mod epoch;
 pub mod g;
@@ -174,6 +175,11 @@ pub mod model {
         for p in m.sched().all_ps() {
             while crate::schedule::fire_one(p, &guard) {}
         }
+    }
+
+    /// The deadline of `context` has come.
+    pub fn expire(context: &crate::context::Context) {
+        crate::context::expire(context);
     }
 
     /// A group with that many members, and its opener's share.

@@ -1,0 +1,367 @@
+//! Contexts: how a goroutine tells those that it has started, and those that they have started, that they should stop. Go's `context`.
+//!
+//! ```text
+//!   background ── with_cancel ──▶ a ── with_timeout ──▶ b ── with_value ──▶ b'        b' is cancelled with b
+//!                                 └── with_cancel ────▶ c
+//!   Canceler { lock { error, cause, children (weak) }, done }       one a cancellable context; it holds its parent
+//! ```
+//!
+//! Nothing is stopped by force: a goroutine that has been started can't be ended from outside, because its destructors would not run, and what it
+//! has borrowed or locked would be left as it is. It looks at [`err`](Context::err) or [`done`](Context::done), and returns.
+//!
+//! A context is cancelled once; the first reason holds. **The hard race** is a child that is made while its parent is cancelled. Both take the parent's lock:
+//! either the child sees the error and is born cancelled, or it stands in the list that the canceller takes. So no child is forgotten.
+//!
+//! Unlike Go's, a cancel function that is dropped leaks nothing: the parent knows its children by weak references only.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::error::Error;
+use core::fmt;
+use core::time::Duration;
+
+use crate::chan::{Receiver, Sender, bounded};
+use crate::lock::SpinLock;
+use crate::preempt::PreemptGuard;
+use crate::time::{Instant, Timer};
+
+/// Why a context is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContextError {
+    /// It was cancelled, or a context that it was made from.
+    Canceled,
+    /// Its deadline has passed.
+    DeadlineExceeded,
+}
+
+impl fmt::Display for ContextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Canceled => "context canceled",
+            Self::DeadlineExceeded => "context deadline exceeded",
+        })
+    }
+}
+
+impl Error for ContextError {}
+
+/// What was given as the reason.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// A part of a program that can be told to stop, with a deadline and values. Clones are the same context.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::{Context, ContextError};
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// let worker = {
+///     let ctx = ctx.clone();
+///     go(move || ctx.done().recv().is_err())
+/// };
+/// cancel.cancel();
+/// assert!(worker.join().unwrap());
+/// assert_eq!(ctx.err(), Some(ContextError::Canceled));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    canceler: Arc<Canceler>,
+    values: Option<Arc<Value>>,
+}
+
+struct Value {
+    value: Box<dyn Any + Send + Sync>,
+    outer: Option<Arc<Value>>,
+}
+
+/// What a context and those made from it by `with_value` share.
+struct Canceler {
+    state: SpinLock<State>,
+    /// Closed when it is cancelled.
+    done: (Sender<()>, Receiver<()>),
+    deadline: Option<Instant>,
+    /// Only held: so that it can tell us.
+    _parent: Option<Arc<Canceler>>,
+}
+
+struct State {
+    error: Option<ContextError>,
+    cause: Option<Cause>,
+    children: Vec<Weak<Canceler>>,
+    timer: Option<Timer>,
+}
+
+impl Canceler {
+    fn new(parent: Option<Arc<Self>>, deadline: Option<Instant>) -> Arc<Self> {
+        let state = State { error: None, cause: None, children: Vec::new(), timer: None };
+        Arc::new(Self { state: SpinLock::new(state), done: bounded(0), deadline, _parent: parent })
+    }
+
+    /// `child` is told when this one is cancelled. The reason, if it is already.
+    fn adopt(&self, child: &Arc<Self>) -> Result<(), (ContextError, Option<Cause>)> {
+        let mut room = Vec::new();
+        loop {
+            let wanted = {
+                let guard = PreemptGuard::new();
+                let mut state = self.state.lock(&guard);
+                if let Some(error) = state.error {
+                    return Err((error, state.cause.clone()));
+                }
+                if state.children.len() < state.children.capacity() {
+                    state.children.push(Arc::downgrade(child));
+                    return Ok(());
+                }
+                if room.capacity() > state.children.len() {
+                    // Those that are gone make room.
+                    room.extend(state.children.drain(..).filter(|child| child.strong_count() > 0));
+                    core::mem::swap(&mut room, &mut state.children);
+                    continue;
+                }
+                state.children.len() * 2 + 4
+            };
+            // Not under the lock.
+            room = Vec::with_capacity(wanted);
+        }
+    }
+
+    /// The first one counts.
+    fn cancel(&self, error: ContextError, cause: Option<Cause>) {
+        let (children, timer) = {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.error.is_some() {
+                // What comes too late is dropped without the lock.
+                drop(state);
+                drop(guard);
+                return drop(cause);
+            }
+            state.error = Some(error);
+            state.cause.clone_from(&cause);
+            (core::mem::take(&mut state.children), state.timer.take())
+        };
+        self.done.0.close();
+        if let Some(timer) = timer {
+            timer.stop();
+        }
+        children.iter().filter_map(Weak::upgrade).for_each(|child| child.cancel(error, cause.clone()));
+    }
+
+    fn error(&self) -> Option<ContextError> {
+        self.state.lock(&PreemptGuard::new()).error
+    }
+}
+
+impl Drop for Canceler {
+    fn drop(&mut self) {
+        let timer = self.state.lock(&PreemptGuard::new()).timer.take();
+        if let Some(timer) = timer {
+            timer.stop();
+        }
+    }
+}
+
+impl Context {
+    /// The context from which others are made: never cancelled, no deadline, no values.
+    pub fn background() -> Self {
+        Self { canceler: Canceler::new(None, None), values: None }
+    }
+
+    fn child(&self, deadline: Option<Instant>) -> (Self, Cancel) {
+        let deadline = deadline.into_iter().chain(self.canceler.deadline).min();
+        let canceler = Canceler::new(Some(self.canceler.clone()), deadline);
+        if let Err((error, cause)) = self.canceler.adopt(&canceler) {
+            canceler.cancel(error, cause);
+        }
+        (Self { canceler: canceler.clone(), values: self.values.clone() }, Cancel(canceler))
+    }
+
+    /// A context that is over when this one is, or when it is cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// # use trefoil_sched::context::Context;
+    /// let (outer, cancel) = Context::background().with_cancel();
+    /// let (inner, _) = outer.with_cancel();
+    /// cancel.cancel();
+    /// assert!(inner.err().is_some());
+    /// # });
+    /// ```
+    pub fn with_cancel(&self) -> (Self, Cancel) {
+        self.child(None)
+    }
+
+    /// As [`with_cancel`](Self::with_cancel), and over at `when`: at once, if that has passed.
+    ///
+    /// # Panics
+    /// When there is no memory for the timer.
+    pub fn with_deadline(&self, when: Instant) -> (Self, Cancel) {
+        let (context, cancel) = self.child(Some(when));
+        let now = Instant::now();
+        if when <= now {
+            context.canceler.cancel(ContextError::DeadlineExceeded, None);
+        } else if self.canceler.deadline.is_none_or(|theirs| when < theirs) && context.err().is_none() {
+            let weak = Arc::downgrade(&context.canceler);
+            let timer = Timer::after_func(when.duration_since(now), move || {
+                if let Some(canceler) = weak.upgrade() {
+                    canceler.cancel(ContextError::DeadlineExceeded, None);
+                }
+            });
+            let late = {
+                let guard = PreemptGuard::new();
+                let mut state = context.canceler.state.lock(&guard);
+                if state.error.is_none() { state.timer.replace(timer) } else { Some(timer) }
+            };
+            if let Some(timer) = late {
+                timer.stop();
+            }
+        }
+        (context, cancel)
+    }
+
+    /// As [`with_deadline`](Self::with_deadline), `d` from now.
+    ///
+    /// # Panics
+    /// As [`with_deadline`](Self::with_deadline).
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// # use trefoil_sched::context::{Context, ContextError};
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(5));
+    /// assert!(ctx.done().recv().is_err());
+    /// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+    /// # });
+    /// ```
+    pub fn with_timeout(&self, d: Duration) -> (Self, Cancel) {
+        self.with_deadline(Instant::now() + d)
+    }
+
+    /// This context with a value in it, found by its type; it hides an outer one of the same type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// # use trefoil_sched::context::Context;
+    /// #[derive(Debug, PartialEq)]
+    /// struct RequestId(u64);
+    /// let ctx = Context::background().with_value(RequestId(7));
+    /// assert_eq!(ctx.value::<RequestId>(), Some(&RequestId(7)));
+    /// # });
+    /// ```
+    pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Self {
+        let value = Arc::new(Value { value: Box::new(value), outer: self.values.clone() });
+        Self { canceler: self.canceler.clone(), values: Some(value) }
+    }
+
+    /// The innermost value of type `T`.
+    pub fn value<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let mut at = self.values.as_deref();
+        while let Some(value) = at {
+            if let Some(found) = value.value.downcast_ref() {
+                return Some(found);
+            }
+            at = value.outer.as_deref();
+        }
+        None
+    }
+
+    /// A context with the same values that is not over when this one is.
+    pub fn without_cancel(&self) -> Self {
+        Self { canceler: Canceler::new(None, None), values: self.values.clone() }
+    }
+
+    /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing is ever sent. (A clone of it that is kept longer than
+    /// the context and its [`Cancel`] is closed with the last of them.)
+    pub fn done(&self) -> &Receiver<()> {
+        &self.canceler.done.1
+    }
+
+    /// Why the context is over; `None` while it is not.
+    pub fn err(&self) -> Option<ContextError> {
+        self.canceler.error()
+    }
+
+    /// The reason that was given, or else [`err`](Self::err) as one; `None` while it is not over.
+    pub fn cause(&self) -> Option<Cause> {
+        let (error, cause) = {
+            let guard = PreemptGuard::new();
+            let state = self.canceler.state.lock(&guard);
+            (state.error?, state.cause.clone())
+        };
+        Some(cause.unwrap_or_else(|| Arc::new(error)))
+    }
+
+    /// When it will be over at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.canceler.deadline
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("err", &self.err()).finish_non_exhaustive()
+    }
+}
+
+/// The right to cancel a context. Dropping it does nothing; see [`on_drop`](Self::on_drop).
+#[derive(Clone)]
+pub struct Cancel(Arc<Canceler>);
+
+impl Cancel {
+    /// Cancels the context and all that were made from it. Again: does nothing.
+    pub fn cancel(&self) {
+        self.0.cancel(ContextError::Canceled, None);
+    }
+
+    /// The same, and says why: [`Context::cause`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// # use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel_with("the user has left");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the user has left");
+    /// # });
+    /// ```
+    pub fn cancel_with(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
+        self.0.cancel(ContextError::Canceled, Some(Arc::from(cause.into())));
+    }
+
+    /// Cancels the context when the returned guard is dropped: Go's `defer cancel()`.
+    #[must_use = "it cancels as soon as it is dropped"]
+    pub fn on_drop(self) -> CancelOnDrop {
+        CancelOnDrop(self)
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancel { .. }")
+    }
+}
+
+/// Cancels a context when it is dropped.
+#[derive(Debug)]
+pub struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// What the timer does: for models, which have no goroutine to start for it.
+#[cfg(loom)]
+pub(crate) fn expire(context: &Context) {
+    context.canceler.cancel(ContextError::DeadlineExceeded, None);
+}
