@@ -5,6 +5,7 @@ mod support;
 mod api {
     pub use trefoil_hosted::prelude::*;
     pub use trefoil_sched::context::{Context, ContextError};
+    pub use trefoil_sched::joinset::{ErrGroup, JoinSet, TimedOut};
     pub use trefoil_sched::panic::{AssertUnwindSafe, catch_unwind, panic_message, panicking, resume_unwind};
     pub use trefoil_sched::scope::scope;
     pub use trefoil_sched::{exit_g, yield_now};
@@ -24,6 +25,8 @@ mod api {
 
 #[path = "../../kernel/tests/cases/context.rs"]
 mod context;
+#[path = "../../kernel/tests/cases/joinset.rs"]
+mod joinset;
 #[path = "../../kernel/tests/cases/local.rs"]
 mod local;
 #[path = "../../kernel/tests/cases/panics.rs"]
@@ -53,6 +56,10 @@ cases! { scope:
 
 cases! { context:
     the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
+}
+
+cases! { joinset:
+    try_join_gives_the_handle_back_until_the_end, join_timeout_gives_up_in_time_and_can_be_repeated, join_timeout_races_the_end_and_loses_nothing, a_join_set_gives_results_as_they_come, a_join_set_has_every_end_as_a_result, a_join_set_that_is_dropped_lets_its_members_go_on, the_first_error_cancels_the_group, a_group_keeps_its_limit, a_panic_in_a_group_comes_out_of_wait,
 }
 
 cases! { task:

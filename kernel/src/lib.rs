@@ -54,6 +54,11 @@ pub mod context {
     pub use trefoil_sched::context::*;
 }
 
+/// Sets of goroutines that are waited for together.
+pub mod joinset {
+    pub use trefoil_sched::joinset::*;
+}
+
 /// Futures: a goroutine that runs one, and wakers.
 pub mod task {
     pub use trefoil_sched::task::*;

@@ -53,6 +53,15 @@ image! { "
     everybody_who_waits_is_woken
     children_come_and_go_without_end
     a_storm_of_cancels_and_children_forgets_nobody | append slice=50
+    try_join_gives_the_handle_back_until_the_end
+    join_timeout_gives_up_in_time_and_can_be_repeated
+    join_timeout_races_the_end_and_loses_nothing | append slice=50
+    a_join_set_gives_results_as_they_come
+    a_join_set_has_every_end_as_a_result
+    a_join_set_that_is_dropped_lets_its_members_go_on | append slice=50
+    the_first_error_cancels_the_group
+    a_group_keeps_its_limit
+    a_panic_in_a_group_comes_out_of_wait
     each_goroutine_has_its_own                       | append slice=50
     cells_have_the_methods_of_std
     set_does_not_make_the_first_value
@@ -80,6 +89,7 @@ image! { "
     a_hook_that_panics_ends_its_goroutine_alone, main_catches_its_own_panics, main_passes_a_panic_on_and_fails,
     a_panic_in_a_destructor_of_main_is_fatal,
     the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
+    try_join_gives_the_handle_back_until_the_end, join_timeout_gives_up_in_time_and_can_be_repeated, join_timeout_races_the_end_and_loses_nothing, a_join_set_gives_results_as_they_come, a_join_set_has_every_end_as_a_result, a_join_set_that_is_dropped_lets_its_members_go_on, the_first_error_cancels_the_group, a_group_keeps_its_limit, a_panic_in_a_group_comes_out_of_wait,
     each_goroutine_has_its_own, cells_have_the_methods_of_std, set_does_not_make_the_first_value, many_keys_are_told_apart,
     an_initial_value_may_use_others_and_itself, destructors_run_at_the_end_newest_first, a_destructor_meets_the_others_as_std_says,
     a_destructor_that_panics_leaves_the_others_to_be_dropped, results_that_nobody_wants_may_use_locals_and_leave_none_behind,
@@ -88,6 +98,7 @@ image! { "
 
 mod api {
     pub use trefoil::context::{Context, ContextError};
+    pub use trefoil::joinset::{ErrGroup, JoinSet, TimedOut};
     pub use trefoil::panic::{AssertUnwindSafe, catch_unwind, panic_message, panicking, resume_unwind};
     pub use trefoil::prelude::*;
     pub use trefoil::runtime::{exit_g, yield_now};
@@ -108,6 +119,8 @@ mod api {
 
 #[path = "cases/context.rs"]
 mod context_cases;
+#[path = "cases/joinset.rs"]
+mod joinset_cases;
 #[path = "cases/local.rs"]
 mod local_cases;
 #[path = "cases/panics.rs"]
@@ -119,6 +132,7 @@ mod task_cases;
 
 use api::*;
 use context_cases::*;
+use joinset_cases::*;
 use local_cases::*;
 use panic_cases::*;
 use scope_cases::*;

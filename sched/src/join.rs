@@ -9,6 +9,9 @@
 //!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
 //! ```
 //!
+//! A joiner with a deadline registers its token instead, and takes it back with a CAS when the time has come: a completer that was faster has left a
+//! token that only makes the G look once more.
+//!
 //! The value is written before the word becomes DONE and read after, so it needs no lock. The word also says who frees the cell, so that it needs no
 //! counter of references: the handle, unless it was dropped before the end; then the G. **The hard race** is `join` against
 //! `complete`: the joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the result has
@@ -20,12 +23,15 @@ use core::any::Any;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
+use core::task::Poll;
+use core::time::Duration;
 
 use crate::g::{Cause, G, GRef, WaitReason};
 use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
+use crate::time::{Instant, Timer};
 
 /// Why a G has no result.
 ///
@@ -121,7 +127,9 @@ impl core::error::Error for JoinError {}
 const EMPTY: usize = 0;
 const DONE: usize = 1;
 const ABANDONED: usize = 2;
-const _: () = assert!(align_of::<G>() > ABANDONED);
+/// With a G: it waits with a deadline, and is woken by its token (`task.rs`), which may come late.
+const BY_TOKEN: usize = 4;
+const _: () = assert!(align_of::<G>() > BY_TOKEN);
 
 /// The word of a cell: who waits, and how far the two sides are.
 #[derive(Debug)]
@@ -165,9 +173,52 @@ impl JoinWord {
         match self.0.swap(DONE, Ordering::AcqRel) {
             EMPTY => Completed::Kept,
             ABANDONED => Completed::Unclaimed,
+            g if g & BY_TOKEN != 0 => {
+                // SAFETY: it was stored by `register_token` from a `GRef`.
+                crate::task::wake_g(unsafe { &*((g & !BY_TOKEN) as *const G) });
+                Completed::Kept
+            }
             // SAFETY: every other value was stored by `register` from a `GRef`.
             g => Completed::Wake(unsafe { &*(g as *const G) }),
         }
+    }
+
+    /// Leaves the token of `g` as what to wake: that does no harm if it comes late. False if the result is there already.
+    #[must_use]
+    pub fn register_token(&self, g: GRef) -> bool {
+        let g = core::ptr::from_ref(g) as usize | BY_TOKEN;
+        // AcqRel: as in `register`. Again by the same G: nothing changes.
+        match self.0.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(was) => was == g,
+        }
+    }
+
+    /// Takes that back; false if the result is there.
+    #[must_use]
+    pub fn unregister_token(&self, g: GRef) -> bool {
+        let g = core::ptr::from_ref(g) as usize | BY_TOKEN;
+        // Acquire on failure: the result is taken next.
+        self.0.compare_exchange(g, EMPTY, Ordering::Relaxed, Ordering::Acquire).is_ok()
+    }
+
+    /// Parks until the result is there (true), or `d` has passed.
+    fn wait_for(&self, d: Duration) -> bool {
+        let g = {
+            let guard = PreemptGuard::new();
+            crate::park::current_g(&guard)
+        };
+        let deadline = Instant::now() + d;
+        let waker = crate::task::waker_of(g);
+        let timer = Timer::after_func(d, move || waker.wake_by_ref());
+        let done = crate::task::block_on(core::future::poll_fn(|_| {
+            if !self.register_token(g) {
+                return Poll::Ready(true);
+            }
+            if Instant::now() >= deadline { Poll::Ready(!self.unregister_token(g)) } else { Poll::Pending }
+        }));
+        timer.stop();
+        done
     }
 
     /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by now.
@@ -345,6 +396,52 @@ impl<T> JoinHandle<T> {
         // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through with it.
         unsafe { shared.free() };
         outcome
+    }
+
+    /// The outcome, if the G has ended.
+    ///
+    /// # Errors
+    /// It has not; the handle comes back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u32>(0);
+    /// let handle = go(move || rx.recv().unwrap());
+    /// let handle = handle.try_join().unwrap_err();
+    /// tx.send(5).unwrap();
+    /// assert_eq!(handle.join().unwrap(), 5);
+    /// # });
+    /// ```
+    pub fn try_join(self) -> Result<Outcome<T>, Self> {
+        if self.is_finished() { Ok(self.join()) } else { Err(self) }
+    }
+
+    /// As [`join`](Self::join), for `d` at most. The G is not ended by that: see [`context`](crate::context).
+    ///
+    /// # Errors
+    /// It has not ended in that time; the handle comes back.
+    ///
+    /// # Panics
+    /// When there is no memory for the timer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let handle = go(|| time::sleep(Duration::from_millis(20)));
+    /// let handle = handle.join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// handle.join().unwrap();
+    /// # });
+    /// ```
+    pub fn join_timeout(self, d: Duration) -> Result<Outcome<T>, Self> {
+        let done = {
+            // SAFETY: 1. the handle's side ends with the handle.
+            let word = unsafe { self.cell.get() }.word();
+            word.is_done() || word.wait_for(d)
+        };
+        if done { Ok(self.join()) } else { Err(self) }
     }
 
     /// Whether the G has ended: [`join`](Self::join) would not park.

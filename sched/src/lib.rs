@@ -44,6 +44,7 @@ mod inbox;
 pub mod input;
 pub mod join;
 pub mod latency;
+pub mod joinset;
 pub mod local;
 pub mod lock;
 pub mod locks;

@@ -15,6 +15,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::panic::AssertUnwindSafe;
+use core::time::Duration;
 
 use crate::g::GRef;
 use crate::group::{Group, Member, orphan};
@@ -224,6 +225,19 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// ```
     pub fn join(self) -> Outcome<T> {
         self.into_inner().join()
+    }
+
+    /// As [`JoinHandle::join_timeout`].
+    ///
+    /// # Errors
+    /// It has not ended in that time; the handle comes back.
+    pub fn join_timeout(self, d: Duration) -> Result<Outcome<T>, Self> {
+        let group = self.group;
+        self.into_inner().join_timeout(d).map_err(|handle| Self {
+            handle: ManuallyDrop::new(handle),
+            group,
+            scope: PhantomData,
+        })
     }
 
     /// Whether it has ended: [`join`](Self::join) would not park.

@@ -216,14 +216,19 @@ impl Builder {
         T: Send,
         N: Member,
     {
-        self.make(f, member).map_err(|(error, member)| {
+        // SAFETY: 1.
+        unsafe { self.make(f, member) }.map_err(|(error, member)| {
             member.leave();
             error
         })
     }
 
+    /// As `spawn_member`, but the member comes back.
+    ///
+    /// # Safety
+    /// 1. As there.
     #[inline(always)]
-    fn make<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, (SpawnError<F>, N)>
+    pub(crate) unsafe fn make<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, (SpawnError<F>, N)>
     where
         F: FnOnce() -> T + Send,
         T: Send,

@@ -155,7 +155,7 @@ where
     go(move || block_on(future))
 }
 
-fn waker_of(g: GRef) -> Waker {
+pub(crate) fn waker_of(g: GRef) -> Waker {
     // SAFETY: the functions of the table take the record of a G, which lives for ever, and are safe to call from anywhere.
     unsafe { Waker::new(core::ptr::from_ref(g).cast(), &TABLE) }
 }
@@ -169,6 +169,11 @@ unsafe fn clone(g: *const ()) -> RawWaker {
 unsafe fn wake(g: *const ()) {
     // SAFETY: `waker_of` and `clone` pass the record of a G.
     let g: GRef = unsafe { &*g.cast::<G>() };
+    wake_g(g);
+}
+
+/// What a waker of `g` does.
+pub(crate) fn wake_g(g: GRef) {
     if g.token.wake() {
         ready_anywhere(g);
     }

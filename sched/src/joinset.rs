@@ -1,0 +1,579 @@
+//! Sets of goroutines: [`JoinSet`], whose results come in the order in which they are ready, and [`ErrGroup`], Go's `errgroup`.
+//!
+//! ```text
+//!   JoinSet ──▶ Shared { lock { done: Node → Node → …, waiter } }
+//!      │ all: Node ⇄ Node ⇄ …     one a goroutine; its handle is in it
+//!      └ join_next: pops a done node, joins its handle (which is there), frees the node
+//!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
+//! ```
+//!
+//! A member leaves after its outcome is in its cell, whatever ended it (`group.rs`), so an overflow is a result like any other. To leave allocates
+//! nothing: the node was made before the goroutine.
+//!
+//! Neither ends a goroutine by force; [`context`](crate::context) says why.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+use crate::context::{Cancel, Context};
+use crate::g::WaitReason;
+use crate::group::Member;
+use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::lock::SpinLock;
+use crate::panic::resume_unwind;
+use crate::preempt::PreemptGuard;
+use crate::spawn::{Builder, SpawnError};
+use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::time::Instant;
+use crate::waitq::WaitQueue;
+
+/// Goroutines whose results come as they are ready.
+///
+/// Dropping it lets them go on by themselves.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::joinset::JoinSet;
+/// let mut set = JoinSet::new();
+/// for i in 0..10u64 {
+///     set.go(move || i * i);
+/// }
+/// let mut sum = 0;
+/// while let Some(square) = set.join_next() {
+///     sum += square.unwrap();
+/// }
+/// assert_eq!(sum, 285);
+/// # });
+/// ```
+pub struct JoinSet<T> {
+    shared: Arc<Shared<T>>,
+    /// All nodes, the newest first.
+    all: Option<NonNull<Node<T>>>,
+    len: usize,
+}
+
+struct Shared<T> {
+    state: SpinLock<State<T>>,
+}
+
+struct State<T> {
+    /// The members that have left and are not joined yet, the first of them first.
+    done: Option<NonNull<Node<T>>>,
+    last: Option<NonNull<Node<T>>>,
+    /// The set is gone.
+    closed: bool,
+    waiters: WaitQueue,
+}
+
+impl<T> State<T> {
+    fn waiters(&mut self) -> &mut WaitQueue {
+        &mut self.waiters
+    }
+}
+
+struct Node<T> {
+    /// The set's; of a set that is gone nobody's.
+    handle: Option<JoinHandle<T>>,
+    older: Option<NonNull<Node<T>>>,
+    newer: Option<NonNull<Node<T>>>,
+    /// Guarded by the set's lock.
+    next_done: Option<NonNull<Node<T>>>,
+}
+
+// SAFETY: the nodes belong to the set, or to the lock; what they hold is sendable.
+unsafe impl<T: Send> Send for JoinSet<T> {}
+// SAFETY: by reference only its length is seen.
+unsafe impl<T: Send> Sync for JoinSet<T> {}
+// SAFETY: nodes are reached under the lock.
+unsafe impl<T: Send> Send for State<T> {}
+
+/// The G's side of a node.
+struct InSet<T> {
+    shared: Arc<Shared<T>>,
+    node: NonNull<Node<T>>,
+}
+
+// SAFETY: the node is used under the set's lock.
+unsafe impl<T: Send> Send for InSet<T> {}
+
+impl<T: Send> Member for InSet<T> {
+    fn unclaimed(&self, error: JoinError) {
+        if let JoinError::Panicked(payload) = error {
+            report_unjoined(payload);
+        }
+    }
+
+    fn leave(self) {
+        let guard = PreemptGuard::new();
+        let mut state = self.shared.state.lock(&guard);
+        if state.closed {
+            drop(state);
+            // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
+            return drop(unsafe { Box::from_raw(self.node.as_ptr()) });
+        }
+        match state.last.replace(self.node) {
+            // SAFETY: nodes in the list are the set's, which looks at this field under the lock.
+            Some(last) => unsafe { (*last.as_ptr()).next_done = Some(self.node) },
+            None => state.done = Some(self.node),
+        }
+        let waiter = state.waiters.pop();
+        drop(state);
+        if let Some(waiter) = waiter {
+            waiter.serve().wake(&guard);
+        }
+    }
+}
+
+impl<T: Send + 'static> JoinSet<T> {
+    /// An empty set.
+    pub fn new() -> Self {
+        let state = State { done: None, last: None, closed: false, waiters: WaitQueue::new() };
+        Self { shared: Arc::new(Shared { state: SpinLock::new(state) }), all: None, len: 0 }
+    }
+
+    /// Starts a goroutine of the set; its number.
+    ///
+    /// # Panics
+    /// When there is no memory for it.
+    pub fn go<F>(&mut self, f: F) -> u64
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        match self.spawn(Builder::new(), f) {
+            Ok(id) => id,
+            Err(error) => panic!("go: {error}"),
+        }
+    }
+
+    /// As [`go`](Self::go), made as `builder` says.
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`] has it; `f` comes back.
+    pub fn spawn<F>(&mut self, builder: Builder, f: F) -> Result<u64, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let node = Box::new(Node { handle: None, older: self.all, newer: None, next_done: None });
+        let node = NonNull::from(Box::leak(node));
+        let member = InSet { shared: self.shared.clone(), node };
+        // SAFETY: 1. nothing is borrowed.
+        let handle = match unsafe { builder.make(f, member) } {
+            Ok(handle) => handle,
+            Err((error, _)) => {
+                // SAFETY: nobody else knows it.
+                drop(unsafe { Box::from_raw(node.as_ptr()) });
+                return Err(error);
+            }
+        };
+        let id = handle.id();
+        if let Some(older) = self.all.replace(node) {
+            // SAFETY: nodes in `all` are ours; this field nobody else touches.
+            unsafe { (*older.as_ptr()).newer = Some(node) };
+        }
+        // SAFETY: as above; the member does not look at the handle while the set is there.
+        unsafe { (*node.as_ptr()).handle = Some(handle) };
+        self.len += 1;
+        Ok(id)
+    }
+
+    /// The outcome of the next one that has ended; parks until one has. `None`: the set is empty.
+    pub fn join_next(&mut self) -> Option<Outcome<T>> {
+        self.next_until(NEVER).ok().flatten()
+    }
+
+    /// As [`join_next`](Self::join_next), if that needs no waiting.
+    pub fn try_join_next(&mut self) -> Option<Outcome<T>> {
+        let node = self.pop_done()?;
+        Some(self.finish(node))
+    }
+
+    /// As [`join_next`](Self::join_next), for `d` at most.
+    ///
+    /// # Errors
+    /// None has ended in that time.
+    pub fn join_next_timeout(&mut self, d: Duration) -> Result<Option<Outcome<T>>, TimedOut> {
+        self.next_until((Instant::now() + d).as_nanos())
+    }
+
+    fn next_until(&mut self, deadline: u64) -> Result<Option<Outcome<T>>, TimedOut> {
+        loop {
+            if let Some(node) = self.pop_done() {
+                return Ok(Some(self.finish(node)));
+            }
+            if self.len == 0 {
+                return Ok(None);
+            }
+            let guard = reserve_timer(deadline);
+            let state = self.shared.state.lock(&guard);
+            if state.done.is_some() {
+                continue;
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            // SAFETY: 1. right above. 2. `leave` does. 3. and 4. as asked for.
+            let woken =
+                unsafe { wait_until(guard, &self.shared.state, State::waiters, none, WaitReason::Join, deadline) };
+            if woken == Woken::TimedOut && self.shared.state.lock(&PreemptGuard::new()).done.is_none() {
+                return Err(TimedOut);
+            }
+        }
+    }
+
+    fn pop_done(&mut self) -> Option<NonNull<Node<T>>> {
+        let guard = PreemptGuard::new();
+        let mut state = self.shared.state.lock(&guard);
+        let node = state.done?;
+        // SAFETY: under the lock.
+        state.done = unsafe { (*node.as_ptr()).next_done };
+        if state.done.is_none() {
+            state.last = None;
+        }
+        Some(node)
+    }
+
+    /// The outcome of a node that was popped.
+    fn finish(&mut self, node: NonNull<Node<T>>) -> Outcome<T> {
+        // SAFETY: its member has left: it is ours alone.
+        let node = unsafe { Box::from_raw(node.as_ptr()) };
+        // SAFETY: its neighbours are ours; these fields nobody else touches.
+        unsafe {
+            match node.newer {
+                Some(newer) => (*newer.as_ptr()).older = node.older,
+                None => self.all = node.older,
+            }
+            if let Some(older) = node.older {
+                (*older.as_ptr()).newer = node.newer;
+            }
+        }
+        self.len -= 1;
+        match node.handle {
+            Some(handle) => handle.join(),
+            None => Err(JoinError::Exited),
+        }
+    }
+
+    /// Parks until all have ended; their outcomes, as they came.
+    pub fn join_all(mut self) -> Vec<Outcome<T>> {
+        let mut all = Vec::with_capacity(self.len);
+        while let Some(outcome) = self.join_next() {
+            all.push(outcome);
+        }
+        all
+    }
+}
+
+impl<T> JoinSet<T> {
+    /// How many have not been joined.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether all have been joined.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl<T: Send + 'static> Default for JoinSet<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        let mut at = self.all;
+        // First the handles, while the members can't free what they are in.
+        while let Some(node) = at {
+            // SAFETY: nodes in `all` are ours until `closed` is set.
+            let node = unsafe { &mut *node.as_ptr() };
+            drop(node.handle.take());
+            at = node.older;
+        }
+        let mut done = {
+            let guard = PreemptGuard::new();
+            let mut state = self.shared.state.lock(&guard);
+            state.closed = true;
+            state.last = None;
+            state.done.take()
+        };
+        while let Some(node) = done {
+            // SAFETY: its member has left, and nobody else knows it.
+            let node = unsafe { Box::from_raw(node.as_ptr()) };
+            done = node.next_done;
+        }
+    }
+}
+
+/// None has ended in that time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out waiting for a goroutine's end")
+    }
+}
+
+impl core::error::Error for TimedOut {}
+
+/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// use trefoil_sched::joinset::ErrGroup;
+/// let (group, ctx) = ErrGroup::with_context(&Context::background());
+/// for i in 0..3 {
+///     let ctx = ctx.clone();
+///     group.go(move || {
+///         if i == 1 {
+///             return Err("no such page");
+///         }
+///         let _ = ctx.done().recv();
+///         Ok(())
+///     });
+/// }
+/// assert_eq!(group.wait(), Err("no such page"));
+/// # });
+/// ```
+pub struct ErrGroup<E>(Arc<Common<E>>);
+
+struct Common<E> {
+    state: SpinLock<Running<E>>,
+    cancel: Option<Cancel>,
+}
+
+struct Running<E> {
+    running: usize,
+    limit: usize,
+    /// The first error.
+    error: Option<E>,
+    /// What ended the first one that did not end by itself.
+    ended: Option<JoinError>,
+    /// In `go`, for the limit; and in `wait`.
+    starters: WaitQueue,
+    waiters: WaitQueue,
+}
+
+/// A place in an [`ErrGroup`].
+struct InGroup<E>(Arc<Common<E>>);
+
+impl<E: Send> Member for InGroup<E> {
+    fn unclaimed(&self, error: JoinError) {
+        self.0.ended(error);
+    }
+
+    fn leave(self) {
+        let guard = PreemptGuard::new();
+        let mut state = self.0.state.lock(&guard);
+        state.running -= 1;
+        let starter = state.starters.pop();
+        let waiters = if state.running == 0 { Some(state.waiters.take()) } else { None };
+        drop(state);
+        if let Some(starter) = starter {
+            starter.wake(&guard);
+        }
+        drop(guard);
+        if let Some(waiters) = waiters {
+            waiters.wake_all();
+        }
+    }
+}
+
+impl<E> Running<E> {
+    fn starters(&mut self) -> &mut WaitQueue {
+        &mut self.starters
+    }
+
+    fn waiters(&mut self) -> &mut WaitQueue {
+        &mut self.waiters
+    }
+}
+
+impl<E> Common<E> {
+    fn fail(&self, error: E) {
+        let late = {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.error.is_none() && state.ended.is_none() { state.error.replace(error) } else { Some(error) }
+        };
+        drop(late);
+        self.cancel();
+    }
+
+    /// One has ended without coming to its end.
+    fn ended(&self, error: JoinError) {
+        if !matches!(error, JoinError::Exited) {
+            let late = {
+                let guard = PreemptGuard::new();
+                let mut state = self.state.lock(&guard);
+                if state.ended.is_none() { state.ended.replace(error) } else { Some(error) }
+            };
+            if let Some(JoinError::Panicked(payload)) = late {
+                report_unjoined(payload);
+            }
+            self.cancel();
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
+    }
+
+    /// One more runs, unless there are as many as there may be; then parks, if it is to.
+    fn enter(&self, wait: bool) -> bool {
+        loop {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.running < state.limit {
+                state.running += 1;
+                return true;
+            }
+            if !wait {
+                return false;
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the group.
+            let _ = unsafe { wait_until(guard, &self.state, Running::starters, none, WaitReason::Join, NEVER) };
+        }
+    }
+}
+
+impl<E: Send + 'static> ErrGroup<E> {
+    /// A group without a context and without a limit.
+    pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(cancel: Option<Cancel>) -> Self {
+        let (starters, waiters) = (WaitQueue::new(), WaitQueue::new());
+        let running = Running { running: 0, limit: usize::MAX, error: None, ended: None, starters, waiters };
+        Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
+    }
+
+    /// A group, and the context that its first failure cancels; so does the return of [`wait`](Self::wait).
+    pub fn with_context(parent: &Context) -> (Self, Context) {
+        let (context, cancel) = parent.with_cancel();
+        (Self::with(Some(cancel)), context)
+    }
+
+    /// From now on at most `n` run at the same time: [`go`](Self::go) waits.
+    ///
+    /// # Panics
+    /// While any runs, as in Go; if `n` is 0.
+    pub fn set_limit(&self, n: usize) {
+        assert!(n > 0, "ErrGroup: a limit of 0 lets nobody run");
+        let running = {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                state.limit = n;
+            }
+            state.running
+        };
+        assert!(running == 0, "ErrGroup: the limit was changed while {running} goroutines of the group run");
+    }
+
+    /// Starts `f` as soon as the limit allows.
+    ///
+    /// # Panics
+    /// When there is no memory for a goroutine.
+    pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        self.0.enter(true);
+        self.start(f);
+    }
+
+    /// Starts `f`, if the limit allows it now.
+    ///
+    /// # Panics
+    /// As [`go`](Self::go).
+    pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
+        let entered = self.0.enter(false);
+        if entered {
+            self.start(f);
+        }
+        entered
+    }
+
+    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        let common = self.0.clone();
+        let run = move || {
+            if let Err(error) = f() {
+                common.fail(error);
+            }
+        };
+        // SAFETY: 1. nothing is borrowed.
+        match unsafe { Builder::new().spawn_member(run, InGroup(self.0.clone())) } {
+            Ok(handle) => {
+                if let Some(Err(error)) = handle.detach() {
+                    self.0.ended(error);
+                }
+            }
+            Err(error) => panic!("go: {error}"),
+        }
+    }
+
+    /// Parks until all that were started have ended.
+    ///
+    /// # Errors
+    /// The first one that a goroutine of the group returned.
+    ///
+    /// # Panics
+    /// With the panic of one that panicked; or if one died of its stack.
+    pub fn wait(&self) -> Result<(), E> {
+        let (error, ended) = loop {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                break (state.error.take(), state.ended.take());
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            // SAFETY: as in `enter`.
+            let _ = unsafe { wait_until(guard, &self.0.state, Running::waiters, none, WaitReason::Join, NEVER) };
+        };
+        self.0.cancel();
+        match ended {
+            Some(JoinError::Panicked(payload)) => resume_unwind(payload as Box<dyn Any + Send>),
+            Some(error) => panic!("ErrGroup: {error}"),
+            None => error.map_or(Ok(()), Err),
+        }
+    }
+}
+
+impl<E: Send + 'static> Default for ErrGroup<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> Clone for ErrGroup<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for ErrGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErrGroup { .. }")
+    }
+}
