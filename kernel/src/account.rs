@@ -70,20 +70,20 @@ impl Account {
         // Everything that nobody lives on goes back; what is left belongs to free G's of other P's caches, and to those that live.
         runtime::scavenge();
         heap::trim();
-        let (memory, named) = loop {
-            let before = MemoryStats::named_kernel_frames();
+        // A core that comes up late fills its reserves meanwhile; what is lost stays lost.
+        let (memory, unknown) = loop {
             let memory = runtime::stats().memory;
-            // A core that comes up late fills its reserves in between.
-            if MemoryStats::named_kernel_frames() == before {
-                break (memory, before as i64);
+            let unknown = memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64;
+            if unknown == 0 || time::Instant::now() > deadline {
+                break (memory, unknown);
             }
+            time::sleep(Duration::from_millis(1));
         };
         let owned = pages_of_gs();
         if memory.stacks.pages != owned {
             left +=
                 &format!("stack pages: {} are mapped, {owned} belong to a goroutine's record\n", memory.stacks.pages);
         }
-        let unknown = memory.kernel_frames as i64 - named;
         if unknown != 0 {
             left += &format!("frames: {unknown} used by nobody who is known ({} KiB)\n", unknown * FRAME as i64 / 1024);
         }

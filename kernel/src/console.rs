@@ -157,6 +157,7 @@ fn print_to<L: Write>(line: Option<L>, args: fmt::Arguments<'_>, end: impl FnOnc
 pub(crate) fn say(args: fmt::Arguments<'_>) {
     struct Port;
     impl Write for Port {
+        #[inline(never)]
         fn write_str(&mut self, s: &str) -> fmt::Result {
             s.bytes().for_each(serial::put);
             Ok(())

@@ -156,6 +156,7 @@ fn text(message: fmt::Arguments<'_>) -> Result<String, fmt::Error> {
     struct Text(String);
 
     impl Write for Text {
+        #[inline(never)]
         fn write_str(&mut self, s: &str) -> fmt::Result {
             self.0.try_reserve(s.len()).map_err(|_| fmt::Error)?;
             self.0.push_str(s);
@@ -191,13 +192,7 @@ pub(crate) fn unwind(payload: Box<dyn Any + Send>) -> ! {
 
 fn go_on(payload: Box<dyn Any + Send>) -> ! {
     let code = unwinding::panic::begin_panic(payload);
-    // Nothing on the way catches it: a function of an ABI that can't unwind, say.
-    match current_g() {
-        Some(g) if !platform::is_main(g) && percpu::depth() == 0 => {
-            end_alone(g, Box::new("a panic that could not be unwound"), None)
-        }
-        _ => report::message(format_args!("unwinding failed with code {}", code.0)),
-    }
+    report::message(format_args!("unwinding failed with code {}", code.0))
 }
 
 /// Runs `f(arg)`, once, and stops unwinding here.

@@ -175,8 +175,8 @@ impl JoinWord {
             ABANDONED => Completed::Unclaimed,
             g if g & BY_TOKEN != 0 => {
                 // SAFETY: it was stored by `register_token` from a `GRef`.
-                crate::task::wake_g(unsafe { &*((g & !BY_TOKEN) as *const G) });
-                Completed::Kept
+                let g = unsafe { &*((g & !BY_TOKEN) as *const G) };
+                if g.token.wake() { Completed::Wake(g) } else { Completed::Kept }
             }
             // SAFETY: every other value was stored by `register` from a `GRef`.
             g => Completed::Wake(unsafe { &*(g as *const G) }),

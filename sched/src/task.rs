@@ -57,7 +57,7 @@ impl Token {
     }
 
     /// True: its G is parked, and the caller readies it.
-    fn wake(&self) -> bool {
+    pub(crate) fn wake(&self) -> bool {
         // AcqRel: Release pairs with the Acquire in `take`, Acquire with the Release in `park`.
         self.0.swap(WOKEN, Ordering::AcqRel) == PARKED
     }
@@ -169,11 +169,6 @@ unsafe fn clone(g: *const ()) -> RawWaker {
 unsafe fn wake(g: *const ()) {
     // SAFETY: `waker_of` and `clone` pass the record of a G.
     let g: GRef = unsafe { &*g.cast::<G>() };
-    wake_g(g);
-}
-
-/// What a waker of `g` does.
-pub(crate) fn wake_g(g: GRef) {
     if g.token.wake() {
         ready_anywhere(g);
     }
