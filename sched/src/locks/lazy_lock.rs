@@ -82,6 +82,64 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     }
 }
 
+impl<T, F: FnOnce() -> T> LazyLock<T, F> {
+    /// As [`force`](Self::force), for one who may change it.
+    ///
+    /// # Panics
+    /// As [`force`](Self::force).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut lazy = sync::LazyLock::new(|| vec![1]);
+    /// sync::LazyLock::force_mut(&mut lazy).push(2);
+    /// assert_eq!(*lazy, [1, 2]);
+    /// # });
+    /// ```
+    pub fn force_mut(this: &mut Self) -> &mut T {
+        Self::force(this);
+        // SAFETY: it is complete, so the value is there, and `&mut` makes this the only access.
+        this.content.with_mut(|content| unsafe { &mut (*content).value })
+    }
+}
+
+impl<T, F> LazyLock<T, F> {
+    /// The value, if it has been made. Does not make it, and never parks.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let lazy = sync::LazyLock::new(|| 5);
+    /// assert_eq!(sync::LazyLock::get(&lazy), None);
+    /// assert_eq!(*lazy, 5);
+    /// assert_eq!(sync::LazyLock::get(&lazy), Some(&5));
+    /// # });
+    /// ```
+    pub fn get(this: &Self) -> Option<&T> {
+        // SAFETY: it is complete, so the value is there, and only read as long as `this` is borrowed.
+        this.once.is_completed().then(|| this.content.with(|content| unsafe { &*(*content).value }))
+    }
+
+    /// The value, if it has been made, for one who may change it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let mut lazy = sync::LazyLock::new(|| 5);
+    /// assert_eq!(sync::LazyLock::get_mut(&mut lazy), None);
+    /// *sync::LazyLock::force_mut(&mut lazy) = 6;
+    /// assert_eq!(sync::LazyLock::get_mut(&mut lazy), Some(&mut 6));
+    /// # });
+    /// ```
+    pub fn get_mut(this: &mut Self) -> Option<&mut T> {
+        match this.once.settled() {
+            // SAFETY: it is complete, so the value is there, and `&mut` makes this the only access.
+            Settled::Complete => Some(this.content.with_mut(|content| unsafe { &mut *(*content).value })),
+            _ => None,
+        }
+    }
+}
+
 impl<T, F> Drop for LazyLock<T, F> {
     fn drop(&mut self) {
         let settled = self.once.settled();
