@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use loom::thread;
 use support::cores;
 use trefoil_sched::model::{Bell, fire_one, move_timers};
+use trefoil_sched::time::{Instant, Timer};
 use trefoil_sched::{Config, M, Sched};
 
 /// Two M's with a P each. This thread is the first.
@@ -116,5 +119,43 @@ fn two_moves_in_opposite_directions_pass() {
         let fired = [fire_one(a, 0), fire_one(a, 1)];
         assert!(fired[0] != fired[1], "lost or doubled: {fired:?}");
         assert_eq!(bell.rung(), 1);
+    });
+}
+
+/// A timer that is not running, with its channel.
+fn timer() -> Timer {
+    let timer = Timer::new(Duration::MAX);
+    assert!(timer.stop());
+    timer
+}
+
+/// The production `Timer`: a value that comes after the reset belongs to the new deadline, so that one is not in the heap any more.
+#[test]
+fn no_value_is_received_for_a_deadline_that_was_reset() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let timer = timer();
+        timer.reset_at(Instant::from_nanos(5));
+        let thief = on(b, move || _ = fire_one(b, 0));
+        timer.reset_at(Instant::from_nanos(7));
+        thief.join().unwrap();
+        let received = timer.receiver().try_recv().is_ok();
+        assert!(received != fire_one(a, 0), "a stale value, or none");
+        assert_eq!(timer.receiver().try_recv().is_ok(), !received);
+    });
+}
+
+#[test]
+fn no_value_is_received_after_stop() {
+    loom::model(|| {
+        let [a, b] = machine();
+        let timer = timer();
+        timer.reset_at(Instant::from_nanos(5));
+        let thief = on(b, move || _ = fire_one(b, 0));
+        assert!(timer.stop(), "nobody has received anything");
+        assert!(timer.receiver().try_recv().is_err(), "a stale value");
+        thief.join().unwrap();
+        assert!(timer.receiver().try_recv().is_err(), "a stale value, later");
+        assert!(!fire_one(a, 0));
     });
 }
