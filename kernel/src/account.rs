@@ -6,6 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
+use trefoil_sched::Stack;
+
 use crate::mm::frames::FRAME;
 use crate::mm::{heap, window};
 use crate::runtime::{self, MemoryStats};
@@ -84,6 +86,10 @@ impl Account {
             left +=
                 &format!("stack pages: {} are mapped, {owned} belong to a goroutine's record\n", memory.stacks.pages);
         }
+        let windows = windows_of_gs() + memory.stacks.retired;
+        if memory.stacks.windows != windows {
+            left += &format!("windows: {} are out, {windows} belong to a goroutine's record\n", memory.stacks.windows);
+        }
         if unknown != 0 {
             left += &format!("frames: {unknown} used by nobody who is known ({} KiB)\n", unknown * FRAME as i64 / 1024);
         }
@@ -100,4 +106,11 @@ fn pages_of_gs() -> u64 {
     let mut pages = 0;
     platform::sched().for_each_g(|g| pages += window::in_use(g).0 as u64 / FRAME);
     pages
+}
+
+/// G records that have a window.
+fn windows_of_gs() -> u64 {
+    let mut windows = 0;
+    platform::sched().for_each_g(|g| windows += u64::from(g.stack() != Stack::NONE));
+    windows
 }

@@ -2,7 +2,7 @@
 //!
 //! A line may be made by several calls, and other G's print in between. So each G has a line of its own in the making
 //! ([`Line`], kept in the G's platform slot); what leaves for the serial port under the console's lock is whole lines. A G that
-//! ends with a line unfinished has it finished for it. Outside any G (boot, g0) each call is a line.
+//! ends with a line unfinished has it finished for it. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
 //!
 //! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its beginning, and where not even that can be had, the
 //! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight to the port under its lock, since what is
@@ -25,6 +25,8 @@ use crate::mm::lock::Lock;
 const LINE_MAX: usize = 4096;
 /// Bytes that a line has room for without asking for memory.
 const ROOM: usize = 128;
+/// Bytes of a [`Piece`]; what is longer leaves in several.
+const PIECE: usize = 256;
 
 static PORT: Lock<()> = Lock::new(());
 
@@ -54,10 +56,9 @@ impl Line {
         send(&self.0[..end]);
         self.0.drain(..end);
     }
-}
 
-impl Write for Line {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
+    #[inline(never)]
+    fn add(&mut self, s: &str) {
         for part in s.as_bytes().chunks(ROOM) {
             if !self.has_room(part.len()) {
                 send(&self.0);
@@ -66,7 +67,6 @@ impl Write for Line {
             self.0.extend_from_slice(part);
         }
         self.send_lines();
-        Ok(())
     }
 }
 
@@ -92,14 +92,15 @@ impl Write for LineOf {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses it, which is running here. The G may move
         // between cores meanwhile; the line belongs to it, not to a core.
-        unsafe { &mut *self.0.local.get().cast::<Line>() }.write_str(s)
+        unsafe { &mut *self.0.local.get().cast::<Line>() }.add(s);
+        Ok(())
     }
 }
 
-/// What one call prints, where there is no memory for a [`Line`].
+/// What one call prints outside any G, and where there is no memory for a [`Line`].
 struct Piece {
     len: usize,
-    bytes: [u8; ROOM],
+    bytes: [u8; PIECE],
 }
 
 impl Piece {
@@ -112,7 +113,7 @@ impl Piece {
 impl Write for Piece {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for &byte in s.as_bytes() {
-            if self.len == ROOM {
+            if self.len == PIECE {
                 self.send();
             }
             self.bytes[self.len] = byte;
@@ -137,20 +138,13 @@ fn current_g() -> Option<&'static G> {
 /// What `print!` calls.
 #[doc(hidden)]
 pub fn print(args: fmt::Arguments<'_>) {
-    match current_g() {
-        Some(g) => print_to(LineOf::new(g), args, |_| ()),
-        None => print_to(Line::new(), args, |line| send(&line.0)),
-    }
-}
-
-fn print_to<L: Write>(line: Option<L>, args: fmt::Arguments<'_>, end: impl FnOnce(&L)) {
-    let Some(mut line) = line else {
-        let mut piece = Piece { len: 0, bytes: [0; ROOM] };
+    if let Some(mut line) = current_g().and_then(LineOf::new) {
+        let _ = fmt::write(&mut line, args);
+    } else {
+        let mut piece = Piece { len: 0, bytes: [0; PIECE] };
         let _ = fmt::write(&mut piece, args);
-        return piece.send();
-    };
-    let _ = fmt::write(&mut line, args);
-    end(&line);
+        piece.send();
+    }
 }
 
 /// A line of the kernel's own, sent as it is made: for places that must not allocate, with preemption off and the port's lock not held here.
@@ -190,10 +184,9 @@ pub(crate) fn g_ends(g: &G) {
 fn finish_line(g: &G) {
     let slot = g.local.replace(core::ptr::null_mut());
     // SAFETY: as in `LineOf`, allocated as a box is; the slot was not empty, and is from here on.
-    let line = unsafe { Box::from_raw(slot.cast::<Line>()) };
+    let mut line = unsafe { Box::from_raw(slot.cast::<Line>()) };
     if !line.0.is_empty() {
-        let _port = PORT.lock();
-        line.0.iter().chain(b"\n").for_each(|&b| serial::put(b));
+        line.add("\n");
     }
 }
 

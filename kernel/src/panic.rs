@@ -37,7 +37,7 @@ pub use trefoil_sched::panic::{
 
 pub use hook::{PanicHookInfo, set_hook, take_hook};
 
-use crate::arch::percpu;
+use crate::arch::{cpu, percpu};
 use crate::report::{self, Who};
 use crate::{abandon, console, platform};
 
@@ -79,6 +79,9 @@ fn way() -> Way {
     }
     if percpu::depth() > 0 {
         return Way::Fatal("preemption is off");
+    }
+    if !cpu::interrupts_are_on() {
+        return Way::Fatal("interrupts are off");
     }
     let Some(g) = current_g() else { return Way::Fatal("it is outside any G") };
     match g.panics.get() {

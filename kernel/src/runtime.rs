@@ -259,6 +259,12 @@ pub fn exit(code: i32) -> ! {
     crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
 }
 
+/// Runs `f` with the locks of the global free lists held: for tests of who needs them.
+#[doc(hidden)]
+pub fn with_free_locked<R>(f: impl FnOnce() -> R) -> R {
+    platform::sched().with_free_locked(f)
+}
+
 /// Runs `f` with the global queue's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_globq_locked<R>(f: impl FnOnce() -> R) -> R {

@@ -31,12 +31,16 @@ image! { "
     each_allocation_may_fail_and_nothing_is_lost      | smp 1
     exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
     exhaustion_with_preemption_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off
+    exhaustion_with_interrupts_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: interrupts are off
+    exhaustion_on_g0_is_reported                      | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
+    allocation_in_a_handler_is_reported               | smp 1 | exit 1 | expect a handler allocates | expect end of report
     exhaustion_in_a_destructor_is_reported            | smp 1 | expect while another panic unwinds: G | expect : out of memory: the heap has no 1099511627776 bytes
 ";
     live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
     memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, slabs_that_came_back_do_not_slow_large_blocks, live_bytes_are_exact_after_a_storm,
     exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
-    a_block_that_came_meanwhile_is_not_lost, printing_needs_no_memory, try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported,
+    a_block_that_came_meanwhile_is_not_lost, printing_needs_no_memory, try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported, exhaustion_with_interrupts_off_is_reported, exhaustion_on_g0_is_reported,
+    allocation_in_a_handler_is_reported,
     exhaustion_in_a_destructor_is_reported,
 }
 
@@ -327,10 +331,13 @@ fn a_block_that_came_meanwhile_is_not_lost() {
         let _ = rx.recv();
         lent[0].load(Relaxed)
     });
-    runtime::yield_now();
-    runtime::scavenge();
-    let class = runtime::stats().memory.stacks.packed_bytes as usize;
-    assert!((64..=2048).contains(&class), "the lender is packed, and nobody else");
+    for _ in 0..10 {
+        // It may take some turns until it has parked.
+        runtime::yield_now();
+        runtime::scavenge();
+    }
+    let class = window::stats().packed_bytes as usize;
+    assert!((64..=2048).contains(&class), "the lender is packed, and nobody else: {:?}", window::stats());
     let (gate, wait) = chan::bounded::<()>(0);
     // Their stacks can be shrunk, but not packed.
     let parked: Vec<_> = (0..100)
@@ -481,6 +488,31 @@ fn exhaustion_in_main_is_reported() {
 
 fn exhaustion_with_preemption_off_is_reported() {
     let _ = go(|| trefoil::console::with_locked(ask_for_too_much)).join();
+}
+
+fn exhaustion_with_interrupts_off_is_reported() {
+    let _ = go(|| {
+        // SAFETY: the machine ends with them off.
+        unsafe { core::arch::asm!("cli") };
+        ask_for_too_much();
+    })
+    .join();
+}
+
+fn exhaustion_on_g0_is_reported() {
+    static CHORE: trefoil_sched::timers::Chore = trefoil_sched::timers::Chore::new(|_| {
+        ask_for_too_much();
+        None
+    });
+    CHORE.start(0);
+    time::sleep(Duration::from_secs(1));
+}
+
+fn allocation_in_a_handler_is_reported() {
+    trefoil::console::with_locked(|| {
+        trefoil::arch::percpu::current().enter_handler();
+        drop(black_box(Box::new(5)));
+    });
 }
 
 fn exhaustion_in_a_destructor_is_reported() {

@@ -21,10 +21,16 @@ image! { "
     stacks_grow_with_preemption_off       | smp 1,4
     alignment_is_kept                     | smp 1
     memory_runs_out_with_an_error         | smp 1 | mem 64M
+    go_panics_where_memory_runs_out       | smp 1,4 | mem 64M
+    a_leaked_block_is_named               | smp 1 | exit 1 | expect left behind | expect heap:
+    a_leaked_frame_is_named               | smp 1 | exit 1 | expect frames: 1 used by nobody who is known (4 KiB)
+    a_leaked_window_is_named              | smp 1 | exit 1 | expect stack pages: | expect windows:
+    a_sleeper_left_behind_is_named        | smp 1 | icount | exit 1 | expect goroutines: 1 at the start, 2 now | expect timers: 0 at the start, 1 now
 ";
     blocks_of_all_sizes_keep_their_bytes, blocks_freed_elsewhere_are_used_again, frames_come_back_to_the_count,
     a_page_is_mapped_once, a_window_has_one_page_at_birth, stacks_grow_on_touch_on_all_cores, stacks_grow_with_preemption_off,
-    alignment_is_kept, memory_runs_out_with_an_error,
+    alignment_is_kept, memory_runs_out_with_an_error, go_panics_where_memory_runs_out, a_leaked_block_is_named,
+    a_leaked_frame_is_named, a_leaked_window_is_named, a_sleeper_left_behind_is_named,
 }
 
 fn blocks_of_all_sizes_keep_their_bytes() {
@@ -181,7 +187,7 @@ unsafe fn trefoil_dealloc(block: *mut u8, layout: core::alloc::Layout) {
 fn memory_runs_out_with_an_error() {
     // Parked G's until there is no more; the error gives the closure back, and everybody can still be joined.
     let (tx, rx) = chan::bounded::<u32>(0);
-    let mut handles = Vec::with_capacity(20_000);
+    let mut handles = Vec::with_capacity(100_000);
     loop {
         let rx = rx.clone();
         match trefoil::try_go(move || rx.recv().is_err()) {
@@ -192,10 +198,48 @@ fn memory_runs_out_with_an_error() {
                 break;
             }
         }
-        assert!(handles.len() < 100_000, "64 MiB for that many G's?");
+        assert!(handles.len() < handles.capacity(), "64 MiB for that many G's?");
     }
     println!("{} G's in 64 MiB", handles.len());
     assert!(handles.len() > 3_000);
     drop((tx, rx));
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
+}
+
+fn go_panics_where_memory_runs_out() {
+    // Most of memory is somebody else's.
+    let hog = vec![1u8; 40 << 20];
+    let (gate, wait) = chan::bounded::<()>(0);
+    let parent = go(move || {
+        loop {
+            let wait = wait.clone();
+            drop(go(move || wait.recv().is_err()));
+            runtime::yield_now();
+        }
+    });
+    let Err(error) = parent.join();
+    assert_eq!(error.message(), Some("go: out of memory for a goroutine's record or stack"));
+    assert!(runtime::num_goroutines() > 3_000, "{} G's", runtime::num_goroutines());
+    drop((gate, hog));
+    while runtime::num_goroutines() > 1 {
+        runtime::yield_now();
+    }
+    assert_eq!(go(|| 5).join().unwrap(), 5, "there is room again");
+}
+
+fn a_leaked_block_is_named() {
+    core::mem::forget(black_box(Box::new([0u64; 20])));
+}
+
+fn a_leaked_frame_is_named() {
+    frames::alloc().unwrap();
+}
+
+fn a_leaked_window_is_named() {
+    window::alloc(256 << 10).unwrap();
+}
+
+fn a_sleeper_left_behind_is_named() {
+    drop(go(|| time::sleep(Duration::from_secs(1 << 20))));
+    runtime::yield_now();
 }

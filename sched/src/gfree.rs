@@ -31,12 +31,13 @@ const MOVE: usize = 32;
 #[derive(Debug)]
 pub(crate) struct LocalFree {
     head: Cell<Option<GRef>>,
-    len: Cell<usize>,
+    /// Written by the owner; others read it to count.
+    len: AtomicUsize,
 }
 
 impl LocalFree {
     pub(crate) fn new() -> Self {
-        Self { head: Cell::new(None), len: Cell::new(0) }
+        Self { head: Cell::new(None), len: AtomicUsize::new(0) }
     }
 
     /// A free G, from here or from the global list.
@@ -52,7 +53,7 @@ impl LocalFree {
     fn pop_own(&self) -> Option<GRef> {
         let g = self.head.get()?;
         self.head.set(g.link());
-        self.len.set(self.len.get() - 1);
+        self.set_len(self.len() - 1);
         Some(g)
     }
 
@@ -61,7 +62,7 @@ impl LocalFree {
         if global.warm_len() > 0 {
             let (head, len) = global.take(preempt, MOVE).into_chain();
             self.head.set(head);
-            self.len.set(len);
+            self.set_len(len);
         }
     }
 
@@ -70,8 +71,8 @@ impl LocalFree {
     pub(crate) fn push(&self, g: GRef, global: &GlobalFree, preempt: &PreemptGuard) {
         g.set_link(self.head.get());
         self.head.set(Some(g));
-        let len = self.len.get() + 1;
-        self.len.set(len);
+        let len = self.len() + 1;
+        self.set_len(len);
         if len > LOCAL_MAX {
             self.give(MOVE, global, preempt);
         }
@@ -90,11 +91,17 @@ impl LocalFree {
 
     /// Gives all of them to the global list, where the scavenger finds them.
     pub(crate) fn flush(&self, global: &GlobalFree, preempt: &PreemptGuard) {
-        self.give(self.len.get(), global, preempt);
+        self.give(self.len(), global, preempt);
     }
 
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.len.get()
+        self.len.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn set_len(&self, len: usize) {
+        self.len.store(len, Ordering::Relaxed);
     }
 }
 
@@ -170,6 +177,12 @@ impl GlobalFree {
         let mut list = self.bare.lock(preempt);
         list.append(fresh);
         take(&mut list)
+    }
+
+    /// Runs `f` with both lists' locks held: for tests of who needs them.
+    pub(crate) fn with_locked<R>(&self, preempt: &PreemptGuard, f: impl FnOnce() -> R) -> R {
+        let _lists = (self.warm.lock(preempt), self.bare.lock(preempt));
+        f()
     }
 
     /// Keeps one without memory.

@@ -232,6 +232,17 @@ pub mod model {
         back
     }
 
+    /// The P that `m` holds keeps a free G.
+    pub fn keep_free(m: &'static M, g: GRef) {
+        let guard = PreemptGuard::new();
+        m.held(&guard).free.push(g, &m.sched().free, &guard);
+    }
+
+    /// Memory is short: `m` takes what P's without an M keep.
+    pub fn trim_resting(m: &'static M) {
+        m.sched().trim_resting(&PreemptGuard::new());
+    }
+
     /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own.
     pub fn lower(m: &'static M, n: usize) {
         let before = m.sched().num_ps();

@@ -198,6 +198,13 @@ impl M {
         }
     }
 
+    /// The same, unless others wait here: then this core comes by g0 anyway.
+    pub fn attend_platform_if_alone(&self) {
+        if self.p().is_some_and(P::queues_are_empty) {
+            self.attend_platform();
+        }
+    }
+
     pub(crate) fn set_p(&self, p: Option<&'static P>) {
         let p = p.map_or(core::ptr::null_mut(), |p| core::ptr::from_ref(p).cast_mut());
         self.p.store(p, Ordering::Relaxed);

@@ -33,13 +33,14 @@
 //! have stopped those that stay. Go's sysmon rule (retake after 20 µs): needs a core that looks.
 
 use crate::g::{Batch, G};
+use crate::idle::MAX;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, Held, P};
 use crate::park::{leave, run_next, yield_now};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
-use crate::sync::{AtomicBool, AtomicU32, Ordering, spin_loop};
+use crate::sync::{AtomicBool, AtomicU32, Ordering, fence, spin_loop};
 
 /// The number of a P that is none of the scheduler's.
 pub(crate) const OUTSIDE: usize = usize::MAX;
@@ -305,6 +306,47 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
         drop(guard);
         // Not a yield: the caller would wait for a slice. Whoever has it comes to g0 without our doing.
         spin_loop();
+    }
+}
+
+impl Sched {
+    /// P's that have no M give their free G's to the global list, by our hand. For when memory is short.
+    ///
+    /// Each is ours for a moment, in which others may look for a free P and find none: so afterwards we look for what they have left. A P with timers is not
+    /// taken from the M that is its home and keeps their time; that M gets up instead, takes it, and does what [`trim`](Self::trim) has told it.
+    #[cold]
+    #[inline(never)]
+    pub fn trim_resting(&'static self, guard: &PreemptGuard) {
+        let (m, mut any) = (M::current(guard), false);
+        for p in self.ps().iter().filter(|p| p.free.len() > 0) {
+            if p.timers.when() != u64::MAX {
+                self.wake_home(p, m);
+            } else if self.rest.claim_exactly(p.index()) {
+                // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its holder.
+                let held = unsafe { Held::new(p) };
+                held.free.flush(&self.free, guard);
+                let timers = p.timers.when() != u64::MAX;
+                self.rest.give_up(p.index());
+                if timers {
+                    // It was another's, between the look and the claim, and that M may have gone to rest without them.
+                    self.wake_home(p, m);
+                }
+                any = true;
+            }
+        }
+        // SeqCst: as R4 of the sleep protocol; pairs with S2. Who pushed and found no free P is seen here.
+        fence(Ordering::SeqCst);
+        if any && self.has_work(platform::now()) {
+            self.wake_any(m);
+        }
+    }
+
+    #[inline(never)]
+    fn wake_home(&'static self, p: &P, by: &M) {
+        let home = p.home.load(Ordering::Relaxed);
+        if self.rest.is_idle_p(p.index()) && home < MAX && self.rest.claim_m(home) {
+            self.wake(home, by);
+        }
     }
 }
 

@@ -238,7 +238,8 @@ impl Sched {
     /// How many G's live (a snapshot).
     #[inline(never)]
     pub fn num_goroutines(&'static self) -> u64 {
-        let ended: u64 = self.all_ps().map(|p| p.ended.load(Ordering::Relaxed)).sum();
+        // Acquire: pairs with the Release in `after_exit`.
+        let ended: u64 = self.all_ps().map(|p| p.ended.load(Ordering::Acquire)).sum();
         let begun: u64 = self.all_ps().map(|p| p.begun.load(Ordering::Relaxed)).sum();
         begun.saturating_sub(ended)
     }
@@ -317,7 +318,7 @@ impl Sched {
         self.nudge();
     }
 
-    /// Tells every P to give its free G's to the global list, at its next scheduling point.
+    /// Tells every P to give its free G's to the global list, at its next scheduling point. (One that has no M: [`trim_resting`](Self::trim_resting).)
     pub fn trim(&self) {
         self.trims.fetch_add(1, Ordering::Relaxed);
     }
@@ -355,6 +356,13 @@ impl Sched {
     /// Every G record, in no order, without a lock; for reports.
     pub fn for_each_g(&self, f: impl FnMut(GRef)) {
         self.registry.for_each(f);
+    }
+
+    /// Runs `f` with the locks of the global free lists held: for tests of who needs them.
+    #[doc(hidden)]
+    pub fn with_free_locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        let guard = PreemptGuard::new();
+        self.free.with_locked(&guard, f)
     }
 
     /// Runs `f` with the global queue's lock held: for tests of the report path.

@@ -748,12 +748,13 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     let m = M::current(&guard);
     let p = m.held(&guard);
     g.state.recycle();
-    p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() && g.is_shallow() {
         p.free.push(g, &m.sched().free, &guard);
     } else {
         recycle_unusual(g, &guard);
     }
+    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack where free ones are.
+    p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
     guard.release();
 }
 

@@ -93,6 +93,8 @@ pub struct Stats {
     pub free_goroutines: usize,
     /// G's in the global queue.
     pub global_queue: usize,
+    /// Timers that are pending.
+    pub timers: usize,
 }
 
 impl Stats {
@@ -159,6 +161,7 @@ impl Sched {
             goroutines: self.num_goroutines(),
             free_goroutines: self.num_free(),
             global_queue: self.globq.len(),
+            timers: self.num_timers(),
         }
     }
 }

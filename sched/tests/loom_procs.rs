@@ -163,3 +163,48 @@ fn a_pinned_g_takes_the_p_along() {
         assert!(std::ptr::eq(other.join().unwrap(), pinned));
     });
 }
+
+/// A P without an M is somebody's for a moment, while its free G's are taken. What is submitted meanwhile runs there.
+#[test]
+fn what_is_submitted_while_a_resting_p_is_trimmed_runs() {
+    loom::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let (keeps, waits) = (g(), runnable());
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            model::keep_free(b, keeps);
+            model::next_g(b)
+        });
+        cores::run_on(a);
+        model::trim_resting(a);
+        model::submit(a, waits);
+        model::trim_resting(a);
+        assert!(std::ptr::eq(other.join().unwrap(), waits));
+        assert!(sched.num_free() <= 1);
+    });
+}
+
+/// The same with three cores: one submits, one trims, one rests.
+#[test]
+fn who_finds_no_free_p_while_it_is_trimmed_is_made_good() {
+    loom::model(|| {
+        let (_, ms) = machine(3, 3);
+        let (a, b, c) = (ms[0], ms[1], ms[2]);
+        let waits = runnable();
+        cores::run_on(b);
+        model::keep_free(b, g());
+        let rests = thread::spawn(move || {
+            cores::run_on(b);
+            model::next_g(b)
+        });
+        let trims = thread::spawn(move || {
+            cores::run_on(c);
+            model::trim_resting(c);
+        });
+        cores::run_on(a);
+        model::submit(a, waits);
+        trims.join().unwrap();
+        assert!(std::ptr::eq(rests.join().unwrap(), waits));
+    });
+}

@@ -168,6 +168,32 @@ fn what_is_piped_in_is_echoed_beside_loops() {
 }
 
 #[test]
+fn an_overflow_is_reported_with_both_ends_of_its_stack() {
+    let (code, text) = boot(&example("overflow"), &[], &settings());
+    assert_eq!(code, 0, "{text}");
+    let report: Vec<&str> = text
+        .lines()
+        .skip_while(|l| !l.contains("stack overflow: G"))
+        .take_while(|l| !l.contains("has ended"))
+        .collect();
+    assert!(report[0].contains("\"bad\" has used up its window 0x"), "{}", report[0]);
+    assert!(report[1].contains("core ") && report[1].contains("241664 at its deepest"), "{}", report[1]);
+    let frames: Vec<usize> = report
+        .iter()
+        .filter_map(|l| l.trim().strip_prefix('#')?.get(..l.trim().find(' ')? - 1)?.parse().ok())
+        .collect();
+    assert_eq!(frames.len(), 32, "16 frames of each end\n{text}");
+    assert!(frames[..16].iter().copied().eq(0..16), "the innermost: {frames:?}");
+    assert!(
+        frames[16] > 500 && frames[17..].iter().zip(frames[16] + 1..).all(|(&f, n)| f == n),
+        "the outermost: {frames:?}"
+    );
+    let gap = format!("… {} more …", frames[16] - 16);
+    assert!(report.iter().any(|l| l.contains(&gap)), "{gap}");
+    assert!(report.iter().any(|l| l.contains("overflow::recurse")) && report.iter().any(|l| l.contains("g_main")));
+}
+
+#[test]
 fn a_machine_that_does_not_end_is_killed_and_said_so() {
     let settings = Settings { timeout: Duration::from_secs(2), ..settings() };
     let (code, text) = boot(&example("prime_sieve"), &["1000000"], &settings);

@@ -353,8 +353,9 @@ pub fn mapped() -> u64 {
     region::counts().0
 }
 
-/// Runs `f` with the region's lock held: for tests of the report path.
+/// Runs `f` with the locks of all classes and the region's held: for tests of who needs them, and of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
+    let _classes = CLASSES.each_ref().map(Class::lock);
     region::with_locked(f)
 }

@@ -113,11 +113,14 @@ impl From<Window> for Stack {
 struct Class {
     /// Windows that were ever made.
     made: AtomicU64,
+    /// Those that somebody has.
+    out: AtomicU64,
     /// Numbers of those that are free, with no memory. If there is none to remember one, its addresses are given up.
     free: Lock<Vec<u32>>,
 }
 
-static CLASS: [Class; 4] = [const { Class { made: AtomicU64::new(0), free: Lock::new(Vec::new()) } }; 4];
+static CLASS: [Class; 4] =
+    [const { Class { made: AtomicU64::new(0), out: AtomicU64::new(0), free: Lock::new(Vec::new()) } }; 4];
 
 /// Addresses of size class `class`.
 fn addresses(class: usize) -> Option<Window> {
@@ -131,6 +134,7 @@ fn addresses(class: usize) -> Option<Window> {
         }
         fits.then_some(made)
     })?;
+    CLASS[class].out.fetch_add(1, Ordering::Relaxed);
     let lo = BASE + ((class as u64) << CLASS_SHIFT) + number * size;
     Some(Window { lo, hi: lo + size })
 }
@@ -139,6 +143,7 @@ fn addresses(class: usize) -> Option<Window> {
 fn forget(window: Window) {
     let class = window.class();
     let number = (window.lo - BASE - ((class as u64) << CLASS_SHIFT)) / CLASSES[class];
+    CLASS[class].out.fetch_sub(1, Ordering::Relaxed);
     let mut free = CLASS[class].free.lock();
     if free.try_reserve(1).is_ok() {
         free.push(number as u32);
@@ -191,6 +196,8 @@ pub unsafe fn free(window: Window) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WindowStats {
+    /// Windows that G's have, free ones included, and those that were retired.
+    pub windows: u64,
     /// Pages mapped in windows, those in limbo included.
     pub pages: u64,
     /// Page tables under the windows, of the last level.
@@ -207,6 +214,7 @@ pub struct WindowStats {
 pub fn stats() -> WindowStats {
     let sum = |f: fn(&percpu::PerCpu) -> i64| percpu::all().map(f).sum::<i64>().max(0) as u64;
     WindowStats {
+        windows: CLASS.iter().map(|class| class.out.load(Ordering::Relaxed)).sum(),
         pages: sum(|core| core.stacks.pages.load(Ordering::Relaxed)),
         tables: sum(|core| core.stacks.tables.load(Ordering::Relaxed)),
         packed: sum(|core| core.stacks.packed.load(Ordering::Relaxed)),

@@ -90,6 +90,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         VECTOR_TIMER => over = apic::on_timer(),
         VECTOR_WAKE => over = apic::on_wake(),
         VECTOR_FLUSH => {
+            core.flush_ipis.fetch_add(1, Ordering::Relaxed);
             window::scavenge::on_interrupt(percpu::depth());
             apic::eoi();
         }

@@ -72,6 +72,8 @@ pub struct PerCpu {
     pub unexpected: AtomicU64,
     /// Wake-up IPIs taken.
     pub wake_ipis: AtomicU64,
+    /// Interrupts taken that asked it to pass an epoch.
+    pub flush_ipis: AtomicU64,
     /// What this core has done to stacks.
     pub stacks: Stacks,
     /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption off.
@@ -147,6 +149,7 @@ impl PerCpu {
             spurious: AtomicU64::new(0),
             unexpected: AtomicU64::new(0),
             wake_ipis: AtomicU64::new(0),
+            flush_ipis: AtomicU64::new(0),
             stacks: Stacks::new(),
             deferred: Deferred::new(),
         }
@@ -307,6 +310,11 @@ pub fn pend() {
 #[cold]
 #[inline(never)]
 fn preempt_pending() {
+    if in_handler() {
+        // It has interrupted code at depth 0 that something waits for: an interrupt came between that G's last look and the end that it takes, or it is
+        // on its way here itself. What waits stays marked, for the next time that preemption is turned on outside a handler.
+        return;
+    }
     // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
     unsafe {
         asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))

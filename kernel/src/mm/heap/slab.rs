@@ -370,6 +370,11 @@ impl Class {
         Gone(spare, 1)
     }
 
+    /// Holds the lock: for tests.
+    pub(super) fn lock(&self) -> impl Drop {
+        self.lists.lock()
+    }
+
     /// Blocks that are out, and slabs that there are.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.out.load(Ordering::Relaxed), self.slabs.load(Ordering::Relaxed))

@@ -218,11 +218,18 @@ fn take_stale() -> Option<(Window, u64)> {
     Some((window, low))
 }
 
-/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames.
+/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames, with preemption off.
+#[cold]
+#[inline(never)]
 pub fn press() {
     if !PRESSED.load(Ordering::Relaxed) {
         PRESSED.store(true, Ordering::Relaxed);
         NEXT.store(0, Ordering::Relaxed);
+    }
+    if clock::ticks() >= NEXT.load(Ordering::Relaxed)
+        && let Some(m) = percpu::current().m()
+    {
+        m.attend_platform_if_alone();
     }
 }
 
@@ -266,6 +273,9 @@ fn work() -> bool {
         Urgency::Idle
     };
     let wait = round.step(sched, &guard, urgency);
+    if wait == 0 {
+        M::current(&guard).attend_platform_if_alone();
+    }
     let next = if wait == 0 { 0 } else { clock::now() + wait };
     NEXT_NS.store(next, Ordering::Relaxed);
     NEXT.store(if wait == 0 { 0 } else { clock::ticks_at(next) }, Ordering::Relaxed);
@@ -299,6 +309,7 @@ pub fn make_room() {
         return;
     }
     sched.trim();
+    sched.trim_resting(&guard);
     sched.trim_own(&guard);
     let m = M::current(&guard).index();
     let mut passes = None;
@@ -332,6 +343,7 @@ pub fn run() -> u64 {
     sched.trim();
     {
         let guard = PreemptGuard::new();
+        sched.trim_resting(&guard);
         sched.trim_own(&guard);
     }
     // A pass that is under way may have missed what lies behind it: the one that begins next counts; and tables follow their pages by a round.
@@ -472,6 +484,9 @@ impl Round {
             self.freed_before = self.freed;
             if urgency != Urgency::Forced {
                 sched.trim();
+            }
+            if urgency == Urgency::Pressed {
+                sched.trim_resting(guard);
             }
         }
         let mut cursor = self.cursor;
