@@ -137,6 +137,8 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
                 Some(ms) => options.schedtrace = Some(ms),
                 None => complain(Complaint::BadValue { key: "schedtrace", value, wants: "1 to 3600000 milliseconds" }),
             },
+            // Read by a program that logs: `value_of`.
+            b"log" => {}
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {
                     if options.faults.set(fault).is_none() {
@@ -187,6 +189,14 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, &digit| {
         n.checked_mul(u64::from(radix))?.checked_add(u64::from(char::from(digit).to_digit(radix)?))
     })
+}
+
+/// The value of the kernel's `key` in `line`, the last if there are several: for keys whose reader is not in every program.
+pub fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let ours = words(line).take_while(|&word| word != b"--");
+    ours.filter_map(|word| word.strip_prefix(key))
+        .filter_map(|rest| rest.strip_prefix(b"=").or(rest.is_empty().then_some(rest)))
+        .last()
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -280,6 +290,15 @@ mod tests {
             ["0", "3600001", "often"]
                 .map(|v| std::format!("schedtrace=\"{v}\": wants 1 to 3600000 milliseconds; skipped"))
         );
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_is_found() {
+        assert_eq!(read(b"log=loud").1, [""; 0], "its reader complains");
+        assert_eq!(value_of(b"seed=1 log=debug  log=info app.log=x -- log=trace", b"log"), Some(&b"info"[..]));
+        assert_eq!(value_of(b"log= logs=1", b"log"), Some(&b""[..]));
+        assert_eq!(value_of(b"log", b"log"), Some(&b""[..]));
+        assert_eq!(value_of(b"logs=1 -- log=trace", b"log"), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ const EXIT_FAILURE: u32 = 0x11;
 struct Serial;
 
 impl Write for Serial {
+    #[inline(never)]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             for _ in 0..PATIENCE {

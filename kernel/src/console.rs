@@ -89,6 +89,7 @@ impl LineOf {
 }
 
 impl Write for LineOf {
+    #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses it, which is running here. The G may move
         // between cores meanwhile; the line belongs to it, not to a core.
@@ -111,6 +112,7 @@ impl Piece {
 }
 
 impl Write for Piece {
+    #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for &byte in s.as_bytes() {
             if self.len == PIECE {

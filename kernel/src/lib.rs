@@ -32,6 +32,7 @@ pub mod account;
 pub mod arch;
 #[doc(hidden)]
 pub mod console;
+pub mod log;
 #[doc(hidden)]
 pub mod mm;
 mod options;

@@ -2,7 +2,7 @@
 
 use spin::Once;
 pub use trefoil_boot::options::Options;
-use trefoil_boot::options::{AppWords, app_words as words, parse};
+use trefoil_boot::options::{AppWords, Complaint, app_words as words, parse, value_of};
 
 use crate::println;
 
@@ -11,7 +11,21 @@ static LINE: Once<&'static [u8]> = Once::new();
 /// Parses the line and says what was not understood. Once, at boot.
 pub fn init(line: &'static [u8]) -> Options {
     LINE.call_once(|| line);
-    parse(line, &mut |complaint| println!("trefoil: command line: {complaint}"))
+    parse(line, &mut complain)
+}
+
+fn complain(complaint: Complaint<'_>) {
+    println!("trefoil: command line: {complaint}");
+}
+
+/// What `read` makes of the value of `key`, which nobody reads at boot. None: it is not there, or it is not what the key `wants`, which is said.
+pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'static [u8]) -> Option<T>) -> Option<T> {
+    let value = value_of(LINE.get()?, key.as_bytes())?;
+    let read = read(value);
+    if read.is_none() {
+        complain(Complaint::BadValue { key, value, wants });
+    }
+    read
 }
 
 /// The program's own words.

@@ -42,6 +42,7 @@ const STOP_TICKS: u64 = 1_000_000_000;
 struct Raw;
 
 impl fmt::Write for Raw {
+    #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         serial::put_str(s);
         Ok(())

@@ -62,6 +62,9 @@ image! { "
     the_first_error_cancels_the_group
     a_group_keeps_its_limit
     a_panic_in_a_group_comes_out_of_wait
+    records_go_to_the_console_with_goroutine_and_time | append log=debug | expect \"talker\" DEBUG tasks: quite detailed | expect \"talker\" WARN tasks: careful | refuse too much
+    records_go_to_the_console_with_goroutine_and_time | smp 1 | icount | append log=debug | expect [    0. | expect ] G | refuse too much
+    a_bad_level_is_named                             | smp 1 | append log=loud | expect log=\"loud\": wants off, error, warn, info, debug or trace | expect INFO tasks: heard | refuse quite detailed
     each_goroutine_has_its_own                       | append slice=50
     cells_have_the_methods_of_std
     set_does_not_make_the_first_value
@@ -90,6 +93,7 @@ image! { "
     a_panic_in_a_destructor_of_main_is_fatal,
     the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
     try_join_gives_the_handle_back_until_the_end, join_timeout_gives_up_in_time_and_can_be_repeated, join_timeout_races_the_end_and_loses_nothing, a_join_set_gives_results_as_they_come, a_join_set_has_every_end_as_a_result, a_join_set_that_is_dropped_lets_its_members_go_on, the_first_error_cancels_the_group, a_group_keeps_its_limit, a_panic_in_a_group_comes_out_of_wait,
+    records_go_to_the_console_with_goroutine_and_time, a_bad_level_is_named,
     each_goroutine_has_its_own, cells_have_the_methods_of_std, set_does_not_make_the_first_value, many_keys_are_told_apart,
     an_initial_value_may_use_others_and_itself, destructors_run_at_the_end_newest_first, a_destructor_meets_the_others_as_std_says,
     a_destructor_that_panics_leaves_the_others_to_be_dropped, results_that_nobody_wants_may_use_locals_and_leave_none_behind,
@@ -358,4 +362,21 @@ fn locals_of_a_dead_goroutine_do_not_live_on() {
         let marks: Vec<_> = (0..20).map(|_| go(|| MARK.get())).collect();
         assert!(marks.into_iter().all(|h| h.join().unwrap() == 0), "a local of a goroutine that has ended");
     }
+}
+
+fn records_go_to_the_console_with_goroutine_and_time() {
+    trefoil::log::init();
+    trefoil::log::init();
+    let talker = Builder::new().name("talker").spawn(|| {
+        log::trace!("too much");
+        log::debug!("quite {}", "detailed");
+        log::warn!("careful");
+    });
+    talker.unwrap().join().unwrap();
+}
+
+fn a_bad_level_is_named() {
+    trefoil::log::init();
+    log::debug!("quite detailed");
+    log::info!("heard");
 }
