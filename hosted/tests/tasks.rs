@@ -25,6 +25,8 @@ mod api {
 
 #[path = "../../kernel/tests/cases/context.rs"]
 mod context;
+#[path = "../../kernel/tests/cases/crates.rs"]
+mod crates;
 #[path = "../../kernel/tests/cases/joinset.rs"]
 mod joinset;
 #[path = "../../kernel/tests/cases/local.rs"]
@@ -66,6 +68,10 @@ cases! { task:
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
     a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
     a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
+}
+
+cases! { crates:
+    join_and_select_of_another_crate_work, a_sender_that_goes_is_an_error_for_the_one_who_awaits, many_futures_on_one_goroutine_are_woken_by_many, a_future_is_aborted_from_another_goroutine, an_async_mutex_excludes_across_goroutines_and_futures, async_locks_of_another_crate_keep_their_promises, a_delay_is_never_early, a_delay_that_is_dropped_leaves_no_timer, a_timeout_drops_what_is_late, a_delay_may_change_hands_at_any_moment, a_delay_that_comes_due_inside_a_poll_is_ready,
 }
 
 cases! { panics:

@@ -1,6 +1,8 @@
 //! Time: the machine's clock, and goroutines that wait for it.
 
-pub use trefoil_sched::time::{Duration, Instant, Ticker, Timer, sleep, sleep_until};
+pub use trefoil_sched::time::{
+    Delay, Duration, Elapsed, Instant, Ticker, Timer, delay, delay_until, sleep, sleep_until, timeout,
+};
 
 use crate::arch::clock;
 

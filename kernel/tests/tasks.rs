@@ -30,6 +30,17 @@ image! { "
     nested_block_ons_leave_each_other_their_wake_ups | append slice=50
     a_future_that_panics_is_a_goroutine_that_panics
     wakers_of_one_goroutine_are_the_same
+    join_and_select_of_another_crate_work
+    a_sender_that_goes_is_an_error_for_the_one_who_awaits
+    many_futures_on_one_goroutine_are_woken_by_many | append slice=50
+    a_future_is_aborted_from_another_goroutine
+    an_async_mutex_excludes_across_goroutines_and_futures | append slice=50
+    async_locks_of_another_crate_keep_their_promises
+    a_delay_is_never_early
+    a_delay_that_is_dropped_leaves_no_timer
+    a_timeout_drops_what_is_late
+    a_delay_may_change_hands_at_any_moment | append slice=50
+    a_delay_that_comes_due_inside_a_poll_is_ready
     catch_unwind_gives_the_value_or_the_payload
     catches_nest_and_pass_on
     panicking_is_true_where_a_panic_unwinds_and_nowhere_else
@@ -85,6 +96,7 @@ image! { "
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
     a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
     a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
+    join_and_select_of_another_crate_work, a_sender_that_goes_is_an_error_for_the_one_who_awaits, many_futures_on_one_goroutine_are_woken_by_many, a_future_is_aborted_from_another_goroutine, an_async_mutex_excludes_across_goroutines_and_futures, async_locks_of_another_crate_keep_their_promises, a_delay_is_never_early, a_delay_that_is_dropped_leaves_no_timer, a_timeout_drops_what_is_late, a_delay_may_change_hands_at_any_moment, a_delay_that_comes_due_inside_a_poll_is_ready,
     catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
     a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
     a_panic_poisons_a_mutex_also_when_it_is_caught, panics_of_many_at_once_stay_apart,
@@ -123,6 +135,8 @@ mod api {
 
 #[path = "cases/context.rs"]
 mod context_cases;
+#[path = "cases/crates.rs"]
+mod crates_cases;
 #[path = "cases/joinset.rs"]
 mod joinset_cases;
 #[path = "cases/local.rs"]
@@ -136,6 +150,7 @@ mod task_cases;
 
 use api::*;
 use context_cases::*;
+use crates_cases::*;
 use joinset_cases::*;
 use local_cases::*;
 use panic_cases::*;

@@ -9,8 +9,10 @@ use core::ops::{Add, AddAssign, Sub, SubAssign};
 pub use core::time::Duration;
 
 pub use crate::timers::{sleep, sleep_until};
+pub use delay::{Delay, Elapsed, delay, delay_until, timeout};
 pub use timer::{Ticker, Timer};
 
+mod delay;
 mod timer;
 
 use crate::platform;
