@@ -19,9 +19,11 @@ fn main() {
     // the script gives them: `norelro`, since nothing is relocated at run time. Nor is the file mapped: a loader copies it, so that
     // what starts a page in memory need not start one in the file (the script says what does), and there are no gaps.
     let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
+    // What ships has equal functions once (in a backtrace one then goes by the other's name; what is tested keeps them apart).
+    let fold = if env::var("PROFILE").is_ok_and(|profile| profile == "release") { ",--icf=all" } else { "" };
     let arguments = format!(
         "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\
-         -Wl,--no-dynamic-linker,-z,max-page-size=64,-z,norelro,--build-id=none,--eh-frame-hdr\n"
+         -Wl,--no-dynamic-linker,-z,max-page-size=64,-z,norelro,--build-id=none,--eh-frame-hdr{fold}\n"
     );
     let file = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("image.link");
     fs::write(&file, arguments).expect("OUT_DIR can be written");

@@ -40,6 +40,7 @@ pub struct Frame {
     pub rcx: u64,
     pub rbx: u64,
     pub rax: u64,
+    /// Its lowest byte is the vector.
     pub vector: u64,
     pub error: u64,
     pub rip: Cell<u64>,
@@ -50,20 +51,27 @@ pub struct Frame {
 }
 
 /// Bytes of a vector's entry: `push`, `push`, `jmp`.
-const ENTRY_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 2 + 2 + 5;
 
-/// 256 entries of 16 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the others push a 0 in its place.
+/// 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the others push a 0 in its place. The number of the vector is
+/// pushed as a signed byte: from 128 on all the bits above it are set.
 #[unsafe(naked)]
 unsafe extern "C" fn idt_entries() {
     naked_asm!(
+        "2:",
         ".set idt_vector, 0",
         ".rept 256",
-        ".balign 16",
+        // Backwards is an error: no entry is longer.
+        ".org 2b + idt_vector * {entry_bytes}, 0x90",
         ".if (idt_vector == 8) || ((idt_vector >= 10) && (idt_vector <= 14)) || (idt_vector == 17) || (idt_vector == 21) || (idt_vector == 29) || (idt_vector == 30)",
         ".else",
         "pushq $0",
         ".endif",
+        ".if idt_vector < 128",
         "pushq $idt_vector",
+        ".else",
+        "pushq $(idt_vector - 256)",
+        ".endif",
         ".if idt_vector == 7",
         "jmp {no_device}",
         ".else",
@@ -73,6 +81,7 @@ unsafe extern "C" fn idt_entries() {
         ".endr",
         common = sym idt_common,
         no_device = sym idt_no_device,
+        entry_bytes = const ENTRY_BYTES,
         options(att_syntax),
     )
 }
