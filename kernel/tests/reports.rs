@@ -49,7 +49,7 @@ image! { "
     panic_holding_the_heap   | smp 1,4 | exit 1 | expect with the heap held | expect end of report
     panic_holding_the_frames | smp 1,4 | exit 1 | expect with the frames held | expect end of report
     panic_holding_the_queue  | smp 1,4 | exit 1 | expect with the global queue held | expect end of report
-    panic_while_another_core_holds_everything | smp 2,4 | exit 1 | expect while another core holds every lock | expect end of report | refuse did not stop
+    panic_while_another_core_holds_everything | append slice=60000000 wakeup=60000000 | smp 2,4 | exit 1 | expect while another core holds every lock | expect end of report | refuse did not stop
     two_cores_panic_at_once  | smp 4 | exit 1 | expect panic at | expect end of report | refuse another fault
     deadlock_on_a_channel    | exit 1 | expect deadlock | expect \"main\" [chan receive] | expect reports::deadlock_on_a_channel | expect end of report
     deadlock_of_the_packed   | exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report
