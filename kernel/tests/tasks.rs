@@ -4,10 +4,14 @@
 
 mod support;
 
+use core::future::poll_fn;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::task::{Poll, Waker};
 
+use trefoil::arch::{apic, exceptions, percpu};
 use trefoil::panic;
+use trefoil::sync::OnceLock;
 
 image! { "
     children_borrow_what_lives_outside
@@ -41,6 +45,10 @@ image! { "
     a_timeout_drops_what_is_late
     a_delay_may_change_hands_at_any_moment | append slice=50
     a_delay_that_comes_due_inside_a_poll_is_ready
+    an_interrupt_wakes_a_future
+    an_interrupt_wakes_a_future                      | append slice=50
+    who_waits_for_an_interrupt_alone_is_not_dead
+    a_future_that_nobody_wakes_is_a_deadlock         | smp 1,2 | exit 1 | expect deadlock | expect \"main\" [
     catch_unwind_gives_the_value_or_the_payload
     catches_nest_and_pass_on
     panicking_is_true_where_a_panic_unwinds_and_nowhere_else
@@ -96,6 +104,7 @@ image! { "
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
     a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
     a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
+    an_interrupt_wakes_a_future, who_waits_for_an_interrupt_alone_is_not_dead, a_future_that_nobody_wakes_is_a_deadlock,
     join_and_select_of_another_crate_work, a_sender_that_goes_is_an_error_for_the_one_who_awaits, many_futures_on_one_goroutine_are_woken_by_many, a_future_is_aborted_from_another_goroutine, an_async_mutex_excludes_across_goroutines_and_futures, async_locks_of_another_crate_keep_their_promises, a_delay_is_never_early, a_delay_that_is_dropped_leaves_no_timer, a_timeout_drops_what_is_late, a_delay_may_change_hands_at_any_moment, a_delay_that_comes_due_inside_a_poll_is_ready,
     catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
     a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
@@ -394,4 +403,73 @@ fn a_bad_level_is_named() {
     trefoil::log::init();
     log::debug!("quite detailed");
     log::info!("heard");
+}
+
+/// A vector that nobody has.
+const SPARE: u8 = 0x77;
+/// Whom its handler wakes.
+static WOKEN: OnceLock<Waker> = OnceLock::new();
+/// The interrupts that were asked for, and which was the last of them when the handler ran. (Not how often it did: that is for the machine to say.)
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+static RUNG: AtomicUsize = AtomicUsize::new(0);
+
+/// From now on the handler of the spare vector leaves its mark, and wakes this goroutine.
+fn listen() {
+    task::block_on(poll_fn(|context| {
+        WOKEN.get_or_init(|| context.waker().clone());
+        Poll::Ready(())
+    }));
+    exceptions::ON_UNEXPECTED.call_once(|| {
+        || {
+            RUNG.fetch_max(ASKED.load(SeqCst), SeqCst);
+            WOKEN.get().into_iter().for_each(Waker::wake_by_ref);
+        }
+    });
+}
+
+/// Interrupts core number `i`, modulo how many there are.
+fn ring(i: usize) {
+    ASKED.fetch_add(1, SeqCst);
+    let cores = percpu::all().count();
+    percpu::all().nth(i % cores).into_iter().for_each(|core| apic::send(core.lapic_id(), SPARE));
+}
+
+fn an_interrupt_wakes_a_future() {
+    listen();
+    for i in 0..300 {
+        // Before the poll looks, after it has looked (so that it comes on the way to the park), and while its goroutine is parked.
+        let (way, mut rung) = (i % 3, false);
+        let wait = poll_fn(|_| {
+            if !rung && way == 0 {
+                ring(i / 3);
+            }
+            let seen = RUNG.load(SeqCst);
+            if !rung && way == 1 {
+                ring(i / 3);
+            }
+            if !rung && way == 2 {
+                go(move || ring(i / 3));
+            }
+            rung = true;
+            if seen > i { Poll::Ready(seen) } else { Poll::Pending }
+        });
+        assert_eq!(task::block_on_interrupt(wait), i + 1, "way {way}");
+    }
+}
+
+fn who_waits_for_an_interrupt_alone_is_not_dead() {
+    // Each poll asks for an interrupt of the next core; while it is on its way all cores rest, or are about to.
+    listen();
+    let wait = poll_fn(|_| {
+        let seen = RUNG.load(SeqCst);
+        if seen < 50 {
+            ring(seen);
+        }
+        if seen < 50 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    task::block_on_interrupt(wait);
+}
+
+fn a_future_that_nobody_wakes_is_a_deadlock() {
+    task::block_on(core::future::pending::<()>());
 }

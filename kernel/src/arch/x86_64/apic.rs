@@ -226,6 +226,11 @@ pub fn send_flush(lapic_id: u32) {
     command(lapic_id, u32::from(VECTOR_FLUSH) | ASSERT);
 }
 
+/// Interrupts a core with any vector: for tests.
+pub fn send(lapic_id: u32, vector: u8) {
+    command(lapic_id, u32::from(vector) | ASSERT);
+}
+
 /// Resets a core.
 pub fn send_init(lapic_id: u32) {
     command(lapic_id, DELIVERY_INIT | ASSERT);

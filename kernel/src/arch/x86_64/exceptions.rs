@@ -11,6 +11,7 @@ use super::percpu::PerCpu;
 use super::{abandon, apic, cpu, gdt, percpu, preempt, serial};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
+use spin::Once;
 use trefoil_sched::Cause;
 
 /// The APIC timer.
@@ -26,6 +27,9 @@ pub const VECTOR_SPURIOUS: u8 = 0xff;
 /// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
 pub const VECTOR_PIC: u8 = 0x30;
 const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
+
+/// What the handler of a vector that nobody has calls, after it has counted it: for tests of what a handler may do.
+pub static ON_UNEXPECTED: Once<fn()> = Once::new();
 
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
@@ -104,6 +108,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         }
         _ => {
             core.unexpected.fetch_add(1, Ordering::Relaxed);
+            ON_UNEXPECTED.get().into_iter().for_each(|f| f());
             apic::eoi();
         }
     }
