@@ -8,7 +8,9 @@ pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::time::{Duration, Instant};
-pub use trefoil_sched::{Builder, SpawnError, chan, context, locks as sync, panic, scope, task, time};
+pub use trefoil_sched::{
+    Builder, SpawnError, chan, context, locks as sync, panic, scope, select, select_biased, task, time,
+};
 
 /// What a program asks of the machine.
 pub mod runtime {

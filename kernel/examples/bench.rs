@@ -69,6 +69,23 @@ fn buffered(n: u64) {
     }
 }
 
+fn select_ready(n: u64) {
+    // Both arms are always ready: what is received is sent again.
+    let (tx, rx) = chan::bounded::<u64>(128);
+    (0..64).for_each(|i| tx.send(i).unwrap());
+    for i in 0..n {
+        select! {
+            recv(rx) -> value => _ = black_box(value),
+            send(tx, i) -> sent => _ = black_box(sent),
+        }
+        match rx.len() {
+            0 => (0..64).for_each(|i| tx.send(i).unwrap()),
+            128 => (0..64).for_each(|_| _ = rx.recv()),
+            _ => {}
+        }
+    }
+}
+
 fn spawn_join(n: u64) {
     for i in 0..n {
         assert_eq!(go(move || i).join().unwrap(), i);
@@ -208,6 +225,7 @@ fn main() {
     measure("yield", yields);
     measure("rendezvous round trip", rendezvous);
     measure("buffered send+recv", buffered);
+    measure("select, two ready arms", select_ready);
     measure("spawn+join", spawn_join);
     measure("spawn 10000, wait, each", spawn_many);
     measure_alone("mutex lock+unlock", mutex);

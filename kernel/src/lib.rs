@@ -48,7 +48,7 @@ pub mod time;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
-pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
+pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope, select, select_biased};
 
 /// How goroutines are told to stop.
 pub mod context {

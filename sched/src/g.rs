@@ -58,6 +58,10 @@ pub enum WaitReason {
     Join = 5,
     /// In `sleep`.
     Sleep = 6,
+    /// In `select!` or `Select`.
+    Select = 7,
+    /// In `select!` without any arm: for ever.
+    SelectNoCases = 8,
     /// In `RwLock::read`.
     RwLockRead = 10,
     /// In `RwLock::write`.
@@ -89,6 +93,8 @@ impl WaitReason {
             Self::WaitGroup => "waitgroup wait",
             Self::Join => "join",
             Self::Sleep => "sleep",
+            Self::Select => "select",
+            Self::SelectNoCases => "select (no cases)",
             Self::RwLockRead => "rwlock read",
             Self::RwLockWrite => "rwlock write",
             Self::Condvar => "condvar wait",
@@ -109,6 +115,8 @@ impl WaitReason {
             4 => Self::WaitGroup,
             5 => Self::Join,
             6 => Self::Sleep,
+            7 => Self::Select,
+            8 => Self::SelectNoCases,
             10 => Self::RwLockRead,
             11 => Self::RwLockWrite,
             12 => Self::Condvar,

@@ -61,6 +61,7 @@ pub mod runq;
 pub mod sched;
 mod schedule;
 pub mod scope;
+pub mod select;
 pub mod spawn;
 pub mod stats;
 mod steal_order;

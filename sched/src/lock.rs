@@ -43,10 +43,8 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline]
     pub fn lock<'a>(&'a self, _preempt: &'a PreemptGuard) -> SpinGuard<'a, T> {
         // Acquire: pairs with the Release in `unlock`, so that the last holder's writes are seen.
-        while self.held.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            while self.held.load(Ordering::Relaxed) {
-                spin_loop();
-            }
+        if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            spin(&self.held);
         }
         SpinGuard { lock: self }
     }
@@ -77,6 +75,21 @@ impl<T: ?Sized> SpinLock<T> {
     pub unsafe fn with_held<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: 1. the caller holds the lock, so this is the only access.
         self.value.with_mut(|v| f(unsafe { &mut *v }))
+    }
+}
+
+/// Somebody holds it: out of line, so that the lock's users stay short.
+#[cold]
+#[inline(never)]
+fn spin(held: &AtomicBool) {
+    loop {
+        while held.load(Ordering::Relaxed) {
+            spin_loop();
+        }
+        // Acquire: as in `lock`.
+        if held.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            return;
+        }
     }
 }
 

@@ -45,14 +45,64 @@ struct Parking {
 /// 2. `arg` is what `commit` expects, and stays valid until `commit` has run.
 #[inline]
 pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let g = M::current(&guard).caller();
+    // SAFETY: as the caller has it. 3. it is.
+    unsafe { park_as(guard, g, reason, commit, arg) }
+}
+
+/// The same, for one who knows which G runs.
+///
+/// # Safety
+/// As [`park`]. 3. `g` is the caller.
+#[inline]
+pub(crate) unsafe fn park_as(
+    guard: PreemptGuard,
+    g: GRef,
+    reason: WaitReason,
+    commit: Commit,
+    arg: *mut (),
+) -> PreemptGuard {
     let m = M::current(&guard);
-    let g = m.caller();
     g.set_wait(reason, arg as usize);
     m.counters.parks.add(1);
     g.state.begin_park();
     let p = m.held(&guard);
     g.set_since(p.coarse.load(Ordering::Relaxed));
-    let next = run_next(m, next_local(&p));
+    let next = next_local(&p);
+    if next.is_some_and(|next| next.is_special()) {
+        // SAFETY: as the caller has it.
+        return unsafe { park_for_special(guard, g, next, commit, arg) };
+    }
+    let next = match next {
+        Some(next) => dispatch(m, next),
+        None => go_to_g0(m),
+    };
+    // SAFETY: as the caller has it.
+    unsafe { leave_parking(guard, g, next, commit, arg) }
+}
+
+/// The next one's dispatch needs a second look. Out of line: it needs registers that most parks do not.
+///
+/// # Safety
+/// As [`park_as`].
+#[cold]
+#[inline(never)]
+unsafe fn park_for_special(
+    guard: PreemptGuard,
+    g: GRef,
+    next: Option<GRef>,
+    commit: Commit,
+    arg: *mut (),
+) -> PreemptGuard {
+    let next = run_next(M::current(&guard), next);
+    // SAFETY: as the caller has it.
+    unsafe { leave_parking(guard, g, next, commit, arg) }
+}
+
+/// # Safety
+/// As [`park_as`]; `next` came from [`run_next`] or [`dispatch`], right before.
+#[inline(always)]
+unsafe fn leave_parking(guard: PreemptGuard, g: GRef, next: NextSp, commit: Commit, arg: *mut ()) -> PreemptGuard {
     let parking = Parking { commit, arg };
     // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed, and `after_park` reads it first.
     unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }

@@ -39,7 +39,7 @@
 
 use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
-use crate::park::{current_g, park};
+use crate::park::{current_g, park, park_as};
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicU64, Ordering};
 use crate::timers;
@@ -118,6 +118,7 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 /// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)), and `guard` is its only one. 2. Whoever pops
 ///    from the list wakes what it claims. 3. A [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
 ///    the caller.
+#[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
     guard: PreemptGuard,
     lock: &SpinLock<S>,
@@ -126,15 +127,52 @@ pub(crate) unsafe fn wait_until<S>(
     reason: WaitReason,
     deadline: u64,
 ) -> Woken {
-    let g = current_g(&guard);
     if deadline == NEVER {
-        let waiter = Waiter::of(g, slot);
-        // SAFETY: 1. the caller holds the lock; this G parks right below.
-        unsafe { lock.with_held(|state| queue(state).push(waiter)) };
-        // SAFETY: 1. whoever claims the waiter wakes it once. 2. the object lives.
-        drop(unsafe { park(guard, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
-        return if waiter.was_served() { Woken::Served } else { Woken::Unserved };
+        let g = current_g(&guard);
+        // SAFETY: the caller's.
+        unsafe { wait_plain(guard, g, lock, queue, slot, reason) }
+    } else {
+        // SAFETY: the caller's.
+        unsafe { wait_timed(guard, lock, queue, slot, reason, deadline) }
     }
+}
+
+/// Without a deadline.
+///
+/// # Safety
+/// As [`wait_until`]; and `g` is the caller.
+#[inline(always)]
+pub(crate) unsafe fn wait_plain<S>(
+    guard: PreemptGuard,
+    g: GRef,
+    lock: &SpinLock<S>,
+    queue: fn(&mut S) -> &mut WaitQueue,
+    slot: *mut (),
+    reason: WaitReason,
+) -> Woken {
+    let waiter = Waiter::of(g, slot);
+    // SAFETY: 1. the caller holds the lock; this G parks right below.
+    unsafe { lock.with_held(|state| queue(state).push(waiter)) };
+    // SAFETY: 1. whoever claims the waiter wakes it once. 2. the object lives.
+    drop(unsafe { park_as(guard, g, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
+    if waiter.was_served() { Woken::Served } else { Woken::Unserved }
+}
+
+/// With one.
+///
+/// # Safety
+/// As [`wait_until`].
+#[cold]
+#[inline(never)]
+unsafe fn wait_timed<S>(
+    guard: PreemptGuard,
+    lock: &SpinLock<S>,
+    queue: fn(&mut S) -> &mut WaitQueue,
+    slot: *mut (),
+    reason: WaitReason,
+    deadline: u64,
+) -> Woken {
+    let g = current_g(&guard);
     let number = g.ticket.open();
     let waiter = Waiter::of_ticketed(g, slot, number);
     // SAFETY: 1. as above; it is removed below.

@@ -102,7 +102,6 @@ impl Waiter {
         node
     }
 
-    #[expect(dead_code, reason = "for waits on several objects")]
     /// Makes a node that is not in a record ready for `g`, which is about to wait.
     pub(crate) fn set(&self, g: GRef, slot: *mut (), number: Number, watches: bool) {
         self.prepare(g, slot);
@@ -213,8 +212,10 @@ impl WaitQueue {
     pub(crate) unsafe fn push_front(&mut self, waiter: &Waiter) {
         waiter.next.set(self.head);
         let node = NonNull::from(waiter);
-        if self.head.replace(node).is_none() {
-            self.tail = node;
+        match self.head.replace(node) {
+            None => self.tail = node,
+            // SAFETY: nodes in the list live; see `push`. A ticketed one that is not the first any more needs its `prev`.
+            Some(second) => unsafe { second.as_ref() }.prev.set(Some(node)),
         }
     }
 
@@ -317,14 +318,13 @@ impl WaitQueue {
         waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
         if waiter.watches.get() {
             // Under the object's lock, in an object's rare case. The G will want that lock, so it looks at what comes of this pop.
-            ready(&PreemptGuard::new(), g);
+            ready_rarely(g);
             return false;
         }
         waiter.ticket.set(None);
         true
     }
 
-    #[expect(dead_code, reason = "for waits on several objects")]
     /// Whether there is anybody to claim besides `but`. Watchers on the way are woken.
     pub(crate) fn has_other(&mut self, but: GRef) -> bool {
         let mut at = self.head;
@@ -342,7 +342,7 @@ impl WaitQueue {
                 if g.ticket.win(number) {
                     // SAFETY: as in `win`.
                     waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
-                    ready(&PreemptGuard::new(), g);
+                    ready_rarely(g);
                 }
             } else if g.ticket.is_open(number) {
                 return true;
@@ -416,10 +416,19 @@ impl Crowd {
     /// Wakes them, unserved. Each with preemption off anew, so that a crowd does not hold the core.
     #[inline(never)]
     pub(crate) fn wake_all(mut self) {
-        while let Some(claimed) = self.0.pop() {
-            claimed.wake(&PreemptGuard::new());
+        while let Some(Claimed(node)) = self.0.pop() {
+            // SAFETY: as in `Claimed::wake`.
+            if let Some(g) = unsafe { node.as_ref() }.g.get() {
+                ready_rarely(g);
+            }
         }
     }
+}
+
+/// [`ready`] where it need not be fast: once in the image.
+#[inline(never)]
+fn ready_rarely(g: GRef) {
+    ready(&PreemptGuard::new(), g);
 }
 
 /// Where `g` keeps a `T` that passes from hand to hand while it waits: in its record if it fits there, else at `stack`.

@@ -252,10 +252,11 @@ const LATENESS_BOUNDS: [(&str, f64); 4] = [
 ];
 
 /// Instructions.
-const BOUNDS: [(&str, f64); 10] = [
+const BOUNDS: [(&str, f64); 11] = [
     ("yield", 128.0),
-    ("rendezvous round trip", 468.0),
-    ("buffered send+recv", 97.0),
+    ("rendezvous round trip", 425.0),
+    ("buffered send+recv", 57.0),
+    ("select, two ready arms", 140.0),
     ("spawn+join", 421.0),
     ("spawn 10000, wait, each", 501.0),
     ("mutex lock+unlock", 16.5),

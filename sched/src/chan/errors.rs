@@ -47,6 +47,22 @@ pub enum TryRecvError {
     Disconnected,
 }
 
+/// No operation of a select could be done without waiting.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct TrySelectError;
+
+/// No operation of a select could be done before the deadline.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct SelectTimeoutError;
+
+/// No operation of a select was ready.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct TryReadyError;
+
+/// No operation of a select became ready before the deadline.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct ReadyTimeoutError;
+
 impl<T> SendError<T> {
     /// The value.
     pub fn into_inner(self) -> T {
@@ -180,6 +196,34 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
+impl fmt::Display for TrySelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all operations in select would block")
+    }
+}
+
+impl fmt::Display for SelectTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out waiting on select")
+    }
+}
+
+impl fmt::Display for TryReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all operations in select would block")
+    }
+}
+
+impl fmt::Display for ReadyTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out waiting on select")
+    }
+}
+
+impl Error for TrySelectError {}
+impl Error for SelectTimeoutError {}
+impl Error for TryReadyError {}
+impl Error for ReadyTimeoutError {}
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
 impl<T> Error for SendTimeoutError<T> {}

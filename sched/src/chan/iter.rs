@@ -1,0 +1,42 @@
+//! Receivers as iterators.
+
+use core::iter::FusedIterator;
+
+use super::Receiver;
+
+/// Receives until the channel is empty and closed; see [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T>(pub(super) &'a Receiver<T>);
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.recv().ok()
+    }
+}
+
+/// As [`Iter`], with the receiver in it: what `for value in receiver` runs.
+#[derive(Debug)]
+pub struct IntoIter<T>(pub(super) Receiver<T>);
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.recv().ok()
+    }
+}
+
+/// Receives until nothing is there; see [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a, T>(pub(super) &'a Receiver<T>);
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+}
+
+// A closed channel stays closed.
+impl<T> FusedIterator for Iter<'_, T> {}
+impl<T> FusedIterator for IntoIter<T> {}
