@@ -161,6 +161,12 @@ impl Claimed {
         self
     }
 
+    /// Whether its wait can go on as if it had not been claimed.
+    pub(crate) fn is_plain(&self) -> bool {
+        // SAFETY: as in `slot`.
+        unsafe { self.0.as_ref() }.outcome() == Outcome::Waits
+    }
+
     /// Readies the G. With the object's lock released: the G may free the object.
     #[inline(always)]
     pub(crate) fn wake(self, guard: &PreemptGuard) {
@@ -217,6 +223,12 @@ impl WaitQueue {
             // SAFETY: nodes in the list live; see `push`. A ticketed one that is not the first any more needs its `prev`.
             Some(second) => unsafe { second.as_ref() }.prev.set(Some(node)),
         }
+    }
+
+    /// A plain node was claimed in vain: it is the first again.
+    pub(crate) fn put_back(&mut self, claimed: Claimed) {
+        // SAFETY: 1. its G is still parked.
+        unsafe { self.push_front(claimed.0.as_ref()) };
     }
 
     /// What the one that has waited longest has for a place, if anybody waits. In a list of plain nodes.

@@ -4,7 +4,7 @@
 mod baton;
 
 use baton::explore;
-use trefoil_sched::chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded};
+use trefoil_sched::chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded, unbounded};
 use trefoil_sched::model::time_passes;
 use trefoil_sched::time::Instant;
 
@@ -142,4 +142,66 @@ fn a_deadline_and_a_close_compete_for_a_receiver() {
             Box::new(move || tx.close()) as Body,
         ]
     });
+}
+
+#[test]
+fn an_unbounded_channel_fills_and_empties_in_order() {
+    explore(|| {
+        let (tx, rx) = unbounded();
+        vec![
+            Box::new(move || (0..2).for_each(|i| tx.send(i).unwrap())),
+            Box::new(move || assert!(rx.iter().eq(0..2))) as Body,
+        ]
+    });
+}
+
+#[test]
+fn two_senders_grow_an_unbounded_channel_at_once() {
+    explore(|| {
+        let (tx, rx) = unbounded();
+        let other = tx.clone();
+        vec![
+            Box::new(move || other.send(1).unwrap()),
+            Box::new(move || {
+                tx.send(2).unwrap();
+                drop(tx);
+                assert_eq!(rx.iter().sum::<i32>(), 3);
+            }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_close_and_a_send_on_an_unbounded_channel_compete() {
+    explore(|| {
+        let (tx, rx) = unbounded();
+        let other = tx.clone();
+        vec![
+            Box::new(move || other.close()),
+            Box::new(move || {
+                let sent = tx.send(String::from("value")).is_ok();
+                assert_eq!(rx.iter().count(), usize::from(sent));
+            }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_close_and_a_sender_compete_for_a_receiver() {
+    for capacity in [0, 1] {
+        explore(move || {
+            let (tx, rx) = bounded(capacity);
+            vec![
+                Box::new(move || {
+                    tx.try_send("value").map_or_else(|error| assert_eq!(error.into_inner(), "value"), |()| ());
+                    tx.close();
+                }),
+                Box::new(move || {
+                    if let Ok(value) = rx.recv() {
+                        assert_eq!((value, rx.recv().is_err()), ("value", true));
+                    }
+                }) as Body,
+            ]
+        });
+    }
 }

@@ -32,9 +32,8 @@
 //! does. But a channel also has G's that wait: after a value is in, the sender must look for a receiver that went to sleep
 //! meanwhile, with a full fence between the two, which is a second read-modify-write (the receiver pays the same for its look at the senders). And
 //! it can't keep INV-ONE-SIDE: a value goes into the array although somebody waits, and is fetched from there.
-//! FIGURES
-//!
-//! The lock is held with preemption off, for a few dozen instructions, so a holder is never switched away.
+//! So the lock it is; it is held with preemption off for a few dozen instructions (a buffered send and receive take 50 in all), so a holder is never
+//! switched away.
 
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
@@ -58,12 +57,15 @@ pub(super) fn empty<T>() -> Slot<T> {
     UnsafeCell::new(MaybeUninit::uninit())
 }
 
+/// Makes room and sends.
+pub(super) type Grow<T> = fn(&Exchange<T>, T) -> Result<(), SendError<T>>;
+
 /// What differs between channels.
 pub(super) struct Flavour<T> {
     /// Its capacity, for [`Exchange::capacity`].
     pub(super) capacity: fn(&Exchange<T>) -> Option<usize>,
-    /// There is no room: makes some, with no lock held. None: the sender waits.
-    pub(super) grow: Option<fn(&Exchange<T>)>,
+    /// There is no room: makes some and sends, with no lock held. None: the sender waits.
+    pub(super) grow: Option<Grow<T>>,
     /// `read` has come to the end of a block: goes to the next one. The lock is held.
     pub(super) turn: fn(&mut State),
     /// Frees the storage; no value is in it.
@@ -237,8 +239,8 @@ impl<T> Exchange<T> {
         Err(value)
     }
 
-    /// The one copy for a type: what it needs rarely is behind calls, so that it saves no registers.
-    #[inline(never)]
+    /// Short enough to stand where it is called: what is needed rarely is behind calls.
+    #[inline(always)]
     pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
         let guard = PreemptGuard::new();
         match self.send_now(&guard, self.state.lock(&guard), value) {
@@ -270,7 +272,7 @@ impl<T> Exchange<T> {
         }
         // Closed meanwhile.
         // SAFETY: nobody served us, so the value is where we put it.
-        self.send(unsafe { take(&*slot) })
+        Err(SendError(unsafe { take(&*slot) }))
     }
 
     /// # Safety
@@ -282,10 +284,9 @@ impl<T> Exchange<T> {
         let closed = unsafe { self.release() };
         drop(guard);
         match self.flavour.grow {
-            Some(grow) if !closed => grow(self),
-            _ => return Err(SendError(value)),
+            Some(grow) if !closed => grow(self, value),
+            _ => Err(SendError(value)),
         }
-        self.send(value)
     }
 
     pub(super) fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
@@ -322,10 +323,10 @@ impl<T> Exchange<T> {
                 // SAFETY: as above.
                 let closed = unsafe { self.release() };
                 drop(guard);
-                match self.flavour.grow {
-                    Some(grow) if !closed => grow(self),
-                    _ => return Err(SendTimeoutError::Disconnected(value)),
-                }
+                return match self.flavour.grow {
+                    Some(grow) if !closed => grow(self, value).map_err(SendTimeoutError::from),
+                    _ => Err(SendTimeoutError::Disconnected(value)),
+                };
             } else {
                 let g = current_g(&guard);
                 let mut spare = MaybeUninit::uninit();
@@ -366,27 +367,22 @@ impl<T> Exchange<T> {
     }
 
     #[inline(always)]
-    pub(super) fn try_send(&self, mut value: T) -> Result<(), TrySendError<T>> {
-        loop {
-            let guard = PreemptGuard::new();
-            value = match self.send_now(&guard, self.state.lock(&guard), value) {
-                Ok(()) => return Ok(()),
-                Err(value) => value,
-            };
-            // SAFETY: 1. it was left held.
-            let closed = unsafe { self.release() };
-            drop(guard);
-            if closed {
-                return Err(TrySendError::Disconnected(value));
-            }
-            let Some(grow) = self.flavour.grow else { return Err(TrySendError::Full(value)) };
-            grow(self);
+    pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let guard = PreemptGuard::new();
+        let Err(value) = self.send_now(&guard, self.state.lock(&guard), value) else { return Ok(()) };
+        // SAFETY: 1. it was left held.
+        let closed = unsafe { self.release() };
+        drop(guard);
+        match self.flavour.grow {
+            _ if closed => Err(TrySendError::Disconnected(value)),
+            Some(grow) => grow(self, value).map_err(TrySendError::from),
+            None => Err(TrySendError::Full(value)),
         }
     }
 
     /// What a receive does while there is something; with a lock that is held. None: there is nothing, and the lock is still held.
     #[inline(always)]
-    fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
+    pub(super) fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
         if state.len > 0 {
             // SAFETY: 1. just looked.
             let value = unsafe { self.pop(&mut state) };
@@ -426,7 +422,7 @@ impl<T> Exchange<T> {
     }
 
     /// As [`send`](Self::send).
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn recv(&self) -> Result<T, RecvError> {
         let guard = PreemptGuard::new();
         match self.recv_now(&guard, self.state.lock(&guard)) {
@@ -457,8 +453,8 @@ impl<T> Exchange<T> {
             // SAFETY: a sender has served us: it wrote a value.
             return Ok(unsafe { take(&*slot) });
         }
-        // Closed meanwhile; or a select that had chosen us has thought better of it. The next look tells.
-        self.recv()
+        // Closed meanwhile.
+        Err(RecvError)
     }
 
     /// # Safety
@@ -517,7 +513,7 @@ impl<T> Exchange<T> {
                 // SAFETY: a sender has served us: it wrote a value.
                 Woken::Served => return Ok(unsafe { take(&*slot) }),
                 Woken::TimedOut => return Err(RecvTimeoutError::Timeout),
-                // Closed; or a select that had chosen us has thought better of it. The next look tells.
+                // Closed; or a select that had chosen us has thought better of it: we had lost our ticket. The next look tells.
                 Woken::Unserved => {}
             }
             guard = reserve_timer(deadline);

@@ -79,8 +79,7 @@ impl<T> Exchange<T> {
         let guard = PreemptGuard::new();
         match reserved {
             Reserved::Closed | Reserved::Endless => {}
-            // It looks again.
-            Reserved::Receiver(receiver) => receiver.wake(&guard),
+            Reserved::Receiver(receiver) => self.let_go(&guard, receiver),
             Reserved::Room => {
                 let mut state = self.state.lock(&guard);
                 let Some(sender) = state.sendq.pop() else {
@@ -90,6 +89,25 @@ impl<T> Exchange<T> {
                 // SAFETY: 1. it was reserved.
                 unsafe { Self::refill(&guard, state, sender) };
             }
+        }
+    }
+
+    /// A receiver was promised a value that does not come: it gets another one, or goes on waiting where it was.
+    fn let_go(&self, guard: &PreemptGuard, receiver: Claimed) {
+        let state = self.state.lock(guard);
+        if state.closed || !receiver.is_plain() {
+            // One that has a ticket has lost it: it looks again by itself.
+            drop(state);
+            return receiver.wake(guard);
+        }
+        match self.recv_now(guard, state) {
+            // SAFETY: it was in our `recvq`.
+            Some(value) => unsafe { hand_to(receiver, value) }.wake(guard),
+            // SAFETY: 1. `recv_now` has left the lock held. The receiver stays parked.
+            None => unsafe {
+                self.state.with_held(|state| state.recvq.put_back(receiver));
+                self.state.unlock();
+            },
         }
     }
 }

@@ -17,7 +17,8 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 
 use super::bounded;
-use super::exchange::{Exchange, Flavour, Slot, State, empty};
+use super::errors::SendError;
+use super::exchange::{Exchange, Flavour, Grow, Slot, State, empty};
 
 const READER: usize = 0;
 const WRITER: usize = 1;
@@ -41,7 +42,7 @@ const fn slots_of<T>() -> usize {
 }
 
 pub(super) fn channel<T>() -> Exchange<T> {
-    let flavour = |turn: fn(&mut State), grow: Option<fn(&Exchange<T>)>, free: Option<fn(&mut State)>| Flavour {
+    let flavour = |turn: fn(&mut State), grow: Option<Grow<T>>, free: Option<fn(&mut State)>| Flavour {
         capacity: |_| None,
         grow,
         turn,
@@ -51,13 +52,19 @@ pub(super) fn channel<T>() -> Exchange<T> {
     if size_of::<T>() == 0 {
         return Exchange::new(flavour(bounded::around, None, None), Box::new([empty()]), usize::MAX);
     }
-    let exchange = Exchange::new(flavour(turn::<T>, Some(grow::<T>), Some(free::<T>)), Box::new([]), 0);
+    let exchange = Exchange::new(flavour(turn::<T>, Some(grow_and_send::<T>), Some(free::<T>)), Box::new([]), 0);
     exchange.with_state(|state| {
         (state.start, state.returns) = (core::ptr::null_mut(), 0);
         (state.read, state.read_end, state.write, state.write_end) =
             (state.start, state.start, state.start, state.start);
     });
     exchange
+}
+
+fn grow_and_send<T>(exchange: &Exchange<T>, value: T) -> Result<(), SendError<T>> {
+    grow(exchange);
+    // Others may have used it up meanwhile: then this comes round again.
+    exchange.send(value)
 }
 
 impl<T> Block<T> {
