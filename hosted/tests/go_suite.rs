@@ -45,6 +45,9 @@ fn every_case_has_a_name_of_its_own() {
         go::goroutines::CASES,
         go::mutex::CASES,
         go::waitgroup::CASES,
+        go::select::CASES,
+        go::select_races::CASES,
+        go::timers::CASES,
         go::condvar::CASES,
         go::rwmutex::CASES,
         go::once::CASES,
@@ -55,7 +58,7 @@ fn every_case_has_a_name_of_its_own() {
     let mut names: Vec<_> = groups.iter().flat_map(|cases| cases.iter().map(|(name, _)| name)).collect();
     let cases = names.len();
     println!("{cases} cases in {} groups", groups.len());
-    assert!(cases >= 100);
+    assert!(cases >= 200);
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), cases);

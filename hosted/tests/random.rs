@@ -31,6 +31,11 @@ fn a_storm_loses_doubles_and_reorders_nothing() {
 }
 
 #[test]
+fn a_storm_of_selects_loses_doubles_and_reorders_nothing() {
+    rounds(random::selects::round);
+}
+
+#[test]
 fn channel_histories_have_an_order() {
     rounds(random::queue::round);
 }

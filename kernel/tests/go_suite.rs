@@ -43,6 +43,9 @@ image! { "
     goroutines | expect all passed | timeout 120
     mutex      | expect all passed | timeout 120
     waitgroup  | expect all passed | timeout 120
+    select     | expect all passed | timeout 120
+    select_races | expect all passed | timeout 120
+    timers     | expect all passed | timeout 120
     condvar    | expect all passed | timeout 120
     rwmutex    | expect all passed | timeout 120
     once       | expect all passed | timeout 120
@@ -50,7 +53,7 @@ image! { "
     panics     | expect all passed | timeout 120
     scopes     | expect all passed | timeout 120
 ";
-    channels, closing, programs, goroutines, mutex, waitgroup, condvar, rwmutex, once, semaphore, panics, scopes,
+    channels, closing, programs, goroutines, mutex, waitgroup, select, select_races, timers, condvar, rwmutex, once, semaphore, panics, scopes,
 }
 
 /// A function for each group, which runs its cases.
@@ -61,7 +64,23 @@ macro_rules! groups {
         }
     )*};
 }
-groups!(channels, closing, programs, goroutines, mutex, waitgroup, condvar, rwmutex, once, semaphore, panics, scopes);
+groups!(
+    channels,
+    closing,
+    programs,
+    goroutines,
+    mutex,
+    waitgroup,
+    select,
+    select_races,
+    timers,
+    condvar,
+    rwmutex,
+    once,
+    semaphore,
+    panics,
+    scopes
+);
 
 fn run(cases: &'static [(&'static str, fn())]) {
     let mut failed = 0;

@@ -4,10 +4,30 @@ use core::error::Error;
 use core::fmt;
 
 /// The channel is closed.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(1);
+/// drop(rx);
+/// assert_eq!(tx.send("back"), Err(chan::SendError("back")));
+/// # });
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub struct SendError<T>(pub T);
 
 /// The value could not be sent without waiting.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(1);
+/// tx.send(1).unwrap();
+/// assert_eq!(tx.try_send(2), Err(chan::TrySendError::Full(2)));
+/// drop(rx);
+/// assert_eq!(tx.try_send(3), Err(chan::TrySendError::Disconnected(3)));
+/// # });
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub enum TrySendError<T> {
     /// No room, or, with capacity 0, no receiver that waits.
@@ -17,6 +37,14 @@ pub enum TrySendError<T> {
 }
 
 /// The value could not be sent before the deadline.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, _rx) = chan::bounded(0);
+/// assert_eq!(tx.send_timeout(1, Duration::from_millis(1)), Err(chan::SendTimeoutError::Timeout(1)));
+/// # });
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub enum SendTimeoutError<T> {
     /// The deadline came first.
@@ -26,10 +54,27 @@ pub enum SendTimeoutError<T> {
 }
 
 /// The channel is empty and closed.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded::<u8>(1);
+/// drop(tx);
+/// assert_eq!(rx.recv(), Err(chan::RecvError));
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct RecvError;
 
 /// No value before the deadline.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (_tx, rx) = chan::bounded::<u8>(1);
+/// assert_eq!(rx.recv_timeout(Duration::from_millis(1)), Err(chan::RecvTimeoutError::Timeout));
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum RecvTimeoutError {
     /// The deadline came first.
@@ -39,6 +84,16 @@ pub enum RecvTimeoutError {
 }
 
 /// No value without waiting.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded::<u8>(1);
+/// assert_eq!(rx.try_recv(), Err(chan::TryRecvError::Empty));
+/// drop(tx);
+/// assert_eq!(rx.try_recv(), Err(chan::TryRecvError::Disconnected));
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum TryRecvError {
     /// None is there.
@@ -48,23 +103,70 @@ pub enum TryRecvError {
 }
 
 /// No operation of a select could be done without waiting.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (_tx, rx) = chan::bounded::<u8>(1);
+/// let mut list = select::Select::new();
+/// list.recv(&rx);
+/// assert!(list.try_select().is_err());
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct TrySelectError;
 
 /// No operation of a select could be done before the deadline.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (_tx, rx) = chan::bounded::<u8>(1);
+/// let mut list = select::Select::new();
+/// list.recv(&rx);
+/// assert!(list.select_timeout(Duration::from_millis(1)).is_err());
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct SelectTimeoutError;
 
 /// No operation of a select was ready.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (_tx, rx) = chan::bounded::<u8>(1);
+/// let mut list = select::Select::new();
+/// list.recv(&rx);
+/// assert!(list.try_ready().is_err());
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct TryReadyError;
 
 /// No operation of a select became ready before the deadline.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (_tx, rx) = chan::bounded::<u8>(1);
+/// let mut list = select::Select::new();
+/// list.recv(&rx);
+/// assert!(list.ready_timeout(Duration::from_millis(1)).is_err());
+/// # });
+/// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct ReadyTimeoutError;
 
 impl<T> SendError<T> {
     /// The value.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(chan::SendError(5).into_inner(), 5);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -72,6 +174,13 @@ impl<T> SendError<T> {
 
 impl<T> TrySendError<T> {
     /// The value.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(chan::TrySendError::Full(5).into_inner(), 5);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(value) | Self::Disconnected(value) => value,
@@ -79,11 +188,25 @@ impl<T> TrySendError<T> {
     }
 
     /// Whether there was no room.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::TrySendError::Full(5).is_full());
+    /// # });
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
     }
 
     /// Whether the channel is closed.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(!chan::TrySendError::Full(5).is_disconnected());
+    /// # });
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, Self::Disconnected(_))
     }
@@ -91,6 +214,13 @@ impl<T> TrySendError<T> {
 
 impl<T> SendTimeoutError<T> {
     /// The value.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert_eq!(chan::SendTimeoutError::Timeout(5).into_inner(), 5);
+    /// # });
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             Self::Timeout(value) | Self::Disconnected(value) => value,
@@ -98,11 +228,25 @@ impl<T> SendTimeoutError<T> {
     }
 
     /// Whether the deadline came first.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::SendTimeoutError::Timeout(5).is_timeout());
+    /// # });
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout(_))
     }
 
     /// Whether the channel is closed.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::SendTimeoutError::Disconnected(5).is_disconnected());
+    /// # });
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, Self::Disconnected(_))
     }
@@ -110,11 +254,25 @@ impl<T> SendTimeoutError<T> {
 
 impl TryRecvError {
     /// Whether there was none, in an open channel.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::TryRecvError::Empty.is_empty());
+    /// # });
+    /// ```
     pub fn is_empty(&self) -> bool {
         *self == Self::Empty
     }
 
     /// Whether the channel is empty and closed.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::TryRecvError::Disconnected.is_disconnected());
+    /// # });
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         *self == Self::Disconnected
     }
@@ -122,11 +280,25 @@ impl TryRecvError {
 
 impl RecvTimeoutError {
     /// Whether the deadline came first.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(chan::RecvTimeoutError::Timeout.is_timeout());
+    /// # });
+    /// ```
     pub fn is_timeout(&self) -> bool {
         *self == Self::Timeout
     }
 
     /// Whether the channel is empty and closed.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// assert!(!chan::RecvTimeoutError::Timeout.is_disconnected());
+    /// # });
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         *self == Self::Disconnected
     }

@@ -5,6 +5,16 @@ use core::iter::FusedIterator;
 use super::Receiver;
 
 /// Receives until the channel is empty and closed; see [`Receiver::iter`].
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(4);
+/// (0..3).for_each(|n| tx.send(n).unwrap());
+/// drop(tx);
+/// assert_eq!(rx.iter().sum::<i32>(), 3);
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a, T>(pub(super) &'a Receiver<T>);
 
@@ -16,6 +26,16 @@ impl<T> Iterator for Iter<'_, T> {
 }
 
 /// As [`Iter`], with the receiver in it: what `for value in receiver` runs.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(4);
+/// (0..3).for_each(|n| tx.send(n).unwrap());
+/// drop(tx);
+/// assert_eq!(rx.into_iter().sum::<i32>(), 3);
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct IntoIter<T>(pub(super) Receiver<T>);
 
@@ -27,6 +47,15 @@ impl<T> Iterator for IntoIter<T> {
 }
 
 /// Receives until nothing is there; see [`Receiver::try_iter`].
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(4);
+/// (0..3).for_each(|n| tx.send(n).unwrap());
+/// assert_eq!(rx.try_iter().sum::<i32>(), 3); // and the channel is open
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct TryIter<'a, T>(pub(super) &'a Receiver<T>);
 

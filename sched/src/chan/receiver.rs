@@ -119,6 +119,16 @@ impl<T> Receiver<T> {
     }
 
     /// Receives until nothing is there; never parks.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(4);
+    /// (0..3).for_each(|n| tx.send(n).unwrap());
+    /// assert_eq!(rx.try_iter().count(), 3);
+    /// assert_eq!(rx.try_iter().count(), 0);
+    /// # });
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }
@@ -139,21 +149,60 @@ impl<T> Receiver<T> {
     }
 
     /// Whether none is in it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(2);
+    /// assert!(rx.is_empty());
+    /// tx.send(1).unwrap();
+    /// assert!(!rx.is_empty());
+    /// # drop(rx);
+    /// # });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether it holds as many values as it can. Always, for capacity 0.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// assert!(rx.is_full());
+    /// # drop(rx);
+    /// # });
+    /// ```
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
     }
 
     /// How many values it holds; `None`: any number.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u8>(3);
+    /// assert_eq!(rx.capacity(), Some(3));
+    /// # drop((tx, rx));
+    /// # });
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.0.exchange.capacity()
     }
 
     /// Whether both are ends of one channel.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u8>(3);
+    /// assert!(rx.same_channel(&rx.clone()));
+    /// # drop((tx, rx));
+    /// # });
+    /// ```
     pub fn same_channel(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -131,21 +131,60 @@ impl<T> Sender<T> {
     }
 
     /// Whether none is in it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(2);
+    /// assert!(tx.is_empty());
+    /// tx.send(1).unwrap();
+    /// assert!(!tx.is_empty());
+    /// # drop(rx);
+    /// # });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether it holds as many values as it can. Always, for capacity 0.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// assert!(tx.is_full());
+    /// # drop(rx);
+    /// # });
+    /// ```
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
     }
 
     /// How many values it holds; `None`: any number.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u8>(3);
+    /// assert_eq!(tx.capacity(), Some(3));
+    /// # drop((tx, rx));
+    /// # });
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.0.exchange.capacity()
     }
 
     /// Whether both are ends of one channel.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u8>(3);
+    /// assert!(tx.same_channel(&tx.clone()));
+    /// # drop((tx, rx));
+    /// # });
+    /// ```
     pub fn same_channel(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

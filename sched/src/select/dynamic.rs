@@ -45,21 +45,71 @@ pub struct Select<'a> {
 
 impl<'a> Select<'a> {
     /// No operation yet.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// let arm = list.recv(&rx);
+    /// let chosen = list.select();
+    /// assert_eq!(chosen.index(), arm);
+    /// assert_eq!(chosen.recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn new() -> Self {
         Self { arms: Vec::new(), order: Order::Fair }
     }
 
     /// The same; of several operations that can be done it takes the one that was added first.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let ((ta, a), (tb, b)) = (chan::bounded(1), chan::bounded(1));
+    /// ta.send(1).unwrap();
+    /// tb.send(2).unwrap();
+    /// let mut list = select::Select::new_biased();
+    /// let first = list.recv(&a);
+    /// list.recv(&b);
+    /// let chosen = list.select();
+    /// assert_eq!(chosen.index(), first);
+    /// assert_eq!(chosen.recv(&a), Ok(1));
+    /// # });
+    /// ```
     pub fn new_biased() -> Self {
         Self { arms: Vec::new(), order: Order::Biased }
     }
 
     /// Adds a send, whose value comes later; gives its index.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// let mut list = select::Select::new();
+    /// list.send(&tx);
+    /// assert_eq!(list.select().send(&tx, 5), Ok(()));
+    /// assert_eq!(rx.recv(), Ok(5));
+    /// # });
+    /// ```
     pub fn send<T>(&mut self, to: &'a Sender<T>) -> usize {
         self.add(Box::new(WatchArm::new(to)))
     }
 
     /// Adds a receive; gives its index.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// list.recv(&rx);
+    /// assert_eq!(list.select().recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn recv<T>(&mut self, from: &'a Receiver<T>) -> usize {
         self.add(Box::new(RecvArm::new(from)))
     }
@@ -113,6 +163,17 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// If there is no operation.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// list.recv(&rx);
+    /// assert_eq!(list.select().recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn select(&mut self) -> SelectedOperation<'a> {
         self.assert_some();
         loop {
@@ -144,6 +205,17 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// The deadline came first.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// list.recv(&rx);
+    /// assert_eq!(list.select_deadline(Instant::NEVER).unwrap().recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn select_deadline(&mut self, deadline: Instant) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
         self.choose(deadline.as_nanos()).ok_or(SelectTimeoutError)
     }
@@ -172,6 +244,18 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// If there is no operation.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// let arm = list.recv(&rx);
+    /// assert_eq!(list.ready(), arm);
+    /// assert_eq!(rx.try_recv(), Ok(5));
+    /// # });
+    /// ```
     pub fn ready(&mut self) -> usize {
         self.assert_some();
         loop {
@@ -185,6 +269,18 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// The time is over.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// let arm = list.recv(&rx);
+    /// assert_eq!(list.ready_timeout(Duration::from_secs(1)).unwrap(), arm);
+    /// assert_eq!(rx.try_recv(), Ok(5));
+    /// # });
+    /// ```
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
         self.ready_deadline(Instant::now() + timeout)
     }
@@ -193,6 +289,18 @@ impl<'a> Select<'a> {
     ///
     /// # Errors
     /// The deadline came first.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// let arm = list.recv(&rx);
+    /// assert_eq!(list.ready_deadline(Instant::NEVER).unwrap(), arm);
+    /// assert_eq!(rx.try_recv(), Ok(5));
+    /// # });
+    /// ```
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
         self.find(deadline.as_nanos()).ok_or(ReadyTimeoutError)
     }
@@ -256,6 +364,17 @@ impl fmt::Debug for Select<'_> {
 ///
 /// # Panics
 /// When it is dropped without. What it was promised is given back, and a value that it has received is dropped.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let (tx, rx) = chan::bounded(1);
+/// tx.send(5).unwrap();
+/// let mut list = select::Select::new();
+/// list.recv(&rx);
+/// assert_eq!(list.select().recv(&rx), Ok(5));
+/// # });
+/// ```
 #[must_use = "a chosen operation must be completed"]
 pub struct SelectedOperation<'a> {
     /// None: it was completed.
@@ -265,6 +384,20 @@ pub struct SelectedOperation<'a> {
 
 impl SelectedOperation<'_> {
     /// Its index: what [`Select::send`] or [`Select::recv`] gave.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// list.send(&tx); // full
+    /// let receive = list.recv(&rx);
+    /// let chosen = list.select();
+    /// assert_eq!(chosen.index(), receive);
+    /// assert_eq!(chosen.recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn index(&self) -> usize {
         self.index
     }
@@ -280,6 +413,17 @@ impl SelectedOperation<'_> {
     ///
     /// # Panics
     /// If another operation was chosen.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// let mut list = select::Select::new();
+    /// list.send(&tx);
+    /// assert_eq!(list.select().send(&tx, "the value comes last"), Ok(()));
+    /// # drop(rx);
+    /// # });
+    /// ```
     pub fn send<T>(mut self, to: &Sender<T>, value: T) -> Result<(), SendError<T>> {
         assert!(self.is_for(to.id(), true), "SelectedOperation::send: not the sender that was chosen");
         let Some(arm) = self.arm.take() else { return Err(SendError(value)) };
@@ -295,6 +439,17 @@ impl SelectedOperation<'_> {
     ///
     /// # Panics
     /// If another operation was chosen.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(5).unwrap();
+    /// let mut list = select::Select::new();
+    /// list.recv(&rx);
+    /// assert_eq!(list.select().recv(&rx), Ok(5));
+    /// # });
+    /// ```
     pub fn recv<T>(mut self, from: &Receiver<T>) -> Result<T, RecvError> {
         assert!(self.is_for(from.id(), false), "SelectedOperation::recv: not the receiver that was chosen");
         let Some(arm) = self.arm.take() else { return Err(RecvError) };

@@ -23,7 +23,10 @@ pub mod panics;
 pub mod programs;
 pub mod rwmutex;
 pub mod scopes;
+pub mod select;
+pub mod select_races;
 pub mod semaphore;
+pub mod timers;
 pub mod waitgroup;
 
 /// Waits until `n` G's are parked, so that those of a case are where it wants them. The caller is none of them.

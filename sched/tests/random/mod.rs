@@ -12,6 +12,7 @@ use crate::api::*;
 pub mod history;
 pub mod locks;
 pub mod queue;
+pub mod selects;
 pub mod storm;
 
 /// A stream of numbers.

@@ -3,7 +3,7 @@
 use super::Random;
 use super::history::{Clock, Event, Model, explain};
 use crate::api::*;
-use chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded};
+use chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded, unbounded};
 
 /// A channel as one who is alone with it sees it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,8 +125,8 @@ fn receive(rx: &Receiver<u32>, how: u64) -> Operation {
 /// One history: three or four G's do a few operations each; then the channel is closed, so that nobody waits for ever.
 pub fn round(seed: u64) {
     let mut random = Random::new(seed);
-    let capacity = random.one_of(&[0, 1, 2]);
-    let (tx, rx) = bounded::<u32>(capacity);
+    let capacity = random.one_of(&[0, 1, 2, usize::MAX]);
+    let (tx, rx) = if capacity == usize::MAX { unbounded() } else { bounded::<u32>(capacity) };
     let clock = Arc::new(Clock::default());
     let gs: Vec<_> = (0..3 + random.below(2) as u32)
         .map(|g| {

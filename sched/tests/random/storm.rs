@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use super::Random;
 use crate::api::*;
-use chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded};
+use chan::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError, bounded, unbounded};
 
 /// A value, and a share in the count of those that live.
 struct Value {
@@ -97,7 +97,7 @@ pub fn round(seed: u64) {
     let enough = random.one_of(&[usize::MAX, usize::MAX, 20]);
 
     let shared = Arc::new(Round { closed: AtomicBool::new(false), alive: Arc::new(AtomicUsize::new(0)) });
-    let (tx, rx) = bounded::<Value>(capacity);
+    let (tx, rx) = if random.below(4) == 0 { unbounded() } else { bounded(capacity) };
     let sending: Vec<_> = (0..senders)
         .map(|sender| {
             let (shared, tx, random) = (shared.clone(), tx.clone(), random.fork());
