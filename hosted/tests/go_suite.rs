@@ -6,6 +6,7 @@ mod support;
 mod api {
     pub use trefoil_hosted::parked;
     pub use trefoil_hosted::prelude::*;
+    pub use trefoil_sched::joinset;
 
     /// Takes parked G's the memory of their stacks, where there is a scavenger.
     pub fn take_stacks() {}
@@ -45,6 +46,8 @@ fn every_case_has_a_name_of_its_own() {
         go::goroutines::CASES,
         go::mutex::CASES,
         go::waitgroup::CASES,
+        go::contexts::CASES,
+        go::groups::CASES,
         go::select::CASES,
         go::select_races::CASES,
         go::timers::CASES,

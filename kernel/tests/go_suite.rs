@@ -12,7 +12,7 @@ use trefoil::account::Account;
 /// What the cases may use.
 mod api {
     pub use trefoil::prelude::*;
-    pub use trefoil::{JoinError, panic};
+    pub use trefoil::{JoinError, context, joinset, panic};
 
     /// How many G's are parked, without `main`, which waits for the case.
     pub fn parked() -> usize {
@@ -43,6 +43,8 @@ image! { "
     goroutines | expect all passed | timeout 120
     mutex      | expect all passed | timeout 120
     waitgroup  | expect all passed | timeout 120
+    contexts   | expect all passed | timeout 120
+    groups     | expect all passed | timeout 120
     select     | expect all passed | timeout 120
     select_races | expect all passed | timeout 120
     timers     | expect all passed | timeout 120
@@ -53,7 +55,7 @@ image! { "
     panics     | expect all passed | timeout 120
     scopes     | expect all passed | timeout 120
 ";
-    channels, closing, programs, goroutines, mutex, waitgroup, select, select_races, timers, condvar, rwmutex, once, semaphore, panics, scopes,
+    channels, closing, programs, goroutines, mutex, waitgroup, contexts, groups, select, select_races, timers, condvar, rwmutex, once, semaphore, panics, scopes,
 }
 
 /// A function for each group, which runs its cases.
@@ -71,6 +73,8 @@ groups!(
     goroutines,
     mutex,
     waitgroup,
+    contexts,
+    groups,
     select,
     select_races,
     timers,
