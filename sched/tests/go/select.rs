@@ -97,7 +97,8 @@ fn a_default_does_not_wait() {
 
 /// Go: test/chan/select3.go: `select { default: }`.
 fn a_select_with_nothing_but_a_default_takes_it() {
-    assert_eq!(select! { default => 7 }, 7);
+    let taken = select! { default => 7 };
+    assert_eq!(taken, 7);
 }
 
 /// Go: test/chan/select3.go: "selects with ready channels don't block".

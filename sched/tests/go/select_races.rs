@@ -151,11 +151,9 @@ fn a_select_races_with_its_timeout() {
     let (mut got, mut sent) = (0, 0);
     let (go_on, turn) = bounded::<u64>(0);
     let sender = go(move || {
-        let mut sent = 0;
-        for micros in &turn {
+        for (number, micros) in turn.iter().enumerate() {
             time::sleep(Duration::from_micros(micros));
-            tx.send(sent).unwrap();
-            sent += 1;
+            tx.send(number).unwrap();
         }
     });
     for i in 0..100 {
