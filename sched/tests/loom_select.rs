@@ -6,9 +6,8 @@ mod baton;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton::explore;
+use baton::{explore, explore_timed};
 use trefoil_sched::chan::{RecvError, SendError, bounded};
-use trefoil_sched::model::time_passes;
 use trefoil_sched::select::Select;
 use trefoil_sched::select_biased;
 use trefoil_sched::time::Duration;
@@ -92,15 +91,12 @@ fn a_close_gives_a_select_its_value_back() {
 
 #[test]
 fn a_deadline_and_a_sender_compete_for_a_select() {
-    explore(|| {
+    explore_timed(|| {
         let ((a, from_a), (b, from_b)) = (bounded(0), bounded::<u8>(0));
         vec![
+            Box::new(move || a.send(1).unwrap()),
             Box::new(move || {
-                time_passes();
-                a.send(1).unwrap();
-            }),
-            Box::new(move || {
-                // Whoever wins, the value comes: with the select, or after it.
+                // The deadline comes while this one's M has nothing to do. Whoever wins, the value comes: with the select, or after it.
                 let got = select_biased! {
                     recv(from_a) -> v => v,
                     recv(from_b) -> _ => unreachable!(),
