@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use crate::arch::exit::Exit;
 use crate::arch::percpu;
 use crate::{console, platform};
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
+use trefoil_boot::options::SLICES;
 pub use trefoil_sched::latency::Distribution;
 pub use trefoil_sched::stats::{Latencies, MStats};
 use trefoil_sched::{M, PreemptGuard};
@@ -115,6 +117,56 @@ pub fn max_procs() -> usize {
 pub fn set_max_procs(n: usize) -> usize {
     may_park("set_max_procs");
     trefoil_sched::set_max_procs(n)
+}
+
+/// How long a goroutine may run while others wait for its core; 10 ms unless `slice=` said something else.
+pub fn slice() -> Duration {
+    Duration::from_nanos(platform::sched().slice())
+}
+
+/// Sets that, for each core from its next alarm on, and returns what it was.
+///
+/// # Panics
+/// If `slice` is shorter than 5 µs or longer than a minute.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let before = runtime::set_slice(Duration::from_micros(100));
+/// assert_eq!(runtime::slice(), Duration::from_micros(100));
+/// # let _ = before;
+/// # }
+/// ```
+pub fn set_slice(slice: Duration) -> Duration {
+    let before = self::slice();
+    platform::sched().set_slice(checked("set_slice", slice));
+    before
+}
+
+/// How long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=` said something else.
+pub fn wakeup() -> Duration {
+    Duration::from_nanos(platform::sched().wakeup())
+}
+
+/// Sets that, from the next timer on, and returns what it was. With more than a slice, sleepers wait for the slice's end as others do.
+///
+/// # Panics
+/// As [`set_slice`].
+pub fn set_wakeup(wakeup: Duration) -> Duration {
+    let before = self::wakeup();
+    platform::sched().set_wakeup(checked("set_wakeup", wakeup));
+    before
+}
+
+/// In nanoseconds.
+fn checked(what: &str, time: Duration) -> u64 {
+    let most = Duration::from_micros(*SLICES.end());
+    let least = Duration::from_micros(*SLICES.start());
+    assert!((least..=most).contains(&time), "{what}: wants {least:?} to a minute, not {time:?}");
+    time.as_nanos() as u64
 }
 
 /// Runs `f`, which may keep this core busy for long without needing the scheduler (slow hardware, a polled device), and lets another core run the G's

@@ -14,9 +14,11 @@ image! { "
     a_tight_loop_lets_the_others_run          |
     a_sleeper_keeps_time_beside_tight_loops   | smp 1 | icount
     a_sleeper_keeps_time_beside_tight_loops   | smp 2,4
+    slices_are_set_and_absurd_ones_said
+    slices_are_set_and_absurd_ones_said       | smp 1 | append slice=0 wakeup=60000001 | expect slice | expect wakeup
     registers_survive                         | append slice=50 | timeout 100
 ";
-    a_tight_loop_lets_the_others_run, a_sleeper_keeps_time_beside_tight_loops, registers_survive,
+    a_tight_loop_lets_the_others_run, a_sleeper_keeps_time_beside_tight_loops, slices_are_set_and_absurd_ones_said, registers_survive,
 }
 
 /// A loop without a call.
@@ -66,6 +68,21 @@ fn a_sleeper_keeps_time_beside_tight_loops() {
         // By the host's clock, which stops cores as it likes; without preemption this would be a slice.
         assert!(late[50] <= 2_000_000, "p50 {} ns", late[50]);
     }
+}
+
+fn slices_are_set_and_absurd_ones_said() {
+    // What the command line could not mean has been named, and the defaults hold.
+    assert_eq!((runtime::slice(), runtime::wakeup()), (Duration::from_millis(10), Duration::from_micros(100)));
+    assert_eq!(runtime::set_slice(Duration::from_micros(5)), Duration::from_millis(10));
+    assert_eq!(runtime::set_wakeup(Duration::from_secs(60)), Duration::from_micros(100));
+    assert_eq!((runtime::slice(), runtime::wakeup()), (Duration::from_micros(5), Duration::from_secs(60)));
+    for absurd in [Duration::ZERO, Duration::from_micros(4), Duration::from_micros(60_000_001), Duration::MAX] {
+        for set in [runtime::set_slice, runtime::set_wakeup] {
+            let said = go(move || set(absurd)).join().unwrap_err();
+            assert!(said.message().is_some_and(|text| text.contains("wants 5µs to a minute")), "{said:?}");
+        }
+    }
+    assert_eq!(runtime::slice(), Duration::from_micros(5));
 }
 
 static ROUNDS: AtomicU64 = AtomicU64::new(0);
