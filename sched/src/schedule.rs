@@ -77,7 +77,8 @@ pub fn run_m(m: &'static M) -> ! {
 /// If others wait, the G that runs next has a slice, which begins now.
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
-        p.begin_slice(platform::now());
+        // Who came from the slot goes on with the slice of the one before: a chain of hand-overs that passes by here every 61st time must not begin anew.
+        p.slice_started(platform::now());
     } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() {
         set_slice_alarm(m, p);
     }
@@ -135,14 +136,17 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if p.timers.when() != u64::MAX
         && let Some(g) = run_timers(m, p, p, guard, platform::now())
     {
+        p.begin_slice(0);
         return Some(g);
     }
     if let Some(g) = run_strays(m, p, guard) {
+        p.begin_slice(0);
         return Some(g);
     }
     if !m.sched.inbox.is_empty()
         && let Some(g) = inbox::run(m, p, guard)
     {
+        p.begin_slice(0);
         return Some(g);
     }
     if let Some(g) = m.own.pop(guard, 1).pop() {
@@ -154,6 +158,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         p.fair.set(FAIR_TICKS);
         end_slice(m, p, guard);
         if let Some(g) = m.sched.globq.pop(guard, 1).pop() {
+            p.begin_slice(0);
             return Some(g);
         }
     } else {
