@@ -57,7 +57,8 @@ image! { "
     a_lock_taken_twice       | smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report
     deadlock_names_owner_and_time | smp 1 | icount | exit 1 | expect \"waits\" [mutex lock] | expect , held by G 1 \"main\", for 0.3 | expect \"main\" [join] | expect for 0.00 s
     deadlock_names_owner_and_time | smp 2,4 | exit 1 | expect , held by G 1 \"main\", for
-    deadlock_of_a_crowd      | smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
+    deadlock_of_a_crowd      | smp 1 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
+    deadlock_of_a_crowd      | smp 2 | exit 1 | expect more [chan receive] where G | expect more [mutex lock] where G | expect waits_in_vain | expect end of report
     exit_with_failure        | exit 1 | expect some words without an end
     unknown_case             | smp 1 | exit 1 | expect no such case
 ";
