@@ -77,8 +77,13 @@ pub fn run_m(m: &'static M) -> ! {
 /// If others wait, the G that runs next has a slice, which begins now.
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
-        // Who came from the slot goes on with the slice of the one before: a chain of hand-overs that passes by here every 61st time must not begin anew.
-        p.slice_started(platform::now());
+        let now = platform::now();
+        if p.fair.get() == FAIR_TICKS {
+            // A chain of hand-overs through the slot that passes by here every 61st time goes on with its slice.
+            p.slice_started(now);
+        } else {
+            p.begin_slice(now);
+        }
     } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() {
         set_slice_alarm(m, p);
     }
