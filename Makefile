@@ -22,13 +22,13 @@ test-large: setup ## the tests that take minutes and gigabytes: a million gorout
 	cargo test --release --package trefoil --test large --test random -- --ignored
 
 test: setup ## all tests: on the host, model checking, and in QEMU
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-loom
 
 # The protocols, on the production types, in every interleaving that two preemptions can make.
 test-loom:
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 LOOM_MAX_BRANCHES=5000 CARGO_TARGET_DIR=target/loom \
-		cargo test --profile model --package trefoil-sched --test 'loom_*'
+		cargo test --no-fail-fast --profile model --package trefoil-sched --test 'loom_*'
 
 check: ## formatting and lints
 	cargo fmt --check

@@ -47,6 +47,11 @@ pub fn off() -> bool {
     FIRED.load(Ordering::Relaxed)
 }
 
+/// How many more allocations the last round would have needed until one failed; 0: one has.
+pub fn left() -> u32 {
+    LEFT.load(Ordering::Relaxed)
+}
+
 /// Whether the block that is asked for must not be had.
 #[inline(always)]
 pub(super) fn denies_block() -> bool {
