@@ -57,8 +57,8 @@ image! { "
     a_lock_taken_twice       | smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report
     deadlock_names_owner_and_time | smp 1 | icount | exit 1 | expect \"waits\" [mutex lock] | expect , held by G 1 \"main\", for 0.3 | expect \"main\" [join] | expect for 0.00 s
     deadlock_names_owner_and_time | smp 2,4 | exit 1 | expect , held by G 1 \"main\", for
-    deadlock_of_a_crowd      | smp 1 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
-    deadlock_of_a_crowd      | smp 2 | exit 1 | expect more [chan receive] where G | expect more [mutex lock] where G | expect waits_in_vain | expect end of report
+    deadlock_of_a_crowd      | smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
+    deadlock_at_two_lines    | smp 1,2 | exit 1 | expect … and 149 more [chan receive] where G | expect … and 119 more [chan receive] where G | expect end of report
     exit_with_failure        | exit 1 | expect some words without an end
     unknown_case             | smp 1 | exit 1 | expect no such case
 ";
@@ -68,6 +68,7 @@ image! { "
     fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, g0_stack_overflows, ist_stack_overflows, boot_stack_overflows, broken_stack_pointer, main_panics, panic_in_drop,
     panic_holding_the_console, panic_holding_the_heap, panic_holding_the_frames, panic_holding_the_queue,
     panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many, a_lock_taken_twice, deadlock_names_owner_and_time, deadlock_of_a_crowd,
+    deadlock_at_two_lines,
     exit_with_failure,
 }
 
@@ -418,6 +419,26 @@ fn deadlock_of_a_crowd() {
         lockers.push(go(move || drop(mutex.lock())));
     }
     receivers.into_iter().for_each(|r| _ = r.join().unwrap());
+}
+
+#[inline(never)]
+fn waits_at_one_of_two(rx: &chan::Receiver<u64>, second: bool) -> u64 {
+    let first = if second { 0 } else { rx.recv().unwrap() };
+    black_box(first) + rx.recv().unwrap()
+}
+
+/// Two calls in one function are two places.
+fn deadlock_at_two_lines() {
+    let (_tx, rx) = chan::bounded::<u64>(0);
+    let wait = |second| {
+        let rx = rx.clone();
+        go(move || waits_at_one_of_two(&rx, second))
+    };
+    let waiting: Vec<_> = (0..270).map(|i| wait(i < 120)).collect();
+    // Some of these are shown in full: their records are among the newest hundred.
+    let others: Vec<_> = (0..200).map(|_| go(|| drop(sync::Semaphore::new(0).acquire()))).collect();
+    waiting.into_iter().for_each(|w| _ = w.join().unwrap());
+    drop(others);
 }
 
 fn exit_with_failure() {

@@ -76,7 +76,7 @@ pub use g::{Cause, G, GRef, Stack, WaitReason};
 pub use inbox::{park_for_interrupt, ready_anywhere, ready_from_interrupt};
 pub use m::M;
 pub use p::P;
-pub use park::{current_g, park, preempt, preempt_pending, ready, yield_now};
+pub use park::{current_g, is_side_door, park, preempt, preempt_pending, ready, yield_now};
 pub use pin::{Pin, pin};
 pub use platform::{Fatal, Platform};
 pub use preempt::PreemptGuard;

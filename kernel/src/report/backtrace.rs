@@ -13,6 +13,7 @@
 use core::ffi::c_void;
 use core::fmt;
 
+use trefoil_sched::is_side_door;
 use unwinding::abi::{
     _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode,
 };
@@ -126,12 +127,18 @@ pub(super) fn callers(after: usize, above: usize) {
     }
 }
 
-/// A place in the code: the innermost frames of a backtrace, kept instead of shown.
+/// A place in the code where a G has parked: the innermost frames of its backtrace, kept instead of shown.
+///
+/// The scheduler leaves a core by more than one instruction, and now and then by a function more ([`is_side_door`]). A place is the program's, not the scheduler's:
+/// so that function does not count, the function that parks counts as a whole (it is one of a lock's or channel's slow ways, which are not inlined into programs),
+/// and each of those above it by its call, so that two lines of one function are two places.
 #[derive(Default)]
 pub(super) struct Place {
     after: usize,
     frames: [u64; TAIL],
     len: usize,
+    /// Of the frames that count.
+    number: u64,
 }
 
 impl Place {
@@ -145,11 +152,20 @@ impl Place {
             if ip == 0 || place.len == TAIL {
                 return UnwindReasonCode::NORMAL_STOP;
             }
-            if place.after == 0 {
-                place.frames[place.len] = (ip - usize::from(interrupted == 0)) as u64;
-                place.len += 1;
-            } else if _Unwind_GetRegionStart(context) == place.after {
-                place.after = 0;
+            let function = _Unwind_GetRegionStart(context);
+            if place.after != 0 {
+                if function == place.after {
+                    place.after = 0;
+                }
+                return UnwindReasonCode::NO_REASON;
+            }
+            let addr = (ip - usize::from(interrupted == 0)) as u64;
+            place.frames[place.len] = addr;
+            place.len += 1;
+            match place.number {
+                0 if is_side_door(function) => {}
+                0 => place.number = function as u64,
+                number => place.number = (number ^ addr).wrapping_mul(0x0100_0000_01b3),
             }
             UnwindReasonCode::NO_REASON
         }
@@ -159,7 +175,7 @@ impl Place {
 
     /// The same number for the same place.
     pub(super) fn number(&self) -> u64 {
-        self.frames[..self.len].iter().fold(0, |hash: u64, frame| (hash ^ frame).wrapping_mul(0x0100_0000_01b3))
+        self.number
     }
 
     /// Shows it after all.

@@ -5,7 +5,7 @@
 //!   #00 0xffffffff80201234 …
 //! ```
 //!
-//! The first hundred G's are shown in full. Of the others those that wait for the same reason at the same place (the same backtrace) are a group, which is
+//! The first hundred G's are shown in full. Of the others those that wait for the same reason at the same place of the program ([`Place`]) are a group, which is
 //! shown once, with their number at the end.
 //!
 //! The trace of a *parked* G is made by switching to it with a function that prints instead of returning: `switch` runs `after` as if the parked
