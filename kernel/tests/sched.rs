@@ -2,11 +2,14 @@
 #![no_std]
 #![no_main]
 
+#[path = "support/cores.rs"]
+mod cores;
 mod support;
 
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
+use cores::wait_for_cores;
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 use trefoil::{JoinError, runtime::MStats};
@@ -19,7 +22,7 @@ image! { "
     gs_are_reused                           |
     overflowing_the_ring_loses_nobody       | smp 1,2,4,8
     the_global_queue_is_not_starved         | smp 1
-    a_pair_in_the_slot_lets_the_ring_run    | smp 1
+    a_pair_in_the_slot_lets_the_ring_run    | smp 1 | icount
     a_long_g_does_not_starve_its_slot       | smp 2,4 | icount
     ping_pong_wakes_no_other_core           | smp 2,4
     equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 2
@@ -58,13 +61,6 @@ image! { "
     maxprocs_limits_the_ps,
     a_large_stack_is_there_when_asked_for,
     errors_come_back_with_the_closure,
-}
-
-/// Until all cores have come: `main` does not wait for them, but some cases do.
-fn wait_for_cores() {
-    while runtime::num_cpus() < runtime::max_procs() {
-        time::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Keeps the core busy, without a call into the scheduler.
@@ -199,26 +195,38 @@ fn the_global_queue_is_not_starved() {
 }
 
 fn a_pair_in_the_slot_lets_the_ring_run() {
-    let third = Arc::new(AtomicBool::new(false));
+    let waited = Arc::new(AtomicU64::new(u64::MAX));
     let (to_b, from_a) = chan::bounded::<bool>(0);
     let (to_a, from_b) = chan::bounded::<bool>(0);
-    let done = third.clone();
+    let third = waited.clone();
     let a = go(move || {
-        let begin = Instant::now();
-        let mut rounds = 0u64;
-        while !done.load(SeqCst) {
+        let round = || {
             to_b.send(true).unwrap();
             from_b.recv().unwrap();
+        };
+        round();
+        let begin = Instant::now();
+        // From the slot the next hand-over puts it into the ring, and there it stays while the two ready each other.
+        let c = go({
+            let third = third.clone();
+            move || third.store(begin.elapsed().as_nanos() as u64, SeqCst)
+        });
+        let mut rounds = 0u64;
+        while third.load(SeqCst) == u64::MAX {
+            round();
             rounds += 1;
-            assert!(begin.elapsed() < Duration::from_secs(5), "the pair held the core for {rounds} rounds");
+            assert!(begin.elapsed() < Duration::from_secs(1), "the pair held the core for {rounds} rounds");
         }
+        assert!(rounds > 100, "it never waited in the ring: {rounds} rounds");
+        c.join().unwrap();
     });
+    // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has parked.
     let b = go(move || from_a.iter().for_each(|v| to_a.send(v).unwrap_or(())));
-    let c = go(move || third.store(true, SeqCst));
-    // Everybody is queued behind us; leave without taking part.
-    for h in [a, b, c] {
+    for h in [a, b] {
         h.join().unwrap();
     }
+    let (waited, slice) = (Duration::from_nanos(waited.load(SeqCst)), runtime::slice());
+    assert!(waited < slice + slice / 2, "it waited {waited:?}; a slice is {slice:?}");
 }
 
 fn a_long_g_does_not_starve_its_slot() {

@@ -1,0 +1,10 @@
+//! For images that compare what the machine has, or does, with all of its cores there.
+
+use trefoil::prelude::*;
+
+/// Until all cores have come: `main` does not wait for them, but some cases do.
+pub fn wait_for_cores() {
+    while runtime::num_cpus() < runtime::max_procs() {
+        time::sleep(Duration::from_millis(1));
+    }
+}
