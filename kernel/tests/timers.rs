@@ -16,6 +16,8 @@ image! { "
     stop_and_reset_race_with_what_is_due                | smp 1,2,4
     a_storm_of_sleepers_leaves_others_their_share       | smp 1,2,4 | icount
     a_storm_of_calls_leaves_others_their_share          | smp 1 | icount
+    timers_in_the_past_leave_others_their_share         | smp 1,2,4 | icount
+    absurd_sleeps_are_what_they_say                     | smp 1,2,4 | icount
     an_idle_core_runs_the_timers_of_a_busy_one          | smp 2,4 | icount
     timers_of_a_p_that_goes_are_in_time                 | smp 2,4 | icount
     a_ticker_drops_ticks_and_keeps_its_beat             | smp 1,2,4 | icount
@@ -24,6 +26,7 @@ image! { "
     sleepers_wake_by_their_deadlines_and_equals_in_order, exact_with_100000_pending,
     a_hundred_thousand_fire_once_each_and_never_early, stop_and_reset_race_with_what_is_due,
     a_storm_of_sleepers_leaves_others_their_share, a_storm_of_calls_leaves_others_their_share,
+    timers_in_the_past_leave_others_their_share, absurd_sleeps_are_what_they_say,
     an_idle_core_runs_the_timers_of_a_busy_one, timers_of_a_p_that_goes_are_in_time, a_ticker_drops_ticks_and_keeps_its_beat,
     without_memory_a_timer_says_so,
 }
@@ -160,6 +163,18 @@ fn stop_and_reset_race_with_what_is_due() {
     assert!(begun > 0 && begun < 4000, "no race: {begun}");
 }
 
+/// Of one that only yields: the longest time from one turn to the next.
+fn longest_of_200_turns() -> Duration {
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    for _ in 0..200 {
+        runtime::yield_now();
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+    }
+    longest
+}
+
 fn a_storm_of_sleepers_leaves_others_their_share() {
     static STOP: AtomicBool = AtomicBool::new(false);
     static NAPS: AtomicU64 = AtomicU64::new(0);
@@ -175,16 +190,7 @@ fn a_storm_of_sleepers_leaves_others_their_share() {
             })
         })
         .collect();
-    let worker = go(|| {
-        let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-        for _ in 0..200 {
-            runtime::yield_now();
-            let now = Instant::now();
-            longest = longest.max(now - last);
-            last = now;
-        }
-        longest
-    });
+    let worker = go(longest_of_200_turns);
     let longest = worker.join().unwrap();
     let naps = NAPS.load(SeqCst);
     // A new one has its turn, too, and one whose deadline comes later.
@@ -223,6 +229,85 @@ fn a_storm_of_calls_leaves_others_their_share() {
     let longest = worker.join().unwrap();
     println!("{longest:?} between two turns at most");
     assert!(longest <= Duration::from_millis(2), "{longest:?} without a turn while {MANY} timers are due");
+}
+
+/// Each starts itself anew, to be due before it was started.
+fn timers_in_the_past_leave_others_their_share() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static FIRED: AtomicU64 = AtomicU64::new(0);
+    settle();
+    let past = Instant::now() - Duration::from_millis(1);
+    let timers: Vec<_> = (0..50 * runtime::max_procs())
+        .map(|_| {
+            let timer: Arc<sync::OnceLock<Timer>> = Arc::default();
+            let me = Arc::downgrade(&timer);
+            let again = move || {
+                FIRED.fetch_add(1, SeqCst);
+                if !STOP.load(SeqCst) {
+                    me.upgrade().unwrap().get().unwrap().reset_at(past);
+                }
+            };
+            assert!(timer.set(Timer::after_func(Duration::MAX, again)).is_ok());
+            timer
+        })
+        .collect();
+    timers.iter().for_each(|t| _ = t.get().unwrap().reset_at(past));
+    let longest = go(longest_of_200_turns).join().unwrap();
+    let fired = FIRED.load(SeqCst);
+    assert_eq!(go(|| 7).join().unwrap(), 7);
+    let begin = Instant::now();
+    time::sleep(Duration::from_millis(1));
+    let slept = begin.elapsed();
+    STOP.store(true, SeqCst);
+    println!("{fired} fired, {longest:?} between two turns of the worker at most, a millisecond was {slept:?}");
+    until("they do not end", || runtime::num_goroutines() == 1);
+    assert!(timers.iter().all(|t| !t.get().unwrap().stop()), "one was left");
+    assert!(fired > 1000, "no storm");
+    assert!(longest.max(slept) <= Duration::from_millis(20), "{longest:?} between two turns; {slept:?} for 1 ms");
+}
+
+/// No time, none any more, and more than the clock has.
+fn absurd_sleeps_are_what_they_say() {
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    static WOKE: AtomicU64 = AtomicU64::new(0);
+    settle();
+    let begin = Instant::now();
+    let past = begin - Duration::from_millis(1);
+    let short: [fn(Instant); 3] =
+        [|_| time::sleep(Duration::ZERO), time::sleep_until, |_| time::sleep_until(Instant::from_nanos(0))];
+    for (n, sleep) in (1..).zip(short) {
+        let other = go(|| TURNS.fetch_add(1, SeqCst));
+        sleep(past);
+        if runtime::max_procs() == 1 {
+            assert_eq!(TURNS.load(SeqCst), n, "the others had no turn");
+        }
+        other.join().unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_millis(1), "{:?} for sleeps of no time", begin.elapsed());
+    // Longer than the machine's counter reaches, and than the clock does.
+    let long: [fn(); 4] = [
+        || time::sleep(Duration::MAX),
+        || time::sleep(Duration::from_nanos(u64::MAX)),
+        || time::sleep_until(Instant::NEVER),
+        || time::sleep(Duration::from_secs(1000)),
+    ];
+    for sleep in long {
+        drop(go(move || {
+            sleep();
+            WOKE.fetch_add(1, SeqCst);
+        }));
+    }
+    let before = runtime::stats();
+    let due = Instant::now() + Duration::from_secs(30);
+    time::sleep_until(due);
+    let late = Instant::now() - due;
+    let after = runtime::stats();
+    let taken = after.total().timer_interrupts - before.total().timer_interrupts;
+    println!("30 s are late by {late:?}; {taken} interrupts meanwhile");
+    assert_eq!((WOKE.load(SeqCst), after.timers), (0, 4), "who sleeps for ever has woken up");
+    assert!(late < micros(20), "late by {late:?}");
+    // They sleep on, and that is no deadlock.
+    runtime::exit(0);
 }
 
 fn an_idle_core_runs_the_timers_of_a_busy_one() {

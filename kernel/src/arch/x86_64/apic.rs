@@ -51,6 +51,10 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// A one-shot from a tenth of a millisecond to a second tells whether its frequency is right.
 const LEARN_FROM: u64 = 100_000;
 const LEARN_TO: u64 = 1_000_000_000;
+/// A wait longer than this is made in two, the first shorter by this part: the frequency is measured in a tenth of a millisecond, so it may be wrong by some
+/// ten-thousandths, and whoever sleeps for a second would be late by as many.
+const LONG: u64 = 100_000_000;
+const LONG_PART: u64 = 512;
 /// Counts down from here while it is being measured.
 const MEASURE_FROM: u32 = u32::MAX;
 
@@ -126,8 +130,8 @@ pub fn scale_timer_hz(now: u64, then: u64) {
     TIMER_HZ.store((hz as u64).max(1), Ordering::Relaxed);
 }
 
-/// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. A time
-/// beyond the counter's reach fires early, and the handler arms the rest.
+/// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. One that
+/// is far off, or beyond the counter's reach, fires early, and the handler arms the rest.
 pub fn arm(at: u64) {
     if DEADLINE.load(Ordering::Relaxed) {
         let deadline = if at == u64::MAX { 0 } else { clock::ticks_at(at).max(1) };
@@ -138,8 +142,11 @@ pub fn arm(at: u64) {
         0
     } else {
         let now = clock::now();
-        percpu::current().one_shot.set((now, at));
-        let ns = at.saturating_sub(now);
+        let mut ns = at.saturating_sub(now);
+        if ns > LONG {
+            ns -= ns / LONG_PART;
+        }
+        percpu::current().one_shot.set((now, now + ns));
         let ticks = u128::from(ns) * u128::from(TIMER_HZ.load(Ordering::Relaxed)) / 1_000_000_000 + 1;
         ticks.min(u128::from(u32::MAX)) as u32
     };
