@@ -10,8 +10,8 @@
 //! middle: the last entry takes its place and moves up or down from there. Equal deadlines leave in the order in which they came, by their numbers.
 //!
 //! Against two children a node: half as many levels, and a level costs one line of the cache either way; with 100,000 timers an insertion moves at most nine
-//! entries. Rejected: a hierarchical wheel (constant time, but the resolution of its slots is lateness, and the next deadline is not at hand, which a tickless
-//! core needs at every rest); leaving cancelled timers in place until they are due (a program that sets a deadline of a minute for each of its requests
+//! entries. Rejected: a hierarchical wheel (cheaper on the average, but the resolution of its slots is lateness, and the next deadline is not at hand, which a tickless
+//! core needs at every rest: docs/time.md has the figures, `kernel/examples/timer_queues`, which is built of this very file, prints them); leaving cancelled timers in place until they are due (a program that sets a deadline of a minute for each of its requests
 //! would keep a minute's worth of them); a pairing heap (three pointers a node).
 
 use alloc::vec::Vec;
@@ -171,14 +171,12 @@ impl Heap {
     /// The earliest of the brothers that begin at `first`.
     #[inline(always)]
     fn least(&self, first: usize) -> Option<(usize, Entry)> {
-        let brothers = self.entries.get(first..self.entries.len().min(first + 4))?;
-        let (mut at, mut least) = (0, brothers.first()?);
-        for (i, brother) in brothers.iter().enumerate().skip(1) {
-            if brother.before(least) {
-                (at, least) = (i, brother);
-            }
-        }
-        Some((first + at, *least))
+        let earlier = |a: (usize, Entry), b: (usize, Entry)| if b.1.before(&a.1) { b } else { a };
+        let (at, least) = match self.entries.get(first..)? {
+            &[a, b, c, d, ..] => earlier(earlier((0, a), (1, b)), earlier((2, c), (3, d))),
+            few => few.iter().copied().enumerate().reduce(earlier)?,
+        };
+        Some((first + at, least))
     }
 
     /// Takes everything that `from` has, and calls `moved` for each. `Err`: nothing has happened, and this is how large the array would have to be.
