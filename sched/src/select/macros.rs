@@ -35,9 +35,10 @@
 ///
 /// let (numbers, rx) = chan::bounded(0);
 /// let (quit, stop) = chan::bounded::<()>(0);
+/// let readers = rx.clone(); // `rx` stays here: with the last receiver gone, a send could be done, too, and would fail
 /// drop(go(move || {
 ///     for _ in 0..3 {
-///         rx.recv().unwrap();
+///         readers.recv().unwrap();
 ///     }
 ///     drop(quit);
 /// }));
