@@ -112,6 +112,7 @@ fn every_example_runs_to_its_end() {
         ("crawler", &["200", "8"], 0, "8 fetches at the same time, at most 8 allowed"),
         ("life", &["20"], 0, "generation 20: 8 alive"),
         ("fairness", &[], 0, "rwlock, each of 12 readers"),
+        ("contend", &["2000"], 0, "on 4 core(s)"),
         ("skynet", &["10000"], 0, "the sum of 0 to 9999 is 49995000"),
         ("skynet", &["77"], 1, "power of ten, not 77"),
         ("overflow", &[], 0, "1000 of 1000 others have the right checksum"),
@@ -213,6 +214,23 @@ fn counted_figures_stay_below_their_bounds() {
     }
     let (_, again) = boot(&example("bench"), &[], &counted);
     assert_eq!(text, again, "counted figures repeat exactly");
+}
+
+#[test]
+fn a_channels_lock_costs_less_than_a_queue_that_looks_for_those_who_wait() {
+    // What docs/channels.md says. Counted: on one core, where nothing but the instructions differs.
+    let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
+    let (code, text) = boot(&example("contend"), &["2000"], &counted);
+    assert_eq!(code, 0, "{text}");
+    println!("{text}");
+    let contests: Vec<_> = text.lines().filter(|line| line.contains(": channel ")).collect();
+    assert_eq!(contests.len(), 8, "{text}");
+    for line in contests {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let of = |way: &str| words.iter().position(|word| *word == way).map(|at| words[at + 1].parse::<f64>().unwrap());
+        let (channel, watched) = (of("channel").unwrap(), of("watched").unwrap());
+        assert!(channel * 1.2 < watched, "{line}");
+    }
 }
 
 #[test]

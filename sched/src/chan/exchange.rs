@@ -32,7 +32,10 @@
 //! does. But a channel also has G's that wait: after a value is in, the sender must look for a receiver that went to sleep
 //! meanwhile, with a full fence between the two, which is a second read-modify-write (the receiver pays the same for its look at the senders). And
 //! it can't keep INV-ONE-SIDE: a value goes into the array although somebody waits, and is fetched from there.
-//! So the lock it is; it is held with preemption off for a few dozen instructions (a buffered send and receive take 50 in all), so a holder is never
+//!
+//! `kernel/examples/contend` measures both (`docs/channels.md` has the tables). A send and a receive of a ready value, without the contest's own 29 instructions: 50
+//! here, 42 through `crossbeam`'s array queue, in which nobody can wait, and 78 with the fences and looks that waiting needs. On two cores that all want the same queue the last
+//! one takes 1.2 to 1.8 times as long as the lock. So the lock it is; it is held with preemption off for a few dozen instructions, so a holder is never
 //! switched away.
 
 use alloc::boxed::Box;
