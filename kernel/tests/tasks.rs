@@ -4,12 +4,12 @@
 
 mod support;
 
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use core::task::{Poll, Waker};
 
-use trefoil::arch::{apic, exceptions, percpu};
+use trefoil::arch::{acpi, apic, cpu, exceptions, ioapic, percpu};
 use trefoil::panic;
 use trefoil::sync::OnceLock;
 
@@ -45,9 +45,17 @@ image! { "
     a_timeout_drops_what_is_late
     a_delay_may_change_hands_at_any_moment | append slice=50
     a_delay_that_comes_due_inside_a_poll_is_ready
+    a_stream_gives_every_value_and_ends_with_its_channel | append slice=50
+    many_streams_on_one_goroutine_are_merged             | append slice=50
+    a_stream_that_goes_leaves_its_value_and_nobody_behind
+    a_stream_passes_over_nobody_who_waits_behind_it
+    clocks_and_timeouts_go_with_streams
+    a_stream_may_change_hands_while_its_value_comes      | append slice=50
     an_interrupt_wakes_a_future
     an_interrupt_wakes_a_future                      | append slice=50
     who_waits_for_an_interrupt_alone_is_not_dead
+    a_future_that_a_device_wakes_is_no_deadlock      | expect woken by the device
+    who_does_not_say_so_is_taken_for_dead            | exit 1 | expect deadlock | expect \"main\" [ | refuse woken by the device
     a_future_that_nobody_wakes_is_a_deadlock         | smp 1,2 | exit 1 | expect deadlock | expect \"main\" [
     catch_unwind_gives_the_value_or_the_payload
     catches_nest_and_pass_on
@@ -104,8 +112,9 @@ image! { "
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
     a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
     a_future_that_panics_is_a_goroutine_that_panics, wakers_of_one_goroutine_are_the_same,
-    an_interrupt_wakes_a_future, who_waits_for_an_interrupt_alone_is_not_dead, a_future_that_nobody_wakes_is_a_deadlock,
+    an_interrupt_wakes_a_future, who_waits_for_an_interrupt_alone_is_not_dead, a_future_that_a_device_wakes_is_no_deadlock, who_does_not_say_so_is_taken_for_dead, a_future_that_nobody_wakes_is_a_deadlock,
     join_and_select_of_another_crate_work, a_sender_that_goes_is_an_error_for_the_one_who_awaits, many_futures_on_one_goroutine_are_woken_by_many, a_future_is_aborted_from_another_goroutine, an_async_mutex_excludes_across_goroutines_and_futures, async_locks_of_another_crate_keep_their_promises, a_delay_is_never_early, a_delay_that_is_dropped_leaves_no_timer, a_timeout_drops_what_is_late, a_delay_may_change_hands_at_any_moment, a_delay_that_comes_due_inside_a_poll_is_ready,
+    a_stream_gives_every_value_and_ends_with_its_channel, many_streams_on_one_goroutine_are_merged, a_stream_that_goes_leaves_its_value_and_nobody_behind, a_stream_passes_over_nobody_who_waits_behind_it, clocks_and_timeouts_go_with_streams, a_stream_may_change_hands_while_its_value_comes,
     catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
     a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
     a_panic_poisons_a_mutex_also_when_it_is_caught, panics_of_many_at_once_stay_apart,
@@ -468,6 +477,42 @@ fn who_waits_for_an_interrupt_alone_is_not_dead() {
         if seen < 50 { Poll::Pending } else { Poll::Ready(()) }
     });
     task::block_on_interrupt(wait);
+}
+
+/// A future that the old PC's timer wakes in 50 ms. Nobody else knows of it: no timer of the scheduler's is armed, and every core rests meanwhile.
+fn woken_by_a_device() -> impl Future<Output = ()> {
+    listen();
+    // What the kernel itself has to do soon after boot is done by then.
+    time::sleep(Duration::from_millis(150));
+    let before = RUNG.load(SeqCst);
+    let mut first = true;
+    poll_fn(move |_| {
+        if core::mem::take(&mut first) {
+            ASKED.fetch_add(1, SeqCst);
+            // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better clock, so nobody uses it.
+            unsafe {
+                cpu::outb(0x43, 0x30);
+                cpu::outb(0x40, 0x0b);
+                cpu::outb(0x40, 0xe9);
+            }
+            let route = acpi::isa_route(0).expect("a PC has one");
+            let core = percpu::all().next().expect("there is a core").lapic_id();
+            assert!(ioapic::connect(route, SPARE, core));
+        }
+        if RUNG.load(SeqCst) > before { Poll::Ready(()) } else { Poll::Pending }
+    })
+}
+
+fn a_future_that_a_device_wakes_is_no_deadlock() {
+    let begin = Instant::now();
+    task::block_on_interrupt(woken_by_a_device());
+    assert!(begin.elapsed() >= Duration::from_millis(200), "the machine never rested");
+    println!("woken by the device");
+}
+
+fn who_does_not_say_so_is_taken_for_dead() {
+    task::block_on(woken_by_a_device());
+    println!("woken by the device");
 }
 
 fn a_future_that_nobody_wakes_is_a_deadlock() {

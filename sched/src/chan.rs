@@ -39,6 +39,7 @@ mod iter;
 mod receiver;
 mod reserve;
 mod sender;
+mod stream;
 mod unbounded;
 
 use alloc::sync::Arc;
@@ -50,6 +51,9 @@ pub use errors::{
 pub use iter::{IntoIter, Iter, TryIter};
 pub use receiver::Receiver;
 pub use sender::Sender;
+pub use stream::RecvStream;
+#[cfg(loom)]
+pub use stream::Watch;
 
 pub(crate) use self::exchange::State;
 pub(crate) use arms::WatchArm;

@@ -211,14 +211,19 @@ impl JoinWord {
         let deadline = Instant::now() + d;
         let waker = crate::task::waker_of(g);
         let timer = Timer::after_func(d, move || waker.wake_by_ref());
-        let done = crate::task::block_on(core::future::poll_fn(|_| {
+        let done = self.wait_by_token(g, || Instant::now() >= deadline);
+        timer.stop();
+        done
+    }
+
+    /// Parks `g`, the caller, until the result is there (true), or it `is_over`, of which its token tells.
+    fn wait_by_token(&self, g: GRef, is_over: impl Fn() -> bool) -> bool {
+        crate::task::block_on(core::future::poll_fn(|_| {
             if !self.register_token(g) {
                 return Poll::Ready(true);
             }
-            if Instant::now() >= deadline { Poll::Ready(!self.unregister_token(g)) } else { Poll::Pending }
-        }));
-        timer.stop();
-        done
+            if is_over() { Poll::Ready(!self.unregister_token(g)) } else { Poll::Pending }
+        }))
     }
 
     /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by now.
@@ -518,4 +523,53 @@ pub(crate) fn report_unjoined(payload: Box<dyn Any + Send>) {
 unsafe fn commit_join(word: *mut (), g: GRef) -> bool {
     // SAFETY: `wait` passed its word, and the cell lives until the handle is resumed.
     unsafe { &*word.cast::<JoinWord>() }.register(g)
+}
+
+#[cfg(loom)]
+pub mod model {
+    //! Both sides of a cell without a G of the scheduler's, and waits with a deadline without a timer.
+
+    use super::{CellRef, Completed, JoinHandle, Outcome};
+    use crate::park::{current_g, ready};
+    use crate::preempt::PreemptGuard;
+
+    /// The side of the G that ends.
+    pub struct Completer<T>(CellRef<Outcome<T>>);
+
+    // SAFETY: as for a handle.
+    unsafe impl<T: Send> Send for Completer<T> {}
+
+    /// The two sides of a new cell.
+    pub fn pair<T>() -> (Completer<T>, JoinHandle<T>) {
+        let cell = CellRef::try_new().expect("there is memory");
+        (Completer(cell), JoinHandle::new(cell, 7))
+    }
+
+    impl<T> Completer<T> {
+        /// The G has come to its end, with `value`.
+        pub fn complete(self, value: T) {
+            let guard = PreemptGuard::new();
+            // SAFETY: 1. this is the completer, which ends here.
+            match unsafe {
+                self.0.get().put(Ok(value));
+                self.0.get().word().complete()
+            } {
+                Completed::Kept => {}
+                Completed::Wake(joiner) => ready(&guard, joiner),
+                // SAFETY: 1. and 2.: the handle is gone; as `forget` in `spawn.rs`.
+                Completed::Unclaimed => unsafe {
+                    drop(self.0.get().take());
+                    self.0.free();
+                },
+            }
+        }
+    }
+
+    /// As `join_timeout`, whose time is over when `is_over` says so: whoever makes it say so wakes the caller's token.
+    pub fn join_until<T>(handle: JoinHandle<T>, is_over: impl Fn() -> bool) -> Result<Outcome<T>, JoinHandle<T>> {
+        let g = current_g(&PreemptGuard::new());
+        // SAFETY: 1. the handle's side ends with the handle.
+        let word = unsafe { handle.cell.get() }.word();
+        if word.is_done() || word.wait_by_token(g, is_over) { Ok(handle.join()) } else { Err(handle) }
+    }
 }

@@ -15,17 +15,20 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
 use core::fmt;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-use crate::context::{Cancel, Context};
+mod errgroup;
+
+pub use errgroup::ErrGroup;
+#[cfg(loom)]
+pub use errgroup::model as errgroup_model;
+
 use crate::g::WaitReason;
 use crate::group::Member;
 use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
 use crate::lock::SpinLock;
-use crate::panic::resume_unwind;
 use crate::preempt::PreemptGuard;
 use crate::spawn::{Builder, SpawnError};
 use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
@@ -160,13 +163,17 @@ impl<T: Send + 'static> JoinSet<T> {
     where
         F: FnOnce() -> T + Send + 'static,
     {
+        // SAFETY: 1. nothing is borrowed.
+        self.enlist(|member| unsafe { builder.make(f, member) }.map_err(|(error, _)| error))
+    }
+
+    /// Makes room for one more, which `start` starts; its number.
+    fn enlist<E>(&mut self, start: impl FnOnce(InSet<T>) -> Result<JoinHandle<T>, E>) -> Result<u64, E> {
         let node = Box::new(Node { handle: None, older: self.all, newer: None, next_done: None });
         let node = NonNull::from(Box::leak(node));
-        let member = InSet { shared: self.shared.clone(), node };
-        // SAFETY: 1. nothing is borrowed.
-        let handle = match unsafe { builder.make(f, member) } {
+        let handle = match start(InSet { shared: self.shared.clone(), node }) {
             Ok(handle) => handle,
-            Err((error, _)) => {
+            Err(error) => {
                 // SAFETY: nobody else knows it.
                 drop(unsafe { Box::from_raw(node.as_ptr()) });
                 return Err(error);
@@ -298,10 +305,10 @@ impl<T> Drop for JoinSet<T> {
         let mut at = self.all;
         // First the handles, while the members can't free what they are in.
         while let Some(node) = at {
-            // SAFETY: nodes in `all` are ours until `closed` is set.
-            let node = unsafe { &mut *node.as_ptr() };
-            drop(node.handle.take());
-            at = node.older;
+            // SAFETY: nodes in `all` are ours until `closed` is set, but for `next_done`, which a member may be writing.
+            let (handle, older) = unsafe { ((*node.as_ptr()).handle.take(), (*node.as_ptr()).older) };
+            drop(handle);
+            at = older;
         }
         let mut done = {
             let guard = PreemptGuard::new();
@@ -330,250 +337,34 @@ impl fmt::Display for TimedOut {
 
 impl core::error::Error for TimedOut {}
 
-/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
-///
-/// # Examples
-/// ```
-/// # use trefoil_hosted::prelude::*;
-/// # trefoil_hosted::example(|| {
-/// use trefoil_sched::context::Context;
-/// use trefoil_sched::joinset::ErrGroup;
-/// let (group, ctx) = ErrGroup::with_context(&Context::background());
-/// for i in 0..3 {
-///     let ctx = ctx.clone();
-///     group.go(move || {
-///         if i == 1 {
-///             return Err("no such page");
-///         }
-///         let _ = ctx.done().recv();
-///         Ok(())
-///     });
-/// }
-/// assert_eq!(group.wait(), Err("no such page"));
-/// # });
-/// ```
-pub struct ErrGroup<E>(Arc<Common<E>>);
+#[cfg(loom)]
+pub mod model {
+    //! Members without a G of the scheduler's.
 
-struct Common<E> {
-    state: SpinLock<Running<E>>,
-    cancel: Option<Cancel>,
-}
+    use super::{InSet, JoinSet};
+    use crate::group::Member;
+    use crate::join::model::{Completer, pair};
 
-struct Running<E> {
-    running: usize,
-    limit: usize,
-    /// The first error.
-    error: Option<E>,
-    /// What ended the first one that did not end by itself.
-    ended: Option<JoinError>,
-    /// In `go`, for the limit; and in `wait`.
-    starters: WaitQueue,
-    waiters: WaitQueue,
-}
+    /// What the G of a member of a set does at its end.
+    pub struct SetMember<T>(Completer<T>, InSet<T>);
 
-/// A place in an [`ErrGroup`].
-struct InGroup<E>(Arc<Common<E>>);
-
-impl<E: Send> Member for InGroup<E> {
-    fn unclaimed(&self, error: JoinError) {
-        self.0.ended(error);
+    /// One more member.
+    pub fn set_member<T: Send + 'static>(set: &mut JoinSet<T>) -> SetMember<T> {
+        let mut made = None;
+        let enlisted = set.enlist(|member| {
+            let (completer, handle) = pair();
+            made = Some(SetMember(completer, member));
+            Ok::<_, ()>(handle)
+        });
+        assert!(enlisted.is_ok());
+        made.expect("it was enlisted")
     }
 
-    fn leave(self) {
-        let guard = PreemptGuard::new();
-        let mut state = self.0.state.lock(&guard);
-        state.running -= 1;
-        let starter = state.starters.pop();
-        let waiters = if state.running == 0 { Some(state.waiters.take()) } else { None };
-        drop(state);
-        if let Some(starter) = starter {
-            starter.wake(&guard);
+    impl<T: Send> SetMember<T> {
+        /// It has come to its end, with this.
+        pub fn end(self, value: T) {
+            self.0.complete(value);
+            self.1.leave();
         }
-        drop(guard);
-        if let Some(waiters) = waiters {
-            waiters.wake_all();
-        }
-    }
-}
-
-impl<E> Running<E> {
-    fn starters(&mut self) -> &mut WaitQueue {
-        &mut self.starters
-    }
-
-    fn waiters(&mut self) -> &mut WaitQueue {
-        &mut self.waiters
-    }
-}
-
-impl<E> Common<E> {
-    fn fail(&self, error: E) {
-        let late = {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            if state.error.is_none() && state.ended.is_none() { state.error.replace(error) } else { Some(error) }
-        };
-        drop(late);
-        self.cancel();
-    }
-
-    /// One has ended without coming to its end.
-    fn ended(&self, error: JoinError) {
-        if !matches!(error, JoinError::Exited) {
-            let late = {
-                let guard = PreemptGuard::new();
-                let mut state = self.state.lock(&guard);
-                if state.ended.is_none() { state.ended.replace(error) } else { Some(error) }
-            };
-            if let Some(JoinError::Panicked(payload)) = late {
-                report_unjoined(payload);
-            }
-            self.cancel();
-        }
-    }
-
-    fn cancel(&self) {
-        if let Some(cancel) = &self.cancel {
-            cancel.cancel();
-        }
-    }
-
-    /// One more runs, unless there are as many as there may be; then parks, if it is to.
-    fn enter(&self, wait: bool) -> bool {
-        loop {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            if state.running < state.limit {
-                state.running += 1;
-                return true;
-            }
-            if !wait {
-                return false;
-            }
-            state.into_held();
-            let none = core::ptr::null_mut();
-            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the group.
-            let _ = unsafe { wait_until(guard, &self.state, Running::starters, none, WaitReason::Join, NEVER) };
-        }
-    }
-}
-
-impl<E: Send + 'static> ErrGroup<E> {
-    /// A group without a context and without a limit.
-    pub fn new() -> Self {
-        Self::with(None)
-    }
-
-    fn with(cancel: Option<Cancel>) -> Self {
-        let (starters, waiters) = (WaitQueue::new(), WaitQueue::new());
-        let running = Running { running: 0, limit: usize::MAX, error: None, ended: None, starters, waiters };
-        Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
-    }
-
-    /// A group, and the context that its first failure cancels; so does the return of [`wait`](Self::wait).
-    pub fn with_context(parent: &Context) -> (Self, Context) {
-        let (context, cancel) = parent.with_cancel();
-        (Self::with(Some(cancel)), context)
-    }
-
-    /// From now on at most `n` run at the same time: [`go`](Self::go) waits.
-    ///
-    /// # Panics
-    /// While any runs, as in Go; if `n` is 0.
-    pub fn set_limit(&self, n: usize) {
-        assert!(n > 0, "ErrGroup: a limit of 0 lets nobody run");
-        let running = {
-            let guard = PreemptGuard::new();
-            let mut state = self.0.state.lock(&guard);
-            if state.running == 0 {
-                state.limit = n;
-            }
-            state.running
-        };
-        assert!(running == 0, "ErrGroup: the limit was changed while {running} goroutines of the group run");
-    }
-
-    /// Starts `f` as soon as the limit allows.
-    ///
-    /// # Panics
-    /// When there is no memory for a goroutine.
-    pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
-        self.0.enter(true);
-        self.start(f);
-    }
-
-    /// Starts `f`, if the limit allows it now.
-    ///
-    /// # Panics
-    /// As [`go`](Self::go).
-    pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
-        let entered = self.0.enter(false);
-        if entered {
-            self.start(f);
-        }
-        entered
-    }
-
-    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
-        let common = self.0.clone();
-        let run = move || {
-            if let Err(error) = f() {
-                common.fail(error);
-            }
-        };
-        // SAFETY: 1. nothing is borrowed.
-        match unsafe { Builder::new().spawn_member(run, InGroup(self.0.clone())) } {
-            Ok(handle) => {
-                if let Some(Err(error)) = handle.detach() {
-                    self.0.ended(error);
-                }
-            }
-            Err(error) => panic!("go: {error}"),
-        }
-    }
-
-    /// Parks until all that were started have ended.
-    ///
-    /// # Errors
-    /// The first one that a goroutine of the group returned.
-    ///
-    /// # Panics
-    /// With the panic of one that panicked; or if one died of its stack.
-    pub fn wait(&self) -> Result<(), E> {
-        let (error, ended) = loop {
-            let guard = PreemptGuard::new();
-            let mut state = self.0.state.lock(&guard);
-            if state.running == 0 {
-                break (state.error.take(), state.ended.take());
-            }
-            state.into_held();
-            let none = core::ptr::null_mut();
-            // SAFETY: as in `enter`.
-            let _ = unsafe { wait_until(guard, &self.0.state, Running::waiters, none, WaitReason::Join, NEVER) };
-        };
-        self.0.cancel();
-        match ended {
-            Some(JoinError::Panicked(payload)) => resume_unwind(payload as Box<dyn Any + Send>),
-            Some(error) => panic!("ErrGroup: {error}"),
-            None => error.map_or(Ok(()), Err),
-        }
-    }
-}
-
-impl<E: Send + 'static> Default for ErrGroup<E> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<E> Clone for ErrGroup<E> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<E> fmt::Debug for ErrGroup<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ErrGroup { .. }")
     }
 }

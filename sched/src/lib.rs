@@ -168,7 +168,20 @@ pub mod model {
         }
     }
 
+    pub use crate::chan::Watch;
+    pub use crate::join::model::{Completer, join_until, pair as join_pair};
+    pub use crate::joinset::errgroup_model::{GroupMember, group_member};
+    pub use crate::joinset::model::{SetMember, set_member};
     pub use crate::timers::Bell;
+
+    /// As a poll of the stream, but the watcher that it needs is given to `start`.
+    pub fn poll_stream<T>(
+        stream: &mut crate::chan::RecvStream<T>,
+        context: &mut core::task::Context<'_>,
+        start: impl FnOnce(Watch<T>),
+    ) -> core::task::Poll<Option<T>> {
+        stream.poll_with(context, start)
+    }
 
     /// All deadlines of all P's have come: what a g0 on `m` does then.
     pub fn time_passes() {

@@ -6,15 +6,15 @@ mod baton;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton::{explore, explore_timed};
-use trefoil_sched::chan::{RecvError, SendError, bounded};
+use baton::{explore, explore_coarsely, explore_timed};
+use trefoil_sched::chan::{Receiver, RecvError, SendError, bounded};
 use trefoil_sched::select::Select;
 use trefoil_sched::select_biased;
 use trefoil_sched::time::Duration;
 
 type Body = Box<dyn FnOnce() + Send>;
 
-// Two G's a model, so that every interleaving is tried: three take hours. And the arms in order: each random order would be a model of its own.
+// Two G's a model, with two preemptions, or three with one: three with two take hours. And the arms in order: each random order would be a model of its own.
 
 #[test]
 fn a_sender_meets_a_select_on_both_arms() {
@@ -163,6 +163,75 @@ fn a_dynamic_send_is_promised_a_receiver() {
                 chosen.send(&a, 5).unwrap();
                 drop(b);
             }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn two_senders_meet_a_select_of_two_arms() {
+    for capacity in [0, 1] {
+        explore_coarsely(move || {
+            let ((a, from_a), (b, from_b)) = (bounded(capacity), bounded(capacity));
+            vec![
+                Box::new(move || a.send(1).unwrap()),
+                Box::new(move || b.send(2).unwrap()),
+                Box::new(move || {
+                    // One arm is done, the other sender's value stays where it is: on its channel, once.
+                    let first = select_biased! { recv(from_a) -> v => v.unwrap(), recv(from_b) -> v => v.unwrap() };
+                    let (other, done) = if first == 1 { (from_b, from_a) } else { (from_a, from_b) };
+                    assert_eq!(other.recv(), Ok(3 - first));
+                    assert!(done.recv().is_err() && other.recv().is_err(), "a value came twice");
+                }) as Body,
+            ]
+        });
+    }
+}
+
+#[test]
+fn a_close_and_a_sender_meet_a_select_of_two_arms() {
+    explore_coarsely(|| {
+        let ((a, from_a), (b, from_b)) = (bounded::<u8>(0), bounded(0));
+        vec![
+            Box::new(move || a.close()),
+            Box::new(move || b.send(2).unwrap()),
+            Box::new(move || {
+                select_biased! {
+                    recv(from_b) -> v => assert_eq!(v, Ok(2)),
+                    recv(from_a) -> v => {
+                        assert_eq!(v, Err(RecvError));
+                        assert_eq!(from_b.recv(), Ok(2), "the sender's value went with the arm that lost");
+                    }
+                }
+                assert!(from_b.recv().is_err());
+            }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_value_that_two_selects_want_goes_to_one() {
+    explore_coarsely(|| {
+        let ((a, from_a), (stop, stopped)) = (bounded(0), bounded::<u8>(0));
+        let got = Arc::new(AtomicUsize::new(0));
+        let select = |from_a: Receiver<u32>, stopped: Receiver<u8>| {
+            let (a, stop, got) = (a.clone(), stop.clone(), got.clone());
+            Box::new(move || {
+                // The channel stays open.
+                let _a = a;
+                select_biased! {
+                    recv(from_a) -> v => {
+                        assert_eq!(v, Ok(1));
+                        assert_eq!(got.fetch_add(1, Ordering::Relaxed), 0, "both have it");
+                        stop.close();
+                    }
+                    recv(stopped) -> v => assert_eq!(v, Err(RecvError)),
+                }
+            }) as Body
+        };
+        vec![
+            select(from_a.clone(), stopped.clone()),
+            select(from_a.clone(), stopped.clone()),
+            Box::new(move || a.send(1).unwrap()) as Body,
         ]
     });
 }

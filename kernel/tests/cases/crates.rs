@@ -240,3 +240,118 @@ pub fn a_delay_that_comes_due_inside_a_poll_is_ready() {
     assert!(early.is_pending() || Instant::now() >= begin + Duration::from_millis(10));
     assert!(late.is_ready(), "the slow one would never be woken");
 }
+
+pub fn a_stream_gives_every_value_and_ends_with_its_channel() {
+    for capacity in [Some(0), Some(1), Some(5), None] {
+        let (tx, rx) = capacity.map_or_else(chan::unbounded, chan::bounded);
+        let sender = go(move || {
+            for i in 0..200 {
+                tx.send(i).unwrap();
+                if i % 7 == 0 {
+                    yield_now();
+                }
+            }
+        });
+        let values: Vec<u32> = task::block_on(rx.into_stream().collect());
+        assert!(values.into_iter().eq(0..200), "capacity {capacity:?}");
+        sender.join().unwrap();
+    }
+}
+
+pub fn many_streams_on_one_goroutine_are_merged() {
+    let (senders, streams): (Vec<_>, Vec<_>) = (0..10).map(|i| chan::bounded(i % 3)).unzip();
+    let merged = stream::select_all(streams.into_iter().map(Receiver::into_stream));
+    let collector = task::spawn_future(merged.collect::<Vec<(usize, u32)>>());
+    let senders: Vec<_> = senders
+        .into_iter()
+        .enumerate()
+        .map(|(me, tx)| go(move || (0..50).for_each(|i| tx.send((me, i)).unwrap())))
+        .collect();
+    let mut next = [0; 10];
+    for (me, i) in collector.join().unwrap() {
+        assert_eq!(i, next[me], "sender {me}: out of order, lost or doubled");
+        next[me] += 1;
+    }
+    assert_eq!(next, [50; 10]);
+    senders.into_iter().for_each(|h| h.join().unwrap());
+}
+
+/// Polls once, for nobody.
+fn look<S: StreamExt + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    stream.poll_next_unpin(&mut Context::from_waker(Waker::noop()))
+}
+
+pub fn a_stream_that_goes_leaves_its_value_and_nobody_behind() {
+    // (Goroutines that are left behind are seen by whoever runs this case.)
+    for capacity in [0, 1] {
+        let (tx, rx) = chan::bounded(capacity);
+        let mut stream = rx.stream();
+        assert!(look(&mut stream).is_pending() && look(&mut stream).is_pending());
+        let sender = go({
+            let tx = tx.clone();
+            move || tx.send(7).unwrap()
+        });
+        (0..10).for_each(|_| yield_now());
+        // It has been woken, and goes without another look.
+        drop(stream);
+        assert_eq!(rx.recv(), Ok(7));
+        sender.join().unwrap();
+        // As the last receiver it closes the channel at once, whoever watches for it.
+        let mut stream = rx.into_stream();
+        assert!(look(&mut stream).is_pending());
+        (0..10).for_each(|_| yield_now());
+        drop(stream);
+        assert_eq!(tx.send(8).unwrap_err().into_inner(), 8);
+    }
+}
+
+pub fn a_stream_passes_over_nobody_who_waits_behind_it() {
+    let (tx, rx) = chan::bounded(0);
+    let mut stream = rx.stream();
+    assert!(look(&mut stream).is_pending());
+    // Its watcher first, then a receiver that takes what comes.
+    (0..10).for_each(|_| yield_now());
+    let receiver = go(move || rx.recv());
+    tx.send(1).unwrap();
+    assert_eq!(receiver.join().unwrap(), Ok(1));
+    assert!(look(&mut stream).is_pending());
+    let waits = task::spawn_future(async move { stream.next().await });
+    tx.send(2).unwrap();
+    assert_eq!(waits.join().unwrap(), Some(2));
+}
+
+pub fn clocks_and_timeouts_go_with_streams() {
+    let begin = Instant::now();
+    let ticks = chan::tick(Duration::from_millis(2)).into_stream();
+    assert_eq!(task::block_on(ticks.take(3).count()), 3);
+    assert!(begin.elapsed() >= Duration::from_millis(6));
+    let (tx, rx) = chan::bounded(1);
+    let mut stream = rx.into_stream();
+    task::block_on(async {
+        let patience = Duration::from_millis(2);
+        assert_eq!(time::timeout(patience, stream.next()).await, Err(time::Elapsed));
+        tx.send(3).unwrap();
+        assert_eq!(time::timeout(patience, stream.next()).await, Ok(Some(3)));
+        tx.close();
+        assert_eq!(stream.next().await, None);
+        let mut stream = stream.fuse();
+        assert_eq!(stream.next().await, None);
+    });
+}
+
+pub fn a_stream_may_change_hands_while_its_value_comes() {
+    // Polled here for a goroutine that does not wait; awaited there: the second waker must not be missed.
+    for round in 0..300 {
+        let (tx, rx) = chan::bounded(round % 2);
+        let mut stream = rx.into_stream();
+        let early = look(&mut stream);
+        let sender = go(move || tx.send(round).unwrap());
+        if round % 3 == 0 {
+            yield_now();
+        }
+        let late = task::spawn_future(async move { stream.next().await });
+        assert!(early.is_pending());
+        assert_eq!(late.join().unwrap(), Some(round));
+        sender.join().unwrap();
+    }
+}

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
 use super::errors::{RecvError, SendError};
-use super::exchange::{RECEIVING, SENDING, Slot, empty, take};
+use super::exchange::{Exchange, RECEIVING, SENDING, Slot, empty, take};
 use super::reserve::Reserved;
 use super::{Receiver, Sender};
 use crate::select::{Arm, Hand, Port, Renew};
@@ -22,7 +22,7 @@ fn place<T>(hand: *mut Hand, spare: &mut MaybeUninit<Slot<T>>) -> *mut Slot<T> {
 /// `recv(receiver)`.
 #[doc(hidden)]
 pub struct RecvArm<'a, T> {
-    from: &'a Receiver<T>,
+    from: &'a Exchange<T>,
     got: Option<Result<T, RecvError>>,
     spare: MaybeUninit<Slot<T>>,
 }
@@ -31,6 +31,12 @@ impl<'a, T> RecvArm<'a, T> {
     /// Not done yet.
     #[inline(always)]
     pub fn new(from: &'a Receiver<T>) -> Self {
+        Self::of(from.exchange())
+    }
+
+    /// The same for who has no handle.
+    #[inline(always)]
+    pub(super) fn of(from: &'a Exchange<T>) -> Self {
         Self { from, got: None, spare: MaybeUninit::uninit() }
     }
 
@@ -60,7 +66,7 @@ impl<'a, T> RecvArm<'a, T> {
 impl<T> Arm for RecvArm<'_, T> {
     #[inline]
     fn try_now(&mut self) -> bool {
-        self.got = match self.from.exchange().try_recv() {
+        self.got = match self.from.try_recv() {
             Ok(value) => Some(Ok(value)),
             Err(error) if error.is_disconnected() => Some(Err(RecvError)),
             Err(_) => return false,
@@ -71,11 +77,10 @@ impl<T> Arm for RecvArm<'_, T> {
         self.got.is_some()
     }
     fn port(&self) -> Port<'_> {
-        let exchange = self.from.exchange();
-        Port { state: exchange.state(), sending: RECEIVING, watches: false, endless: false }
+        Port { state: self.from.state(), sending: RECEIVING, watches: false, endless: false }
     }
     fn next_due(&self) -> u64 {
-        self.from.exchange().next_due()
+        self.from.next_due()
     }
     fn lay(&mut self, hand: *mut Hand) -> *mut () {
         let slot = place(hand, &mut self.spare);
@@ -90,13 +95,13 @@ impl<T> Arm for RecvArm<'_, T> {
         }
     }
     fn channel(&self) -> *const () {
-        self.from.exchange().id()
+        self.from.id()
     }
 }
 
 impl<'a, T> Renew<'a> for RecvArm<'a, T> {
     fn renew(&self) -> Box<dyn Renew<'a> + 'a> {
-        Box::new(Self::new(self.from))
+        Box::new(Self::of(self.from))
     }
 }
 

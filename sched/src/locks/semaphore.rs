@@ -49,6 +49,8 @@ const ONE: usize = 2;
 /// [`add_permits`](Self::add_permits) there. A G that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had forgotten
 /// them.
 ///
+/// It can't be closed: who may have to give up waits with a deadline.
+///
 /// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting; the deadlock report shows it.
 pub struct Semaphore {
     word: AtomicUsize,

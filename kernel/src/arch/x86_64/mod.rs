@@ -8,7 +8,7 @@ pub mod exceptions;
 pub mod exit;
 pub mod gdt;
 pub mod idt;
-mod ioapic;
+pub mod ioapic;
 pub mod mem;
 pub mod percpu;
 pub mod pic;

@@ -1,0 +1,302 @@
+//! [`ErrGroup`]: goroutines of which the first that fails tells the others to stop; Go's `errgroup`.
+//!
+//! ```text
+//!   ErrGroup ──▶ Common { cancel, lock { running, limit, error, ended, starters, waiters } }
+//!     go:               enter: running + 1, or wait in `starters`        then the goroutine
+//!     a member fails:   its error is the first, or dropped; the context is cancelled
+//!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
+//! ```
+//!
+//! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one that panicked or died of its stack.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+
+use crate::context::{Cancel, Context};
+use crate::g::WaitReason;
+use crate::group::Member;
+use crate::join::{JoinError, report_unjoined};
+use crate::lock::SpinLock;
+use crate::panic::resume_unwind;
+use crate::preempt::PreemptGuard;
+use crate::spawn::Builder;
+use crate::ticket::{NEVER, wait_until};
+use crate::waitq::WaitQueue;
+
+/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// use trefoil_sched::joinset::ErrGroup;
+/// let (group, ctx) = ErrGroup::with_context(&Context::background());
+/// for i in 0..3 {
+///     let ctx = ctx.clone();
+///     group.go(move || {
+///         if i == 1 {
+///             return Err("no such page");
+///         }
+///         let _ = ctx.done().recv();
+///         Ok(())
+///     });
+/// }
+/// assert_eq!(group.wait(), Err("no such page"));
+/// # });
+/// ```
+pub struct ErrGroup<E>(Arc<Common<E>>);
+
+struct Common<E> {
+    state: SpinLock<Running<E>>,
+    cancel: Option<Cancel>,
+}
+
+struct Running<E> {
+    running: usize,
+    limit: usize,
+    /// The first error.
+    error: Option<E>,
+    /// What ended the first one that did not end by itself.
+    ended: Option<JoinError>,
+    /// In `go`, for the limit; and in `wait`.
+    starters: WaitQueue,
+    waiters: WaitQueue,
+}
+
+/// A place in an [`ErrGroup`].
+struct InGroup<E>(Arc<Common<E>>);
+
+impl<E: Send> Member for InGroup<E> {
+    fn unclaimed(&self, error: JoinError) {
+        self.0.ended(error);
+    }
+
+    fn leave(self) {
+        let guard = PreemptGuard::new();
+        let mut state = self.0.state.lock(&guard);
+        state.running -= 1;
+        let starter = state.starters.pop();
+        let waiters = if state.running == 0 { Some(state.waiters.take()) } else { None };
+        drop(state);
+        if let Some(starter) = starter {
+            starter.wake(&guard);
+        }
+        drop(guard);
+        if let Some(waiters) = waiters {
+            waiters.wake_all();
+        }
+    }
+}
+
+impl<E> Running<E> {
+    fn starters(&mut self) -> &mut WaitQueue {
+        &mut self.starters
+    }
+
+    fn waiters(&mut self) -> &mut WaitQueue {
+        &mut self.waiters
+    }
+}
+
+impl<E> Common<E> {
+    /// What a goroutine of the group has come to.
+    fn outcome(&self, outcome: Result<(), E>) {
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&self, error: E) {
+        let late = {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.error.is_none() && state.ended.is_none() { state.error.replace(error) } else { Some(error) }
+        };
+        drop(late);
+        self.cancel();
+    }
+
+    /// One has ended without coming to its end.
+    fn ended(&self, error: JoinError) {
+        if !matches!(error, JoinError::Exited) {
+            let late = {
+                let guard = PreemptGuard::new();
+                let mut state = self.state.lock(&guard);
+                if state.ended.is_none() { state.ended.replace(error) } else { Some(error) }
+            };
+            if let Some(JoinError::Panicked(payload)) = late {
+                report_unjoined(payload);
+            }
+            self.cancel();
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
+    }
+
+    /// One more runs, unless there are as many as there may be; then parks, if it is to.
+    fn enter(&self, wait: bool) -> bool {
+        loop {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.running < state.limit {
+                state.running += 1;
+                return true;
+            }
+            if !wait {
+                return false;
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the group.
+            let _ = unsafe { wait_until(guard, &self.state, Running::starters, none, WaitReason::Join, NEVER) };
+        }
+    }
+}
+
+impl<E: Send + 'static> ErrGroup<E> {
+    /// A group without a context and without a limit.
+    pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(cancel: Option<Cancel>) -> Self {
+        let (starters, waiters) = (WaitQueue::new(), WaitQueue::new());
+        let running = Running { running: 0, limit: usize::MAX, error: None, ended: None, starters, waiters };
+        Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
+    }
+
+    /// A group, and the context that its first failure cancels; so does the return of [`wait`](Self::wait).
+    pub fn with_context(parent: &Context) -> (Self, Context) {
+        let (context, cancel) = parent.with_cancel();
+        (Self::with(Some(cancel)), context)
+    }
+
+    /// From now on at most `n` run at the same time: [`go`](Self::go) waits.
+    ///
+    /// # Panics
+    /// While any runs, as in Go; if `n` is 0.
+    pub fn set_limit(&self, n: usize) {
+        assert!(n > 0, "ErrGroup: a limit of 0 lets nobody run");
+        let running = {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                state.limit = n;
+            }
+            state.running
+        };
+        assert!(running == 0, "ErrGroup: the limit was changed while {running} goroutines of the group run");
+    }
+
+    /// Starts `f` as soon as the limit allows.
+    ///
+    /// # Panics
+    /// When there is no memory for a goroutine.
+    pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        self.0.enter(true);
+        self.start(f);
+    }
+
+    /// Starts `f`, if the limit allows it now.
+    ///
+    /// # Panics
+    /// As [`go`](Self::go).
+    pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
+        let entered = self.0.enter(false);
+        if entered {
+            self.start(f);
+        }
+        entered
+    }
+
+    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        let common = self.0.clone();
+        let run = move || common.outcome(f());
+        // SAFETY: 1. nothing is borrowed.
+        match unsafe { Builder::new().spawn_member(run, InGroup(self.0.clone())) } {
+            Ok(handle) => {
+                if let Some(Err(error)) = handle.detach() {
+                    self.0.ended(error);
+                }
+            }
+            Err(error) => panic!("go: {error}"),
+        }
+    }
+
+    /// Parks until all that were started have ended.
+    ///
+    /// # Errors
+    /// The first one that a goroutine of the group returned.
+    ///
+    /// # Panics
+    /// With the panic of one that panicked; or if one died of its stack.
+    pub fn wait(&self) -> Result<(), E> {
+        let (error, ended) = loop {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                break (state.error.take(), state.ended.take());
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            // SAFETY: as in `enter`.
+            let _ = unsafe { wait_until(guard, &self.0.state, Running::waiters, none, WaitReason::Join, NEVER) };
+        };
+        self.0.cancel();
+        match ended {
+            Some(JoinError::Panicked(payload)) => resume_unwind(payload as Box<dyn Any + Send>),
+            Some(error) => panic!("ErrGroup: {error}"),
+            None => error.map_or(Ok(()), Err),
+        }
+    }
+}
+
+impl<E: Send + 'static> Default for ErrGroup<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> Clone for ErrGroup<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for ErrGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErrGroup { .. }")
+    }
+}
+
+#[cfg(loom)]
+pub mod model {
+    //! Members without a G of the scheduler's.
+
+    use super::{ErrGroup, InGroup};
+    use crate::group::Member;
+
+    /// What the G of a member of a group does at its end.
+    pub struct GroupMember<E>(InGroup<E>);
+
+    /// One more member; parks if there are as many as there may be.
+    pub fn group_member<E>(group: &ErrGroup<E>) -> GroupMember<E> {
+        group.0.enter(true);
+        GroupMember(InGroup(group.0.clone()))
+    }
+
+    impl<E: Send> GroupMember<E> {
+        /// It has come to its end, with this.
+        pub fn end(self, outcome: Result<(), E>) {
+            self.0.0.outcome(outcome);
+            self.0.leave();
+        }
+    }
+}
