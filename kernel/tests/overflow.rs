@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+#[path = "cases/doomed.rs"]
+mod doomed;
 #[path = "support/stack.rs"]
 mod stack;
 mod support;
@@ -9,6 +11,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
+use doomed::doomed_while_they_wait;
 use stack::{KIB, deep, until};
 use trefoil::JoinError;
 use trefoil::mm::lock::Lock;
@@ -25,12 +28,13 @@ image! { "
     overflow_while_unwinding
     overflow_with_preemption_off_waits_until_it_is_on
     overflow_on_the_way_to_park
+    doomed_while_they_wait
     overflow_in_main_is_fatal                         | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report
     a_borrow_from_a_dead_stack_is_named               | expect touched | expect the stack of G | expect \"lender\", which has ended
     growth_without_memory_ends_the_g                  | mem 64M | expect no frame for the stack of
     growth_without_memory_at_depth_ends_the_g_later   | mem 64M | expect no frame for the stack of
 ";
-    one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_poisons_it, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
+    one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_poisons_it, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
 }
 
 /// Recursion without end.

@@ -220,9 +220,9 @@ fn a_close_is_seen_after_everything_before_it() {
 
 /// Go: chan_test.go, TestMultiConsumer's end: nothing is lost between the last send and the close.
 fn closing_under_load_loses_nothing_that_was_sent() {
-    for capacity in [0, 1, 5] {
+    for capacity in [0, 1, 5, 100] {
         let (tx, rx) = bounded(capacity);
-        let senders: Vec<_> = (0..4)
+        let senders: Vec<_> = (0..10)
             .map(|_| {
                 go({
                     let tx = tx.clone();
@@ -238,8 +238,7 @@ fn closing_under_load_loses_nothing_that_was_sent() {
                 })
             })
             .collect();
-        // On one P that is a slice for each of them: they ready each other.
-        runtime::yield_now();
+        (0..10).for_each(|_| runtime::yield_now());
         tx.close();
         let sent: usize = senders.into_iter().map(|g| g.join().unwrap()).sum();
         let received: usize = receivers.into_iter().map(|g| g.join().unwrap()).sum();
