@@ -49,8 +49,10 @@ fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     (tx, handles)
 }
 
+/// Those that have parked for good: on another core one may still be on its way, and can't be looked at.
 fn waiting() -> usize {
-    runtime::goroutines().iter().filter(|g| g.wait_reason == runtime::WaitReason::ChanRecv).count()
+    let parked = |g: &&runtime::GInfo| g.wait_reason == runtime::WaitReason::ChanRecv && g.state.is_parked();
+    runtime::goroutines().iter().filter(parked).count()
 }
 
 fn shrinking_gives_back_what_growth_took() {

@@ -1,0 +1,431 @@
+//! One round of the scavenger: what it looks at, and what becomes of it when its epoch is over.
+//!
+//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds it for as long as it is looked at and no longer. What it touches
+//! comes back, *if that faults*: a core that has run it before may still have the entries in its TLB, and use and change the pages without anybody
+//! noticing. So the round's end decides anew: it holds the G again, and by the stack pointer of *now* sees which of the pages are needed. A G that is not
+//! parked then gets all of them back. No core has old entries by that time (that is what the epoch was for), and none gets new ones (limbo is not
+//! present), so what is decided under Scan stays true.
+
+use core::sync::atomic::Ordering;
+
+use trefoil_sched::entry::{Backing, Entry};
+use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
+
+use super::{EPOCHS, parks, pass, stale};
+use crate::arch::{apic, clock, percpu};
+use crate::mm::frames::{self, FRAME};
+use crate::mm::window::packed::{self, Content};
+use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
+use crate::mm::window::{self, GUARD, Window, forget, is_dead};
+
+/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
+const ROUND: usize = 512;
+/// Slices of a round that nobody is in a hurry for.
+pub(super) const ROUND_IDLE: usize = 128;
+/// Tables of a round.
+const TABLES: usize = 512;
+/// G records that one piece of work looks at: in an idle pass, some microseconds.
+const LOOKS: usize = 32;
+/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
+const LOOKS_PRESSED: usize = 2048;
+/// Idle passes begin this far apart, in nanoseconds.
+const PERIOD: u64 = 500_000_000;
+/// Idle rounds follow one another at this distance.
+const PACE: u64 = 200_000;
+/// What is nearer below a parked G's stack pointer stays.
+const MARGIN: u64 = 256;
+/// Free G's of the global list that keep their memory in an idle pass.
+const KEEP_WARM: usize = 64;
+/// After this long laggards are interrupted: 1 ms.
+const PATIENCE: u64 = 1_000_000;
+/// The same when memory is wanted: 20 µs.
+const PATIENCE_PRESSED: u64 = 20_000;
+/// A pressed pass that has found nothing is not repeated before this has passed: 5 ms.
+pub(super) const DESPAIR: u64 = 5_000_000;
+
+/// What is to become of a slice of a window when its epoch is over.
+#[derive(Clone, Copy)]
+enum End {
+    /// A window without a G: all goes back, and the addresses, unless it is retired. (First, so that an empty round is all zeros and takes no room in the image.)
+    Free,
+    /// What this parked G does not need goes back; its top page is packed if that was taken as well.
+    Shrink(GRef),
+    /// A free G's window: all goes back, the G goes to the bare list.
+    Strip(GRef),
+}
+
+#[derive(Clone, Copy)]
+struct Slice {
+    window: Window,
+    from: u64,
+    to: u64,
+    end: End,
+}
+
+const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Free };
+
+/// How much is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(super) enum Urgency {
+    Idle,
+    Pressed,
+    Forced,
+}
+
+pub(super) struct Round {
+    slices: [Slice; ROUND],
+    pub(super) len: usize,
+    /// How many it may have.
+    limit: usize,
+    /// The first address under each table in limbo.
+    tables: [u64; TABLES],
+    tables_len: usize,
+    /// Tables for the next round.
+    next_tables: [u64; TABLES],
+    pub(super) next_len: usize,
+    /// The epoch that it waits for; 0: no round is under way.
+    pub(super) epoch: u64,
+    begun: u64,
+    /// When laggards were last interrupted.
+    hurried: u64,
+    cursor: Cursor,
+    /// A pass is under way.
+    pub(super) in_pass: bool,
+    /// Before this the next idle pass does not begin.
+    next_pass: u64,
+    /// Bytes that went back, ever; and until the last pass began.
+    pub(super) freed: u64,
+    freed_before: u64,
+    /// `parks() + 1` when the last pass began, and whether that pass found anything.
+    pub(super) parks: u64,
+    pub(super) busy: bool,
+    /// Passes that came to their end.
+    pub(super) passes: u64,
+}
+
+impl Round {
+    /// None is under way.
+    pub(super) const fn new() -> Self {
+        Self {
+            slices: [NO_SLICE; ROUND],
+            len: 0,
+            limit: 0,
+            tables: [0; TABLES],
+            tables_len: 0,
+            next_tables: [0; TABLES],
+            next_len: 0,
+            epoch: 0,
+            begun: 0,
+            hurried: 0,
+            cursor: Cursor::new(),
+            in_pass: false,
+            next_pass: 0,
+            freed: 0,
+            freed_before: 0,
+            parks: 0,
+            busy: false,
+            passes: 0,
+        }
+    }
+
+    /// A piece of work. Returns how many nanoseconds later the next one is due; 0: at once.
+    pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
+        if self.epoch != 0 {
+            if !EPOCHS.is_over(self.epoch) {
+                self.hurry(urgency);
+                return PACE;
+            }
+            self.finish(sched, guard);
+        }
+        self.collect(sched, guard, urgency);
+        if self.len > 0 || self.tables_len > 0 {
+            self.epoch = EPOCHS.begin();
+            self.begun = clock::now();
+            // We hold nothing: everything that was found is in the round.
+            pass(M::current(guard).index());
+            if EPOCHS.is_over(self.epoch) {
+                self.finish(sched, guard);
+            }
+        }
+        let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
+        match urgency {
+            Urgency::Idle if more => PACE,
+            Urgency::Idle => self.next_pass.saturating_sub(clock::now()).clamp(PACE, PERIOD),
+            // A pass that has found nothing will not find more at once.
+            _ if !more && self.freed == self.freed_before => DESPAIR,
+            _ => 0,
+        }
+    }
+
+    /// Interrupts those that keep the round waiting.
+    fn hurry(&mut self, urgency: Urgency) {
+        let now = clock::now();
+        let patience = if urgency == Urgency::Idle { PATIENCE } else { PATIENCE_PRESSED };
+        if now < self.begun.max(self.hurried) + patience {
+            return;
+        }
+        self.hurried = now;
+        let me = percpu::current().index();
+        for m in EPOCHS.laggards(self.epoch).filter(|&m| m != me) {
+            if let Some(core) = percpu::get(m) {
+                apic::send_flush(core.lapic_id());
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len >= self.limit
+    }
+
+    /// The whole of a window that nobody runs on; red pages may be mapped, too.
+    fn add(&mut self, window: Window, from: u64, end: End) {
+        let from = from.clamp(window.lo + GUARD, window.top());
+        self.slices[self.len] = Slice { window, from, to: window.hi, end };
+        self.len += 1;
+        walk::each_page(from..window.hi, |_, entry| {
+            entry.retire();
+        });
+    }
+
+    fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
+        self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
+        self.tables_len = 0;
+        for at in 0..self.next_len {
+            let table = self.next_tables[at];
+            if let Some((entry, Backing::Present(_))) = walk::find_table(table)
+                && entry.retire()
+            {
+                self.tables[self.tables_len] = table;
+                self.tables_len += 1;
+            }
+        }
+        self.next_len = 0;
+        while !self.is_full()
+            && let Some((window, low)) = stale::take()
+        {
+            self.add(window, low, End::Free);
+        }
+        let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
+        while !self.is_full() && sched.num_warm() > keep {
+            let Some(g) = sched.take_warm(guard, 1).pop() else { break };
+            let window = Window::from(g.stack());
+            let low = g.stack_low.load(Ordering::Relaxed) as u64;
+            self.add(window, low, End::Strip(g));
+        }
+        if self.is_full() {
+            return;
+        }
+        if !self.in_pass {
+            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
+                return;
+            }
+            self.next_pass = clock::now() + PERIOD;
+            self.in_pass = true;
+            self.busy = false;
+            self.parks = parks() + 1;
+            self.freed_before = self.freed;
+            if urgency != Urgency::Forced {
+                sched.trim();
+            }
+            if urgency == Urgency::Pressed {
+                sched.trim_resting(guard);
+            }
+        }
+        let mut cursor = self.cursor;
+        let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
+        while looks > 0 && !done {
+            // A chunk of records more than asked for may come: leave room for it.
+            let room = self.limit.saturating_sub(self.len + 16).min(looks);
+            if room == 0 {
+                break;
+            }
+            looks -= room;
+            done = sched.walk_gs(&mut cursor, room, |g| {
+                if g.state().is_parked() && !has_nothing(g) {
+                    sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
+                }
+            });
+        }
+        self.cursor = cursor;
+        if done {
+            self.in_pass = false;
+            self.passes += 1;
+        }
+    }
+
+    /// Looks at a parked G, held still.
+    fn look(&mut self, g: GRef, may_pack: bool) {
+        let Some(needs) = Needs::of(g) else { return };
+        if self.is_full() {
+            return;
+        }
+        let window = needs.window;
+        let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + GUARD, window.top());
+        if needs.may_pack() && !may_pack {
+            // Recent: the next pass may pack it.
+            self.busy |= !window::is_packed(window.hi);
+        }
+        let to = if needs.may_pack() && may_pack { window.hi } else { needs.keep };
+        let mut any = false;
+        walk::each_page(low..to, |_, entry| any |= entry.retire());
+        if any {
+            self.slices[self.len] = Slice { window, from: low, to, end: End::Shrink(g) };
+            self.len += 1;
+        }
+    }
+
+    /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
+    fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
+        // It may have gone deeper between then and now.
+        let now = g.stack_low.load(Ordering::Relaxed) as u64;
+        let mut low = if now < from { now } else { to.min(window.top()) };
+        let needs = Needs::of(g).filter(|needs| needs.window == window);
+        walk::each_page(from..to, |page, entry| {
+            let Backing::Limbo(limbo) = entry.get() else {
+                if matches!(entry.get(), Backing::Present(_)) {
+                    low = low.min(page);
+                }
+                return;
+            };
+            let frame = match &needs {
+                Some(needs) if page < needs.keep => reclaim(entry, limbo).then_some(limbo & ADDRESS),
+                Some(needs) if page == window.top() && needs.may_pack() => packed::pack_page(entry, limbo, needs.used),
+                _ => None,
+            };
+            match frame {
+                Some(frame) => self.give(frame),
+                None => {
+                    entry.restore(limbo);
+                    low = low.min(page);
+                }
+            }
+        });
+        if needs.is_some() {
+            g.stack_low.store(low as usize, Ordering::Relaxed);
+        }
+    }
+
+    /// The round's epoch is over: whatever is still in limbo is ours.
+    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+        let packs = &percpu::current().packs;
+        packs.set(true);
+        self.settle_all(sched, guard);
+        packs.set(false);
+    }
+
+    fn settle_all(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+        self.epoch = 0;
+        for at in 0..self.tables_len {
+            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
+            let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
+            if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
+                self.give(frame);
+            }
+        }
+        self.tables_len = 0;
+        let slices = core::mem::replace(&mut self.len, 0);
+        for at in 0..slices {
+            let Slice { window, from, to, end } = self.slices[at];
+            if let End::Shrink(g) = end {
+                if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
+                    walk::each_page(from..to, |_, entry| {
+                        if let Backing::Limbo(limbo) = entry.get() {
+                            entry.restore(limbo);
+                        }
+                    });
+                }
+                self.look_at_tables(from..to);
+                continue;
+            }
+            let mut back = false;
+            walk::each_page(from..to, |_, entry| match entry.get() {
+                Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
+                backing => back |= backing != Backing::Empty,
+            });
+            match end {
+                // Somebody has touched a page of a stack that has ended: once more.
+                _ if back => {
+                    self.slices[self.len] = Slice { window, from, to, end };
+                    self.len += 1;
+                    walk::each_page(from..to, |_, entry| {
+                        entry.retire();
+                    });
+                }
+                End::Strip(g) => {
+                    g.stack_low.store(usize::MAX, Ordering::Relaxed);
+                    sched.give_bare(guard, g);
+                }
+                _ if !is_dead(window.lo) => forget(window),
+                _ => {}
+            }
+            self.look_at_tables(from..to);
+        }
+    }
+
+    /// Remembers the tables under `range` that have no page any more, for the next round.
+    fn look_at_tables(&mut self, range: core::ops::Range<u64>) {
+        let mut at = range.start & !(TABLE_SPAN - 1);
+        while at < range.end && self.next_len < TABLES {
+            let known = self.next_tables[..self.next_len].last() == Some(&at);
+            if !known
+                && let Some((_, Backing::Present(word))) = walk::find_table(at)
+                && match packed::content(word & ADDRESS) {
+                    Content::Nothing => true,
+                    Content::Packed(_) => Window::of(at).is_some_and(|w| w.class() == 0),
+                    Content::Pages => false,
+                }
+            {
+                self.next_tables[self.next_len] = at;
+                self.next_len += 1;
+            }
+            at += TABLE_SPAN;
+        }
+    }
+
+    fn give(&mut self, frame: u64) {
+        self.freed += FRAME;
+        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can reach it.
+        unsafe { frames::free(frame) };
+    }
+}
+
+/// What a parked G needs of its window.
+struct Needs {
+    window: Window,
+    /// Pages from here on.
+    keep: u64,
+    /// Bytes below the top.
+    used: u64,
+}
+
+impl Needs {
+    /// Of a G that is held still.
+    fn of(g: &G) -> Option<Self> {
+        let (window, sp) = (Window::from(g.stack()), g.saved_sp() as u64);
+        if window.hi == 0 || !window.contains(sp) {
+            return None;
+        }
+        let keep = (sp - MARGIN).max(window.lo + GUARD) & !(FRAME - 1);
+        Some(Self { window, keep, used: window.hi - sp })
+    }
+
+    /// Whether what it uses is worth packing.
+    fn may_pack(&self) -> bool {
+        self.used <= packed::MOST && self.keep == self.window.top()
+    }
+}
+
+/// Whether the only page of `g` that there was is packed: a guess, without holding it.
+fn has_nothing(g: &G) -> bool {
+    let low = g.stack_low.load(Ordering::Relaxed) as u64;
+    Window::of(low).is_some_and(|window| low == window.top() && window::is_packed(window.hi))
+}
+
+/// A page of a stack goes.
+fn reclaim(entry: &Entry, limbo: u64) -> bool {
+    let ours = entry.reclaim(limbo);
+    if ours {
+        percpu::current().stacks.pages.fetch_sub(1, Ordering::Relaxed);
+    }
+    ours
+}
