@@ -28,6 +28,16 @@ use crate::preempt::PreemptGuard;
 use crate::time::{Instant, Timer};
 
 /// Why a context is over.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::{Context, ContextError};
+/// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_millis(1));
+/// assert!(ctx.done().recv().is_err());
+/// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContextError {
     /// It was cancelled, or a context that it was made from.
@@ -48,6 +58,17 @@ impl fmt::Display for ContextError {
 impl Error for ContextError {}
 
 /// What was given as the reason.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// cancel.cancel_with("no more");
+/// let cause: trefoil_sched::context::Cause = ctx.cause().unwrap();
+/// assert_eq!(cause.to_string(), "no more");
+/// # });
+/// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// A part of a program that can be told to stop, with a deadline and values. Clones are the same context.
@@ -166,6 +187,15 @@ impl Drop for Canceler {
 
 impl Context {
     /// The context from which others are made: never cancelled, no deadline, no values.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let ctx = Context::background();
+    /// assert!(ctx.err().is_none() && ctx.deadline().is_none());
+    /// # });
+    /// ```
     pub fn background() -> Self {
         Self { canceler: Canceler::new(None, None), values: None }
     }
@@ -200,6 +230,18 @@ impl Context {
     ///
     /// # Panics
     /// When there is no memory for the timer.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::{Context, ContextError};
+    /// let when = Instant::now() + Duration::from_millis(1);
+    /// let (ctx, _cancel) = Context::background().with_deadline(when);
+    /// assert_eq!(ctx.deadline(), Some(when));
+    /// assert!(ctx.done().recv().is_err()); // not before
+    /// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+    /// # });
+    /// ```
     pub fn with_deadline(&self, when: Instant) -> (Self, Cancel) {
         let (context, cancel) = self.child(Some(when));
         let now = Instant::now();
@@ -262,6 +304,17 @@ impl Context {
     }
 
     /// The innermost value of type `T`.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// struct User(&'static str);
+    /// let ctx = Context::background().with_value(User("ada"));
+    /// assert_eq!(ctx.value::<User>().map(|user| user.0), Some("ada"));
+    /// assert!(ctx.value::<u32>().is_none());
+    /// # });
+    /// ```
     pub fn value<T: Any + Send + Sync>(&self) -> Option<&T> {
         let mut at = self.values.as_deref();
         while let Some(value) = at {
@@ -274,22 +327,70 @@ impl Context {
     }
 
     /// A context with the same values that is not over when this one is.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let rest = ctx.without_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.err().is_some() && rest.err().is_none());
+    /// # });
+    /// ```
     pub fn without_cancel(&self) -> Self {
         Self { canceler: Canceler::new(None, None), values: self.values.clone() }
     }
 
     /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing is ever sent. (A clone of it that is kept longer than
     /// the context and its [`Cancel`] is closed with the last of them.)
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (_tx, work) = chan::bounded::<u32>(0);
+    /// drop(go(move || cancel.cancel()));
+    /// let stopped = select! {
+    ///     recv(work) -> _ => false,
+    ///     recv(ctx.done()) -> _ => true,
+    /// };
+    /// assert!(stopped);
+    /// # });
+    /// ```
     pub fn done(&self) -> &Receiver<()> {
         &self.canceler.done.1
     }
 
     /// Why the context is over; `None` while it is not.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::{Context, ContextError};
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert_eq!(ctx.err(), None);
+    /// cancel.cancel();
+    /// assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    /// # });
+    /// ```
     pub fn err(&self) -> Option<ContextError> {
         self.canceler.error()
     }
 
     /// The reason that was given, or else [`err`](Self::err) as one; `None` while it is not over.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert!(ctx.cause().is_none());
+    /// cancel.cancel_with("out of tea");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "out of tea");
+    /// # });
+    /// ```
     pub fn cause(&self) -> Option<Cause> {
         let (error, cause) = {
             let guard = PreemptGuard::new();
@@ -300,6 +401,16 @@ impl Context {
     }
 
     /// When it will be over at the latest.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, _cancel) = Context::background().with_timeout(Duration::from_secs(9));
+    /// let (inner, _cancel) = ctx.with_timeout(Duration::from_secs(99));
+    /// assert_eq!(inner.deadline(), ctx.deadline()); // the earlier one counts
+    /// # });
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.canceler.deadline
     }
@@ -312,11 +423,34 @@ impl fmt::Debug for Context {
 }
 
 /// The right to cancel a context. Dropping it does nothing; see [`on_drop`](Self::on_drop).
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// let again = cancel.clone();
+/// cancel.cancel();
+/// again.cancel(); // does nothing any more
+/// assert!(ctx.err().is_some());
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct Cancel(Arc<Canceler>);
 
 impl Cancel {
     /// Cancels the context and all that were made from it. Again: does nothing.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (inner, _cancel) = ctx.with_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.err().is_some() && inner.err().is_some());
+    /// # });
+    /// ```
     pub fn cancel(&self) {
         self.0.cancel(ContextError::Canceled, None);
     }
@@ -338,6 +472,19 @@ impl Cancel {
     }
 
     /// Cancels the context when the returned guard is dropped: Go's `defer cancel()`.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// {
+    ///     let _at_the_end = cancel.on_drop();
+    ///     assert!(ctx.err().is_none());
+    /// }
+    /// assert!(ctx.err().is_some());
+    /// # });
+    /// ```
     #[must_use = "it cancels as soon as it is dropped"]
     pub fn on_drop(self) -> CancelOnDrop {
         CancelOnDrop(self)
@@ -351,6 +498,16 @@ impl fmt::Debug for Cancel {
 }
 
 /// Cancels a context when it is dropped.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// drop(cancel.on_drop());
+/// assert!(ctx.err().is_some());
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct CancelOnDrop(Cancel);
 

@@ -89,6 +89,15 @@ impl JoinError {
 }
 
 /// The string in a panic's payload, if it is one.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::join::panic_message;
+/// let payload = panic::catch_unwind(|| panic!("{} ways", 2)).unwrap_err();
+/// assert_eq!(panic_message(&*payload), Some("2 ways"));
+/// # });
+/// ```
 pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
     payload
         .downcast_ref::<&'static str>()
@@ -301,6 +310,15 @@ impl<T> Default for JoinCell<T> {
 }
 
 /// What a G came to.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::join::Outcome;
+/// let outcome: Outcome<u32> = go(|| 5).join();
+/// assert_eq!(outcome.unwrap(), 5);
+/// # });
+/// ```
 pub type Outcome<T> = Result<T, JoinError>;
 
 /// A cell on the heap, shared by a G and its handle; see the module for who frees it.

@@ -136,6 +136,15 @@ impl<T: Send> Member for InSet<T> {
 
 impl<T: Send + 'static> JoinSet<T> {
     /// An empty set.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::<u32>::new();
+    /// assert!(set.is_empty() && set.join_next().is_none());
+    /// # });
+    /// ```
     pub fn new() -> Self {
         let state = State { done: None, last: None, closed: false, waiters: WaitQueue::new() };
         Self { shared: Arc::new(Shared { state: SpinLock::new(state) }), all: None, len: 0 }
@@ -145,6 +154,16 @@ impl<T: Send + 'static> JoinSet<T> {
     ///
     /// # Panics
     /// When there is no memory for it.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// set.go(|| 5);
+    /// assert_eq!(set.join_next().unwrap().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn go<F>(&mut self, f: F) -> u64
     where
         F: FnOnce() -> T + Send + 'static,
@@ -159,6 +178,16 @@ impl<T: Send + 'static> JoinSet<T> {
     ///
     /// # Errors
     /// As [`Builder::spawn`] has it; `f` comes back.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// set.spawn(Builder::new().name("worker").stack_max(1 << 20), || 5).unwrap();
+    /// assert_eq!(set.join_next().unwrap().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn spawn<F>(&mut self, builder: Builder, f: F) -> Result<u64, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -191,11 +220,37 @@ impl<T: Send + 'static> JoinSet<T> {
     }
 
     /// The outcome of the next one that has ended; parks until one has. `None`: the set is empty.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// set.go(|| time::sleep(Duration::from_millis(5)));
+    /// set.go(|| panic!("this one ends first"));
+    /// assert_eq!(set.join_next().unwrap().unwrap_err().message(), Some("this one ends first"));
+    /// assert!(set.join_next().unwrap().is_ok());
+    /// assert!(set.join_next().is_none());
+    /// # });
+    /// ```
     pub fn join_next(&mut self) -> Option<Outcome<T>> {
         self.next_until(NEVER).ok().flatten()
     }
 
     /// As [`join_next`](Self::join_next), if that needs no waiting.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let (tx, rx) = chan::bounded::<u32>(0);
+    /// let mut set = JoinSet::new();
+    /// set.go(move || rx.recv().unwrap());
+    /// assert!(set.try_join_next().is_none());
+    /// tx.send(5).unwrap();
+    /// assert_eq!(set.join_next().unwrap().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn try_join_next(&mut self) -> Option<Outcome<T>> {
         let node = self.pop_done()?;
         Some(self.finish(node))
@@ -205,6 +260,19 @@ impl<T: Send + 'static> JoinSet<T> {
     ///
     /// # Errors
     /// None has ended in that time.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let (tx, rx) = chan::bounded::<u32>(0);
+    /// let mut set = JoinSet::new();
+    /// set.go(move || rx.recv().unwrap());
+    /// assert!(set.join_next_timeout(Duration::from_millis(1)).is_err());
+    /// tx.send(5).unwrap();
+    /// assert_eq!(set.join_next_timeout(Duration::from_secs(20)).unwrap().unwrap().unwrap(), 5);
+    /// # });
+    /// ```
     pub fn join_next_timeout(&mut self, d: Duration) -> Result<Option<Outcome<T>>, TimedOut> {
         self.next_until((Instant::now() + d).as_nanos())
     }
@@ -267,6 +335,16 @@ impl<T: Send + 'static> JoinSet<T> {
     }
 
     /// Parks until all have ended; their outcomes, as they came.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// (0..4).for_each(|n| _ = set.go(move || n));
+    /// assert_eq!(set.join_all().into_iter().map(Result::unwrap).sum::<i32>(), 6);
+    /// # });
+    /// ```
     pub fn join_all(mut self) -> Vec<Outcome<T>> {
         let mut all = Vec::with_capacity(self.len);
         while let Some(outcome) = self.join_next() {
@@ -278,11 +356,35 @@ impl<T: Send + 'static> JoinSet<T> {
 
 impl<T> JoinSet<T> {
     /// How many have not been joined.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// set.go(|| 5);
+    /// assert_eq!(set.len(), 1); // until it was joined
+    /// set.join_next().unwrap().unwrap();
+    /// assert_eq!(set.len(), 0);
+    /// # });
+    /// ```
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether all have been joined.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::JoinSet;
+    /// let mut set = JoinSet::new();
+    /// set.go(|| 5);
+    /// assert!(!set.is_empty());
+    /// set.join_next().unwrap().unwrap();
+    /// assert!(set.is_empty());
+    /// # });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -326,6 +428,19 @@ impl<T> Drop for JoinSet<T> {
 }
 
 /// None has ended in that time.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::joinset::{JoinSet, TimedOut};
+/// let (tx, rx) = chan::bounded::<()>(0);
+/// let mut set = JoinSet::new();
+/// set.go(move || rx.recv().is_err());
+/// assert!(matches!(set.join_next_timeout(Duration::from_millis(1)), Err(TimedOut)));
+/// drop(tx);
+/// assert!(set.join_next().unwrap().unwrap());
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut;
 

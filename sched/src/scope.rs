@@ -231,6 +231,19 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Errors
     /// It has not ended in that time; the handle comes back.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (tx, rx) = chan::bounded::<u32>(0);
+    /// scope(|s| {
+    ///     let child = s.go(|| rx.recv().unwrap());
+    ///     let child = child.join_timeout(Duration::from_millis(1)).unwrap_err();
+    ///     tx.send(5).unwrap();
+    ///     assert_eq!(child.join().unwrap(), 5);
+    /// });
+    /// # });
+    /// ```
     pub fn join_timeout(self, d: Duration) -> Result<Outcome<T>, Self> {
         let group = self.group;
         self.into_inner().join_timeout(d).map_err(|handle| Self {

@@ -86,3 +86,95 @@ fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
     let text = "/// ```text\n/// no\n/// ```\n/// ```no_run\n/// # fn main() {\n/// #\n/// yes();\n/// # }\n/// ```\nfn x() {}";
     assert_eq!(examples(text), [(4, "fn main() {\n\nyes();\n}\n".to_string())]);
 }
+
+/// What programs use of `sched`: files below `sched/src`, and names in them that no program sees although they are `pub` (the kernel or a model uses them).
+const LIBRARY: [(&str, &[&str]); 14] = [
+    ("chan.rs", &[]),
+    ("chan", &["Watch", "run"]),
+    ("select.rs", &[]),
+    ("select", &[]),
+    ("locks", &["holder"]),
+    ("context.rs", &[]),
+    ("joinset.rs", &[]),
+    ("joinset", &[]),
+    (
+        "join.rs",
+        &[
+            "JoinWord",
+            "JoinCell",
+            "Completed",
+            "complete",
+            "register_token",
+            "unregister_token",
+            "register",
+            "is_done",
+            "abandon",
+            "new",
+            "word",
+            "put",
+            "take",
+        ],
+    ),
+    ("scope.rs", &[]),
+    ("local.rs", &["end_current"]),
+    ("task.rs", &[]),
+    ("time", &[]),
+    ("spawn.rs", &["is_exit", "abandon", "came_to_panic"]),
+];
+
+/// The public items of `text` that have no example, each with its line number.
+fn without_example(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut doc) = (Vec::new(), String::new());
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line == "#[cfg(loom)]" {
+            doc += "```";
+        }
+        if line.starts_with("pub mod model") {
+            // Models' own, to the end of the file.
+            break;
+        }
+        if line.starts_with("///") || line.starts_with("#[") {
+            doc += line;
+            continue;
+        }
+        let words =
+            line.strip_prefix("pub ").map(|rest| rest.trim_start_matches("const ").trim_start_matches("unsafe "));
+        let name = words.and_then(|rest| {
+            let kinds = ["fn ", "struct ", "enum ", "trait ", "type "];
+            let rest = kinds.iter().find_map(|kind| rest.strip_prefix(kind))?;
+            rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+        });
+        if let Some(name) = name.filter(|_| !doc.contains("```") && !doc.contains("doc(hidden)")) {
+            found.push((number + 1, name.to_string()));
+        }
+        doc.clear();
+    }
+    found
+}
+
+#[test]
+fn every_item_of_the_library_has_an_example() {
+    let source = checkout().join("sched/src");
+    let mut missing = Vec::new();
+    for (place, internal) in LIBRARY {
+        let place = source.join(place);
+        for file in if place.is_dir() { files(&place) } else { vec![place] } {
+            // The arms of a select are the macro's.
+            if file.ends_with("chan/arms.rs") {
+                continue;
+            }
+            let items = without_example(&fs::read_to_string(&file).unwrap());
+            let items = items.into_iter().filter(|(_, name)| !internal.contains(&name.as_str()));
+            missing.extend(items.map(|(line, name)| format!("{}:{line}: {name}", file.display())));
+        }
+    }
+    assert!(missing.is_empty(), "without an example:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn an_item_without_an_example_is_found() {
+    let text = "/// Says no.\npub fn bare() {}\n/// ```\n/// x\n/// ```\n#[inline]\npub fn shown() {}\n#[doc(hidden)]\npub struct Hidden;\n\
+                pub(crate) fn ours() {}\npub const fn also() {}";
+    assert_eq!(without_example(text), [(2, "bare".to_string()), (11, "also".to_string())]);
+}

@@ -162,6 +162,15 @@ impl<E> Common<E> {
 
 impl<E: Send + 'static> ErrGroup<E> {
     /// A group without a context and without a limit.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::<()>::new();
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
     pub fn new() -> Self {
         Self::with(None)
     }
@@ -173,6 +182,18 @@ impl<E: Send + 'static> ErrGroup<E> {
     }
 
     /// A group, and the context that its first failure cancels; so does the return of [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let (group, ctx) = ErrGroup::with_context(&Context::background());
+    /// group.go(|| Err("broken"));
+    /// assert!(ctx.done().recv().is_err()); // told to stop
+    /// assert_eq!(group.wait(), Err("broken"));
+    /// # });
+    /// ```
     pub fn with_context(parent: &Context) -> (Self, Context) {
         let (context, cancel) = parent.with_cancel();
         (Self::with(Some(cancel)), context)
@@ -182,6 +203,20 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Panics
     /// While any runs, as in Go; if `n` is 0.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::<()>::new();
+    /// group.set_limit(2);
+    /// for _ in 0..10 {
+    ///     // Waits while two run.
+    ///     group.go(|| Ok(()));
+    /// }
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
     pub fn set_limit(&self, n: usize) {
         assert!(n > 0, "ErrGroup: a limit of 0 lets nobody run");
         let running = {
@@ -199,6 +234,17 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Panics
     /// When there is no memory for a goroutine.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::new();
+    /// group.go(|| Ok(()));
+    /// group.go(|| "x".parse::<u32>().map(drop));
+    /// assert!(group.wait().is_err());
+    /// # });
+    /// ```
     pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
         self.0.enter(true);
         self.start(f);
@@ -208,6 +254,20 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Panics
     /// As [`go`](Self::go).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let (tx, rx) = chan::bounded::<()>(0);
+    /// let group = ErrGroup::<()>::new();
+    /// group.set_limit(1);
+    /// group.go(move || Ok(drop(rx.recv())));
+    /// assert!(!group.try_go(|| Ok(())));
+    /// drop(tx);
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
     pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
         let entered = self.0.enter(false);
         if entered {
@@ -237,6 +297,19 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Panics
     /// With the panic of one that panicked; or if one died of its stack.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::new();
+    /// for n in [3, 5] {
+    ///     group.go(move || if n == 5 { Err(n) } else { Ok(()) });
+    /// }
+    /// assert_eq!(group.wait(), Err(5));
+    /// assert_eq!(group.wait(), Ok(())); // said once
+    /// # });
+    /// ```
     pub fn wait(&self) -> Result<(), E> {
         let (error, ended) = loop {
             let guard = PreemptGuard::new();

@@ -197,6 +197,26 @@ impl<G> fmt::Display for TryLockError<G> {
 impl<G> core::error::Error for TryLockError<G> {}
 
 /// What `lock` gives.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = sync::Mutex::new(5);
+/// let locked: sync::LockResult<sync::MutexGuard<'_, i32>> = lock.lock();
+/// assert_eq!(*locked.unwrap(), 5);
+/// # });
+/// ```
 pub type LockResult<G> = Result<G, PoisonError<G>>;
 /// What `try_lock` gives.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let lock = sync::Mutex::new(5);
+/// let held = lock.lock();
+/// let tried: sync::TryLockResult<sync::MutexGuard<'_, i32>> = lock.try_lock();
+/// assert!(matches!(tried, Err(sync::TryLockError::WouldBlock)));
+/// # drop(held);
+/// # });
+/// ```
 pub type TryLockResult<G> = Result<G, TryLockError<G>>;

@@ -24,6 +24,16 @@ use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 
 /// A future that is ready at some moment. Made by [`delay`] and [`delay_until`]. Dropped, it leaves no timer behind.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let begin = Instant::now();
+/// let delay: time::Delay = time::delay(Duration::from_millis(1));
+/// task::block_on(delay);
+/// assert!(begin.elapsed() >= Duration::from_millis(1));
+/// # });
+/// ```
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Delay {
     when: Instant,
@@ -156,6 +166,14 @@ pub fn timeout<F: Future>(d: Duration, future: F) -> impl Future<Output = Result
 }
 
 /// A future was not ready in time.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let late = time::timeout(Duration::from_millis(1), std::future::pending::<()>());
+/// assert_eq!(task::block_on(late), Err(time::Elapsed));
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
 
