@@ -86,13 +86,16 @@ pub fn a_future_may_park_like_any_code() {
     let signal = Signal::new();
     let wakes = signal.clone();
     let handle = task::spawn_future(async move {
-        // A wake-up comes while it waits for the channel.
-        let first = poll_fn(|context| {
-            let _ = Pin::new(&mut signal.clone()).poll(context);
-            Poll::Ready(rx.recv().unwrap())
+        // A wake-up comes while it waits for the channel; or before, if it has begun late.
+        let (first, early) = poll_fn(|context| {
+            let early = Pin::new(&mut signal.clone()).poll(context);
+            Poll::Ready((rx.recv().unwrap(), early))
         })
         .await;
-        first + signal.await
+        match early {
+            Poll::Ready(second) => first + second,
+            Poll::Pending => first + signal.await,
+        }
     });
     (0..10).for_each(|_| yield_now());
     wakes.send(5);
