@@ -32,6 +32,7 @@ pub mod account;
 pub mod arch;
 #[doc(hidden)]
 pub mod console;
+mod guard;
 pub mod log;
 #[doc(hidden)]
 pub mod mm;
@@ -45,6 +46,7 @@ mod schedtrace;
 mod start;
 pub mod time;
 
+pub use guard::PreemptGuard;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};

@@ -101,7 +101,7 @@ pub fn max_procs() -> usize {
 /// running notices. When it returns, no more than `n` run. May park.
 ///
 /// # Panics
-/// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held.
+/// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a [`PreemptGuard`](crate::PreemptGuard) held.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -124,7 +124,7 @@ pub fn slice() -> Duration {
     Duration::from_nanos(platform::sched().slice())
 }
 
-/// Sets that, for each core from its next alarm on, and returns what it was.
+/// Sets that for all cores, from now on, and returns what it was. Shorter slices cost more: `docs/preemption.md` has the figures.
 ///
 /// # Panics
 /// If `slice` is shorter than 5 µs or longer than a minute.
@@ -174,7 +174,7 @@ fn checked(what: &str, time: Duration) -> u64 {
 /// until a P is free.
 ///
 /// # Panics
-/// With a [`PreemptGuard`](trefoil_sched::PreemptGuard) held; and with what `f` panics with.
+/// With a [`PreemptGuard`](crate::PreemptGuard) held; and with what `f` panics with.
 ///
 /// ```no_run
 /// # #![no_std]

@@ -7,13 +7,22 @@ mod support;
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
-use trefoil::JoinError;
 use trefoil::prelude::*;
+use trefoil::{JoinError, PreemptGuard};
 
 image! { "
     others_run_while_one_blocks
     others_run_while_one_blocks               | smp 2,4 | append maxprocs=1
     two_blocked_cores_leave_two_ps            | smp 4 | append maxprocs=2
+    a_block_comes_back_to_its_p
+    a_block_comes_back_to_a_free_p            | smp 4 | append slice=60000000 wakeup=60000000
+    a_block_comes_back_to_the_global_queue    | smp 2,4 | append maxprocs=1 slice=60000000 wakeup=60000000
+    who_waits_when_a_block_ends_has_a_turn    | smp 2,4 | append maxprocs=1 slice=200 | timeout 100
+    work_from_elsewhere_interrupts_a_lone_g   | smp 2,4 | append maxprocs=1 slice=1000
+    a_block_in_a_block_is_one
+    a_block_with_a_guard_is_said              | smp 1,2 | exit 1 | expect block_in_place: called with preemption off: drop the PreemptGuard first
+    a_guard_out_of_a_block_is_said            | smp 1,2 | exit 1 | expect with a PreemptGuard
+    a_change_with_a_guard_is_said             | smp 1,2 | exit 1 | expect set_max_procs: called with preemption off: drop the PreemptGuard first
     everything_works_outside
     everything_works_outside                  | smp 2,4 | append maxprocs=1
     sleepers_wake_while_their_core_blocks     | smp 2,4
@@ -28,10 +37,17 @@ image! { "
     a_pinned_g_stays_on_its_core              | timeout 100
     a_pinned_g_stays_on_its_core              | append slice=20 | timeout 100
     pinned_from_the_first_instruction
+    a_pin_ends_with_its_g
+    a_pin_in_a_block_binds_to_the_blocked_core | smp 2,4
+    two_that_are_sent_to_a_resting_core_take_turns | smp 4 | append maxprocs=2 slice=100
     nobody_else_runs_beside_a_pinned_spinner  | smp 2,4
     pins_meet_blocks_and_changes              | timeout 100
     pins_meet_blocks_and_changes              | append slice=50 | timeout 100
 ";
+    a_block_comes_back_to_its_p, a_block_comes_back_to_a_free_p, a_block_comes_back_to_the_global_queue, who_waits_when_a_block_ends_has_a_turn,
+    work_from_elsewhere_interrupts_a_lone_g, a_block_in_a_block_is_one, a_block_with_a_guard_is_said, a_guard_out_of_a_block_is_said,
+    a_change_with_a_guard_is_said, a_pin_ends_with_its_g, a_pin_in_a_block_binds_to_the_blocked_core,
+    two_that_are_sent_to_a_resting_core_take_turns,
     others_run_while_one_blocks, two_blocked_cores_leave_two_ps, everything_works_outside,
     sleepers_wake_while_their_core_blocks, pages_go_back_while_a_core_blocks, the_number_changes_under_load,
     a_pinned_g_stays_on_its_core, pinned_from_the_first_instruction, nobody_else_runs_beside_a_pinned_spinner,
@@ -174,6 +190,7 @@ fn deep() -> u64 {
 fn pages_go_back_while_a_core_blocks() {
     static STOP: AtomicBool = AtomicBool::new(false);
     static IN: AtomicBool = AtomicBool::new(false);
+    static BACK: AtomicU64 = AtomicU64::new(0);
     all_cores(runtime::max_procs());
     let blocked = go(|| {
         runtime::block_in_place(|| {
@@ -188,9 +205,17 @@ fn pages_go_back_while_a_core_blocks() {
     let parked: Vec<_> = (0..20)
         .map(|_| {
             let r = r.clone();
-            go(move || (deep(), r.recv().is_err()))
+            go(move || {
+                let sum = deep();
+                BACK.fetch_add(1, SeqCst);
+                (sum, r.recv().is_err())
+            })
         })
         .collect();
+    // All but the last one are parked then.
+    while BACK.load(SeqCst) < 20 {
+        time::sleep(Duration::from_millis(1));
+    }
     time::sleep(Duration::from_millis(5));
     // An epoch ends although that core never comes to g0.
     runtime::scavenge();
@@ -485,4 +510,250 @@ fn pins_meet_blocks_and_changes() {
     }
     runtime::set_max_procs(cores);
     workers.into_iter().for_each(|w| w.join().unwrap());
+}
+
+/// The number of the P that the caller runs on; `usize::MAX` outside.
+fn p() -> usize {
+    let guard = trefoil_sched::PreemptGuard::new();
+    trefoil_sched::M::current(&guard).p().unwrap().index()
+}
+
+fn a_block_comes_back_to_its_p() {
+    all_cores(runtime::max_procs());
+    for _ in 0..100 {
+        let before = p();
+        // Nobody waits, so nobody is woken for it.
+        runtime::block_in_place(|| assert_eq!(p(), usize::MAX));
+        assert_eq!(p(), before);
+    }
+}
+
+fn a_block_comes_back_to_a_free_p() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    all_cores(4);
+    // Two P's for four cores: one for the spinner, one for us. While we are outside another spinner takes ours, and the first one ends.
+    runtime::set_max_procs(2);
+    for _ in 0..20 {
+        static FIRST: AtomicUsize = AtomicUsize::new(usize::MAX);
+        static SECOND: AtomicUsize = AtomicUsize::new(usize::MAX);
+        static END: AtomicBool = AtomicBool::new(false);
+        FIRST.store(usize::MAX, SeqCst);
+        SECOND.store(usize::MAX, SeqCst);
+        END.store(false, SeqCst);
+        STOP.store(false, SeqCst);
+        let first = go(|| {
+            FIRST.store(p(), SeqCst);
+            wait_for(|| END.load(SeqCst));
+        });
+        while FIRST.load(SeqCst) == usize::MAX || p() == FIRST.load(SeqCst) {
+            runtime::yield_now();
+        }
+        let mine = p();
+        let second = runtime::block_in_place(|| {
+            let second = go(|| {
+                SECOND.store(p(), SeqCst);
+                wait_for(|| STOP.load(SeqCst));
+            });
+            wait_for(|| SECOND.load(SeqCst) != usize::MAX);
+            END.store(true, SeqCst);
+            // Its core gives its P up, if it has nothing else.
+            time::sleep(Duration::ZERO);
+            second
+        });
+        // There are two, and one is the second spinner's: we have the other, whichever it was.
+        assert!(
+            p() < 2 && (p() != SECOND.load(SeqCst) || runtime::max_procs() == 1),
+            "{mine} {} {}",
+            p(),
+            SECOND.load(SeqCst)
+        );
+        STOP.store(true, SeqCst);
+        first.join().unwrap();
+        second.join().unwrap();
+    }
+    runtime::set_max_procs(4);
+}
+
+fn a_block_comes_back_to_the_global_queue() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    static BACK: AtomicBool = AtomicBool::new(false);
+    all_cores(runtime::max_procs());
+    for _ in 0..20 {
+        STOP.store(false, SeqCst);
+        SEEN.store(false, SeqCst);
+        BACK.store(false, SeqCst);
+        // It takes the only P while we are outside, sees us come to the global queue, and only then makes room.
+        let taker = runtime::block_in_place(|| {
+            let taker = go(|| {
+                STOP.store(true, SeqCst);
+                while runtime::stats().global_queue == 0 {
+                    spin_loop();
+                }
+                SEEN.store(!BACK.load(SeqCst), SeqCst);
+            });
+            wait_for(|| STOP.load(SeqCst));
+            taker
+        });
+        BACK.store(true, SeqCst);
+        taker.join().unwrap();
+        assert!(SEEN.load(SeqCst));
+    }
+}
+
+/// The core that was woken for the one who waits comes too late: we have the P again, and never leave it.
+fn who_waits_when_a_block_ends_has_a_turn() {
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    all_cores(runtime::max_procs());
+    for i in 0..2000 {
+        drop(go(|| RAN.fetch_add(1, SeqCst)));
+        runtime::block_in_place(|| (0..i % 50).for_each(|_| spin_loop()));
+        wait_for(|| RAN.load(SeqCst) == i + 1);
+    }
+}
+
+/// One G runs alone, so its core has no alarm; then a core that holds no P queues another.
+fn work_from_elsewhere_interrupts_a_lone_g() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    static THERE: AtomicUsize = AtomicUsize::new(0);
+    all_cores(runtime::max_procs());
+    let spinner = go(|| {
+        THERE.store(runtime::core(), SeqCst);
+        while !STOP.load(Relaxed) {
+            TURNS.fetch_add(1, Relaxed);
+        }
+    });
+    let mut late = Vec::new();
+    runtime::block_in_place(|| {
+        wait_for(|| TURNS.load(SeqCst) > 0);
+        for _ in 0..20 {
+            static AT: AtomicU64 = AtomicU64::new(0);
+            // Its alarm has found nobody waiting, and is off.
+            let begin = time::Instant::now();
+            wait_for(|| begin.elapsed() > Duration::from_millis(3));
+            AT.store(0, SeqCst);
+            let begin = time::Instant::now();
+            drop(go(|| AT.store(time::Instant::now().as_nanos(), SeqCst)));
+            wait_for(|| AT.load(SeqCst) != 0);
+            late.push((AT.load(SeqCst) - begin.as_nanos()) / 1000);
+        }
+    });
+    late.sort_unstable();
+    println!("behind a G that ran alone, with a slice of 1 ms: {} µs (least), {} µs (p50)", late[0], late[10]);
+    // It has had its slice, and no more than two; the host may stop a core, but not each time. Without an interrupt it would be never.
+    assert!(late[0] < 100_000, "{late:?}");
+    STOP.store(true, SeqCst);
+    spinner.join().unwrap();
+}
+
+fn a_block_in_a_block_is_one() {
+    all_cores(runtime::max_procs());
+    let sum = runtime::block_in_place(|| {
+        assert_eq!(p(), usize::MAX);
+        let inner = runtime::block_in_place(|| {
+            assert_eq!(p(), usize::MAX);
+            20
+        });
+        // The inner one's end is not the outer one's.
+        assert_eq!(p(), usize::MAX);
+        inner + runtime::block_in_place(|| 22)
+    });
+    assert_eq!((sum, p() < runtime::max_procs()), (42, true));
+}
+
+fn a_block_with_a_guard_is_said() {
+    let _guard = PreemptGuard::new();
+    runtime::block_in_place(|| ());
+}
+
+fn a_guard_out_of_a_block_is_said() {
+    drop(runtime::block_in_place(PreemptGuard::new));
+}
+
+fn a_change_with_a_guard_is_said() {
+    let _guard = PreemptGuard::new();
+    runtime::set_max_procs(1);
+}
+
+fn a_pin_ends_with_its_g() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    all_cores(runtime::max_procs());
+    // Their pins are never dropped.
+    for _ in 0..3 {
+        let pinned: Vec<_> = (0..20).map(|_| go(|| core::mem::forget(runtime::pin()))).collect();
+        pinned.into_iter().for_each(|h| h.join().unwrap());
+        let left: Vec<_> = (0..20)
+            .map(|_| {
+                go(|| {
+                    core::mem::forget(runtime::pin());
+                    runtime::exit_g()
+                })
+            })
+            .collect();
+        left.into_iter().for_each(|h| assert!(matches!(h.join(), Err::<(), _>(JoinError::Exited))));
+    }
+    // All cores but the last are taken. Who has one of their records runs nevertheless.
+    let last = runtime::num_cpus() - 1;
+    let taken: Vec<_> =
+        (0..last).map(|core| Builder::new().pin(core).spawn(|| wait_for(|| STOP.load(Relaxed))).unwrap()).collect();
+    let others: Vec<_> = (0..50).map(|i| go(move || i)).collect();
+    assert_eq!(others.into_iter().map(|h| h.join().unwrap()).sum::<i32>(), 49 * 50 / 2);
+    STOP.store(true, SeqCst);
+    taken.into_iter().for_each(|h| h.join().unwrap());
+}
+
+fn a_pin_in_a_block_binds_to_the_blocked_core() {
+    all_cores(runtime::max_procs());
+    let handles: Vec<_> = (0..8)
+        .map(|_| {
+            go(|| {
+                let (pin, here) = runtime::block_in_place(|| {
+                    assert_eq!(p(), usize::MAX);
+                    (runtime::pin(), runtime::core())
+                });
+                let stayed = runtime::core() == here && wander(10);
+                drop(pin);
+                stayed
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
+}
+
+/// Two cores hold the two P's, and send two G's at once to a third core, which rests: the first comes with a P, the second finds a core that does not rest and has
+/// nobody to interrupt yet. Each waits there until the other has run.
+fn two_that_are_sent_to_a_resting_core_take_turns() {
+    const ROUNDS: u64 = 1000;
+    static READY: AtomicU64 = AtomicU64::new(0);
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    all_cores(4);
+    let senders: Vec<_> = (0..2)
+        .map(|_| {
+            go(|| {
+                let (order, orders) = chan::bounded::<u64>(0);
+                let (done, dones) = chan::bounded::<()>(0);
+                let pinned = Builder::new()
+                    .pin(3)
+                    .spawn(move || {
+                        for round in &orders {
+                            RAN.fetch_add(1, SeqCst);
+                            wait_for(|| RAN.load(SeqCst) >= 2 * round);
+                            done.send(()).unwrap();
+                        }
+                    })
+                    .unwrap();
+                for round in 1..=ROUNDS {
+                    READY.fetch_add(1, SeqCst);
+                    wait_for(|| READY.load(SeqCst) >= 2 * round);
+                    // Into our slot; it goes to its core when we park.
+                    order.send(round).unwrap();
+                    dones.recv().unwrap();
+                }
+                drop(order);
+                pinned.join().unwrap();
+            })
+        })
+        .collect();
+    senders.into_iter().for_each(|h| h.join().unwrap());
 }

@@ -347,6 +347,12 @@ impl Rest {
         self.idle_ps.load(Ordering::Relaxed).count_ones()
     }
 
+    /// One past the highest number of an M that has started.
+    #[inline]
+    pub fn started_end(&self) -> usize {
+        MAX - self.started.load(Ordering::Relaxed).leading_zeros() as usize
+    }
+
     /// How many M's have started.
     pub fn started_count(&self) -> u32 {
         self.started.load(Ordering::Relaxed).count_ones()

@@ -76,7 +76,7 @@ pub use g::{Cause, G, GRef, Stack, WaitReason};
 pub use inbox::{park_for_interrupt, ready_anywhere, ready_from_interrupt};
 pub use m::M;
 pub use p::P;
-pub use park::{current_g, is_side_door, park, preempt, preempt_pending, ready, yield_now};
+pub use park::{current_g, is_side_door, make_way, park, preempt, ready, yield_now};
 pub use pin::{Pin, pin};
 pub use platform::{Fatal, Platform};
 pub use preempt::PreemptGuard;
@@ -234,12 +234,17 @@ pub mod model {
 
     /// A G on `m` begins a block: `m` is outside.
     pub fn go_outside(m: &'static M) {
-        m.go_outside(&PreemptGuard::new());
+        assert!(m.go_outside(&PreemptGuard::new()));
+    }
+
+    /// `m` is outside, and has been since before anything else happened.
+    pub fn be_outside(m: &'static M) {
+        m.set_p(m.sched().m(m.index()).map(|m| &m.outside));
     }
 
     /// The block ends. False: all P's are taken, and the G would wait for one on the global queue.
     pub fn come_back(m: &'static M) -> bool {
-        let back = m.sched().take_p(m);
+        let back = m.retake(&PreemptGuard::new());
         if !back {
             m.surrender(&PreemptGuard::new());
         }
@@ -255,6 +260,20 @@ pub mod model {
     /// Memory is short: `m` takes what P's without an M keep.
     pub fn trim_resting(m: &'static M) {
         m.sched().trim_resting(&PreemptGuard::new());
+    }
+
+    /// A G runs on `m` that has used up its slice, and its core's alarm is due.
+    pub fn runs_long(m: &'static M, g: GRef) {
+        m.set_running(Some(g));
+        if let Some(p) = m.p() {
+            p.begin_slice(0);
+            p.set_slice_alarm(0);
+        }
+    }
+
+    /// Whether the core of `m` will be interrupted for the sake of those who wait.
+    pub fn has_alarm(m: &'static M) -> bool {
+        m.p().is_some_and(|p| !p.wants_slice())
     }
 
     /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own.

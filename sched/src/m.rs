@@ -10,7 +10,7 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::procs::OUTSIDE;
 use crate::sched::Sched;
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A machine: one core.
 #[derive(Debug)]
@@ -203,6 +203,17 @@ impl M {
         if self.p().is_some_and(P::queues_are_empty) {
             self.attend_platform();
         }
+    }
+
+    /// Holds `p` from here on, which it has claimed or was given. The caller arms the one-shot (INV-TIMER-HOME).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn hold(&self, p: &'static P) {
+        self.set_p(Some(p));
+        self.last_p.set(Some(p.index()));
+        self.come_in();
+        // SeqCst: pairs with the fence in `nudge`: whoever lets a G run on this P without an alarm looks at the global queue after this.
+        fence(Ordering::SeqCst);
     }
 
     pub(crate) fn set_p(&self, p: Option<&'static P>) {

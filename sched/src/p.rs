@@ -15,9 +15,11 @@
 //!
 //! # The slice
 //!
-//! A G that runs while others wait here has a slice; one that runs alone is never interrupted. **INV-SLICE**: while a G runs and the ring or the slot holds
-//! another, the slot's or the slice's alarm is set. Whoever queues something sets it ([`Held::wants_slice`]), on the core whose one-shot it is, so there is
-//! no race with the handler that turns it off when it finds nobody waiting.
+//! A G that runs while others wait has a slice; one that runs alone is never interrupted. **INV-SLICE**: while a G runs and the ring or the slot holds
+//! another, the slot's or the slice's alarm is set. Whoever queues something there sets it ([`Held::wants_slice`]), on the core whose one-shot it is, so there is
+//! no race with the handler that turns it off when it finds nobody waiting. And while a G waits in the *global* queue and no M could be woken for it, the
+//! slice's alarm of some P whose G runs is set. There the one who queues may be another core; `Sched::nudge` has the handshake. This is all that Go's sysmon
+//! does about slices, without a thread that looks.
 //!
 //! Nobody reads a clock when G's switch among themselves: `slice_start` is 0, "unknown", after a G came from the ring, and the alarm that finds it so takes
 //! the present for it. So a G gets between one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep) the start is exact.
@@ -54,6 +56,9 @@ pub(crate) const ATTEND_SLICE: u32 = 4;
 
 /// `attention`: there are to be fewer P's, and this is one of those that go.
 pub(crate) const ATTEND_RETIRE: u32 = 8;
+
+/// `attention`: the G that runs has said that it will not leave; see [`M::hold_back`](crate::M::hold_back).
+pub(crate) const ATTEND_HELD: u32 = 16;
 
 /// A processor: the right to run G's.
 #[derive(Debug)]
@@ -225,7 +230,7 @@ impl P {
         }
     }
 
-    /// No alarm is set: for one that nobody holds.
+    /// No alarm is set: for one that nobody holds, or is about to hold.
     pub(crate) fn forget_alarms(&self) {
         self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
         self.slice_alarm.store(u64::MAX, Ordering::Relaxed);
@@ -251,6 +256,16 @@ impl P {
     /// Sets the slice's alarm, unless it is set for an earlier time. On the P's core.
     pub(crate) fn set_slice_alarm(&self, at: u64) {
         self.slice_alarm.store(self.slice_alarm.load(Ordering::Relaxed).min(at), Ordering::Relaxed);
+    }
+
+    /// Alarms that are set are due at `at` at the latest. In an interrupt of the P's core.
+    pub(crate) fn hasten(&self, at: u64) {
+        for alarm in [&self.slot_alarm, &self.slice_alarm] {
+            let set = alarm.load(Ordering::Relaxed);
+            if set != u64::MAX {
+                alarm.store(set.min(at), Ordering::Relaxed);
+            }
+        }
     }
 
     /// Somebody has read the clock here. On the P's core.
@@ -357,6 +372,12 @@ impl<'a> Held<'a> {
             self.0.ahead.set((row + 1, runs + 1));
         }
         row < AHEAD
+    }
+
+    /// Whether as many have as may.
+    pub(crate) fn has_let_ahead(&self, runs: u64) -> bool {
+        let (row, at) = self.0.ahead.get();
+        runs == at && row >= AHEAD
     }
 
     /// Puts a wake-up off until the alarm.

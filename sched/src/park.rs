@@ -18,7 +18,7 @@
 use crate::g::{GRef, WaitReason};
 use crate::gstate::{Finish, Ready};
 use crate::m::M;
-use crate::p::{ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
+use crate::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
 use crate::platform::{self, AfterFn};
 use crate::preempt::PreemptGuard;
 use crate::sync::Ordering;
@@ -187,6 +187,7 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
 fn yield_pinned(guard: PreemptGuard) {
     let m = M::current(&guard);
     let g = m.caller();
+    m.may_leave();
     let g0 = run_next(m, None);
     // SAFETY: 1. `after_preempt` publishes. 2. it needs no argument. 3. right above.
     drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
@@ -194,6 +195,7 @@ fn yield_pinned(guard: PreemptGuard) {
 
 /// Takes the core away from the current G, which goes behind all others: its slice is over. Called on its stack by the platform's stub for
 /// interrupted code, with one level of preemption off; returns when it is its turn again, perhaps on another core.
+#[inline(never)]
 pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     let g = m.caller();
@@ -203,12 +205,15 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
 }
 
-/// The slice ended while preemption was off, and now it is on: makes way, if that is still wanted.
-pub fn preempt_pending() {
-    let guard = PreemptGuard::new();
+/// The slice ended while preemption was off, and the last guard is about to go: makes way, if that is still wanted.
+#[cold]
+#[inline(never)]
+pub fn make_way(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     if m.running().is_some() && m.p().is_some_and(|p| p.attention.load(Ordering::Relaxed) & ATTEND_SLICE != 0) {
-        drop(preempt(guard));
+        preempt(guard)
+    } else {
+        guard
     }
 }
 
@@ -233,10 +238,16 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
         enqueue_last(m, &p, g, &guard);
-    } else {
-        m.sched.globq.push_one(&guard, g);
-        m.sched.wake_one(m);
+        return guard.release();
     }
+    if p.fair.get() == 1 && m.sched.globq.is_empty() {
+        // The global queue's turn is not for the one that makes way.
+        p.fair.set(2);
+    }
+    m.sched.globq.push_one(&guard, g);
+    m.sched.wake_one(m);
+    // A core whose G began when nobody waited has no alarm, and would not notice that somebody does now.
+    m.sched.nudge();
     guard.release();
 }
 
@@ -253,7 +264,11 @@ pub fn current_g(guard: &PreemptGuard) -> GRef {
 #[inline(always)]
 fn next_local(p: &Held<'_>) -> Option<GRef> {
     let left = p.fair.get() - 1;
-    if p.attention.load(Ordering::Relaxed) != 0 || left == 0 {
+    let attention = p.attention.load(Ordering::Relaxed);
+    if attention != 0 || left == 0 {
+        if attention & ATTEND_HELD != 0 {
+            leaves_held();
+        }
         return None;
     }
     p.fair.set(left);
@@ -263,6 +278,13 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
     let g = p.ring().pop()?;
     p.begin_slice(0);
     Some(g)
+}
+
+/// The level of preemption that its guard stands for would stay behind, on a core.
+#[cold]
+#[inline(never)]
+extern "C" fn leaves_held() -> ! {
+    platform::fatal(platform::Fatal::Broken("it would leave its core with a PreemptGuard"))
 }
 
 /// Where a core goes when it leaves a G: the saved stack pointer of the next one, or of its g0.
@@ -410,11 +432,40 @@ fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
 }
 
 impl M {
-    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes way at its next scheduling point, or by
-    /// [`preempt_pending`]. For handlers.
+    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes way at its next scheduling point, or when
+    /// preemption is on again ([`make_way`]). For handlers.
     pub fn attend_slice(&self) {
         if let Some(p) = self.p() {
             p.attention.fetch_or(ATTEND_SLICE, Ordering::Relaxed);
+        }
+    }
+
+    /// The slice of the G that runs here is over, and its core's alarm is due: for tests. In a handler, or with preemption off.
+    #[doc(hidden)]
+    pub fn expire_slice(&self) {
+        if let Some(p) = self.p() {
+            p.begin_slice(1);
+            p.set_slice_alarm(1);
+        }
+    }
+
+    /// The G that runs here promises not to park, yield or end until this is called with false: if it does, the machine ends with a report. For the
+    /// platform's own guard, by the G, with preemption off: it stays with its P as long. A bit of `attention`, so that nobody else looks at it.
+    pub fn hold_back(&self, held: bool) {
+        if let Some(p) = self.p() {
+            if held {
+                p.attention.fetch_or(ATTEND_HELD, Ordering::Relaxed);
+            } else {
+                p.attention.fetch_and(!ATTEND_HELD, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Ends the machine if the G that runs here has promised to stay.
+    #[inline(never)]
+    pub(crate) fn may_leave(&self) {
+        if self.p().is_some_and(|p| p.attention.load(Ordering::Relaxed) & ATTEND_HELD != 0) {
+            leaves_held();
         }
     }
 }

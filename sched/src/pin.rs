@@ -120,9 +120,7 @@ impl M {
         let gift: *mut P = self.gift.swap(core::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: `send` stored a `&'static P`.
         let Some(p) = (unsafe { gift.as_ref() }) else { return false };
-        self.set_p(Some(p));
-        self.last_p.set(Some(p.index()));
-        self.come_in();
+        self.hold(p);
         self.arm(p.next_alarm());
         true
     }

@@ -36,7 +36,7 @@ use crate::g::{Batch, G};
 use crate::idle::MAX;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, Held, P};
-use crate::park::{leave, run_next, yield_now};
+use crate::park::{leave, run_next, set_slice_alarm, yield_now};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
@@ -83,26 +83,28 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Until it is dropped the caller's M is outside, unless the G parks.
-struct Outside(());
+/// Until it is dropped the caller's M is outside, unless the G parks. False: it was before, and whoever took it there brings it back.
+struct Outside(bool);
 
 impl Outside {
     fn new() -> Self {
         let guard = PreemptGuard::new();
-        M::current(&guard).go_outside(&guard);
-        Self(())
+        Self(M::current(&guard).go_outside(&guard))
     }
 }
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        come_back(PreemptGuard::new());
+        if self.0 {
+            come_back(PreemptGuard::new());
+        }
     }
 }
 
 fn come_back(guard: PreemptGuard) {
     let m = M::current(&guard);
-    if !m.held(&guard).is_outside() || m.sched.take_p(m) && m.own.is_empty() {
+    m.may_leave();
+    if !m.held(&guard).is_outside() || m.retake(&guard) && m.own.is_empty() {
         return;
     }
     let g = m.caller();
@@ -141,12 +143,12 @@ pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bo
 }
 
 impl M {
-    /// Gives the P away, if it is one.
-    pub(crate) fn go_outside(&self, guard: &PreemptGuard) {
+    /// Gives the P away. False: it is none of the scheduler's.
+    pub(crate) fn go_outside(&self, guard: &PreemptGuard) -> bool {
         let (sched, p) = (self.sched, self.held(guard));
-        let Some(outside) = sched.m(self.index()).map(|m| &m.outside) else { return };
+        let Some(outside) = sched.m(self.index()).map(|m| &m.outside) else { return false };
         if p.is_outside() {
-            return;
+            return false;
         }
         to_global(sched, &p, guard);
         self.strays.set(true);
@@ -161,6 +163,20 @@ impl M {
         }
         // From here on only for the timers.
         self.rearm(p.timers.when());
+        true
+    }
+
+    /// The block is over: takes its P back, or another one. Who waits does not wait for the caller's end: the P they were woken for is taken.
+    pub(crate) fn retake(&self, guard: &PreemptGuard) -> bool {
+        if !self.sched.take_p(self) {
+            return false;
+        }
+        let p = self.held(guard);
+        p.begin_slice(0);
+        if p.wants_slice() && !self.sched.globq.is_empty() {
+            set_slice_alarm(self, &p);
+        }
+        true
     }
 
     /// What has been put into this M's own P goes where others find it.

@@ -17,7 +17,7 @@ use crate::preempt::PreemptGuard;
 use crate::procs::Strays;
 use crate::registry::{Cursor, Registry};
 use crate::schedule::TIMER_RETRY;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 /// How a scheduler is made.
 #[derive(Debug, Clone, Copy)]
@@ -154,9 +154,7 @@ impl Sched {
     fn claim_p(&'static self, m: &M) -> Option<&'static P> {
         let p = self.rest.claim_p(m.last_p.get())?;
         let p = &self.ps[p];
-        m.set_p(Some(p));
-        m.last_p.set(Some(p.index()));
-        m.come_in();
+        m.hold(p);
         Some(p)
     }
 
@@ -273,9 +271,10 @@ impl Sched {
         self.slice.load(Ordering::Relaxed)
     }
 
-    /// Sets that, for every P from its next alarm on.
-    pub fn set_slice(&self, ns: u64) {
+    /// Sets that, for who runs now as well: every core is interrupted, and sets its alarm anew.
+    pub fn set_slice(&'static self, ns: u64) {
         self.slice.store(ns, Ordering::Relaxed);
+        self.ms().filter(|m| m.p().is_some()).for_each(|m| platform::wake_m(m.index()));
     }
 
     /// How long a G may run while a timer is due, in nanoseconds.
@@ -291,8 +290,13 @@ impl Sched {
 
     /// After a push to the global queue from outside all P's, when every P is busy: a P whose G runs alone has no alarm, so one such core is
     /// interrupted, and [`wake_interrupt`](crate::wake_interrupt) sets it.
+    ///
+    /// Whoever turns an alarm off, or takes a P, fences and looks at the queue *after* that: it sees what was pushed, or we see that the alarm is off, or
+    /// the P held (INV-SLICE).
     #[cold]
     pub(crate) fn nudge(&'static self) {
+        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`.
+        fence(Ordering::SeqCst);
         if self.rest.can_wake() {
             return;
         }

@@ -20,7 +20,7 @@
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
-use crate::g::{G, GRef};
+use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::inbox;
 use crate::m::M;
@@ -30,7 +30,7 @@ use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
 use crate::steal_order::victims;
-use crate::sync::{Ordering, spin_loop};
+use crate::sync::{Ordering, fence, spin_loop};
 use crate::timers::{Alarm, Due};
 
 /// The most G's taken from the global queue at once: half a ring.
@@ -84,7 +84,8 @@ fn begin_slice(m: &M, p: &Held<'_>) {
         } else {
             p.begin_slice(now);
         }
-    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() {
+    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() || !m.own.is_empty() {
+        // Pinned ones, too: who sent the second while this M had no P interrupted nobody.
         set_slice_alarm(m, p);
     }
 }
@@ -253,6 +254,11 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
     }
     let (mut ran, mut first) = (false, None);
     let others_wait = !own.queues_are_empty();
+    if others_wait && own.has_let_ahead(m.counters.runs.get()) {
+        // They stay where they are: at the ring's end they would be ahead of those who have had a turn, and so be ahead twice.
+        attend_timer(own);
+        return None;
+    }
     // A call may start its alarm again, here.
     if from.index() != own.index() && !own.timers.make_room(guard) {
         return None;
@@ -371,8 +377,8 @@ fn rest(m: &'static M) {
     m.set_p(None);
     m.lent.store(usize::MAX, Ordering::Relaxed);
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
+    let mut now = platform::now();
     loop {
-        let now = platform::now();
         if !m.own.is_empty() {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
@@ -384,6 +390,7 @@ fn rest(m: &'static M) {
             }
             m.pass_on_own();
             sched.rest.lie_down(m.index(), None, false);
+            now = platform::now();
             continue;
         }
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
@@ -399,6 +406,7 @@ fn rest(m: &'static M) {
             // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a moment.
             sched.rest.lie_down(m.index(), None, false);
             spin_loop();
+            now = platform::now();
             continue;
         }
         if !sched.has_timers() && sched.rest.all_rest() {
@@ -411,7 +419,8 @@ fn rest(m: &'static M) {
         m.resting_since.store(now, Ordering::Relaxed);
         platform::idle(m, until);
         m.resting_since.store(u64::MAX, Ordering::Relaxed);
-        m.counters.idle_ns.add(platform::now().saturating_sub(now));
+        let woke = platform::now();
+        m.counters.idle_ns.add(woke.saturating_sub(core::mem::replace(&mut now, woke)));
         // The one-shot was the idle hook's to use.
         m.forget_armed();
         if m.token.is_set() {
@@ -499,12 +508,20 @@ pub fn timer_interrupt(m: &M) -> bool {
         if sched.has_work(now) {
             sched.wake_now(m);
         }
-        if !sched.rest.can_wake() {
+        // INV-SLICE: also when an M was woken. It may find other work first.
+        if !p.queues_are_empty() {
             p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }
     }
     let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.own.is_empty();
     let over = p.slice_over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
+    if p.wants_slice() {
+        // SeqCst: pairs with the fence in `nudge`: who has queued something sees that the alarm is off, or we see what was queued.
+        fence(Ordering::SeqCst);
+        if !sched.globq.is_empty() || !m.own.is_empty() {
+            p.set_slice_alarm(p.slice_started(now) + sched.slice());
+        }
+    }
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
     let timers = if due { now + TIMER_RETRY } else { p.timers.when() };
     m.rearm(p.next_own_alarm().max(now + ALARM_GAP).min(timers));
@@ -539,27 +556,33 @@ fn outside_interrupt(m: &M) {
     m.rearm(now + TIMER_RETRY);
 }
 
-/// Another core has interrupted this one: its M was woken; or there is work that nobody else can take and this P's alarm is off; or this P is one too
-/// many. In the handler. Returns as [`timer_interrupt`].
+/// Another core has interrupted this one: its M was woken; or there is work that nobody else can take and this P's alarm is off, or later than it
+/// should be; or this P is one too many. In the handler. Returns as [`timer_interrupt`].
+///
+/// On g0 the alarm is set as well: the look at the queues may be over, and the next G about to run.
+#[cold]
 pub fn wake_interrupt(m: &M) -> bool {
     let Some(p) = m.p() else { return false };
     if p.is_outside() {
         return false;
     }
     if !m.sched.inbox.is_empty() {
-        // On g0, too: it may have looked already.
         attend_inbox(m, p, ALARM_GAP);
     }
-    if m.running().is_none() {
-        return false;
-    }
     let own = !m.own.is_empty();
-    if p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 || own && !m.running().is_some_and(G::is_pinned) {
+    if let Some(g) = m.running()
+        && (p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 || own && !g.is_pinned())
+    {
         return true;
     }
-    if p.wants_slice() && (!p.queues_are_empty() || !m.sched.globq.is_empty() || own) {
-        let now = platform::now();
-        p.set_slice_alarm(p.slice_started(now) + m.sched.slice());
+    let waits = !p.queues_are_empty() || !m.sched.globq.is_empty() || own;
+    if waits || p.next_own_alarm() != u64::MAX {
+        let (now, slice) = (platform::now(), m.sched.slice());
+        if waits {
+            p.set_slice_alarm(p.slice_started(now).saturating_add(slice));
+        }
+        // What is set may be so for a longer slice; who comes next would wait for it.
+        p.hasten(now.saturating_add(slice));
         m.rearm(p.next_alarm().max(now + ALARM_GAP));
     }
     if !m.sched.strays.none() {

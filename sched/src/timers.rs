@@ -388,15 +388,28 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
 }
 
 impl M {
-    /// Arms this core's one-shot for `at`, unless that is what it is armed for.
-    #[inline]
-    pub(crate) fn arm(&self, at: u64) {
-        if self.armed.load(Ordering::Relaxed) != at {
+    /// Arms this core's one-shot for `at`, unless that is what it is armed for. Out of line: many do so, none often.
+    ///
+    /// **The hard race**: an interrupt of this core comes between the caller's look at its P's alarms and the one-shot. Its handler has set an earlier alarm, and armed for
+    /// it; what is armed here then would make that one late, or undo it. So the alarms are looked at once more afterwards. But not if `at` has passed: then
+    /// the interrupt has come, or does at once, and its handler arms for all there is; to insist would bring one after the other, for ever.
+    #[inline(never)]
+    pub(crate) fn arm(&self, mut at: u64) {
+        let is_armed = |at| self.armed.load(Ordering::Relaxed) == at;
+        if is_armed(at) {
+            return;
+        }
+        loop {
             self.rearm(at);
+            let due = self.p().map_or(at, |p| p.next_own_alarm().min(at));
+            if due == at && is_armed(at) || at <= platform::now() {
+                return;
+            }
+            at = due;
         }
     }
 
-    /// Arms it for `at` whatever it was armed for. Out of line: many do so, none often.
+    /// Arms it for `at` whatever it was armed for.
     #[inline(never)]
     pub(crate) fn rearm(&self, at: u64) {
         self.armed.store(at, Ordering::Relaxed);

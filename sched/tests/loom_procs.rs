@@ -7,7 +7,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 use support::{cores, g};
-use trefoil_sched::{Config, GRef, M, Sched, model};
+use trefoil_sched::{Config, GRef, M, Sched, model, timer_interrupt, wake_interrupt};
 
 /// `ms` M's, of which as many as there are P's hold one.
 fn machine(ps: usize, ms: usize) -> (&'static Sched, Vec<&'static M>) {
@@ -206,5 +206,51 @@ fn who_finds_no_free_p_while_it_is_trimmed_is_made_good() {
         model::submit(a, waits);
         trims.join().unwrap();
         assert!(std::ptr::eq(rests.join().unwrap(), waits));
+    });
+}
+
+/// A block ends and its core takes the P for which another M was woken: who waits has an alarm on this core, or the other core has run it.
+#[test]
+fn who_waits_while_a_block_ends_is_not_forgotten() {
+    loom::model(|| {
+        let (sched, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let waits = runnable();
+        let other = thread::spawn(move || {
+            cores::run_on(b);
+            model::next_g(b)
+        });
+        cores::run_on(a);
+        model::submit(a, waits);
+        model::go_outside(a);
+        if model::come_back(a) {
+            // Its G runs on, for ever: here until the alarm.
+            assert!(sched.globq.is_empty() || model::has_alarm(a), "nobody will interrupt it");
+            model::go_outside(a);
+        }
+        assert!(std::ptr::eq(other.join().unwrap(), waits));
+    });
+}
+
+/// The handler of the one core that runs G's finds nobody waiting and turns its alarm off, while a core outside queues one.
+#[test]
+fn who_is_queued_while_the_alarm_is_turned_off_gets_one() {
+    loom::model(|| {
+        let (sched, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        cores::run_on(b);
+        model::be_outside(b);
+        model::runs_long(a, runnable());
+        let handler = thread::spawn(move || {
+            cores::run_on(a);
+            timer_interrupt(a);
+        });
+        model::submit(b, runnable());
+        handler.join().unwrap();
+        cores::run_on(a);
+        if cores::take_interrupt(a.index()) {
+            wake_interrupt(a);
+        }
+        assert!(!sched.globq.is_empty() && model::has_alarm(a), "it waits behind a G that nobody will interrupt");
     });
 }

@@ -23,15 +23,15 @@ pub mod cores {
     /// What a core that `run_on` names does once before it rests.
     type Errand = Box<dyn FnOnce(&'static M)>;
 
-    /// One core's rest.
+    /// One core's rest, and whether an interrupt has come that it has not taken.
     pub struct Core {
-        lock: Mutex<()>,
+        lock: Mutex<bool>,
         interrupt: Condvar,
     }
 
     loom::lazy_static! {
         /// The cores of the model.
-        pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core { lock: Mutex::new(()), interrupt: Condvar::new() });
+        pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core { lock: Mutex::new(false), interrupt: Condvar::new() });
     }
 
     loom::thread_local! {
@@ -69,8 +69,13 @@ pub mod cores {
 
     /// The interrupt.
     pub fn wake(m: usize) {
-        let _held = CORES[m].lock.lock().unwrap();
+        *CORES[m].lock.lock().unwrap() = true;
         CORES[m].interrupt.notify_one();
+    }
+
+    /// Takes the interrupt that has come to core `m`, if one has.
+    pub fn take_interrupt(m: usize) -> bool {
+        std::mem::take(&mut *CORES[m].lock.lock().unwrap())
     }
 }
 

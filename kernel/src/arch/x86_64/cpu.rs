@@ -85,13 +85,17 @@ pub fn init_core() -> Features {
     features
 }
 
-/// Turns on all vector state that a G may use: x87, SSE, and where present AVX and AVX-512. (Not AMX: 8 KiB for what nobody here uses.)
+/// Of the state components that a processor has, as XCR0 numbers them, those that G's may use: x87, SSE, and where present AVX and AVX-512, whose three parts come
+/// together or not at all. (Not AMX: 8 KiB for what nobody here uses.)
+pub const fn vector_state(present: u32) -> u32 {
+    const AVX512: u32 = 0b1110_0000;
+    present & if present & (AVX512 | 0b100) == AVX512 | 0b100 { AVX512 | 0b111 } else { 0b111 }
+}
+
+/// Turns that on, and tells the preemption how many bytes it takes.
 fn enable_xsave() {
     const CR4_OSXSAVE: u64 = 1 << 18;
-    const WANTED: u32 = 0b1110_0111;
-    let present = __cpuid_count(0xd, 0).eax;
-    // AVX-512's three parts come together or not at all.
-    let mask = present & if present & 0b1110_0000 == 0b1110_0000 { WANTED } else { 0b111 };
+    let mask = vector_state(__cpuid_count(0xd, 0).eax);
     // SAFETY: CPUID announces the instructions and these components; x87 and SSE are always among them.
     unsafe {
         let mut cr4: u64;

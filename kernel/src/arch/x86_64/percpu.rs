@@ -12,7 +12,7 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::M;
+use trefoil_sched::{M, PreemptGuard};
 
 use super::cpu;
 use super::gdt::Tables;
@@ -306,7 +306,10 @@ pub fn pend() {
     };
 }
 
-/// Preemption is on again, and something has waited for that.
+/// Preemption is on again, and something has waited for that: whether the G is to end, or its slice is over.
+///
+/// A loop, and no recursion by the guards that it takes: a slice that ends sooner than this gets through would otherwise lay one frame below the other. Once
+/// round, the G has had its turn.
 #[cold]
 #[inline(never)]
 fn preempt_pending() {
@@ -315,16 +318,26 @@ fn preempt_pending() {
         // on its way here itself. What waits stays marked, for the next time that preemption is turned on outside a handler.
         return;
     }
-    // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
-    unsafe {
-        asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
-    };
-    see_to_doom();
-    // SAFETY: as in `preempt_on`; nothing is pending now.
-    unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
-    // Its slice has ended meanwhile; but who has interrupts off can't leave.
-    if cpu::interrupts_are_on() {
-        trefoil_sched::preempt_pending();
+    loop {
+        // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
+        unsafe {
+            asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
+        };
+        see_to_doom();
+        // Who has interrupts off can't leave.
+        if cpu::interrupts_are_on() {
+            // SAFETY: 1. the level that was entered above.
+            let guard = unsafe { PreemptGuard::adopt() };
+            trefoil_sched::make_way(guard).release();
+        }
+        let pending: u8;
+        // SAFETY: as in `preempt_on`.
+        unsafe {
+            asm!("dec dword ptr gs:[{depth}]", "setz {pending}", depth = const offset_of!(PerCpu, depth), pending = out(reg_byte) pending, options(nostack))
+        };
+        if pending == 0 {
+            return;
+        }
     }
 }
 
