@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial};
+use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use spin::Once;
@@ -31,6 +31,7 @@ const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 /// What the handler of a vector that nobody has calls, after it has counted it: for tests of what a handler may do.
 pub static ON_UNEXPECTED: Once<fn()> = Once::new();
 
+const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 
@@ -84,6 +85,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
     match frame.vector {
         PAGE_FAULT => return page_fault(core, frame),
         NMI if report::nmi() => return,
+        DEBUG if step::on_debug(core, frame) => return,
         vector if vector < 32 => report::exception(frame),
         _ => {}
     }

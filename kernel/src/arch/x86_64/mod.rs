@@ -16,4 +16,5 @@ pub mod preempt;
 pub mod report_stack;
 pub mod serial;
 pub mod smp;
+pub mod step;
 pub mod switch;

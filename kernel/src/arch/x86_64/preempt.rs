@@ -31,7 +31,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use trefoil_sched::{M, PreemptGuard};
+use trefoil_sched::{GRef, M, PreemptGuard};
 
 use super::gdt;
 use super::idt::Frame;
@@ -58,8 +58,7 @@ pub fn frame_bytes() -> usize {
 pub fn request(core: &PerCpu, frame: &Frame) {
     let Some(m) = core.m() else { return };
     let Some(g) = m.running() else { return };
-    let on_its_stack = Window::from(g.stack()).contains(frame.rsp.get() - 1);
-    if percpu::depth() != 0 || !on_its_stack || frame.rflags.get() & INTERRUPTS == 0 || report::is_under_way() {
+    if !can_take(core, frame) {
         m.attend_slice();
         return percpu::pend();
     }
@@ -70,6 +69,15 @@ pub fn request(core: &PerCpu, frame: &Frame) {
     frame.rip.set(preempt_entry as *const () as u64);
     frame.rsp.set((frame.rsp.get() - 128) & !63);
     frame.rflags.set(FLAGS);
+}
+
+/// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its own stack, with interrupts on. In a handler.
+pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
+    let on_its_stack = |g: GRef| Window::from(g.stack()).contains(frame.rsp.get() - 1);
+    percpu::depth() == 0
+        && frame.rflags.get() & INTERRUPTS != 0
+        && core.m().and_then(M::running).is_some_and(on_its_stack)
+        && !report::is_under_way()
 }
 
 /// The interrupt flag.

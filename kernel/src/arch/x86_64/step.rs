@@ -1,0 +1,127 @@
+//! An interrupt at the n-th instruction, for tests.
+//!
+//! ```text
+//!   run(n, event, f)      TF on ─▶ f(): #DB after each instruction, whatever it calls: the switch, g0, other G's
+//!                                       │ n-th: TF off, the event
+//!                                       ▼
+//!                                  the timer's own vector, as an IPI to this core: taken at the very next boundary, or as soon as interrupts are on
+//! ```
+//!
+//! TF is a flag like any other: a voluntary switch leaves it on, so the steps go on in whatever runs next on this core; a preempted G takes it along. Handlers are not
+//! stepped: the processor turns TF off there. `run` with n = 1, 2, 3… until nothing fires has interrupted everything that `f` does, once each.
+//!
+//! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over, and the core does not rest.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use super::exceptions::VECTOR_TIMER;
+use super::idt::Frame;
+use super::percpu::PerCpu;
+use super::{apic, preempt};
+
+/// The trap flag.
+const TF: u64 = 1 << 8;
+/// The interrupt flag.
+const IF: u64 = 1 << 9;
+/// `sti; hlt`.
+const REST: [u8; 2] = [0xfb, 0xf4];
+
+/// What happens at the boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Event {
+    /// The slice of whoever runs is over: the timer's vector comes.
+    Timer = 1,
+    /// The same, without the interrupt controller: what the timer's handler does when the slice is over.
+    Preempt = 2,
+    /// Another core's wake-up comes, for nothing.
+    Wake = 3,
+    /// A preemption first, then its own path is stepped; at the boundary the timer comes again.
+    Again = 4,
+}
+
+/// Boundaries left until the event.
+static LEFT: AtomicU64 = AtomicU64::new(0);
+static EVENT: AtomicU64 = AtomicU64::new(0);
+/// Steps are being counted.
+static ON: AtomicBool = AtomicBool::new(false);
+/// Boundaries where somebody was at depth 0 with interrupts on, on a G.
+static OPEN: AtomicU64 = AtomicU64::new(0);
+
+/// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. False: `f` had fewer. One at a time on the whole machine.
+pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
+    LEFT.store(n, Ordering::Relaxed);
+    EVENT.store(event as u64, Ordering::Relaxed);
+    HANDLER.store(stepped as fn(&PerCpu, &Frame) -> bool as *mut (), Ordering::Release);
+    ON.store(true, Ordering::SeqCst);
+    // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
+    unsafe { asm!("pushfq", "or dword ptr [rsp], {tf}", "popfq", tf = const TF) };
+    f();
+    // SAFETY: as above.
+    unsafe { asm!("pushfq", "and dword ptr [rsp], {tf}", "popfq", tf = const !(TF as i32)) };
+    ON.store(false, Ordering::SeqCst);
+    LEFT.load(Ordering::Relaxed) == 0
+}
+
+/// How many of the boundaries at which the event came were such that a G could be preempted there and then.
+pub fn open() -> u64 {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// What #DB calls, once somebody steps: an image where nobody does has none of this.
+static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// #DB. False: nobody has ever stepped, or this is not one.
+#[inline]
+pub(super) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
+    let handler = HANDLER.load(Ordering::Acquire);
+    // SAFETY: `run` has stored a function of this type.
+    !handler.is_null() && unsafe { core::mem::transmute::<*mut (), fn(&PerCpu, &Frame) -> bool>(handler) }(core, frame)
+}
+
+fn stepped(core: &PerCpu, frame: &Frame) -> bool {
+    let flags = frame.rflags.get();
+    if !ON.load(Ordering::Relaxed) {
+        // One that was preempted while steps were counted.
+        frame.rflags.set(flags & !TF);
+        return flags & TF != 0;
+    }
+    // SAFETY: the interrupted code is there, and more of it after it.
+    if unsafe { (frame.rip.get() as *const [u8; 2]).read_unaligned() } == REST {
+        frame.rip.set(frame.rip.get() + 2);
+        frame.rflags.set(frame.rflags.get() | IF);
+    }
+    let left = LEFT.load(Ordering::Relaxed);
+    if left == 0 {
+        frame.rflags.set(frame.rflags.get() & !TF);
+        return true;
+    }
+    if EVENT.load(Ordering::Relaxed) == Event::Again as u64 && core.m().is_some_and(|m| m.running().is_some()) {
+        // From here on as `Timer`, but in the stub.
+        EVENT.store(Event::Timer as u64, Ordering::Relaxed);
+        preempt::request(core, frame);
+        frame.rflags.set(frame.rflags.get() | TF);
+        return true;
+    }
+    LEFT.store(left - 1, Ordering::Relaxed);
+    if left == 1 {
+        frame.rflags.set(frame.rflags.get() & !TF);
+        fire(core, frame);
+    }
+    true
+}
+
+fn fire(core: &PerCpu, frame: &Frame) {
+    let Some(m) = core.m() else { return };
+    let open = preempt::can_take(core, frame);
+    OPEN.fetch_add(u64::from(open), Ordering::Relaxed);
+    if EVENT.load(Ordering::Relaxed) == Event::Preempt as u64 {
+        preempt::request(core, frame);
+    } else if EVENT.load(Ordering::Relaxed) == Event::Wake as u64 {
+        apic::send_wake(core.lapic_id());
+    } else {
+        m.expire_slice();
+        apic::send(core.lapic_id(), VECTOR_TIMER);
+    }
+}
