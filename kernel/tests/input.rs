@@ -2,11 +2,14 @@
 #![no_std]
 #![no_main]
 
+#[path = "support/spin.rs"]
+mod spin;
 mod support;
 
-use core::hint::black_box;
+use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
+use spin::spin;
 use trefoil::prelude::*;
 
 image! { "
@@ -17,6 +20,7 @@ image! { "
     a_flood_loses_nothing             | stdin flood 1000000 | timeout 100 | smp 4
     a_flood_loses_nothing             | stdin flood 100000 | timeout 100 | smp 1,2
     a_flood_loses_nothing             | stdin flood 20000 | append fault=no-acpi | smp 1
+    lost_bytes_are_counted            |
     a_flood_beside_tight_loops_loses_nothing | stdin flood 50000 | timeout 100
     who_waits_for_input_is_not_dead   | stdin later x
     who_waits_for_input_is_not_dead   | stdin later x | machine microvm | smp 1
@@ -28,7 +32,7 @@ image! { "
     no_g_waits_for_input_any_more     | smp 1,2 | stdin x | exit 1 | expect deadlock | expect \"main\" [chan receive]
 ";
     lines_arrive_in_order, a_flood_loses_nothing, a_flood_beside_tight_loops_loses_nothing, who_waits_for_input_is_not_dead,
-    several_readers_take_turns, bytes_are_bytes, nothing_typed_is_an_end, an_interrupt_ends_the_turn_of_a_tight_loop,
+    several_readers_take_turns, bytes_are_bytes, lost_bytes_are_counted, nothing_typed_is_an_end, an_interrupt_ends_the_turn_of_a_tight_loop,
     no_g_waits_for_input_any_more,
 }
 
@@ -75,14 +79,37 @@ fn a_flood_loses_nothing() {
     assert_eq!(runtime::stdin().overruns(), 0);
 }
 
-/// A loop without a call.
-fn spin(stop: &AtomicBool) -> u64 {
-    let mut turns = 0;
-    while !stop.load(Relaxed) {
-        turns += 1;
-        black_box(turns);
+/// Registers of the serial port.
+const DATA: u16 = 0x3f8;
+const INTERRUPTS: u16 = DATA + 1;
+const MODEM: u16 = DATA + 4;
+
+fn set_port(port: u16, value: u8) {
+    // SAFETY: a register of the serial port, whose driver finds it as it was when this test is over.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value) };
+}
+
+/// The port sends to itself, with its interrupt off, more than it has room for.
+fn lost_bytes_are_counted() {
+    let reader = go(|| {
+        let mut bytes = [0; 16];
+        let mut n = 0;
+        while n < bytes.len() {
+            n += runtime::stdin().read(&mut bytes[n..]);
+        }
+        bytes
+    });
+    let waits = || runtime::goroutines().iter().any(|g| g.wait_reason == runtime::WaitReason::Input);
+    while !waits() {
+        time::sleep(Duration::from_millis(1));
     }
-    turns
+    set_port(INTERRUPTS, 0);
+    set_port(MODEM, 0x1b);
+    (b'a'..=b't').for_each(|byte| set_port(DATA, byte));
+    set_port(MODEM, 0x0b);
+    set_port(INTERRUPTS, 1);
+    assert_eq!(&reader.join().unwrap(), b"abcdefghijklmnop");
+    assert_eq!(runtime::stdin().overruns(), 1, "told by the port once, since nobody looked in between");
 }
 
 fn a_flood_beside_tight_loops_loses_nothing() {

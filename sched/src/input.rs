@@ -3,9 +3,9 @@
 //! ```text
 //!      handler (one at a time)                            reader (a G, one at a time)
 //!      ───────────────────────                            ───────────────────────────
-//!      P1  write the byte, tail += 1                      W1  in `after`: reader := G
+//!      P1  write the bytes, tail += n                     W1  in `after`: reader := G
 //!      P2  fence                                          W2  fence
-//!      P3  reader: swap with none; a G: into the inbox    W3  bytes there? take the G back, if the handler has not: no park
+//!      P3  reader: a G? take it, into the inbox           W3  bytes there? take the G back, if the handler has not: no park
 //!
 //!      full:  S1  turn the device's interrupt off         R1  read bytes, head += n
 //!             S2  paused := true                          R2  fence
@@ -21,7 +21,7 @@
 //!
 //! **The hard race** is the handler between the reader's last look and its park; and the reader between the handler's last look and its pause. Each
 //! pair is a store and a load on either side with a fence between, so one side at least sees the other; and who sees it takes what it found
-//! by a swap, so one side at most acts.
+//! by a compare-and-swap, so one side at most acts, and who comes too late writes nothing.
 //!
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the ring is full.
 
@@ -88,32 +88,36 @@ impl Input {
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// P1. False: there is no room, and the byte stays with the caller. For the handler.
-    #[must_use = "the byte may not have been taken"]
-    pub fn push(&self, byte: u8) -> bool {
-        if self.room() == 0 {
-            return false;
-        }
+    /// P1. As many as there is room for, from the first; how many that was. For the handler.
+    #[must_use = "some bytes may not have been taken"]
+    pub fn push(&self, bytes: &[u8]) -> usize {
+        let n = self.room().min(bytes.len());
         let tail = self.tail.load(Ordering::Relaxed);
-        self.bytes[tail % CAPACITY].store(byte, Ordering::Relaxed);
+        for (i, &byte) in bytes[..n].iter().enumerate() {
+            self.bytes[tail.wrapping_add(i) % CAPACITY].store(byte, Ordering::Relaxed);
+        }
         // Release: pairs with the Acquire in `len`.
-        self.tail.store(tail.wrapping_add(1), Ordering::Release);
-        true
+        self.tail.store(tail.wrapping_add(n), Ordering::Release);
+        n
     }
 
     /// P2 and P3: who waits for bytes has some, or is told that there will be none. For the handler, on the core of `m`.
     pub fn wake(&self, m: &M) {
         // SeqCst: P2; pairs with W2.
         fence(Ordering::SeqCst);
-        if self.reader.load(Ordering::Relaxed).is_null() {
-            return;
-        }
-        // Acquire: pairs with the Release of W1.
-        let reader = self.reader.swap(core::ptr::null_mut(), Ordering::Acquire);
+        let reader = self.reader.load(Ordering::Relaxed);
         // SAFETY: only `commit` stores there, and a `GRef`.
-        if let Some(g) = unsafe { reader.as_ref() } {
+        if let Some(g) = unsafe { reader.as_ref() }
+            && self.take_reader(reader)
+        {
             ready_from_interrupt(m, g);
         }
+    }
+
+    /// One of those who see the G takes it.
+    fn take_reader(&self, reader: *mut G) -> bool {
+        // Acquire: pairs with the Release of W1.
+        self.reader.compare_exchange(reader, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// S2 to S4: the handler has found no room and turned the device's interrupt off. True: it is to turn it on again.
@@ -171,7 +175,7 @@ impl Input {
         }
         let guard = PreemptGuard::new();
         let me = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the slot is emptied by one swap, by whoever readies the G or keeps it from parking. 2. `commit` gets a `&Input` that its G borrows.
+        // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps it from parking. 2. `commit` gets a `&Input` that its G borrows.
         drop(unsafe { park_for_interrupt(guard, WaitReason::Input, Self::commit, me) });
     }
 
@@ -183,11 +187,12 @@ impl Input {
 
     /// Whether `g` is to wait: nothing has come yet, or the handler has taken the G and will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
-        // Release: W1; pairs with the Acquire in `wake`.
-        self.reader.store(core::ptr::from_ref(g).cast_mut(), Ordering::Release);
+        // Release: W1; pairs with the Acquire in `take_reader`.
+        let me = core::ptr::from_ref(g).cast_mut();
+        self.reader.store(me, Ordering::Release);
         // SeqCst: W2; pairs with P2.
         fence(Ordering::SeqCst);
-        self.is_empty() || self.reader.swap(core::ptr::null_mut(), Ordering::Relaxed).is_null()
+        self.is_empty() || !self.take_reader(me)
     }
 
     // --- anybody

@@ -17,20 +17,23 @@ struct Device {
     on: AtomicBool,
 }
 
-/// One interrupt for each byte, on the core of `m`; a byte for which there is no room waits until the interrupt is on again.
-fn send(device: &Device, m: &'static M, bytes: u8) {
+/// One interrupt for so many bytes, on the core of `m`; those for which there is no room wait until the interrupt is on again.
+fn send(device: &Device, m: &'static M, bytes: u8, at_once: usize) {
     cores::run_on(m);
-    for byte in 0..bytes {
+    for mut bytes in (0..bytes).collect::<Vec<u8>>().chunks(at_once) {
         loop {
             while !device.on.load(Ordering::Acquire) {
                 thread::yield_now();
             }
-            if device.input.push(byte) {
+            bytes = &bytes[device.input.push(bytes)..];
+            if bytes.is_empty() {
                 break;
             }
             device.on.store(false, Ordering::Relaxed);
             if device.input.pause() {
                 device.on.store(true, Ordering::Release);
+            } else {
+                device.input.wake(m);
             }
         }
         device.input.wake(m);
@@ -45,7 +48,7 @@ fn wait(device: &Device, m: &'static M, g: trefoil_sched::GRef) {
     }
 }
 
-fn sender_against_reader(bytes: u8) {
+fn sender_against_reader(bytes: u8, at_once: usize) {
     loom::model(move || {
         let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
         let ms: [&'static M; 2] = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
@@ -53,7 +56,7 @@ fn sender_against_reader(bytes: u8) {
         let device = Arc::new(Device { input: Input::new(), on: AtomicBool::new(true) });
         let sender = {
             let device = device.clone();
-            thread::spawn(move || send(&device, ms[0], bytes))
+            thread::spawn(move || send(&device, ms[0], bytes, at_once))
         };
         let (m, g) = (ms[1], g());
         cores::run_on(m);
@@ -80,10 +83,15 @@ fn sender_against_reader(bytes: u8) {
 
 #[test]
 fn a_byte_that_comes_while_its_reader_parks_is_read() {
-    sender_against_reader(1);
+    sender_against_reader(1, 1);
 }
 
 #[test]
 fn more_bytes_than_there_is_room_for_are_read_in_order() {
-    sender_against_reader(4);
+    sender_against_reader(4, 1);
+}
+
+#[test]
+fn bytes_that_come_together_are_read_in_order() {
+    sender_against_reader(4, 2);
 }

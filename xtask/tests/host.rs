@@ -169,6 +169,24 @@ fn what_is_piped_in_is_echoed_beside_loops() {
 }
 
 #[test]
+fn a_flood_of_input_costs_few_instructions_and_loses_nothing() {
+    let lines: String =
+        (0..4_000).map(|i| format!("{i:08} some more, as one pastes it, until the line is full\n")).collect();
+    let rest = lines.len() - lines.find('\n').unwrap() - 1;
+    let stdin = Stdin::Bytes(lines.into_bytes(), Duration::ZERO);
+    let counted = Settings { icount: true, smp: "1".into(), stdin, ..settings() };
+    let (code, text) = boot(&example("flood"), &[], &counted);
+    assert_eq!(code, 0, "{text}");
+    println!("{text}");
+    assert!(text.contains(&format!("4000 lines, {rest} bytes")), "{text}");
+    assert_eq!((figure(&text, "flood pauses"), figure(&text, "flood overruns")), (0.0, 0.0));
+    // From the port to a line in the goroutine's hand: at an instruction a cycle, 200 MHz take a megabyte a second. How many bytes an interrupt
+    // brings is the host's affair: with fewer, each costs more.
+    let each = figure(&text, "flood nanoseconds of work a byte");
+    assert!(each <= 200.0, "{each} instructions a byte");
+}
+
+#[test]
 fn an_overflow_is_reported_with_both_ends_of_its_stack() {
     let (code, text) = boot(&example("overflow"), &[], &settings());
     assert_eq!(code, 0, "{text}");

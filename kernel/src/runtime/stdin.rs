@@ -70,11 +70,10 @@ impl Buffer {
             serial::resume();
             if self.len == 0 {
                 INPUT.wait();
+            } else if let Some(end) = self.bytes[..self.len].iter().position(|&b| b == END) {
+                self.ended = true;
+                self.len = end;
             }
-        }
-        if let Some(end) = self.bytes[self.at..self.len].iter().position(|&b| b == END) {
-            self.ended = true;
-            self.len = self.at + end;
         }
         &self.bytes[self.at..self.len]
     }
@@ -155,11 +154,16 @@ impl Iterator for Stdin {
             buffer.at += skip + end.map_or(rest.len(), |end| end + 1);
             buffer.after_return = ended_by == Some(b'\r') || all == 0 && after_return;
             if ended_by.is_some() || all == 0 && !line.is_empty() {
-                return Some(String::from_utf8_lossy(&line).into_owned());
+                return Some(text(line));
             }
             if all == 0 {
                 return None;
             }
         }
     }
+}
+
+/// Without a copy, if it is UTF-8.
+fn text(line: Vec<u8>) -> String {
+    String::from_utf8(line).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }

@@ -1,0 +1,14 @@
+//! Goroutines that never give their core away.
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// A loop without a call, until `stop`; how often it went round.
+pub fn spin(stop: &AtomicBool) -> u64 {
+    let mut turns = 0;
+    while !stop.load(Relaxed) {
+        turns += 1;
+        black_box(turns);
+    }
+    turns
+}
