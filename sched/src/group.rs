@@ -13,7 +13,7 @@
 //!
 //! # An opener that is abandoned
 //!
-//! A G that overflows its stack is ended where it stands (`spawn.rs`), its open groups with it. Their members run on. What they have borrowed from
+//! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it. Their members run on. What they have borrowed from
 //! the dead stack is gone: a touch ends them as well, by name. But they may also have borrowed what the *opener* had borrowed:
 //!
 //! ```text

@@ -574,7 +574,7 @@ pub mod model {
             } {
                 Completed::Kept => {}
                 Completed::Wake(joiner) => ready(&guard, joiner),
-                // SAFETY: 1. and 2.: the handle is gone; as `forget` in `spawn.rs`.
+                // SAFETY: 1. and 2.: the handle is gone; as `forget` in `spawn/start.rs`.
                 Completed::Unclaimed => unsafe {
                     drop(self.0.get().take());
                     self.0.free();

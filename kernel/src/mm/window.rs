@@ -11,7 +11,7 @@
 //! stack of its own) maps a frame (`fault.rs`). Rust probes large frames page by page, so the guard can't be jumped over.
 //!
 //! What the pages of a parked G's stack are not needed for goes back: those far below its stack pointer, and when it stays parked and has used
-//! little, the top page too, packed into a block of the heap (`packed.rs`, `scavenge.rs`). Every entry of these page tables changes only by the
+//! little, the top page too, packed into a block of the heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the
 //! steps of [`trefoil_sched::entry`].
 //!
 //! A default window belongs to its G's record for good, memory or no memory. A larger one goes back to its class when its G ends. The window of a G that

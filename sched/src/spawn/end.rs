@@ -1,0 +1,190 @@
+//! A G's first function, and all the ways in which its life ends.
+
+use alloc::boxed::Box;
+use core::any::Any;
+
+use crate::g::{Body, Cause, G, GRef};
+use crate::group;
+use crate::join::{Completed, JoinError};
+use crate::local;
+use crate::locks::owner::owner_died;
+use crate::m::M;
+use crate::park::{leave, next_of, ready, run_next};
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::spawn::DEFAULT_STACK;
+use crate::spawn::record::recycle_unusual;
+use crate::spawn::start::word_of;
+use crate::sync::Ordering;
+
+/// Ends the current G here: its destructors run, `join` gives [`JoinError::Exited`]. Go's `Goexit`.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let g = go(|| {
+///     runtime::exit_g();
+/// });
+/// assert!(matches!(g.join(), Err(JoinError::Exited)));
+/// # });
+/// ```
+pub fn exit_g() -> ! {
+    platform::unwind(Box::new(ExitG))
+}
+
+/// The payload of [`exit_g`]'s unwinding.
+struct ExitG;
+
+/// Whether this is what [`exit_g`] unwinds with.
+pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<ExitG>()
+}
+
+/// The first function on every stack. Arrives by a switch, with preemption off.
+pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
+    // SAFETY: 1. the switch handed over one level.
+    drop(unsafe { PreemptGuard::adopt() });
+    // SAFETY: `lay` passed its G, and the G is what runs now.
+    let g: GRef = unsafe { &*g.cast::<G>() };
+    if let Some(body) = g.body.get() {
+        let start = g.closure.get();
+        // SAFETY: `lay` stored the body that fits the closure. This is its only run.
+        let ran = unsafe { platform::catch(body.run, start) };
+        if let Err(payload) = ran {
+            failed(body, start, payload);
+        }
+        // What is kept for this G goes before its joiner learns of the end.
+        local::end(g);
+        platform::g_ends(g);
+        end_of_body(g, body, start);
+    }
+    finish(g, PreemptGuard::new())
+}
+
+/// The body did not come to its end, but unwound.
+#[cold]
+#[inline(never)]
+fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
+    let error = if is_exit(&*payload) { JoinError::Exited } else { JoinError::Panicked(payload) };
+    // SAFETY: 1. `g_main` runs the body, and completes next.
+    unsafe { (body.fail)(start, error) };
+}
+
+/// Hands over the outcome that is in the cell.
+fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
+    if complete(g, start) {
+        // SAFETY: 1. right above; it leaves below.
+        unsafe { (body.forget)(start) };
+        // A destructor or the report may have printed, and used locals anew.
+        local::end(g);
+        platform::g_ends(g);
+    }
+    if let Some(leave) = body.leave {
+        let _guard = PreemptGuard::new();
+        // Should this be its end after all, it has left.
+        g.body.set(None);
+        // SAFETY: 1. this is the one time.
+        unsafe { leave(start, None) };
+    }
+}
+
+/// True: nobody will ever ask for the outcome.
+#[inline(always)]
+fn complete(g: GRef, start: *mut ()) -> bool {
+    let guard = PreemptGuard::new();
+    // From here on there is nothing to hand over, should the G be abandoned after all.
+    g.closure.set(start.map_addr(|at| at | HANDED_OVER));
+    // SAFETY: 1. the G has not completed; `run` or `fail` has put the outcome there.
+    match unsafe { word_of(start).complete() } {
+        Completed::Kept => {}
+        Completed::Wake(joiner) => ready(&guard, joiner),
+        Completed::Unclaimed => return true,
+    }
+    false
+}
+
+/// In a G's `closure`, which is aligned to 64: its outcome has been handed over.
+const HANDED_OVER: usize = 1;
+
+/// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the
+/// platform's, below what the M's g0 has saved.
+///
+/// # Safety
+/// 1. The G never runs again, and its stack can still be read.
+pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
+    let m = M::current(&guard);
+    let g = m.caller();
+    g.doom(cause);
+    // Leaked like everything else that it had.
+    g.locals.set(core::ptr::null_mut());
+    // First its window is known to be dead, then those who wait for it are looked for.
+    platform::stack_retire(g);
+    if let Some(body) = g.body.take() {
+        let start = g.closure.get();
+        if start.addr() & HANDED_OVER == 0 {
+            if let Some(error) = JoinError::of(cause) {
+                // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does it ever run again.
+                unsafe { (body.fail)(start, error) };
+            }
+            if complete(g, start) {
+                // SAFETY: 1. right above; it leaves below.
+                unsafe { (body.forget)(start) };
+            }
+        }
+        let start = start.map_addr(|at| at & !HANDED_OVER);
+        match body.leave {
+            // SAFETY: 1. `body` was there, so it has not left.
+            Some(leave) => unsafe { leave(start, Some(g)) },
+            None => group::close_all(g),
+        }
+    }
+    owner_died(m.sched(), &guard);
+    g.state.die();
+    let next = run_next(m, None);
+    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
+    platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
+}
+
+/// The G that calls has come to a panic with `payload`, from which it will not unwind: the platform [abandons](abandon) it next, for
+/// [`Cause::Panicked`]. With preemption on.
+pub fn came_to_panic(payload: Box<dyn Any + Send>) {
+    let g = {
+        let guard = PreemptGuard::new();
+        crate::park::current_g(&guard)
+    };
+    let start = g.closure.get();
+    match g.body.get() {
+        // SAFETY: 1. the G has not completed.
+        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe { (body.fail)(start, JoinError::Panicked(payload)) },
+        // Its outcome was another one.
+        _ => core::mem::forget(payload),
+    }
+}
+
+/// The G's last instructions: leaves the M for good.
+fn finish(g: GRef, guard: PreemptGuard) -> ! {
+    g.state.die();
+    let next = next_of(M::current(&guard), &guard);
+    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
+    platform::fatal(platform::Fatal::Broken("a dead G was resumed"))
+}
+
+unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
+    // SAFETY: `leave` passes the G it left.
+    let g: GRef = unsafe { &*g.cast::<G>() };
+    // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    let p = m.held(&guard);
+    g.state.recycle();
+    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() && g.is_shallow() {
+        p.free.push(g, &m.sched().free, &guard);
+    } else {
+        recycle_unusual(g, &guard);
+    }
+    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack where free ones are.
+    p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
+    guard.release();
+}

@@ -1,0 +1,184 @@
+//! What lies at the top of a new G's stack, and what is done with it by those that know its type.
+
+use alloc::alloc::{Layout, alloc};
+use alloc::boxed::Box;
+use core::mem::{ManuallyDrop, needs_drop};
+
+use crate::g::{Body, GRef};
+use crate::group::Member;
+use crate::join::{CellRef, JoinError, JoinWord, Outcome, report_unjoined};
+use crate::platform;
+use crate::spawn::end::g_main;
+
+/// The largest closure that is kept on the new G's own stack; larger ones are boxed.
+const INLINE_CLOSURE: usize = 2048;
+
+/// What a fresh G finds at the top of its stack.
+#[repr(C)]
+pub(super) struct Start<F, T, N> {
+    pub(super) head: Head<T, N>,
+    pub(super) f: F,
+}
+
+/// The part of it that is found without knowing `F`.
+#[repr(C)]
+pub(super) struct Head<T, N> {
+    /// First, so that its word is found without knowing anything.
+    pub(super) cell: CellRef<Outcome<T>>,
+    pub(super) member: N,
+}
+
+/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G to lay them on.
+pub(super) enum Laid<F, T, N> {
+    Inline(Start<F, T, N>),
+    Boxed(Start<Box<F>, T, N>),
+}
+
+impl<F, T, N> Laid<F, T, N>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+    N: Member,
+{
+    /// Without memory for a box, `start` comes back.
+    pub(super) fn new(start: Start<F, T, N>) -> Result<Self, Start<F, T, N>> {
+        if size_of::<Start<F, T, N>>() <= INLINE_CLOSURE && align_of::<Start<F, T, N>>() <= 64 {
+            return Ok(Self::Inline(start));
+        }
+        // SAFETY: it is larger than INLINE_CLOSURE or aligned to more than 64: it has a size.
+        let place = unsafe { alloc(Layout::new::<F>()) }.cast::<F>();
+        if place.is_null() {
+            return Err(start);
+        }
+        // SAFETY: fresh memory of the right layout, allocated as a box is.
+        let f = unsafe {
+            place.write(start.f);
+            Box::from_raw(place)
+        };
+        Ok(Self::Boxed(Start { head: start.head, f }))
+    }
+
+    pub(super) fn into_start(self) -> Start<F, T, N> {
+        match self {
+            Self::Inline(start) => start,
+            Self::Boxed(Start { head, f }) => Start { head, f: *f },
+        }
+    }
+
+    /// Writes it to the top of the stack of `g` and lays the G's first frame below.
+    #[inline(always)]
+    pub(super) fn lay(self, g: GRef) {
+        match self {
+            Self::Inline(start) => lay(g, start),
+            Self::Boxed(start) => lay(g, start),
+        }
+    }
+}
+
+fn lay<F, T, N>(g: GRef, start: Start<F, T, N>)
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+    N: Member,
+{
+    let record = (g.stack.get().hi - size_of::<GRef>()) as *mut GRef;
+    let at = (record.addr() - size_of::<Start<F, T, N>>()) & !63;
+    let at = at as *mut Start<F, T, N>;
+    // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and the record's address, `start` and the
+    // frame below fit in it (INLINE_CLOSURE); `at` is aligned to 64.
+    unsafe {
+        record.write(g);
+        at.write(start);
+        *g.sp.get() = platform::fresh_stack(at.cast(), g_main, core::ptr::from_ref(g).cast_mut().cast());
+    }
+    g.closure.set(at.cast());
+    g.body.set(Some(
+        const { &Body { run: run::<F, T, N>, fail: fail::<T>, forget: forget::<T, N>, leave: leave_group::<T, N>() } },
+    ));
+}
+
+/// Runs a G's closure, and leaves its value in the cell.
+///
+/// # Safety
+/// 1. `start` points to a `Start<F, T, N>`, and this is its only run.
+unsafe fn run<F, T, N>(start: *mut ())
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let start = start.cast::<Start<F, T, N>>();
+    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the cell as well.
+    let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
+    let value = f();
+    // SAFETY: 1. of `get` and `put`: the G's side ends with `end_of_body`.
+    unsafe { cell.get().put(Ok(value)) };
+}
+
+/// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
+///
+/// # Safety
+/// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
+unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
+    // SAFETY: 1. the cell comes first. Of `get` and `put`: the G's side has not ended.
+    unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
+}
+
+/// Drops what no handle will ask for.
+///
+/// # Safety
+/// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
+unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
+    // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to free.
+    let (outcome, member) = unsafe {
+        let head = start.cast::<Head<T, N>>();
+        let cell = (*head).cell;
+        let outcome = cell.get().take();
+        cell.free();
+        (outcome, &(*head).member)
+    };
+    match outcome {
+        Ok(value) => drop_result(value),
+        Err(error) => member.unclaimed(error),
+    }
+}
+
+/// What tells a member that its G has ended, if it is one.
+const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)> {
+    /// # Safety
+    /// 1. `start` points to a `Start<_, T, N>`; once.
+    unsafe fn leave<T, N: Member>(start: *mut (), abandoned: Option<GRef>) {
+        // SAFETY: 1. it is not read again.
+        let member = unsafe { (&raw const (*start.cast::<Head<T, N>>()).member).read() };
+        match abandoned {
+            None => member.leave(),
+            Some(g) => member.abandoned(g),
+        }
+    }
+    if N::ALONE { None } else { Some(leave::<T, N>) }
+}
+
+/// The word of the cell of a `Start`.
+///
+/// # Safety
+/// 1. `start` points to a `Start`, whose G has not completed.
+pub(super) unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
+    // SAFETY: 1. the cell comes first in it, and the word in the cell.
+    unsafe { *start.cast::<&JoinWord>() }
+}
+
+/// Drops a result that nobody wanted; its destructor may panic like any other code of the G.
+fn drop_result<T>(value: T) {
+    unsafe fn drop_at<T>(value: *mut ()) {
+        // SAFETY: `drop_result` passes its value, which is dropped only here.
+        unsafe { value.cast::<T>().drop_in_place() };
+    }
+    if !needs_drop::<T>() {
+        return;
+    }
+    let mut value = ManuallyDrop::new(value);
+    // SAFETY: 1. `drop_at` drops a `T`, once.
+    let dropped = unsafe { platform::catch(drop_at::<T>, (&raw mut value).cast()) };
+    if let Err(payload) = dropped {
+        report_unjoined(payload);
+    }
+}
