@@ -263,21 +263,32 @@ pub fn current_g(guard: &PreemptGuard) -> GRef {
 /// The next G of this P, if nothing else needs attention and it is not the global queue's turn.
 #[inline(always)]
 fn next_local(p: &Held<'_>) -> Option<GRef> {
-    let left = p.fair.get() - 1;
     let attention = p.attention.load(Ordering::Relaxed);
-    if attention != 0 || left == 0 {
-        if attention & ATTEND_HELD != 0 {
-            leaves_held();
-        }
+    if attention != 0 {
+        return attend(attention);
+    }
+    // In place, and taken back where that is rare: one instruction.
+    p.fair.set(p.fair.get() - 1);
+    if p.fair.get() == 0 {
+        p.fair.set(1);
         return None;
     }
-    p.fair.set(left);
     if let Some(g) = p.take_slot() {
         return Some(g);
     }
     let g = p.ring().pop()?;
     p.begin_slice(0);
     Some(g)
+}
+
+/// g0 is to look what there is, unless the G must not leave.
+#[cold]
+#[inline(never)]
+fn attend(attention: u32) -> Option<GRef> {
+    if attention & ATTEND_HELD != 0 {
+        leaves_held();
+    }
+    None
 }
 
 /// The level of preemption that its guard stands for would stay behind, on a core.

@@ -318,11 +318,11 @@ const LATENESS_BOUNDS: [(&str, f64); 4] = [
 
 /// Instructions.
 const BOUNDS: [(&str, f64); 11] = [
-    ("yield", 128.0),
-    ("rendezvous round trip", 425.0),
+    ("yield", 125.0),
+    ("rendezvous round trip", 400.0),
     ("buffered send+recv", 57.0),
     ("select, two ready arms", 140.0),
-    ("spawn+join", 421.0),
+    ("spawn+join", 420.0),
     ("spawn 10000, wait, each", 501.0),
     ("mutex lock+unlock", 16.5),
     ("rwlock write+unlock", 16.5),
