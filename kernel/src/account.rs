@@ -27,10 +27,11 @@ pub struct Account {
 /// Live bytes of the heap, without what the kernel keeps there for good: G records and lists.
 pub fn heap_bytes() -> u64 {
     loop {
+        let growths = platform::sched().timer_growths();
         let before = kept();
         let live = heap::stats().live_bytes;
-        // A core that comes up late, or runs a timer of the kernel's, may make a list longer in between.
-        if kept() == before {
+        // A core that comes up late, or runs a timer of the kernel's, may make a list longer meanwhile.
+        if kept() == before && growths.is_some() && platform::sched().timer_growths() == growths {
             return live.saturating_sub(before);
         }
     }

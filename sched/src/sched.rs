@@ -233,6 +233,11 @@ impl Sched {
         self.all_ps().map(|p| p.timers.size(&PreemptGuard::new()).1)
     }
 
+    /// How often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. None: they just do.
+    pub fn timer_growths(&'static self) -> Option<u32> {
+        self.all_ps().try_fold(0u32, |sum, p| Some(sum.wrapping_add(p.timers.growths()?)))
+    }
+
     /// How many G's live (a snapshot).
     #[inline(never)]
     pub fn num_goroutines(&'static self) -> u64 {

@@ -44,7 +44,7 @@ use crate::m::M;
 use crate::park::park;
 use crate::platform;
 use crate::preempt::PreemptGuard;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::ticket::Number;
 use crate::time::{Duration, Instant};
 #[cfg(loom)]
@@ -127,11 +127,16 @@ pub(crate) struct Timers {
     heap: SpinLock<Heap>,
     /// The earliest deadline; `u64::MAX`: none. Written under the lock.
     when: AtomicU64,
+    /// How often the array was to be exchanged for a larger one, and how often that is over. In between there is memory that [`size`](Self::size) does not
+    /// tell of.
+    begun: AtomicU32,
+    ended: AtomicU32,
 }
 
 impl Timers {
     pub(crate) fn new() -> Self {
-        Self { heap: SpinLock::new(Heap::new()), when: AtomicU64::new(u64::MAX) }
+        let (begun, ended) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { heap: SpinLock::new(Heap::new()), when: AtomicU64::new(u64::MAX), begun, ended }
     }
 
     /// The earliest deadline.
@@ -151,6 +156,13 @@ impl Timers {
         let heap = self.heap.lock(preempt);
         let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(alarm::CHORE));
         (heap.len() - heap.iter().filter(chore).count(), heap.bytes())
+    }
+
+    /// How often the array was exchanged for a larger one. None: it just is.
+    pub(crate) fn growths(&self) -> Option<u32> {
+        // Acquire: pairs with the Release in `grow`: the old array has gone.
+        let ended = self.ended.load(Ordering::Acquire);
+        (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
     }
 
     /// Puts in a node that stands in no heap. There is room. By the P's holder.
@@ -198,15 +210,18 @@ impl Timers {
 
     /// Makes the array as large as that, if there is memory.
     pub(crate) fn grow(&self, capacity: usize) -> bool {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         let mut array = Vec::new();
-        if array.try_reserve_exact(capacity).is_err() {
-            return false;
+        let grows = array.try_reserve_exact(capacity).is_ok();
+        if grows {
+            let guard = PreemptGuard::new();
+            let old = self.heap.lock(&guard).move_into(array);
+            drop(guard);
+            drop(old);
         }
-        let guard = PreemptGuard::new();
-        let old = self.heap.lock(&guard).move_into(array);
-        drop(guard);
-        drop(old);
-        true
+        // Release: pairs with the Acquire in `growths`.
+        self.ended.fetch_add(1, Ordering::Release);
+        grows
     }
 
     /// Takes one that is due.
