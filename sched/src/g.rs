@@ -3,6 +3,10 @@
 //! G memory is type-stable: records are made in chunks, recycled through free lists and never given back, so a stale `GRef`
 //! is stale but never dangling. Fields are grouped by who may touch them.
 
+mod batch;
+mod name;
+mod reason;
+
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -16,6 +20,10 @@ use crate::task::Token;
 use crate::ticket::Ticket;
 use crate::timers::Node;
 use crate::waitq::Waiter;
+
+pub use batch::Batch;
+pub use name::{NAME_BYTES, Name};
+pub use reason::WaitReason;
 
 /// A goroutine, by reference. Valid for ever; see the module.
 pub type GRef = &'static G;
@@ -39,100 +47,6 @@ impl Stack {
     }
 }
 
-/// Why a G waits. Shown in reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum WaitReason {
-    /// It does not wait.
-    None = 0,
-    /// In `send` on a channel.
-    ChanSend = 1,
-    /// In `recv` on a channel.
-    ChanRecv = 2,
-    /// In `Mutex::lock`.
-    Mutex = 3,
-    /// In `WaitGroup::wait`.
-    WaitGroup = 4,
-    /// In `JoinHandle::join`.
-    Join = 5,
-    /// In `sleep`.
-    Sleep = 6,
-    /// In `select!` or `Select`.
-    Select = 7,
-    /// In `select!` without any arm: for ever.
-    SelectNoCases = 8,
-    /// In `RwLock::read`.
-    RwLockRead = 10,
-    /// In `RwLock::write`.
-    RwLockWrite = 11,
-    /// In `Condvar::wait`.
-    Condvar = 12,
-    /// While another G initialises a `Once`, `OnceLock` or `LazyLock`.
-    Once = 13,
-    /// In `Semaphore::acquire`.
-    Semaphore = 14,
-    /// In `Barrier::wait`.
-    Barrier = 15,
-    /// At the end of a `scope`.
-    Scope = 20,
-    /// For what comes from outside, as in `stdin`.
-    Input = 32,
-    /// In `block_on`.
-    Task = 21,
-}
-
-impl WaitReason {
-    /// Go's words for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "not waiting",
-            Self::ChanSend => "chan send",
-            Self::ChanRecv => "chan receive",
-            Self::Mutex => "mutex lock",
-            Self::WaitGroup => "waitgroup wait",
-            Self::Join => "join",
-            Self::Sleep => "sleep",
-            Self::Select => "select",
-            Self::SelectNoCases => "select (no cases)",
-            Self::RwLockRead => "rwlock read",
-            Self::RwLockWrite => "rwlock write",
-            Self::Condvar => "condvar wait",
-            Self::Once => "once",
-            Self::Semaphore => "semaphore acquire",
-            Self::Barrier => "barrier wait",
-            Self::Scope => "scope end",
-            Self::Input => "input",
-            Self::Task => "future",
-        }
-    }
-
-    fn from_u8(n: u8) -> Self {
-        match n {
-            1 => Self::ChanSend,
-            2 => Self::ChanRecv,
-            3 => Self::Mutex,
-            4 => Self::WaitGroup,
-            5 => Self::Join,
-            6 => Self::Sleep,
-            7 => Self::Select,
-            8 => Self::SelectNoCases,
-            10 => Self::RwLockRead,
-            11 => Self::RwLockWrite,
-            12 => Self::Condvar,
-            13 => Self::Once,
-            14 => Self::Semaphore,
-            15 => Self::Barrier,
-            20 => Self::Scope,
-            32 => Self::Input,
-            21 => Self::Task,
-            _ => Self::None,
-        }
-    }
-}
-
-/// Bytes of a name that a G keeps; longer names are cut at a character boundary.
-pub const NAME_BYTES: usize = 31;
 /// In place of a cause: see [`G::exempt`].
 const EXEMPT: u8 = 0x80;
 
@@ -147,40 +61,6 @@ pub(crate) const COARSE_SHIFT: u32 = 20;
 
 /// A stack that has at most this many bytes mapped stays with the P on which its G ended.
 const SHALLOW: usize = 16 << 10;
-
-/// A short name, stored in the record so that a report can read it without a lock.
-#[derive(Clone, Copy)]
-pub struct Name {
-    len: u8,
-    bytes: [u8; NAME_BYTES],
-}
-
-impl Name {
-    /// No name.
-    pub const EMPTY: Self = Self { len: 0, bytes: [0; NAME_BYTES] };
-
-    /// The first [`NAME_BYTES`] bytes of `s`, cut at a character boundary.
-    pub fn new(s: &str) -> Self {
-        let mut len = s.len().min(NAME_BYTES);
-        while !s.is_char_boundary(len) {
-            len -= 1;
-        }
-        let mut bytes = [0; NAME_BYTES];
-        bytes[..len].copy_from_slice(&s.as_bytes()[..len]);
-        Self { len: len as u8, bytes }
-    }
-
-    /// The name. A torn read by a report can make it invalid; then it reads as empty.
-    pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..(self.len as usize).min(NAME_BYTES)]).unwrap_or("")
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(f)
-    }
-}
 
 /// What is particular to one type of closure; all of it takes the place where the closure lies. See `spawn.rs`.
 pub(crate) struct Body {
@@ -508,80 +388,5 @@ impl Default for G {
 impl fmt::Debug for G {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "G {} {:?}", self.id(), self.state())
-    }
-}
-
-/// A FIFO of G's through their own links: what the global queue is made of, and what moves between queues in one piece.
-#[derive(Debug, Default)]
-pub struct Batch {
-    head: Option<GRef>,
-    tail: Option<GRef>,
-    len: usize,
-}
-
-impl Batch {
-    crate::const_unless_loom! {
-        /// An empty batch.
-        pub fn new() -> Self {
-            Self { head: None, tail: None, len: 0 }
-        }
-    }
-
-    /// How many G's.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Appends a G that stands nowhere else.
-    pub fn push(&mut self, g: GRef) {
-        g.set_link(None);
-        match self.tail {
-            Some(tail) => tail.set_link(Some(g)),
-            None => self.head = Some(g),
-        }
-        self.tail = Some(g);
-        self.len += 1;
-    }
-
-    /// Puts a G that stands nowhere else in front.
-    pub fn push_front(&mut self, g: GRef) {
-        g.set_link(self.head);
-        self.head = Some(g);
-        if self.tail.is_none() {
-            self.tail = Some(g);
-        }
-        self.len += 1;
-    }
-
-    /// Appends all of `other`.
-    pub fn append(&mut self, other: Self) {
-        let Some(first) = other.head else { return };
-        match self.tail {
-            Some(tail) => tail.set_link(Some(first)),
-            None => self.head = Some(first),
-        }
-        self.tail = other.tail;
-        self.len += other.len;
-    }
-
-    /// The first, through which the others are linked, and how many.
-    pub(crate) fn into_chain(self) -> (Option<GRef>, usize) {
-        (self.head, self.len)
-    }
-
-    /// Takes the first.
-    pub fn pop(&mut self) -> Option<GRef> {
-        let g = self.head?;
-        self.head = g.link();
-        if self.head.is_none() {
-            self.tail = None;
-        }
-        self.len -= 1;
-        Some(g)
     }
 }

@@ -1,0 +1,93 @@
+//! What a G can wait for.
+
+/// Why a G waits. Shown in reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// It does not wait.
+    None = 0,
+    /// In `send` on a channel.
+    ChanSend = 1,
+    /// In `recv` on a channel.
+    ChanRecv = 2,
+    /// In `Mutex::lock`.
+    Mutex = 3,
+    /// In `WaitGroup::wait`.
+    WaitGroup = 4,
+    /// In `JoinHandle::join`.
+    Join = 5,
+    /// In `sleep`.
+    Sleep = 6,
+    /// In `select!` or `Select`.
+    Select = 7,
+    /// In `select!` without any arm: for ever.
+    SelectNoCases = 8,
+    /// In `RwLock::read`.
+    RwLockRead = 10,
+    /// In `RwLock::write`.
+    RwLockWrite = 11,
+    /// In `Condvar::wait`.
+    Condvar = 12,
+    /// While another G initialises a `Once`, `OnceLock` or `LazyLock`.
+    Once = 13,
+    /// In `Semaphore::acquire`.
+    Semaphore = 14,
+    /// In `Barrier::wait`.
+    Barrier = 15,
+    /// At the end of a `scope`.
+    Scope = 20,
+    /// For what comes from outside, as in `stdin`.
+    Input = 32,
+    /// In `block_on`.
+    Task = 21,
+}
+
+impl WaitReason {
+    /// Go's words for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "not waiting",
+            Self::ChanSend => "chan send",
+            Self::ChanRecv => "chan receive",
+            Self::Mutex => "mutex lock",
+            Self::WaitGroup => "waitgroup wait",
+            Self::Join => "join",
+            Self::Sleep => "sleep",
+            Self::Select => "select",
+            Self::SelectNoCases => "select (no cases)",
+            Self::RwLockRead => "rwlock read",
+            Self::RwLockWrite => "rwlock write",
+            Self::Condvar => "condvar wait",
+            Self::Once => "once",
+            Self::Semaphore => "semaphore acquire",
+            Self::Barrier => "barrier wait",
+            Self::Scope => "scope end",
+            Self::Input => "input",
+            Self::Task => "future",
+        }
+    }
+
+    pub(super) fn from_u8(n: u8) -> Self {
+        match n {
+            1 => Self::ChanSend,
+            2 => Self::ChanRecv,
+            3 => Self::Mutex,
+            4 => Self::WaitGroup,
+            5 => Self::Join,
+            6 => Self::Sleep,
+            7 => Self::Select,
+            8 => Self::SelectNoCases,
+            10 => Self::RwLockRead,
+            11 => Self::RwLockWrite,
+            12 => Self::Condvar,
+            13 => Self::Once,
+            14 => Self::Semaphore,
+            15 => Self::Barrier,
+            20 => Self::Scope,
+            32 => Self::Input,
+            21 => Self::Task,
+            _ => Self::None,
+        }
+    }
+}
