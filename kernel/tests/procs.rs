@@ -39,7 +39,7 @@ image! { "
     pinned_from_the_first_instruction
     a_pin_ends_with_its_g
     a_pin_in_a_block_binds_to_the_blocked_core | smp 2,4
-    two_that_are_sent_to_a_resting_core_take_turns | smp 4 | append maxprocs=2 slice=100
+    two_that_are_sent_to_a_resting_core_take_turns | smp 4 | append maxprocs=3 slice=100
     nobody_else_runs_beside_a_pinned_spinner  | smp 2,4
     pins_meet_blocks_and_changes              | timeout 100
     pins_meet_blocks_and_changes              | append slice=50 | timeout 100
@@ -721,10 +721,10 @@ fn a_pin_in_a_block_binds_to_the_blocked_core() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// Two cores hold the two P's, and send two G's at once to a third core, which rests: the first comes with a P, the second finds a core that does not rest and has
-/// nobody to interrupt yet. Each waits there until the other has run.
+/// Two cores hold a P each, and send two G's at once to another core, which rests, and so does a P: the second finds a core that rests no more, and has no P yet,
+/// so that an interrupt says nothing to it. Each waits there until the other has run.
 fn two_that_are_sent_to_a_resting_core_take_turns() {
-    const ROUNDS: u64 = 1000;
+    const ROUNDS: u64 = 500;
     static READY: AtomicU64 = AtomicU64::new(0);
     static RAN: AtomicU64 = AtomicU64::new(0);
     all_cores(4);
@@ -744,6 +744,8 @@ fn two_that_are_sent_to_a_resting_core_take_turns() {
                     })
                     .unwrap();
                 for round in 1..=ROUNDS {
+                    // That core rests again.
+                    (0..2000).for_each(|_| spin_loop());
                     READY.fetch_add(1, SeqCst);
                     wait_for(|| READY.load(SeqCst) >= 2 * round);
                     // Into our slot; it goes to its core when we park.
