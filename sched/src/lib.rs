@@ -232,6 +232,11 @@ pub mod model {
         crate::park::enqueue_last(m, &m.held(&guard), g, &guard);
     }
 
+    /// `g` was preempted on `m`.
+    pub fn preempted(m: &'static M, g: GRef) {
+        crate::park::enqueue_behind_all(m, g, &PreemptGuard::new());
+    }
+
     /// A G on `m` begins a block: `m` is outside.
     pub fn go_outside(m: &'static M) {
         assert!(m.go_outside(&PreemptGuard::new()));

@@ -244,11 +244,16 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         // The global queue's turn is not for the one that makes way.
         p.fair.set(2);
     }
-    m.sched.globq.push_one(&guard, g);
+    enqueue_behind_all(m, g, &guard);
+    guard.release();
+}
+
+/// To the global queue's end.
+pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
+    m.sched.globq.push_one(guard, g);
     m.sched.wake_one(m);
     // A core whose G began when nobody waited has no alarm, and would not notice that somebody does now.
     m.sched.nudge();
-    guard.release();
 }
 
 /// The current G.

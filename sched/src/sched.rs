@@ -300,7 +300,7 @@ impl Sched {
     /// the P held (INV-SLICE).
     #[cold]
     pub(crate) fn nudge(&'static self) {
-        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`.
+        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`. (Who has tried to wake an M before has fenced already; not all have.)
         fence(Ordering::SeqCst);
         if self.rest.can_wake() {
             return;

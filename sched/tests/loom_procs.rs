@@ -221,14 +221,43 @@ fn who_waits_while_a_block_ends_is_not_forgotten() {
             model::next_g(b)
         });
         cores::run_on(a);
-        model::submit(a, waits);
         model::go_outside(a);
+        model::submit(a, waits);
         if model::come_back(a) {
             // Its G runs on, for ever: here until the alarm.
             assert!(sched.globq.is_empty() || model::has_alarm(a), "nobody will interrupt it");
             model::go_outside(a);
         }
         assert!(std::ptr::eq(other.join().unwrap(), waits));
+    });
+}
+
+/// What has been queued for all waits behind the G that runs on `a`, and nobody rests: `a` has an alarm, or the interrupt that has come sets one.
+fn has_alarm_for_who_waits(sched: &Sched, a: &'static M) {
+    cores::run_on(a);
+    if cores::take_interrupt(a.index()) {
+        wake_interrupt(a);
+    }
+    assert!(!sched.globq.is_empty() && model::has_alarm(a), "it waits behind a G that nobody will interrupt");
+}
+
+/// A block ends and its core finds its P free and nobody waiting, while another core outside queues one.
+#[test]
+fn who_is_queued_while_a_block_ends_has_an_alarm() {
+    loom::model(|| {
+        let (sched, ms) = machine(1, 2);
+        let (a, b) = (ms[0], ms[1]);
+        cores::run_on(a);
+        model::go_outside(a);
+        let back = thread::spawn(move || {
+            cores::run_on(a);
+            assert!(model::come_back(a));
+        });
+        cores::run_on(b);
+        model::be_outside(b);
+        model::submit(b, runnable());
+        back.join().unwrap();
+        has_alarm_for_who_waits(sched, a);
     });
 }
 
@@ -247,10 +276,25 @@ fn who_is_queued_while_the_alarm_is_turned_off_gets_one() {
         });
         model::submit(b, runnable());
         handler.join().unwrap();
-        cores::run_on(a);
-        if cores::take_interrupt(a.index()) {
-            wake_interrupt(a);
-        }
-        assert!(!sched.globq.is_empty() && model::has_alarm(a), "it waits behind a G that nobody will interrupt");
+        has_alarm_for_who_waits(sched, a);
+    });
+}
+
+/// The same, while a core that has turns of its own preempts one.
+#[test]
+fn who_is_preempted_while_another_alarm_is_turned_off_gets_it() {
+    loom::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        cores::run_on(b);
+        model::runs_long(b, runnable());
+        model::runs_long(a, runnable());
+        let handler = thread::spawn(move || {
+            cores::run_on(a);
+            timer_interrupt(a);
+        });
+        model::preempted(b, runnable());
+        handler.join().unwrap();
+        has_alarm_for_who_waits(sched, a);
     });
 }
