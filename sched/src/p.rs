@@ -39,6 +39,9 @@ use crate::timers::Timers;
 /// How long a G may wait in the slot before a thief may have it: 50 µs.
 pub const SLOT_DELAY: u64 = 50_000;
 
+/// About what it takes from a slice's last interrupt to the next G: 1 µs.
+const MAKING_WAY: u64 = 1_000;
+
 /// So many sleepers may go before those who wait in the ring.
 const AHEAD: u32 = 8;
 
@@ -313,7 +316,8 @@ impl P {
             return false;
         }
         let end = self.slice_started(now).saturating_add(limit);
-        self.slice_alarm.store(if end <= now { now + limit } else { end }, Ordering::Relaxed);
+        // The next one's slice begins when it is there: an alarm before its end would be one for nothing.
+        self.slice_alarm.store(if end <= now { now + MAKING_WAY + limit } else { end }, Ordering::Relaxed);
         if end <= now && self.overdue.load(Ordering::Relaxed) == 0 {
             self.overdue.store(end, Ordering::Relaxed);
         }

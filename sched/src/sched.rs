@@ -305,7 +305,9 @@ impl Sched {
         if self.rest.can_wake() {
             return;
         }
-        if let Some(m) = self.ms().find(|m| m.p().is_some_and(|p| p.wants_slice() && !p.is_outside())) {
+        let mut started =
+            self.ms.iter().take(self.rest.started_end()).filter_map(|m| unsafe_ref(m.load(Ordering::Acquire)));
+        if let Some(m) = started.find(|m| m.p().is_some_and(|p| p.wants_slice() && !p.is_outside())) {
             platform::wake_m(m.index());
         }
     }
