@@ -69,7 +69,7 @@ pub(crate) struct Waiter {
     /// Of ticketed nodes; means nothing in the first one.
     prev: Cell<Option<NonNull<Waiter>>>,
     /// Of ticketed nodes: it is in the list.
-    linked: Cell<bool>,
+    linked: UnsafeCell<bool>,
     /// Of ticketed nodes: its G only wants to be woken.
     watches: Cell<bool>,
 }
@@ -83,7 +83,7 @@ impl Waiter {
             outcome: UnsafeCell::new(Outcome::Waits),
             next: Cell::new(None),
             prev: Cell::new(None),
-            linked: Cell::new(false),
+            linked: UnsafeCell::new(false),
             watches: Cell::new(false),
         }
     }
@@ -132,6 +132,17 @@ impl Waiter {
     /// Whether this is the node through which a ticketed wait ended; only its own G, after the park.
     pub(crate) fn was_claimed(&self) -> bool {
         self.outcome() != Outcome::Waits
+    }
+
+    /// Whether it is in its list; under the lock. (A cell that models watch: whoever comes here without the lock is seen.)
+    fn is_linked(&self) -> bool {
+        // SAFETY: the lock admits one.
+        self.linked.with(|linked| unsafe { *linked })
+    }
+
+    fn set_linked(&self, to: bool) {
+        // SAFETY: as above.
+        self.linked.with_mut(|linked| unsafe { *linked = to });
     }
 
     /// The wait is over and the node is out of its list: it is a plain one again.
@@ -264,7 +275,7 @@ impl WaitQueue {
     /// 1. The node stays where it is until [`remove`](Self::remove) was called for it: the caller parks, and does that when it runs again.
     pub(crate) unsafe fn push_ticketed(&mut self, waiter: &Waiter) {
         waiter.prev.set(Some(self.tail));
-        waiter.linked.set(true);
+        waiter.set_linked(true);
         self.ticketed += 1;
         // SAFETY: 1. a pop unlinks it as well.
         unsafe { self.push(waiter) };
@@ -320,7 +331,7 @@ impl WaitQueue {
 
     /// What the pop of a ticketed node comes to: whether it is claimed. The node is not the list's any more.
     fn win(&mut self, waiter: &Waiter) -> bool {
-        waiter.linked.set(false);
+        waiter.set_linked(false);
         self.ticketed -= 1;
         let (Some(number), Some(g)) = (waiter.ticket.get(), waiter.g.get()) else { return false };
         if !g.ticket.win(number) {
@@ -365,7 +376,7 @@ impl WaitQueue {
 
     /// Takes a ticketed node out, unless a pop has done so. By its G, after the park.
     pub(crate) fn remove(&mut self, waiter: &Waiter) {
-        if waiter.linked.get() {
+        if waiter.is_linked() {
             self.unlink(waiter);
         }
     }
@@ -373,7 +384,7 @@ impl WaitQueue {
     fn unlink(&mut self, waiter: &Waiter) {
         let node = NonNull::from(waiter);
         let (prev, next) = (waiter.prev.get(), waiter.next.get());
-        waiter.linked.set(false);
+        waiter.set_linked(false);
         self.ticketed -= 1;
         match prev {
             _ if self.head == Some(node) => self.head = next,

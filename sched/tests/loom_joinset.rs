@@ -37,16 +37,35 @@ fn a_set_has_what_each_member_came_to() {
     });
 }
 
+/// A value that is counted while it lives. Not loom's: it is no part of what is explored.
+struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Counted {
+    fn new(alive: &std::sync::Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        alive.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self(alive.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
-fn a_set_that_goes_leaves_each_node_to_somebody() {
-    // Boxes: loom sees what is not freed, and what is freed twice.
-    explore(|| {
+fn a_set_that_goes_leaves_each_result_to_somebody() {
+    let alive = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let left = alive.clone();
+    explore(move || {
+        assert_eq!(left.load(std::sync::atomic::Ordering::Relaxed), 0, "a result was dropped by nobody, or twice");
         let mut set = JoinSet::new();
         let (a, b) = (set_member(&mut set), set_member(&mut set));
+        let (first, second) = (Counted::new(&left), Counted::new(&left));
         vec![
             Box::new(move || {
-                a.end(Box::new(1));
-                b.end(Box::new(2));
+                a.end(first);
+                b.end(second);
             }),
             Box::new(move || {
                 let _ = set.try_join_next();
@@ -54,6 +73,7 @@ fn a_set_that_goes_leaves_each_node_to_somebody() {
             }) as Body,
         ]
     });
+    assert_eq!(alive.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -85,6 +105,22 @@ fn the_first_error_is_what_a_group_came_to() {
                 b.end(if context.err() == Some(ContextError::Canceled) { Ok(()) } else { Err("b") });
             }),
             Box::new(move || assert!(matches!(group.wait(), Err("a" | "b")))) as Body,
+        ]
+    });
+}
+
+#[test]
+fn an_error_tells_the_others_to_stop() {
+    explore_coarsely(|| {
+        let (group, context) = ErrGroup::with_context(&Context::background());
+        let (a, b) = (group_member(&group), group_member(&group));
+        vec![
+            Box::new(move || a.end(Err("a"))),
+            Box::new(move || {
+                assert!(context.done().recv().is_err());
+                b.end(Err("too late"));
+            }),
+            Box::new(move || assert_eq!(group.wait(), Err("a"))) as Body,
         ]
     });
 }
@@ -146,6 +182,17 @@ fn a_handle_that_gave_up_and_goes_leaves_the_result_to_its_owner() {
                 Ok(outcome) => assert_eq!(*outcome.unwrap(), 7),
                 Err(handle) => drop(handle),
             }) as Body,
+        ]
+    });
+}
+
+#[test]
+fn an_end_wakes_a_join_whose_deadline_is_far_ahead() {
+    explore(|| {
+        let (completer, handle) = join_pair();
+        vec![
+            Box::new(move || completer.complete(7)),
+            Box::new(move || assert_eq!(join_until(handle, || false).unwrap().unwrap(), 7)) as Body,
         ]
     });
 }

@@ -59,6 +59,28 @@ fn a_stream_that_goes_takes_its_watcher_along_and_closes_its_channel() {
 }
 
 #[test]
+fn a_stream_that_goes_takes_its_watcher_along_though_its_channel_stays_open() {
+    explore(|| {
+        let ((tx, rx), (jobs, watchers)) = (bounded::<u8>(0), bounded(1));
+        let other = rx.clone();
+        vec![
+            Box::new(move || {
+                watchers.iter().for_each(Watch::run);
+                // Nobody stands in its list.
+                assert!(tx.try_send(1).unwrap_err().is_full());
+                drop(other);
+            }),
+            Box::new(move || {
+                let mut stream = rx.into_stream();
+                let mut context = std::task::Context::from_waker(Waker::noop());
+                let start = |watch| assert!(jobs.try_send(watch).is_ok());
+                assert!(poll_stream(&mut stream, &mut context, start).is_pending());
+            }) as Body,
+        ]
+    });
+}
+
+#[test]
 fn the_waker_of_the_last_poll_is_the_one_that_is_woken() {
     explore_coarsely(|| {
         let ((tx, rx), (jobs, watchers)) = (bounded(1), bounded(2));

@@ -22,6 +22,7 @@ cases! {
     a_try_operation_on_a_buffer_needs_no_partner,
     waiting_receivers_are_served_in_the_order_they_came,
     waiting_senders_are_served_in_the_order_they_came,
+    a_receiver_that_gets_its_value_runs_next,
     a_freed_place_goes_to_the_sender_that_waits,
     values_of_no_size_are_counted,
     large_values_are_not_torn,
@@ -246,6 +247,36 @@ fn waiting_senders_are_served_in_the_order_they_came() {
         assert!(rx.iter().eq(0..capacity + 5));
         senders.into_iter().for_each(|g| g.join().unwrap());
     }
+}
+
+/// Go: chan.go's `send` ends with `goready`, which puts the receiver into `runnext`: it goes before those who waited for the core already.
+fn a_receiver_that_gets_its_value_runs_next() {
+    if runtime::max_procs() > 1 {
+        // Others may be faster, elsewhere.
+        return;
+    }
+    let mut first = 0;
+    for _ in 0..50 {
+        let (tx, rx) = bounded(0);
+        let turn = Arc::new(AtomicUsize::new(0));
+        let theirs = turn.clone();
+        let receiver = go(move || {
+            rx.recv().unwrap();
+            theirs.fetch_add(1, Relaxed)
+        });
+        until_parked(1);
+        let others: Vec<_> = (0..5)
+            .map(|_| {
+                let turn = turn.clone();
+                go(move || turn.fetch_add(1, Relaxed))
+            })
+            .collect();
+        tx.send(()).unwrap();
+        first += usize::from(receiver.join().unwrap() == 0);
+        others.into_iter().for_each(|g| assert!(g.join().unwrap() < 6));
+    }
+    // Now and then a slice is over in between.
+    assert!(first > 25, "first in {first} of 50");
 }
 
 /// Go: chan.go's `recv`: with a sender that waits, a receive takes the oldest value and lets that sender's in.

@@ -22,6 +22,7 @@ cases! {
     a_sender_that_exits_ends_the_receivers_loop,
     a_close_is_seen_after_everything_before_it,
     closing_under_load_loses_nothing_that_was_sent,
+    values_that_nobody_can_receive_go_with_the_last_receiver,
     dropping_ends_under_load_ends_everybody,
     a_closed_channel_as_a_broadcast,
 }
@@ -244,6 +245,19 @@ fn closing_under_load_loses_nothing_that_was_sent() {
         let received: usize = receivers.into_iter().map(|g| g.join().unwrap()).sum();
         assert_eq!(sent, received);
     }
+}
+
+/// Go: the collector frees a buffer with its channel; here values go as soon as nobody can have them, though senders are left.
+fn values_that_nobody_can_receive_go_with_the_last_receiver() {
+    let (tx, rx) = bounded(4);
+    let value = Arc::new(());
+    (0..3).for_each(|_| tx.send(value.clone()).unwrap());
+    let other = rx.clone();
+    drop(rx);
+    assert_eq!(Arc::strong_count(&value), 4, "the other one can receive them");
+    drop(other);
+    assert_eq!(Arc::strong_count(&value), 1);
+    assert!(tx.send(value.clone()).is_err());
 }
 
 /// Go: has no such thing.
