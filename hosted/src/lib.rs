@@ -36,6 +36,8 @@ pub mod prelude;
 mod run;
 mod stack;
 
+#[path = "../../kernel/src/arch/x86_64/registers.rs"]
+mod registers;
 #[path = "../../kernel/src/arch/x86_64/switch.rs"]
 pub mod switch;
 

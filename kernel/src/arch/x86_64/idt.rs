@@ -18,6 +18,7 @@
 use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 
+use super::registers::{pop, push};
 use super::{exceptions, gdt};
 
 /// What the stub leaves on the stack, lowest address first. A handler may change where it returns to.
@@ -112,6 +113,22 @@ unsafe extern "C" fn idt_no_device() {
     )
 }
 
+/// Pushes all general registers: what [`Frame`] begins with.
+macro_rules! push_general {
+    () => {
+        push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
+    };
+}
+
+/// The opposite of [`push_general`].
+macro_rules! pop_general {
+    () => {
+        pop!("r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rbp" "rdi" "rsi" "rdx" "rcx" "rbx" "rax")
+    };
+}
+
+pub(super) use {pop_general, push_general};
+
 #[unsafe(naked)]
 unsafe extern "C" fn idt_common() {
     naked_asm!(
@@ -121,51 +138,7 @@ unsafe extern "C" fn idt_common() {
         ".cfi_def_cfa rsp, 56",
         ".cfi_offset rip, -40",
         ".cfi_offset rsp, -16",
-        "push rax",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rax, 0",
-        "push rbx",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rbx, 0",
-        "push rcx",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rcx, 0",
-        "push rdx",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rdx, 0",
-        "push rsi",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rsi, 0",
-        "push rdi",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rdi, 0",
-        "push rbp",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rbp, 0",
-        "push r8",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r8, 0",
-        "push r9",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r9, 0",
-        "push r10",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r10, 0",
-        "push r11",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r11, 0",
-        "push r12",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r12, 0",
-        "push r13",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r13, 0",
-        "push r14",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r14, 0",
-        "push r15",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r15, 0",
+        push_general!(),
         // 22 words below a 16-byte aligned top: aligned for fxsave and for the call.
         "mov rdi, rsp",
         "sub rsp, 512",
@@ -178,36 +151,7 @@ unsafe extern "C" fn idt_common() {
         "fxrstor64 [rsp]",
         "add rsp, 512",
         ".cfi_adjust_cfa_offset -512",
-        "pop r15",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r14",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r13",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r12",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r11",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r10",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r9",
-        ".cfi_adjust_cfa_offset -8",
-        "pop r8",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rbp",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rdi",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rsi",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rdx",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rcx",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rbx",
-        ".cfi_adjust_cfa_offset -8",
-        "pop rax",
-        ".cfi_adjust_cfa_offset -8",
+        pop_general!(),
         "add rsp, 16",
         ".cfi_adjust_cfa_offset -16",
         "iretq",

@@ -13,6 +13,7 @@ pub mod mem;
 pub mod percpu;
 pub mod pic;
 pub mod preempt;
+mod registers;
 pub mod report_stack;
 pub mod serial;
 pub mod smp;

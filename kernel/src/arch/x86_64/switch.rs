@@ -30,6 +30,8 @@
 
 use core::arch::naked_asm;
 
+use super::registers::{pop, push};
+
 /// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when somebody switches back.
 ///
 /// # Safety
@@ -46,24 +48,7 @@ pub unsafe extern "C" fn switch(
     naked_asm!(
         ".cfi_startproc",
         // In: rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address. rdx, rcx, r8 stay as they are.
-        "push rbp",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rbp, 0",
-        "push rbx",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset rbx, 0",
-        "push r12",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r12, 0",
-        "push r13",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r13, 0",
-        "push r14",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r14, 0",
-        "push r15",
-        ".cfi_adjust_cfa_offset 8",
-        ".cfi_rel_offset r15, 0",
+        push!("rbp" "rbx" "r12" "r13" "r14" "r15"),
         "sub rsp, 8",
         ".cfi_adjust_cfa_offset 8",
         "stmxcsr [rsp]",
@@ -83,24 +68,7 @@ pub unsafe extern "C" fn switch(
         "5:", // both are right
         "add rsp, 8",
         ".cfi_adjust_cfa_offset -8",
-        "pop r15",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore r15",
-        "pop r14",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore r14",
-        "pop r13",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore r13",
-        "pop r12",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore r12",
-        "pop rbx",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore rbx",
-        "pop rbp",
-        ".cfi_adjust_cfa_offset -8",
-        ".cfi_restore rbp",
+        pop!("r15" "r14" "r13" "r12" "rbx" "rbp"),
         // rsp = as at entry, of the next context: [rsp] is where it once called from. Out: `after(a, b)`.
         "mov rdi, rcx",
         "mov rsi, r8",
