@@ -176,6 +176,10 @@ impl<T> Exchange<T> {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.capacity() == Some(self.len())
+    }
+
     /// When a value comes without a sender.
     pub(super) fn next_due(&self) -> u64 {
         self.flavour.clock.as_ref().map_or(NEVER, |clock| (clock.next)(self))

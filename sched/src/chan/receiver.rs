@@ -176,7 +176,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn is_full(&self) -> bool {
-        self.capacity() == Some(self.len())
+        self.0.exchange.is_full()
     }
 
     /// How many values it holds; `None`: any number.

@@ -158,7 +158,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn is_full(&self) -> bool {
-        self.capacity() == Some(self.len())
+        self.0.exchange.is_full()
     }
 
     /// How many values it holds; `None`: any number.

@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding};
+use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding, show};
 use crate::sync::UnsafeCell;
 
 mod raw;
@@ -197,13 +197,7 @@ impl<T> From<T> for Mutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut all = f.debug_struct("Mutex");
-        match self.try_lock() {
-            Ok(guard) => all.field("data", &&*guard),
-            Err(TryLockError::Poisoned(error)) => all.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => all.field("data", &format_args!("<locked>")),
-        };
-        all.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+        show(f, "Mutex", self.try_lock(), self.is_poisoned())
     }
 }
 

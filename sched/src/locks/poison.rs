@@ -1,6 +1,7 @@
 //! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how its successors learn of it.
 
 use core::fmt;
+use core::ops::Deref;
 
 use crate::platform;
 use crate::sync::{AtomicBool, Ordering};
@@ -207,6 +208,7 @@ impl<G> core::error::Error for TryLockError<G> {}
 /// # });
 /// ```
 pub type LockResult<G> = Result<G, PoisonError<G>>;
+
 /// What `try_lock` gives.
 ///
 /// ```
@@ -220,3 +222,19 @@ pub type LockResult<G> = Result<G, PoisonError<G>>;
 /// # });
 /// ```
 pub type TryLockResult<G> = Result<G, TryLockError<G>>;
+
+/// How a lock is shown: its value, if that can be had without waiting, and its mark.
+pub(super) fn show<G: Deref<Target: fmt::Debug>>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    tried: TryLockResult<G>,
+    poisoned: bool,
+) -> fmt::Result {
+    let mut all = f.debug_struct(name);
+    match tried {
+        Ok(guard) => all.field("data", &&*guard),
+        Err(TryLockError::Poisoned(error)) => all.field("data", &&**error.get_ref()),
+        Err(TryLockError::WouldBlock) => all.field("data", &format_args!("<locked>")),
+    };
+    all.field("poisoned", &poisoned).finish_non_exhaustive()
+}

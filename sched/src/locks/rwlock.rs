@@ -4,7 +4,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding};
+use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding, show};
 use crate::sync::UnsafeCell;
 
 mod raw;
@@ -248,13 +248,7 @@ impl<T> From<T> for RwLock<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut all = f.debug_struct("RwLock");
-        match self.try_read() {
-            Ok(guard) => all.field("data", &&*guard),
-            Err(TryLockError::Poisoned(error)) => all.field("data", &&**error.get_ref()),
-            Err(TryLockError::WouldBlock) => all.field("data", &format_args!("<locked>")),
-        };
-        all.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+        show(f, "RwLock", self.try_read(), self.is_poisoned())
     }
 }
 
