@@ -55,7 +55,7 @@ image! { "
     an_interrupt_wakes_a_future                      | append slice=50
     who_waits_for_an_interrupt_alone_is_not_dead
     a_future_that_a_device_wakes_is_no_deadlock      | expect woken by the device
-    who_does_not_say_so_is_taken_for_dead            | exit 1 | expect deadlock | expect \"main\" [ | refuse woken by the device
+    who_does_not_say_so_is_taken_for_dead            | icount | exit 1 | expect deadlock | expect \"main\" [ | refuse woken by the device
     a_future_that_nobody_wakes_is_a_deadlock         | smp 1,2 | exit 1 | expect deadlock | expect \"main\" [
     catch_unwind_gives_the_value_or_the_payload
     catches_nest_and_pass_on
