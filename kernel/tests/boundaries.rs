@@ -15,15 +15,15 @@ use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
 image! { "
-    yields               | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    parks_and_readies    | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    sends_and_receives   | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    a_contended_mutex    | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    spawns_and_exits     | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    pins_and_guards      | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    blocks_in_place      | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    allocations          | smp 1,2 | append slice=200000 wakeup=200000 app.step=17
-    steals               | smp 2   | append slice=200000 wakeup=200000 app.step=17
+    yields               | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    parks_and_readies    | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    sends_and_receives   | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    a_contended_mutex    | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    spawns_and_exits     | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    pins_and_guards      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    blocks_in_place      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    allocations          | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
+    steals               | smp 2   | append slice=200000 wakeup=200000 app.step=7
 
     yields               | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
     parks_and_readies    | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
