@@ -79,10 +79,11 @@ fn a_core_at_rest_takes_only_due_timers() {
     assert!(due >= SLEEPERS * SLEEPS, "{due} timers");
     // One for each timer that was due, and for each wake-up. On a host's clock a one-shot rings a little early now and then, and once more then; and
     // a core rests for timers that another one has taken over.
-    let bound = if trefoil::runtime::args().any(|word| word == "counted") { due + 2 } else { 2 * (due + woken) + 8 };
+    let counted = trefoil::runtime::args().any(|word| word == "counted");
+    let bound = if counted { due + 2 } else { 2 * (due + woken) + 8 };
     assert!(taken <= bound, "{taken} interrupts for {due} timers and {woken} wake-ups");
-    // Several at once are one interrupt.
-    assert!(taken >= SLEEPS, "{taken}");
+    // Several at once are one interrupt; and a core to which the host comes back late finds its timers due without any.
+    assert!(taken >= SLEEPS || !counted, "{taken}");
     assert!(idle.iter().all(|&share| share > 0.5), "{idle:?}");
 }
 
