@@ -23,7 +23,7 @@ image! { "
     pins_and_guards      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
     blocks_in_place      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
     allocations          | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    steals               | smp 2   | append slice=3000000 wakeup=3000000 app.step=7
+    steals               | smp 2   | append slice=200000 wakeup=200000 app.step=7
 
     yields               | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
     parks_and_readies    | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
@@ -33,7 +33,7 @@ image! { "
     pins_and_guards      | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
     blocks_in_place      | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
     allocations          | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    steals               | large | smp 2   | append slice=3000000 wakeup=3000000 | timeout 600
+    steals               | large | smp 2   | append slice=200000 wakeup=200000 | timeout 600
 ";
     yields, parks_and_readies, sends_and_receives, a_contended_mutex, spawns_and_exits, pins_and_guards, blocks_in_place, allocations, steals,
 }

@@ -139,6 +139,8 @@ pub fn arm(at: u64) {
         return unsafe { write_msr(IA32_TSC_DEADLINE, deadline) };
     }
     let count = if at == u64::MAX {
+        // What comes nevertheless was on its way: nothing to learn from.
+        percpu::current().one_shot.set((0, 0));
         0
     } else {
         let now = clock::now();
@@ -267,6 +269,10 @@ fn learn() {
     let (wanted, took) = (at.saturating_sub(armed), clock::now().saturating_sub(armed));
     // Not what was armed far ahead of the counter's end, or too short to tell.
     if !(LEARN_FROM..LEARN_TO).contains(&wanted) || took >= wanted {
+        return;
+    }
+    // Nor the end of what was armed: an interrupt that had come before, and was taken after another one's handler had armed anew, or one that a test has sent.
+    if read(TIMER_CURRENT) != 0 {
         return;
     }
     let hz = TIMER_HZ.load(Ordering::Relaxed);
