@@ -42,6 +42,19 @@ pub struct PreemptGuard(Level);
 
 impl PreemptGuard {
     /// Turns preemption off.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::PreemptGuard;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let outer = PreemptGuard::new();
+    /// let inner = PreemptGuard::new(); // they nest
+    /// drop(inner);
+    /// drop(outer); // if its slice has ended, the others have their turn here
+    /// # }
+    /// ```
     pub fn new() -> Self {
         let level = Level::new();
         if !percpu::m().is_null() {

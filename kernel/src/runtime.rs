@@ -120,6 +120,16 @@ pub fn set_max_procs(n: usize) -> usize {
 }
 
 /// How long a goroutine may run while others wait for its core; 10 ms unless `slice=` said something else.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// println!("others wait for {:?} at most before it is their turn", runtime::slice());
+/// # }
+/// ```
 pub fn slice() -> Duration {
     Duration::from_nanos(platform::sched().slice())
 }
@@ -147,6 +157,16 @@ pub fn set_slice(slice: Duration) -> Duration {
 }
 
 /// How long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=` said something else.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// assert!(runtime::wakeup() <= runtime::slice()); // as the machine boots
+/// # }
+/// ```
 pub fn wakeup() -> Duration {
     Duration::from_nanos(platform::sched().wakeup())
 }
@@ -155,6 +175,18 @@ pub fn wakeup() -> Duration {
 ///
 /// # Panics
 /// As [`set_slice`].
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let before = runtime::set_wakeup(Duration::from_micros(20)); // who sleeps beside loops wakes up sooner
+/// assert_eq!(runtime::wakeup(), Duration::from_micros(20));
+/// runtime::set_wakeup(before);
+/// # }
+/// ```
 pub fn set_wakeup(wakeup: Duration) -> Duration {
     let before = self::wakeup();
     platform::sched().set_wakeup(checked("set_wakeup", wakeup));
@@ -237,6 +269,18 @@ pub fn num_goroutines() -> usize {
 }
 
 /// What the machine has done so far, and what its memory is used for.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let before = runtime::stats().total().runs;
+/// go(|| ()).join().unwrap();
+/// println!("{} dispatches; {:?}", runtime::stats().total().runs - before, runtime::stats().interrupts);
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Stats {

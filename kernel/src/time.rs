@@ -7,6 +7,18 @@ pub use trefoil_sched::time::{
 use crate::arch::clock;
 
 /// The raw time-stamp counter. Under `-icount shift=0` one tick is one instruction.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let begin = time::ticks();
+/// let sum: u64 = (0..1000).sum();
+/// println!("{sum}, in {} ticks", time::ticks() - begin);
+/// # }
+/// ```
 #[inline]
 pub fn ticks() -> u64 {
     clock::ticks()

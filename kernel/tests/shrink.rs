@@ -483,5 +483,5 @@ fn the_background_works_a_piece_at_a_time() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand instructions: at the end of a round, 128 stacks are packed.
-const PIECE: u64 = 200;
+/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand instructions: at the end of a round, 32 stacks are packed.
+const PIECE: u64 = 80;

@@ -200,7 +200,8 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     let g = m.caller();
     m.counters.preemptions.add(1);
-    let g0 = run_next(m, None);
+    // It does not park, and `after_preempt` reads the clock.
+    let g0 = to_g0(m);
     // SAFETY: `after_preempt` publishes, and needs no argument.
     unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
 }
@@ -234,6 +235,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         enqueue_last(m, &p, next, &guard);
     }
     let now = platform::now();
+    p.saw(now);
     p.made_way(now);
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
@@ -323,6 +325,11 @@ fn go_to_g0(m: &M) -> NextSp {
         p.saw(platform::now());
         g.set_since(p.coarse.load(Ordering::Relaxed));
     }
+    to_g0(m)
+}
+
+#[inline(always)]
+fn to_g0(m: &M) -> NextSp {
     m.set_running(None);
     m.g0.sp.get()
 }

@@ -107,13 +107,17 @@ fn a_flood_of_readers_does_not_keep_writers_out() {
                 })
             })
             .collect();
-        for _ in 0..200 {
-            let before = reads.load(Ordering::Relaxed);
-            *lock.write().unwrap() += 1;
-            let came_before = reads.load(Ordering::Relaxed) - before;
-            // Those who were inside, and those who came before this writer did: a round of the sixteen, or two.
-            assert!(came_before <= 32, "{came_before} readers went before a writer");
-        }
+        let came_before: Vec<usize> = (0..200)
+            .map(|_| {
+                let before = reads.load(Ordering::Relaxed);
+                *lock.write().unwrap() += 1;
+                reads.load(Ordering::Relaxed) - before
+            })
+            .collect();
+        // Those who were inside, and those who came before this writer did: a round of the sixteen, or two. (The host may stop this thread before it has
+        // asked for the lock: then readers who do not know of it yet go on. That is rare; a writer that is kept out is so each time.)
+        let late = came_before.iter().filter(|&&came| came > 32).count();
+        assert!(late <= 10, "readers that went before each writer: {came_before:?}");
         stop.store(true, Ordering::Relaxed);
         flood.into_iter().for_each(|g| g.join().unwrap());
         assert_eq!(*lock.read().unwrap(), 200);

@@ -29,6 +29,18 @@ type Call = fn(&PanicHookInfo<'_>);
 static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
 
 /// A panic, as a hook sees it.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::{panic, prelude::*};
+/// # trefoil::main!(example);
+/// # fn example() {
+/// panic::set_hook(Box::new(|info: &panic::PanicHookInfo<'_>| println!("{info}")));
+/// assert!(go(|| panic!("no")).join().is_err());
+/// # drop(panic::take_hook());
+/// # }
+/// ```
 pub struct PanicHookInfo<'a> {
     payload: &'a (dyn Any + Send),
     location: Option<&'a Location<'a>>,
@@ -41,26 +53,86 @@ impl<'a> PanicHookInfo<'a> {
     }
 
     /// What `panic!` threw: a `&'static str` or a `String`.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::{panic, prelude::*};
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// panic::set_hook(Box::new(|info| assert_eq!(info.payload().downcast_ref::<&str>(), Some(&"no"))));
+    /// assert!(go(|| panic!("no")).join().is_err());
+    /// # drop(panic::take_hook());
+    /// # }
+    /// ```
     pub fn payload(&self) -> &(dyn Any + Send) {
         self.payload
     }
 
     /// The payload, if it is a string.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::{panic, prelude::*};
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// panic::set_hook(Box::new(|info| assert_eq!(info.payload_as_str(), Some("no"))));
+    /// assert!(go(|| panic!("no")).join().is_err());
+    /// # drop(panic::take_hook());
+    /// # }
+    /// ```
     pub fn payload_as_str(&self) -> Option<&str> {
         panic_message(self.payload)
     }
 
     /// Where it panicked.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::{panic, prelude::*};
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// panic::set_hook(Box::new(|info| println!("in line {}", info.location().unwrap().line())));
+    /// assert!(go(|| panic!("no")).join().is_err());
+    /// # drop(panic::take_hook());
+    /// # }
+    /// ```
     pub fn location(&self) -> Option<&Location<'_>> {
         self.location
     }
 
     /// The number of the goroutine that panics.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::{panic, prelude::*};
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// panic::set_hook(Box::new(|info| println!("G {} has had enough", info.id())));
+    /// assert!(go(|| panic!("no")).join().is_err());
+    /// # drop(panic::take_hook());
+    /// # }
+    /// ```
     pub fn id(&self) -> u64 {
         self.g.id()
     }
 
     /// Its name; empty if it has none.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::{panic, prelude::*};
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// panic::set_hook(Box::new(|info| assert_eq!(info.name().as_str(), "worker")));
+    /// assert!(Builder::new().name("worker").spawn(|| panic!("no")).unwrap().join().is_err());
+    /// # drop(panic::take_hook());
+    /// # }
+    /// ```
     pub fn name(&self) -> Name {
         self.g.name()
     }

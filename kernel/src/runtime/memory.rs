@@ -14,6 +14,17 @@ use crate::mm::{kstack, paging};
 use crate::{abandon, platform};
 
 /// Where all frames are. Exact when the other cores are quiet.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let memory: runtime::MemoryStats = runtime::stats().memory;
+/// println!("{} of {} frames are free; stacks have {} pages", memory.frames.free, memory.frames.total, memory.stacks.pages);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryStats {
@@ -49,6 +60,16 @@ impl MemoryStats {
     }
 
     /// Bytes in use: every frame that is not free.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// println!("{} KiB are in use", runtime::stats().memory.used() >> 10);
+    /// # }
+    /// ```
     pub fn used(&self) -> u64 {
         (self.frames.total - self.frames.free) * FRAME
     }
@@ -60,6 +81,18 @@ impl MemoryStats {
 }
 
 /// One G.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// for g in runtime::goroutines() {
+///     println!("{} {:?}: {}, {} bytes of stack", g.id, g.name, g.wait_reason.as_str(), g.stack_in_use);
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GInfo {

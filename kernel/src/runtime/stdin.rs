@@ -20,6 +20,19 @@ const XON: u8 = 0x11;
 /// lines.
 ///
 /// One goroutine reads at a time; others wait for their turn.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(example);
+/// # fn example() {
+/// let stdin: runtime::Stdin = runtime::stdin();
+/// if let Some(line) = stdin.into_iter().next() {
+///     println!("the first of all is {line:?}");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Stdin(());
 
@@ -101,6 +114,18 @@ impl Stdin {
 
     /// Reads what is there, at least a byte and at most as many as `into` takes, and says how many; parks until there is something. 0: the input has
     /// ended (or `into` is empty).
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let mut some = [0; 16];
+    /// let n = runtime::stdin().read(&mut some);
+    /// println!("{n} bytes: {:?}", &some[..n]);
+    /// # }
+    /// ```
     pub fn read(&self, into: &mut [u8]) -> usize {
         if into.is_empty() {
             return 0;
@@ -114,6 +139,17 @@ impl Stdin {
     }
 
     /// The bytes, one by one, until the input ends. Each may park.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let lines = runtime::stdin().bytes().filter(|&byte| byte == b'\n').count();
+    /// println!("{lines} lines");
+    /// # }
+    /// ```
     pub fn bytes(self) -> impl Iterator<Item = u8> {
         core::iter::from_fn(move || {
             let mut byte = [0];
@@ -122,11 +158,35 @@ impl Stdin {
     }
 
     /// How often the port lost bytes because nobody took them in time. (A sender that heeds flow control loses none.)
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let stdin = runtime::stdin();
+    /// let bytes = stdin.bytes().count();
+    /// println!("{bytes} bytes came, and {} times some were lost", stdin.overruns());
+    /// # }
+    /// ```
     pub fn overruns(&self) -> u64 {
         serial::overruns()
     }
 
     /// How often the sender had to wait because the program did not read.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let stdin = runtime::stdin();
+    /// stdin.bytes().for_each(drop);
+    /// println!("it had to wait {} times", stdin.pauses());
+    /// # }
+    /// ```
     pub fn pauses(&self) -> u64 {
         INPUT.pauses()
     }

@@ -20,8 +20,8 @@ use crate::mm::window::{self, GUARD, Window, forget, is_dead};
 
 /// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
 const ROUND: usize = 512;
-/// Slices of a round that nobody is in a hurry for.
-pub(super) const ROUND_IDLE: usize = 128;
+/// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one piece, and who wakes up meanwhile on that core waits.
+pub(super) const ROUND_IDLE: usize = 32;
 /// Tables of a round.
 const TABLES: usize = 512;
 /// G records that one piece of work looks at: in an idle pass, some microseconds.
