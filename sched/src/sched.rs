@@ -305,8 +305,7 @@ impl Sched {
         if self.rest.can_wake() {
             return;
         }
-        let mut started =
-            self.ms.iter().take(self.rest.started_end()).filter_map(|m| unsafe_ref(m.load(Ordering::Acquire)));
+        let mut started = self.ms().take(self.rest.started_end());
         if let Some(m) = started.find(|m| m.p().is_some_and(|p| p.wants_slice() && !p.is_outside())) {
             platform::wake_m(m.index());
         }

@@ -379,22 +379,9 @@ fn rest(m: &'static M) {
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     let mut now = platform::now();
     loop {
-        if !m.own.is_empty() {
-            if !sched.rest.get_up(m.index()) {
-                return wait_for_token(m);
-            }
-            if sched.take_p_to_look(m) {
-                sched.rest.spin();
-                m.spinning.set(true);
-                return;
-            }
-            m.pass_on_own();
-            sched.rest.lie_down(m.index(), None, false);
-            now = platform::now();
-            continue;
-        }
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
-        if sched.rest.has_idle_p() && sched.has_work(now) {
+        let own = !m.own.is_empty();
+        if own || sched.rest.has_idle_p() && sched.has_work(now) {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
             }
@@ -404,6 +391,9 @@ fn rest(m: &'static M) {
                 return;
             }
             // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a moment.
+            if own {
+                m.pass_on_own();
+            }
             sched.rest.lie_down(m.index(), None, false);
             spin_loop();
             now = platform::now();

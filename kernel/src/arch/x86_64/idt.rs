@@ -18,7 +18,6 @@
 use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 
-use super::registers::{pop, push};
 use super::{exceptions, gdt};
 
 /// What the stub leaves on the stack, lowest address first. A handler may change where it returns to.
@@ -116,14 +115,14 @@ unsafe extern "C" fn idt_no_device() {
 /// Pushes all general registers: what [`Frame`] begins with.
 macro_rules! push_general {
     () => {
-        push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
+        $crate::arch::x86_64::registers::push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
     };
 }
 
 /// The opposite of [`push_general`].
 macro_rules! pop_general {
     () => {
-        pop!("r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rbp" "rdi" "rsi" "rdx" "rcx" "rbx" "rax")
+        $crate::arch::x86_64::registers::pop!("r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rbp" "rdi" "rsi" "rdx" "rcx" "rbx" "rax")
     };
 }
 
@@ -162,7 +161,7 @@ unsafe extern "C" fn idt_common() {
 }
 
 /// All floating-point exceptions masked, as the ABI has it at a program's start.
-static MXCSR: u32 = 0x1f80;
+pub(super) static MXCSR: u32 = 0x1f80;
 
 /// Where the stub begins that all vectors go through: in a backtrace, what it interrupted comes after it.
 pub fn stub() -> usize {

@@ -34,10 +34,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use trefoil_sched::{GRef, M, PreemptGuard};
 
 use super::gdt;
-use super::idt::Frame;
-use super::idt::{pop_general, push_general};
+use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
-use super::registers::{pop, push};
 use crate::mm::window::Window;
 use crate::report;
 
@@ -83,7 +81,7 @@ pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
 }
 
 /// The interrupt flag.
-const INTERRUPTS: u64 = 1 << 9;
+pub(super) const INTERRUPTS: u64 = 1 << 9;
 /// What the stub runs with: interrupts on, everything else as a function expects it.
 const FLAGS: u64 = INTERRUPTS | 2;
 
@@ -163,9 +161,6 @@ unsafe extern "C" fn preempt_entry() -> ! {
         pending = sym pending,
     )
 }
-
-/// All floating-point exceptions masked, as the ABI has it at a program's start.
-static MXCSR: u32 = 0x1f80;
 
 /// On the G's stack: lets the others run.
 extern "C" fn preempted() {

@@ -15,15 +15,14 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use super::apic;
 use super::exceptions::VECTOR_TIMER;
 use super::idt::Frame;
 use super::percpu::PerCpu;
-use super::{apic, preempt};
+use super::preempt::{self, INTERRUPTS};
 
 /// The trap flag.
 const TF: u64 = 1 << 8;
-/// The interrupt flag.
-const IF: u64 = 1 << 9;
 /// `sti; hlt`.
 const REST: [u8; 2] = [0xfb, 0xf4];
 
@@ -90,7 +89,7 @@ fn stepped(core: &PerCpu, frame: &Frame) -> bool {
     // SAFETY: the interrupted code is there, and more of it after it.
     if unsafe { (frame.rip.get() as *const [u8; 2]).read_unaligned() } == REST {
         frame.rip.set(frame.rip.get() + 2);
-        frame.rflags.set(frame.rflags.get() | IF);
+        frame.rflags.set(frame.rflags.get() | INTERRUPTS);
     }
     let left = LEFT.load(Ordering::Relaxed);
     if left == 0 {

@@ -8,12 +8,12 @@
 //!   one pass     as many rounds as it takes to look at every G record once
 //! ```
 //!
-//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`], as long as anybody has parked since the last one. It shrinks what is
+//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), as long as anybody has parked since the last one. It shrinks what is
 //! parked, packs what was parked through the whole period (Cold, see `gstate.rs`), and strips free windows beyond a few. *Pressed*: free memory has fallen below a
 //! watermark: nothing counts as too recent, and rounds follow one another. *Forced*: somebody asks for everything ([`run`]): `runtime::scavenge()`, or a spawn
 //! that found no memory.
 //!
-//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`] records), on whichever core finds the lock free; and in forced passes on the caller's
+//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records), on whichever core finds the lock free; and in forced passes on the caller's
 //! stack. There is one round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
 
 mod round;
