@@ -8,7 +8,8 @@
 //! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight to the port under its lock, since what is
 //! formatted may park, print, or panic.
 //!
-//! The report path does not come here: it writes to the port directly, whoever holds this lock.
+//! The machine's end ([`shut`]) waits for the line that another core is writing, and lets no other line begin. The report path does not come
+//! here: it writes to the port directly, whoever holds this lock.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -18,7 +19,7 @@ use core::ptr::NonNull;
 
 use trefoil_sched::{G, M, PreemptGuard};
 
-use crate::arch::serial;
+use crate::arch::{clock, serial};
 use crate::mm::lock::Lock;
 
 /// A line longer than this leaves in pieces.
@@ -27,6 +28,9 @@ const LINE_MAX: usize = 4096;
 const ROOM: usize = 128;
 /// Bytes of a [`Piece`]; what is longer leaves in several.
 const PIECE: usize = 256;
+
+/// Nanoseconds that the last line may take: a long one at 115,200 baud is 0.36 s.
+const LAST_LINE: u64 = 1_000_000_000;
 
 static PORT: Lock<()> = Lock::new(());
 
@@ -196,6 +200,20 @@ fn finish_line(g: &G) {
 pub(crate) fn flush_current() {
     if let Some(g) = current_g() {
         g_ends(g);
+    }
+}
+
+/// The machine is about to stop: what the current G has begun is sent, the line that another core is writing is waited for, and nobody prints
+/// from here on. Whoever stops while it holds the port itself is not waited for for ever.
+pub(crate) fn shut() {
+    flush_current();
+    let begin = clock::now();
+    while clock::now() - begin < LAST_LINE {
+        if let Some(port) = PORT.try_lock() {
+            core::mem::forget(port); // for good
+            return;
+        }
+        core::hint::spin_loop();
     }
 }
 

@@ -336,7 +336,7 @@ pub fn scavenge() -> usize {
 }
 
 /// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the
-/// line; destructors do not run.
+/// line, the line that another core is just writing with it (which is waited for, a second at most); destructors do not run.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -351,7 +351,7 @@ pub fn scavenge() -> usize {
 /// # }
 /// ```
 pub fn exit(code: i32) -> ! {
-    console::flush_current();
+    console::shut();
     crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
 }
 

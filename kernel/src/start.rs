@@ -139,6 +139,6 @@ extern "C" fn g0_main() -> ! {
 fn run_main() {
     __trefoil_main();
     trefoil_sched::local::end_current();
-    console::flush_current();
+    console::shut();
     exit(Exit::Success)
 }

@@ -35,6 +35,8 @@ image! { "
     options_are_checked       | smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on
     words_reach_the_program   | smp 1 | append app.speed=9
     lines_do_not_interleave   | smp 1,4 | shape [# # #] | expect [0 0 0] | expect [7 29 7]
+    the_end_cuts_no_line      | smp 2,4 | shape [# # #] | expect [0 0 0]
+    the_end_comes_while_a_line_stands | smp 1 | timeout 20
     goes_on_alone             | smp 2 | append fault=no-acpi | expect no tables found; running on the boot core alone
     goes_on_alone             | smp 2 | append fault=madt-checksum | expect MADT has a bad checksum; running on the boot core alone
     goes_on_alone             | smp 2 | append fault=madt-truncated | expect MADT has an entry of impossible length
@@ -45,7 +47,8 @@ image! { "
 ";
     all_cores_come, main_does_not_wait, memory_can_be_used, sections_have_their_rights, a_wake_up_is_an_interrupt,
     idle_cores_are_quiet, spurious_vectors_are_counted, the_clock_runs_and_never_goes_back, the_input_is_there,
-    no_input_is_empty, options_are_checked, words_reach_the_program, lines_do_not_interleave, goes_on_alone, goes_on_without,
+    no_input_is_empty, options_are_checked, words_reach_the_program, lines_do_not_interleave, the_end_cuts_no_line,
+    the_end_comes_while_a_line_stands, goes_on_alone, goes_on_without,
     no_clock_reference, never_reached,
 }
 
@@ -250,6 +253,20 @@ fn lines_do_not_interleave() {
         })
         .collect();
     handles.into_iter().for_each(|h| h.join().unwrap());
+}
+
+/// All cores print when the machine ends: the last line is whole too.
+fn the_end_cuts_no_line() {
+    for i in 0..2 * runtime::max_procs() {
+        go(move || (0..u32::MAX).for_each(|n| println!("[{i} {n} {i}]")));
+    }
+    time::sleep(Duration::from_millis(30));
+    runtime::exit(0);
+}
+
+/// Who ends the machine has the port itself.
+fn the_end_comes_while_a_line_stands() {
+    trefoil::console::with_locked(|| runtime::exit(0));
 }
 
 fn goes_on_alone() {
