@@ -35,6 +35,8 @@ pub struct Options {
     pub wakeup: Option<u64>,
     /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless told.
     pub schedtrace: Option<u64>,
+    /// `rest=hlt`: cores without work rest by `hlt` and are woken by interrupts, whatever CPUID offers; that decides unless told.
+    pub halt: bool,
     /// `fault=…`: what to break on purpose.
     pub faults: Faults,
 }
@@ -136,6 +138,10 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
             b"schedtrace" => match number(value).filter(|ms| TRACES.contains(ms)) {
                 Some(ms) => options.schedtrace = Some(ms),
                 None => complain(Complaint::BadValue { key: "schedtrace", value, wants: "1 to 3600000 milliseconds" }),
+            },
+            b"rest" => match value {
+                b"hlt" => options.halt = true,
+                _ => complain(Complaint::BadValue { key: "rest", value, wants: "hlt, or not to be there" }),
             },
             // Read by a program that logs: `value_of`.
             b"log" => {}
@@ -289,6 +295,16 @@ mod tests {
             complaints,
             ["0", "3600001", "often"]
                 .map(|v| std::format!("schedtrace=\"{v}\": wants 1 to 3600000 milliseconds; skipped"))
+        );
+    }
+
+    #[test]
+    fn how_cores_rest_is_told_by_one_word() {
+        assert!(read(b"rest=hlt").0.halt && !read(b"seed=1").0.halt);
+        let (options, complaints) = read(b"rest=mwait");
+        assert_eq!(
+            (options.halt, &complaints[0][..]),
+            (false, r#"rest="mwait": wants hlt, or not to be there; skipped"#)
         );
     }
 

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use trefoil_boot::Handover;
+use trefoil_boot::rest::Rest;
 use trefoil_sched::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
@@ -37,6 +38,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults);
     pic::mask_all();
     core.set_lapic_id(apic::init_core(&features));
+    apic::rest_by(if told.halt { Rest::Halt } else { features.rest });
     core.arrive();
     apic::start_measuring(); //                           the clock, and with it the APIC timer
     let (reference, timer_hz) =

@@ -18,6 +18,7 @@ image! { "
     a_core_at_rest_takes_only_due_timers   | smp 1,2 | cpu max,hypervisor=off,monitor=on
     wake_ups_reach_a_core_that_watches     | smp 1,2,4 | cpu max,hypervisor=off,monitor=on | timeout 100
     wake_ups_reach_a_core_that_watches     | smp 2
+    wake_ups_reach_a_core_that_watches     | smp 2 | cpu max,hypervisor=off,monitor=on | append rest=hlt
     a_sleeper_is_seen_in_the_histograms    | smp 1 | icount
     a_sleeper_is_seen_in_the_histograms    | smp 2,4
     a_preemption_is_seen_in_the_histograms | smp 1 | icount

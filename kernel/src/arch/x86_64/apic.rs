@@ -94,7 +94,6 @@ pub fn init_core(features: &Features) -> u32 {
     }
     X2APIC.store(x2apic, Ordering::Relaxed);
     DEADLINE.store(features.tsc_deadline, Ordering::Relaxed);
-    MWAIT.store(features.rest == Rest::Mwait, Ordering::Relaxed);
     BASE.store(phys_to_virt(base & 0x000f_ffff_ffff_f000) as u64, Ordering::Relaxed);
     write(LVT_TIMER, MASKED);
     write(LVT_LINT0, MASKED);
@@ -104,6 +103,11 @@ pub fn init_core(features: &Features) -> u32 {
     write(SPURIOUS, 1 << 8 | u32::from(VECTOR_SPURIOUS));
     write(LVT_TIMER, u32::from(VECTOR_TIMER) | if features.tsc_deadline { TSC_DEADLINE_MODE } else { 0 });
     if x2apic { read(ID) } else { read(ID) >> 24 }
+}
+
+/// Cores rest so, all of them. Once, before any does.
+pub fn rest_by(how: Rest) {
+    MWAIT.store(how == Rest::Mwait, Ordering::Relaxed);
 }
 
 /// Lets the timer run down unheard, for the clock to measure: [`count_down`] reads it.

@@ -36,9 +36,9 @@ pub struct Features {
 impl Features {
     /// Asks CPUID.
     pub fn read() -> Self {
-        let one = __cpuid(1);
+        let (zero, one) = (__cpuid(0), __cpuid(1));
         // Leaf 7, or nothing.
-        let (ebx, ecx) = match __cpuid(0).eax {
+        let (ebx, ecx) = match zero.eax {
             7.. => {
                 let seven = __cpuid_count(7, 0);
                 (seven.ebx, seven.ecx)
@@ -55,7 +55,7 @@ impl Features {
             machine_check: one.edx >> 7 & 1 == 1,
             hypervisor: one.ecx >> 31 & 1 == 1,
             xsave: one.ecx >> 26 & 1 == 1,
-            rest: rest(__cpuid(0).eax, one.ecx),
+            rest: rest([zero.eax, zero.ebx], [one.eax, one.ecx]),
         }
     }
 }
