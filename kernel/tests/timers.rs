@@ -6,6 +6,7 @@ mod support;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
+use trefoil::arch;
 use trefoil::prelude::*;
 use trefoil::time::{Ticker, Timer};
 
@@ -21,6 +22,7 @@ image! { "
     an_idle_core_runs_the_timers_of_a_busy_one          | smp 2,4 | icount
     timers_of_a_p_that_goes_are_in_time                 | smp 2,4 | icount
     a_ticker_drops_ticks_and_keeps_its_beat             | smp 1,2,4 | icount
+    an_alarm_that_was_on_its_way_teaches_nothing        | smp 1,2 | icount
     without_memory_a_timer_says_so                      | smp 1,2 | mem 64M
 ";
     sleepers_wake_by_their_deadlines_and_equals_in_order, exact_with_100000_pending,
@@ -28,7 +30,7 @@ image! { "
     a_storm_of_sleepers_leaves_others_their_share, a_storm_of_calls_leaves_others_their_share,
     timers_in_the_past_leave_others_their_share, absurd_sleeps_are_what_they_say,
     an_idle_core_runs_the_timers_of_a_busy_one, timers_of_a_p_that_goes_are_in_time, a_ticker_drops_ticks_and_keeps_its_beat,
-    without_memory_a_timer_says_so,
+    an_alarm_that_was_on_its_way_teaches_nothing, without_memory_a_timer_says_so,
 }
 
 fn micros(n: u64) -> Duration {
@@ -397,6 +399,25 @@ fn a_ticker_drops_ticks_and_keeps_its_beat() {
     assert!(tick - again < micros(400) && tick >= again + micros(290), "{:?}", tick - again);
     ticker.stop();
     assert!(ticker.receiver().try_recv().is_err(), "a tick after stop");
+}
+
+/// The one-shot's frequency is corrected by what it does. An alarm that came while interrupts were off is taken after another one has been armed: long
+/// before that one's end, which says nothing about how fast it counts.
+fn an_alarm_that_was_on_its_way_teaches_nothing() {
+    settle();
+    for _ in 0..20 {
+        arch::cpu::without_interrupts(|| {
+            arch::apic::arm(arch::clock::now() + 20_000);
+            busy(micros(100));
+            arch::apic::arm(arch::clock::now() + 50_000_000);
+        });
+    }
+    for ms in [1, 20, 50] {
+        let due = Instant::now() + Duration::from_millis(ms);
+        time::sleep_until(due);
+        let late = Instant::now() - due;
+        assert!(late < micros(50), "{ms} ms are late by {late:?}");
+    }
 }
 
 fn without_memory_a_timer_says_so() {
