@@ -230,6 +230,13 @@ pub fn run() -> u64 {
     }
 }
 
+/// Runs `f` with the round's lock held, so that nobody scavenges meanwhile: for tests of who needs the other locks.
+#[doc(hidden)]
+pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
+    let _round = ROUND_STATE.lock();
+    f()
+}
+
 /// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine that holds nothing, and not in vain again and again.
 #[cold]
 pub fn for_the_heap() -> bool {
