@@ -10,7 +10,9 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
+use trefoil::arch::landing;
 use trefoil::arch::step::{self, Event};
+use trefoil::panic;
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
@@ -24,6 +26,7 @@ image! { "
     blocks_in_place      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
     allocations          | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
     steals               | smp 2   | append slice=200000 wakeup=200000 app.step=7
+    unwinds              | smp 1,2 | append slice=200000 wakeup=200000
 
     yields               | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
     parks_and_readies    | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
@@ -36,6 +39,7 @@ image! { "
     steals               | large | smp 2   | append slice=200000 wakeup=200000 | timeout 600
 ";
     yields, parks_and_readies, sends_and_receives, a_contended_mutex, spawns_and_exits, pins_and_guards, blocks_in_place, allocations, steals,
+    unwinds,
 }
 
 /// All there is. `Again` steps the preemption's own path.
@@ -51,9 +55,20 @@ fn stride() -> u64 {
 
 /// Interrupts every instruction of `op`. On one core there have to be `least` of them, or nothing was stepped.
 fn every(what: &str, events: &[Event], least: u64, op: impl Fn()) {
+    every_by(|n, event, op| step::run(n, event, op), what, events, least, stride(), &op);
+}
+
+/// As [`every`], by `run`, and going on by `step` of the boundaries that that counts.
+fn every_by(
+    run: impl Fn(u64, Event, &dyn Fn()) -> bool,
+    what: &str,
+    events: &[Event],
+    least: u64,
+    step: u64,
+    op: &dyn Fn(),
+) {
     static STOP: AtomicBool = AtomicBool::new(false);
     static TURNS: AtomicU64 = AtomicU64::new(0);
-    let step = stride();
     STOP.store(false, SeqCst);
     // Somebody always waits for the core; with a second one, that one has work, too.
     let bystanders: Vec<_> = (0..2 * runtime::max_procs() - 1)
@@ -75,7 +90,7 @@ fn every(what: &str, events: &[Event], least: u64, op: impl Fn()) {
         let (mut n, mut fired, mut missed) = (1 + event as u64 % step, 0, 0);
         // With two cores the operation may go on where it is not stepped, and the steps where it is not: neither says anything about its length.
         while missed < 5 && (runtime::max_procs() == 1 || n < ENOUGH) {
-            if step::run(n, event, &op) {
+            if run(n, event, op) {
                 (fired, missed) = (fired + 1, 0);
             } else {
                 missed += 1;
@@ -241,4 +256,36 @@ fn steals() {
     assert!(steals > rounds, "{steals} stolen in {rounds} rounds");
     STOP.store(true, SeqCst);
     source.join().unwrap();
+}
+
+/// The unwinder's last step, into a destructor and into a catch. What it is about to load lies where a preemption would put its frame.
+fn unwinds() {
+    static DROPS: AtomicU64 = AtomicU64::new(0);
+    static ROUNDS: AtomicU64 = AtomicU64::new(0);
+
+    struct Kept([u64; 4]);
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            assert_eq!(self.0, [3; 4]);
+            DROPS.fetch_add(1, Relaxed);
+        }
+    }
+
+    let places: Vec<u64> = landing::places().collect();
+    // After a raise, and after each destructor.
+    let places = places.try_into().unwrap_or_else(|places| panic!("at {places:x?}, instead of two places"));
+    let run = |n, event, op: &dyn Fn()| step::run_in(places, landing::BYTES, n, event, op);
+    every_by(run, "unwinding", &ALL[..3], 2 * 19, 1, &|| {
+        let seen = black_box([5u64; 4]);
+        let payload = panic::catch_unwind(|| {
+            let kept = Kept(black_box([3; 4]));
+            if black_box(true) {
+                panic::resume_unwind(Box::new(7u64));
+            }
+            kept.0[0]
+        });
+        assert_eq!(payload.unwrap_err().downcast_ref(), Some(&7u64));
+        assert_eq!((seen, ROUNDS.fetch_add(1, Relaxed) + 1), ([5; 4], DROPS.load(Relaxed)));
+    });
 }

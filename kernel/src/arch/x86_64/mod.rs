@@ -9,6 +9,7 @@ pub mod exit;
 pub mod gdt;
 pub mod idt;
 pub mod ioapic;
+pub mod landing;
 pub mod mem;
 pub mod percpu;
 pub mod pic;

@@ -25,6 +25,8 @@
 //! There is always room: below what a G may use lie four red pages. It is not the G's fault when its frame reaches into them, so they do not doom it
 //! meanwhile ([`G::exempt`](trefoil_sched::G::exempt)).
 //!
+//! One place needs what lies below its stack pointer: the unwinder's last step (`landing.rs`).
+//!
 //! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page there is a fault in a handler); switching in
 //! the handler on one IST stack per G (a page each).
 
@@ -33,9 +35,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::{GRef, M, PreemptGuard};
 
-use super::gdt;
 use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
+use super::{gdt, landing};
 use crate::mm::window::Window;
 use crate::report;
 
@@ -62,6 +64,7 @@ pub fn request(core: &PerCpu, frame: &Frame) {
         m.attend_slice();
         return percpu::pend();
     }
+    landing::take_back(frame);
     g.exempt(true);
     core.interrupted.set([frame.rip.get(), frame.cs, frame.rflags.get(), frame.rsp.get(), frame.ss]);
     // The level that `preempted` hands to the scheduler.

@@ -10,6 +10,8 @@
 //! TF is a flag like any other: a voluntary switch leaves it on, so the steps go on in whatever runs next on this core; a preempted G takes it along. Handlers are not
 //! stepped: the processor turns TF off there. `run` with n = 1, 2, 3… until nothing fires has interrupted everything that `f` does, once each.
 //!
+//! What lies behind a hundred thousand instructions is reached faster by [`run_in`]: a breakpoint register turns TF on where it begins.
+//!
 //! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over, and the core does not rest.
 
 use core::arch::asm;
@@ -23,6 +25,10 @@ use super::preempt::{self, INTERRUPTS};
 
 /// The trap flag.
 const TF: u64 = 1 << 8;
+/// The next instruction runs although a breakpoint is at it.
+const RF: u64 = 1 << 16;
+/// What DR6 is without a reason: bits that are always set.
+const NO_REASON: u64 = 0xffff_0ff0;
 /// `sti; hlt`.
 const REST: [u8; 2] = [0xfb, 0xf4];
 
@@ -43,6 +49,10 @@ pub enum Event {
 /// Boundaries left until the event.
 static LEFT: AtomicU64 = AtomicU64::new(0);
 static EVENT: AtomicU64 = AtomicU64::new(0);
+/// With [`run_in`]: how many bytes the stretches have. 0: all boundaries count.
+static STRETCH: AtomicU64 = AtomicU64::new(0);
+/// Where the one begins that was reached last.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
 /// Steps are being counted.
 static ON: AtomicBool = AtomicBool::new(false);
 /// Boundaries where somebody was at depth 0 with interrupts on, on a G.
@@ -50,15 +60,38 @@ static OPEN: AtomicU64 = AtomicU64::new(0);
 
 /// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. False: `f` had fewer. One at a time on the whole machine.
 pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
-    LEFT.store(n, Ordering::Relaxed);
-    EVENT.store(event as u64, Ordering::Relaxed);
-    HANDLER.store(stepped as fn(&PerCpu, &Frame) -> bool as *mut (), Ordering::Release);
-    ON.store(true, Ordering::SeqCst);
+    prepare(n, event, 0);
     // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
     unsafe { asm!("pushfq", "or dword ptr [rsp], {tf}", "popfq", tf = const TF) };
     f();
     // SAFETY: as above.
     unsafe { asm!("pushfq", "and dword ptr [rsp], {tf}", "popfq", tf = const !(TF as i32)) };
+    has_fired()
+}
+
+/// As [`run`], of those boundaries only that lie behind the first instruction of one of the stretches that begin at `places`, `bytes` long each.
+/// Not with [`Event::Again`].
+pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce()) -> bool {
+    prepare(n, event, bytes);
+    // SAFETY: #DB comes before what is at these places, and `on_debug` expects it.
+    unsafe {
+        asm!("mov dr0, {}", "mov dr1, {}", "mov dr7, {}", in(reg) places[0], in(reg) places[1], in(reg) 0b0101u64)
+    };
+    f();
+    // SAFETY: turns that off. (On another core than before it is off: what that one still meets is passed by.)
+    unsafe { asm!("mov dr7, {}", in(reg) 0u64) };
+    has_fired()
+}
+
+fn prepare(n: u64, event: Event, stretch: u64) {
+    LEFT.store(n, Ordering::Relaxed);
+    EVENT.store(event as u64, Ordering::Relaxed);
+    STRETCH.store(stretch, Ordering::Relaxed);
+    HANDLER.store(stepped as fn(&PerCpu, &Frame) -> bool as *mut (), Ordering::Release);
+    ON.store(true, Ordering::SeqCst);
+}
+
+fn has_fired() -> bool {
     ON.store(false, Ordering::SeqCst);
     LEFT.load(Ordering::Relaxed) == 0
 }
@@ -79,8 +112,24 @@ pub(super) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
     !handler.is_null() && unsafe { core::mem::transmute::<*mut (), fn(&PerCpu, &Frame) -> bool>(handler) }(core, frame)
 }
 
+/// A breakpoint register says that its place has been reached.
+fn hit() -> bool {
+    let why: u64;
+    // SAFETY: reads why #DB has come, and forgets it.
+    unsafe { asm!("mov {why}, dr6", "mov dr6, {none}", why = out(reg) why, none = in(reg) NO_REASON) };
+    why & 0b11 != 0
+}
+
 fn stepped(core: &PerCpu, frame: &Frame) -> bool {
     let flags = frame.rflags.get();
+    let stretch = STRETCH.load(Ordering::Relaxed);
+    if stretch > 0 && hit() {
+        // The instruction there runs now, and is stepped while there is something to count.
+        let more = ON.load(Ordering::Relaxed) && LEFT.load(Ordering::Relaxed) > 0;
+        frame.rflags.set(flags | RF | if more { TF } else { 0 });
+        BEGAN.store(frame.rip.get(), Ordering::Relaxed);
+        return true;
+    }
     if !ON.load(Ordering::Relaxed) {
         // One that was preempted while steps were counted.
         frame.rflags.set(flags & !TF);
@@ -93,6 +142,11 @@ fn stepped(core: &PerCpu, frame: &Frame) -> bool {
     }
     let left = LEFT.load(Ordering::Relaxed);
     if left == 0 {
+        frame.rflags.set(frame.rflags.get() & !TF);
+        return true;
+    }
+    if stretch > 0 && frame.rip.get().wrapping_sub(BEGAN.load(Ordering::Relaxed)) >= stretch {
+        // Until the next one begins.
         frame.rflags.set(frame.rflags.get() & !TF);
         return true;
     }
