@@ -257,9 +257,10 @@ fn lines_do_not_interleave() {
 
 /// All cores print when the machine ends: the last line is whole too.
 fn the_end_cuts_no_line() {
-    for i in 0..2 * runtime::max_procs() {
+    for i in 1..=2 * runtime::max_procs() {
         go(move || (0..u32::MAX).for_each(|n| println!("[{i} {n} {i}]")));
     }
+    println!("[0 0 0]");
     time::sleep(Duration::from_millis(30));
     runtime::exit(0);
 }
