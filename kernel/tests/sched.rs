@@ -23,6 +23,7 @@ image! { "
     overflowing_the_ring_loses_nobody       | smp 1,2,4,8
     the_global_queue_is_not_starved         | smp 1
     a_pair_in_the_slot_lets_the_ring_run    | smp 1 | icount
+    a_pair_in_the_slot_and_a_sleeper_let_the_ring_run | smp 1 | icount
     a_long_g_does_not_starve_its_slot       | smp 2,4 | icount
     ping_pong_wakes_no_other_core           | smp 2,4
     equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 2
@@ -47,6 +48,7 @@ image! { "
     overflowing_the_ring_loses_nobody,
     the_global_queue_is_not_starved,
     a_pair_in_the_slot_lets_the_ring_run,
+    a_pair_in_the_slot_and_a_sleeper_let_the_ring_run,
     a_long_g_does_not_starve_its_slot,
     ping_pong_wakes_no_other_core,
     equal_gs_spread_over_the_cores,
@@ -195,6 +197,33 @@ fn the_global_queue_is_not_starved() {
 }
 
 fn a_pair_in_the_slot_lets_the_ring_run() {
+    // The slice's end finds the pair in their own code, in the scheduler, or on the way between.
+    let mut longest = Duration::ZERO;
+    for i in 0..60 {
+        let slice = Duration::from_nanos(1_000_000 + 97 * i);
+        runtime::set_slice(slice);
+        let waited = behind_a_pair();
+        assert!(waited < slice * 5 / 4, "it waited {waited:?}; a slice is {slice:?}");
+        longest = longest.max(waited);
+    }
+    println!("at most {longest:?}");
+}
+
+/// Whoever wakes up in between has a slice of its own, and does not give the pair a new one.
+fn a_pair_in_the_slot_and_a_sleeper_let_the_ring_run() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let sleeper = go(|| {
+        while !STOP.load(SeqCst) {
+            time::sleep(Duration::from_micros(130));
+        }
+    });
+    a_pair_in_the_slot_lets_the_ring_run();
+    STOP.store(true, SeqCst);
+    sleeper.join().unwrap();
+}
+
+/// How long a third G waits in the ring while two ready each other.
+fn behind_a_pair() -> Duration {
     let waited = Arc::new(AtomicU64::new(u64::MAX));
     let (to_b, from_a) = chan::bounded::<bool>(0);
     let (to_a, from_b) = chan::bounded::<bool>(0);
@@ -217,7 +246,7 @@ fn a_pair_in_the_slot_lets_the_ring_run() {
             rounds += 1;
             assert!(begin.elapsed() < Duration::from_secs(1), "the pair held the core for {rounds} rounds");
         }
-        assert!(rounds > 100, "it never waited in the ring: {rounds} rounds");
+        assert!(rounds > 0, "it never waited in the ring");
         c.join().unwrap();
     });
     // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has parked.
@@ -225,8 +254,7 @@ fn a_pair_in_the_slot_lets_the_ring_run() {
     for h in [a, b] {
         h.join().unwrap();
     }
-    let (waited, slice) = (Duration::from_nanos(waited.load(SeqCst)), runtime::slice());
-    assert!(waited < slice + slice / 2, "it waited {waited:?}; a slice is {slice:?}");
+    Duration::from_nanos(waited.load(SeqCst))
 }
 
 fn a_long_g_does_not_starve_its_slot() {

@@ -211,6 +211,8 @@ impl M {
     pub(crate) fn hold(&self, p: &'static P) {
         self.set_p(Some(p));
         self.last_p.set(Some(p.index()));
+        // Whoever runs first has not run yet, also if it was next in the slot when the P was given up.
+        p.begin_slice(0);
         self.come_in();
         // SeqCst: pairs with the fence in `nudge`: whoever lets a G run on this P without an alarm looks at the global queue after this.
         fence(Ordering::SeqCst);

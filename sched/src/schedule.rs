@@ -12,7 +12,8 @@
 //! **The slice.** A G in the slot inherits the slice of the one that readied it, so a pair that readies each other could keep
 //! the ring waiting for ever. The clock is not read on the fast path; instead every G that comes from the ring resets
 //! `slice_start` to "unknown", and the 61st dispatch looks: unknown becomes now; known and older than a slice, the G in the
-//! slot goes to the end of the ring (step 3), and the ring's first runs.
+//! slot goes to the end of the ring (step 3), and the ring's first runs. The same happens when the slice's alarm has found preemption off: a pair that readies
+//! each other is in the scheduler most of the time.
 //!
 //! **INV-TIMER-HOME.** An M gives up its P with the timers in it, and rests with the earliest of them as its deadline. It
 //! is that P's *home* from then on and prefers it when it gets up, and a P taken by another M takes its timers along (`Sched::take_p` arms them). So every
@@ -24,7 +25,7 @@ use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::inbox;
 use crate::m::M;
-use crate::p::{ATTEND_RETIRE, FAIR_TICKS, Held, P, SLOT_DELAY};
+use crate::p::{ATTEND_RETIRE, ATTEND_SLICE, FAIR_TICKS, Held, P, SLOT_DELAY};
 use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
@@ -74,16 +75,11 @@ pub fn run_m(m: &'static M) -> ! {
     }
 }
 
-/// If others wait, the G that runs next has a slice, which begins now.
+/// If others wait, the G that runs next has a slice, which begins now; but a chain of hand-overs through the slot, which passes by here every 61st time and
+/// whenever this P has something to attend to, goes on with the one that it has: every other source has said that a new one begins.
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
-        let now = platform::now();
-        if p.fair.get() == FAIR_TICKS {
-            // A chain of hand-overs through the slot that passes by here every 61st time goes on with its slice.
-            p.slice_started(now);
-        } else {
-            p.begin_slice(now);
-        }
+        p.slice_started(platform::now());
     } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() || !m.own.is_empty() {
         // Pinned ones, too: who sent the second while this M had no P interrupted nobody.
         set_slice_alarm(m, p);
@@ -130,9 +126,13 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
 
 /// Steps 1 to 6.
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
-    if p.attention.load(Ordering::Relaxed) != 0 {
+    let attention = p.attention.load(Ordering::Relaxed);
+    if attention != 0 {
         p.attention.store(0, Ordering::Relaxed);
         p.made_way(platform::now());
+        if attention & ATTEND_SLICE != 0 {
+            end_chain(m, p, guard);
+        }
     }
     platform::on_g0(m);
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
@@ -196,9 +196,14 @@ fn run_some_stray(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 /// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
 fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();
-    if now.saturating_sub(p.slice_started(now)) >= m.sched.slice()
-        && let Some(g) = p.take_slot()
-    {
+    if now.saturating_sub(p.slice_started(now)) >= m.sched.slice() {
+        end_chain(m, p, guard);
+    }
+}
+
+/// Who was to go on with a slice that is over waits behind the ring.
+fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
+    if let Some(g) = p.take_slot() {
         p.begin_slice(0);
         enqueue_last(m, p, g, guard);
     }
@@ -349,6 +354,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                     // With an empty ring, that is where they go.
                     let first = run_timers(m, p, victim, guard, platform::now());
                     if let Some(g) = first.or_else(|| p.ring().pop()) {
+                        p.begin_slice(0);
                         return Some(g);
                     }
                 }
