@@ -24,6 +24,7 @@ image! { "
     the_global_queue_is_not_starved         | smp 1
     a_pair_in_the_slot_lets_the_ring_run    | smp 1 | icount
     a_pair_in_the_slot_and_a_sleeper_let_the_ring_run | smp 1 | icount
+    a_pair_in_the_slot_and_a_sleeper_let_the_ring_run | smp 1 | icount | append wakeup=60000000
     a_long_g_does_not_starve_its_slot       | smp 2,4 | icount
     ping_pong_wakes_no_other_core           | smp 2,4
     equal_gs_spread_over_the_cores          | smp 2,4 | free-cores 2

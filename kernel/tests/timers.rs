@@ -166,16 +166,23 @@ fn stop_and_reset_race_with_what_is_due() {
 }
 
 /// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from one turn to the next.
+///
+/// On more than two cores that of 95 in a hundred: counted time runs the cores in turn, and one may stand for several slices while the others run.
 fn longest_turn(there_was_a_storm: impl Fn() -> bool) -> Duration {
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-    let mut turns = 0;
-    while turns < 200 || !there_was_a_storm() {
+    let mut last = Instant::now();
+    let mut turns = Vec::with_capacity(100_000);
+    while turns.len() < 200 || !there_was_a_storm() {
         runtime::yield_now();
         let now = Instant::now();
-        longest = longest.max(now - last);
-        (last, turns) = (now, turns + 1);
+        if turns.len() < turns.capacity() {
+            turns.push(now - last);
+        }
+        last = now;
     }
-    longest
+    turns.sort_unstable();
+    let (many, longest) = (turns[turns.len() * 95 / 100], turns[turns.len() - 1]);
+    println!("{} turns, 95 in a hundred within {many:?}, all within {longest:?}", turns.len());
+    if runtime::max_procs() > 2 { many } else { longest }
 }
 
 fn a_storm_of_sleepers_leaves_others_their_share() {

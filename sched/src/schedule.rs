@@ -142,21 +142,21 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if p.timers.when() != u64::MAX
         && let Some(g) = run_timers(m, p, p, guard, platform::now())
     {
-        p.begin_slice(0);
+        goes_first(p);
         return Some(g);
     }
     if let Some(g) = run_strays(m, p, guard) {
-        p.begin_slice(0);
+        goes_first(p);
         return Some(g);
     }
     if !m.sched.inbox.is_empty()
         && let Some(g) = inbox::run(m, p, guard)
     {
-        p.begin_slice(0);
+        goes_first(p);
         return Some(g);
     }
     if let Some(g) = m.own.pop(guard, 1).pop() {
-        p.begin_slice(0);
+        goes_first(p);
         return Some(g);
     }
     let left = p.fair.get() - 1;
@@ -178,6 +178,14 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         return Some(g);
     }
     from_global(m, p, guard)
+}
+
+/// Who goes before the slot has a slice of its own, or, if somebody waits there, what is left of that chain's: those who come again and again would renew it.
+#[inline(always)]
+fn goes_first(p: &Held<'_>) {
+    if p.slot_is_empty() {
+        p.begin_slice(0);
+    }
 }
 
 /// Due timers that no core would run in time: see `procs.rs`.
