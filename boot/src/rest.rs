@@ -27,13 +27,15 @@ const INTEL: u32 = u32::from_le_bytes(*b"Genu");
 
 /// Models of Intel's family 6 whose `mwait` may miss the store: Dunnington, Nehalem-EX and Westmere-EX (unless the line is flushed before), Goldmont,
 /// Ice Lake servers (erratum ICX143), Lunar Lake.
-const DEAF: [u32; 6] = [0x1d, 0x2e, 0x2f, 0x5c, 0x6a, 0xbd];
+const fn is_deaf(model: u32) -> bool {
+    matches!(model, 0x1d | 0x2e | 0x2f | 0x5c | 0x6a | 0xbd)
+}
 
 /// Decides by `eax` and `ebx` of CPUID's leaf 0 (the highest leaf, the maker), and by `eax` and `ecx` of leaf 1 (the model, the features).
 pub fn rest([highest_leaf, maker]: [u32; 2], [signature, features]: [u32; 2]) -> Rest {
     let family = signature >> 8 & 0xf;
     let model = signature >> 12 & 0xf0 | signature >> 4 & 0xf;
-    let deaf = maker == INTEL && family == 6 && DEAF.contains(&model);
+    let deaf = maker == INTEL && family == 6 && is_deaf(model);
     // Leaf 5 describes what `mwait` can do; a processor without it has no `mwait`, whatever the bit says.
     match highest_leaf >= 5 && features & (MONITOR | HYPERVISOR) == MONITOR && !deaf {
         true => Rest::Mwait,

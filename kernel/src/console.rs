@@ -207,11 +207,11 @@ pub(crate) fn flush_current() {
 /// from here on. Whoever stops while it holds the port itself is not waited for for ever.
 pub(crate) fn shut() {
     flush_current();
-    let begin = clock::now();
-    while clock::now() - begin < LAST_LINE {
-        if let Some(port) = PORT.try_lock() {
-            core::mem::forget(port); // for good
-            return;
+    let until = clock::now() + LAST_LINE;
+    loop {
+        let port = PORT.try_lock();
+        if port.is_some() || clock::now() >= until {
+            return core::mem::forget(port); // for good
         }
         core::hint::spin_loop();
     }

@@ -21,6 +21,7 @@ use crate::m::M;
 use crate::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
 use crate::platform::{self, AfterFn};
 use crate::preempt::PreemptGuard;
+use crate::schedule::end_chain;
 use crate::sync::Ordering;
 
 /// Publishes a parked G; see [`park`].
@@ -231,9 +232,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         return guard.release();
     }
     // A chain through the slot ends with its slice.
-    if let Some(next) = p.take_slot() {
-        enqueue_last(m, &p, next, &guard);
-    }
+    end_chain(m, &p, &guard);
     let now = platform::now();
     p.saw(now);
     p.made_way(now);

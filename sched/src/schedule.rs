@@ -210,7 +210,9 @@ fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
 }
 
 /// Who was to go on with a slice that is over waits behind the ring.
-fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
+#[cold]
+#[inline(never)]
+pub(crate) fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     if let Some(g) = p.take_slot() {
         p.begin_slice(0);
         enqueue_last(m, p, g, guard);

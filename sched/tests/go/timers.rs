@@ -1,6 +1,6 @@
 //! Sleeping, timers, and channels that are filled by the clock.
 
-use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use super::{a_moment, panic_of, until, until_parked};
 use crate::api::*;
@@ -310,8 +310,20 @@ fn a_duration_beyond_the_clock_is_for_ever() {
 
 /// Go: a sleeping goroutine takes no M.
 fn a_sleeper_does_not_keep_its_core() {
-    let sleepers: Vec<_> = (0..50).map(|_| go(|| time::sleep(10 * MS))).collect();
+    let seen = Arc::new(AtomicBool::new(false));
+    let sleepers: Vec<_> = (0..50)
+        .map(|_| {
+            let seen = seen.clone();
+            go(move || {
+                // Again and again: a host may stop this one longer than they sleep.
+                while !seen.load(SeqCst) {
+                    time::sleep(10 * MS);
+                }
+            })
+        })
+        .collect();
     until_parked(10);
     assert_eq!(go(|| 4).join().unwrap(), 4);
+    seen.store(true, SeqCst);
     sleepers.into_iter().for_each(|g| g.join().unwrap());
 }

@@ -61,10 +61,11 @@ pub fn begin(frame: &Frame) -> Option<u64> {
 }
 
 #[cold]
+#[inline(never)]
 fn search(rip: u64) -> Option<u64> {
     let code = core::ptr::addr_of!(__executable_start) as u64;
-    let back = (FROM..=TO).take_while(|back| rip.wrapping_sub(code) >= *back);
-    back.map(|back| rip - back).find(|&at| begins(at))
+    let from = rip.wrapping_sub(TO).max(code);
+    (from..rip.wrapping_sub(FROM) + 1).find(|&at| begins(at))
 }
 
 /// Whether they begin at `at`, which is code, and not the last of it.
