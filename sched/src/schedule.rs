@@ -76,7 +76,7 @@ pub fn run_m(m: &'static M) -> ! {
 }
 
 /// If others wait, the G that runs next has a slice, which begins now; but a chain of hand-overs through the slot, which passes by here every 61st time and
-/// whenever this P has something to attend to, goes on with the one that it has: every other source has said that a new one begins.
+/// whenever this P has something to attend to, goes on with the one that it has: every other source has said that a new one begins, or that it [goes first](goes_first).
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
         p.slice_started(platform::now());

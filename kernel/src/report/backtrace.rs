@@ -44,8 +44,13 @@ unsafe extern "C" {
     static __etext: u8;
 }
 
+/// Where the image's code lies.
+pub fn code() -> core::ops::Range<u64> {
+    (&raw const __executable_start) as u64..(&raw const __etext) as u64
+}
+
 fn is_code(addr: u64) -> bool {
-    ((&raw const __executable_start) as u64..(&raw const __etext) as u64).contains(&addr)
+    code().contains(&addr)
 }
 
 fn line(out: Out, number: usize, addr: u64) {

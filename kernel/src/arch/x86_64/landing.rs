@@ -23,6 +23,7 @@
 //! panic in a deep recursion is there again and again.
 
 use super::idt::Frame;
+use crate::report::backtrace::code;
 
 /// How they begin: `mov rsp, [rdi + 56]`, `ldmxcsr [rdi + 136]`, `fldcw [rdi + 144]`.
 const BEGIN: [u8; 17] = [0x48, 0x8b, 0x67, 0x38, 0x0f, 0xae, 0x97, 0x88, 0, 0, 0, 0xd9, 0xaf, 0x90, 0, 0, 0];
@@ -36,48 +37,35 @@ const BELOW: u64 = 256;
 /// A stack's window is not larger.
 const WINDOW_MAX: u64 = 1 << 30;
 
-unsafe extern "C" {
-    /// Where code begins, and ends.
-    static __executable_start: u8;
-    static __etext: u8;
-}
-
 /// Bytes from where they begin to behind the last boundary at which the context is needed: for tests.
 pub const BYTES: u64 = TO + 1;
 
 /// Where they begin, in the whole image: for tests.
 pub fn places() -> impl Iterator<Item = u64> {
-    let (code, end) = (core::ptr::addr_of!(__executable_start) as u64, core::ptr::addr_of!(__etext) as u64);
-    (code..end - BYTES).filter(|&at| begins(at))
+    code().filter(|&at| begins(at))
 }
 
-/// Where these instructions begin, if the interrupted one is among them and needs the context below its stack pointer.
-pub fn begin(frame: &Frame) -> Option<u64> {
-    // Nothing but this has a pointer in rdi to what is below rsp, unless it is a stale one.
-    if frame.rsp.get().wrapping_sub(frame.rdi) >= WINDOW_MAX {
-        return None;
-    }
-    search(frame.rip.get())
-}
-
+/// Where these instructions begin, if the one at `rip` is among them and needs the context below the stack pointer.
 #[cold]
 #[inline(never)]
 fn search(rip: u64) -> Option<u64> {
-    let code = core::ptr::addr_of!(__executable_start) as u64;
-    let from = rip.wrapping_sub(TO).max(code);
+    let from = rip.wrapping_sub(TO).max(code().start);
     (from..rip.wrapping_sub(FROM) + 1).find(|&at| begins(at))
 }
 
-/// Whether they begin at `at`, which is code, and not the last of it.
+/// Whether they begin at `at`, which is code.
 fn begins(at: u64) -> bool {
-    // SAFETY: code is there, and after it constants.
+    // SAFETY: code is there, and after the last of it more than so many bytes of constants.
     unsafe { (at as *const [u8; BEGIN.len()]).read() == BEGIN }
 }
 
 /// Takes `frame` back to where these instructions begin, if it is among them: its G can be preempted there.
 #[inline]
 pub(super) fn take_back(frame: &Frame) {
-    if let Some(begin) = begin(frame) {
+    // Nothing but this has a pointer in rdi to what is below rsp, unless it is a stale one.
+    if frame.rsp.get().wrapping_sub(frame.rdi) < WINDOW_MAX
+        && let Some(begin) = search(frame.rip.get())
+    {
         frame.rip.set(begin);
         frame.rsp.set(frame.rdi - BELOW);
     }
