@@ -167,7 +167,8 @@ fn stop_and_reset_race_with_what_is_due() {
 
 /// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from one turn to the next.
 ///
-/// On more than two cores that of 95 in a hundred: counted time runs the cores in turn, and one may stand for several slices while the others run.
+/// On more than two cores that of 95 in a hundred: one in 200 takes a slice or several there, by the seed. Counted time runs the cores in turn, which is
+/// taken for the reason; it has not been shown.
 fn longest_turn(there_was_a_storm: impl Fn() -> bool) -> Duration {
     let mut last = Instant::now();
     let mut turns = Vec::with_capacity(100_000);
