@@ -8,7 +8,7 @@
 //! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use trefoil_sched::{Cause, G, M, PreemptGuard};
 
@@ -19,6 +19,14 @@ use crate::{console, panic};
 
 /// Frames that are shown at each end of the backtrace.
 const ENDS: usize = 16;
+
+/// Tests that end thousands of G's say so: their reports are left out.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out the reports of G's that end from now on, or gives them again.
+pub fn quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
 
 /// G's that ended so.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -68,18 +76,25 @@ pub fn last_rites(addr: u64, cause: Cause) -> ! {
     let guard = unsafe { PreemptGuard::adopt() };
     let g = trefoil_sched::current_g(&guard);
     COUNT.fetch_add(1, Ordering::Relaxed);
-    console::say(format_args!("trefoil: {}", What { g, addr, cause }));
-    let (in_use, deepest) = window::in_use(g);
-    console::say(format_args!(
-        "  core {}, {in_use} bytes of stack in use, {deepest} at its deepest",
-        M::current(&guard).index()
-    ));
-    backtrace::ends(stub::seam(), ENDS, console::say);
-    console::say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
+    if !QUIET.load(Ordering::Relaxed) {
+        tell(&guard, g, addr, cause);
+    }
     panic::abandoned(g);
     console::abandoned(g);
     // SAFETY: 1. The processor comes back to g0, never to it; its pages stay until this core has passed an epoch.
     unsafe { trefoil_sched::abandon(guard, cause) }
+}
+
+/// Reports the end of `g`.
+fn tell(guard: &PreemptGuard, g: &G, addr: u64, cause: Cause) {
+    console::say(format_args!("trefoil: {}", What { g, addr, cause }));
+    let (in_use, deepest) = window::in_use(g);
+    console::say(format_args!(
+        "  core {}, {in_use} bytes of stack in use, {deepest} at its deepest",
+        M::current(guard).index()
+    ));
+    backtrace::ends(stub::seam(), ENDS, console::say);
+    console::say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
 }
 
 /// Ends `g`, which runs here with preemption on and is doomed: a touch of its guard page takes the way of every other overflow.

@@ -22,6 +22,7 @@ use trefoil_sched::Cause;
 
 use super::idt::Frame;
 use super::percpu::{self, PerCpu};
+use super::preempt::FLAGS;
 use crate::{abandon, platform, report};
 
 /// Bytes of a frame.
@@ -99,5 +100,7 @@ pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool 
     percpu::preempt_off();
     frame.rip.set(abandon_entry as *const () as u64);
     frame.rsp.set(at as u64);
+    // The G may have had interrupts off (an ICR write does); the core goes on with them on.
+    frame.rflags.set(FLAGS);
     true
 }

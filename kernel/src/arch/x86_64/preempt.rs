@@ -76,17 +76,19 @@ pub fn request(core: &PerCpu, frame: &Frame) {
 
 /// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its own stack, with interrupts on. In a handler.
 pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
+    percpu::depth() == 0 && frame.rflags.get() & INTERRUPTS != 0 && on_its_stack(core, frame) && !report::is_under_way()
+}
+
+/// Returns true if `frame` interrupted a G on that G's own stack. In a handler.
+pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
     let on_its_stack = |g: GRef| Window::from(g.stack()).contains(frame.rsp.get() - 1);
-    percpu::depth() == 0
-        && frame.rflags.get() & INTERRUPTS != 0
-        && core.m().and_then(M::running).is_some_and(on_its_stack)
-        && !report::is_under_way()
+    core.m().and_then(M::running).is_some_and(on_its_stack)
 }
 
 /// The interrupt flag.
 pub(super) const INTERRUPTS: u64 = 1 << 9;
 /// What the stub runs with: interrupts on, everything else as a function expects it.
-const FLAGS: u64 = INTERRUPTS | 2;
+pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 
 /// In: rsp = a multiple of 64, depth 1, interrupts on; every other register is the interrupted code's.
 #[unsafe(naked)]

@@ -12,15 +12,21 @@
 //!
 //! What lies behind a hundred thousand instructions is reached faster by [`run_in`]: a breakpoint register turns TF on where it begins.
 //!
+//! [`die`] ends the G that steps at its n-th instruction, as an overflow there would. Only that G's own instructions count: whoever else runs on its core meanwhile
+//! is stepped over.
+//!
 //! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over, and the core does not rest.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use trefoil_sched::{Cause, M, PreemptGuard};
+
+use super::abandon;
 use super::apic;
 use super::exceptions::VECTOR_TIMER;
 use super::idt::Frame;
-use super::percpu::PerCpu;
+use super::percpu::{self, PerCpu};
 use super::preempt::{self, INTERRUPTS};
 
 /// The trap flag.
@@ -44,6 +50,8 @@ pub enum Event {
     Wake = 3,
     /// A preemption first, then its own path is stepped; at the boundary the timer comes again.
     Again = 4,
+    /// The G that steps overflows its stack; see [`die`].
+    Die = 5,
 }
 
 /// Boundaries left until the event.
@@ -53,6 +61,8 @@ static EVENT: AtomicU64 = AtomicU64::new(0);
 static STRETCH: AtomicU64 = AtomicU64::new(0);
 /// Where the one begins that was reached last.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
+/// With [`Event::Die`]: the number of the G that dies.
+static VICTIM: AtomicU64 = AtomicU64::new(0);
 /// Steps are being counted.
 static ON: AtomicBool = AtomicBool::new(false);
 /// Boundaries where somebody was at depth 0 with interrupts on, on a G.
@@ -67,6 +77,24 @@ pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     // SAFETY: as above.
     unsafe { asm!("pushfq", "and dword ptr [rsp], {tf}", "popfq", tf = const !(TF as i32)) };
     has_fired()
+}
+
+/// Runs `f`, and ends the calling G at the `n`th instruction boundary of its own, counted from 1. At depth 0 the G
+/// ends there and then. With preemption off it is doomed there and ends when preemption is on again, as after a touch
+/// of a red page. Returns false if `f` had fewer boundaries, and true if the G outlived its doom. One G at a time on
+/// the whole machine.
+pub fn die(n: u64, f: impl FnOnce()) -> bool {
+    let me = {
+        let guard = PreemptGuard::new();
+        trefoil_sched::current_g(&guard).id()
+    };
+    VICTIM.store(me, Ordering::Relaxed);
+    run(n, Event::Die, f)
+}
+
+/// Leaves out the reports of G's that die from now on, or gives them again: a sweep ends thousands.
+pub fn quiet_deaths(quiet: bool) {
+    crate::abandon::quiet(quiet);
 }
 
 /// As [`run`], of those boundaries only that lie behind the first instruction of one of the stretches that begin at `places`, `bytes` long each.
@@ -94,6 +122,11 @@ fn prepare(n: u64, event: Event, stretch: u64) {
 fn has_fired() -> bool {
     ON.store(false, Ordering::SeqCst);
     LEFT.load(Ordering::Relaxed) == 0
+}
+
+/// How many boundaries have been counted since the last [`run`], [`run_in`] or [`die`] with `n` began.
+pub fn counted(n: u64) -> u64 {
+    n - LEFT.load(Ordering::Relaxed)
 }
 
 /// How many of the boundaries at which the event came were such that a G could be preempted there and then.
@@ -150,6 +183,9 @@ fn stepped(core: &PerCpu, frame: &Frame) -> bool {
         frame.rflags.set(frame.rflags.get() & !TF);
         return true;
     }
+    if EVENT.load(Ordering::Relaxed) == Event::Die as u64 && !is_victim(core) {
+        return true;
+    }
     if EVENT.load(Ordering::Relaxed) == Event::Again as u64 && core.m().is_some_and(|m| m.running().is_some()) {
         // From here on as `Timer`, but in the stub.
         EVENT.store(Event::Timer as u64, Ordering::Relaxed);
@@ -165,11 +201,23 @@ fn stepped(core: &PerCpu, frame: &Frame) -> bool {
     true
 }
 
+/// Returns true if this core runs the G that is to die.
+fn is_victim(core: &PerCpu) -> bool {
+    core.m().and_then(M::running).is_some_and(|g| g.id() == VICTIM.load(Ordering::Relaxed))
+}
+
 fn fire(core: &PerCpu, frame: &Frame) {
     let Some(m) = core.m() else { return };
     let open = preempt::can_take(core, frame);
     OPEN.fetch_add(u64::from(open), Ordering::Relaxed);
-    if EVENT.load(Ordering::Relaxed) == Event::Preempt as u64 {
+    if EVENT.load(Ordering::Relaxed) == Event::Die as u64 {
+        // As the #PF handler decides: whether interrupts are on does not matter.
+        let now = percpu::depth() == 0 && preempt::on_its_stack(core, frame);
+        if !now || !abandon::take_over(core, frame, frame.rsp.get(), Cause::StackOverflow) {
+            m.running().inspect(|g| g.doom(Cause::StackOverflow));
+            percpu::pend();
+        }
+    } else if EVENT.load(Ordering::Relaxed) == Event::Preempt as u64 {
         preempt::request(core, frame);
     } else if EVENT.load(Ordering::Relaxed) == Event::Wake as u64 {
         apic::send_wake(core.lapic_id());
