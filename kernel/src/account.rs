@@ -69,7 +69,8 @@ impl Account {
             left += &format!("goroutines: {} at the start, {now} now\n", self.goroutines);
         }
         let timers = platform::sched().num_timers();
-        if timers > self.timers {
+        // What a G owned that was ended where it stood is leaked, a ticker with its timer included.
+        if timers > self.timers && runtime::stats().memory.abandoned == 0 {
             left += &format!("timers: {} at the start, {timers} now\n", self.timers);
         }
         // Everything that nobody lives on goes back; what is left belongs to free G's of other P's caches, and to those that live.

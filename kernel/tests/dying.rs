@@ -198,7 +198,7 @@ fn in_channels() {
     sweep(
         "close",
         || ends(chan::bounded::<u64>(1)),
-        |ends| _ = ends.tx.close(),
+        |ends| ends.tx.close(),
         |ends| {
             let _ = ends.tx.send_timeout(1, Duration::from_millis(1));
             let _ = ends.rx.recv_timeout(Duration::from_millis(1));

@@ -15,7 +15,8 @@
 //! `stdin TEXT` · `stdin later TEXT` · `stdin flood BYTES` · `cpu MODEL` ·
 //! `timeout SECONDS` · `large` (runs alone, and only with `--ignored`) · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
 //! After each case the kit compares the machine's account with that at the start of `main`: G's, timers, frames, stack pages, heap bytes. A case that
-//! leaves anything behind fails, and says what. (A case that ended a G where it stood is let off the heap's bytes: those are leaked by definition.)
+//! leaves anything behind fails, and says what. (A case that ended a G where it stood is let off the heap's
+//! bytes and the timers: those of the dead are leaked by definition.)
 //!
 //! With `icount` the cores take turns by counted instructions, so that what compares times does not depend on the host.
 //! `cargo test -p trefoil --test sched -- steal` runs the boots whose name contains `steal`.
