@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
+use trefoil_sched::g::OUTSIDE;
 use trefoil_sched::join::panic_message;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::spawn::is_exit;
@@ -26,6 +27,13 @@ unsafe impl Platform for Host {
     fn current_m() -> *const M {
         &raw const here().m
     }
+
+    #[inline(never)]
+    fn current_life() -> usize {
+        maybe_here().and_then(|core| core.m.running()).map_or(OUTSIDE, G::life)
+    }
+
+    fn set_current(_: &G) {}
 
     fn preempt_off() {
         if let Some(core) = maybe_here() {
@@ -91,6 +99,10 @@ unsafe impl Platform for Host {
     fn stack_is_dead(_: usize) -> bool {
         // An overflow ends the host's process.
         false
+    }
+
+    fn dead_stack(_: usize) -> u64 {
+        0
     }
 
     fn reclaim() -> bool {

@@ -55,6 +55,16 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
+    fn current_life() -> usize {
+        percpu::current_life()
+    }
+
+    #[inline(always)]
+    fn set_current(g: &G) {
+        percpu::set_current(g);
+    }
+
+    #[inline(always)]
     fn preempt_off() {
         percpu::preempt_off();
     }
@@ -116,6 +126,14 @@ unsafe impl Platform for Machine {
 
     fn stack_is_dead(addr: usize) -> bool {
         mm::window::is_dead(addr as u64)
+    }
+
+    fn dead_stack(addr: usize) -> u64 {
+        if mm::window::is_dead(addr as u64) {
+            mm::window::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
+        } else {
+            0
+        }
     }
 
     fn reclaim() -> bool {

@@ -32,6 +32,7 @@ extern crate alloc;
 
 pub mod chan;
 pub mod context;
+pub mod deaths;
 pub mod entry;
 pub mod epoch;
 pub mod g;
@@ -143,10 +144,26 @@ pub mod model {
         gs
     }
 
-    /// What the death of a G whose stack is known to be dead means for those who wait for its mutexes.
+    /// The G that runs here dies, with all that it holds.
     pub fn owner_died() {
         let guard = PreemptGuard::new();
-        crate::locks::owner::owner_died(M::current(&guard).sched(), &guard);
+        let m = M::current(&guard);
+        m.sched().deaths.record(m.caller(), crate::Cause::StackOverflow);
+        crate::deaths::ask(m, &guard);
+    }
+
+    /// What g0 does first: a piece of the round after a death. False: none is pending.
+    pub fn see_to_deaths(m: &'static M) -> bool {
+        let pending = m.sched().deaths.rounds.is_pending();
+        if pending {
+            crate::deaths::work(m, &PreemptGuard::new());
+        }
+        pending
+    }
+
+    /// `g` has this number.
+    pub fn name(g: GRef, id: u64) {
+        g.set_id(id);
     }
 
     /// The caller becomes the runner of `once`, and never comes to an end. False: it is done.

@@ -162,6 +162,7 @@ impl M {
     pub(crate) fn set_running(&self, g: Option<GRef>) {
         let p = g.map_or(core::ptr::null_mut(), |g| core::ptr::from_ref(g).cast_mut());
         self.curg.store(p, Ordering::Relaxed);
+        platform::set_current(g.unwrap_or(&self.g0));
     }
 
     /// The G that calls, or the end of the machine if none does.

@@ -46,6 +46,10 @@ pub enum NoStack {
 pub unsafe trait Platform {
     /// This core's M.
     fn current_m() -> *const M;
+    /// The [life](G::life) of the G that calls. Callable anywhere, with preemption on as well: on a G it is that G's, whatever core it is on.
+    fn current_life() -> usize;
+    /// From now on `g` runs here (or this core's g0).
+    fn set_current(g: &G);
     /// One level deeper without preemption. Callable anywhere.
     fn preempt_off();
     /// One level up. Callable anywhere.
@@ -81,6 +85,8 @@ pub unsafe trait Platform {
     fn stack_retire(g: &G);
     /// Whether `addr` lies in a window that was retired.
     fn stack_is_dead(addr: usize) -> bool;
+    /// The number of the G whose window that was; 0: `addr` lies in none.
+    fn dead_stack(addr: usize) -> u64;
     /// Gives back what memory can be given back, at once. True: something was. Called with preemption on or off, with no lock held.
     fn reclaim() -> bool;
     /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
@@ -118,6 +124,8 @@ mod symbols {
     use super::*;
     unsafe extern "Rust" {
         pub safe fn __trefoil_current_m() -> *const M;
+        pub safe fn __trefoil_current_life() -> usize;
+        pub safe fn __trefoil_set_current(g: &G);
         pub safe fn __trefoil_preempt_off();
         pub safe fn __trefoil_preempt_on();
         pub fn __trefoil_switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ());
@@ -130,6 +138,7 @@ mod symbols {
         pub safe fn __trefoil_stack_warm(stack: Stack) -> bool;
         pub safe fn __trefoil_stack_retire(g: &G);
         pub safe fn __trefoil_stack_is_dead(addr: usize) -> bool;
+        pub safe fn __trefoil_dead_stack(addr: usize) -> u64;
         pub safe fn __trefoil_reclaim() -> bool;
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
@@ -147,10 +156,11 @@ mod symbols {
 
 pub use symbols::{
     __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_catch_inside as catch_inside,
-    __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
-    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_in_handler as in_handler, __trefoil_now as now,
-    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
-    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
+    __trefoil_current_life as current_life, __trefoil_current_m as current_m, __trefoil_dead_stack as dead_stack,
+    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
+    __trefoil_in_handler as in_handler, __trefoil_now as now, __trefoil_on_g0 as on_g0,
+    __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
+    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_set_current as set_current,
     __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
     __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
     __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
@@ -170,6 +180,14 @@ macro_rules! platform {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_current_m() -> *const M {
                 <It as Platform>::current_m()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_current_life() -> usize {
+                <It as Platform>::current_life()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_set_current(g: &G) {
+                <It as Platform>::set_current(g)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_preempt_off() {
@@ -226,6 +244,10 @@ macro_rules! platform {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_stack_is_dead(addr: usize) -> bool {
                 <It as Platform>::stack_is_dead(addr)
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_dead_stack(addr: usize) -> u64 {
+                <It as Platform>::dead_stack(addr)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_reclaim() -> bool {

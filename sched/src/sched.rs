@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::deaths::Deaths;
 use crate::g::{Batch, GRef};
 use crate::gfree::GlobalFree;
 use crate::globq::GlobQ;
@@ -60,6 +61,8 @@ pub struct Sched {
     scanning: AtomicU32,
     pub(crate) strays: Strays,
     pub(crate) inbox: Inbox,
+    /// Those who ended where they stood.
+    pub deaths: Deaths,
 }
 
 impl Sched {
@@ -87,6 +90,7 @@ impl Sched {
             scanning: AtomicU32::new(0),
             strays: Strays::new(),
             inbox: Inbox::new(),
+            deaths: Deaths::new(),
         }
     }
 
@@ -204,6 +208,7 @@ impl Sched {
             || !self.inbox.is_empty()
             || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
             || self.strays_due(now)
+            || self.deaths.rounds.wants_hand()
     }
 
     /// Whether a G waits in any slot, ripe or not.

@@ -21,6 +21,7 @@
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
+use crate::deaths;
 use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::inbox;
@@ -135,6 +136,9 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         }
     }
     platform::on_g0(m);
+    if m.sched.deaths.rounds.is_pending() {
+        deaths::work(m, guard);
+    }
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
         p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));
         p.free.flush(&m.sched.free, guard);
@@ -476,7 +480,11 @@ impl Sched {
     /// Whether nothing is queued, no timer is armed and nobody waits for an interrupt.
     #[inline(never)]
     fn is_stuck(&'static self, now: u64) -> bool {
-        !(self.inbox.is_expected() || self.has_work(now) || self.has_slots() || self.has_timers())
+        !(self.inbox.is_expected()
+            || self.has_work(now)
+            || self.has_slots()
+            || self.has_timers()
+            || self.deaths.rounds.is_pending())
     }
 
     /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better not come again, for it hides that.
@@ -502,6 +510,7 @@ pub fn timer_interrupt(m: &M) -> bool {
     let now = platform::now();
     p.saw(now);
     let due = p.timers.when() <= now || sched.strays_due(now) || !sched.inbox.is_empty();
+    let due = due || sched.deaths.rounds.wants_hand();
     if due {
         attend_timer(p);
         sched.wake_now(m);

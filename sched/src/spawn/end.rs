@@ -3,11 +3,11 @@
 use alloc::boxed::Box;
 use core::any::Any;
 
+use crate::deaths;
 use crate::g::{Body, Cause, G, GRef};
 use crate::group;
 use crate::join::{Completed, JoinError};
 use crate::local;
-use crate::locks::owner::owner_died;
 use crate::m::M;
 use crate::park::{leave, next_of, ready, run_next};
 use crate::platform;
@@ -117,8 +117,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     g.doom(cause);
     // Leaked like everything else that it had.
     g.locals.set(core::ptr::null_mut());
-    // First its window is known to be dead, then those who wait for it are looked for.
+    // First it is known to be dead, then others learn of its end, and those who wait for it are looked for.
     platform::stack_retire(g);
+    m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
     if let Some(body) = g.body.take() {
         let start = g.closure.get();
         if start.addr() & HANDED_OVER == 0 {
@@ -138,7 +139,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             None => group::close_all(g),
         }
     }
-    owner_died(m.sched(), &guard);
+    deaths::ask(m, &guard);
     g.state.die();
     let next = run_next(m, None);
     // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.

@@ -99,6 +99,11 @@ unsafe impl Platform for Double {
     fn current_m() -> *const M {
         cores::current_m()
     }
+    fn current_life() -> usize {
+        // One G: enough for locks that nobody contends for.
+        8
+    }
+    fn set_current(_: &G) {}
     fn preempt_off() {}
     fn preempt_on() {}
     unsafe fn switch(_: *mut usize, _: *const usize, _: AfterFn, _: *mut (), _: *mut ()) {
@@ -126,6 +131,9 @@ unsafe impl Platform for Double {
     fn stack_retire(_: &G) {}
     fn stack_is_dead(_: usize) -> bool {
         false
+    }
+    fn dead_stack(_: usize) -> u64 {
+        0
     }
     fn reclaim() -> bool {
         false

@@ -12,7 +12,8 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::{M, PreemptGuard};
+use trefoil_sched::g::{LIFE_OFFSET, OUTSIDE};
+use trefoil_sched::{G, M, PreemptGuard};
 
 use super::cpu;
 use super::gdt::Tables;
@@ -38,6 +39,8 @@ pub struct PerCpu {
     handlers: Cell<u32>,
     /// This core's M, once it takes part.
     m: AtomicPtr<M>,
+    /// The G that runs here, or g0: what [`current_life`] reads. Its M's `curg` says the same.
+    g: Cell<*const G>,
     /// The M that it will have; written before the core starts.
     prepared: Cell<Option<&'static M>>,
     index: usize,
@@ -132,6 +135,7 @@ impl PerCpu {
             depth: Cell::new(CLEAR),
             handlers: Cell::new(0),
             m: AtomicPtr::new(core::ptr::null_mut()),
+            g: Cell::new((&raw const NOBODY).cast()),
             prepared: Cell::new(None),
             index,
             lapic_id: AtomicU32::new(u32::MAX),
@@ -268,6 +272,43 @@ pub fn current() -> &'static PerCpu {
         asm!("mov {}, gs:[{me}]", out(reg) me, me = const offset_of!(PerCpu, me), options(nostack, preserves_flags, readonly));
         &*me
     }
+}
+
+/// What a core that has no M yet runs: as much of a G as [`current_life`] looks at.
+#[repr(C)]
+struct Nobody {
+    _before: [u8; LIFE_OFFSET],
+    life: usize,
+}
+
+static NOBODY: Nobody = Nobody { _before: [0; LIFE_OFFSET], life: OUTSIDE };
+const _: () = assert!(offset_of!(Nobody, life) == LIFE_OFFSET);
+
+/// The life of the G that calls. Callable with preemption on: each of the two loads gives what is the caller's, on whatever core it is.
+#[inline(always)]
+pub fn current_life() -> usize {
+    let life: usize;
+    // SAFETY: `install` has set `gs`; the field names a record that lives for ever, or `NOBODY`. Pure: what runs in one function's activation has one life.
+    unsafe {
+        asm!(
+            "mov {life}, gs:[{g}]",
+            "mov {life}, [{life} + {offset}]",
+            life = out(reg) life,
+            g = const offset_of!(PerCpu, g),
+            offset = const LIFE_OFFSET,
+            options(nostack, preserves_flags, pure, nomem)
+        );
+    }
+    life
+}
+
+/// From now on `g` runs here, or is this core's g0. With preemption off.
+#[inline(always)]
+pub fn set_current(g: &G) {
+    // SAFETY: `install` has set `gs`; the field is this core's.
+    unsafe {
+        asm!("mov gs:[{field}], {g}", field = const offset_of!(PerCpu, g), g = in(reg) core::ptr::from_ref(g), options(nostack, preserves_flags))
+    };
 }
 
 /// This core's M. Only meaningful while preemption is off.
