@@ -166,6 +166,18 @@ pub mod model {
         g.set_id(id);
     }
 
+    /// The first step of the unlock of that guard's mutex, and no more.
+    pub fn half_unlock<T>(guard: crate::locks::MutexGuard<'_, T>) {
+        guard.raw().half_unlock();
+        core::mem::forget(guard);
+    }
+
+    /// The caller is a member of `group`, and about to die before it is done.
+    pub fn member_dies(group: &crate::locks::WaitGroup) {
+        let guard = PreemptGuard::new();
+        group.member_died(crate::park::current_g(&guard));
+    }
+
     /// The caller becomes the runner of `once`, and never comes to an end. False: it is done.
     pub fn begin_once(once: &crate::locks::Once) -> bool {
         once.begin(true).map(core::mem::forget).is_some()

@@ -5,7 +5,7 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::{die, explore};
+use baton::{die, explore, survives};
 use trefoil_sched::locks::{RwLock, RwLockWriteGuard};
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -92,34 +92,56 @@ fn a_writer_that_becomes_a_reader_lets_readers_in_and_no_writer() {
 }
 
 #[test]
-fn those_who_wait_for_a_writer_that_dies_get_a_poisoned_lock() {
+fn those_who_wait_for_a_writer_that_dies_are_told() {
     share(&[
         |lock| {
-            if let Ok(mut value) = lock.write() {
-                value[0] = 1;
-                std::mem::forget(value);
-                die();
+            let mut value = lock.write().unwrap();
+            value[0] = 1;
+            std::mem::forget(value);
+            die();
+            assert!(!lock.is_poisoned());
+        },
+        |lock| {
+            if !survives(|| assert_eq!(*lock.read().unwrap(), [0, 0], "what a dead writer has locked was granted")) {
+                assert!(lock.try_read().is_err());
             }
         },
-        |lock| match lock.read() {
-            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
-            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
-        },
-        |lock| match lock.write() {
-            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
-            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
+        |lock| {
+            if !survives(|| assert_eq!(*lock.write().unwrap(), [0, 0], "what a dead writer has locked was granted")) {
+                assert!(lock.try_write().is_err());
+            }
         },
     ]);
 }
 
 #[test]
-fn a_reader_that_dies_is_counted_off() {
+fn a_reader_that_dies_keeps_writers_out_and_readers_in() {
     share(&[
         |lock| {
             std::mem::forget(lock.read().unwrap());
             die();
         },
         |lock| look(&lock),
-        |lock| change(&lock),
+        |lock| {
+            // Before it or never.
+            if !survives(|| change(&lock)) {
+                assert!(lock.try_write().is_err());
+            }
+        },
+    ]);
+}
+
+#[test]
+fn of_two_readers_one_dies_and_the_other_tells_the_writer_when_it_leaves() {
+    share(&[
+        |lock| {
+            std::mem::forget(lock.read().unwrap());
+            die();
+        },
+        |lock| {
+            look(&lock);
+            look(&lock);
+        },
+        |lock| _ = survives(|| change(&lock)),
     ]);
 }

@@ -226,7 +226,7 @@ unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex without its value.
-    pub(super) fn raw(&self) -> &'a Raw {
+    pub(crate) fn raw(&self) -> &'a Raw {
         &self.mutex.raw
     }
 }

@@ -239,6 +239,12 @@ impl WaitGroup {
         }
     }
 
+    /// A member is never done.
+    pub(crate) fn member_died(&self, g: GRef) {
+        // Release: pairs with the Acquire in `lost_by`. The first one counts.
+        let _ = self.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
+    }
+
     /// The number of the G because of whose death the count stays above zero, or nobody is to wait here any more.
     fn lost_by(&self) -> Option<u64> {
         // Acquire: pairs with the Release in `abandoned`.
@@ -319,8 +325,7 @@ impl Member for Doing {
     fn abandoned(self, g: GRef) {
         close_all(g);
         if !g.is_counted() {
-            // Release: pairs with the Acquire in `lost_by`. The first one counts.
-            let _ = self.0.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
+            self.0.member_died(g);
         }
     }
 }

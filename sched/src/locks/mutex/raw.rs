@@ -97,6 +97,12 @@ impl Raw {
         }
     }
 
+    /// For models: the first step of [`unlock`](Self::unlock).
+    #[cfg(loom)]
+    pub(crate) fn half_unlock(&self) {
+        self.word.fetch_and(FLAGS, Ordering::Release);
+    }
+
     /// Takes the word if nobody owns it and nobody is to be given it; otherwise sets the flags `set`, if any. Either way `clear` comes off them.
     fn take(&self, clear: usize, set: usize) -> bool {
         let mine = life_here();
