@@ -88,3 +88,15 @@ pub fn end_here(g: &G) {
     // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault handler takes the core away from this G.
     unsafe { guard.write_volatile(0) };
 }
+
+/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths cost.
+#[doc(hidden)]
+pub fn pretend(id: u64) -> bool {
+    crate::platform::sched().deaths.pretend(id)
+}
+
+/// Whether those who wait are still looked at, after a death: for tests.
+#[doc(hidden)]
+pub fn is_round_pending() -> bool {
+    crate::platform::sched().deaths.is_round_pending()
+}

@@ -25,7 +25,8 @@
 
 extern crate alloc;
 
-mod abandon;
+#[doc(hidden)]
+pub mod abandon;
 #[doc(hidden)]
 pub mod account;
 #[doc(hidden)]

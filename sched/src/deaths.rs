@@ -226,6 +226,20 @@ impl Deaths {
         inserted
     }
 
+    /// As if the G with this number had died, which never lives: for tests.
+    #[doc(hidden)]
+    pub fn pretend(&'static self, id: u64) -> bool {
+        let g = G::new();
+        g.set_id(id);
+        self.record(&g, Cause::StackOverflow)
+    }
+
+    /// Whether those who wait are still looked at.
+    #[doc(hidden)]
+    pub fn is_round_pending(&self) -> bool {
+        self.rounds.is_pending()
+    }
+
     fn leaked<T>(&self, value: T) -> Option<&'static T> {
         let leaked = leak(value);
         if leaked.is_some() {

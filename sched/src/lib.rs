@@ -144,11 +144,12 @@ pub mod model {
         gs
     }
 
-    /// The G that runs here dies, with all that it holds.
-    pub fn owner_died() {
+    /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that its stack is dead.
+    pub fn owner_died(retire: impl FnOnce()) {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
         m.sched().deaths.record(m.caller(), crate::Cause::StackOverflow);
+        retire();
         crate::deaths::ask(m, &guard);
     }
 

@@ -253,7 +253,7 @@ fn both_pass_when_the_other_has_come_again_and_again() {
 
 #[test]
 fn who_waits_for_a_semaphore_on_a_dead_stack_is_told() {
-    share(|| Semaphore::new(0), &[|_| die_with_the_objects(), |s| drop(survives(|| drop(s.acquire())))]);
+    share(|| Semaphore::new(0), &[|_| die_with_the_objects(), |s: &Semaphore| _ = survives(|| drop(s.acquire()))]);
 }
 
 #[test]
@@ -268,8 +268,8 @@ fn who_waits_for_a_condition_on_a_dead_stack_is_told_and_does_not_unlock_for_ano
         none,
         &[
             |_| die_with_the_objects(),
-            |things| _ = survives(|| drop(things.1.wait(things.0.lock().unwrap()))),
-            |things| *things.0.lock().unwrap() += 1,
+            |things: &Things| _ = survives(|| drop(things.1.wait(things.0.lock().unwrap()))),
+            |things: &Things| *things.0.lock().unwrap() += 1,
         ],
     );
 }
@@ -280,7 +280,7 @@ fn who_waits_with_a_deadline_on_a_dead_stack_leaves_the_list() {
         || Semaphore::new(0),
         &[
             |_| die_with_the_objects(),
-            |s| drop(survives(|| assert!(s.acquire_timeout(Duration::from_millis(1)).is_none()))),
+            |s: &Semaphore| _ = survives(|| assert!(s.acquire_timeout(Duration::from_millis(1)).is_none())),
         ],
     );
 }
@@ -294,11 +294,11 @@ fn who_waits_for_a_group_whose_member_dies_is_told() {
             group
         },
         &[
-            |group| {
+            |group: &WaitGroup| {
                 trefoil_sched::model::member_dies(group);
                 die();
             },
-            |group| assert!(!survives(|| group.wait())),
+            |group: &WaitGroup| assert!(!survives(|| group.wait())),
         ],
     );
 }

@@ -58,14 +58,15 @@ const STEP: u64 = 1 << 30;
 
 /// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
 pub fn die() {
-    model::owner_died();
+    model::owner_died(|| ());
     see_to_deaths();
 }
 
 /// As [`die`], and the model's objects lay on the stack of the one that dies.
 pub fn die_with_the_objects() {
-    FRAME.store(ME.with(|me| me.1.get()), Ordering::Relaxed);
-    die();
+    // Release: pairs with the Acquire in `dead_stack`, as in the kernel.
+    model::owner_died(|| FRAME.store(ME.with(|me| me.1.get()), Ordering::Release));
+    see_to_deaths();
 }
 
 /// What a g0 does first. It goes on until the round is over, or another M is at it.
@@ -288,7 +289,7 @@ unsafe impl Platform for Batons {
     }
     fn dead_stack(_: usize) -> u64 {
         // A model may say that an object lies on a dead stack.
-        FRAME.load(Ordering::Relaxed) as u64
+        FRAME.load(Ordering::Acquire) as u64
     }
     fn reclaim() -> bool {
         false
