@@ -281,19 +281,20 @@ impl Drop for Grenade {
 }
 
 fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
-    let mutex = Arc::new(sync::Mutex::new(0));
     for round in 1..=3 {
+        let mutex = Arc::new(sync::Mutex::new(0));
         let lent = AtomicUsize::new(0);
         let mine = mutex.clone();
         let grenadier = Builder::new().name("grenadier").spawn(move || {
-            let _held = mine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let _held = mine.lock().unwrap();
             let _first = Grenade("not run any more");
             let _second = Grenade("the second one");
             fall("the first one")
         });
         let error = grenadier.unwrap().join().unwrap_err();
         assert_eq!(error.message(), Some("the second one"));
-        assert!(mutex.lock().is_err(), "what it held is poisoned");
+        let told = go(move || drop(mutex.lock())).join().expect_err("what it held was granted");
+        assert!(told.message().is_some_and(|text| text.contains("\"grenadier\", which died of a panic")), "{told}");
         assert_eq!(runtime::stats().memory.abandoned, round);
         assert!(!panicking());
         // In a scope: the others, and the scope, go on.

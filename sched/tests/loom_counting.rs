@@ -6,7 +6,7 @@ mod baton;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton::{die, die_with_the_objects, explore, explore_timed, survives};
+use baton::{die_and, die_with_the_objects, explore, explore_coarsely, explore_timed, survives};
 use loom::cell::UnsafeCell;
 use trefoil_sched::locks::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
 
@@ -259,7 +259,7 @@ fn who_waits_for_a_semaphore_on_a_dead_stack_is_told() {
 #[test]
 fn two_who_wait_for_a_barrier_on_a_dead_stack_are_told() {
     const WAITS: fn(&Barrier) = |barrier| _ = survives(|| _ = barrier.wait());
-    share(|| Barrier::new(3), &[|_| die_with_the_objects(), WAITS, WAITS]);
+    explore_coarsely(sharing(|| Barrier::new(3), &[|_| die_with_the_objects(), WAITS, WAITS]));
 }
 
 #[test]
@@ -294,10 +294,7 @@ fn who_waits_for_a_group_whose_member_dies_is_told() {
             group
         },
         &[
-            |group: &WaitGroup| {
-                trefoil_sched::model::member_dies(group);
-                die();
-            },
+            |group: &WaitGroup| die_and(|| trefoil_sched::model::member_dies(group)),
             |group: &WaitGroup| assert!(!survives(|| group.wait())),
         ],
     );

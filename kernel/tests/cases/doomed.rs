@@ -3,9 +3,11 @@
 
 use core::cell::Cell;
 use core::hint::black_box;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use trefoil::JoinError;
+use trefoil::panic::catch_unwind;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 use trefoil::sync::{Condvar, Mutex, MutexGuard, Semaphore, WaitGroup};
@@ -185,9 +187,12 @@ impl Object for Contended {
     }
     fn check(&self) {
         drop(self.1.0.take());
-        // Poisoned, if it came to it as its holder.
-        drop(self.0.lock());
-        assert!(!matches!(self.0.try_lock(), Err(sync::TryLockError::WouldBlock)));
+        // It was its holder only for as long as nobody had seen it; unless it has died with the guard in its hand.
+        let mutex = self.0;
+        if let Err(error) = go(move || drop(mutex.lock())).join() {
+            assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
+            assert!(mutex.try_lock().is_err());
+        }
     }
 }
 
@@ -206,7 +211,12 @@ impl Object for Notified {
         self.1.notify_one();
     }
     fn check(&self) {
-        drop(self.0.lock());
+        let mutex = &self.0;
+        let locks = catch_unwind(AssertUnwindSafe(|| drop(mutex.lock())));
+        if locks.is_err() {
+            // It has died with the guard in its hand.
+            return assert!(mutex.try_lock().is_err());
+        }
         let guard = self.0.lock().unwrap_or_else(|error| error.into_inner());
         let (_guard, late) =
             self.1.wait_timeout(guard, Duration::from_millis(1)).unwrap_or_else(|error| error.into_inner());

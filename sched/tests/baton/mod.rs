@@ -58,15 +58,19 @@ const STEP: u64 = 1 << 30;
 
 /// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
 pub fn die() {
-    model::owner_died(|| ());
+    die_and(|| ());
+}
+
+/// As [`die`]; `then` comes between the record of the death and the look at those who wait.
+pub fn die_and(then: impl FnOnce()) {
+    model::owner_died(then);
     see_to_deaths();
 }
 
 /// As [`die`], and the model's objects lay on the stack of the one that dies.
 pub fn die_with_the_objects() {
     // Release: pairs with the Acquire in `dead_stack`, as in the kernel.
-    model::owner_died(|| FRAME.store(ME.with(|me| me.1.get()), Ordering::Release));
-    see_to_deaths();
+    die_and(|| FRAME.store(ME.with(|me| me.1.get()), Ordering::Release));
 }
 
 /// What a g0 does first. It goes on until the round is over, or another M is at it.
@@ -155,7 +159,7 @@ pub fn explore_hurried(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send
 pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = BOUND.get().or(builder.preemption_bound).or(Some(2));
-    builder.max_branches = 10_000;
+    builder.max_branches = 60_000;
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = count.clone();
     builder.check(move || {
