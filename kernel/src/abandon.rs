@@ -2,7 +2,7 @@
 //! while it unwound.
 //!
 //! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they own on the heap is leaked, and counted as G's
-//! that were [abandoned](count). Everything else of it ends in order: its joiner gets the cause; each mutex that it held is poisoned and free; its stack's memory
+//! that were [abandoned](count). Its joiner gets the cause; its locks stay held, and who wants one is told its name; its stack's memory
 //! goes back after an epoch, its addresses never. Everybody else runs on.
 //!
 //! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).

@@ -12,7 +12,7 @@
 //! last panic began, a catch was entered. With the mark a new panic has somewhere to go; without it, it would leave the destructor.
 //!
 //! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the middle of the first one. What is left is what happens
-//! after an overflow (`abandon.rs`): its frames are abandoned. Its mutexes are poisoned, its groups and its joiner are told.
+//! after an overflow (`abandon.rs`): its frames are abandoned. Its locks stay held; its groups and its joiner are told.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!

@@ -449,10 +449,7 @@ fn what_was_lent_stays_lent() {
         let before = died();
         let opener = Builder::new().name("opener").spawn(move || {
             let (mut locked, mut written) = (mutex.lock().unwrap(), rwlock.write().unwrap());
-            let (mine, ours): (&'static mut u64, &'static mut u64) =
-                // SAFETY: what they borrow is leaked; the guards are abandoned with this goroutine, and nobody else is ever let in. (A scope's child would have
-                // them by a borrow of this stack.)
-                unsafe { (&mut *(&raw mut *locked), &mut *(&raw mut *written)) };
+            let (mine, ours): (&mut u64, &mut u64) = (&mut locked, &mut written);
             scope(|s| {
                 s.go(move || {
                     (*mine, *ours) = (1, 1);

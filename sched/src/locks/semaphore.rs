@@ -101,6 +101,9 @@ impl Semaphore {
 
     /// Parks until a permit is there, and takes it.
     ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -121,6 +124,9 @@ impl Semaphore {
     }
 
     /// Parks until `n` permits are there, and takes them all at once. For 0 it never parks.
+    ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -170,6 +176,9 @@ impl Semaphore {
 
     /// As [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
     ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -182,6 +191,9 @@ impl Semaphore {
     }
 
     /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
+    ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
