@@ -52,7 +52,6 @@
 //! (each lock would have to enter it there); a G of its own for this work (no memory for its stack, just then).
 
 use alloc::alloc::{Layout, alloc};
-use core::cell::Cell;
 use core::fmt;
 
 use crate::g::{Cause, G, GRef, HAND_BYTES, Name, WaitReason};
@@ -77,10 +76,13 @@ const LEAF: usize = 1;
 
 /// A goroutine that ended where it stood. Displays as `G 12 "name", which died of stack overflow`.
 #[derive(Debug)]
-pub struct Dead {
-    id: Cell<u64>,
-    name: Cell<Name>,
-    cause: Cell<Cause>,
+pub struct Dead(UnsafeCell<Record>);
+
+#[derive(Debug)]
+struct Record {
+    id: u64,
+    name: Name,
+    cause: Cause,
 }
 
 // SAFETY: it is written before it is published, and never after.
@@ -89,23 +91,30 @@ unsafe impl Sync for Dead {}
 unsafe impl Send for Dead {}
 
 impl Dead {
-    const fn nobody() -> Self {
-        Self { id: Cell::new(0), name: Cell::new(Name::EMPTY), cause: Cell::new(Cause::StackOverflow) }
+    crate::const_unless_loom! {
+        fn nobody() -> Self {
+            Self(UnsafeCell::new(Record { id: 0, name: Name::EMPTY, cause: Cause::StackOverflow }))
+        }
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Record) -> T) -> T {
+        // SAFETY: what can be found is published: nobody writes it.
+        self.0.with(|record| f(unsafe { &*record }))
     }
 
     /// The number of the G.
     pub fn id(&self) -> u64 {
-        self.id.get()
+        self.read(|dead| dead.id)
     }
 
     /// Its name, or "".
     pub fn name(&self) -> Name {
-        self.name.get()
+        self.read(|dead| dead.name)
     }
 
     /// What it died of.
     pub fn cause(&self) -> Cause {
-        self.cause.get()
+        self.read(|dead| dead.cause)
     }
 }
 
@@ -190,7 +199,7 @@ impl Deaths {
         Self {
             root: Node::new(),
             count: AtomicU64::new(0),
-            first: [const { Dead::nobody() }; FIRST],
+            first: core::array::from_fn(|_| Dead::nobody()),
             first_used: AtomicUsize::new(0),
             first_nodes: core::array::from_fn(|_| Node::new()),
             first_nodes_used: AtomicUsize::new(0),
@@ -216,9 +225,9 @@ impl Deaths {
             None => self.leaked(Dead::nobody()),
         };
         let Some(dead) = dead else { return false };
-        dead.id.set(g.id());
-        dead.name.set(g.name());
-        dead.cause.set(cause);
+        let record = Record { id: g.id(), name: g.name(), cause };
+        // SAFETY: nobody else knows it yet.
+        dead.0.with_mut(|place| unsafe { *place = record });
         let inserted = self.insert(dead);
         if inserted {
             self.count.fetch_add(1, Ordering::Relaxed);
