@@ -30,13 +30,15 @@ image! { "
     of_two_readers_the_last_that_lives_tells        |
     a_dead_member_is_named_to_who_waits_for_all     |
     who_waits_on_a_dead_stack_is_told               | expect dies_here
+    who_waits_for_a_leaked_guard_is_in_the_report   | exit 1 | expect deadlock | expect [mutex lock] waits for 0x | expect held by G | expect , which has ended
+    of_two_dead_readers_the_report_shows_who_waits  | exit 1 | expect deadlock | expect [rwlock write] waits for 0x
     a_look_costs_the_same_after_ten_thousand_deaths | smp 1 | icount
     a_round_among_many_does_not_hold_the_core       | smp 1 | icount | mem 512M
 ";
     what_an_overflow_held_is_granted_to_nobody, what_lack_of_memory_held_is_granted_to_nobody, what_a_second_panic_held_is_granted_to_nobody,
     a_leaked_guard_is_no_dead_ones, what_was_lent_stays_lent, a_condition_s_mutex_may_have_died_meanwhile,
     permits_are_lost_and_waits_end_by_their_time, of_two_readers_the_last_that_lives_tells, a_dead_member_is_named_to_who_waits_for_all,
-    who_waits_on_a_dead_stack_is_told, a_look_costs_the_same_after_ten_thousand_deaths, a_round_among_many_does_not_hold_the_core,
+    who_waits_on_a_dead_stack_is_told, who_waits_for_a_leaked_guard_is_in_the_report, of_two_dead_readers_the_report_shows_who_waits, a_look_costs_the_same_after_ten_thousand_deaths, a_round_among_many_does_not_hold_the_core,
 }
 
 /// How a goroutine ends where it stands.
@@ -664,6 +666,36 @@ fn who_waits_on_a_dead_stack_is_told() {
         assert_eq!((held, lies), (2, 6));
         is_gone(before + 1);
     }
+}
+
+fn who_waits_for_a_leaked_guard_is_in_the_report() {
+    let mutex = Arc::new(Mutex::new(()));
+    let leaks = mutex.clone();
+    go(move || core::mem::forget(leaks.lock())).join().unwrap();
+    // Its record lives again.
+    assert_eq!(go(|| 5).join().unwrap(), 5);
+    drop(mutex.lock());
+}
+
+/// Nobody can tell that both are dead: the limit that `RwLock` speaks of. Nothing is granted, and nothing hangs without being shown.
+fn of_two_dead_readers_the_report_shows_who_waits() {
+    quiet();
+    let lock = Arc::new(RwLock::new(()));
+    let in_it = Arc::new(AtomicU32::new(0));
+    let reads = || {
+        let (lock, in_it) = (lock.clone(), in_it.clone());
+        go(move || {
+            let _held = lock.read().unwrap();
+            in_it.fetch_add(1, SeqCst);
+            until(|| in_it.load(SeqCst) == 2);
+            die(Death::Overflow);
+        })
+    };
+    for dead in [reads(), reads()] {
+        assert!(dead.join().is_err());
+    }
+    assert!(lock.try_read().is_ok() && lock.try_write().is_err());
+    drop(lock.write());
 }
 
 fn ticks() -> u64 {

@@ -371,7 +371,9 @@ impl Rounds {
     /// Whether there is something to do.
     #[inline(always)]
     pub(crate) fn is_pending(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) != self.done.load(Ordering::Relaxed)
+        let asked = self.asked.load(Ordering::Relaxed);
+        // One load where nobody has died.
+        asked != 0 && asked != self.done.load(Ordering::Relaxed)
     }
 
     /// Whether there is, and nobody is at it.

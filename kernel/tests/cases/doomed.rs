@@ -10,7 +10,7 @@ use trefoil::JoinError;
 use trefoil::panic::catch_unwind;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
-use trefoil::sync::{Condvar, Mutex, MutexGuard, Semaphore, WaitGroup};
+use trefoil::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, WaitGroup};
 
 use crate::stack::{KIB, until};
 use crate::{lowest, near_the_end};
@@ -196,6 +196,40 @@ impl Object for Contended {
     }
 }
 
+/// Read by `main`, wanted for writing.
+struct Written(&'static RwLock<()>, ReadByMain);
+
+/// Only `main` uses it.
+struct ReadByMain(Cell<Option<RwLockReadGuard<'static, ()>>>);
+
+// SAFETY: as `HeldByMain`.
+unsafe impl Send for ReadByMain {}
+// SAFETY: as above.
+unsafe impl Sync for ReadByMain {}
+
+impl Object for Written {
+    const REASON: WaitReason = WaitReason::RwLockWrite;
+    fn new() -> Self {
+        let lock: &'static RwLock<()> = Box::leak(Box::new(RwLock::new(())));
+        Self(lock, ReadByMain(Cell::new(Some(lock.read().unwrap()))))
+    }
+    fn wait(&self) {
+        drop(self.0.write());
+    }
+    fn serve(&self) {
+        drop(self.1.0.take());
+    }
+    fn check(&self) {
+        drop(self.1.0.take());
+        // As of the mutex.
+        let lock = self.0;
+        if let Err(error) = go(move || drop(lock.write())).join() {
+            assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
+            assert!(lock.try_read().is_err());
+        }
+    }
+}
+
 struct Notified(Mutex<()>, Condvar);
 
 impl Object for Notified {
@@ -284,5 +318,6 @@ pub fn doomed_while_they_wait() {
     doom::<Semaphore>("semaphore");
     doom::<Group>("waitgroup");
     doom::<Contended>("mutex");
+    doom::<Written>("rwlock");
     doom::<Notified>("condvar");
 }

@@ -43,6 +43,8 @@ loom::lazy_static! {
 loom::lazy_static! {
     /// The number of the G on whose stack the model's objects lay; 0: on none.
     static ref FRAME: AtomicUsize = AtomicUsize::new(0);
+    /// Whether anybody has died. Not loom's, as below: models without deaths have nothing of them to explore.
+    static ref DEATHS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     /// What the clock shows. Not loom's: it is no part of what is explored.
     static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 }
@@ -63,6 +65,7 @@ pub fn die() {
 
 /// As [`die`]; `then` comes between the record of the death and the look at those who wait.
 pub fn die_and(then: impl FnOnce()) {
+    DEATHS.store(true, std::sync::atomic::Ordering::Relaxed);
     model::owner_died(then);
     see_to_deaths();
 }
@@ -75,6 +78,9 @@ pub fn die_with_the_objects() {
 
 /// What a g0 does first. It goes on until the round is over, or another M is at it.
 fn see_to_deaths() {
+    if !DEATHS.load(std::sync::atomic::Ordering::Relaxed) {
+        return;
+    }
     // SAFETY: it was made from a `&'static M`.
     while model::see_to_deaths(unsafe { &*ME.with(|me| me.0.get()) }) {
         loom::thread::yield_now();
