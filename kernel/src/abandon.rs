@@ -1,9 +1,10 @@
 //! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, it touched a stack that is no more, or a destructor of it panicked
 //! while it unwound.
 //!
-//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they own on the heap is leaked, and counted as G's
-//! that were [abandoned](count). Its joiner gets the cause; its locks stay held, and who wants one is told its name; its stack's memory
-//! goes back after an epoch, its addresses never. Everybody else runs on.
+//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they
+//! own on the heap is leaked, and counted as G's that were [abandoned](count). Its joiner gets the
+//! cause; its locks stay held, and who wants one is told its name; its stack's memory goes back
+//! after an epoch, its addresses never. Everybody else runs on.
 //!
 //! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).
 
@@ -89,7 +90,8 @@ pub fn end_here(g: &G) {
     unsafe { guard.write_volatile(0) };
 }
 
-/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths cost.
+/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths
+/// cost.
 #[doc(hidden)]
 pub fn pretend(id: u64) -> bool {
     crate::platform::sched().deaths.pretend(id)

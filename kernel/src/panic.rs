@@ -11,8 +11,9 @@
 //! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each G's count of panics has a mark beside it: since the
 //! last panic began, a catch was entered. With the mark a new panic has somewhere to go; without it, it would leave the destructor.
 //!
-//! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the middle of the first one. What is left is what happens
-//! after an overflow (`abandon.rs`): its frames are abandoned. Its locks stay held; its groups and its joiner are told.
+//! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the
+//! middle of the first one. What is left is what happens after an overflow (`abandon.rs`): its
+//! frames are abandoned. Its locks stay held; its groups and its joiner are told.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!

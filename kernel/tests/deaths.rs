@@ -1,4 +1,5 @@
-//! A death grants nothing: every primitive, held, waited for, leaked or lent by a goroutine that ends where it stands, by each of the ways to do so.
+//! A death grants nothing: every primitive, held, waited for, leaked or lent by a goroutine that
+//! ends where it stands, by each of the ways to do so.
 #![no_std]
 #![no_main]
 
@@ -93,7 +94,8 @@ fn die(how: Death) {
     match how {
         Death::Overflow => _ = black_box(glut(0)),
         Death::NoMemory => {
-            // The next page that a stack on this core grows by. (Twice, should this goroutine come to another core in between.)
+            // The next page that a stack on this core grows by. (Twice, should this goroutine come
+            // to another core in between.)
             loop {
                 inject::fail_after(1);
                 black_box(deep(40 * KIB, 1));
@@ -349,7 +351,8 @@ fn waiting(reason: WaitReason) -> usize {
     runtime::goroutines().iter().filter(|g| g.name == "waiter" && g.wait_reason == reason).count()
 }
 
-/// Holder, waiters, those who come later, and those who come when others have lived and died where the holder did.
+/// Holder, waiters, those who come later, and those who come when others have lived and died where
+/// the holder did.
 fn held<T: Thing>(how: Death) {
     let thing = Arc::new(T::new());
     HELD.store(false, SeqCst);
@@ -412,7 +415,8 @@ fn what_a_second_panic_held_is_granted_to_nobody() {
     each_held(Death::SecondPanic);
 }
 
-/// A guard that was leaked by a goroutine that ended in good order stays what it is, whoever dies later and wherever.
+/// A guard that was leaked by a goroutine that ended in good order stays what it is, whoever dies
+/// later and wherever.
 fn a_leaked_guard_is_no_dead_ones() {
     quiet();
     let mutex: &'static Mutex<u64> = Box::leak(Box::new(Mutex::new(7)));
@@ -439,7 +443,8 @@ fn a_leaked_guard_is_no_dead_ones() {
     assert_eq!(*mine, 10);
 }
 
-/// The holder has lent what it locked to a child, and dies: nobody else gets it while the child has it, nor later.
+/// The holder has lent what it locked to a child, and dies: nobody else gets it while the child has
+/// it, nor later.
 fn what_was_lent_stays_lent() {
     quiet();
     for how in ALL {
@@ -476,7 +481,8 @@ fn what_was_lent_stays_lent() {
     }
 }
 
-/// Who waits for a condition, with a deadline or without, locks the mutex again afterwards: its holder may have died.
+/// Who waits for a condition, with a deadline or without, locks the mutex again afterwards: its
+/// holder may have died.
 fn a_condition_s_mutex_may_have_died_meanwhile() {
     quiet();
     for how in ALL {
@@ -677,7 +683,8 @@ fn who_waits_for_a_leaked_guard_is_in_the_report() {
     drop(mutex.lock());
 }
 
-/// Nobody can tell that both are dead: the limit that `RwLock` speaks of. Nothing is granted, and nothing hangs without being shown.
+/// Nobody can tell that both are dead: the limit that `RwLock` speaks of. Nothing is granted, and
+/// nothing hangs without being shown.
 fn of_two_dead_readers_the_report_shows_who_waits() {
     quiet();
     let lock = Arc::new(RwLock::new(()));
@@ -702,7 +709,8 @@ fn ticks() -> u64 {
     trefoil::arch::clock::ticks()
 }
 
-/// Instructions for a mutex that changes hands twice, with two who wait for each other, and for an attempt in vain.
+/// Instructions for a mutex that changes hands twice, with two who wait for each other, and for an
+/// attempt in vain.
 fn looks() -> u64 {
     let mutex = Arc::new(Mutex::new(()));
     let mut least = u64::MAX;

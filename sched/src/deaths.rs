@@ -1,13 +1,15 @@
 //! Goroutines that ended where they stood: who they were, and those who wait for them.
 //!
-//! An abandoned G (see [`abandon`](crate::abandon)) is a G that is parked for ever. Nothing that it held passes to anybody: access that it had
-//! may have been lent to others, who still have it. What remains to be done is to *tell*: a waiter that would wait for ever for a dead G is woken, and
+//! An abandoned G (see [`abandon`](crate::abandon)) is a G that is parked for ever. Nothing that it
+//! held passes to anybody: access that it had may have been lent to others, who still have it. What
+//! remains to be done is to *tell*: a waiter that would wait for ever for a dead G is woken, and
 //! panics with the dead one's name.
 //!
 //! # Who is dead
 //!
-//! A lock's word names a life of a G by its number, which is never used again. [`Deaths`] is the set of those numbers: a tree of 64-way nodes, indexed by
-//! six bits of the number at each level, the lowest first. It only grows, and is read without a lock.
+//! A lock's word names a life of a G by its number, which is never used again. [`Deaths`] is the
+//! set of those numbers: a tree of 64-way nodes, indexed by six bits of the number at each level,
+//! the lowest first. It only grows, and is read without a lock.
 //!
 //! ```text
 //!   root ─ slot(id & 63) ─┬─ nothing
@@ -15,15 +17,17 @@
 //!                         └─ node ─ slot(id >> 6 & 63) ─ …              where two deaths would share the slot
 //! ```
 //!
-//! So a look costs a step for each factor of 64 in the number of deaths. The first entries lie in the scheduler itself, since a G often dies because there
-//! is no memory. A death that can't be recorded has no name: those who wait for it go on waiting, and the deadlock report shows them. They are never *granted*
-//! anything either way.
+//! So a look costs a step for each factor of 64 in the number of deaths. The first entries lie in
+//! the scheduler itself, since a G often dies because there is no memory. A death that can't be
+//! recorded has no name: those who wait for it go on waiting, and the deadlock report shows them.
+//! They are never *granted* anything either way.
 //!
 //! # The undertaker
 //!
-//! After each death somebody looks at every G that waits: is what it waits for lost, or left half done by the dead one? That look is a *round*, in pieces of
-//! a few records, on g0, by whichever M comes by; resting M's count a round as work, and while it lasts nobody declares a deadlock. A death during a round
-//! asks for another one.
+//! After each death somebody looks at every G that waits: is what it waits for lost, or left half
+//! done by the dead one? That look is a *round*, in pieces of a few records, on g0, by whichever M
+//! comes by; resting M's count a round as work, and while it lasts nobody declares a deadlock. A
+//! death during a round asks for another one.
 //!
 //! **The hard race** is a waiter that goes to sleep while the owner dies:
 //!
@@ -38,18 +42,23 @@
 //!                                              (Parking: the piece ends, and looks once more)
 //! ```
 //!
-//! With a fence on both sides, either the round sees the waiter or the waiter sees the death, and asks for a round that sees both. The waiter does not leave
-//! the list by itself: a plain node is in the middle of it.
+//! With a fence on both sides, either the round sees the waiter or the waiter sees the death, and
+//! asks for a round that sees both. The waiter does not leave the list by itself: a plain node is
+//! in the middle of it.
 //!
-//! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost, everybody is to be woken. It comes to G's in no order, and goes on
-//! from one that waits for a lost object only when that list is empty. So all of the list are out of it when the round is over.
+//! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost,
+//! everybody is to be woken. It comes to G's in no order, and goes on from one that waits for a
+//! lost object only when that list is empty. So all of the list are out of it when the round is
+//! over.
 //!
-//! An unlock in two steps (the word is free, somebody is to be woken) may be cut short by a death between the two. So the undertaker also finishes
-//! that: it treats a lock that nobody holds as one whose wake-up was lost. A waiter that was woken does not die before it has competed, since
+//! An unlock in two steps (the word is free, somebody is to be woken) may be cut short by a death
+//! between the two. So the undertaker also finishes that: it treats a lock that nobody holds as one
+//! whose wake-up was lost. A waiter that was woken does not die before it has competed, since
 //! preemption is off from its wake-up until then.
 //!
-//! Rejected: a walk over all G's by the dying core, in one piece (100,000 G's are milliseconds without preemption); a list, for each G, of what it holds
-//! (each lock would have to enter it there); a G of its own for this work (no memory for its stack, just then).
+//! Rejected: a walk over all G's by the dying core, in one piece (100,000 G's are milliseconds
+//! without preemption); a list, for each G, of what it holds (each lock would have to enter it
+//! there); a G of its own for this work (no memory for its stack, just then).
 
 use alloc::alloc::{Layout, alloc};
 use core::fmt;
@@ -131,7 +140,8 @@ impl fmt::Display for Dead {
 
 #[derive(Debug)]
 struct Node {
-    /// Null, a node, or a death with [`LEAF`]. A death may become a node that has it; nothing else changes.
+    /// Null, a node, or a death with [`LEAF`]. A death may become a node that has it; nothing else
+    /// changes.
     slots: [AtomicPtr<()>; FANOUT],
 }
 
@@ -218,7 +228,8 @@ impl Deaths {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// `g` dies of `cause`. Before anybody learns of its end. False: there is no memory to record it.
+    /// `g` dies of `cause`. Before anybody learns of its end. False: there is no memory to record
+    /// it.
     pub(crate) fn record(&'static self, g: &G, cause: Cause) -> bool {
         let dead = match self.first.get(self.first_used.fetch_add(1, Ordering::Relaxed)) {
             Some(dead) => Some(dead),
@@ -286,7 +297,8 @@ impl Deaths {
                     core::ptr::from_ref(node).cast_mut().cast()
                 }
             };
-            // Release: pairs with the Acquire above and in `walk`. If it fails, another death was faster here: look again.
+            // Release: pairs with the Acquire above and in `walk`. If it fails, another death was
+            // faster here: look again.
             if slot.compare_exchange(seen, to, Ordering::Release, Ordering::Relaxed).is_ok() {
                 if to == leaf {
                     return true;
@@ -383,7 +395,8 @@ impl Rounds {
     }
 }
 
-/// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to turn back. On `m`.
+/// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to
+/// turn back. On `m`.
 pub(crate) fn ask(m: &M, guard: &PreemptGuard) {
     let sched = m.sched();
     // SeqCst: pairs with the fence in `settle`: see the hard race.
@@ -410,13 +423,15 @@ fn follow(m: &M, guard: &PreemptGuard) {
 pub(crate) fn work(m: &M, guard: &PreemptGuard) {
     let sched = m.sched();
     let rounds = &sched.deaths.rounds;
-    // AcqRel: Acquire pairs with the Release of the one before; Release tells the one at work, by its own swap, of what was asked for.
+    // AcqRel: Acquire pairs with the Release of the one before; Release tells the one at work, by
+    // its own swap, of what was asked for.
     if rounds.at_work.swap(true, Ordering::AcqRel) {
         return;
     }
     // SAFETY: `at_work` admits one.
     rounds.walk.with_mut(|walk| piece(sched, guard, unsafe { &mut *walk }));
-    // AcqRel: as above. (A swap, so that it sees what one that has just gone away in vain had asked for.)
+    // AcqRel: as above. (A swap, so that it sees what one that has just gone away in vain had asked
+    // for.)
     rounds.at_work.swap(false, Ordering::AcqRel);
     if rounds.is_pending() {
         follow(m, guard);
@@ -475,15 +490,16 @@ fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize
     }
 }
 
-/// What can be waited for in vain because a G has died. A waiting G carries it in the place for values from hand to hand, which it does not need
-/// meanwhile; so a program without locks has no code for this.
+/// What can be waited for in vain because a G has died. A waiting G carries it in the place for
+/// values from hand to hand, which it does not need meanwhile; so a program without locks has no
+/// code for this.
 pub(crate) trait Waited {
     /// Whether all who wait here would wait for ever. With the list's lock held.
     fn is_lost(&self, deaths: &Deaths) -> bool;
-    /// Wakes one of those who wait, if they would wait for ever, or if a step that a dead G has begun is to be finished. True: it did, so there may be
-    /// more.
+    /// Wakes one of those who wait, if they would wait for ever, or if a step that a dead G has
+    /// begun is to be finished. True: it did, so there may be more.
     fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool;
-    /// The number of the G that holds it, as far as that is known; 0: nobody, or it is not.
+    /// Who holds it, as far as that is known.
     fn holder(&self) -> Holding;
 }
 
@@ -529,12 +545,14 @@ pub(crate) unsafe fn object_of<'a>(g: &'a G) -> Option<&'a (dyn Waited + 'a)> {
     if !is_watched(g.wait_reason()) {
         return None;
     }
-    // SAFETY: 1. whoever waits with one of these reasons has put its object there, and keeps it alive while it is parked.
+    // SAFETY: 1. whoever waits with one of these reasons has put its object there, and keeps it
+    // alive while it is parked.
     unsafe { Some(&*g.hand().cast::<*const (dyn Waited + 'a)>().read()) }
 }
 
-/// In the `commit` of `g`, which carries what it waits for and stands in the list: lets the list's lock go by `unlock`, after which the object may be
-/// gone. If it would wait for ever, a round will find it.
+/// In the `commit` of `g`, which carries what it waits for and stands in the list: lets the list's
+/// lock go by `unlock`, after which the object may be gone. If it would wait for ever, a round will
+/// find it.
 ///
 /// # Safety
 /// 1. In a `commit`, with the object's lock held, which `unlock` releases.

@@ -240,7 +240,8 @@ impl G {
         id_of(self.life.load(Ordering::Relaxed))
     }
 
-    /// What names its present life in a lock's word: its number, shifted by [`LIFE_SHIFT`]; [`OUTSIDE`] of one that is none.
+    /// What names its present life in a lock's word: its number, shifted by [`LIFE_SHIFT`];
+    /// [`OUTSIDE`] of one that is none.
     #[inline(always)]
     pub fn life(&self) -> usize {
         self.life.load(Ordering::Relaxed)

@@ -144,7 +144,8 @@ pub mod model {
         gs
     }
 
-    /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that its stack is dead.
+    /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that
+    /// its stack is dead.
     pub fn owner_died(retire: impl FnOnce()) {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);

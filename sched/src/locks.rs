@@ -10,9 +10,11 @@
 //! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | never done: `wait` panics |
 //! | [`Condvar`], [`Barrier`] | – | those who wait go on waiting | the same |
 //!
-//! A G *dies* where it stands of an overflow of its stack, of lack of memory for it, of a touch of a dead stack, or of a second panic in a destructor. **A death
-//! grants nothing**: see `owner.rs`. The panics name the object, the dead G and what it died of. Whoever waits for an object that lies on the stack of a G
-//! that dies ends with such a panic as well; but a lock there that a living G holds goes on.
+//! A G *dies* where it stands of an overflow of its stack, of lack of memory for it, of a touch of
+//! a dead stack, or of a second panic in a destructor. **A death grants nothing**: see `owner.rs`.
+//! The panics name the object, the dead G and what it died of. Whoever waits for an object that
+//! lies on the stack of a G that dies ends with such a panic as well; but a lock there that a
+//! living G holds goes on.
 
 mod barrier;
 mod condvar;

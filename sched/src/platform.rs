@@ -46,7 +46,8 @@ pub enum NoStack {
 pub unsafe trait Platform {
     /// This core's M.
     fn current_m() -> *const M;
-    /// The [life](G::life) of the G that calls. Callable anywhere, with preemption on as well: on a G it is that G's, whatever core it is on.
+    /// The [life](G::life) of the G that calls. Callable anywhere, with preemption on as well: on a
+    /// G it is that G's, whatever core it is on.
     fn current_life() -> usize;
     /// From now on `g` runs here (or this core's g0).
     fn set_current(g: &G);

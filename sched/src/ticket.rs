@@ -143,7 +143,8 @@ pub(crate) unsafe fn wait_until<S>(
 #[must_use]
 pub(crate) struct Lost(pub(crate) u64);
 
-/// As [`wait_until`], for `object`, whose waiters are told if a death makes them wait for ever (`deaths.rs`). Out of line: the object's rare case.
+/// As [`wait_until`], for `object`, whose waiters are told if a death makes them wait for ever
+/// (`deaths.rs`). Out of line: the object's rare case.
 ///
 /// # Safety
 /// As [`wait_until`]; and `lock` is that of `object`.
@@ -162,7 +163,8 @@ pub(crate) unsafe fn wait_watched<S>(
     let woken = if deadline == NEVER {
         let waiter = Waiter::of(g, slot);
         let arg = core::ptr::from_ref(lock).cast_mut().cast();
-        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: whoever claims the waiter wakes it once. 2. the object lives.
+        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: whoever
+        // claims the waiter wakes it once. 2. the object lives.
         unsafe {
             lock.with_held(|state| queue(state).push(waiter));
             drop(park_as(guard, g, reason, settle_and_unlock::<S>, arg));

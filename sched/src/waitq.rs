@@ -131,7 +131,8 @@ impl Waiter {
         self.outcome() == Outcome::Served
     }
 
-    /// The number of the G because of whose death it would have waited for ever; only its own G, after the park.
+    /// The number of the G because of whose death it would have waited for ever; only its own G,
+    /// after the park.
     #[inline]
     pub(crate) fn buried_by(&self) -> Option<u64> {
         (self.outcome() == Outcome::Buried).then(|| self.slot.get().addr() as u64)
@@ -180,7 +181,8 @@ impl Claimed {
         self
     }
 
-    /// The G would wait for ever, because G number `id` has died. The `Claimed` is still to be woken.
+    /// The G would wait for ever, because G number `id` has died. The `Claimed` is still to be
+    /// woken.
     pub(crate) fn bury(self, id: u64) -> Self {
         // SAFETY: as in `slot`, and in `serve`.
         let waiter = unsafe { self.0.as_ref() };
@@ -457,8 +459,9 @@ impl Crowd {
         Self(WaitQueue::new())
     }
 
-    /// Wakes them, unserved, of whom the caller has been the claimer under `guard`. The first [`TOGETHER`] under that guard, so that a G that ends
-    /// where it stands does not leave them behind; a larger crowd is not to hold the core.
+    /// Wakes them, unserved, of whom the caller has been the claimer under `guard`. The first
+    /// [`TOGETHER`] under that guard, so that a G that ends where it stands does not leave them
+    /// behind; a larger crowd is not to hold the core.
     #[inline(never)]
     pub(crate) fn wake_claimed(mut self, guard: PreemptGuard) {
         for _ in 0..TOGETHER {

@@ -83,7 +83,8 @@ fn one_tries() -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     }
 }
 
-/// One G dies while it holds the mutex; `others` lock it. Who comes before has it; who waits or comes later is told.
+/// One G dies while it holds the mutex; `others` lock it. Who comes before has it; who waits or
+/// comes later is told.
 fn an_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     move || {
         let mutex = Arc::new(Mutex::new(0));
@@ -122,7 +123,8 @@ fn two_who_starve_for_a_g_that_dies_are_both_told() {
     explore_hurried(an_owner_dies(2));
 }
 
-/// A G dies between the two steps of an unlock, or anywhere else where it holds nothing: nobody waits for ever.
+/// A G dies between the two steps of an unlock, or anywhere else where it holds nothing: nobody
+/// waits for ever.
 #[test]
 fn a_wake_up_that_a_dead_g_owed_is_made_for_it() {
     explore(|| {

@@ -187,7 +187,8 @@ impl Object for Contended {
     }
     fn check(&self) {
         drop(self.1.0.take());
-        // It was its holder only for as long as nobody had seen it; unless it has died with the guard in its hand.
+        // It was its holder only for as long as nobody had seen it; unless it has died with the
+        // guard in its hand.
         let mutex = self.0;
         if let Err(error) = go(move || drop(mutex.lock())).join() {
             assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");

@@ -27,8 +27,8 @@ use crate::waitq::WaitQueue;
 /// # });
 /// ```
 ///
-/// A G that panics or dies on its way leaves the others waiting, as in `std`; the deadlock report shows them. If the barrier lies on the stack of a G that
-/// dies, they panic.
+/// A G that panics or dies on its way leaves the others waiting, as in `std`; the deadlock report
+/// shows them. If the barrier lies on the stack of a G that dies, they panic.
 pub struct Barrier {
     n: usize,
     state: SpinLock<State>,

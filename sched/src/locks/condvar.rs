@@ -107,8 +107,9 @@ impl Condvar {
     /// The mutex is poisoned; the guard is in the error.
     ///
     /// # Panics
-    /// If others wait with another mutex. If the mutex's holder dies meanwhile, as [`Mutex::lock`](super::Mutex::lock); and if this lies on the stack of a
-    /// G that has died, or dies meanwhile. Then the mutex is not locked.
+    /// If others wait with another mutex. If the mutex's holder dies meanwhile, as
+    /// [`Mutex::lock`](super::Mutex::lock); and if this lies on the stack of a G that has died, or
+    /// dies meanwhile. Then the mutex is not locked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -272,7 +273,8 @@ impl Condvar {
         all.wake_claimed(guard);
     }
 
-    /// Unlocks `mutex`, which the caller holds, waits, and locks it; `held` says whether it is locked, should this panic. False: the deadline came first.
+    /// Unlocks `mutex`, which the caller holds, waits, and locks it; `held` says whether it is
+    /// locked, should this panic. False: the deadline came first.
     fn wait_raw(&self, mutex: &Raw, deadline: u64, held: &mut bool) -> bool {
         let at = core::ptr::from_ref(self).addr();
         if let Some(id) = dead_frame(at) {
@@ -312,7 +314,8 @@ impl Condvar {
     }
 }
 
-/// A guard whose mutex is another's to lock while its G waits: a panic drops it only if the mutex is held.
+/// A guard whose mutex is another's to lock while its G waits: a panic drops it only if the mutex
+/// is held.
 struct Lent<'a, T: ?Sized> {
     guard: ManuallyDrop<MutexGuard<'a, T>>,
     held: bool,

@@ -23,7 +23,8 @@ union Content<T, F> {
 /// # });
 /// ```
 ///
-/// If making it panics, it is poisoned: everybody who looks at it panics. So they do if its G dies meanwhile; the message names that one.
+/// If making it panics, it is poisoned: everybody who looks at it panics. So they do if its G dies
+/// meanwhile; the message names that one.
 pub struct LazyLock<T, F = fn() -> T> {
     once: Once,
     content: UnsafeCell<Content<T, F>>,

@@ -28,9 +28,11 @@ pub(super) use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an error, with the guard inside, until
-/// [`clear_poison`](Self::clear_poison). A G that dies where it stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
-/// lent the value to others. Who has waited for a millisecond is given the mutex before any newcomer.
+/// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an
+/// error, with the guard inside, until [`clear_poison`](Self::clear_poison). A G that dies where it
+/// stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
+/// lent the value to others. Who has waited for a millisecond is given the mutex before any
+/// newcomer.
 pub struct Mutex<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
@@ -84,7 +86,8 @@ impl<T: ?Sized> Mutex<T> {
     /// Poisoned; the guard is in the error.
     ///
     /// # Panics
-    /// If the G that holds it has died where it stood, or does so meanwhile. The message names the mutex, that G and what it died of.
+    /// If the G that holds it has died where it stood, or does so meanwhile. The message names the
+    /// mutex, that G and what it died of.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -139,7 +142,8 @@ impl<T: ?Sized> Mutex<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked while it held the lock. A death does not poison: the dead G holds the lock still.
+    /// Whether a G panicked while it held the lock. A death does not poison: the dead G holds the
+    /// lock still.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

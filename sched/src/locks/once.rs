@@ -11,7 +11,8 @@
 //! several that find POISONED and force it, one runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's look and its
 //! sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock, or the waiter's CAS fails.
 //!
-//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to write may be lent to others. Who comes or waits panics.
+//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
+//! write may be lent to others. Who comes or waits panics.
 
 use core::fmt;
 
@@ -91,7 +92,8 @@ impl Once {
     /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done. When it returns, it is done, and what was written is seen.
     ///
     /// # Panics
-    /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what `f` panics with.
+    /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what
+    /// `f` panics with.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -248,7 +250,8 @@ impl Once {
         }
     }
 
-    /// Parks until there was a change to the state that `seen` says, or not at all if that is over. If that will never change, panics.
+    /// Parks until there was a change to the state that `seen` says, or not at all if that is over.
+    /// If that will never change, panics.
     fn park_while(&self, seen: usize) {
         let guard = PreemptGuard::new();
         if let Some(dead) = dead_owner(seen, deaths(&guard)) {
@@ -290,7 +293,8 @@ impl Waited for Once {
             let mut waiters = self.waiters.lock(guard);
             let word = self.word.load(Ordering::Relaxed);
             let dead = dead_owner(word, deaths);
-            // Without a runner: it has died between the end of its closure and those who wait for that. They look again.
+            // Without a runner: it has died between the end of its closure and those who wait for
+            // that. They look again.
             let one = if dead.is_some() || word & OWNER == 0 { waiters.pop() } else { None };
             if dead.is_some() && waiters.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -354,7 +358,8 @@ fn poisoned() -> ! {
 
 /// `park`'s commit: the G is saved, the list's lock may go; see the mutex's.
 unsafe fn unlock_list(once: *mut (), g: GRef) -> bool {
-    // SAFETY: `park_while` passes its `Once`, whose list it holds locked. 1. of both: it is, without a guard, and ours to release.
+    // SAFETY: `park_while` passes its `Once`, whose list it holds locked. 1. of both: it is,
+    // without a guard, and ours to release.
     unsafe { settle(g, || (*once.cast::<Once>()).waiters.unlock()) };
     true
 }

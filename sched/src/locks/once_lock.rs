@@ -8,8 +8,8 @@ use crate::sync::UnsafeCell;
 
 /// A cell that can be written once, by whoever comes first.
 ///
-/// A closure that panics leaves it empty, for the next one to try. If its G dies where it stands, it stays begun: who wants the value panics, and
-/// [`get`](Self::get) gives none.
+/// A closure that panics leaves it empty, for the next one to try. If its G dies where it stands,
+/// it stays begun: who wants the value panics, and [`get`](Self::get) gives none.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -112,7 +112,8 @@ impl<T> OnceLock<T> {
     /// The value; if none is there, the one that `f` makes. If somebody else makes one now, parks until it is there.
     ///
     /// # Panics
-    /// With what `f` panics with; the cell stays empty then. If the G that makes a value has died. If `f` calls this for the same cell, it waits for itself.
+    /// With what `f` panics with; the cell stays empty then. If the G that makes a value has died.
+    /// If `f` calls this for the same cell, it waits for itself.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,15 +1,19 @@
 //! Who holds a lock: a life of a G; and what those come to who want it when that G is dead.
 //!
-//! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags' three bits: its *life*. The number is never used again, so
-//! a lock that was never given back, because its guard was leaked or its owner has died, can't be taken for another G's. To learn it costs two loads, of
-//! the core's current G and of its number; whatever core the G is on in between, both are its own.
+//! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags'
+//! three bits: its *life*. The number is never used again, so a lock that was never given back,
+//! because its guard was leaked or its owner has died, can't be taken for another G's. To learn it
+//! costs two loads, of the core's current G and of its number; whatever core the G is on in
+//! between, both are its own.
 //!
-//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever: it may have lent what it had locked to others, who use it
-//! still. So its locks stay held. `lock` on one panics and names the dead owner, `try_lock` says that it would block, and those who wait are woken into
-//! the same panic (`deaths.rs`). A death does not poison.
+//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever: it may
+//! have lent what it had locked to others, who use it still. So its locks stay held. `lock` on one
+//! panics and names the dead owner, `try_lock` says that it would block, and those who wait are
+//! woken into the same panic (`deaths.rs`). A death does not poison.
 //!
-//! Rejected: an address on the owner's stack (windows are used again: of a leaked guard whose G had ended well, a later G's overflow made a
-//! dead owner); to pass the lock on as poisoned (two `&mut` to one value, if the guard was leaked or lent).
+//! Rejected: an address on the owner's stack (windows are used again: of a leaked guard whose G had
+//! ended well, a later G's overflow made a dead owner); to pass the lock on as poisoned (two `&mut`
+//! to one value, if the guard was leaked or lent).
 
 use crate::deaths::{Dead, Deaths, Holding, object_of};
 use crate::g::{GRef, id_of};
@@ -63,7 +67,8 @@ impl core::fmt::Display for Of {
     }
 }
 
-/// The end of a wait for `what` at `at`, which a dead G has and never gives back. With preemption on, and no lock held.
+/// The end of a wait for `what` at `at`, which a dead G has and never gives back. With preemption
+/// on, and no lock held.
 #[cold]
 #[inline(never)]
 pub(super) fn held_by_the_dead(what: &str, at: usize, id: u64) -> ! {

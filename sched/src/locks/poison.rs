@@ -51,7 +51,8 @@ impl Poison {
     }
 }
 
-/// A G panicked while it held the lock. The guard is inside: the value is there, but may be half changed.
+/// A G panicked while it held the lock. The guard is inside: the value is there, but may be half
+/// changed.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

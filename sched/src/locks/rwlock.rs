@@ -28,9 +28,11 @@ use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics while it holds the lock for *writing* leaves it poisoned and free; one that does so while it *reads* has changed nothing. A G that dies where
-/// it stands keeps what it has: a dead writer keeps everybody out, a dead reader only writers. Those who are kept out panic, with the dead one's name. (Of several
-/// readers that are left nobody can tell which are dead. Writers wait until one is left; if all are dead, for ever, and the deadlock report shows them.)
+/// A G that panics while it holds the lock for *writing* leaves it poisoned and free; one that does
+/// so while it *reads* has changed nothing. A G that dies where it stands keeps what it has: a dead
+/// writer keeps everybody out, a dead reader only writers. Those who are kept out panic, with the
+/// dead one's name. (Of several readers that are left nobody can tell which are dead. Writers wait
+/// until one is left; if all are dead, for ever, and the deadlock report shows them.)
 pub struct RwLock<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.

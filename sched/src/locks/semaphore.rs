@@ -47,9 +47,11 @@ const ONE: usize = 2;
 /// # });
 /// ```
 ///
-/// Permits are given back when their guard is dropped, also by a panic. To carry one into another G, [`forget`](SemaphorePermit::forget) it here and
-/// [`add_permits`](Self::add_permits) there. A G that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had forgotten
-/// them. Nobody can tell whose they were, so who waits for them waits, and the deadlock report shows it.
+/// Permits are given back when their guard is dropped, also by a panic. To carry one into another
+/// G, [`forget`](SemaphorePermit::forget) it here and [`add_permits`](Self::add_permits) there. A G
+/// that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had
+/// forgotten them. Nobody can tell whose they were, so who waits for them waits, and the deadlock
+/// report shows it.
 ///
 /// It can't be closed: who may have to give up waits with a deadline.
 ///
@@ -102,7 +104,8 @@ impl Semaphore {
     /// Parks until a permit is there, and takes it.
     ///
     /// # Panics
-    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -126,7 +129,8 @@ impl Semaphore {
     /// Parks until `n` permits are there, and takes them all at once. For 0 it never parks.
     ///
     /// # Panics
-    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -177,7 +181,8 @@ impl Semaphore {
     /// As [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
     ///
     /// # Panics
-    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -193,7 +198,8 @@ impl Semaphore {
     /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
     ///
     /// # Panics
-    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies meanwhile.
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

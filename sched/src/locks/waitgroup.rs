@@ -7,7 +7,8 @@
 //!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
 //! ```
 //!
-//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead` has its life, and a `wait` that would be for ever panics.
+//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
+//! has its life, and a `wait` that would be for ever panics.
 //!
 //! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before those who wait are released, and things to do
 //! again before a `wait` has returned.
@@ -124,7 +125,8 @@ impl WaitGroup {
         self.done_under(None);
     }
 
-    /// The same, under `guard` if the caller has one: then it is done or not, and those who wait are awake or not, whatever becomes of the caller.
+    /// The same, under `guard` if the caller has one: then it is done or not, and those who wait
+    /// are awake or not, whatever becomes of the caller.
     #[inline]
     fn done_under(&self, guard: Option<PreemptGuard>) {
         // Release: pairs with the Acquire in `wait` and `release`.
@@ -140,8 +142,9 @@ impl WaitGroup {
 
     /// Runs `f` as a G and waits for it, too: `add`, `go` and `done` in one, as Go's `WaitGroup.Go`.
     ///
-    /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is abandoned (its stack overflowed) is not counted as done, and
-    /// never will be: [`wait`](Self::wait) panics, and names it.
+    /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is
+    /// abandoned (its stack overflowed) is not counted as done, and never will be:
+    /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
     /// As [`add`](Self::add) and [`go`](crate::spawn::go).
@@ -187,9 +190,10 @@ impl WaitGroup {
     /// Parks until the count is zero.
     ///
     /// # Panics
-    /// If the count is not zero any more when this G runs again: "WaitGroup is reused before previous Wait has returned". If it would park, and a G that
-    /// [`go`](Self::go) has started here has died where it stood, or dies meanwhile, since that one is never done; and if the group lies on the stack of such a
-    /// G.
+    /// If the count is not zero any more when this G runs again: "WaitGroup is reused before
+    /// previous Wait has returned". If it would park, and a G that [`go`](Self::go) has started
+    /// here has died where it stood, or dies meanwhile, since that one is never done; and if the
+    /// group lies on the stack of such a G.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -245,7 +249,8 @@ impl WaitGroup {
         let _ = self.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
     }
 
-    /// The number of the G because of whose death the count stays above zero, or nobody is to wait here any more.
+    /// The number of the G because of whose death the count stays above zero, or nobody is to wait
+    /// here any more.
     fn lost_by(&self) -> Option<u64> {
         // Acquire: pairs with the Release in `abandoned`.
         match self.dead.load(Ordering::Acquire) {
@@ -287,7 +292,8 @@ impl Waited for WaitGroup {
             let one = if self.is_lost(deaths) {
                 waiters.pop().zip(self.lost_by()).map(|(one, id)| one.bury(id))
             } else if self.word.load(Ordering::Relaxed) < ONE {
-                // The one that was done last has died before it came to this. Acquire: as in `release`.
+                // The one that was done last has died before it came to this. Acquire: as in
+                // `release`.
                 self.word.fetch_and(!QUEUED, Ordering::Acquire);
                 waiters.pop()
             } else {

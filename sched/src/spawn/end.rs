@@ -117,7 +117,8 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     g.doom(cause);
     // Leaked like everything else that it had.
     g.locals.set(core::ptr::null_mut());
-    // First it is known to be dead, then others learn of its end, and those who wait for it are looked for.
+    // First it is known to be dead, then others learn of its end, and those who wait for it are
+    // looked for.
     m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
     platform::stack_retire(g);
     if let Some(body) = g.body.take() {

@@ -43,7 +43,8 @@ loom::lazy_static! {
 loom::lazy_static! {
     /// The number of the G on whose stack the model's objects lay; 0: on none.
     static ref FRAME: AtomicUsize = AtomicUsize::new(0);
-    /// Whether anybody has died. Not loom's, as below: models without deaths have nothing of them to explore.
+    /// Whether anybody has died. Not loom's, as below: models without deaths have nothing of them
+    /// to explore.
     static ref DEATHS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     /// What the clock shows. Not loom's: it is no part of what is explored.
     static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
@@ -87,7 +88,8 @@ fn see_to_deaths() {
     }
 }
 
-/// Runs `f`, which may panic because of a death; that is the only panic that is not reported. Whether it has come to its end.
+/// Runs `f`, which may panic because of a death; that is the only panic that is not reported.
+/// Whether it has come to its end.
 pub fn survives(f: impl FnOnce()) -> bool {
     use std::sync::Once;
     static QUIET: Once = Once::new();

@@ -284,11 +284,13 @@ struct Nobody {
 static NOBODY: Nobody = Nobody { _before: [0; LIFE_OFFSET], life: OUTSIDE };
 const _: () = assert!(offset_of!(Nobody, life) == LIFE_OFFSET);
 
-/// The life of the G that calls. Callable with preemption on: each of the two loads gives what is the caller's, on whatever core it is.
+/// The life of the G that calls. Callable with preemption on: each of the two loads gives what is
+/// the caller's, on whatever core it is.
 #[inline(always)]
 pub fn current_life() -> usize {
     let life: usize;
-    // SAFETY: `install` has set `gs`; the field names a record that lives for ever, or `NOBODY`. Pure: what runs in one function's activation has one life.
+    // SAFETY: `install` has set `gs`; the field names a record that lives for ever, or `NOBODY`.
+    // Pure: what runs in one function's activation has one life.
     unsafe {
         asm!(
             "mov {life}, gs:[{g}]",

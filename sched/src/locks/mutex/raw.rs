@@ -129,7 +129,8 @@ impl Raw {
 
     /// Parks until the word is ours. If its owner is dead, panics.
     ///
-    /// From its wake-up on, a waiter keeps preemption off until it has competed: so it does not die in between, with a wake-up that was for all.
+    /// From its wake-up on, a waiter keeps preemption off until it has competed: so it does not die
+    /// in between, with a wake-up that was for all.
     #[cold]
     fn lock_contended(&self) {
         while !self.try_to_get() {}
@@ -232,7 +233,8 @@ impl Raw {
         dead_owner(self.word.load(Ordering::Relaxed), deaths)
     }
 
-    /// QUEUED is as the list is, after a change to the list that no owner will see. With the list's lock held.
+    /// QUEUED is as the list is, after a change to the list that no owner will see. With the list's
+    /// lock held.
     fn set_queued(&self, waiters: &WaitQueue) {
         if waiters.is_empty() {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -277,7 +279,8 @@ impl Waited for Raw {
 
 /// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after that: its G may be woken at once and free it.
 unsafe fn unlock_list(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `try_to_get` passes its mutex, whose list it holds locked. 1. of both: it is, without a guard, and ours to release.
+    // SAFETY: `try_to_get` passes its mutex, whose list it holds locked. 1. of both: it is, without
+    // a guard, and ours to release.
     unsafe { settle(g, || (*raw.cast::<Raw>()).waiters.unlock()) };
     true
 }

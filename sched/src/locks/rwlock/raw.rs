@@ -21,10 +21,12 @@
 //!
 //! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's node is in its list, before the lists' lock is free.
 //!
-//! **A dead writer** keeps everybody out: those who want the lock panic (`owner.rs`). **A dead reader** has the lock for reading, for ever: it keeps writers
-//! out, and takes nothing away from other readers. A reader's unit is the lowest bits of its G's number, and a one; so of a sum with one summand left, the
-//! number says whose that is, and writers are told. Of *several* that are left nobody can say which summands are dead: writers wait. So they do until one is
-//! left; if all of several are dead, for ever, and the deadlock report shows them.
+//! **A dead writer** keeps everybody out: those who want the lock panic (`owner.rs`). **A dead
+//! reader** has the lock for reading, for ever: it keeps writers out, and takes nothing away from
+//! other readers. A reader's unit is the lowest bits of its G's number, and a one; so of a sum with
+//! one summand left, the number says whose that is, and writers are told. Of *several* that are
+//! left nobody can say which summands are dead: writers wait. So they do until one is left; if all
+//! of several are dead, for ever, and the deadlock report shows them.
 //!
 //! Rejected: a list of its readers for each lock, or of its locks for each G (an allocation or a search for each read); Go's writer mutex beside
 //! the count (two words to take); waking instead of handing over (a writer would compete with a flood of readers).
@@ -48,7 +50,8 @@ const WRITER: usize = 2;
 const ONE: usize = 4;
 /// Where the sum of the numbers begins.
 const SUM_SHIFT: u32 = 28;
-/// So many bits of a number are summed: 69 billion goroutines later a dead reader could be taken for another one. (Then a writer is told a wrong name.)
+/// So many bits of a number are summed: 69 billion goroutines later a dead reader could be taken
+/// for another one. (Then a writer is told a wrong name.)
 const SUM_BITS: u32 = usize::BITS - SUM_SHIFT;
 /// The bits of the count.
 const COUNT: usize = (1 << SUM_SHIFT) - ONE;
@@ -109,7 +112,8 @@ struct Woken {
 impl Woken {
     const NOBODY: Self = Self { readers: Crowd::nobody(), writer: None };
 
-    /// Wakes them. The guard under which they were claimed goes when that is done, or the first of them are awake.
+    /// Wakes them. The guard under which they were claimed goes when that is done, or the first of
+    /// them are awake.
     #[inline(never)]
     fn wake(self, guard: PreemptGuard) {
         if let Some(writer) = self.writer {
@@ -208,7 +212,8 @@ impl Raw {
         if word & COUNT == 0 {
             return self.left(Left::Reader);
         }
-        // SeqCst: pairs with the fence in `deaths::ask`. Either the undertaker has seen that one reader is left, or we see that this one is dead.
+        // SeqCst: pairs with the fence in `deaths::ask`. Either the undertaker has seen that one
+        // reader is left, or we see that this one is dead.
         fence(Ordering::SeqCst);
         let guard = PreemptGuard::new();
         if dead_reader(word, deaths(&guard)).is_some() {
@@ -250,7 +255,8 @@ impl Raw {
         while !self.try_to_read(unit) {}
     }
 
-    /// Parks until the caller reads. False: it was doomed, and has had the lock only for as long as nobody has seen it.
+    /// Parks until the caller reads. False: it was doomed, and has had the lock only for as long as
+    /// nobody has seen it.
     fn try_to_read(&self, unit: usize) -> bool {
         if self.try_read_among_readers(unit) {
             return true;
@@ -322,7 +328,8 @@ impl Raw {
         held_by_the_dead("RwLock", core::ptr::from_ref(self).addr(), id)
     }
 
-    /// Parks until the lock was handed over. With the lists' lock held, without a guard. False: as `try_to_read`.
+    /// Parks until the lock was handed over. With the lists' lock held, without a guard. False: as
+    /// `try_to_read`.
     fn wait<const HOW: bool>(&self, guard: PreemptGuard, slot: usize) -> bool {
         let g = current_g(&guard);
         carry(g, self);
@@ -352,7 +359,8 @@ impl Raw {
         !doomed
     }
 
-    /// If nobody holds the lock any more, it goes to those whose turn it is. With the lists' lock held.
+    /// If nobody holds the lock any more, it goes to those whose turn it is. With the lists' lock
+    /// held.
     #[inline(never)]
     fn pass_on(&self, lists: &mut Lists, left: Left) -> Woken {
         // Acquire: pairs with the Release of every reader that has left: what they have read was read before the next one writes.
@@ -393,7 +401,8 @@ impl Raw {
         first
     }
 
-    /// QUEUED is as the lists are, after a change that nobody will see who unlocks. With their lock held.
+    /// QUEUED is as the lists are, after a change that nobody will see who unlocks. With their lock
+    /// held.
     fn set_queued(&self, lists: &Lists) {
         if lists.is_empty() {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -411,7 +420,8 @@ impl Waited for Raw {
         let mut lists = self.lists.lock(guard);
         let word = self.word.load(Ordering::Relaxed);
         let one = if word == QUEUED {
-            // Whoever unlocked it has died before it came to this. (With empty lists it is free now.)
+            // Whoever unlocked it has died before it came to this. (With empty lists it is free
+            // now.)
             let woken = self.pass_on(&mut lists, Left::Reader);
             drop(lists);
             woken.wake(PreemptGuard::new());
@@ -467,7 +477,8 @@ fn too_many() -> ! {
 
 /// `park`'s commit: the G is saved, the lists' lock may go; see the mutex's.
 unsafe fn unlock_lists(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `wait` passes its lock, whose lists it holds locked. 1. of both: they are, without a guard, and ours to release.
+    // SAFETY: `wait` passes its lock, whose lists it holds locked. 1. of both: they are, without a
+    // guard, and ours to release.
     unsafe { settle(g, || (*raw.cast::<Raw>()).lists.unlock()) };
     true
 }
