@@ -3,8 +3,8 @@
 //!
 //! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they
 //! own on the heap is leaked, and counted as G's that were [abandoned](count). Its joiner gets the
-//! cause; its locks stay held, and who wants one is told its name; its stack's memory goes back
-//! after an epoch, its addresses never. Everybody else runs on.
+//! cause; its locks stay held, and a G that wants one is told its name; its stack's memory goes
+//! back after an epoch, its addresses never. Everybody else runs on.
 //!
 //! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).
 

@@ -367,7 +367,7 @@ struct Walk {
     target: u64,
 }
 
-// SAFETY: `walk` is touched by whoever has made `at_work` true.
+// SAFETY: only the M that has made `at_work` true touches `walk`.
 unsafe impl Sync for Rounds {}
 
 impl Rounds {
@@ -503,7 +503,7 @@ pub(crate) trait Waited {
     fn holder(&self) -> Holding;
 }
 
-/// Who holds what is waited for.
+/// The holder of what is waited for.
 pub(crate) enum Holding {
     /// Nobody, or several, or it is nothing to hold.
     Unknown,
@@ -522,7 +522,7 @@ pub(crate) fn carry<'a>(g: GRef, object: &'a (dyn Waited + 'a)) {
     unsafe { g.hand().cast::<*const (dyn Waited + 'a)>().write(object) };
 }
 
-/// Whether who waits for that carries it.
+/// Returns true if a G that waits for that carries its object.
 fn is_watched(reason: WaitReason) -> bool {
     matches!(
         reason,
@@ -545,7 +545,7 @@ pub(crate) unsafe fn object_of<'a>(g: &'a G) -> Option<&'a (dyn Waited + 'a)> {
     if !is_watched(g.wait_reason()) {
         return None;
     }
-    // SAFETY: 1. whoever waits with one of these reasons has put its object there, and keeps it
+    // SAFETY: 1. a G that waits with one of these reasons has put its object there, and keeps it
     // alive while it is parked.
     unsafe { Some(&*g.hand().cast::<*const (dyn Waited + 'a)>().read()) }
 }

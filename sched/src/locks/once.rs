@@ -12,7 +12,7 @@
 //! sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock, or the waiter's CAS fails.
 //!
 //! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
-//! write may be lent to others. Who comes or waits panics.
+//! write may be lent to others. Callers and waiters panic.
 
 use core::fmt;
 

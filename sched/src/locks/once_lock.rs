@@ -9,7 +9,7 @@ use crate::sync::UnsafeCell;
 /// A cell that can be written once, by whoever comes first.
 ///
 /// A closure that panics leaves it empty, for the next one to try. If its G dies where it stands,
-/// it stays begun: who wants the value panics, and [`get`](Self::get) gives none.
+/// it stays begun: `get_or_init` panics, and [`get`](Self::get) gives none.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -1,4 +1,4 @@
-//! Who holds a lock: a life of a G; and what those come to who want it when that G is dead.
+//! Who holds a lock: a life of a G; and what becomes of the others when that G is dead.
 //!
 //! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags'
 //! three bits: its *life*. The number is never used again, so a lock that was never given back,
