@@ -4,6 +4,7 @@
 //! is stale but never dangling. Fields are grouped by who may touch them.
 
 mod batch;
+mod grave;
 mod name;
 mod reason;
 
@@ -22,6 +23,7 @@ use crate::timers::Node;
 use crate::waitq::Waiter;
 
 pub use batch::Batch;
+pub use grave::Grave;
 pub use name::{NAME_BYTES, Name};
 pub use reason::WaitReason;
 
@@ -122,6 +124,8 @@ pub struct G {
     reason: AtomicU8,
     /// What its wakers have left it.
     pub(crate) token: Token,
+    /// When its frames may go, if it is ended where it stands.
+    pub(crate) grave: Grave,
     /// The object it waits for (its address), for reports.
     waits_for: AtomicUsize,
     id: AtomicU64,
@@ -182,6 +186,7 @@ impl G {
             state: GState::new(),
             reason: AtomicU8::new(0),
             token: Token::new(),
+            grave: Grave::new(),
             waits_for: AtomicUsize::new(0),
             id: AtomicU64::new(0),
             link: AtomicPtr::new(core::ptr::null_mut()),

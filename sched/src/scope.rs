@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the last member has left, and a member leaves
-//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its stack's addresses are never
-//! used again, and a child that touches them ends with [`JoinError::DeadStack`].
+//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are until
+//! the last member has left, and its stack's addresses are never used again.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -158,7 +158,6 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        scope.group.enter();
         // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on the heap.
         let handle = unsafe { self.spawn_member(f, InScope(scope.group.clone())) }?;
         Ok(ScopedJoinHandle { handle: ManuallyDrop::new(handle), group: &scope.group, scope: PhantomData })
@@ -169,6 +168,10 @@ impl Builder {
 struct InScope(Arc<Group>);
 
 impl Member for InScope {
+    fn starts(&self) {
+        self.0.enter();
+    }
+
     fn unclaimed(&self, error: JoinError) {
         lost(&self.0, error);
     }

@@ -17,13 +17,18 @@
 //!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
 //! [`BATCH`], so the lock is met once in 32 operations.
+//!
+//! The #PF handler may take frames from the pool as well ([`in_fault`]), whatever code it has interrupted. A core says that it uses the pool before it
+//! asks for the lock, and takes that back after it has left the lock. So the handler knows whether its own core is in there, and waits for other
+//! cores only. Those leave the lock after a few instructions: nothing under it waits, and what faults under it is served by that core's own reserve.
 
 use core::cell::{Cell, UnsafeCell};
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-use super::lock::Lock;
+use super::lock::{Guard, Lock};
 use super::phys_to_virt;
 use super::{heap, inject, window};
 use crate::arch::percpu;
@@ -99,6 +104,38 @@ impl Default for FrameCache {
     }
 }
 
+/// The pool, locked.
+struct Locked(Option<Guard<'static, Pool>>);
+
+/// Locks the pool. Not in a handler.
+fn pool() -> Locked {
+    percpu::preempt_off();
+    // Relaxed, as below: only handlers of this core read it.
+    percpu::current().in_pool.store(true, Ordering::Relaxed);
+    Locked(Some(POOL.lock()))
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.0 = None;
+        percpu::current().in_pool.store(false, Ordering::Relaxed);
+        percpu::preempt_on();
+    }
+}
+
+impl Deref for Locked {
+    type Target = Pool;
+    fn deref(&self) -> &Pool {
+        self.0.as_ref().expect("the pool is locked until this is dropped")
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Pool {
+        self.0.as_mut().expect("the pool is locked until this is dropped")
+    }
+}
+
 impl Pool {
     fn take(&mut self) -> Option<u64> {
         if self.returned != 0 {
@@ -116,6 +153,21 @@ impl Pool {
             self.at += 1;
         }
         None
+    }
+
+    /// Hands out frames for as long as `keep` takes them. False: there is none left.
+    fn take_while(&mut self, mut keep: impl FnMut(u64) -> bool) -> bool {
+        let mut taken = 0;
+        let full = loop {
+            let Some(frame) = self.take() else { break false };
+            if !keep(frame) {
+                self.give(frame);
+                break true;
+            }
+            taken += 1;
+        };
+        POOLED.fetch_sub(taken, Ordering::Relaxed);
+        full
     }
 
     fn give(&mut self, frame: u64) {
@@ -153,7 +205,7 @@ pub fn alloc() -> Option<u64> {
     let cache = &percpu::current().frames;
     let mut frame = cache.pop();
     if frame.is_none() {
-        let mut pool = POOL.lock();
+        let mut pool = pool();
         let mut taken = 0;
         while taken < BATCH {
             let Some(frame) = pool.take() else { break };
@@ -172,25 +224,33 @@ pub fn alloc() -> Option<u64> {
 }
 
 /// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not in a handler over code that has preemption off.
-pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
+pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     percpu::preempt_off();
-    let mut pool = POOL.lock();
-    let mut taken = 0;
-    let full = loop {
-        let Some(frame) = pool.take() else { break false };
-        if !keep(frame) {
-            pool.give(frame);
-            break true;
-        }
-        taken += 1;
-    };
-    POOLED.fetch_sub(taken, Ordering::Relaxed);
-    drop(pool);
+    let full = pool().take_while(keep);
     if is_low() {
         super::window::scavenge::press();
     }
     percpu::preempt_on();
     full
+}
+
+/// How often [`in_fault`] looks whether the lock is free. Its holder needs a few hundred instructions. If the host has stopped that core, the
+/// next fault tries again.
+const PATIENCE: usize = 10_000;
+
+/// As [`alloc_while`], in the #PF handler, whatever it has interrupted. False as well: this core is using the pool itself, or another one does not leave it.
+#[cold]
+pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
+    let mine = percpu::current().in_pool.load(Ordering::Relaxed);
+    let mut pool = None;
+    for _ in 0..if mine { 0 } else { PATIENCE } {
+        pool = POOL.try_lock();
+        if pool.is_some() {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    pool.is_some_and(|mut pool| pool.take_while(keep))
 }
 
 /// Gives a frame back.
@@ -201,7 +261,7 @@ pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
     let cache = &percpu::current().frames;
     if cache.len.get() == CACHE {
-        let mut pool = POOL.lock();
+        let mut pool = pool();
         for _ in 0..BATCH {
             if let Some(frame) = cache.pop() {
                 pool.give(frame);
@@ -272,6 +332,6 @@ pub fn stats() -> FrameStats {
 /// Runs `f` with the pool's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
-    let _pool = POOL.lock();
+    let _pool = pool();
     f()
 }

@@ -280,13 +280,16 @@ impl<E: Send + 'static> ErrGroup<E> {
         let common = self.0.clone();
         let run = move || common.outcome(f());
         // SAFETY: 1. nothing is borrowed.
-        match unsafe { Builder::new().spawn_member(run, InGroup(self.0.clone())) } {
+        match unsafe { Builder::new().make(run, InGroup(self.0.clone())) } {
             Ok(handle) => {
                 if let Some(Err(error)) = handle.detach() {
                     self.0.ended(error);
                 }
             }
-            Err(error) => panic!("go: {error}"),
+            Err((error, member)) => {
+                member.leave();
+                panic!("go: {error}")
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::park::{leave, next_of, ready, run_next};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::spawn::DEFAULT_STACK;
-use crate::spawn::record::recycle_unusual;
+use crate::spawn::record::{give_up_frames, recycle_unusual};
 use crate::spawn::start::word_of;
 use crate::sync::Ordering;
 
@@ -137,6 +137,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             Some(leave) => unsafe { leave(start, Some(g)) },
             None => group::close_all(g),
         }
+    } else {
+        // It has left: it has no group open.
+        group::close_all(g);
     }
     owner_died(m.sched(), &guard);
     g.state.die();
@@ -178,11 +181,14 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let p = m.held(&guard);
-    g.state.recycle();
     if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() && g.is_shallow() {
+        g.state.recycle();
         p.free.push(g, &m.sched().free, &guard);
-    } else {
+    } else if !g.is_doomed() {
+        g.state.recycle();
         recycle_unusual(g, &guard);
+    } else if g.grave.left() {
+        give_up_frames(g, &guard);
     }
     // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);

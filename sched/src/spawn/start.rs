@@ -58,6 +58,14 @@ where
         Ok(Self::Boxed(Start { head: start.head, f }))
     }
 
+    /// The member that starts with it.
+    pub(super) fn member(&self) -> &N {
+        match self {
+            Self::Inline(start) => &start.head.member,
+            Self::Boxed(start) => &start.head.member,
+        }
+    }
+
     pub(super) fn into_start(self) -> Start<F, T, N> {
         match self {
             Self::Inline(start) => start,

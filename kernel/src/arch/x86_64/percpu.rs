@@ -53,6 +53,8 @@ pub struct PerCpu {
     pub frames: FrameCache,
     /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts off.
     pub reserve: FaultReserve,
+    /// This core uses the pool of frames, or is about to; for its #PF handler.
+    pub in_pool: AtomicBool,
     /// This core packs stacks: the heap gives it what it has. With preemption off.
     pub packs: Cell<bool>,
     /// Free heap blocks; this core with preemption off.
@@ -140,6 +142,7 @@ impl PerCpu {
             g0: Cell::new((0, 0)),
             frames: FrameCache::new(),
             reserve: FaultReserve::new(),
+            in_pool: AtomicBool::new(false),
             packs: Cell::new(false),
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),

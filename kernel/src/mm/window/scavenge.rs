@@ -71,9 +71,9 @@ pub fn flush_tlb() {
 ///
 /// # Safety
 /// 1. As [`super::free`].
-pub(super) unsafe fn put_stale(window: Window, low: u64) {
+pub(super) unsafe fn put_stale(window: Window, low: u64, retired: bool) {
     // SAFETY: 1. is `put`'s.
-    if unsafe { stale::put(window, low) } == ROUND_IDLE {
+    if unsafe { stale::put(window, low, retired) } == ROUND_IDLE {
         NEXT.store(0, Ordering::Relaxed);
     }
 }

@@ -16,7 +16,7 @@ use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::window::packed::{self, Content};
 use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
-use crate::mm::window::{self, GUARD, Window, forget, is_dead};
+use crate::mm::window::{self, GUARD, Window, forget};
 
 /// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
 const ROUND: usize = 512;
@@ -46,8 +46,10 @@ pub(super) const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
-    /// A window without a G: all goes back, and the addresses, unless it is retired. (First, so that an empty round is all zeros and takes no room in the image.)
+    /// A window without a G: all goes back, and the addresses. (First, so that an empty round is all zeros and takes no room in the image.)
     Free,
+    /// A retired window: all goes back but the addresses.
+    Bury,
     /// What this parked G does not need goes back; its top page is packed if that was taken as well.
     Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
@@ -201,9 +203,9 @@ impl Round {
         }
         self.next_len = 0;
         while !self.is_full()
-            && let Some((window, low)) = stale::take()
+            && let Some((window, low, retired)) = stale::take()
         {
-            self.add(window, low, End::Free);
+            self.add(window, low, if retired { End::Bury } else { End::Free });
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
         while !self.is_full() && sched.num_warm() > keep {
@@ -276,14 +278,23 @@ impl Round {
 
     /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
     fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
-        // It may have gone deeper between then and now.
-        let now = g.stack_low.load(Ordering::Relaxed) as u64;
-        let mut low = if now < from { now } else { to.min(window.top()) };
         let needs = Needs::of(g).filter(|needs| needs.window == window);
+        let now = g.stack_low.load(Ordering::Relaxed);
+        if needs.is_some() && now as u64 >= from {
+            // First it is raised, then each page that is there lowers it again: others may map pages meanwhile, and lower it as well. Should one of them have been
+            // faster, it stays where it is. (Below `from` if the G has gone deeper since the round began.)
+            let top = to.min(window.top()) as usize;
+            let _ = g.stack_low.compare_exchange(now, top, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let lower = |page: u64| {
+            if needs.is_some() {
+                g.stack_low.fetch_min(page as usize, Ordering::Relaxed);
+            }
+        };
         walk::each_page(from..to, |page, entry| {
             let Backing::Limbo(limbo) = entry.get() else {
                 if matches!(entry.get(), Backing::Present(_)) {
-                    low = low.min(page);
+                    lower(page);
                 }
                 return;
             };
@@ -296,13 +307,10 @@ impl Round {
                 Some(frame) => self.give(frame),
                 None => {
                     entry.restore(limbo);
-                    low = low.min(page);
+                    lower(page);
                 }
             }
         });
-        if needs.is_some() {
-            g.stack_low.store(low as usize, Ordering::Relaxed);
-        }
     }
 
     /// The round's epoch is over: whatever is still in limbo is ours.
@@ -355,8 +363,8 @@ impl Round {
                     g.stack_low.store(usize::MAX, Ordering::Relaxed);
                     sched.give_bare(guard, g);
                 }
-                _ if !is_dead(window.lo) => forget(window),
-                _ => {}
+                End::Free => forget(window),
+                End::Bury | End::Shrink(_) => {}
             }
             self.look_at_tables(from..to);
         }
