@@ -133,7 +133,7 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
     core.enter_handler();
-    let verdict = window::fault(addr, frame.rsp.get(), depth);
+    let verdict = window::fault(core, addr, frame.rsp.get(), depth);
     core.leave_handler();
     let cause = match verdict {
         WindowFault::Resolved => return,

@@ -144,6 +144,7 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
 }
 
 /// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another core may be faster.
+#[inline(always)]
 pub(super) fn unpack_page(
     entry: &Entry,
     word: u64,
