@@ -26,7 +26,7 @@ use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
-use crate::mm::kstack;
+use crate::mm::{frames, kstack};
 
 /// Core number + 1 of the core that reports; 0: nobody does.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
@@ -233,6 +233,10 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
 /// A stack that can't grow, under a G that can't end alone: the program's `main`, or with preemption off where even the red pages are used up.
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
+        Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(
+            "no frame at hand for 0x{addr:016x}, which {} touched while its core was at the free frames itself, or another core did not leave them",
+            Who(g)
+        )),
         Some(g) => begin(format_args!("{}", What { g, addr, cause })),
         None => begin(format_args!("a stack that nobody lives on was touched: {} 0x{addr:016x}", access(frame.error))),
     }

@@ -15,6 +15,8 @@ use crate::{console, mm, options, platform, println, report, runtime, schedtrace
 unsafe extern "Rust" {
     /// The program's `main`, by `trefoil::main!`.
     safe fn __trefoil_main();
+    /// How far its stack may grow, by the same.
+    safe static __TREFOIL_MAIN_STACK: usize;
 }
 
 /// The boot core, from `boot`'s hand-over to its first G.
@@ -62,7 +64,8 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     platform::set_sched(sched);
     make_m(core, sched); //                               this core is M 0 and holds P 0
     start_m(core);
-    let main = Builder::new().name("main").spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
+    let main = Builder::new().name("main").stack_max(told.stack.unwrap_or(__TREFOIL_MAIN_STACK));
+    let main = main.spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
     platform::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
     // SAFETY: IDT, IST stacks and APIC are set up.

@@ -144,7 +144,9 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     };
     // That G alone ends, if it is in a state in which it can; else everything does.
     if depth > 0 || !abandon::take_over(core, frame, addr, cause) {
-        report::stack_fault(frame, addr, cause);
+        // If it was on its way to its end, that has a cause of its own.
+        let doomed = if depth > 0 { None } else { core.m().and_then(|m| m.running()).and_then(|g| g.doomed()) };
+        report::stack_fault(frame, addr, doomed.unwrap_or(cause));
     }
 }
 
