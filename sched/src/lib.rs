@@ -202,6 +202,36 @@ pub mod model {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, core::ptr::null()))
     }
 
+    /// A G with the frames `stack` and the group `open`, if that is one, which was ended where it stood. Its core is not through with it: [`leave_frames`].
+    pub fn dead(stack: crate::Stack, open: Option<alloc::sync::Arc<crate::group::Group>>) -> GRef {
+        let g: GRef = alloc::boxed::Box::leak(alloc::boxed::Box::new(crate::G::new()));
+        g.state.spawn();
+        g.state.dispatch();
+        g.doom(crate::Cause::StackOverflow);
+        g.stack.set(stack);
+        g.scope.set(open.map_or(core::ptr::null(), alloc::sync::Arc::into_raw));
+        g
+    }
+
+    /// Its undertaker: what it had open is nobody's, and its membership in `heir` goes with the last of that.
+    pub fn orphan(g: GRef, heir: Option<alloc::sync::Arc<crate::group::Group>>) {
+        let _guard = PreemptGuard::new();
+        crate::group::orphan(g, heir);
+    }
+
+    /// Its core has left its stack: what `after_exit` does.
+    pub fn leave_frames(g: GRef) {
+        g.state.die();
+        if g.grave.left() {
+            crate::spawn::give_up_frames(g, &PreemptGuard::new());
+        }
+    }
+
+    /// A group that `g` opens inside `outer`: that many members, and its opener's share.
+    pub fn group_inside(members: usize, outer: &alloc::sync::Arc<crate::group::Group>) -> alloc::sync::Arc<crate::group::Group> {
+        alloc::sync::Arc::new(crate::group::Group::new(members + 1, alloc::sync::Arc::as_ptr(outer)))
+    }
+
     /// `g` runs on `m` from its first instruction.
     pub fn begin(m: &'static M, g: GRef) {
         g.state.spawn();

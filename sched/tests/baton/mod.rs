@@ -94,6 +94,8 @@ std::thread_local! {
     static HURRIED: Cell<bool> = const { Cell::new(false) };
     /// Whether deadlines come by themselves.
     static TIMED: Cell<bool> = const { Cell::new(false) };
+    /// What happens to a stack that is given up.
+    static FREED: Cell<Option<fn(Stack)>> = const { Cell::new(None) };
     /// Preemptions in an execution; none: as many as the environment says.
     static BOUND: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -103,6 +105,13 @@ pub fn explore_coarsely(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Sen
     BOUND.set(Some(1));
     explore(bodies);
     BOUND.set(None);
+}
+
+/// As [`explore`]; a stack that is given up goes to `freed`.
+pub fn explore_stacks(freed: fn(Stack), bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
+    FREED.set(Some(freed));
+    explore(bodies);
+    FREED.set(None);
 }
 
 /// As [`explore`], but an M with nothing to do waits for the next deadline, which comes at once.
@@ -254,7 +263,11 @@ unsafe impl Platform for Batons {
         false
     }
     fn pend() {}
-    unsafe fn stack_free(_: Stack) {}
+    unsafe fn stack_free(stack: Stack) {
+        if let Some(freed) = FREED.get() {
+            freed(stack);
+        }
+    }
     unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
         unreachable!("G's are threads here")
     }
