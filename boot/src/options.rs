@@ -323,7 +323,10 @@ mod tests {
         let size = |line: &str| read(line.as_bytes()).0.stack;
         assert_eq!(size("stack=4096"), Some(4096));
         assert_eq!((size("stack=64K"), size("stack=0x10k")), (Some(64 << 10), Some(16 << 10)));
-        assert_eq!((size("stack=1M"), size("stack=1m"), size("stack=1G")), (Some(1 << 20), Some(1 << 20), Some(1 << 30)));
+        assert_eq!(
+            (size("stack=1M"), size("stack=1m"), size("stack=1G")),
+            (Some(1 << 20), Some(1 << 20), Some(1 << 30))
+        );
         for bad in ["", "K", "0", "4095", "3K", "1025M", "2G", "-1", "1T", "1MB", "1.5M", "0x", "17179869184G"] {
             let line = std::format!("stack={bad} seed=3");
             let (options, complaints) = read(line.as_bytes());

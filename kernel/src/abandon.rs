@@ -69,7 +69,10 @@ impl fmt::Display for What<'_> {
                 match window::owner_of(*addr).map(|owner| owner.who()) {
                     Some((id, name)) if name.as_str().is_empty() => write!(f, ", the stack of G {id}, which has ended"),
                     Some((id, name)) => write!(f, ", the stack of G {id} \"{}\", which has ended", name.as_str()),
-                    None => f.write_str(", a stack that nobody lives on"),
+                    None => match window::lives_at(*addr) {
+                        Some(g) => write!(f, ", below the end of the stack of {}", Who(g)),
+                        None => f.write_str(", a stack that nobody lives on"),
+                    },
                 }
             }
         }

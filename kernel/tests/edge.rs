@@ -17,10 +17,12 @@ use stack::{KIB, deep, until};
 use trefoil::JoinError;
 use trefoil::arch;
 use trefoil::arch::step::{self, Event};
+use trefoil::context::Context;
+use trefoil::joinset::JoinSet;
 use trefoil::mm::lock::Lock;
 use trefoil::mm::{heap, window};
 use trefoil::prelude::*;
-use trefoil::sync::{Condvar, Mutex};
+use trefoil::sync::{Condvar, Mutex, RwLock};
 
 image! { "
     no_place_at_the_end_ends_the_machine                | append app.step=11 | timeout 120
@@ -31,7 +33,7 @@ image! { "
     memory_at_its_end_with_preemption_off_ends_the_g    | mem 96M | smp 1,2 | expect out of memory: no frame for the stack of
     pages_of_the_living_are_there_for_everybody
     aligned_values_find_their_place
-    red_pages_of_the_living_are_nobodys                 | expect dead stack
+    red_pages_of_the_living_are_nobodys                 | expect below the end of the stack of G
     frames_of_the_dead_stay_while_children_borrow       | expect the stack of G | expect \"opener\", which has ended
     frames_of_the_dead_stay_for_grandchildren
     a_timeout_finds_its_list_on_a_dead_frame
@@ -138,7 +140,8 @@ extern "C" fn call(which: usize) {
         }
         1 => {
             let (tx, rx) = chan::bounded(0);
-            let other = go(move || tx.send(5u8).is_ok());
+            // Whoever dies before it receives leaves its end of the channel open for ever.
+            let other = go(move || tx.send_timeout(5u8, Duration::from_millis(20)).is_ok());
             assert_eq!(rx.recv(), Ok(5));
             let _ = other.join();
         }
@@ -152,10 +155,45 @@ extern "C" fn call(which: usize) {
         4 => println!("{} deep", lowest() % 7),
         5 => time::sleep(Duration::from_micros(20)),
         6 => runtime::yield_now(),
-        _ => _ = go(|| 5).join(),
+        7 => _ = go(|| 5).join(),
+        8 => {
+            let ((a, one), (b, two)) = (chan::bounded(1), chan::bounded::<u8>(1));
+            a.send(1).unwrap();
+            select! { recv(one) -> n => assert_eq!(n, Ok(1)), recv(two) -> n => { n.unwrap(); } }
+            drop(b);
+        }
+        9 => {
+            let (_a, one) = chan::bounded::<u8>(0);
+            select! { recv(one) -> _ => unreachable!(), default(Duration::from_micros(10)) => {} }
+        }
+        10 => _ = runtime::scavenge(),
+        11 => scope(|s| drop(s.go(|| ()))),
+        12 => drop(black_box((runtime::stats(), runtime::goroutines()))),
+        13 => {
+            let (mutex, condvar) = (Mutex::new(()), Condvar::new());
+            let _ = condvar.wait_timeout(mutex.lock().unwrap(), Duration::from_micros(10));
+        }
+        14 => {
+            let lock = RwLock::new(5);
+            assert_eq!(*lock.read().unwrap(), 5);
+            *lock.write().unwrap() += 1;
+        }
+        15 => {
+            let mut set = JoinSet::new();
+            set.go(|| 5);
+            let _ = set.join_next();
+        }
+        16 => _ = task::block_on(async { 5 }),
+        17 => _ = runtime::set_slice(Duration::from_millis(10)),
+        18 => {
+            let (context, cancel) = Context::background().with_timeout(Duration::from_secs(5));
+            cancel.cancel();
+            assert!(context.err().is_some());
+        }
+        _ => drop(black_box(runtime::pin())),
     }
 }
-const CALLS: usize = 8;
+const CALLS: usize = 20;
 
 /// Each place of the last 24 KiB: preempted there, up to six times on the way down; then the stack goes on, or the kernel is called.
 fn no_place_at_the_end_ends_the_machine() {
@@ -205,7 +243,7 @@ fn no_place_at_the_end_ends_the_machine() {
 fn slowly(level: u64) -> u64 {
     let kept = black_box([level; 32]);
     // Once at each level, below what it has in use.
-    preempted_at(kept.as_ptr().addr() - 512 & !15);
+    preempted_at((kept.as_ptr().addr() - 512) & !15);
     if kept[0] == u64::MAX { 0 } else { slowly(level + 1) + kept[31] }
 }
 
@@ -286,7 +324,7 @@ fn until_doomed(level: u64) -> u64 {
 #[inline(never)]
 fn untouched(bytes: usize) -> usize {
     let here = 0u8;
-    (&raw const here).addr() - bytes & !4095
+    ((&raw const here).addr() - bytes) & !4095
 }
 
 fn pages_of_the_living_are_there_for_everybody() {
@@ -410,14 +448,17 @@ fn frames_of_the_dead_stay_while_children_borrow() {
                     let words = core::ptr::without_provenance_mut::<u64>(empty);
                     // SAFETY: the dead one's, below what it had in use; this is the only one to use it.
                     let wrong = wrong
-                        + (0..8 * 512).step_by(512).map(|i| unsafe {
-                            let at = words.add(i);
-                            let first = LENT.load(SeqCst) & 1 == 0;
-                            if first {
-                                at.write(i as u64);
-                            }
-                            u64::from(at.read_volatile() != i as u64)
-                        }).sum::<u64>();
+                        + (0..8 * 512)
+                            .step_by(512)
+                            .map(|i| unsafe {
+                                let at = words.add(i);
+                                let first = LENT.load(SeqCst) & 1 == 0;
+                                if first {
+                                    at.write(i as u64);
+                                }
+                                u64::from(at.read_volatile() != i as u64)
+                            })
+                            .sum::<u64>();
                     said.send(wrong).unwrap();
                 }
             });

@@ -228,7 +228,10 @@ pub mod model {
     }
 
     /// A group that `g` opens inside `outer`: that many members, and its opener's share.
-    pub fn group_inside(members: usize, outer: &alloc::sync::Arc<crate::group::Group>) -> alloc::sync::Arc<crate::group::Group> {
+    pub fn group_inside(
+        members: usize,
+        outer: &alloc::sync::Arc<crate::group::Group>,
+    ) -> alloc::sync::Arc<crate::group::Group> {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, alloc::sync::Arc::as_ptr(outer)))
     }
 

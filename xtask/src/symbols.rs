@@ -59,7 +59,8 @@ impl Symbols {
             }
             let Some(at) = frame.location else { continue };
             // What the compiler has added to a function has a file and no line; it belongs to what stands before.
-            let line = at.line.or_else(|| if text.contains("inlined into") { None } else { line_before(loader, address) });
+            let line =
+                at.line.or_else(|| if text.contains("inlined into") { None } else { line_before(loader, address) });
             if let (Some(file), Some(line)) = (at.file, line) {
                 let _ = write!(text, " at {}:{line}", short(file));
             }

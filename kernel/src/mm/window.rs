@@ -283,6 +283,11 @@ pub fn unpacked() -> u64 {
     percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
 }
 
+/// The G that lives on the stack that `addr` is part of. With preemption off, or when all other cores have stopped.
+pub fn lives_at(addr: u64) -> Option<GRef> {
+    Window::of(addr)?.owner().filter(|g| !matches!(g.state(), State::Idle | State::Dead))
+}
+
 /// Pages mapped in windows.
 pub fn mapped_pages() -> u64 {
     stats().pages
