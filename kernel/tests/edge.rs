@@ -25,7 +25,7 @@ use trefoil::prelude::*;
 use trefoil::sync::{Condvar, Mutex, RwLock};
 
 image! { "
-    no_place_at_the_end_ends_the_machine                | append app.step=11 | timeout 120
+    no_place_at_the_end_ends_the_machine                | append app.step=23 | timeout 120
     a_slow_overflow_ends_its_g_alone                    | expect Builder::stack_max makes it larger | expect edge::slowly at kernel/tests/edge.rs
     a_frame_leaves_two_red_pages_alone                  |
     the_interrupt_at_the_end_of_main_is_its_overflow    | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect trefoil::main!( | expect end of report
@@ -38,7 +38,7 @@ image! { "
     frames_of_the_dead_stay_for_grandchildren
     a_timeout_finds_its_list_on_a_dead_frame
     a_child_may_start_others_after_its_opener_has_died
-    many_deaths_cost_no_look                            | smp 1 | icount | append app.deaths=70 | timeout 120
+    many_deaths_cost_no_look                            | smp 1 | icount | append app.deaths=40 | timeout 120
     main_has_the_stack_that_the_option_says             | append stack=1M
     a_bad_stack_option_is_named                         | smp 1 | append stack=lots | expect stack=\"lots\": wants a size from 4K to 1G; skipped
 
@@ -592,7 +592,7 @@ fn look() -> u64 {
 }
 
 fn many_deaths_cost_no_look() {
-    let deaths = number("deaths", 70);
+    let deaths = number("deaths", 40);
     let one = || assert!(go(|| glut(0)).join().is_err());
     one();
     let before = look();
