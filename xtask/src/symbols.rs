@@ -57,12 +57,11 @@ impl Symbols {
                 }
                 None => text += " ?",
             }
-            let Some(at) = frame.location else { continue };
-            // What the compiler has added to a function has a file and no line; it belongs to what stands before.
-            let line =
-                at.line.or_else(|| if text.contains("inlined into") { None } else { line_before(loader, address) });
-            if let (Some(file), Some(line)) = (at.file, line) {
-                let _ = write!(text, " at {}:{line}", short(file));
+            let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
+            // What the compiler has added to a function has no line; it belongs to what stands before. (Of what is inlined, the call has one.)
+            let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
+            if let Some((file, line)) = at {
+                let _ = write!(text, " at {}:{line}", short(&file));
             }
         }
         if text.is_empty()
@@ -74,20 +73,20 @@ impl Symbols {
     }
 }
 
-/// How far [`line_before`] looks, in bytes.
+/// How far [`place_before`] looks, in bytes.
 const BEFORE: u64 = 1024;
 
-/// The line of the nearest code before `address`, or failing that, after it, that has one and belongs to the same function.
-fn line_before(loader: &Loader, address: u64) -> Option<u32> {
+/// File and line of the nearest code before `address`, or failing that, after it, that has them and belongs to the same function.
+fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     let innermost = |address: u64| {
         let frame = loader.find_frames(address).ok()?.next().ok()??;
         let name = frame.function?.raw_name().ok()?.into_owned();
-        Some((name, frame.location.and_then(|at| at.line)))
+        Some((name, frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)))))
     };
     let (function, _) = innermost(address)?;
-    let line_at = |address: u64| innermost(address).filter(|(name, _)| *name == function)?.1;
-    let before = (1..=BEFORE).map_while(|back| address.checked_sub(back)).find_map(line_at);
-    before.or_else(|| (1..=BEFORE).find_map(|on| line_at(address + on)))
+    let place_at = |address: u64| innermost(address).filter(|(name, _)| *name == function)?.1;
+    let before = (1..=BEFORE).map_while(|back| address.checked_sub(back)).find_map(place_at);
+    before.or_else(|| (1..=BEFORE).find_map(|on| place_at(address + on)))
 }
 
 /// A path as seen from the workspace, or from the crate it belongs to.
