@@ -130,7 +130,7 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     if frame.error & PRESENT != 0 {
         report::page_fault(frame, addr);
     }
-    // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
+    // During a report a stack may still grow, but must not wait for the pool's lock: a core that is stopped may hold it. At depth > 0 it tries for a while only.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
     core.enter_handler();
     let verdict = window::fault(core, addr, frame.rsp.get(), depth);
