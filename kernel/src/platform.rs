@@ -119,7 +119,10 @@ unsafe impl Platform for Machine {
     }
 
     fn reclaim() -> bool {
-        mm::window::scavenge::run() > 0
+        let before = mm::heap::mapped();
+        mm::heap::trim();
+        let trimmed = mm::heap::mapped() < before;
+        mm::window::scavenge::run() > 0 || trimmed
     }
 
     fn pend() {

@@ -32,9 +32,13 @@ fn free_g(size: usize, guard: &PreemptGuard) -> Option<GRef> {
 #[inline(never)]
 fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoStack> {
     match new_g(size, &guard) {
-        Err(NoStack::Memory) if platform::reclaim() => {
-            // What others had to spare is free now.
+        Err(NoStack::Memory) => {
+            // A look at all parked stacks takes long: not with preemption off.
             drop(guard);
+            if !platform::reclaim() {
+                return Err(NoStack::Memory);
+            }
+            // What others had to spare is free now.
             let guard = PreemptGuard::new();
             let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
             Ok((guard, g))
