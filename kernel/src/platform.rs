@@ -1,9 +1,8 @@
 //! The scheduler's hooks, on this machine.
 
-use alloc::boxed::Box;
-use core::any::Any;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Sched, Stack};
 
@@ -127,17 +126,17 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         unsafe { panic::catch(f, arg) }
     }
 
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         unsafe { panic::catch_inside(f, arg) }
     }
 
-    fn unwind(payload: Box<dyn Any + Send>) -> ! {
+    fn unwind(payload: Payload) -> ! {
         panic::unwind(payload)
     }
 
@@ -145,11 +144,8 @@ unsafe impl Platform for Machine {
         panic::panicking()
     }
 
-    fn unjoined_panic(_: &G, payload: Box<dyn Any + Send>) {
-        // The hook has told of it. On a g0 nothing of the program's runs, not even a payload's destructor.
-        if percpu::depth() > 0 {
-            core::mem::forget(payload);
-        }
+    fn unjoined_panic(id: u64, payload: &Payload) {
+        panic::unjoined(id, payload);
     }
 
     #[inline(always)]

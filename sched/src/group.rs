@@ -27,7 +27,7 @@
 use alloc::sync::Arc;
 
 use crate::g::{GRef, WaitReason};
-use crate::join::{JoinError, report_unjoined};
+use crate::join::JoinError;
 use crate::park::{current_g, park, ready};
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
@@ -37,17 +37,18 @@ pub(crate) trait Member: Sized + Send {
     /// It is a member of nothing.
     const ALONE: bool = false;
 
-    /// The G has come to this, and nobody will ask.
-    fn unclaimed(&self, error: JoinError);
+    /// What is left to be dropped when it has left: it may be the program's, or take long.
+    type Rest: Send;
 
-    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's.
-    fn leave(self);
+    /// G number `id` has come to this, and nobody will ask.
+    fn unclaimed(&self, error: JoinError, id: u64);
+
+    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's. The rest is
+    /// dropped with preemption on.
+    fn leave(self) -> Option<Self::Rest>;
 
     /// As `leave`: `g` was ended where it stood.
-    fn abandoned(self, g: GRef) {
-        close_all(g);
-        self.leave();
-    }
+    fn abandoned(self, g: GRef);
 }
 
 /// A member of nothing.
@@ -56,14 +57,19 @@ pub(crate) struct Alone;
 
 impl Member for Alone {
     const ALONE: bool = true;
+    type Rest = ();
 
-    fn unclaimed(&self, error: JoinError) {
-        if let JoinError::Panicked(payload) = error {
-            report_unjoined(payload);
-        }
+    fn unclaimed(&self, error: JoinError, id: u64) {
+        error.unseen(id);
     }
 
-    fn leave(self) {}
+    fn leave(self) -> Option<()> {
+        None
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+    }
 }
 
 /// Members, and one who waits for them.

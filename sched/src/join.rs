@@ -18,7 +18,6 @@
 //! arrived in between, and the joiner goes on at once.
 
 use alloc::alloc::{Layout, alloc, dealloc};
-use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -27,13 +26,13 @@ use core::task::Poll;
 use core::time::Duration;
 
 use crate::g::{Cause, G, GRef, WaitReason};
+use crate::panic::{Payload, drop_caught, report_unjoined};
 use crate::park::park;
-use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Why a G has no result.
+/// Why a G has no result. It can be shared, so `?` turns it into a `Box<dyn Error + Send + Sync>`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -49,7 +48,7 @@ use crate::time::{Instant, Timer};
 pub enum JoinError {
     /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while it unwound: what the second one threw. Then its frames
     /// were abandoned.)
-    Panicked(Box<dyn Any + Send + 'static>),
+    Panicked(Payload),
     /// It called [`exit_g`](crate::exit_g).
     Exited,
     /// Its stack used up its window. Its frames were abandoned: no destructor of theirs has run.
@@ -71,6 +70,13 @@ impl JoinError {
         }
     }
 
+    /// G number `id` came to this, and nobody will see it: a panic is reported.
+    pub(crate) fn unseen(self, id: u64) {
+        if let Self::Panicked(payload) = self {
+            report_unjoined(payload, id);
+        }
+    }
+
     /// The panic's message, if it was a string.
     ///
     /// ```
@@ -82,7 +88,7 @@ impl JoinError {
     /// ```
     pub fn message(&self) -> Option<&str> {
         match self {
-            Self::Panicked(payload) => panic_message(&**payload),
+            Self::Panicked(payload) => payload.message(),
             _ => None,
         }
     }
@@ -507,8 +513,11 @@ impl<T> fmt::Debug for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         // SAFETY: 1. this is the handle's end.
-        if let Some(Err(JoinError::Panicked(payload))) = unsafe { end(self.cell) } {
-            report_unjoined(payload);
+        match unsafe { end(self.cell) } {
+            None => {}
+            // Nobody else will: and a panic of its destructor is none of who drops a handle.
+            Some(Ok(value)) => drop_caught(value),
+            Some(Err(error)) => error.unseen(self.g),
         }
     }
 }
@@ -528,14 +537,6 @@ unsafe fn end<T>(shared: CellRef<Outcome<T>>) -> Option<Outcome<T>> {
     // SAFETY: 1. as in `join`.
     unsafe { shared.free() };
     Some(outcome)
-}
-
-/// A panic that nobody will see otherwise.
-pub(crate) fn report_unjoined(payload: Box<dyn Any + Send>) {
-    let guard = PreemptGuard::new();
-    let g = crate::park::current_g(&guard);
-    drop(guard);
-    platform::unjoined_panic(g, payload);
 }
 
 unsafe fn commit_join(word: *mut (), g: GRef) -> bool {

@@ -25,9 +25,9 @@ pub use errgroup::ErrGroup;
 #[cfg(loom)]
 pub use errgroup::model as errgroup_model;
 
-use crate::g::WaitReason;
-use crate::group::Member;
-use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::g::{GRef, WaitReason};
+use crate::group::{Member, close_all};
+use crate::join::{JoinError, JoinHandle, Outcome};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::spawn::{Builder, SpawnError};
@@ -107,19 +107,20 @@ struct InSet<T> {
 unsafe impl<T: Send> Send for InSet<T> {}
 
 impl<T: Send> Member for InSet<T> {
-    fn unclaimed(&self, error: JoinError) {
-        if let JoinError::Panicked(payload) = error {
-            report_unjoined(payload);
-        }
+    type Rest = ();
+
+    fn unclaimed(&self, error: JoinError, id: u64) {
+        error.unseen(id);
     }
 
-    fn leave(self) {
+    fn leave(self) -> Option<()> {
         let guard = PreemptGuard::new();
         let mut state = self.shared.state.lock(&guard);
         if state.closed {
             drop(state);
             // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
-            return drop(unsafe { Box::from_raw(self.node.as_ptr()) });
+            drop(unsafe { Box::from_raw(self.node.as_ptr()) });
+            return None;
         }
         match state.last.replace(self.node) {
             // SAFETY: nodes in the list are the set's, which looks at this field under the lock.
@@ -131,6 +132,12 @@ impl<T: Send> Member for InSet<T> {
         if let Some(waiter) = waiter {
             waiter.serve().wake(&guard);
         }
+        None
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+        self.leave();
     }
 }
 
@@ -226,7 +233,7 @@ impl<T: Send + 'static> JoinSet<T> {
     /// # trefoil_hosted::example(|| {
     /// use trefoil_sched::joinset::JoinSet;
     /// let mut set = JoinSet::new();
-    /// set.go(|| time::sleep(Duration::from_millis(5)));
+    /// set.go(|| time::sleep(Duration::from_millis(500)));
     /// set.go(|| panic!("this one ends first"));
     /// assert_eq!(set.join_next().unwrap().unwrap_err().message(), Some("this one ends first"));
     /// assert!(set.join_next().unwrap().is_ok());

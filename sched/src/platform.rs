@@ -6,11 +6,9 @@
 //! every error message, for nothing: with fat LTO the symbols are resolved and inlined, and the release disassembly of
 //! `yield_now` shows `gs:` accesses where the calls stood.
 
-use alloc::boxed::Box;
-use core::any::Any;
-
 use crate::g::{G, Stack};
 use crate::m::M;
+use crate::panic::Payload;
 
 /// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes visible.
 pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
@@ -89,19 +87,20 @@ pub unsafe trait Platform {
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
     /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and what panics inside may be the program's `main`.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
     /// Unwinds the current G with `payload`: it panics, without a hook, unless that is [`exit_g`](crate::spawn::is_exit)'s. Called on a G with
     /// preemption on.
-    fn unwind(payload: Box<dyn Any + Send>) -> !;
+    fn unwind(payload: Payload) -> !;
     /// Whether the current G unwinds. Callable on a G.
     fn panicking() -> bool;
-    /// A G panicked and nobody holds its handle: say so. Called on that G with preemption on.
-    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+    /// G number `id` panicked and nobody will see that: say so, unless that [was done](Payload::is_told). Called on a G, that one or whoever dropped its
+    /// handle, with preemption on; or on a g0.
+    fn unjoined_panic(id: u64, payload: &Payload);
     /// On g0, each time it looks for work: does what handlers of this core have put off (see [`M::attend_platform`]), and passes epochs.
     fn on_g0(m: &M);
     /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
@@ -133,11 +132,11 @@ mod symbols {
         pub safe fn __trefoil_reclaim() -> bool;
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
-        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
-        pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
-        pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
+        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+        pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+        pub safe fn __trefoil_unwind(payload: Payload) -> !;
         pub safe fn __trefoil_panicking() -> bool;
-        pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+        pub safe fn __trefoil_unjoined_panic(id: u64, payload: &Payload);
         pub safe fn __trefoil_on_g0(m: &M);
         pub safe fn __trefoil_g_ends(g: &G);
         pub safe fn __trefoil_in_handler() -> bool;
@@ -161,8 +160,7 @@ pub use symbols::{
 macro_rules! platform {
     ($platform:ty) => {
         const _: () = {
-            use ::core::any::Any;
-            use $crate::platform::__Box as Box;
+            use $crate::panic::Payload;
             use $crate::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
             use $crate::{G, M, Stack};
             type It = $platform;
@@ -241,23 +239,17 @@ macro_rules! platform {
                 unsafe { <It as Platform>::stack_free(stack) }
             }
             #[unsafe(no_mangle)]
-            unsafe extern "Rust" fn __trefoil_catch(
-                f: unsafe fn(*mut ()),
-                arg: *mut (),
-            ) -> Result<(), Box<dyn Any + Send>> {
+            unsafe extern "Rust" fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch(f, arg) }
             }
             #[unsafe(no_mangle)]
-            unsafe extern "Rust" fn __trefoil_catch_inside(
-                f: unsafe fn(*mut ()),
-                arg: *mut (),
-            ) -> Result<(), Box<dyn Any + Send>> {
+            unsafe extern "Rust" fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch_inside(f, arg) }
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> ! {
+            extern "Rust" fn __trefoil_unwind(payload: Payload) -> ! {
                 <It as Platform>::unwind(payload)
             }
             #[unsafe(no_mangle)]
@@ -265,8 +257,8 @@ macro_rules! platform {
                 <It as Platform>::panicking()
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
-                <It as Platform>::unjoined_panic(g, payload)
+            extern "Rust" fn __trefoil_unjoined_panic(id: u64, payload: &Payload) {
+                <It as Platform>::unjoined_panic(id, payload)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_on_g0(m: &M) {
@@ -287,6 +279,3 @@ macro_rules! platform {
         };
     };
 }
-
-#[doc(hidden)]
-pub use alloc::boxed::Box as __Box;

@@ -14,13 +14,13 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
-use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 
 use crate::g::GRef;
 use crate::group::{Group, Member, orphan};
-use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
-use crate::panic::{catch_unwind, resume_unwind};
+use crate::join::{JoinError, JoinHandle, Outcome};
+use crate::panic::{catch, drop_caught};
+use crate::platform;
 use crate::spawn::{Builder, SpawnError};
 
 /// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
@@ -65,11 +65,16 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
 {
     let scope = Scope { group: Group::open(), scope: PhantomData, env: PhantomData };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = catch(|| f(&scope));
     let failed = scope.group.wait();
     match result {
-        Err(payload) => resume_unwind(payload),
-        Ok(_) if failed => panic!("a goroutine of the scope panicked"),
+        // Not a new panic: it was told of, or was not, when it began.
+        Err(payload) => platform::unwind(payload),
+        Ok(value) if failed => {
+            // Now, and not while the scope's own panic unwinds.
+            drop(value);
+            panic!("a goroutine of the scope panicked")
+        }
         Ok(value) => value,
     }
 }
@@ -169,12 +174,15 @@ impl Builder {
 struct InScope(Arc<Group>);
 
 impl Member for InScope {
-    fn unclaimed(&self, error: JoinError) {
-        lost(&self.0, error);
+    type Rest = ();
+
+    fn unclaimed(&self, error: JoinError, id: u64) {
+        lost(&self.0, error, id);
     }
 
-    fn leave(self) {
+    fn leave(self) -> Option<()> {
         self.0.leave();
+        None
     }
 
     fn abandoned(self, g: GRef) {
@@ -182,14 +190,12 @@ impl Member for InScope {
     }
 }
 
-/// Nobody will see `error`, except that `scope` panics.
-fn lost(group: &Group, error: JoinError) {
+/// Nobody will see what G number `id` came to, except that `scope` panics.
+fn lost(group: &Group, error: JoinError, id: u64) {
     if !matches!(error, JoinError::Exited) {
         group.fail();
     }
-    if let JoinError::Panicked(payload) = error {
-        report_unjoined(payload);
-    }
+    error.unseen(id);
 }
 
 /// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by itself, to the scope's end at most.
@@ -299,8 +305,11 @@ impl<T> Drop for ScopedJoinHandle<'_, T> {
     fn drop(&mut self) {
         // SAFETY: this is the last use.
         let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
-        if let Some(Err(error)) = handle.detach() {
-            lost(self.group, error);
+        let id = handle.id();
+        match handle.detach() {
+            None => {}
+            Some(Ok(value)) => drop_caught(value),
+            Some(Err(error)) => lost(self.group, error, id),
         }
     }
 }

@@ -213,7 +213,7 @@ impl Builder {
     {
         // SAFETY: 1.
         unsafe { self.make(f, member) }.map_err(|(error, member)| {
-            member.leave();
+            drop(member.leave());
             error
         })
     }
@@ -318,6 +318,13 @@ where
     T: Send + 'static,
 {
     Builder::new().spawn(f)
+}
+
+/// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off. Without memory for one the value is leaked.
+pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
+    if let Err(error) = try_go(move || drop(value)) {
+        core::mem::forget(error.into_inner());
+    }
 }
 
 #[cold]

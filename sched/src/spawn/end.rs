@@ -9,6 +9,7 @@ use crate::join::{Completed, JoinError};
 use crate::local;
 use crate::locks::owner::owner_died;
 use crate::m::M;
+use crate::panic::Payload;
 use crate::park::{leave, next_of, ready, run_next};
 use crate::platform;
 use crate::preempt::PreemptGuard;
@@ -29,7 +30,7 @@ use crate::sync::Ordering;
 /// # });
 /// ```
 pub fn exit_g() -> ! {
-    platform::unwind(Box::new(ExitG))
+    platform::unwind(Payload::new(Box::new(ExitG), true))
 }
 
 /// The payload of [`exit_g`]'s unwinding.
@@ -64,8 +65,8 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
 /// The body did not come to its end, but unwound.
 #[cold]
 #[inline(never)]
-fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
-    let error = if is_exit(&*payload) { JoinError::Exited } else { JoinError::Panicked(payload) };
+fn failed(body: &Body, start: *mut (), payload: Payload) {
+    let error = if payload.is_exit() { JoinError::Exited } else { JoinError::Panicked(payload) };
     // SAFETY: 1. `g_main` runs the body, and completes next.
     unsafe { (body.fail)(start, error) };
 }
@@ -74,17 +75,17 @@ fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
 fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
     if complete(g, start) {
         // SAFETY: 1. right above; it leaves below.
-        unsafe { (body.forget)(start) };
+        unsafe { (body.forget)(start, g.id()) };
         // A destructor or the report may have printed, and used locals anew.
         local::end(g);
         platform::g_ends(g);
     }
     if let Some(leave) = body.leave {
-        let _guard = PreemptGuard::new();
-        // Should this be its end after all, it has left.
-        g.body.set(None);
         // SAFETY: 1. this is the one time.
-        unsafe { leave(start, None) };
+        unsafe { leave(start, g, false) };
+        // As above.
+        local::end(g);
+        platform::g_ends(g);
     }
 }
 
@@ -128,13 +129,13 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             }
             if complete(g, start) {
                 // SAFETY: 1. right above; it leaves below.
-                unsafe { (body.forget)(start) };
+                unsafe { (body.forget)(start, g.id()) };
             }
         }
         let start = start.map_addr(|at| at & !HANDED_OVER);
         match body.leave {
             // SAFETY: 1. `body` was there, so it has not left.
-            Some(leave) => unsafe { leave(start, Some(g)) },
+            Some(leave) => unsafe { leave(start, g, true) },
             None => group::close_all(g),
         }
     }
@@ -146,7 +147,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
-/// The G that calls has come to a panic with `payload`, from which it will not unwind: the platform [abandons](abandon) it next, for
+/// The G that calls has come to a panic with `payload`, of which the platform has told, and from which it will not unwind: the platform [abandons](abandon) it next, for
 /// [`Cause::Panicked`]. With preemption on.
 pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let g = {
@@ -156,7 +157,9 @@ pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let start = g.closure.get();
     match g.body.get() {
         // SAFETY: 1. the G has not completed.
-        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe { (body.fail)(start, JoinError::Panicked(payload)) },
+        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe {
+            (body.fail)(start, JoinError::Panicked(Payload::new(payload, true)))
+        },
         // Its outcome was another one.
         _ => core::mem::forget(payload),
     }

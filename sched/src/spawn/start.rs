@@ -2,12 +2,13 @@
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
-use core::mem::{ManuallyDrop, needs_drop};
 
 use crate::g::{Body, GRef};
 use crate::group::Member;
-use crate::join::{CellRef, JoinError, JoinWord, Outcome, report_unjoined};
+use crate::join::{CellRef, JoinError, JoinWord, Outcome};
+use crate::panic::drop_caught;
 use crate::platform;
+use crate::preempt::PreemptGuard;
 use crate::spawn::end::g_main;
 
 /// The largest closure that is kept on the new G's own stack; larger ones are boxed.
@@ -123,11 +124,11 @@ unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
     unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
 }
 
-/// Drops what no handle will ask for.
+/// Drops what no handle of G number `id` will ask for.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
-unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
+unsafe fn forget<T: Send, N: Member>(start: *mut (), id: u64) {
     // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to free.
     let (outcome, member) = unsafe {
         let head = start.cast::<Head<T, N>>();
@@ -137,21 +138,29 @@ unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
         (outcome, &(*head).member)
     };
     match outcome {
-        Ok(value) => drop_result(value),
-        Err(error) => member.unclaimed(error),
+        Ok(value) => drop_caught(value),
+        Err(error) => member.unclaimed(error, id),
     }
 }
 
-/// What tells a member that its G has ended, if it is one.
-const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)> {
+/// What tells a member that its G has ended, if it is one. True: that one was ended where it stood.
+const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     /// # Safety
-    /// 1. `start` points to a `Start<_, T, N>`; once.
-    unsafe fn leave<T, N: Member>(start: *mut (), abandoned: Option<GRef>) {
+    /// 1. `start` points to a `Start<_, T, _>` of `g`; once.
+    unsafe fn leave<T, N: Member>(start: *mut (), g: GRef, abandoned: bool) {
         // SAFETY: 1. it is not read again.
         let member = unsafe { (&raw const (*start.cast::<Head<T, N>>()).member).read() };
-        match abandoned {
-            None => member.leave(),
-            Some(g) => member.abandoned(g),
+        if abandoned {
+            return member.abandoned(g);
+        }
+        let rest = {
+            let _guard = PreemptGuard::new();
+            // Should this be its end after all, it has left.
+            g.body.set(None);
+            member.leave()
+        };
+        if let Some(rest) = rest {
+            drop_caught(rest);
         }
     }
     if N::ALONE { None } else { Some(leave::<T, N>) }
@@ -164,21 +173,4 @@ const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)>
 pub(super) unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
     // SAFETY: 1. the cell comes first in it, and the word in the cell.
     unsafe { *start.cast::<&JoinWord>() }
-}
-
-/// Drops a result that nobody wanted; its destructor may panic like any other code of the G.
-fn drop_result<T>(value: T) {
-    unsafe fn drop_at<T>(value: *mut ()) {
-        // SAFETY: `drop_result` passes its value, which is dropped only here.
-        unsafe { value.cast::<T>().drop_in_place() };
-    }
-    if !needs_drop::<T>() {
-        return;
-    }
-    let mut value = ManuallyDrop::new(value);
-    // SAFETY: 1. `drop_at` drops a `T`, once.
-    let dropped = unsafe { platform::catch(drop_at::<T>, (&raw mut value).cast()) };
-    if let Err(payload) = dropped {
-        report_unjoined(payload);
-    }
 }

@@ -17,6 +17,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{Config, G, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};
 
@@ -255,19 +256,21 @@ unsafe impl Platform for Batons {
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
         unreachable!("G's are threads here")
     }
-    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-        unreachable!("G's are threads here")
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        unsafe { f(arg) };
+        Ok(())
     }
-    fn unwind(_: Box<dyn Any + Send>) -> ! {
+    fn unwind(_: Payload) -> ! {
         unreachable!("G's are threads here")
     }
     fn panicking() -> bool {
         false
     }
-    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn unjoined_panic(_: u64, _: &Payload) {}
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn in_handler() -> bool {

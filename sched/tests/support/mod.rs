@@ -1,8 +1,7 @@
 //! A platform for tests that never switch: locks and queues need one to link. What a test must not reach panics.
 #![allow(dead_code)]
 
-use std::any::Any;
-
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{G, GRef, M, Platform, Stack};
 
@@ -132,19 +131,21 @@ unsafe impl Platform for Double {
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
         unreachable!("no G in these tests")
     }
-    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-        unreachable!("no G in these tests")
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        unsafe { f(arg) };
+        Ok(())
     }
-    fn unwind(_: Box<dyn Any + Send>) -> ! {
+    fn unwind(_: Payload) -> ! {
         unreachable!("no G in these tests")
     }
     fn panicking() -> bool {
         std::thread::panicking()
     }
-    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn unjoined_panic(_: u64, _: &Payload) {}
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn in_handler() -> bool {
