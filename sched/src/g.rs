@@ -68,8 +68,8 @@ pub(crate) struct Body {
     pub(crate) run: unsafe fn(*mut ()),
     /// Leaves an error in the cell.
     pub(crate) fail: unsafe fn(*mut (), JoinError),
-    /// Drops what nobody will ever take out of the cell, and the cell. With the G's number.
-    pub(crate) forget: unsafe fn(*mut (), u64),
+    /// Drops what nobody will ever take out of the cell, and the cell.
+    pub(crate) forget: unsafe fn(*mut ()),
     /// Last: tells the group of which the G is a member, if it is one. True: the G was abandoned.
     pub(crate) leave: Option<unsafe fn(*mut (), GRef, bool)>,
 }

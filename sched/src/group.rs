@@ -26,7 +26,7 @@
 
 use alloc::sync::Arc;
 
-use crate::g::{GRef, WaitReason};
+use crate::g::{G, GRef, WaitReason};
 use crate::join::JoinError;
 use crate::park::{current_g, park, ready};
 use crate::preempt::PreemptGuard;
@@ -40,8 +40,8 @@ pub(crate) trait Member: Sized + Send {
     /// What is left to be dropped when it has left: it may be the program's, or take long.
     type Rest: Send;
 
-    /// G number `id` has come to this, and nobody will ask.
-    fn unclaimed(&self, error: JoinError, id: u64);
+    /// The G that calls has come to this, and nobody will ask.
+    fn unclaimed(&self, error: JoinError);
 
     /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's. The rest is
     /// dropped with preemption on.
@@ -59,8 +59,8 @@ impl Member for Alone {
     const ALONE: bool = true;
     type Rest = ();
 
-    fn unclaimed(&self, error: JoinError, id: u64) {
-        error.unseen(id);
+    fn unclaimed(&self, error: JoinError) {
+        error.unseen(own_id());
     }
 
     fn leave(self) -> Option<()> {
@@ -200,6 +200,12 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
     }
     // SAFETY: as for the others.
     unsafe { Arc::from_raw(inner) }.leave();
+}
+
+/// The number of the G that calls.
+#[cold]
+pub(crate) fn own_id() -> u64 {
+    with_g(G::id)
 }
 
 /// Runs `f` on the G that calls, which stays that one whatever core it is on.

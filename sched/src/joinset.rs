@@ -26,7 +26,7 @@ pub use errgroup::ErrGroup;
 pub use errgroup::model as errgroup_model;
 
 use crate::g::{GRef, WaitReason};
-use crate::group::{Member, close_all};
+use crate::group::{Member, close_all, own_id};
 use crate::join::{JoinError, JoinHandle, Outcome};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
@@ -109,8 +109,8 @@ unsafe impl<T: Send> Send for InSet<T> {}
 impl<T: Send> Member for InSet<T> {
     type Rest = ();
 
-    fn unclaimed(&self, error: JoinError, id: u64) {
-        error.unseen(id);
+    fn unclaimed(&self, error: JoinError) {
+        error.unseen(own_id());
     }
 
     fn leave(self) -> Option<()> {

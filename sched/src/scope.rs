@@ -17,7 +17,7 @@ use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 use crate::g::GRef;
-use crate::group::{Group, Member, orphan};
+use crate::group::{Group, Member, orphan, own_id};
 use crate::join::{JoinError, JoinHandle, Outcome};
 use crate::panic::{catch, drop_caught};
 use crate::platform;
@@ -176,8 +176,8 @@ struct InScope(Arc<Group>);
 impl Member for InScope {
     type Rest = ();
 
-    fn unclaimed(&self, error: JoinError, id: u64) {
-        lost(&self.0, error, id);
+    fn unclaimed(&self, error: JoinError) {
+        lost(&self.0, error, own_id());
     }
 
     fn leave(self) -> Option<()> {

@@ -14,7 +14,7 @@ use core::fmt;
 
 use crate::context::{Cancel, Context};
 use crate::g::{GRef, WaitReason};
-use crate::group::{Member, close_all};
+use crate::group::{Member, close_all, own_id};
 use crate::join::JoinError;
 use crate::lock::SpinLock;
 use crate::panic::{drop_caught, resume_unwind};
@@ -71,8 +71,8 @@ struct InGroup<E>(Arc<Common<E>>);
 impl<E: Send + 'static> Member for InGroup<E> {
     type Rest = Left<E>;
 
-    fn unclaimed(&self, error: JoinError, id: u64) {
-        if self.0.ended(error, id) {
+    fn unclaimed(&self, error: JoinError) {
+        if self.0.ended(error, own_id()) {
             let guard = PreemptGuard::new();
             let dies = current_g(&guard).is_doomed();
             drop(guard);

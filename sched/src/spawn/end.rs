@@ -75,7 +75,7 @@ fn failed(body: &Body, start: *mut (), payload: Payload) {
 fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
     if complete(g, start) {
         // SAFETY: 1. right above; it leaves below.
-        unsafe { (body.forget)(start, g.id()) };
+        unsafe { (body.forget)(start) };
         // A destructor or the report may have printed, and used locals anew.
         local::end(g);
         platform::g_ends(g);
@@ -129,7 +129,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             }
             if complete(g, start) {
                 // SAFETY: 1. right above; it leaves below.
-                unsafe { (body.forget)(start, g.id()) };
+                unsafe { (body.forget)(start) };
             }
         }
         let start = start.map_addr(|at| at & !HANDED_OVER);

@@ -124,11 +124,11 @@ unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
     unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
 }
 
-/// Drops what no handle of G number `id` will ask for.
+/// Drops what no handle will ask for. On the G that has ended, or on the g0 on which it dies.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
-unsafe fn forget<T: Send, N: Member>(start: *mut (), id: u64) {
+unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
     // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to free.
     let (outcome, member) = unsafe {
         let head = start.cast::<Head<T, N>>();
@@ -139,7 +139,7 @@ unsafe fn forget<T: Send, N: Member>(start: *mut (), id: u64) {
     };
     match outcome {
         Ok(value) => drop_caught(value),
-        Err(error) => member.unclaimed(error, id),
+        Err(error) => member.unclaimed(error),
     }
 }
 
