@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Sched, Stack};
 
-use crate::arch::{apic, clock, percpu, switch};
+use crate::arch::{apic, clock, percpu, stretch, switch};
 use crate::{console, mm, panic, report};
 
 /// The one scheduler, published once by `start`.
@@ -66,6 +66,7 @@ unsafe impl Platform for Machine {
 
     #[inline(always)]
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
+        stretch::cut();
         // SAFETY: the trait's rules, kept by the scheduler.
         unsafe { switch::switch(prev_sp, next_sp, after, a, b) }
     }
@@ -85,7 +86,9 @@ unsafe impl Platform for Machine {
     fn idle(m: &M, until: u64) {
         // What the scavenger found may be work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
+        stretch::ends();
         apic::rest_until(until, m);
+        stretch::begins();
         mm::window::scavenge::rise(m, flushed);
     }
 
@@ -154,6 +157,7 @@ unsafe impl Platform for Machine {
 
     #[inline(always)]
     fn on_g0(m: &M) {
+        stretch::cut();
         let core = percpu::current();
         if core.reserve.is_low() {
             mm::window::fill_reserve();

@@ -89,7 +89,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         vector if vector < 32 => report::exception(frame),
         _ => {}
     }
-    core.enter_handler();
+    core.enter_handler(frame.vector);
     core.interrupts.fetch_add(1, Ordering::Relaxed);
     let mut over = false;
     match frame.vector as u8 {
@@ -132,7 +132,7 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     }
     // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
-    core.enter_handler();
+    core.enter_handler(frame.vector);
     let verdict = window::fault(addr, frame.rsp.get(), depth);
     core.leave_handler();
     let cause = match verdict {

@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
 
 use trefoil_sched::{M, PreemptGuard};
 
-use super::cpu;
 use super::gdt::Tables;
+use super::{cpu, stretch};
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
 use crate::mm::window::{Deferred, FaultReserve};
@@ -213,13 +213,15 @@ impl PerCpu {
     }
 
     /// A handler begins: nothing it reaches may park, allocate or be preempted.
-    pub fn enter_handler(&self) {
+    pub fn enter_handler(&self, vector: u64) {
+        stretch::handler_begins(vector);
         self.handlers.set(self.handlers.get() + 1);
     }
 
     /// It ends.
     pub fn leave_handler(&self) {
         self.handlers.set(self.handlers.get() - 1);
+        stretch::handler_ends();
     }
 }
 
@@ -286,11 +288,13 @@ pub fn m() -> *const M {
 pub fn preempt_off() {
     // SAFETY: `install` has set `gs`. Not `nomem`: what follows must not be moved before it.
     unsafe { asm!("inc dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+    stretch::begins();
 }
 
 /// One level up. If that was the last one and something waits for it, that happens now: see [`pend`].
 #[inline(always)]
 pub fn preempt_on() {
+    stretch::ends();
     // SAFETY: as above; what came before must not be moved after it.
     unsafe {
         asm!("dec dword ptr gs:[{depth}]", "jz {pending}", depth = const offset_of!(PerCpu, depth), pending = label { preempt_pending() }, options(nostack))
@@ -323,6 +327,7 @@ fn preempt_pending() {
         unsafe {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
+        stretch::begins();
         see_to_doom();
         // Who has interrupts off can't leave.
         if cpu::interrupts_are_on() {
@@ -331,6 +336,7 @@ fn preempt_pending() {
             trefoil_sched::make_way(guard).release();
         }
         let pending: u8;
+        stretch::ends();
         // SAFETY: as in `preempt_on`.
         unsafe {
             asm!("dec dword ptr gs:[{depth}]", "setz {pending}", depth = const offset_of!(PerCpu, depth), pending = out(reg_byte) pending, options(nostack))
@@ -360,6 +366,7 @@ fn see_to_doom() {
     if let Some(g) = g
         && g.doomed().is_some()
     {
+        stretch::ends();
         // SAFETY: as in `preempt_on`; nothing is pending now.
         unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
         crate::abandon::end_here(g);

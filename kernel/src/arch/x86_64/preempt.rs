@@ -37,7 +37,7 @@ use trefoil_sched::{GRef, M, PreemptGuard};
 
 use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
-use super::{gdt, landing};
+use super::{gdt, landing, stretch};
 use crate::mm::window::Window;
 use crate::report;
 
@@ -172,12 +172,15 @@ extern "C" fn preempted() {
     let guard = trefoil_sched::preempt(guard);
     M::current(&guard).running().inspect(|g| g.exempt(false));
     // The stub turns it on.
+    stretch::ends();
     guard.release();
 }
 
 /// At depth 1, after a decrement has found something pending.
 extern "C" fn pending() {
+    stretch::begins();
     percpu::see_to_pending();
+    stretch::ends();
 }
 
 /// The code segment that the frames on G's stacks name; for tests that lay one by hand.
