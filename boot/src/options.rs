@@ -58,6 +58,8 @@ pub struct Faults {
     pub madt_truncated: bool,
     /// `no-reference`: neither CPUID nor a timer tells how fast the TSC runs.
     pub no_reference: bool,
+    /// The serial port takes no more than 115,200 baud bring away, where QEMU's takes everything.
+    pub paced_uart: bool,
 }
 
 /// Why a word was skipped.
@@ -171,6 +173,7 @@ impl Faults {
             b"madt-checksum" => self.madt_checksum = true,
             b"madt-truncated" => self.madt_truncated = true,
             b"no-reference" => self.no_reference = true,
+            b"paced-uart" => self.paced_uart = true,
             _ => {
                 let (cores, index) = match fault.strip_prefix(b"deaf:") {
                     Some(index) => (&mut self.deaf, index),

@@ -29,7 +29,7 @@ impl Log for Console {
             Some(g) => format!("[{seconds:5}.{micros:06}] {} {level} {target}: {text}", Who(g)),
             None => format!("[{seconds:5}.{micros:06}] {level} {target}: {text}"),
         };
-        console::say_off(format_args!("{line}"));
+        console::say(format_args!("{line}"));
     }
 
     fn flush(&self) {}

@@ -142,7 +142,7 @@ fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
 #[cold]
 fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -> ! {
     g.panics.set(g.panics.get() | ENDS_HERE);
-    console::say_off(format_args!("trefoil: while another panic unwinds: {}", PanicHookInfo::new(&*payload, at, g)));
+    console::say(format_args!("trefoil: while another panic unwinds: {}", PanicHookInfo::new(&*payload, at, g)));
     trefoil_sched::spawn::came_to_panic(payload);
     g.doom(Cause::Panicked);
     abandon::end_here(g);

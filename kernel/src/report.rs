@@ -2,7 +2,7 @@
 //!
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global queue's), on this core or another. So a
 //! report takes no lock and allocates nothing: it claims the right to speak by one compare-and-swap, stops the other cores by
-//! NMI with a bounded wait, and writes to the serial port byte by byte.
+//! NMI with a bounded wait, and writes to the serial port byte by byte; first of all what was printed before, and has not left yet.
 //!
 //! ```text
 //!   reporter                                      another core
@@ -132,6 +132,7 @@ fn begin(what: fmt::Arguments<'_>) {
         Err(_) => stop_this_core(),
     }
     let missing = stop_others();
+    serial::take_over();
     say!("\ntrefoil: fatal: {what}");
     for index in (0..u64::BITS).filter(|index| missing >> index & 1 == 1) {
         say!("  core {index} did not stop");
@@ -145,6 +146,7 @@ fn begin(what: fmt::Arguments<'_>) {
 
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
+    serial::finish();
     exit(Exit::Failure)
 }
 

@@ -73,6 +73,9 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
         REFINE.start(clock::now() + clock::REFINE_AFTER);
     }
+    if told.faults.paced_uart {
+        serial::pace(clock::now());
+    }
     if let Some(ms) = told.schedtrace {
         schedtrace::start(ms, clock::now()); //           Go's line
     }

@@ -49,6 +49,7 @@ pub mod local;
 pub mod lock;
 pub mod locks;
 pub mod m;
+pub mod output;
 mod p;
 pub mod panic;
 pub mod park;
@@ -124,6 +125,20 @@ pub mod model {
         }
         g.state.dispatch();
         false
+    }
+
+    /// The running `g` puts `line` into `output`, and waits for room by `wait` instead of a switch. It is the only writer.
+    pub fn put_alone(output: &crate::output::Output, g: GRef, line: &[u8], wait: impl Fn()) {
+        while !output.try_put_or_need(line) {
+            g.state.begin_park();
+            if !output.is_to_wait(g) {
+                g.state.abandon_park();
+            } else if g.state.finish_park() == crate::gstate::Finish::Parked {
+                wait();
+                continue;
+            }
+            g.state.dispatch();
+        }
     }
 
     /// Runnable → Running.

@@ -37,6 +37,20 @@ pub mod cores {
     loom::thread_local! {
         static CURRENT: Cell<*const M> = Cell::new(std::ptr::null());
         static ERRAND: RefCell<Option<Errand>> = RefCell::new(None);
+        static IN_HANDLER: Cell<bool> = Cell::new(false);
+    }
+
+    /// Runs `f` as an interrupt handler of this thread's core.
+    pub fn handle<R>(f: impl FnOnce() -> R) -> R {
+        IN_HANDLER.with(|it| it.set(true));
+        let result = f();
+        IN_HANDLER.with(|it| it.set(false));
+        result
+    }
+
+    /// Whether `handle` runs.
+    pub fn in_handler() -> bool {
+        IN_HANDLER.with(Cell::get)
     }
 
     /// This thread is the core of `m`.
@@ -89,6 +103,9 @@ mod cores {
     }
     pub fn wake(_: usize) {
         unreachable!("no core here")
+    }
+    pub fn in_handler() -> bool {
+        false
     }
 }
 
@@ -148,7 +165,7 @@ unsafe impl Platform for Double {
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn in_handler() -> bool {
-        false
+        cores::in_handler()
     }
 
     fn fatal(what: Fatal) -> ! {
