@@ -28,8 +28,8 @@
 //!
 //! **A death** breaks none of this: from the end of its park to the hand-over of its turn, and from D1 to D5, a goroutine has preemption off, and it ends with preemption on.
 //!
-//! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock. What a stopped core was just sending may come twice, one byte at most; a line that
-//! a stopped core was just copying is not there yet.
+//! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock. What a stopped core was just sending may come twice, as much as the device takes
+//! at a time; a line that a stopped core was just copying is not there yet.
 //!
 //! Writers that can't park (on g0, with preemption off, at boot) have [`RESERVE`] bytes more than goroutines ([`Output::try_put`]).
 //!
@@ -44,7 +44,8 @@ use crate::park::park;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::waitq::{WaitQueue, Waiter};
-use bytes::Bytes;
+
+pub use bytes::Bytes;
 
 mod bytes;
 
@@ -61,10 +62,8 @@ const _: () = assert!(CAPACITY.is_power_of_two() && LINE + RESERVE <= CAPACITY);
 pub trait Transmitter {
     /// How many it takes now.
     fn room(&mut self) -> usize;
-    /// Takes one, for which there was room.
-    fn send(&mut self, byte: u8);
-    /// It has just taken so many.
-    fn sent(&mut self, _bytes: usize) {}
+    /// Takes them; there was room for as many.
+    fn send(&mut self, bytes: &[u8]);
 }
 
 /// The ring, and who waits for room in it.
@@ -85,7 +84,7 @@ pub struct Output {
     /// The G that waits for room, and how much that is.
     first: AtomicPtr<G>,
     needed: AtomicUsize,
-    bytes: Bytes,
+    bytes: &'static Bytes,
 }
 
 #[derive(Debug)]
@@ -98,8 +97,8 @@ struct Writers {
 
 impl Output {
     crate::const_unless_loom! {
-        /// An empty one.
-        pub fn new() -> Self {
+        /// An empty one over `bytes`, which are its alone. (They lie apart: all zeros, they need no place in an image.)
+        pub fn new(bytes: &'static Bytes) -> Self {
             Self {
                 writers: SpinLock::new(Writers { turn: false, waiting: WaitQueue::new() }),
                 tail: AtomicUsize::new(0),
@@ -108,7 +107,7 @@ impl Output {
                 draining: AtomicBool::new(false),
                 first: AtomicPtr::new(core::ptr::null_mut()),
                 needed: AtomicUsize::new(0),
-                bytes: Bytes::new(),
+                bytes,
             }
         }
     }
@@ -290,15 +289,12 @@ impl Output {
             if now == 0 {
                 return waiting > 0;
             }
-            left -= now;
-            for _ in 0..now {
-                // SAFETY: 1. it lies before the tail, and this is the only drainer.
-                device.send(unsafe { self.bytes.read(head) });
-                head = head.wrapping_add(1);
-                // Release: pairs with the Acquire in `room`.
-                self.head.store(head, Ordering::Release);
-            }
-            device.sent(now);
+            // SAFETY: 1. they lie before the tail, and this is the only drainer.
+            let sent = unsafe { self.bytes.read(head, now, |bytes| device.send(bytes)) };
+            left -= sent;
+            head = head.wrapping_add(sent);
+            // Release: pairs with the Acquire in `room`.
+            self.head.store(head, Ordering::Release);
         }
     }
 
@@ -345,21 +341,17 @@ impl Output {
         if self.is_empty() {
             return None;
         }
+        let mut byte = None;
         // SAFETY: 1. it lies before the tail; nobody writes there until `head` has passed, and nobody else does anything here any more.
-        let byte = unsafe { self.bytes.read(head) };
+        let _ = unsafe { self.bytes.read(head, 1, |bytes| byte = bytes.first().copied()) };
         self.head.store(head.wrapping_add(1), Ordering::Relaxed);
-        Some(byte)
-    }
-}
-
-impl Default for Output {
-    fn default() -> Self {
-        Self::new()
+        byte
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use alloc::boxed::Box;
     use alloc::vec::Vec;
 
     use super::*;
@@ -379,14 +371,14 @@ mod tests {
             self.times -= 1;
             self.fifo
         }
-        fn send(&mut self, byte: u8) {
-            self.sent.push(byte);
+        fn send(&mut self, bytes: &[u8]) {
+            self.sent.extend_from_slice(bytes);
         }
     }
 
     #[test]
     fn bytes_leave_in_order_over_the_ends_of_the_ring() {
-        let (output, line) = (Output::new(), (0..=250u8).collect::<Vec<u8>>());
+        let (output, line) = (Output::new(Box::leak(Box::new(Bytes::new()))), (0..=250u8).collect::<Vec<u8>>());
         let mut device = Device { fifo: 16, times: usize::MAX, sent: Vec::new() };
         for _ in 0..200 {
             output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &line);
@@ -398,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_busy_device_leaves_bytes_and_a_limit_holds() {
-        let output = Output::new();
+        let output = Output::new(Box::leak(Box::new(Bytes::new())));
         output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &[7; 100]);
         let mut device = Device { fifo: 16, times: 2, sent: Vec::new() };
         assert!(output.send(usize::MAX, &mut device), "bytes are left");
@@ -411,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_report_reads_on_where_the_drainer_was() {
-        let output = Output::new();
+        let output = Output::new(Box::leak(Box::new(Bytes::new())));
         output.write(&Writers { turn: true, waiting: WaitQueue::new() }, b"abcdef");
         let mut device = Device { fifo: 2, times: 1, sent: Vec::new() };
         assert!(output.send(usize::MAX, &mut device));

@@ -8,7 +8,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::{cores, g};
-use trefoil_sched::output::{Output, Transmitter};
+use trefoil_sched::output::{Bytes, Output, Transmitter};
 use trefoil_sched::{Config, M, PreemptGuard, Sched, model};
 
 /// Bytes that a port takes at a time.
@@ -27,7 +27,7 @@ struct Device {
 impl Device {
     fn new(room: usize) -> Arc<Self> {
         Arc::new(Self {
-            output: Output::new(),
+            output: Output::new(Box::leak(Box::new(Bytes::new()))),
             room: AtomicUsize::new(room),
             on: AtomicBool::new(false),
             sent: std::sync::Mutex::new(Vec::new()),
@@ -63,9 +63,9 @@ impl Transmitter for Port<'_> {
     fn room(&mut self) -> usize {
         self.0.room.load(Ordering::SeqCst)
     }
-    fn send(&mut self, byte: u8) {
-        self.0.room.fetch_sub(1, Ordering::SeqCst);
-        self.0.sent.lock().unwrap().push(byte);
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.room.fetch_sub(bytes.len(), Ordering::SeqCst);
+        self.0.sent.lock().unwrap().extend_from_slice(bytes);
     }
 }
 

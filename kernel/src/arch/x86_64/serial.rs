@@ -22,7 +22,7 @@ use trefoil_sched::PreemptGuard;
 use trefoil_sched::input::Input;
 use trefoil_sched::timers::Chore;
 
-use super::cpu::{inb, insb, outb};
+use super::cpu::{inb, insb, outb, outsb};
 use super::exceptions::VECTOR_SERIAL;
 use super::percpu::{self, PerCpu};
 use super::{acpi, clock, ioapic};
@@ -88,6 +88,12 @@ fn register(n: u16) -> u8 {
 fn take(into: &mut [u8]) {
     // SAFETY: as above.
     unsafe { insb(PORT, into) };
+}
+
+/// Gives the port bytes to send, for which it has room.
+fn give(bytes: &[u8]) {
+    // SAFETY: as above.
+    unsafe { outsb(PORT, bytes) };
 }
 
 fn set_register(n: u16, value: u8) {

@@ -15,15 +15,17 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use trefoil_sched::output::{Output, Transmitter};
+use trefoil_sched::output::{Bytes, Output, Transmitter};
 use trefoil_sched::{PreemptGuard, yield_now};
 
-use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, is_present, pace, put, set_register, status, write_enables};
+use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, give, is_present, pace, put, status, write_enables};
 use crate::arch::{clock, percpu};
 use crate::{console, platform};
 
 /// What is to leave.
-pub static OUTPUT: Output = Output::new();
+pub static OUTPUT: Output = Output::new(&BYTES);
+
+static BYTES: Bytes = Bytes::new();
 
 /// Bytes that whoever prints moves to the port at once, with preemption off: more than a line usually has.
 const PIECE: usize = 256;
@@ -49,13 +51,9 @@ impl Transmitter for Port {
         if pace::has_room() && status() & ROOM != 0 { FIFO.load(Ordering::Relaxed) } else { 0 }
     }
 
-    #[inline(always)]
-    fn send(&mut self, byte: u8) {
-        set_register(0, byte);
-    }
-
-    fn sent(&mut self, bytes: usize) {
-        pace::sent(bytes);
+    fn send(&mut self, bytes: &[u8]) {
+        give(bytes);
+        pace::sent(bytes.len());
     }
 }
 
@@ -109,7 +107,7 @@ pub fn make_room() {
         fn room(&mut self) -> usize {
             usize::MAX
         }
-        fn send(&mut self, _: u8) {}
+        fn send(&mut self, _: &[u8]) {}
     }
     let _ = OUTPUT.drain(trefoil_sched::output::LINE, &mut Lost);
 }
