@@ -36,7 +36,7 @@ const PIECE: usize = 256;
 /// Bytes of one of the kernel's own lines.
 const SAID: usize = 1024;
 
-/// Nanoseconds that the machine's end waits for a line that another core is just adding, and a port that takes longer than it should.
+/// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a port that takes nothing.
 const GRACE: u64 = 1_000_000_000;
 
 /// A line in the making, with a capacity of [`ROOM`] at least.

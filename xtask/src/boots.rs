@@ -29,6 +29,10 @@ pub struct Boot {
     refuse: Vec<String>,
     /// What every line looks like, with each run of digits as `#`.
     shape: Option<String>,
+    /// How many lines there are.
+    lines: Option<usize>,
+    /// What is expected comes in the order of the table.
+    in_order: bool,
     /// It compares times: it runs alone, and only where the host has so many free cores.
     free_cores: usize,
     /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as libtest has it).
@@ -57,6 +61,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             expect: Vec::new(),
             refuse: Vec::new(),
             shape: None,
+            lines: None,
+            in_order: false,
             free_cores: 0,
             large: false,
         };
@@ -70,6 +76,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "expect" => boot.expect.push(value.into()),
                 "refuse" => boot.refuse.push(value.into()),
                 "shape" => boot.shape = Some(value.into()),
+                "lines" => boot.lines = Some(number()? as usize),
+                "in-order" => boot.in_order = true,
                 "machine" => boot.settings.machine = value.into(),
                 "mem" => boot.settings.memory = value.into(),
                 "append" => boot.settings.append = value.into(),
@@ -135,6 +143,15 @@ impl Boot {
             for line in text.lines().filter(|l| !l.is_empty() && shape_of(l) != *shape) {
                 wrong += &format!("the line {line:?} is not like {shape:?}\n");
             }
+        }
+        if let Some(lines) = self.lines
+            && text.lines().count() != lines
+        {
+            wrong += &format!("{} lines instead of {lines}\n", text.lines().count());
+        }
+        let places: Vec<_> = self.expect.iter().map(|e| text.find(e.as_str())).collect();
+        if self.in_order && !places.is_sorted() {
+            wrong += "not in this order\n";
         }
         if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
@@ -255,6 +272,12 @@ mod tests {
     fn a_shape_is_a_line_without_its_numbers() {
         assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
         assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
+    }
+
+    #[test]
+    fn lines_can_be_counted_and_wanted_in_order() {
+        let boot = &parse("a | smp 1 | lines 400 | expect x | expect y | in-order").unwrap()[0];
+        assert_eq!((boot.lines, boot.in_order, boot.expect.len()), (Some(400), true, 2));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::super::{apic, clock};
 use super::{CONNECTED, OUTPUT};
 
 /// Nanoseconds a byte at 115,200 baud: ten bits.
-pub(super) const BYTE: u64 = 86_806;
+const BYTE: u64 = 86_806;
 /// How often the timer looks whether the port would interrupt.
 const LOOK: u64 = 8 * BYTE;
 

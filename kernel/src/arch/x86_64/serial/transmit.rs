@@ -112,16 +112,20 @@ pub fn make_room() {
     let _ = OUTPUT.drain(trefoil_sched::output::LINE, &mut Lost);
 }
 
-/// Waits until all has left, the port's own FIFO included; not longer than twice what that takes at 115,200 baud, and `grace` nanoseconds.
+/// Waits until all has left, the port's own FIFO included, as long as some leaves every `grace` nanoseconds.
 pub fn flush(grace: u64) {
     if !is_present() {
         return;
     }
     let _guard = PreemptGuard::new();
-    let until = clock::now() + grace + 2 * (OUTPUT.len() + 16) as u64 * pace::BYTE;
+    let (mut left, mut until) = (OUTPUT.len(), clock::now() + grace);
     loop {
         let _ = OUTPUT.drain(PIECE, &mut Port);
-        if OUTPUT.is_empty() && status() & IDLE != 0 && pace::has_room() || clock::now() >= until {
+        let now = clock::now();
+        if OUTPUT.len() < left {
+            (left, until) = (OUTPUT.len(), now + grace);
+        }
+        if left == 0 && status() & IDLE != 0 && pace::has_room() || now >= until {
             return;
         }
         core::hint::spin_loop();
