@@ -84,6 +84,8 @@ unsafe impl Platform for Machine {
     }
 
     fn idle(m: &M, until: u64) {
+        // The caller has just looked for work.
+        stretch::cut();
         // What the scavenger found may be work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         stretch::ends();

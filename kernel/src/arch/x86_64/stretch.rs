@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A stretch begins where the depth leaves 0, and ends where it comes back. A switch hands its level over, so the depth stays 1 across it; the stretch is cut there, since
-//! another G runs from then on. It is also cut where g0 has looked at its P's marks (`Platform::on_g0`). A handler that interrupts depth 0 is a stretch of its
+//! another G runs from then on. It is also cut where g0 has looked at its P's marks (`Platform::on_g0`) and where a core that rests has looked for work (`Platform::idle`). A handler that interrupts depth 0 is a stretch of its
 //! own; one that interrupts depth 1 belongs to that stretch. Rest is none.
 //!
 //! Under `-icount shift=0` a tick is an instruction. The clock is read last where a stretch begins and first where it ends, so the longest stretch has about 20

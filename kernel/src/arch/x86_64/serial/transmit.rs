@@ -64,10 +64,11 @@ pub fn transmit() {
         if !OUTPUT.drain(PIECE, &mut Port) {
             return;
         }
+        drop(guard);
         if CONNECTED.load(Ordering::Relaxed) {
+            // With preemption on, if it was: the interrupt may come at once, and again until the ring is empty.
             return write_enables();
         }
-        drop(guard);
         // Once: the tables are read with preemption on, where it can be.
         if !NO_LINE.load(Ordering::Relaxed) && is_up() {
             NO_LINE.store(connect().is_err(), Ordering::Relaxed);

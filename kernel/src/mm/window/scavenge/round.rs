@@ -22,12 +22,16 @@ use crate::mm::window::{self, GUARD, Window, forget, is_dead};
 const ROUND: usize = 512;
 /// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one piece, and who wakes up meanwhile on that core waits.
 pub(super) const ROUND_IDLE: usize = 32;
+/// Slices or tables that are settled in one piece of work: preemption is off as long, and a page that is packed takes more than a thousand instructions.
+const PIECE: usize = 4;
+/// Slices or tables that are added in one piece of work, and up to a chunk of records more.
+const PIECE_ADDED: usize = 16;
 /// Tables of a round.
 const TABLES: usize = 512;
 /// G records that one piece of work looks at: in an idle pass, some microseconds.
 const LOOKS: usize = 32;
-/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
-const LOOKS_PRESSED: usize = 2048;
+/// The same when memory is wanted; fewer, if [`PIECE_ADDED`] slices were found before. Most of a million are packed already, and quickly passed over.
+const LOOKS_PRESSED: usize = 48;
 /// Idle passes begin this far apart, in nanoseconds.
 const PERIOD: u64 = 500_000_000;
 /// Idle rounds follow one another at this distance.
@@ -74,9 +78,15 @@ pub(super) enum Urgency {
 
 pub(super) struct Round {
     slices: [Slice; ROUND],
-    pub(super) len: usize,
+    len: usize,
     /// How many it may have.
     limit: usize,
+    /// It is not full yet, and there may be more to add.
+    collecting: bool,
+    /// Slices that have been settled since its epoch was over; of those before, `len` have to stay.
+    settled: usize,
+    /// How many there were then; 0: they are not being settled.
+    to_settle: usize,
     /// The first address under each table in limbo.
     tables: [u64; TABLES],
     tables_len: usize,
@@ -84,7 +94,7 @@ pub(super) struct Round {
     next_tables: [u64; TABLES],
     pub(super) next_len: usize,
     /// The epoch that it waits for; 0: no round is under way.
-    pub(super) epoch: u64,
+    epoch: u64,
     begun: u64,
     /// When laggards were last interrupted.
     hurried: u64,
@@ -110,6 +120,9 @@ impl Round {
             slices: [NO_SLICE; ROUND],
             len: 0,
             limit: 0,
+            collecting: false,
+            settled: 0,
+            to_settle: 0,
             tables: [0; TABLES],
             tables_len: 0,
             next_tables: [0; TABLES],
@@ -128,24 +141,29 @@ impl Round {
         }
     }
 
-    /// A piece of work. Returns how many nanoseconds later the next one is due; 0: at once.
+    /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one is due; 0: at once.
     pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
         if self.epoch != 0 {
             if !EPOCHS.is_over(self.epoch) {
                 self.hurry(urgency);
                 return PACE;
             }
-            self.finish(sched, guard);
+            if !self.finish(sched, guard) {
+                return 0;
+            }
         }
         self.collect(sched, guard, urgency);
+        if self.collecting {
+            return 0;
+        }
         if self.len > 0 || self.tables_len > 0 {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
             // We hold nothing: everything that was found is in the round.
             pass(M::current(guard).index());
-            if EPOCHS.is_over(self.epoch) {
-                self.finish(sched, guard);
-            }
+        }
+        if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
+            return 0;
         }
         let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
         match urgency {
@@ -173,8 +191,18 @@ impl Round {
         }
     }
 
+    /// Nothing that it has begun is left to do.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.epoch == 0 && self.len == 0 && !self.collecting
+    }
+
     fn is_full(&self) -> bool {
         self.len >= self.limit
+    }
+
+    /// Whether this piece has added enough to the `before` that were there.
+    fn has_enough(&self, before: usize) -> bool {
+        self.is_full() || self.len >= before + PIECE_ADDED
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -187,10 +215,22 @@ impl Round {
         });
     }
 
+    /// A piece of the collection: while `collecting` is set afterwards, there is more of it.
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
-        self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
-        self.tables_len = 0;
-        for at in 0..self.next_len {
+        if !self.collecting {
+            self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
+            self.tables_len = 0;
+        }
+        let before = self.len;
+        self.collecting = true;
+        let more = self.collect_some(sched, guard, urgency, before);
+        self.collecting = more && (self.next_len > 0 || !self.is_full());
+    }
+
+    /// Tables that the last round has left without pages go to limbo, a few of them.
+    fn retire_tables(&mut self) {
+        let rest = self.next_len.saturating_sub(PIECE_ADDED);
+        for at in rest..self.next_len {
             let table = self.next_tables[at];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
                 && entry.retire()
@@ -199,25 +239,33 @@ impl Round {
                 self.tables_len += 1;
             }
         }
-        self.next_len = 0;
-        while !self.is_full()
+        self.next_len = rest;
+    }
+
+    /// Adds some slices to the `before` that are there. True: there may be more.
+    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, before: usize) -> bool {
+        self.retire_tables();
+        if self.next_len > 0 {
+            return true;
+        }
+        while !self.has_enough(before)
             && let Some((window, low)) = stale::take()
         {
             self.add(window, low, End::Free);
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
-        while !self.is_full() && sched.num_warm() > keep {
+        while !self.has_enough(before) && sched.num_warm() > keep {
             let Some(g) = sched.take_warm(guard, 1).pop() else { break };
             let window = Window::from(g.stack());
             let low = g.stack_low.load(Ordering::Relaxed) as u64;
             self.add(window, low, End::Strip(g));
         }
-        if self.is_full() {
-            return;
+        if self.has_enough(before) {
+            return true;
         }
         if !self.in_pass {
             if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
-                return;
+                return false;
             }
             self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
@@ -233,24 +281,27 @@ impl Round {
         }
         let mut cursor = self.cursor;
         let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
-        while looks > 0 && !done {
-            // A chunk of records more than asked for may come: leave room for it.
-            let room = self.limit.saturating_sub(self.len + 16).min(looks);
-            if room == 0 {
+        while looks > 0 && !done && !self.has_enough(before) {
+            // A chunk of records comes at a time: leave room for it.
+            if self.len + 16 > self.limit {
                 break;
             }
-            looks -= room;
-            done = sched.walk_gs(&mut cursor, room, |g| {
+            let mut seen = 0;
+            done = sched.walk_gs(&mut cursor, 1, |g| {
+                seen += 1;
                 if g.state().is_parked() && !has_nothing(g) {
                     sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
                 }
             });
+            looks = looks.saturating_sub(seen);
         }
         self.cursor = cursor;
         if done {
             self.in_pass = false;
             self.passes += 1;
         }
+        // An idle round is what one look around has found.
+        urgency != Urgency::Idle && !done && self.len + 16 <= self.limit
     }
 
     /// Looks at a parked G, held still.
@@ -305,61 +356,80 @@ impl Round {
         }
     }
 
-    /// The round's epoch is over: whatever is still in limbo is ours.
-    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+    /// The round's epoch is over: whatever is still in limbo is ours. A piece of it; true: that was the last.
+    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &percpu::current().packs;
         packs.set(true);
-        self.settle_all(sched, guard);
+        if self.tables_len > 0 {
+            self.settle_tables();
+            packs.set(false);
+            return false;
+        }
+        if self.to_settle == 0 {
+            self.settled = 0;
+            self.to_settle = core::mem::replace(&mut self.len, 0);
+        }
+        let until = self.to_settle.min(self.settled + PIECE);
+        for at in self.settled..until {
+            self.settle_slice(sched, guard, self.slices[at]);
+        }
+        self.settled = until;
         packs.set(false);
+        let over = self.settled == self.to_settle;
+        if over {
+            self.to_settle = 0;
+            self.epoch = 0;
+        }
+        over
     }
 
-    fn settle_all(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
-        self.epoch = 0;
-        for at in 0..self.tables_len {
+    /// A few of them.
+    fn settle_tables(&mut self) {
+        let rest = self.tables_len.saturating_sub(PIECE);
+        for at in rest..self.tables_len {
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
             let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
             if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
                 self.give(frame);
             }
         }
-        self.tables_len = 0;
-        let slices = core::mem::replace(&mut self.len, 0);
-        for at in 0..slices {
-            let Slice { window, from, to, end } = self.slices[at];
-            if let End::Shrink(g) = end {
-                if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
-                    walk::each_page(from..to, |_, entry| {
-                        if let Backing::Limbo(limbo) = entry.get() {
-                            entry.restore(limbo);
-                        }
-                    });
-                }
-                self.look_at_tables(from..to);
-                continue;
+        self.tables_len = rest;
+    }
+
+    fn settle_slice(&mut self, sched: &'static Sched, guard: &PreemptGuard, slice: Slice) {
+        let Slice { window, from, to, end } = slice;
+        if let End::Shrink(g) = end {
+            if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
+                walk::each_page(from..to, |_, entry| {
+                    if let Backing::Limbo(limbo) = entry.get() {
+                        entry.restore(limbo);
+                    }
+                });
             }
-            let mut back = false;
-            walk::each_page(from..to, |_, entry| match entry.get() {
-                Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
-                backing => back |= backing != Backing::Empty,
-            });
-            match end {
-                // Somebody has touched a page of a stack that has ended: once more.
-                _ if back => {
-                    self.slices[self.len] = Slice { window, from, to, end };
-                    self.len += 1;
-                    walk::each_page(from..to, |_, entry| {
-                        entry.retire();
-                    });
-                }
-                End::Strip(g) => {
-                    g.stack_low.store(usize::MAX, Ordering::Relaxed);
-                    sched.give_bare(guard, g);
-                }
-                _ if !is_dead(window.lo) => forget(window),
-                _ => {}
-            }
-            self.look_at_tables(from..to);
+            return self.look_at_tables(from..to);
         }
+        let mut back = false;
+        walk::each_page(from..to, |_, entry| match entry.get() {
+            Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
+            backing => back |= backing != Backing::Empty,
+        });
+        match end {
+            // Somebody has touched a page of a stack that has ended: once more.
+            _ if back => {
+                self.slices[self.len] = slice;
+                self.len += 1;
+                walk::each_page(from..to, |_, entry| {
+                    entry.retire();
+                });
+            }
+            End::Strip(g) => {
+                g.stack_low.store(usize::MAX, Ordering::Relaxed);
+                sched.give_bare(guard, g);
+            }
+            _ if !is_dead(window.lo) => forget(window),
+            _ => {}
+        }
+        self.look_at_tables(from..to);
     }
 
     /// Remembers the tables under `range` that have no page any more, for the next round.
