@@ -75,7 +75,10 @@ impl Line {
             }
             self.0.extend_from_slice(part);
         }
-        self.send_lines();
+        // What was here before has no end.
+        if s.as_bytes().contains(&b'\n') {
+            self.send_lines();
+        }
     }
 }
 

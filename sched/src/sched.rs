@@ -224,13 +224,12 @@ impl Sched {
 
     /// How many G's sleep.
     pub fn num_timers(&'static self) -> usize {
-        let guard = PreemptGuard::new();
-        self.all_ps().map(|p| p.timers.size(&guard).0).sum()
+        self.all_ps().map(|p| p.timers.len()).sum()
     }
 
-    /// The bytes that each P keeps for timers.
+    /// The blocks of memory that P's keep for timers, each with its bytes.
     pub fn timer_bytes(&'static self) -> impl Iterator<Item = usize> {
-        self.all_ps().map(|p| p.timers.size(&PreemptGuard::new()).1)
+        self.all_ps().flat_map(|p| p.timers.bytes(&PreemptGuard::new()))
     }
 
     /// How often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. None: they just do.

@@ -124,8 +124,8 @@ fn flood(n: usize) -> Vec<u8> {
 }
 
 impl Boot {
-    /// Boots `image` and checks what came of it; on failure, why, with all it printed.
-    fn run(&self, image: &Path) -> Result<(), String> {
+    /// Boots `image` and checks what came of it: all it printed; on failure, why, with that.
+    fn run(&self, image: &Path) -> Result<String, String> {
         let mut out: Vec<u8> = Vec::new();
         let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
         let text = String::from_utf8_lossy(&out);
@@ -153,7 +153,7 @@ impl Boot {
         if self.in_order && !places.is_sorted() {
             wrong += "not in this order\n";
         }
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}--- output\n{text}")) }
+        if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
 }
 
@@ -193,11 +193,11 @@ fn at_once() -> usize {
 }
 
 /// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does. The large ones are ignored; with `large` it is
-/// they that run, and no others.
+/// they that run, and no others. With `show` one sees what they print also where they pass.
 ///
 /// # Errors
 /// The section's text is wrong.
-pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool) -> Result<u8, String> {
+pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: bool) -> Result<u8, String> {
     let begin = Instant::now();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let (boots, left): (Vec<_>, Vec<_>) =
@@ -210,10 +210,12 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool) -> Res
     let mut ignored = skipped.len();
     let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().copied().partition(|b| b.large || b.free_cores > 0);
     let failures = Mutex::new(Vec::new());
-    let report = |boot: &Boot, result: Result<(), String>| {
+    let report = |boot: &Boot, result: Result<String, String>| {
         println!("test {} ... {}", boot.name, if result.is_ok() { "ok" } else { "FAILED" });
-        if let Err(why) = result {
-            failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why));
+        match result {
+            Ok(text) if show => println!("{text}"),
+            Ok(_) => {}
+            Err(why) => failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why)),
         }
     };
     let next = Mutex::new(shared.iter());

@@ -3,6 +3,7 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
+use trefoil::PreemptGuard;
 use trefoil::context::Context;
 use trefoil::joinset::{ErrGroup, JoinSet};
 use trefoil::panic::{catch_unwind, resume_unwind};
@@ -336,14 +337,14 @@ pub fn timers(t: &mut Table) {
     });
     let mut many = Vec::with_capacity(100_000);
     t.row("100,000 timers are started", || {
-        many.extend(
-            (0..100_000u64).map(|i| chan::after(Duration::from_secs(1000) + Duration::from_nanos(i * 7919 % 100_000))),
-        );
+        let when = |i: u64| Duration::from_secs(1000) + Duration::from_nanos(i * 7919 % 100_000);
+        many.extend((0..100_000).map(|i| Timer::new(when(i))));
     });
     t.row("one among 100,000", || {
         contend(10, || time::sleep(Duration::from_micros(20)));
         let (_tx, rx) = chan::bounded::<u8>(0);
         (0..100).for_each(|_| assert!(rx.recv_timeout(Duration::from_micros(10)).is_err()));
+        assert!(runtime::stats().timers >= 100_000);
     });
     t.row("100,000 timers are dropped", || drop(many));
     t.row("10,000 sleepers at once", || {
@@ -428,14 +429,6 @@ pub fn panics(t: &mut Table) {
     t.row("an overflow on 16 MiB", || {
         assert!(Builder::new().stack_max(16 << 20).spawn(|| glut(0)).unwrap().join().is_err())
     });
-    t.row("println!", || (0..100).for_each(|i| println!("{i:090}")));
-    t.row("println!, 20,000 bytes", || println!("{:020000}", 1));
-    t.row("print! in pieces", || {
-        (0..100).for_each(|i| print!("{i:050} "));
-        println!();
-    });
-    t.row("println! by 20 at once", || contend(20, || println!("{:090}", 5)));
-    t.row("log", || trefoil::log::init());
 }
 
 pub fn memory(t: &mut Table) {
@@ -497,4 +490,20 @@ pub fn crowds(t: &mut Table) {
     t.row("their channel is closed", || drop(tx));
     t.row("100,000 G's end", || all.into_iter().for_each(|g| assert!(g.join().unwrap())));
     t.row("scavenge, after them", || _ = runtime::scavenge());
+}
+
+pub fn console(t: &mut Table) {
+    t.row("println!", || (0..100).for_each(|i| println!("{i:090}")));
+    t.row("println!, 20,000 bytes", || println!("{:020000}", 1));
+    t.row("print! in pieces", || {
+        (0..100).for_each(|i| print!("{i:050} "));
+        println!();
+    });
+    t.row("println! by 20 at once", || contend(20, || println!("{:090}", 5)));
+    t.row("log", trefoil::log::init);
+    t.row("println! with a guard in hand", || {
+        let _guard = PreemptGuard::new();
+        println!("{:090}", 1);
+    });
+    t.row("stdin", || assert_eq!(runtime::stdin().count(), 10));
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step};
+use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step, stretch};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use spin::Once;
@@ -89,7 +89,8 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         vector if vector < 32 => report::exception(frame),
         _ => {}
     }
-    core.enter_handler(frame.vector);
+    stretch::handler_begins(frame.vector);
+    core.enter_handler();
     core.interrupts.fetch_add(1, Ordering::Relaxed);
     let mut over = false;
     match frame.vector as u8 {
@@ -132,7 +133,8 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     }
     // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
-    core.enter_handler(frame.vector);
+    stretch::handler_begins(frame.vector);
+    core.enter_handler();
     let verdict = window::fault(addr, frame.rsp.get(), depth);
     core.leave_handler();
     let cause = match verdict {

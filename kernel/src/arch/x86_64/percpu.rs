@@ -213,8 +213,7 @@ impl PerCpu {
     }
 
     /// A handler begins: nothing it reaches may park, allocate or be preempted.
-    pub fn enter_handler(&self, vector: u64) {
-        stretch::handler_begins(vector);
+    pub fn enter_handler(&self) {
         self.handlers.set(self.handlers.get() + 1);
     }
 

@@ -191,7 +191,8 @@ fn connect() -> Result<(), trefoil_boot::acpi::Error> {
 fn write_enables() {
     let wanted = || {
         let transmit = OUTPUT.is_wanted() && !pace::is_paced();
-        u8::from(RECEIVING.load(Ordering::Relaxed)) * RECEIVE | u8::from(transmit) * TRANSMIT
+        let receive = if RECEIVING.load(Ordering::Relaxed) { RECEIVE } else { 0 };
+        receive | if transmit { TRANSMIT } else { 0 }
     };
     loop {
         let enables = wanted();

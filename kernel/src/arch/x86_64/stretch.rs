@@ -66,14 +66,25 @@ struct Core {
     places: [Place; PLACES],
 }
 
-const ZERO: AtomicU64 = AtomicU64::new(0);
-static CORES: [Core; MAX_CORES] = [const {
-    Core {
-        since: ZERO,
-        began: ZERO,
-        places: [const { Place { ticks: ZERO, times: ZERO, began: ZERO, at: ZERO, ended: [ZERO; FRAMES] } }; PLACES],
+impl Place {
+    const fn new() -> Self {
+        Self {
+            ticks: AtomicU64::new(0),
+            times: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            at: AtomicU64::new(0),
+            ended: [const { AtomicU64::new(0) }; FRAMES],
+        }
     }
-}; MAX_CORES];
+}
+
+impl Core {
+    const fn new() -> Self {
+        Self { since: AtomicU64::new(0), began: AtomicU64::new(0), places: [const { Place::new() }; PLACES] }
+    }
+}
+
+static CORES: [Core; MAX_CORES] = [const { Core::new() }; MAX_CORES];
 
 fn core() -> &'static Core {
     &CORES[percpu::current().index()]

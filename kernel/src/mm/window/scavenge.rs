@@ -208,7 +208,8 @@ pub fn run() -> u64 {
     }
     // A pass that is under way may have missed what lies behind it: the one that begins next counts; and tables follow their pages by a round.
     let target = {
-        let round = ROUND_STATE.lock();
+        let mut round = ROUND_STATE.lock();
+        round.force_next = true;
         round.passes + if round.in_pass { 2 } else { 1 }
     };
     loop {

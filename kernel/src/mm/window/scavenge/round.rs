@@ -22,16 +22,14 @@ use crate::mm::window::{self, GUARD, Window, forget, is_dead};
 const ROUND: usize = 512;
 /// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one piece, and who wakes up meanwhile on that core waits.
 pub(super) const ROUND_IDLE: usize = 32;
-/// Slices or tables that are settled in one piece of work: preemption is off as long, and a page that is packed takes more than a thousand instructions.
-const PIECE: usize = 4;
-/// Slices or tables that are added in one piece of work, and up to a chunk of records more.
-const PIECE_ADDED: usize = 16;
+/// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table more: preemption is off as long.
+const PIECE: u64 = 6_000;
 /// Tables of a round.
 const TABLES: usize = 512;
-/// G records that one piece of work looks at: in an idle pass, some microseconds.
+/// G records that an idle round looks at.
 const LOOKS: usize = 32;
-/// The same when memory is wanted; fewer, if [`PIECE_ADDED`] slices were found before. Most of a million are packed already, and quickly passed over.
-const LOOKS_PRESSED: usize = 48;
+/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
+const LOOKS_PRESSED: usize = 2048;
 /// Idle passes begin this far apart, in nanoseconds.
 const PERIOD: u64 = 500_000_000;
 /// Idle rounds follow one another at this distance.
@@ -83,6 +81,10 @@ pub(super) struct Round {
     limit: usize,
     /// It is not full yet, and there may be more to add.
     collecting: bool,
+    /// Records that it may still look at.
+    looks: usize,
+    /// Its epoch is over.
+    settling: bool,
     /// Slices that have been settled since its epoch was over; of those before, `len` have to stay.
     settled: usize,
     /// How many there were then; 0: they are not being settled.
@@ -101,6 +103,9 @@ pub(super) struct Round {
     cursor: Cursor,
     /// A pass is under way.
     pub(super) in_pass: bool,
+    /// The pass is for somebody who wants everything, whoever does a piece of it; and so will the next one be.
+    forced: bool,
+    pub(super) force_next: bool,
     /// Before this the next idle pass does not begin.
     next_pass: u64,
     /// Bytes that went back, ever; and until the last pass began.
@@ -121,6 +126,8 @@ impl Round {
             len: 0,
             limit: 0,
             collecting: false,
+            looks: 0,
+            settling: false,
             settled: 0,
             to_settle: 0,
             tables: [0; TABLES],
@@ -132,6 +139,8 @@ impl Round {
             hurried: 0,
             cursor: Cursor::new(),
             in_pass: false,
+            forced: false,
+            force_next: false,
             next_pass: 0,
             freed: 0,
             freed_before: 0,
@@ -144,13 +153,13 @@ impl Round {
     /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one is due; 0: at once.
     pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
         if self.epoch != 0 {
-            if !EPOCHS.is_over(self.epoch) {
+            if !self.settling && !EPOCHS.is_over(self.epoch) {
                 self.hurry(urgency);
                 return PACE;
             }
-            if !self.finish(sched, guard) {
-                return 0;
-            }
+            // What comes next is another piece, if anybody wants it.
+            self.settling = !self.finish(sched, guard);
+            return 0;
         }
         self.collect(sched, guard, urgency);
         if self.collecting {
@@ -200,9 +209,9 @@ impl Round {
         self.len >= self.limit
     }
 
-    /// Whether this piece has added enough to the `before` that were there.
-    fn has_enough(&self, before: usize) -> bool {
-        self.is_full() || self.len >= before + PIECE_ADDED
+    /// Whether a piece that began at `begun` is to end.
+    fn is_enough(&self, begun: u64) -> bool {
+        self.is_full() || clock::ticks() - begun >= PIECE
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -219,19 +228,19 @@ impl Round {
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
         if !self.collecting {
             self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
+            self.looks = if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED };
             self.tables_len = 0;
         }
-        let before = self.len;
         self.collecting = true;
-        let more = self.collect_some(sched, guard, urgency, before);
+        let more = self.collect_some(sched, guard, urgency, clock::ticks());
         self.collecting = more && (self.next_len > 0 || !self.is_full());
     }
 
-    /// Tables that the last round has left without pages go to limbo, a few of them.
-    fn retire_tables(&mut self) {
-        let rest = self.next_len.saturating_sub(PIECE_ADDED);
-        for at in rest..self.next_len {
-            let table = self.next_tables[at];
+    /// Tables that the last round has left without pages go to limbo.
+    fn retire_tables(&mut self, begun: u64) {
+        while self.next_len > 0 && clock::ticks() - begun < PIECE {
+            self.next_len -= 1;
+            let table = self.next_tables[self.next_len];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
                 && entry.retire()
             {
@@ -239,36 +248,37 @@ impl Round {
                 self.tables_len += 1;
             }
         }
-        self.next_len = rest;
     }
 
-    /// Adds some slices to the `before` that are there. True: there may be more.
-    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, before: usize) -> bool {
-        self.retire_tables();
+    /// Adds some slices, since `begun`. True: there may be more.
+    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, begun: u64) -> bool {
+        self.retire_tables(begun);
         if self.next_len > 0 {
             return true;
         }
-        while !self.has_enough(before)
+        while !self.is_enough(begun)
             && let Some((window, low)) = stale::take()
         {
             self.add(window, low, End::Free);
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
-        while !self.has_enough(before) && sched.num_warm() > keep {
+        while !self.is_enough(begun) && sched.num_warm() > keep {
             let Some(g) = sched.take_warm(guard, 1).pop() else { break };
             let window = Window::from(g.stack());
             let low = g.stack_low.load(Ordering::Relaxed) as u64;
             self.add(window, low, End::Strip(g));
         }
-        if self.has_enough(before) {
+        if self.is_enough(begun) {
             return true;
         }
         if !self.in_pass {
-            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
+            let is_early = clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy;
+            if urgency == Urgency::Idle && is_early {
                 return false;
             }
             self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
+            self.forced = core::mem::take(&mut self.force_next);
             self.busy = false;
             self.parks = parks() + 1;
             self.freed_before = self.freed;
@@ -280,28 +290,30 @@ impl Round {
             }
         }
         let mut cursor = self.cursor;
-        let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
-        while looks > 0 && !done && !self.has_enough(before) {
+        let (mut done, forced) = (false, self.forced);
+        while self.looks > 0 && !done && !self.is_enough(begun) {
             // A chunk of records comes at a time: leave room for it.
             if self.len + 16 > self.limit {
                 break;
             }
-            let mut seen = 0;
-            done = sched.walk_gs(&mut cursor, 1, |g| {
-                seen += 1;
-                if g.state().is_parked() && !has_nothing(g) {
-                    sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
-                }
-            });
-            looks = looks.saturating_sub(seen);
+            let (mut seen, before) = (0, self.len);
+            // Those that have nothing to give take some instructions each: the clock is not read for each chunk of them.
+            while !done && self.len == before && seen < self.looks.min(128) {
+                done = sched.walk_gs(&mut cursor, 1, |g| {
+                    seen += 1;
+                    if g.state().is_parked() && !has_nothing(g) {
+                        sched.scan(guard, g, |g, cold| self.look(g, cold || forced || urgency != Urgency::Idle));
+                    }
+                });
+            }
+            self.looks = self.looks.saturating_sub(seen);
         }
         self.cursor = cursor;
         if done {
             self.in_pass = false;
             self.passes += 1;
         }
-        // An idle round is what one look around has found.
-        urgency != Urgency::Idle && !done && self.len + 16 <= self.limit
+        self.looks > 0 && !done && self.len + 16 <= self.limit
     }
 
     /// Looks at a parked G, held still.
@@ -369,11 +381,11 @@ impl Round {
             self.settled = 0;
             self.to_settle = core::mem::replace(&mut self.len, 0);
         }
-        let until = self.to_settle.min(self.settled + PIECE);
-        for at in self.settled..until {
-            self.settle_slice(sched, guard, self.slices[at]);
+        let begun = clock::ticks();
+        while self.settled < self.to_settle && clock::ticks() - begun < PIECE {
+            self.settle_slice(sched, guard, self.slices[self.settled]);
+            self.settled += 1;
         }
-        self.settled = until;
         packs.set(false);
         let over = self.settled == self.to_settle;
         if over {
@@ -385,15 +397,16 @@ impl Round {
 
     /// A few of them.
     fn settle_tables(&mut self) {
-        let rest = self.tables_len.saturating_sub(PIECE);
-        for at in rest..self.tables_len {
+        let begun = clock::ticks();
+        while self.tables_len > 0 && clock::ticks() - begun < PIECE {
+            self.tables_len -= 1;
+            let at = self.tables_len;
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
             let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
             if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
                 self.give(frame);
             }
         }
-        self.tables_len = rest;
     }
 
     fn settle_slice(&mut self, sched: &'static Sched, guard: &PreemptGuard, slice: Slice) {
