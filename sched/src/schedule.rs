@@ -53,7 +53,7 @@ pub(crate) const TIMER_RETRY: u64 = 100_000;
 
 /// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm of them does not keep the core from everybody else. With 10,000
 /// pending, each takes 500 instructions.
-const BURST: usize = 24;
+const BURST: usize = 16;
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
 pub(crate) const ALARM_GAP: u64 = 2_000;
