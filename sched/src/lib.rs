@@ -24,8 +24,8 @@
 //!   the `after` of the switch that left it, when its registers are saved. See `park.rs`.
 //! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`, or an object it waits for.
 //! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every queue again. See `idle.rs`.
-//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then the
-//!   M that released it rests with that deadline. See `schedule.rs`.
+//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then its
+//!   home, the M that released it, keeps that deadline: it rests with it, or has its one-shot armed for it. See `procs.rs`.
 #![cfg_attr(not(loom), no_std)]
 
 extern crate alloc;
@@ -42,6 +42,8 @@ pub mod gstate;
 pub mod idle;
 mod inbox;
 pub mod input;
+#[cfg(loom)]
+mod invariants;
 pub mod join;
 pub mod joinset;
 pub mod latency;
@@ -166,9 +168,11 @@ pub mod model {
         while let Err(larger) = from.timers.move_to(&to.timers, &guard) {
             assert!(to.timers.grow(larger));
         }
+        m.arm(to.next_alarm());
     }
 
     pub use crate::chan::Watch;
+    pub use crate::invariants::{broken, deadlines, orphan, p_states};
     pub use crate::join::model::{Completer, join_until, pair as join_pair};
     pub use crate::joinset::errgroup_model::{GroupMember, group_member};
     pub use crate::joinset::model::{SetMember, set_member};
@@ -281,11 +285,24 @@ pub mod model {
         m.p().is_some_and(|p| !p.wants_slice())
     }
 
-    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own.
-    pub fn lower(m: &'static M, n: usize) {
-        let before = m.sched().num_ps();
-        m.sched().rest.set_num_ps(n);
-        (n..before).for_each(|p| crate::procs::retire(m.sched(), p));
+    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own, or holds none. Returns how many there were.
+    pub fn set_max_procs(m: &'static M, n: usize) -> usize {
+        let before = m.sched().set_number(n, m);
+        (0..m.sched().ps().len()).for_each(|p| crate::procs::retire(m.sched(), p));
+        before
+    }
+
+    /// The same by a caller that dies before it has claimed those beyond.
+    pub fn begin_to_lower(m: &'static M, n: usize) {
+        m.sched().set_number(n, m);
+    }
+
+    /// A G on `m` goes to sleep until `when`.
+    pub fn sleep(m: &'static M, g: GRef, when: u64) {
+        make_parked(g);
+        let guard = PreemptGuard::new();
+        while m.held(&guard).timers.make_room(&guard) == false {}
+        crate::timers::start_sleep(&guard, g, when);
     }
 
     /// What g0 does first: gives up a P that is one too many.

@@ -103,7 +103,7 @@ impl Sched {
 
     /// How many of them have no M (a snapshot).
     pub fn num_idle_ps(&self) -> usize {
-        self.rest.idle_p_count().min(self.num_ps() as u32) as usize
+        self.rest.idle_p_count() as usize
     }
 
     /// Only one P: there is nobody to wake and nobody to steal from.

@@ -324,6 +324,12 @@ pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
     cancel(guard, &g.timer);
 }
 
+/// As the `commit` of one that sleeps.
+#[cfg(loom)]
+pub(crate) fn start_sleep(guard: &PreemptGuard, g: GRef, when: u64) {
+    start_g(guard, g, when, What::Sleep);
+}
+
 /// Starts the timer in the record of `g`. In its `commit`, under a guard of [`reserve`].
 fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
     // `due` finds the G by its node.
@@ -409,7 +415,8 @@ impl M {
     /// it; what is armed here then would make that one late, or undo it. So the alarms are looked at once more afterwards. But not if `at` has passed: then
     /// the interrupt has come, or does at once, and its handler arms for all there is; to insist would bring one after the other, for ever.
     #[inline(never)]
-    pub(crate) fn arm(&self, mut at: u64) {
+    pub(crate) fn arm(&self, at: u64) {
+        let mut at = at.min(self.kept_until());
         let is_armed = |at| self.armed.load(Ordering::Relaxed) == at;
         if is_armed(at) {
             return;
