@@ -332,7 +332,10 @@ impl Rest {
     /// The P's that an M may claim now.
     #[inline]
     fn claimable(&self) -> u64 {
-        self.idle_ps.load(Ordering::Relaxed) & u64::MAX >> (MAX - self.num_ps())
+        match self.idle_ps.load(Ordering::Relaxed) {
+            0 => 0,
+            free => free & u64::MAX >> (MAX - self.num_ps()),
+        }
     }
 
     /// Whether a P is free that an M may claim.

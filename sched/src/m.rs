@@ -10,7 +10,7 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::procs::OUTSIDE;
 use crate::sched::Sched;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, OwnU64, fence};
 
 /// A machine: one core.
 #[derive(Debug)]
@@ -53,9 +53,9 @@ pub struct M {
     pub(crate) strays: Cell<bool>,
     /// The P's that it gave up last, one bit each: while one has no M its deadlines are this M's (INV-TIMER-HOME). Bits may be out of date: see
     /// [`kept`](Self::kept). Read by its own handler.
-    pub(crate) keeps: AtomicU64,
+    pub(crate) keeps: OwnU64,
     /// What its one-shot is armed for; its own handler writes it too.
-    pub(crate) armed: AtomicU64,
+    pub(crate) armed: OwnU64,
 }
 
 // SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own interrupt handlers, which
@@ -128,8 +128,8 @@ impl M {
             owes: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),
             strays: Cell::new(false),
-            keeps: AtomicU64::new(0),
-            armed: AtomicU64::new(u64::MAX),
+            keeps: OwnU64::new(0),
+            armed: OwnU64::new(u64::MAX),
         }
     }
 
