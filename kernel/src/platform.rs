@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Sched, Stack};
 
-use crate::arch::{apic, clock, percpu, switch};
+use crate::arch::{apic, clock, percpu, switch, tlb};
 use crate::{console, mm, panic, report};
 
 /// The one scheduler, published once by `start`.
@@ -87,6 +87,7 @@ unsafe impl Platform for Machine {
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         apic::rest_until(until, m);
         mm::window::scavenge::rise(m, flushed);
+        tlb::rise();
     }
 
     fn now() -> u64 {

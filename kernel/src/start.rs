@@ -9,7 +9,7 @@ use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp};
+use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp, tlb};
 use crate::{console, mm, options, platform, println, report, runtime, schedtrace};
 
 unsafe extern "Rust" {
@@ -44,6 +44,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let (reference, timer_hz) =
         clock::calibrate(machine.pm_timer, told.faults.no_reference, boot.entry_tsc, apic::count_down);
     apic::set_timer_hz(timer_hz);
+    tlb::init(&features); //                              flushes that only QEMU's translator wants
     if reference == clock::Reference::None {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }

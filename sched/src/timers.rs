@@ -431,6 +431,22 @@ impl M {
         }
     }
 
+    /// Arms it once more for what it is armed for: the platform has a use of its own for the one-shot. On this core, with preemption off.
+    pub fn arm_again(&self) {
+        loop {
+            // 0: whoever has taken it arms it next.
+            let at = self.armed.load(Ordering::Relaxed);
+            if at == 0 {
+                return;
+            }
+            platform::arm_timer(self, at);
+            // As in `arm`: a handler may have come between.
+            if self.armed.load(Ordering::Relaxed) == at {
+                return;
+            }
+        }
+    }
+
     /// Arms it for `at` whatever it was armed for.
     #[inline(never)]
     pub(crate) fn rearm(&self, at: u64) {

@@ -26,7 +26,7 @@ use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use super::lock::Lock;
 use super::phys_to_virt;
 use super::{heap, inject, window};
-use crate::arch::percpu;
+use crate::arch::{percpu, tlb};
 
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;
@@ -162,6 +162,7 @@ pub fn alloc() -> Option<u64> {
         }
         POOLED.fetch_sub(taken as u64, Ordering::Relaxed);
         drop(pool);
+        tlb::taken(taken as u64);
         if is_low() {
             super::window::scavenge::press();
         }
@@ -186,6 +187,7 @@ pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
     };
     POOLED.fetch_sub(taken, Ordering::Relaxed);
     drop(pool);
+    tlb::taken(taken);
     if is_low() {
         super::window::scavenge::press();
     }

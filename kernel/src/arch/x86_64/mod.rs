@@ -20,3 +20,4 @@ pub mod serial;
 pub mod smp;
 pub mod step;
 pub mod switch;
+pub mod tlb;

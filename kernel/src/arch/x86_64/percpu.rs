@@ -16,6 +16,7 @@ use trefoil_sched::{M, PreemptGuard};
 
 use super::cpu;
 use super::gdt::Tables;
+use super::tlb::Beat;
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
 use crate::mm::window::{Deferred, FaultReserve};
@@ -62,6 +63,8 @@ pub struct PerCpu {
 
     /// When the one-shot was armed last, and for when. By this core and its handlers.
     pub one_shot: Cell<(u64, u64)>,
+    /// When it flushes its TLB where a translator wants that.
+    pub beat: Beat,
     /// It rests, and a store to its M's token ends that.
     pub watches: AtomicBool,
     /// Interrupts taken, of whatever kind.
@@ -144,6 +147,7 @@ impl PerCpu {
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
             one_shot: Cell::new((0, 0)),
+            beat: Beat::new(),
             watches: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
