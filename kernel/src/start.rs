@@ -44,7 +44,6 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let (reference, timer_hz) =
         clock::calibrate(machine.pm_timer, told.faults.no_reference, boot.entry_tsc, apic::count_down);
     apic::set_timer_hz(timer_hz);
-    tlb::init(&features); //                              flushes that only QEMU's translator wants
     if reference == clock::Reference::None {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }
@@ -74,6 +73,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
         REFINE.start(clock::now() + clock::REFINE_AFTER);
     }
+    tlb::init(&features); //                              flushes that only QEMU's translator wants
     if let Some(ms) = told.schedtrace {
         schedtrace::start(ms, clock::now()); //           Go's line
     }

@@ -187,7 +187,6 @@ pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
     };
     POOLED.fetch_sub(taken, Ordering::Relaxed);
     drop(pool);
-    tlb::taken(taken);
     if is_low() {
         super::window::scavenge::press();
     }

@@ -8,8 +8,8 @@
 //! So where CPUID names the translator, and nowhere else, cores flush for the table's sake:
 //!
 //! ```text
-//!   memory is taken from the pool, 1 MiB of it ──▶ this core: a series of 12 flushes, 1, 2, 4 … 64, 64 ms apart, by its one-shot
-//!                                                  another core: the same, when it gets up or is interrupted
+//!   the heap takes 512 KiB from the pool       ──▶ this core: a series of 12 flushes, 1, 2, 4 … 64, 64 ms apart, by its one-shot
+//!     (stacks, caches and the rest: 8 MiB)         another core: the same, when it gets up or is interrupted
 //!   any timer or wake-up interrupt             ──▶ a flush, if the last one is 10 ms ago
 //! ```
 //!
@@ -29,8 +29,9 @@ use super::cpu::Features;
 use super::percpu;
 use crate::mm::window::scavenge::flush_tlb;
 
-/// Frames that make a series: as many as there are entries in the translator's smallest table.
-const SERIES_AFTER: u64 = 256;
+/// Frames that make a series: the heap's weigh more, for its pages are data. Half as many of those as there are entries in the translator's smallest table.
+const SERIES_AFTER: u64 = 128 * OF_HEAP;
+const OF_HEAP: u64 = 16;
 /// Flushes in a series.
 const FLUSHES: u32 = 12;
 /// The first one's distance in nanoseconds, and how often it doubles.
@@ -41,7 +42,7 @@ const BESIDE: u64 = 10_000_000;
 
 /// The machine is QEMU's translator.
 static TRANSLATED: AtomicBool = AtomicBool::new(false);
-/// Frames that were ever taken from the pool.
+/// Frames that were ever taken from the pool since boot, by weight.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 /// A core's flushes. By this core with preemption off, and its handlers: what one overwrites of the other's is a flush more or less.
@@ -98,7 +99,7 @@ impl Default for Beat {
     }
 }
 
-/// Asks CPUID who makes the machine. Once, when the clock and this core's one-shot can be used.
+/// Asks CPUID who makes the machine. Once, when boot has taken what it needs.
 pub fn init(features: &Features) {
     let is_translator = || {
         let leaf = __cpuid(0x4000_0000);
@@ -107,7 +108,13 @@ pub fn init(features: &Features) {
     TRANSLATED.store(features.hypervisor && is_translator(), Ordering::Relaxed);
 }
 
-/// So many frames have left the pool, by this core. With preemption off, not in a handler.
+/// So many frames have left the pool for the heap, by this core. With preemption off, not in a handler.
+#[inline]
+pub fn taken_by_heap(frames: u64) {
+    taken(OF_HEAP * frames);
+}
+
+/// The same for what else needs them.
 #[inline]
 pub fn taken(frames: u64) {
     if TRANSLATED.load(Ordering::Relaxed) {

@@ -16,6 +16,7 @@ use linked_list_allocator::Heap;
 
 use super::BASE;
 use super::slab::{self, BIG, Block, Class, Gone, SMALL};
+use crate::arch::tlb;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
@@ -73,6 +74,7 @@ impl Region {
         let got = (to - from) as usize;
         self.end = to;
         MAPPED.fetch_add(got as u64, Ordering::Relaxed);
+        tlb::taken_by_heap(got as u64 / FRAME);
         if from == BASE && got > 0 {
             // SAFETY: `from..to` was just mapped and is nobody else's; first use.
             unsafe { self.heap.init(from as *mut u8, got) };
