@@ -106,7 +106,7 @@ impl Sched {
         self.rest.idle_p_count() as usize
     }
 
-    /// Only one P: there is nobody to wake and nobody to steal from.
+    /// Only one P: there is nobody to wake and nobody to steal from. Who makes more of it has the one who has just read this look again (`Sched::end_single`).
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.num_ps() == 1
