@@ -363,8 +363,8 @@ fn dies_in_a_change() {
         runtime::set_max_procs(1);
         runtime::set_max_procs(MOST.load(SeqCst));
     };
-    let ways: [fn(usize, fn()) -> u64; 8] =
-        [down::<3>, down::<5>, down::<8>, down::<11>, down::<17>, down::<29>, down::<64>, down::<100>];
+    type Way = fn(usize, fn()) -> u64;
+    let ways: [Way; 8] = [down::<3>, down::<5>, down::<8>, down::<11>, down::<17>, down::<29>, down::<64>, down::<100>];
     for way in ways {
         let died = go(move || way(0, changes)).join();
         assert!(matches!(died, Err(JoinError::StackOverflow)), "{died:?}");

@@ -301,7 +301,7 @@ pub mod model {
     pub fn sleep(m: &'static M, g: GRef, when: u64) {
         make_parked(g);
         let guard = PreemptGuard::new();
-        while m.held(&guard).timers.make_room(&guard) == false {}
+        assert!(m.held(&guard).timers.make_room(&guard));
         crate::timers::start_sleep(&guard, g, when);
     }
 
