@@ -1,7 +1,7 @@
 //! What holds of a scheduler whenever nothing is on its way: for the end of every model.
 //!
 //! ```text
-//!   one owner         a P is free, or gone, or one M's, or on its way to one (a gift): exactly one of these
+//!   one owner         a P is free, or gone, or one M's, or on its way to one (a gift): exactly one of these; below the number, none is gone
 //!   INV-TIMER-HOME    a pending timer has a core whose one-shot, or the end of whose rest, comes in time
 //!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
 //! ```
@@ -69,6 +69,9 @@ pub fn broken(sched: &'static Sched) -> Option<String> {
         let owners = ms + usize::from(sched.rest.is_idle_p(at)) + usize::from(sched.rest.is_gone(at));
         if owners != 1 {
             return Some(format!("P {at} has {owners} owners"));
+        }
+        if at < sched.num_ps() && sched.rest.is_gone(at) {
+            return Some(format!("P {at} is gone, although there are to be {}", sched.num_ps()));
         }
     }
     if let Some(p) = orphan(sched) {

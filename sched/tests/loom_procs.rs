@@ -444,6 +444,26 @@ fn two_changes_at_once_leave_each_p_one_owner() {
     });
 }
 
+/// The same with a P that is free, and is to go, and is to stay.
+#[test]
+fn a_p_that_is_to_go_and_to_stay_is_not_lost() {
+    cores::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        cores::run_on(b);
+        model::go_outside(b);
+        let lowers = thread::spawn(move || {
+            cores::run_on(b);
+            model::set_max_procs(b, 1)
+        });
+        cores::run_on(a);
+        let before = model::set_max_procs(a, 2);
+        assert_eq!(lowers.join().unwrap(), 2);
+        assert_eq!(before == 2, sched.num_ps() == 1);
+        assert_eq!(model::p_states(sched), (1, sched.num_ps() - 1));
+    });
+}
+
 /// A change has died when the number was lowered and nothing else done: the next one finishes it, and the timer of the P that goes comes along.
 #[test]
 fn what_a_dead_change_leaves_is_taken_up() {
