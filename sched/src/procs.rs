@@ -352,13 +352,15 @@ impl Sched {
     /// them any more. Returns how many there were.
     pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
         let before = self.rest.set_num_ps(n);
-        let back = (0..n).filter(|&p| self.rest.is_gone(p));
-        for p in back {
+        let mut look = n > before;
+        for p in (0..n).filter(|&p| self.rest.is_gone(p)) {
             // One that is one too many again is for the caller that has lowered the number meanwhile, or if it sees this too early, for the next one.
             let _ = self.rest.give_back(p);
+            look = true;
         }
-        // Also without one that was gone: an M that has given up one that was to go may have looked for it too early.
-        if n > before && self.has_work(0) {
+        // Also without one that was gone: an M that has given up one that was to go may have looked for it too early. And also if another caller has raised the
+        // number: it has looked before our P was free.
+        if look && self.has_work(0) {
             self.wake_now(by);
         }
         if before == 1 && n > 1 {

@@ -464,6 +464,30 @@ fn a_p_that_is_to_go_and_to_stay_is_not_lost() {
     });
 }
 
+/// Two make the same P come back, while a third core takes it: it comes back once.
+#[test]
+fn a_p_that_two_bring_back_has_one_owner() {
+    cores::model(|| {
+        let (_, ms) = machine_with(Config { max_procs: 1, limit: 2, ..Config::default() }, 3);
+        let (a, b, c) = (ms[0], ms[1], ms[2]);
+        cores::run_on(a);
+        model::submit(a, runnable());
+        let second = thread::spawn(move || {
+            cores::run_on(b);
+            model::be_outside(b);
+            model::set_max_procs(b, 2);
+        });
+        let takes = thread::spawn(move || cores::rest_to_the_end(c));
+        model::set_max_procs(a, 2);
+        second.join().unwrap();
+        if cores::take_interrupt(a.index()) {
+            wake_interrupt(a);
+        }
+        cores::all_over();
+        assert!(takes.join().unwrap().is_some());
+    });
+}
+
 /// A change has died when the number was lowered and nothing else done: the next one finishes it, and the timer of the P that goes comes along.
 #[test]
 fn what_a_dead_change_leaves_is_taken_up() {
