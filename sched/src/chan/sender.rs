@@ -5,7 +5,8 @@ use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::errors::{SendError, SendTimeoutError, TrySendError};
-use super::{Exchange, Shared};
+use super::Shared;
+use super::channel::Channel;
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ use crate::time::{Duration, Instant};
 pub struct Sender<T>(pub(super) Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    pub(super) fn exchange(&self) -> &Exchange<T> {
-        &self.0.exchange
+    pub(super) fn channel(&self) -> &Channel<T> {
+        &self.0.channel
     }
 
     /// Sends `value`; parks while there is no room (or, with capacity 0, no receiver).
@@ -48,7 +49,7 @@ impl<T> Sender<T> {
     /// ```
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.0.exchange.send(value)
+        self.0.channel.send(value)
     }
 
     /// Sends `value` only if that needs no waiting.
@@ -65,7 +66,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.0.exchange.try_send(value)
+        self.0.channel.try_send(value)
     }
 
     /// Sends `value`; parks for at most `timeout` while there is no room (or, with capacity 0, no receiver).
@@ -97,7 +98,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.0.exchange.send_deadline(value, deadline)
+        self.0.channel.send_deadline(value, deadline)
     }
 
     /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders get an error. Again: does nothing.
@@ -113,7 +114,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn close(&self) {
-        self.0.exchange.close();
+        self.0.channel.close();
     }
 
     /// How many values are in it. Those of senders that wait do not count.
@@ -127,7 +128,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn len(&self) -> usize {
-        self.0.exchange.len()
+        self.0.channel.len()
     }
 
     /// Whether none is in it.
@@ -158,7 +159,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn is_full(&self) -> bool {
-        self.0.exchange.is_full()
+        self.0.channel.is_full()
     }
 
     /// How many values it holds; `None`: any number.
@@ -172,7 +173,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn capacity(&self) -> Option<usize> {
-        self.0.exchange.capacity()
+        self.0.channel.capacity()
     }
 
     /// Whether both are ends of one channel.
@@ -202,7 +203,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         // AcqRel: the last one closes after all that the others did.
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.exchange.close();
+            self.0.channel.close();
         }
     }
 }
