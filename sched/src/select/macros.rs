@@ -143,15 +143,20 @@ macro_rules! __select {
     // What they wait for, evaluated in the order in which it is written.
     (@eval $order:tt [{ (recv $r:tt, $p:tt) $code:tt } $($more:tt)*] $default:tt [$($done:tt)*]) => {
         match &$r {
-            from => match $crate::chan::RecvArm::new(from) {
-                mut arm => $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }]),
-            },
+            from => {
+                // Not moved: a large one has a large place.
+                let mut arm = $crate::chan::RecvArm::new(from);
+                $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
+            }
         }
     };
     (@eval $order:tt [{ (send $s:tt, $v:tt, $p:tt) $code:tt } $($more:tt)*] $default:tt [$($done:tt)*]) => {
-        match (&$s, $v) {
-            (to, value) => match $crate::chan::SendArm::new(to, value) {
-                mut arm => $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }]),
+        match &$s {
+            to => match $v {
+                value => {
+                    let mut arm = $crate::chan::SendArm::new(to, value);
+                    $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
+                }
             },
         }
     };
