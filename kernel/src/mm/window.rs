@@ -182,6 +182,8 @@ pub unsafe fn free(window: Window) {
         match walk::find(window.top()) {
             // A free G's, which has been stripped.
             (_, _, Backing::Empty) => None,
+            // The same; its neighbours are packed, with their table.
+            (1, _, Backing::Packed(word)) if !packed::table_has(word, window.top()) => None,
             _ => Some(window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64)),
         }
     };

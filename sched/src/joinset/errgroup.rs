@@ -57,8 +57,8 @@ struct Common<E> {
 struct Running<E> {
     running: usize,
     limit: usize,
-    /// The first error.
-    error: Option<E>,
+    /// The first error; in a box, so that no large one is moved under the lock.
+    error: Option<Box<E>>,
     /// What ended the first one that did not end by itself.
     ended: Option<JoinError>,
     /// In `go`, for the limit; and in `wait`.
@@ -110,6 +110,7 @@ impl<E> Common<E> {
     }
 
     fn fail(&self, error: E) {
+        let error = Box::new(error);
         let late = {
             let guard = PreemptGuard::new();
             let mut state = self.state.lock(&guard);
@@ -326,7 +327,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         match ended {
             Some(JoinError::Panicked(payload)) => resume_unwind(payload as Box<dyn Any + Send>),
             Some(error) => panic!("ErrGroup: {error}"),
-            None => error.map_or(Ok(()), Err),
+            None => error.map_or(Ok(()), |error| Err(*error)),
         }
     }
 }

@@ -259,6 +259,14 @@ pub(super) fn unpack_table(
     true
 }
 
+/// Whether a packed table says anything of the page at `addr`. With preemption off.
+pub(super) fn table_has(word: u64, addr: u64) -> bool {
+    let index = (addr / FRAME) as usize & 511;
+    // SAFETY: the block holds eight words; should a faster core unpack it, it is not freed before this core passes an epoch.
+    let words = unsafe { Block::from_reference(word).at.cast::<[u64; 8]>().read_volatile() };
+    TOPS.into_iter().zip(words).any(|(at, word)| at == index && word != 0)
+}
+
 /// Whether the top page of the window that ends at `hi` is packed.
 pub fn is_packed(hi: u64) -> bool {
     matches!(walk::find(hi - FRAME), (_, _, Backing::Packed(_)))
