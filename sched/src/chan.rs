@@ -58,9 +58,9 @@ pub use stream::RecvStream;
 pub use stream::Watch;
 
 pub(crate) use self::exchange::State;
-pub(crate) use arms::{WatchArm, box_recv, finish_recv};
 #[doc(hidden)]
 pub use arms::{RecvArm, SendArm};
+pub(crate) use arms::{WatchArm, box_recv, finish_recv};
 
 use self::channel::Channel;
 use self::exchange::Exchange;

@@ -381,10 +381,12 @@ fn make<T: Value>(stack: Stack, f: impl FnOnce() -> T + Send + 'static) -> JoinH
 fn as_a_result<T: Value>() {
     // Joined before its end, and after.
     let (gate, wait) = chan::bounded::<()>(0);
-    let gated = move || make::<T>(Stack::Cold, move || {
-        let _ = wait.recv();
-        T::make(1)
-    });
+    let gated = move || {
+        make::<T>(Stack::Cold, move || {
+            let _ = wait.recv();
+            T::make(1)
+        })
+    };
     let (late, unseen) = (gated.clone()(), gated());
     let joiner = waiting(Stack::Packed, WaitReason::Join, move || late.join().unwrap().check(1));
     // With the handle dropped before the end, and after.

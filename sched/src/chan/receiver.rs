@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::errors::{RecvError, RecvTimeoutError, TryRecvError};
-use super::iter::{IntoIter, Iter, TryIter};
 use super::Shared;
 use super::channel::Channel;
+use super::errors::{RecvError, RecvTimeoutError, TryRecvError};
+use super::iter::{IntoIter, Iter, TryIter};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 

@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::errors::{SendError, SendTimeoutError, TrySendError};
 use super::Shared;
 use super::channel::Channel;
+use super::errors::{SendError, SendTimeoutError, TrySendError};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 

@@ -2,11 +2,11 @@
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
-use core::mem::{ManuallyDrop, needs_drop};
+use core::mem::needs_drop;
 
 use crate::g::{Body, GRef};
 use crate::group::Member;
-use crate::join::{CellRef, JoinError, JoinWord, Outcome, report_unjoined};
+use crate::join::{CellRef, JoinError, JoinWord, report_unjoined};
 use crate::platform;
 use crate::spawn::end::g_main;
 
@@ -24,7 +24,7 @@ pub(super) struct Start<F, T, N> {
 #[repr(C)]
 pub(super) struct Head<T, N> {
     /// First, so that its word is found without knowing anything.
-    pub(super) cell: CellRef<Outcome<T>>,
+    pub(super) cell: CellRef<T>,
     pub(super) member: N,
 }
 
@@ -110,8 +110,8 @@ where
     // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the cell as well.
     let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
-    // SAFETY: 1. of `get` and `put`: the G's side ends with `end_of_body`.
-    unsafe { cell.get().put(Ok(value)) };
+    // SAFETY: 1. and 2. the G's side ends with `end_of_body`.
+    unsafe { cell.put(value) };
 }
 
 /// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
@@ -119,8 +119,8 @@ where
 /// # Safety
 /// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
 unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
-    // SAFETY: 1. the cell comes first. Of `get` and `put`: the G's side has not ended.
-    unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
+    // SAFETY: 1. the cell comes first. Of `put`: the G's side has not ended.
+    unsafe { start.cast::<CellRef<T>>().read().put_error(error) };
 }
 
 /// Drops what no handle will ask for.
@@ -132,13 +132,12 @@ unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
     let (outcome, member) = unsafe {
         let head = start.cast::<Head<T, N>>();
         let cell = (*head).cell;
-        let outcome = cell.get().take();
+        let outcome = cell.discard(drop_result);
         cell.free();
         (outcome, &(*head).member)
     };
-    match outcome {
-        Ok(value) => drop_result(value),
-        Err(error) => member.unclaimed(error),
+    if let Err(error) = outcome {
+        member.unclaimed(error);
     }
 }
 
@@ -166,8 +165,11 @@ pub(super) unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
     unsafe { *start.cast::<&JoinWord>() }
 }
 
-/// Drops a result that nobody wanted; its destructor may panic like any other code of the G.
-fn drop_result<T>(value: T) {
+/// Drops a result that nobody wanted, where it lies; its destructor may panic like any other code of the G.
+///
+/// # Safety
+/// 1. `value` points to a `T` that is not used again.
+unsafe fn drop_result<T>(value: *mut T) {
     unsafe fn drop_at<T>(value: *mut ()) {
         // SAFETY: `drop_result` passes its value, which is dropped only here.
         unsafe { value.cast::<T>().drop_in_place() };
@@ -175,9 +177,8 @@ fn drop_result<T>(value: T) {
     if !needs_drop::<T>() {
         return;
     }
-    let mut value = ManuallyDrop::new(value);
     // SAFETY: 1. `drop_at` drops a `T`, once.
-    let dropped = unsafe { platform::catch(drop_at::<T>, (&raw mut value).cast()) };
+    let dropped = unsafe { platform::catch(drop_at::<T>, value.cast()) };
     if let Err(payload) = dropped {
         report_unjoined(payload);
     }
