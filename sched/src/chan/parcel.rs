@@ -31,8 +31,8 @@ use alloc::alloc::{Layout, alloc, handle_alloc_error};
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 
-/// The largest value that travels as it is, in bytes: four cache lines.
-pub(super) const LARGE: usize = 256;
+/// The largest value that travels as it is, in bytes: two cache lines. Up to here a parcel costs more than it saves (`docs/channels.md`).
+pub(super) const LARGE: usize = 128;
 
 /// Whether values of this type travel in parcels.
 pub(super) const fn is_large<T>() -> bool {
