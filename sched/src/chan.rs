@@ -18,6 +18,7 @@
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
 //! | [`never()`](never) | a channel without a sender | | for ever |
 //!
+//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the receiver empties with no lock held: `parcel.rs`.
 //! What they share is in `exchange.rs`; to wait for several of them, see [`select!`](crate::select!).
 //!
 //! # Closed and disconnected
@@ -87,7 +88,7 @@ fn only_receiver(exchange: Exchange<Instant>) -> Receiver<Instant> {
 /// A channel that holds `capacity` values; 0 makes every send wait for its receive.
 ///
 /// # Panics
-/// If that many values do not fit in memory.
+/// If that many values do not fit in memory. (Of values of more than 128 bytes, if that many pointers to them do not: see [`Sender::send`].)
 ///
 /// # Examples
 ///

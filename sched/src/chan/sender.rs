@@ -38,6 +38,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// The channel is closed; the value comes back.
     ///
+    /// # Panics
+    /// When there is no memory for the block in which a value of more than 128 bytes travels. The value is dropped then, and the channel is as it was.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -57,6 +60,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// No room (or no receiver that waits), or closed; the value comes back.
     ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -74,6 +80,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// The time is over, or the channel is closed; the value comes back.
     ///
+    /// # Panics
+    /// As [`send`](Self::send); and when there is no memory for the timer.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -89,6 +98,9 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// The deadline came first, or the channel is closed; the value comes back.
+    ///
+    /// # Panics
+    /// As [`send_timeout`](Self::send_timeout).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

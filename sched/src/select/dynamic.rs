@@ -412,7 +412,7 @@ impl SelectedOperation<'_> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// If another operation was chosen.
+    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
