@@ -10,7 +10,7 @@ INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
 export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT
 
-.PHONY: help run test test-large test-loom check debug doc clean setup setup-debug
+.PHONY: help run test test-large test-loom test-stretches stretches check debug doc clean setup setup-debug
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,20 +19,31 @@ run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=p
 	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
 
 test-large: setup ## the tests that take minutes and gigabytes: a million goroutines, long random runs
-	cargo test --release --package trefoil --test large --test random --test registers --test boundaries --test dying -- --ignored
+	cargo test --release --package trefoil --test large --test blocks --test random --test registers --test boundaries --test dying -- --ignored
 
 test: setup ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-loom
+	$(MAKE) --no-print-directory test-stretches
 
 # The protocols, on the production types, in every interleaving that two preemptions can make.
 test-loom:
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 LOOM_MAX_BRANCHES=5000 CARGO_TARGET_DIR=target/loom \
 		cargo test --no-fail-fast --profile model --package trefoil-sched --test 'loom_*'
 
+# A kernel of its own, which measures: the feature is nobody else's, so the other images are not built again.
+STRETCHES := --release --package trefoil --features stretch --test stretches
+
+test-stretches: setup ## how long preemption is off at most, in counted instructions
+	cargo test $(STRETCHES)
+
+stretches: setup ## the same as a table, for docs/preemption.md
+	@cargo test $(STRETCHES) -- --nocapture | grep '^| '
+
 check: ## formatting and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package trefoil --features stretch --test stretches -- -D warnings
 
 debug: setup-debug ## gdb on a booted example, stopped at its main
 	cargo build --package trefoil --example $(APP)

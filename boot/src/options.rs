@@ -22,6 +22,9 @@ pub const SLICES: core::ops::RangeInclusive<u64> = 5..=60_000_000;
 /// What `schedtrace` may be, in milliseconds.
 pub const TRACES: core::ops::RangeInclusive<u64> = 1..=3_600_000;
 
+/// What `stack` may be, in bytes.
+pub const STACKS: core::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
+
 /// What the kernel was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -35,6 +38,8 @@ pub struct Options {
     pub wakeup: Option<u64>,
     /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless told.
     pub schedtrace: Option<u64>,
+    /// `stack=SIZE`: how far the stack of the program's `main` may grow, in bytes: 4K to 1G; as the program says unless told.
+    pub stack: Option<usize>,
     /// `rest=hlt`: cores without work rest by `hlt` and are woken by interrupts, whatever CPUID offers; that decides unless told.
     pub halt: bool,
     /// `fault=…`: what to break on purpose.
@@ -58,6 +63,8 @@ pub struct Faults {
     pub madt_truncated: bool,
     /// `no-reference`: neither CPUID nor a timer tells how fast the TSC runs.
     pub no_reference: bool,
+    /// The serial port takes no more than 115,200 baud bring away, where QEMU's takes everything.
+    pub paced_uart: bool,
 }
 
 /// Why a word was skipped.
@@ -139,6 +146,10 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
                 Some(ms) => options.schedtrace = Some(ms),
                 None => complain(Complaint::BadValue { key: "schedtrace", value, wants: "1 to 3600000 milliseconds" }),
             },
+            b"stack" => match size(value).filter(|bytes| STACKS.contains(bytes)) {
+                Some(bytes) => options.stack = Some(bytes as usize),
+                None => complain(Complaint::BadValue { key: "stack", value, wants: "a size from 4K to 1G" }),
+            },
             b"rest" => match value {
                 b"hlt" => options.halt = true,
                 _ => complain(Complaint::BadValue { key: "rest", value, wants: "hlt" }),
@@ -171,6 +182,7 @@ impl Faults {
             b"madt-checksum" => self.madt_checksum = true,
             b"madt-truncated" => self.madt_truncated = true,
             b"no-reference" => self.no_reference = true,
+            b"paced-uart" => self.paced_uart = true,
             _ => {
                 let (cores, index) = match fault.strip_prefix(b"deaf:") {
                     Some(index) => (&mut self.deaf, index),
@@ -195,6 +207,17 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, &digit| {
         n.checked_mul(u64::from(radix))?.checked_add(u64::from(char::from(digit).to_digit(radix)?))
     })
+}
+
+/// A number of bytes, or of `K`, `M` or `G` bytes (1024 each of the one before), in either case.
+fn size(text: &[u8]) -> Option<u64> {
+    let (digits, shift) = match text.split_last()? {
+        (b'K' | b'k', digits) => (digits, 10),
+        (b'M' | b'm', digits) => (digits, 20),
+        (b'G' | b'g', digits) => (digits, 30),
+        _ => (text, 0),
+    };
+    number(digits)?.checked_mul(1 << shift)
 }
 
 /// The value of the kernel's `key` in `line`, the last if there are several: for keys whose reader is not in every program.
@@ -296,6 +319,23 @@ mod tests {
             ["0", "3600001", "often"]
                 .map(|v| std::format!("schedtrace=\"{v}\": wants 1 to 3600000 milliseconds; skipped"))
         );
+    }
+
+    #[test]
+    fn a_size_is_told_in_bytes_or_by_a_letter() {
+        let size = |line: &str| read(line.as_bytes()).0.stack;
+        assert_eq!(size("stack=4096"), Some(4096));
+        assert_eq!((size("stack=64K"), size("stack=0x10k")), (Some(64 << 10), Some(16 << 10)));
+        assert_eq!(
+            (size("stack=1M"), size("stack=1m"), size("stack=1G")),
+            (Some(1 << 20), Some(1 << 20), Some(1 << 30))
+        );
+        for bad in ["", "K", "0", "4095", "3K", "1025M", "2G", "-1", "1T", "1MB", "1.5M", "0x", "17179869184G"] {
+            let line = std::format!("stack={bad} seed=3");
+            let (options, complaints) = read(line.as_bytes());
+            assert_eq!((options.stack, options.seed), (None, Some(3)), "{bad}");
+            assert_eq!(complaints, [std::format!("stack=\"{bad}\": wants a size from 4K to 1G; skipped")]);
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The scheduler's hooks, on the host.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
-use trefoil_sched::join::panic_message;
+use trefoil_sched::g::OUTSIDE;
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{G, M, Stack};
@@ -26,6 +26,13 @@ unsafe impl Platform for Host {
     fn current_m() -> *const M {
         &raw const here().m
     }
+
+    #[inline(never)]
+    fn current_life() -> usize {
+        maybe_here().and_then(|core| core.m.running()).map_or(OUTSIDE, G::life)
+    }
+
+    fn set_current(_: &G) {}
 
     fn preempt_off() {
         if let Some(core) = maybe_here() {
@@ -93,6 +100,10 @@ unsafe impl Platform for Host {
         false
     }
 
+    fn dead_stack(_: usize) -> u64 {
+        0
+    }
+
     fn reclaim() -> bool {
         false
     }
@@ -105,21 +116,23 @@ unsafe impl Platform for Host {
         unsafe { stack::free(stack) }
     }
 
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         let result = catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }));
         if result.as_ref().is_err_and(|payload| is_exit(&**payload)) {
             here().exiting.set(false);
         }
-        result
+        // The host's own hook knows nothing of goroutines: all are told of at their end.
+        result.map_err(|thrown| Payload::new(thrown, false))
     }
 
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         unsafe { Self::catch(f, arg) }
     }
 
-    fn unwind(payload: Box<dyn Any + Send>) -> ! {
+    fn unwind(payload: Payload) -> ! {
+        let payload = payload.into_inner();
         if is_exit(&*payload) {
             here().exiting.set(true);
         }
@@ -132,12 +145,11 @@ unsafe impl Platform for Host {
         std::thread::panicking() && maybe_here().is_none_or(|core| !core.exiting.get())
     }
 
-    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
-        let message = panic_message(&*payload).unwrap_or("(no message)");
-        let said = format!("G {} {:?} panicked: {message}", g.id(), g.name());
-        if let Some(core) = maybe_here()
-            && let Ok(mut unjoined) = core.machine.unjoined.lock()
-        {
+    fn unjoined_panic(id: u64, payload: &Payload) {
+        let Some(core) = maybe_here() else { return };
+        let name = core.m.running().filter(|g| g.id() == id).map_or(String::new(), |g| format!(" {:?}", g.name()));
+        let said = format!("G {id}{name} panicked: {}", payload.message().unwrap_or("(no message)"));
+        if let Ok(mut unjoined) = core.machine.unjoined.lock() {
             unjoined.push(said);
         }
     }

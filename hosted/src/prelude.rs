@@ -24,4 +24,12 @@ pub mod runtime {
     pub fn max_procs() -> usize {
         crate::machine::here().machine.sched.num_ps()
     }
+
+    /// How many goroutines there are, the caller among them.
+    ///
+    /// # Panics
+    /// Outside [`run`](crate::run).
+    pub fn num_goroutines() -> usize {
+        crate::machine::here().machine.sched.num_goroutines() as usize
+    }
 }

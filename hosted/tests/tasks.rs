@@ -58,6 +58,7 @@ cases! { scope:
 
 cases! { context:
     the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
+    a_deep_chain_is_dropped_and_cancelled_without_a_stack, many_children_are_cancelled_and_forgotten, a_value_whose_destructor_panics_leaves_the_others_to_be_dropped, a_storm_in_a_tree_cancels_all_that_is_below,
 }
 
 cases! { joinset:
@@ -79,6 +80,7 @@ cases! { panics:
     catch_unwind_gives_the_value_or_the_payload, catches_nest_and_pass_on, panicking_is_true_where_a_panic_unwinds_and_nowhere_else,
     a_destructor_may_panic_inside_a_catch_while_another_panic_unwinds, exit_g_goes_through_catches_that_pass_it_on,
     a_panic_poisons_a_mutex_also_when_it_is_caught, panics_of_many_at_once_stay_apart,
+    a_join_error_is_an_error_that_can_be_shared, what_anyhow_says_of_a_goroutine_is_its_panic,
 }
 
 cases! { local:
@@ -111,6 +113,27 @@ fn a_panic_that_nobody_joined_makes_the_scope_panic() {
         );
         result.unwrap();
         assert_eq!(account.unjoined.len(), 2, "{:?}", account.unjoined);
+        assert!(account.unfinished.is_empty() && account.stacks == 0);
+    }
+}
+
+/// How many panics are told of in `a_payload_that_panics_when_it_is_dropped_harms_nobody`: each thing once, and once for each bomb in it.
+const BOMBS: usize = (3 + 1 + 3 + 2) + (3 + 1 + 3 + 3) + 2 * (3 + 1) + 2 * (3 + 1) + (3 + 1);
+
+/// Their panics are told, each of them.
+#[test]
+fn what_panics_when_it_is_dropped_harms_nobody() {
+    for procs in [1, 4] {
+        let config = trefoil_hosted::Config::with_procs(procs);
+        let (result, account) =
+            trefoil_hosted::account(config, panics::a_payload_that_panics_when_it_is_dropped_harms_nobody);
+        result.unwrap();
+        assert_eq!(account.unjoined.len(), BOMBS, "{:#?}", account.unjoined);
+        assert!(account.unfinished.is_empty() && account.stacks == 0);
+        let config = trefoil_hosted::Config::with_procs(procs).shaken();
+        let (result, account) =
+            trefoil_hosted::account(config, panics::a_group_that_nobody_waits_for_drops_its_bombs_on_a_goroutine);
+        result.unwrap();
         assert!(account.unfinished.is_empty() && account.stacks == 0);
     }
 }

@@ -223,6 +223,32 @@ fn shrink_and_pack() {
     end(small);
 }
 
+/// Blocks that no size class serves, amid 20,000 holes between blocks of 3,000 bytes, and 4,000 of a page.
+fn blocks_amid_holes() {
+    const SOME: u64 = 100;
+    let (mut kept, mut gone) = (Vec::with_capacity(24_000), Vec::with_capacity(24_000));
+    for (len, n) in [(3000, 20_000), (4096, 4000)] {
+        (0..n).for_each(|_| {
+            kept.push(Vec::<u8>::with_capacity(len));
+            gone.push(black_box(Vec::<u8>::with_capacity(len)));
+        });
+    }
+    gone.clear();
+    for (len, n) in [(3000, SOME), (5000, SOME), (64 << 10, SOME), (8 << 20, 1)] {
+        let mut blocks = Vec::with_capacity(SOME as usize);
+        let mut round = || {
+            let took = ticks(|| (0..n).for_each(|_| blocks.push(black_box(Vec::<u8>::with_capacity(len)))));
+            (took, ticks(|| blocks.clear()))
+        };
+        // What is free joins in the first round.
+        round();
+        let (alloc, free) = round();
+        show(&format!("alloc {len} bytes amid holes"), alloc, n);
+        show(&format!("free {len} bytes amid holes"), free, n);
+    }
+    black_box(kept);
+}
+
 fn main() {
     measure("yield", yields);
     measure("rendezvous round trip", rendezvous);
@@ -239,4 +265,5 @@ fn main() {
     show("growth to 64 KiB", growing(|| recurse(62)), 20);
     create_and_park();
     shrink_and_pack();
+    blocks_amid_holes();
 }

@@ -2,8 +2,9 @@
 //! while it unwound.
 //!
 //! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they own on the heap is leaked, and counted as G's
-//! that were [abandoned](count). Everything else of it ends in order: its joiner gets the cause; each mutex that it held is poisoned and free; its stack's memory
-//! goes back after an epoch, its addresses never. Everybody else runs on.
+//! that were [abandoned](count). The joiner gets the cause. Its locks stay held: a goroutine that wants one
+//! panics with the dead one's name. The stack's memory goes back when nobody can borrow from it any more
+//! (INV-LENT in `sched/src/group.rs`), and an epoch later; its addresses never. Everybody else runs on.
 //!
 //! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).
 
@@ -13,9 +14,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use trefoil_sched::{Cause, G, M, PreemptGuard};
 
 use crate::arch::abandon as stub;
-use crate::mm::window;
+use crate::mm::window::{self, Window};
 use crate::report::{Who, backtrace};
-use crate::{console, panic};
+use crate::{console, panic, platform};
 
 /// Frames that are shown at each end of the backtrace.
 const ENDS: usize = 16;
@@ -52,7 +53,21 @@ impl fmt::Display for What<'_> {
         let stack = g.stack();
         match cause {
             Cause::StackOverflow => {
-                write!(f, "stack overflow: {} has used up its window 0x{:016x}..0x{:016x}", Who(g), stack.lo, stack.hi)
+                let (lo, hi) = (stack.lo, stack.hi);
+                write!(f, "stack overflow: {} has used up its window 0x{lo:016x}..0x{hi:016x}", Who(g))?;
+                let how = if platform::is_main(g) {
+                    "trefoil::main!(…, stack = BYTES) or the option stack=SIZE"
+                } else {
+                    "Builder::stack_max"
+                };
+                write!(f, " of {} KiB; {how} makes it larger", stack.size() >> 10)
+            }
+            Cause::OutOfMemory if !(stack.lo..stack.hi).contains(&(*addr as usize)) => {
+                write!(f, "out of memory: no frame for 0x{addr:016x}, in another's stack, which {} touched", Who(g))
+            }
+            // It was doomed with preemption off, and this is where it ends.
+            Cause::OutOfMemory if Window::from(stack).is_forbidden(*addr) => {
+                write!(f, "out of memory: no frame for the stack of {} to grow further", Who(g))
             }
             Cause::OutOfMemory => {
                 write!(f, "out of memory: no frame for the stack of {} to grow to 0x{addr:016x}", Who(g))
@@ -63,7 +78,10 @@ impl fmt::Display for What<'_> {
                 match window::owner_of(*addr).map(|owner| owner.who()) {
                     Some((id, name)) if name.as_str().is_empty() => write!(f, ", the stack of G {id}, which has ended"),
                     Some((id, name)) => write!(f, ", the stack of G {id} \"{}\", which has ended", name.as_str()),
-                    None => f.write_str(", a stack that nobody lives on"),
+                    None => match window::lives_at(*addr) {
+                        Some(g) => write!(f, ", below the end of the stack of {}", Who(g)),
+                        None => f.write_str(", a stack that nobody lives on"),
+                    },
                 }
             }
         }
@@ -102,4 +120,16 @@ pub fn end_here(g: &G) {
     let guard = g.stack().lo as *mut u8;
     // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault handler takes the core away from this G.
     unsafe { guard.write_volatile(0) };
+}
+
+/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths cost.
+#[doc(hidden)]
+pub fn pretend(id: u64) -> bool {
+    crate::platform::sched().deaths.pretend(id)
+}
+
+/// Whether those who wait are still looked at, after a death: for tests.
+#[doc(hidden)]
+pub fn is_round_pending() -> bool {
+    crate::platform::sched().deaths.is_round_pending()
 }

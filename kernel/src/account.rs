@@ -43,7 +43,8 @@ pub fn heap_bytes() -> u64 {
 fn kept() -> u64 {
     let sched = platform::sched();
     let timers: u64 = sched.timer_bytes().map(heap::counted).sum();
-    timers + sched.records().1 as u64 + window::stats().packed_bytes + window::list_bytes()
+    let deaths = sched.deaths.heap_bytes() as u64;
+    timers + deaths + sched.records().1 as u64 + window::stats().packed_bytes + window::list_bytes()
 }
 
 impl Account {

@@ -5,11 +5,14 @@
 //! ends with a line unfinished has it finished for it. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
 //!
 //! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its beginning, and where not even that can be had, the
-//! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight to the port under its lock, since what is
+//! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight into the ring under its lock, since what is
 //! formatted may park, print, or panic.
 //!
-//! The machine's end ([`shut`]) waits for the line that another core is writing, and lets no other line begin. The report path does not come
-//! here: it writes to the port directly, whoever holds this lock.
+//! A line does not wait for the port: it goes into a ring ([`Output`](trefoil_sched::output::Output)), which the port's interrupt empties, and only where that is full
+//! does whoever prints park; `arch/x86_64/serial/transmit.rs` has the table of who waits for what. A handler does not print.
+//!
+//! The machine's end ([`shut`]) lets no other line begin, and waits until the ring is empty. The report path sends what is in the ring, and then writes to the port
+//! directly, whoever holds the ring's lock.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -17,22 +20,24 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
+use trefoil_sched::output::LINE;
 use trefoil_sched::{G, M, PreemptGuard};
 
-use crate::arch::{clock, serial};
-use crate::mm::lock::Lock;
+use crate::arch::serial::{self, OUTPUT};
+use crate::arch::{clock, percpu};
 
 /// A line longer than this leaves in pieces.
-const LINE_MAX: usize = 4096;
+const LINE_MAX: usize = LINE;
 /// Bytes that a line has room for without asking for memory.
 const ROOM: usize = 128;
-/// Bytes of a [`Piece`]; what is longer leaves in several.
+/// Bytes of what one call prints outside any G; what is longer leaves in several.
 const PIECE: usize = 256;
 
-/// Nanoseconds that the last line may take: a long one at 115,200 baud is 0.36 s.
-const LAST_LINE: u64 = 1_000_000_000;
+/// Bytes of one of the kernel's own lines.
+const SAID: usize = 1024;
 
-static PORT: Lock<()> = Lock::new(());
+/// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a port that takes nothing.
+const GRACE: u64 = 1_000_000_000;
 
 /// A line in the making, with a capacity of [`ROOM`] at least.
 struct Line(Vec<u8>);
@@ -50,13 +55,10 @@ impl Line {
         self.0.try_reserve(n).is_ok()
     }
 
-    /// Sends the whole lines that are here, or everything if it is too much.
+    /// Sends the whole lines that are here.
     fn send_lines(&mut self) {
-        let end = match self.0.iter().rposition(|&b| b == b'\n') {
-            Some(at) => at + 1,
-            None if self.0.len() >= LINE_MAX => self.0.len(),
-            None => return,
-        };
+        let Some(at) = self.0.iter().rposition(|&b| b == b'\n') else { return };
+        let end = at + 1;
         send(&self.0[..end]);
         self.0.drain(..end);
     }
@@ -64,13 +66,19 @@ impl Line {
     #[inline(never)]
     fn add(&mut self, s: &str) {
         for part in s.as_bytes().chunks(ROOM) {
-            if !self.has_room(part.len()) {
+            if self.0.len() + part.len() > LINE_MAX {
+                self.send_lines();
+            }
+            if self.0.len() + part.len() > LINE_MAX || !self.has_room(part.len()) {
                 send(&self.0);
                 self.0.clear();
             }
             self.0.extend_from_slice(part);
         }
-        self.send_lines();
+        // What was here before has no end.
+        if s.as_bytes().contains(&b'\n') {
+            self.send_lines();
+        }
     }
 }
 
@@ -102,24 +110,30 @@ impl Write for LineOf {
     }
 }
 
-/// What one call prints outside any G, and where there is no memory for a [`Line`].
-struct Piece {
+/// What one call prints outside any G, and where there is no memory for a [`Line`]; what is longer than `N` bytes leaves in several pieces.
+struct Piece<const N: usize> {
     len: usize,
-    bytes: [u8; PIECE],
+    bytes: [u8; N],
 }
 
-impl Piece {
+impl<const N: usize> Piece<N> {
+    fn print(args: fmt::Arguments<'_>) {
+        let mut piece = Self { len: 0, bytes: [0; N] };
+        let _ = fmt::write(&mut piece, args);
+        piece.send();
+    }
+
     fn send(&mut self) {
         send(&self.bytes[..self.len]);
         self.len = 0;
     }
 }
 
-impl Write for Piece {
+impl<const N: usize> Write for Piece<N> {
     #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for &byte in s.as_bytes() {
-            if self.len == PIECE {
+            if self.len == N {
                 self.send();
             }
             self.bytes[self.len] = byte;
@@ -129,9 +143,25 @@ impl Write for Piece {
     }
 }
 
+/// Whether the caller is a G that may park.
+pub(crate) fn may_park() -> bool {
+    percpu::depth() == 0 && !percpu::in_handler() && current_g().is_some()
+}
+
+/// Sends a line, or several, [`LINE_MAX`] bytes at most. Parks where it may, and the ring has no room.
 pub(crate) fn send(bytes: &[u8]) {
-    let _port = PORT.lock();
-    bytes.iter().for_each(|&b| serial::put(b));
+    if bytes.is_empty() || !serial::is_present() {
+        return;
+    }
+    if may_park() {
+        OUTPUT.put(bytes);
+    } else {
+        let guard = PreemptGuard::new();
+        while !OUTPUT.try_put(&guard, bytes) {
+            serial::make_room();
+        }
+    }
+    serial::transmit();
 }
 
 /// The G that runs here, if this is a G.
@@ -147,30 +177,13 @@ pub fn print(args: fmt::Arguments<'_>) {
     if let Some(mut line) = current_g().and_then(LineOf::new) {
         let _ = fmt::write(&mut line, args);
     } else {
-        let mut piece = Piece { len: 0, bytes: [0; PIECE] };
-        let _ = fmt::write(&mut piece, args);
-        piece.send();
+        Piece::<PIECE>::print(args);
     }
 }
 
-/// A line of the kernel's own, sent as it is made: for places that must not allocate, with preemption off and the port's lock not held here.
+/// A line of the kernel's own, which allocates nothing.
 pub(crate) fn say(args: fmt::Arguments<'_>) {
-    struct Port;
-    impl Write for Port {
-        #[inline(never)]
-        fn write_str(&mut self, s: &str) -> fmt::Result {
-            s.bytes().for_each(serial::put);
-            Ok(())
-        }
-    }
-    let _port = PORT.lock();
-    let _ = writeln!(Port, "{args}");
-}
-
-/// As [`say`], with preemption on.
-pub(crate) fn say_off(args: fmt::Arguments<'_>) {
-    let _guard = PreemptGuard::new();
-    say(args);
+    Piece::<SAID>::print(format_args!("{args}\n"));
 }
 
 /// The G was ended where it stood, maybe inside `print!`: its unfinished line is left alone.
@@ -203,18 +216,17 @@ pub(crate) fn flush_current() {
     }
 }
 
-/// The machine is about to stop: what the current G has begun is sent, the line that another core is writing is waited for, and nobody prints
-/// from here on. Whoever stops while it holds the port itself is not waited for for ever.
+/// The machine is about to stop: what the current G has begun is sent, nobody prints from here on, and what has been printed leaves. Whoever stops while it holds
+/// the ring's lock itself is not waited for for ever.
 pub(crate) fn shut() {
     flush_current();
-    let until = clock::now() + LAST_LINE;
-    loop {
-        let port = PORT.try_lock();
-        if port.is_some() || clock::now() >= until {
-            return core::mem::forget(port); // for good
-        }
+    let guard = PreemptGuard::new();
+    let until = clock::now() + GRACE;
+    while !OUTPUT.close(&guard) && clock::now() < until {
         core::hint::spin_loop();
     }
+    guard.release(); // for good
+    serial::flush(GRACE);
 }
 
 /// Prints to the console, without a line end.
@@ -233,6 +245,5 @@ macro_rules! println {
 /// Runs `f` with the console's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
-    let _port = PORT.lock();
-    f()
+    OUTPUT.with_locked(f)
 }

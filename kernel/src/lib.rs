@@ -25,7 +25,8 @@
 
 extern crate alloc;
 
-mod abandon;
+#[doc(hidden)]
+pub mod abandon;
 #[doc(hidden)]
 pub mod account;
 #[doc(hidden)]
@@ -49,6 +50,8 @@ pub mod time;
 pub use guard::PreemptGuard;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
+#[doc(hidden)]
+pub use trefoil_sched::spawn::DEFAULT_STACK;
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope, select, select_biased};
 
@@ -84,15 +87,42 @@ pub mod sync {
 
 /// Names the function that the first goroutine runs. When it returns, the machine stops with exit status 0; when it panics, with a report
 /// and a failing one.
+///
+/// `stack = BYTES`, a constant, lets its stack grow so far, as [`Builder::stack_max`] does for other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of
+/// it is backed by memory until it is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
+///
+/// An overflow of this stack ends the machine: nobody is left for whom the others could run on.
+///
+/// ```no_run
+/// #![no_std]
+/// #![no_main]
+/// use trefoil::prelude::*;
+///
+/// trefoil::main!(main, stack = 4 << 20);
+///
+/// fn main() {
+///     let numbers = [1u8; 1 << 20]; // on the stack
+///     println!("{}", numbers.iter().map(|&n| u64::from(n)).sum::<u64>());
+/// }
+/// ```
 #[macro_export]
 macro_rules! main {
     ($main:path) => {
+        $crate::main!($main, stack = $crate::DEFAULT_STACK);
+    };
+    ($main:path, stack = $bytes:expr $(,)?) => {
         const _: () = {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_main() {
                 let main: fn() = $main;
                 main()
             }
+            #[unsafe(no_mangle)]
+            static __TREFOIL_MAIN_STACK: usize = $bytes;
+            assert!(
+                __TREFOIL_MAIN_STACK > 0 && __TREFOIL_MAIN_STACK <= 1 << 30,
+                "the stack of `main` must be 1 byte to 1 GiB"
+            );
         };
     };
 }

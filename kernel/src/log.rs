@@ -5,6 +5,7 @@
 use alloc::format;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use trefoil_sched::PreemptGuard;
 
 use crate::arch::clock;
 use crate::report::Who;
@@ -29,7 +30,7 @@ impl Log for Console {
             Some(g) => format!("[{seconds:5}.{micros:06}] {} {level} {target}: {text}", Who(g)),
             None => format!("[{seconds:5}.{micros:06}] {level} {target}: {text}"),
         };
-        console::say_off(format_args!("{line}"));
+        console::say(format_args!("{line}"));
     }
 
     fn flush(&self) {}
@@ -46,6 +47,8 @@ impl Log for Console {
 /// log::info!("listening"); // [    0.001234] G 1 "main" INFO my_app: listening
 /// ```
 pub fn init() {
+    // To the end: the facade's mark "a logger is being set" has no owner, and without a level nothing would ever be logged.
+    let _guard = PreemptGuard::new();
     if log::set_logger(&Console).is_ok() {
         let level = options::late("log", "off, error, warn, info, debug or trace", level);
         log::set_max_level(level.unwrap_or(LevelFilter::Info));

@@ -11,8 +11,15 @@
 //! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each G's count of panics has a mark beside it: since the
 //! last panic began, a catch was entered. With the mark a new panic has somewhere to go; without it, it would leave the destructor.
 //!
-//! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the middle of the first one. What is left is what happens
-//! after an overflow (`abandon.rs`): its frames are abandoned. Its mutexes are poisoned, its groups and its joiner are told.
+//! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the
+//! middle of the first one. What is left is what happens after an overflow (`abandon.rs`): its
+//! frames are abandoned. Its locks stay held; its groups and its joiner are told.
+//!
+//! **The message** is made before its panic begins. What makes it is the program's: a `Display` that fails leaves what it
+//! has written so far; one that panics begins a panic of its own, in the first one's place.
+//!
+//! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that nobody joins, that is said
+//! at the end ([`unjoined`]); a mark beside the count remembers it until the panic is caught.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!
@@ -32,7 +39,7 @@ use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{Cause, G, GRef, M, PreemptGuard};
 
 pub use trefoil_sched::panic::{
-    AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
+    AssertUnwindSafe, Location, Payload, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
 };
 
 pub use hook::{PanicHookInfo, set_hook, take_hook};
@@ -47,8 +54,10 @@ mod hook;
 const CAUGHT_INSIDE: u32 = 1 << 31;
 /// There as well: it ends where it stands.
 const ENDS_HERE: u32 = 1 << 30;
+/// There as well: the last of them began without a word.
+const SILENT: u32 = 1 << 29;
 /// The number itself.
-const COUNT: u32 = ENDS_HERE - 1;
+const COUNT: u32 = SILENT - 1;
 
 /// How many panics unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
@@ -84,7 +93,7 @@ fn way() -> Way {
         return Way::Fatal("interrupts are off");
     }
     let Some(g) = current_g() else { return Way::Fatal("it is outside any G") };
-    match g.panics.get() {
+    match g.panics.get() & !SILENT {
         panics if panics & ENDS_HERE != 0 => Way::Fatal("it is on its way to its end"),
         // Somebody in the program catches it.
         panics if panics & CAUGHT_INSIDE != 0 => Way::Unwind(g),
@@ -97,7 +106,7 @@ fn way() -> Way {
 
 /// One more panic unwinds `g`.
 fn begins(g: &G) {
-    g.panics.set((g.panics.get() & !CAUGHT_INSIDE) + 1);
+    g.panics.set((g.panics.get() & !(CAUGHT_INSIDE | SILENT)) + 1);
     UNWINDING.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -118,8 +127,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         Way::Fatal(why) => report::panic(info, why),
         Way::EndAlone(g) => end_alone(g, payload_of(info), info.location()),
         Way::Unwind(g) => {
-            begins(g);
+            // The message first: should it panic while it is made, this panic has not begun, and that one takes its place.
             let payload = payload_of(info);
+            begins(g);
             // `info` lies in the frame of the panic machinery: what panicked is above it.
             hook::call(&PanicHookInfo::new(&*payload, info.location(), g), core::ptr::from_ref(info).addr());
             go_on(payload)
@@ -131,10 +141,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
     match info.message().as_str() {
         Some(text) => Box::new(text),
-        None => match text(format_args!("{}", info.message())) {
-            Ok(text) => Box::new(text),
-            Err(fmt::Error) => Box::new("a panic, and no memory for its message"),
-        },
+        None => text(format_args!("{}", info.message())),
     }
 }
 
@@ -142,7 +149,7 @@ fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
 #[cold]
 fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -> ! {
     g.panics.set(g.panics.get() | ENDS_HERE);
-    console::say_off(format_args!("trefoil: while another panic unwinds: {}", PanicHookInfo::new(&*payload, at, g)));
+    console::say(format_args!("trefoil: while another panic unwinds: {}", PanicHookInfo::new(&*payload, at, g)));
     trefoil_sched::spawn::came_to_panic(payload);
     g.doom(Cause::Panicked);
     abandon::end_here(g);
@@ -154,22 +161,25 @@ pub(crate) fn abandoned(g: &G) {
     ends(g, 0);
 }
 
-/// As `format!`, with an error where that runs out of memory.
-fn text(message: fmt::Arguments<'_>) -> Result<String, fmt::Error> {
-    struct Text(String);
+/// As `format!`, but what comes before an error, or before the end of memory, is kept.
+fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
+    struct Text(String, bool);
 
     impl Write for Text {
         #[inline(never)]
         fn write_str(&mut self, s: &str) -> fmt::Result {
-            self.0.try_reserve(s.len()).map_err(|_| fmt::Error)?;
+            if self.0.try_reserve(s.len()).is_err() {
+                self.1 = true;
+                return Err(fmt::Error);
+            }
             self.0.push_str(s);
             Ok(())
         }
     }
 
-    let mut text = Text(String::new());
-    text.write_fmt(message)?;
-    Ok(text.0)
+    let mut text = Text(String::new(), false);
+    let _ = text.write_fmt(message);
+    if text.1 && text.0.is_empty() { Box::new("a panic, and no memory for its message") } else { Box::new(text.0) }
 }
 
 /// An allocation that can't fail has failed.
@@ -182,10 +192,17 @@ fn out_of_memory(layout: Layout) -> ! {
 }
 
 /// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had begun here, but without a word.
-pub(crate) fn unwind(payload: Box<dyn Any + Send>) -> ! {
+pub(crate) fn unwind(payload: Payload) -> ! {
+    let is_told = payload.is_told();
+    let payload = payload.into_inner();
     if !is_exit(&*payload) {
         match way() {
-            Way::Unwind(g) => begins(g),
+            Way::Unwind(g) => {
+                begins(g);
+                if !is_told {
+                    g.panics.set(g.panics.get() | SILENT);
+                }
+            }
             Way::EndAlone(g) => end_alone(g, payload, None),
             Way::Fatal(why) => report::message(format_args!("panic: {} {why}", message(&*payload))),
         }
@@ -203,36 +220,50 @@ fn go_on(payload: Box<dyn Any + Send>) -> ! {
 /// # Safety
 /// 1. As `f` has it.
 #[inline]
-pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
     // SAFETY: 1.
-    let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
-    if result.is_err() {
-        caught();
-    }
-    result
+    unwinding::panic::catch_unwind(|| unsafe { f(arg) }).map_err(|thrown| caught(thrown, 0))
 }
 
-/// The current G unwinds no more.
+/// The current G has caught a panic: of those that unwind it, only those in `before` go on.
 #[cold]
-fn caught() {
-    if let Some(g) = current_g() {
-        ends(g, 0);
+#[inline(never)]
+fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
+    let g = current_g();
+    let is_told = g.is_none_or(|g| g.panics.get() & SILENT == 0);
+    if let Some(g) = g {
+        ends(g, before);
     }
+    Payload::new(thrown, is_told)
 }
 
 /// As [`catch`], for a program's own: also in a destructor that runs while the G unwinds, and in the program's `main`.
 ///
 /// # Safety
 /// 1. As `f` has it.
-pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
     let g = current_g();
     let before = g.map_or(0, |g| g.panics.replace(g.panics.get() | CAUGHT_INSIDE));
     // SAFETY: 1.
     let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
-    if let Some(g) = g {
+    if result.is_ok()
+        && let Some(g) = g
+    {
         ends(g, before);
     }
-    result
+    result.map_err(|thrown| caught(thrown, before))
+}
+
+/// G number `id` panicked, and nobody will see that. The hook has told of it, unless it began without a word.
+pub(crate) fn unjoined(id: u64, payload: &Payload) {
+    if payload.is_told() {
+        return;
+    }
+    let message = payload.message().unwrap_or("(no message)");
+    match current_g().filter(|g| g.id() == id) {
+        Some(g) => console::say(format_args!("trefoil: {} panicked, and nobody joined it: {message}", Who(g))),
+        None => console::say(format_args!("trefoil: G {id} panicked, and nobody joined it: {message}")),
+    }
 }
 
 /// Whether the current G unwinds because of a panic.

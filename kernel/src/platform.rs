@@ -1,13 +1,12 @@
 //! The scheduler's hooks, on this machine.
 
-use alloc::boxed::Box;
-use core::any::Any;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
 use trefoil_sched::{G, M, Sched, Stack};
 
-use crate::arch::{apic, clock, percpu, switch};
+use crate::arch::{apic, clock, percpu, stretch, switch, tlb};
 use crate::{console, mm, panic, report};
 
 /// The one scheduler, published once by `start`.
@@ -55,6 +54,16 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
+    fn current_life() -> usize {
+        percpu::current_life()
+    }
+
+    #[inline(always)]
+    fn set_current(g: &G) {
+        percpu::set_current(g);
+    }
+
+    #[inline(always)]
     fn preempt_off() {
         percpu::preempt_off();
     }
@@ -66,6 +75,7 @@ unsafe impl Platform for Machine {
 
     #[inline(always)]
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
+        stretch::cut();
         // SAFETY: the trait's rules, kept by the scheduler.
         unsafe { switch::switch(prev_sp, next_sp, after, a, b) }
     }
@@ -83,10 +93,15 @@ unsafe impl Platform for Machine {
     }
 
     fn idle(m: &M, until: u64) {
+        // The caller has just looked for work.
+        stretch::cut();
         // What the scavenger found may be work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
+        stretch::ends();
         apic::rest_until(until, m);
+        stretch::begins();
         mm::window::scavenge::rise(m, flushed);
+        tlb::rise();
     }
 
     fn now() -> u64 {
@@ -118,8 +133,19 @@ unsafe impl Platform for Machine {
         mm::window::is_dead(addr as u64)
     }
 
+    fn dead_stack(addr: usize) -> u64 {
+        if mm::window::is_dead(addr as u64) {
+            mm::window::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
+        } else {
+            0
+        }
+    }
+
     fn reclaim() -> bool {
-        mm::window::scavenge::run() > 0
+        let before = mm::heap::mapped();
+        mm::heap::trim();
+        let trimmed = mm::heap::mapped() < before;
+        mm::window::scavenge::run() > 0 || trimmed
     }
 
     fn pend() {
@@ -127,17 +153,17 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         unsafe { panic::catch(f, arg) }
     }
 
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
         unsafe { panic::catch_inside(f, arg) }
     }
 
-    fn unwind(payload: Box<dyn Any + Send>) -> ! {
+    fn unwind(payload: Payload) -> ! {
         panic::unwind(payload)
     }
 
@@ -145,15 +171,13 @@ unsafe impl Platform for Machine {
         panic::panicking()
     }
 
-    fn unjoined_panic(_: &G, payload: Box<dyn Any + Send>) {
-        // The hook has told of it. On a g0 nothing of the program's runs, not even a payload's destructor.
-        if percpu::depth() > 0 {
-            core::mem::forget(payload);
-        }
+    fn unjoined_panic(id: u64, payload: &Payload) {
+        panic::unjoined(id, payload);
     }
 
     #[inline(always)]
     fn on_g0(m: &M) {
+        stretch::cut();
         let core = percpu::current();
         if core.reserve.is_low() {
             mm::window::fill_reserve();

@@ -2,7 +2,7 @@
 //!
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global queue's), on this core or another. So a
 //! report takes no lock and allocates nothing: it claims the right to speak by one compare-and-swap, stops the other cores by
-//! NMI with a bounded wait, and writes to the serial port byte by byte.
+//! NMI with a bounded wait, and writes to the serial port byte by byte; first of all what was printed before, and has not left yet.
 //!
 //! ```text
 //!   reporter                                      another core
@@ -26,7 +26,7 @@ use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
-use crate::mm::kstack;
+use crate::mm::{frames, kstack};
 
 /// Core number + 1 of the core that reports; 0: nobody does.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
@@ -132,6 +132,7 @@ fn begin(what: fmt::Arguments<'_>) {
         Err(_) => stop_this_core(),
     }
     let missing = stop_others();
+    serial::take_over();
     say!("\ntrefoil: fatal: {what}");
     for index in (0..u64::BITS).filter(|index| missing >> index & 1 == 1) {
         say!("  core {index} did not stop");
@@ -145,6 +146,7 @@ fn begin(what: fmt::Arguments<'_>) {
 
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
+    serial::finish();
     exit(Exit::Failure)
 }
 
@@ -233,6 +235,10 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
 /// A stack that can't grow, under a G that can't end alone: the program's `main`, or with preemption off where even the red pages are used up.
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
+        Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(
+            "no frame at hand for 0x{addr:016x}, which {} touched while its core was at the free frames itself, or another core did not leave them",
+            Who(g)
+        )),
         Some(g) => begin(format_args!("{}", What { g, addr, cause })),
         None => begin(format_args!("a stack that nobody lives on was touched: {} 0x{addr:016x}", access(frame.error))),
     }

@@ -336,7 +336,7 @@ pub fn scavenge() -> usize {
 }
 
 /// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the
-/// line, the line that another core is just writing with it (which is waited for, a second at most); destructors do not run.
+/// line (which is waited for as long as it takes something every second); destructors do not run.
 ///
 /// ```no_run
 /// # #![no_std]

@@ -9,12 +9,14 @@ use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp};
+use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp, tlb};
 use crate::{console, mm, options, platform, println, report, runtime, schedtrace};
 
 unsafe extern "Rust" {
     /// The program's `main`, by `trefoil::main!`.
     safe fn __trefoil_main();
+    /// How far its stack may grow, by the same.
+    safe static __TREFOIL_MAIN_STACK: usize;
 }
 
 /// The boot core, from `boot`'s hand-over to its first G.
@@ -62,7 +64,8 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     platform::set_sched(sched);
     make_m(core, sched); //                               this core is M 0 and holds P 0
     start_m(core);
-    let main = Builder::new().name("main").spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
+    let main = Builder::new().name("main").stack_max(told.stack.unwrap_or(__TREFOIL_MAIN_STACK));
+    let main = main.spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
     platform::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
     // SAFETY: IDT, IST stacks and APIC are set up.
@@ -73,6 +76,10 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
         REFINE.start(clock::now() + clock::REFINE_AFTER);
     }
+    if told.faults.paced_uart {
+        serial::pace(clock::now());
+    }
+    tlb::init(&features); //                              flushes that only QEMU's translator wants
     if let Some(ms) = told.schedtrace {
         schedtrace::start(ms, clock::now()); //           Go's line
     }

@@ -23,7 +23,7 @@ image! { "
     large_values_pass
     aligned_values_pass
     contexts_remember_living_children_only
-    a_payload_that_panics_ends_its_g_alone            | expect \"bomb\"
+    a_payload_that_panics_ends_its_g_alone            | expect bomb
     holes_cost_nothing                                | mem 512M
 
     a_leaked_guard_locks_for_ever                     | machine microvm
@@ -35,7 +35,7 @@ image! { "
     large_values_pass                                 | machine microvm
     aligned_values_pass                               | machine microvm
     contexts_remember_living_children_only            | machine microvm
-    a_payload_that_panics_ends_its_g_alone            | machine microvm | expect \"bomb\"
+    a_payload_that_panics_ends_its_g_alone            | machine microvm | expect bomb
     holes_cost_nothing                                | machine microvm | mem 512M
 ";
     a_leaked_guard_locks_for_ever, a_lent_guard_is_not_taken_back, a_slow_overflow_ends_that_g_alone,

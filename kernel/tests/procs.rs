@@ -32,6 +32,9 @@ image! { "
     so_many_run_and_no_more                   | smp 2,4 | append slice=2000000
     timers_stay_when_their_p_goes             | smp 2,4
     absurd_numbers_are_said
+    a_change_that_dies_is_finished_by_the_next | smp 1,2,4 | timeout 100
+    timers_outlive_a_change_that_dies         | smp 2,4
+    one_p_becomes_two_beside_a_lone_g         | smp 2,4 | append maxprocs=1
     blocks_and_changes_together               | timeout 100
     blocks_and_changes_together               | append slice=50 | timeout 100
     a_pinned_g_stays_on_its_core              | timeout 100
@@ -51,7 +54,8 @@ image! { "
     others_run_while_one_blocks, two_blocked_cores_leave_two_ps, everything_works_outside,
     sleepers_wake_while_their_core_blocks, pages_go_back_while_a_core_blocks, the_number_changes_under_load,
     a_pinned_g_stays_on_its_core, pinned_from_the_first_instruction, nobody_else_runs_beside_a_pinned_spinner,
-    pins_meet_blocks_and_changes, so_many_run_and_no_more, timers_stay_when_their_p_goes, absurd_numbers_are_said, blocks_and_changes_together,
+    pins_meet_blocks_and_changes, so_many_run_and_no_more, timers_stay_when_their_p_goes, absurd_numbers_are_said,
+    a_change_that_dies_is_finished_by_the_next, timers_outlive_a_change_that_dies, one_p_becomes_two_beside_a_lone_g, blocks_and_changes_together,
 }
 
 /// A slow device, polled.
@@ -338,6 +342,124 @@ fn timers_stay_when_their_p_goes() {
     sleepers.into_iter().for_each(|s| s.join().unwrap());
     assert_eq!(WOKEN.load(SeqCst), 120 * cores as u64);
     runtime::set_max_procs(cores);
+}
+
+/// Goes down until its stack is at its end, which is somewhere in `f`. `N` words a level: with each the end is elsewhere.
+#[inline(never)]
+fn down<const N: usize>(level: usize, f: fn()) -> u64 {
+    let kept = black_box([1u64; N]);
+    if level * (N + 4) * 8 > 200 << 10 {
+        f();
+    }
+    if kept[0] == u64::MAX { 0 } else { down::<N>(level + 1, f) + kept[N - 1] }
+}
+
+/// So many P's may there be.
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Changes the number, down and up, until its stack is at its end.
+fn dies_in_a_change() {
+    let changes = || {
+        runtime::set_max_procs(1);
+        runtime::set_max_procs(MOST.load(SeqCst));
+    };
+    type Way = fn(usize, fn()) -> u64;
+    let ways: [Way; 8] = [down::<3>, down::<5>, down::<8>, down::<11>, down::<17>, down::<29>, down::<64>, down::<100>];
+    for way in ways {
+        let died = go(move || way(0, changes)).join();
+        assert!(matches!(died, Err(JoinError::StackOverflow)), "{died:?}");
+    }
+}
+
+fn a_change_that_dies_is_finished_by_the_next() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static TURNS: AtomicU64 = AtomicU64::new(0);
+    let most = runtime::max_procs();
+    MOST.store(most, SeqCst);
+    all_cores(most);
+    let (s, r) = chan::bounded::<u64>(1);
+    let reader = go(move || r.iter().sum::<u64>());
+    let writer = go(move || {
+        let mut sum = 0;
+        for i in 0.. {
+            if STOP.load(Relaxed) {
+                return sum;
+            }
+            s.send(i).unwrap();
+            TURNS.fetch_add(1, Relaxed);
+            sum += i;
+        }
+        sum
+    });
+    for n in 1..=most {
+        dies_in_a_change();
+        let before = runtime::max_procs();
+        assert_eq!(runtime::set_max_procs(n), before);
+        assert_eq!(runtime::max_procs(), n);
+        // All of them run, if there is work.
+        let left = AtomicUsize::new(n);
+        scope(|s| {
+            (0..n).for_each(|_| {
+                _ = s.go(|| {
+                    left.fetch_sub(1, SeqCst);
+                    wait_for(|| left.load(SeqCst) == 0);
+                });
+            });
+        });
+        let turns = TURNS.load(SeqCst);
+        while TURNS.load(SeqCst) == turns {
+            runtime::yield_now();
+        }
+    }
+    runtime::set_max_procs(most);
+    STOP.store(true, SeqCst);
+    assert_eq!(writer.join().unwrap(), reader.join().unwrap(), "what was sent was received");
+}
+
+fn timers_outlive_a_change_that_dies() {
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+    let most = runtime::max_procs();
+    MOST.store(most, SeqCst);
+    all_cores(most);
+    let sleepers: Vec<_> = (0..40 * most as u64)
+        .map(|i| {
+            go(move || {
+                for _ in 0..3 {
+                    time::sleep(Duration::from_micros(3000 + 37 * i));
+                    WOKEN.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    dies_in_a_change();
+    // Nobody changes it again meanwhile.
+    sleepers.into_iter().for_each(|s| s.join().unwrap());
+    assert_eq!(WOKEN.load(SeqCst), 120 * most as u64);
+    runtime::set_max_procs(most);
+}
+
+/// One core holds the only P, and its G starts others without end and never makes way; a core outside makes two of it.
+fn one_p_becomes_two_beside_a_lone_g() {
+    static BEGUN: AtomicU64 = AtomicU64::new(0);
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    all_cores(2);
+    for round in 0..50 {
+        let raiser = go(move || {
+            runtime::block_in_place(|| {
+                BEGUN.store(round + 1, SeqCst);
+                (0..round * 20).for_each(|_| spin_loop());
+                runtime::set_max_procs(2)
+            })
+        });
+        while BEGUN.load(SeqCst) <= round {
+            runtime::yield_now();
+        }
+        let before = RAN.load(SeqCst);
+        drop(go(|| RAN.fetch_add(1, SeqCst)));
+        wait_for(|| RAN.load(SeqCst) > before);
+        assert_eq!(raiser.join().unwrap(), 1);
+        runtime::set_max_procs(1);
+    }
 }
 
 fn absurd_numbers_are_said() {

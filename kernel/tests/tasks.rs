@@ -6,7 +6,7 @@ mod support;
 
 use core::future::{Future, poll_fn};
 use core::hint::black_box;
-use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use core::task::{Poll, Waker};
 
 use trefoil::arch::{acpi, apic, cpu, exceptions, ioapic, percpu};
@@ -23,7 +23,7 @@ image! { "
     a_child_that_is_not_made_is_not_waited_for
     scopes_in_scopes_end_from_the_inside
     a_storm_of_scopes_loses_nobody                   | append slice=50
-    a_borrow_from_a_dead_scope_is_named              | expect \"lender\" has used up its window | expect the stack of G | expect \"lender\", which has ended
+    a_borrow_from_a_dead_scope_stays                 | expect \"lender\" has used up its window
     a_dead_g_leaves_its_scope_after_its_own_children | append slice=50 | expect \"middle\" has used up its window
     a_child_that_overflows_makes_the_scope_panic     | expect \"glutton\" has used up its window
     block_on_gives_the_value
@@ -64,6 +64,14 @@ image! { "
     exit_g_goes_through_catches_that_pass_it_on
     a_panic_poisons_a_mutex_also_when_it_is_caught
     panics_of_many_at_once_stay_apart                | append slice=50
+    a_payload_that_panics_when_it_is_dropped_harms_nobody | expect panicked, and nobody joined it: bomb
+    a_group_that_nobody_waits_for_drops_its_bombs_on_a_goroutine | append slice=50 | expect panicked, and nobody joined it: bomb
+    a_group_whose_member_dies_cancels_a_deep_context | expect has used up its window
+    a_join_error_is_an_error_that_can_be_shared
+    what_anyhow_says_of_a_goroutine_is_its_panic
+    an_unjoined_panic_that_began_without_a_word_is_told_of_at_the_end | expect \"quiet\" panicked, and nobody joined it: not a word | expect panicked, and nobody joined it: dropped late | expect panicked, and nobody joined it: (no message) | refuse joined it: loud | refuse joined it: in a scope
+    a_message_that_can_not_be_made_is_cut_or_replaced | expect : so far: half a word | refuse is on its way
+    a_message_that_panics_in_main_is_its_end         | exit 1 | expect the message panicked | expect end of report
     a_panic_in_a_destructor_ends_its_goroutine_alone | expect \"grenadier\" panicked at kernel/tests/tasks.rs | expect while another panic unwinds: G | expect : the second one | expect tasks::fall | expect others go on
     the_default_hook_says_who_where_and_how          | smp 1,4 | expect \"clumsy\" panicked at kernel/tests/tasks.rs | expect : it fell | expect tasks::fall
     a_hook_of_ones_own_takes_its_place               | refuse panicked at | expect mine: fell
@@ -80,6 +88,12 @@ image! { "
     everybody_who_waits_is_woken
     children_come_and_go_without_end
     a_storm_of_cancels_and_children_forgets_nobody | append slice=50
+    a_deep_chain_is_dropped_and_cancelled_without_a_stack
+    many_children_are_cancelled_and_forgotten
+    a_value_whose_destructor_panics_leaves_the_others_to_be_dropped
+    a_storm_in_a_tree_cancels_all_that_is_below    | append slice=50
+    a_million_children_leave_no_memory_behind
+    contexts_without_number_let_others_run         | smp 1 | icount | append slice=50
     try_join_gives_the_handle_back_until_the_end
     join_timeout_gives_up_in_time_and_can_be_repeated
     join_timeout_races_the_end_and_loses_nothing | append slice=50
@@ -107,7 +121,7 @@ image! { "
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, a_panic_that_nobody_joined_makes_the_scope_panic,
     values_that_borrow_are_dropped_in_time, a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside,
-    a_storm_of_scopes_loses_nobody, a_borrow_from_a_dead_scope_is_named, a_dead_g_leaves_its_scope_after_its_own_children,
+    a_storm_of_scopes_loses_nobody, a_borrow_from_a_dead_scope_stays, a_dead_g_leaves_its_scope_after_its_own_children,
     a_child_that_overflows_makes_the_scope_panic,
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,
     a_future_may_park_like_any_code, a_stale_waker_is_harmless, nested_block_ons_leave_each_other_their_wake_ups,
@@ -121,7 +135,11 @@ image! { "
     a_panic_in_a_destructor_ends_its_goroutine_alone, the_default_hook_says_who_where_and_how, a_hook_of_ones_own_takes_its_place,
     a_hook_that_panics_ends_its_goroutine_alone, main_catches_its_own_panics, main_passes_a_panic_on_and_fails,
     a_panic_in_a_destructor_of_main_is_fatal,
+    a_payload_that_panics_when_it_is_dropped_harms_nobody, a_group_that_nobody_waits_for_drops_its_bombs_on_a_goroutine, a_group_whose_member_dies_cancels_a_deep_context,
+    a_join_error_is_an_error_that_can_be_shared, what_anyhow_says_of_a_goroutine_is_its_panic,
+    an_unjoined_panic_that_began_without_a_word_is_told_of_at_the_end, a_message_that_can_not_be_made_is_cut_or_replaced, a_message_that_panics_in_main_is_its_end,
     the_background_is_never_over, cancelling_reaches_all_below_and_none_above, a_cause_is_passed_down, a_deadline_ends_it_and_an_earlier_one_above_counts, a_cancel_before_the_deadline_stops_its_timer, values_are_found_by_type_from_the_inside, everybody_who_waits_is_woken, children_come_and_go_without_end, a_storm_of_cancels_and_children_forgets_nobody,
+    a_deep_chain_is_dropped_and_cancelled_without_a_stack, many_children_are_cancelled_and_forgotten, a_value_whose_destructor_panics_leaves_the_others_to_be_dropped, a_storm_in_a_tree_cancels_all_that_is_below, a_million_children_leave_no_memory_behind, contexts_without_number_let_others_run,
     try_join_gives_the_handle_back_until_the_end, join_timeout_gives_up_in_time_and_can_be_repeated, join_timeout_races_the_end_and_loses_nothing, a_join_set_gives_results_as_they_come, a_join_set_has_every_end_as_a_result, a_join_set_that_is_dropped_lets_its_members_go_on, the_first_error_cancels_the_group, a_group_keeps_its_limit, a_panic_in_a_group_comes_out_of_wait,
     records_go_to_the_console_with_goroutine_and_time, a_bad_level_is_named,
     each_goroutine_has_its_own, cells_have_the_methods_of_std, set_does_not_make_the_first_value, many_keys_are_told_apart,
@@ -186,15 +204,17 @@ fn glut(level: u64) -> u64 {
 static NAMED: AtomicUsize = AtomicUsize::new(0);
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 
-fn a_borrow_from_a_dead_scope_is_named() {
-    /// Touches what it was lent, for ever.
-    fn borrow(lent: &[u64; 8]) -> ! {
-        loop {
+fn a_borrow_from_a_dead_scope_stays() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    /// Touches what it was lent, until it is told to stop.
+    fn borrow(lent: &[u64; 8]) {
+        while !STOP.load(SeqCst) {
             assert_eq!(black_box(lent)[3], 42, "somebody else's data");
             runtime::yield_now();
         }
     }
     for round in 1..=3 {
+        STOP.store(false, SeqCst);
         let lender = Builder::new().name("lender").spawn(|| {
             let lent = black_box([42u64; 8]);
             scope(|s| {
@@ -211,15 +231,18 @@ fn a_borrow_from_a_dead_scope_is_named() {
             })
         });
         assert!(matches!(lender.unwrap().join(), Err(JoinError::StackOverflow)));
-        // Its memory goes back, and others live in the frames.
-        until(|| {
+        until(|| ENDED.load(SeqCst) == 4 * round as usize);
+        // Others come and go, and what nobody needs goes back.
+        for _ in 0..5 {
             runtime::scavenge();
             (0..20).map(|i| go(move || black_box([i; 200])[7])).for_each(|h| assert!(h.join().unwrap() < 20));
-            runtime::stats().memory.abandoned == 5 * round
-        });
-        until(|| ENDED.load(SeqCst) == 4 * round as usize);
+        }
+        let memory = runtime::stats().memory;
+        assert_eq!((memory.abandoned, memory.stacks.kept, memory.stacks.retired), (round, 1, round - 1));
+        STOP.store(true, SeqCst);
+        until(|| runtime::num_goroutines() == 1 && runtime::stats().memory.stacks.kept == 0);
+        assert_eq!(runtime::stats().memory.stacks.retired, round);
     }
-    until(|| runtime::num_goroutines() == 1);
 }
 
 fn a_dead_g_leaves_its_scope_after_its_own_children() {
@@ -281,19 +304,20 @@ impl Drop for Grenade {
 }
 
 fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
-    let mutex = Arc::new(sync::Mutex::new(0));
     for round in 1..=3 {
+        let mutex = Arc::new(sync::Mutex::new(0));
         let lent = AtomicUsize::new(0);
         let mine = mutex.clone();
         let grenadier = Builder::new().name("grenadier").spawn(move || {
-            let _held = mine.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let _held = mine.lock().unwrap();
             let _first = Grenade("not run any more");
             let _second = Grenade("the second one");
             fall("the first one")
         });
         let error = grenadier.unwrap().join().unwrap_err();
         assert_eq!(error.message(), Some("the second one"));
-        assert!(mutex.lock().is_err(), "what it held is poisoned");
+        let told = go(move || drop(mutex.lock())).join().expect_err("what it held was granted");
+        assert!(told.message().is_some_and(|text| text.contains("\"grenadier\", which died of a panic")), "{told}");
         assert_eq!(runtime::stats().memory.abandoned, round);
         assert!(!panicking());
         // In a scope: the others, and the scope, go on.
@@ -350,6 +374,79 @@ fn a_hook_that_panics_ends_its_goroutine_alone() {
     assert_eq!(go(|| 5).join().unwrap(), 5);
 }
 
+fn a_group_whose_member_dies_cancels_a_deep_context() {
+    for _ in 0..5 {
+        let (group, ctx) = ErrGroup::<()>::with_context(&Context::background());
+        // Not on the dead one's g0: that would take long.
+        let mut inner = ctx.clone();
+        (0..2000).for_each(|_| inner = inner.with_cancel().0);
+        group.go(|| {
+            black_box(glut(1));
+            Ok(())
+        });
+        assert!(inner.done().recv().is_err());
+        assert_eq!(inner.err(), Some(ContextError::Canceled));
+        let caught = catch_unwind(AssertUnwindSafe(|| group.wait()));
+        assert_eq!(panic_message(&*caught.unwrap_err()), Some("ErrGroup: the goroutine's stack overflowed"));
+    }
+}
+
+fn an_unjoined_panic_that_began_without_a_word_is_told_of_at_the_end() {
+    drop(Builder::new().name("quiet").spawn(|| quiet_panic("not a word")));
+    drop(go(|| panic::resume_unwind(Box::new(7u8))));
+    let late = go(|| quiet_panic("dropped late"));
+    until(|| late.is_finished());
+    drop(late);
+    // The hook has told of these.
+    drop(go(|| fall("loud")));
+    drop(go(|| scope(|_| fall("in a scope"))));
+    // Who joins is told.
+    assert!(go(|| quiet_panic("loud")).join().is_err());
+    until(|| runtime::num_goroutines() == 1);
+}
+
+struct Word(fn());
+
+impl core::fmt::Display for Word {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("half a word")?;
+        (self.0)();
+        Err(core::fmt::Error)
+    }
+}
+
+fn a_message_that_can_not_be_made_is_cut_or_replaced() {
+    let cut = |_: ()| panic!("so far: {} and so on", Word(|| ()));
+    assert_eq!(go(move || cut(())).join().map(|()| 0).unwrap_err().message(), Some("so far: half a word"));
+    assert_eq!(panic_message(&*catch_unwind(|| cut(())).unwrap_err()), Some("so far: half a word"));
+    // It panics itself: that one is caught, here and in a goroutine, and leaves nothing behind.
+    let replaced = || panic!("so far: {}", Word(|| fall("the message panicked")));
+    for _ in 0..3 {
+        let caught = catch_unwind(|| -> u32 { replaced() });
+        assert_eq!(panic_message(&*caught.unwrap_err()), Some("the message panicked"));
+        assert!(!panicking());
+        let error = go(move || -> u32 { replaced() }).join().unwrap_err();
+        assert_eq!(error.message(), Some("the message panicked"));
+    }
+    // And in a destructor that runs because of a panic, it ends that goroutine alone.
+    struct Says;
+    impl Drop for Says {
+        fn drop(&mut self) {
+            panic!("so far: {}", Word(|| fall("the message panicked")));
+        }
+    }
+    let error = go(|| {
+        let _says = Says;
+        fall("the first one")
+    });
+    assert_eq!(error.join().map(|()| 0).unwrap_err().message(), Some("the message panicked"));
+    assert_eq!(go(|| 5).join().unwrap(), 5);
+}
+
+fn a_message_that_panics_in_main_is_its_end() {
+    panic!("so far: {}", Word(|| fall("the message panicked")));
+}
+
 fn main_catches_its_own_panics() {
     for _ in 0..3 {
         let caught = catch_unwind(|| fall("caught"));
@@ -369,6 +466,82 @@ fn a_panic_in_a_destructor_of_main_is_fatal() {
         let _grenade = Grenade("the second one");
         fall("the first one")
     });
+}
+
+/// One goroutine makes, cancels and drops contexts; another looks how long it had to wait for its turn.
+fn contexts_without_number_let_others_run() {
+    const MANY: usize = 20_000;
+    static LONGEST: AtomicUsize = AtomicUsize::new(0);
+    let (done, over) = chan::bounded::<()>(0);
+    let watcher = go(move || {
+        let mut last = Instant::now();
+        while over.try_recv() != Err(chan::TryRecvError::Disconnected) {
+            runtime::yield_now();
+            let now = Instant::now();
+            LONGEST.fetch_max((now - last).as_micros() as usize, SeqCst);
+            last = now;
+        }
+    });
+    // Two slices of 50 µs, and what a core does between two goroutines. An instruction takes a nanosecond.
+    let check = |what: &str| {
+        runtime::yield_now();
+        let longest = LONGEST.swap(0, SeqCst);
+        println!("{what}: {longest} us");
+        assert!(longest < 130, "{what}: nobody else ran for {longest} us");
+    };
+    runtime::yield_now();
+    LONGEST.store(0, SeqCst);
+    let (parent, cancel) = Context::background().with_cancel();
+    let mut children = Vec::with_capacity(MANY);
+    (0..MANY).for_each(|_| children.push(parent.with_cancel().0));
+    check("children made");
+    cancel.cancel();
+    check("children cancelled");
+    assert!(children.iter().all(|child| child.err().is_some()));
+    drop(children);
+    check("cancelled children dropped");
+    let (parent, _cancel) = Context::background().with_cancel();
+    let mut children = Vec::with_capacity(MANY);
+    (0..MANY).for_each(|_| children.push(parent.with_cancel().0));
+    drop(children);
+    check("children made and dropped");
+    let (top, cancel) = Context::background().with_cancel();
+    let mut inner = top.clone();
+    (0..MANY).for_each(|i| inner = inner.with_cancel().0.with_value(i));
+    check("a chain made");
+    cancel.cancel();
+    check("a chain cancelled");
+    drop((top, cancel, inner));
+    check("a chain dropped");
+    drop(done);
+    watcher.join().unwrap();
+}
+
+fn a_million_children_leave_no_memory_behind() {
+    const CHILDREN: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let live = || runtime::stats().memory.heap.live_bytes;
+    let (root, _cancel) = Context::background().with_cancel();
+    let before = live();
+    let mut living = Vec::new();
+    for i in 1..=CHILDREN {
+        let (child, cancel) = root.with_cancel();
+        match i % 4 {
+            0 => cancel.cancel(),
+            1 => drop(root.with_timeout(Duration::from_secs(3600))),
+            _ => {}
+        }
+        if i % 8 < 4 {
+            living.push(child.with_cancel().0);
+        }
+        if living.len() == 8 {
+            living.clear();
+        }
+        if i % 1000 == 0 {
+            // Beside them: the timers' heap, what a core prints into.
+            assert!(live() < before + (32 << 10), "{} bytes after {i} children", live() - before);
+        }
+    }
+    assert!(root.err().is_none());
 }
 
 fn locals_of_main_are_dropped_before_the_machine_stops() {

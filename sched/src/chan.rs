@@ -18,6 +18,7 @@
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
 //! | [`never()`](never) | a channel without a sender | | for ever |
 //!
+//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the receiver empties with no lock held: `parcel.rs`.
 //! What they share is in `exchange.rs`; to wait for several of them, see [`select!`](crate::select!).
 //!
 //! # Closed and disconnected
@@ -32,10 +33,12 @@
 
 mod arms;
 mod bounded;
+mod channel;
 mod clock;
 mod errors;
 mod exchange;
 mod iter;
+mod parcel;
 mod receiver;
 mod reserve;
 mod sender;
@@ -56,34 +59,36 @@ pub use stream::RecvStream;
 pub use stream::Watch;
 
 pub(crate) use self::exchange::State;
-pub(crate) use arms::WatchArm;
 #[doc(hidden)]
 pub use arms::{RecvArm, SendArm};
+pub(crate) use arms::{WatchArm, box_recv, finish_recv};
 
+use self::channel::Channel;
 use self::exchange::Exchange;
 use crate::sync::AtomicUsize;
 use crate::time::{Duration, Instant};
 
 /// What both ends share: the channel, and how many ends there are.
 struct Shared<T> {
-    exchange: Exchange<T>,
+    channel: Channel<T>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
 
-fn pair<T>(exchange: Exchange<T>) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared { exchange, senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1) });
+fn pair<T>(channel: Channel<T>) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared { channel, senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1) });
     (Sender(shared.clone()), Receiver(shared))
 }
 
 fn only_receiver(exchange: Exchange<Instant>) -> Receiver<Instant> {
-    Receiver(Arc::new(Shared { exchange, senders: AtomicUsize::new(0), receivers: AtomicUsize::new(1) }))
+    let channel = Channel::of_clock(exchange);
+    Receiver(Arc::new(Shared { channel, senders: AtomicUsize::new(0), receivers: AtomicUsize::new(1) }))
 }
 
 /// A channel that holds `capacity` values; 0 makes every send wait for its receive.
 ///
 /// # Panics
-/// If that many values do not fit in memory.
+/// If that many values do not fit in memory. (Of values of more than 128 bytes, if that many pointers to them do not: see [`Sender::send`].)
 ///
 /// # Examples
 ///
@@ -97,7 +102,7 @@ fn only_receiver(exchange: Exchange<Instant>) -> Receiver<Instant> {
 /// # });
 /// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    pair(bounded::channel(capacity))
+    pair(Channel::bounded(capacity))
 }
 
 /// A channel that holds any number of values: a send never waits.
@@ -114,7 +119,7 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// # });
 /// ```
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    pair(unbounded::channel())
+    pair(Channel::unbounded())
 }
 
 /// A channel that gives one value, the moment that lies `duration` ahead, when that has come. After that it gives nothing, and is not closed either.
@@ -178,6 +183,6 @@ pub fn tick(duration: Duration) -> Receiver<Instant> {
 /// # });
 /// ```
 pub fn never<T>() -> Receiver<T> {
-    let exchange = bounded::channel(0);
-    Receiver(Arc::new(Shared { exchange, senders: AtomicUsize::new(0), receivers: AtomicUsize::new(1) }))
+    let channel = Channel::bounded(0);
+    Receiver(Arc::new(Shared { channel, senders: AtomicUsize::new(0), receivers: AtomicUsize::new(1) }))
 }

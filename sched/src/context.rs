@@ -1,31 +1,35 @@
-//! Contexts: how a goroutine tells those that it has started, and those that they have started, that they should stop. Go's `context`.
+//! Contexts: how a goroutine tells those that it has started, and those that they have started, to stop.
+//! Go's `context`.
 //!
 //! ```text
 //!   background ── with_cancel ──▶ a ── with_timeout ──▶ b ── with_value ──▶ b'        b' is cancelled with b
 //!                                 └── with_cancel ────▶ c
-//!   Canceler { lock { error, cause, children (weak) }, done }       one a cancellable context; it holds its parent
+//!   Context { canceler ──▶ a node of the tree of `context/tree.rs`, values ──▶ Value ──▶ Value … }
 //! ```
 //!
-//! Nothing is stopped by force: a goroutine that has been started can't be ended from outside, because its destructors would not run, and what it
-//! has borrowed or locked would be left as it is. It looks at [`err`](Context::err) or [`done`](Context::done), and returns.
+//! Nothing is stopped by force. A goroutine can't be ended from outside: its destructors would not run, and what it
+//! has borrowed or locked would be left as it is. It looks at [`err`](Context::err) or [`done`](Context::done), and
+//! returns.
 //!
-//! A context is cancelled once; the first reason holds. **The hard race** is a child that is made while its parent is cancelled. Both take the parent's lock:
-//! either the child sees the error and is born cancelled, or it stands in the list that the canceller takes. So no child is forgotten.
+//! A context is cancelled once; the first reason holds. **The hard race** is a child that is made while its parent is
+//! cancelled. Both take the parent's lock: either the child sees the error and is born cancelled, or the child stands
+//! in the list before the canceller looks there. So no child is forgotten.
 //!
-//! Unlike Go's, a cancel function that is dropped leaks nothing: the parent knows its children by weak references only.
+//! Unlike Go's, a cancel function that is dropped leaks nothing: a context leaves its parent's list with its last
+//! handle. The number and the depth of contexts cost neither stack nor time with preemption off.
 
 use alloc::boxed::Box;
-use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 use core::any::Any;
 use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
-use crate::chan::{Receiver, Sender, bounded};
-use crate::lock::SpinLock;
-use crate::preempt::PreemptGuard;
+mod tree;
+
+use crate::chan::Receiver;
 use crate::time::{Instant, Timer};
+use tree::{Handle, Reason};
 
 /// Why a context is over.
 ///
@@ -56,6 +60,9 @@ impl fmt::Display for ContextError {
 }
 
 impl Error for ContextError {}
+
+/// What a deadline cancels with.
+const EXPIRED: Reason = Reason { error: ContextError::DeadlineExceeded, cause: None };
 
 /// What was given as the reason.
 ///
@@ -90,97 +97,25 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    canceler: Arc<Canceler>,
-    values: Option<Arc<Value>>,
+    canceler: Handle,
+    values: Values,
 }
+
+/// The values of a context, the innermost first.
+#[derive(Clone)]
+struct Values(Option<Arc<Value>>);
 
 struct Value {
     value: Box<dyn Any + Send + Sync>,
-    outer: Option<Arc<Value>>,
+    outer: Values,
 }
 
-/// What a context and those made from it by `with_value` share.
-struct Canceler {
-    state: SpinLock<State>,
-    /// Closed when it is cancelled.
-    done: (Sender<()>, Receiver<()>),
-    deadline: Option<Instant>,
-    /// Only held: so that it can tell us.
-    _parent: Option<Arc<Canceler>>,
-}
-
-struct State {
-    error: Option<ContextError>,
-    cause: Option<Cause>,
-    children: Vec<Weak<Canceler>>,
-    timer: Option<Timer>,
-}
-
-impl Canceler {
-    fn new(parent: Option<Arc<Self>>, deadline: Option<Instant>) -> Arc<Self> {
-        let state = State { error: None, cause: None, children: Vec::new(), timer: None };
-        Arc::new(Self { state: SpinLock::new(state), done: bounded(0), deadline, _parent: parent })
-    }
-
-    /// `child` is told when this one is cancelled. The reason, if it is already.
-    fn adopt(&self, child: &Arc<Self>) -> Result<(), (ContextError, Option<Cause>)> {
-        let mut room = Vec::new();
-        loop {
-            let wanted = {
-                let guard = PreemptGuard::new();
-                let mut state = self.state.lock(&guard);
-                if let Some(error) = state.error {
-                    return Err((error, state.cause.clone()));
-                }
-                if state.children.len() < state.children.capacity() {
-                    state.children.push(Arc::downgrade(child));
-                    return Ok(());
-                }
-                if room.capacity() > state.children.len() {
-                    // Those that are gone make room.
-                    room.extend(state.children.drain(..).filter(|child| child.strong_count() > 0));
-                    core::mem::swap(&mut room, &mut state.children);
-                    continue;
-                }
-                state.children.len() * 2 + 4
-            };
-            // Not under the lock.
-            room = Vec::with_capacity(wanted);
-        }
-    }
-
-    /// The first one counts.
-    fn cancel(&self, error: ContextError, cause: Option<Cause>) {
-        let (children, timer) = {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            if state.error.is_some() {
-                // What comes too late is dropped without the lock.
-                drop(state);
-                drop(guard);
-                return drop(cause);
-            }
-            state.error = Some(error);
-            state.cause.clone_from(&cause);
-            (core::mem::take(&mut state.children), state.timer.take())
-        };
-        self.done.0.close();
-        if let Some(timer) = timer {
-            timer.stop();
-        }
-        children.iter().filter_map(Weak::upgrade).for_each(|child| child.cancel(error, cause.clone()));
-    }
-
-    fn error(&self) -> Option<ContextError> {
-        self.state.lock(&PreemptGuard::new()).error
-    }
-}
-
-impl Drop for Canceler {
+impl Drop for Values {
+    /// Drops a chain in a loop. Should a destructor of the program's panic, the rest is dropped by the field's own.
     fn drop(&mut self) {
-        let timer = self.state.lock(&PreemptGuard::new()).timer.take();
-        if let Some(timer) = timer {
-            timer.stop();
+        while let Some(Value { value, mut outer }) = self.0.take().and_then(Arc::into_inner) {
+            self.0 = outer.0.take();
+            drop(value);
         }
     }
 }
@@ -197,15 +132,12 @@ impl Context {
     /// # });
     /// ```
     pub fn background() -> Self {
-        Self { canceler: Canceler::new(None, None), values: None }
+        Self { canceler: Handle::new(None, None), values: Values(None) }
     }
 
     fn child(&self, deadline: Option<Instant>) -> (Self, Cancel) {
         let deadline = deadline.into_iter().chain(self.canceler.deadline).min();
-        let canceler = Canceler::new(Some(self.canceler.clone()), deadline);
-        if let Err((error, cause)) = self.canceler.adopt(&canceler) {
-            canceler.cancel(error, cause);
-        }
+        let canceler = self.canceler.child(deadline);
         (Self { canceler: canceler.clone(), values: self.values.clone() }, Cancel(canceler))
     }
 
@@ -246,20 +178,15 @@ impl Context {
         let (context, cancel) = self.child(Some(when));
         let now = Instant::now();
         if when <= now {
-            context.canceler.cancel(ContextError::DeadlineExceeded, None);
+            context.canceler.cancel(EXPIRED);
         } else if self.canceler.deadline.is_none_or(|theirs| when < theirs) && context.err().is_none() {
-            let weak = Arc::downgrade(&context.canceler);
+            let memory = context.canceler.memory();
             let timer = Timer::after_func(when.duration_since(now), move || {
-                if let Some(canceler) = weak.upgrade() {
-                    canceler.cancel(ContextError::DeadlineExceeded, None);
+                if let Some(canceler) = Handle::of(&memory) {
+                    canceler.cancel(EXPIRED);
                 }
             });
-            let late = {
-                let guard = PreemptGuard::new();
-                let mut state = context.canceler.state.lock(&guard);
-                if state.error.is_none() { state.timer.replace(timer) } else { Some(timer) }
-            };
-            if let Some(timer) = late {
+            if let Some(timer) = context.canceler.keep(timer) {
                 timer.stop();
             }
         }
@@ -300,7 +227,7 @@ impl Context {
     /// ```
     pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Self {
         let value = Arc::new(Value { value: Box::new(value), outer: self.values.clone() });
-        Self { canceler: self.canceler.clone(), values: Some(value) }
+        Self { canceler: self.canceler.clone(), values: Values(Some(value)) }
     }
 
     /// The innermost value of type `T`.
@@ -316,12 +243,12 @@ impl Context {
     /// # });
     /// ```
     pub fn value<T: Any + Send + Sync>(&self) -> Option<&T> {
-        let mut at = self.values.as_deref();
+        let mut at = self.values.0.as_deref();
         while let Some(value) = at {
             if let Some(found) = value.value.downcast_ref() {
                 return Some(found);
             }
-            at = value.outer.as_deref();
+            at = value.outer.0.as_deref();
         }
         None
     }
@@ -339,7 +266,7 @@ impl Context {
     /// # });
     /// ```
     pub fn without_cancel(&self) -> Self {
-        Self { canceler: Canceler::new(None, None), values: self.values.clone() }
+        Self { canceler: Handle::new(None, None), values: self.values.clone() }
     }
 
     /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing is ever sent. (A clone of it that is kept longer than
@@ -392,11 +319,7 @@ impl Context {
     /// # });
     /// ```
     pub fn cause(&self) -> Option<Cause> {
-        let (error, cause) = {
-            let guard = PreemptGuard::new();
-            let state = self.canceler.state.lock(&guard);
-            (state.error?, state.cause.clone())
-        };
+        let Reason { error, cause } = self.canceler.reason()?;
         Some(cause.unwrap_or_else(|| Arc::new(error)))
     }
 
@@ -436,7 +359,7 @@ impl fmt::Debug for Context {
 /// # });
 /// ```
 #[derive(Clone)]
-pub struct Cancel(Arc<Canceler>);
+pub struct Cancel(Handle);
 
 impl Cancel {
     /// Cancels the context and all that were made from it. Again: does nothing.
@@ -452,7 +375,7 @@ impl Cancel {
     /// # });
     /// ```
     pub fn cancel(&self) {
-        self.0.cancel(ContextError::Canceled, None);
+        self.0.cancel(Reason { error: ContextError::Canceled, cause: None });
     }
 
     /// The same, and says why: [`Context::cause`].
@@ -468,7 +391,7 @@ impl Cancel {
     /// # });
     /// ```
     pub fn cancel_with(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.0.cancel(ContextError::Canceled, Some(Arc::from(cause.into())));
+        self.0.cancel(Reason { error: ContextError::Canceled, cause: Some(Arc::from(cause.into())) });
     }
 
     /// Cancels the context when the returned guard is dropped: Go's `defer cancel()`.
@@ -520,5 +443,5 @@ impl Drop for CancelOnDrop {
 /// What the timer does: for models, which have no goroutine to start for it.
 #[cfg(loom)]
 pub(crate) fn expire(context: &Context) {
-    context.canceler.cancel(ContextError::DeadlineExceeded, None);
+    context.canceler.cancel(EXPIRED);
 }

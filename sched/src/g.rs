@@ -4,6 +4,7 @@
 //! is stale but never dangling. Fields are grouped by who may touch them.
 
 mod batch;
+mod grave;
 mod name;
 mod reason;
 
@@ -15,13 +16,14 @@ use crate::gstate::GState;
 use crate::join::JoinError;
 use crate::local::Table;
 use crate::platform;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::task::Token;
 use crate::ticket::Ticket;
 use crate::timers::Node;
 use crate::waitq::Waiter;
 
 pub use batch::Batch;
+pub use grave::Grave;
 pub use name::{NAME_BYTES, Name};
 pub use reason::WaitReason;
 
@@ -47,6 +49,19 @@ impl Stack {
     }
 }
 
+/// A G's number stands so far up in its life: below it lie a lock's flags.
+pub const LIFE_SHIFT: u32 = 3;
+/// The life of what runs on no G: a g0, a core that boots.
+pub const OUTSIDE: usize = 1 << (usize::BITS - 1);
+/// Where a record has its life.
+pub const LIFE_OFFSET: usize = core::mem::offset_of!(G, life);
+
+/// The number in a life; 0: [`OUTSIDE`].
+#[inline(always)]
+pub(crate) const fn id_of(life: usize) -> u64 {
+    ((life & !OUTSIDE) >> LIFE_SHIFT) as u64
+}
+
 /// In place of a cause: see [`G::exempt`].
 const EXEMPT: u8 = 0x80;
 
@@ -54,6 +69,10 @@ const EXEMPT: u8 = 0x80;
 const PINNED: u8 = 0x40;
 /// In `doom`: it is ready, and the time of that stands in `since`.
 const TIMED: u8 = 0x20;
+/// In `doom`: a `WaitGroup` that started it has counted it as done.
+const COUNTED: u8 = 0x10;
+/// The bits that say nothing of its end.
+const NO_DOOM: u8 = PINNED | TIMED | COUNTED;
 /// 64 ns.
 const READY_SHIFT: u32 = 6;
 /// About a millisecond.
@@ -70,8 +89,8 @@ pub(crate) struct Body {
     pub(crate) fail: unsafe fn(*mut (), JoinError),
     /// Drops what nobody will ever take out of the cell, and the cell.
     pub(crate) forget: unsafe fn(*mut ()),
-    /// Last: tells the group of which it is a member, if it is one. The G, if it was abandoned.
-    pub(crate) leave: Option<unsafe fn(*mut (), Option<GRef>)>,
+    /// Last: tells the group of which the G is a member, if it is one. True: the G was abandoned.
+    pub(crate) leave: Option<unsafe fn(*mut (), GRef, bool)>,
 }
 
 /// Why a G was ended where it stood: its frames are abandoned, no destructor runs.
@@ -90,6 +109,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What it is called in a report: "died of …".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StackOverflow => "stack overflow",
+            Self::OutOfMemory => "lack of memory",
+            Self::DeadStack => "a touch of a dead stack",
+            Self::Panicked => "a panic in a destructor",
+        }
+    }
+
     /// The cause with this number.
     pub fn from_u8(n: u8) -> Option<Self> {
         match n {
@@ -122,9 +151,12 @@ pub struct G {
     reason: AtomicU8,
     /// What its wakers have left it.
     pub(crate) token: Token,
+    /// When its frames may go, if it is ended where it stands.
+    pub(crate) grave: Grave,
     /// The object it waits for (its address), for reports.
     waits_for: AtomicUsize,
-    id: AtomicU64,
+    /// Its number in this life, shifted: see [`life`](Self::life).
+    life: AtomicUsize,
     /// Next in the one list the G stands in (global queue, batch, free list). Relaxed: the list's lock orders it.
     link: AtomicPtr<G>,
     /// The lowest address of its stack that may be backed, and the lowest there ever was in this life. Kept by the platform, by the M
@@ -182,8 +214,9 @@ impl G {
             state: GState::new(),
             reason: AtomicU8::new(0),
             token: Token::new(),
+            grave: Grave::new(),
             waits_for: AtomicUsize::new(0),
-            id: AtomicU64::new(0),
+            life: AtomicUsize::new(OUTSIDE),
             link: AtomicPtr::new(core::ptr::null_mut()),
             stack_low: AtomicUsize::new(usize::MAX),
             stack_deepest: AtomicUsize::new(usize::MAX),
@@ -209,12 +242,19 @@ impl G {
     /// Its number: unique, never reused. 0 is a g0.
     #[inline]
     pub fn id(&self) -> u64 {
-        self.id.load(Ordering::Relaxed)
+        id_of(self.life.load(Ordering::Relaxed))
+    }
+
+    /// What names its present life in a lock's word: its number, shifted by [`LIFE_SHIFT`];
+    /// [`OUTSIDE`] of one that is none.
+    #[inline(always)]
+    pub fn life(&self) -> usize {
+        self.life.load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn set_id(&self, id: u64) {
-        self.id.store(id, Ordering::Relaxed);
+        self.life.store((id as usize) << LIFE_SHIFT, Ordering::Relaxed);
     }
 
     /// Its name, or "".
@@ -229,21 +269,21 @@ impl G {
 
     /// It ends with `cause` when preemption is on again; the first cause counts. For the platform, with preemption off.
     pub fn doom(&self, cause: Cause) {
-        let alive = |doom: u8| (doom & !(PINNED | TIMED) == 0).then_some(doom | cause as u8);
+        let alive = |doom: u8| (doom & !NO_DOOM == 0).then_some(doom | cause as u8);
         let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, alive);
     }
 
     /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption off.
     pub fn exempt(&self, exempt: bool) {
         let (from, to) = if exempt { (0, EXEMPT) } else { (EXEMPT, 0) };
-        let change = |doom: u8| (doom & !(PINNED | TIMED) == from).then_some(doom & (PINNED | TIMED) | to);
+        let change = |doom: u8| (doom & !NO_DOOM == from).then_some(doom & NO_DOOM | to);
         let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// Why it is to end.
     #[inline(always)]
     pub fn doomed(&self) -> Option<Cause> {
-        Cause::from_u8(self.doom.load(Ordering::Relaxed) & !(PINNED | TIMED))
+        Cause::from_u8(self.doom.load(Ordering::Relaxed) & !NO_DOOM)
     }
 
     /// Whether its stack has few pages.
@@ -254,7 +294,7 @@ impl G {
 
     #[inline(always)]
     pub(crate) fn is_doomed(&self) -> bool {
-        self.doom.load(Ordering::Relaxed) & !(EXEMPT | PINNED | TIMED) != 0
+        self.doom.load(Ordering::Relaxed) & !(EXEMPT | NO_DOOM) != 0
     }
 
     /// It can run since `now`, and its dispatch is to say how long it waited. By whoever readies it, before others see it.
@@ -287,7 +327,7 @@ impl G {
     /// Doomed, pinned or timed: its dispatch needs a second look.
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
-        self.doom.load(Ordering::Relaxed) & !EXEMPT != 0
+        self.doom.load(Ordering::Relaxed) & !(EXEMPT | COUNTED) != 0
     }
 
     #[inline(always)]
@@ -314,6 +354,16 @@ impl G {
         if pins == 1 {
             self.doom.fetch_and(!PINNED, Ordering::Relaxed);
         }
+    }
+
+    /// The [`WaitGroup`](crate::locks::WaitGroup) that started it counts it as done. By the G.
+    pub(crate) fn set_counted(&self) {
+        self.doom.fetch_or(COUNTED, Ordering::Relaxed);
+    }
+
+    /// Whether it has been counted.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.doom.load(Ordering::Relaxed) & COUNTED != 0
     }
 
     #[inline(always)]

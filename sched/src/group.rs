@@ -13,23 +13,43 @@
 //!
 //! # An opener that is abandoned
 //!
-//! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it. Their members run on. What they have borrowed from
-//! the dead stack is gone: a touch ends them as well, by name. But they may also have borrowed what the *opener* had borrowed:
+//! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it. Their members run on, and may go on using what they
+//! have borrowed: from the frames of the dead opener, and from what the *opener* had borrowed:
 //!
 //! ```text
-//!   scope A of G a { let x;  b: scope B of G b {  c: uses x  } }       b dies; a must not go on while c uses x
+//!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
 //! ```
 //!
 //! **INV-HEIR**: a member that is abandoned leaves its group only when the members of all groups that it had opened have left theirs. So its
 //! undertaker gives the opener's shares away: the innermost open group is bequeathed to the next one, and the outermost to the group of which
 //! the dead G was a member; each gives up one share in its heir when its own count is 0.
+//!
+//! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until the members of all groups that it had opened have left
+//! theirs. That is when the count of its outermost group comes to 0, so that one's [`End`] names the dead G: the last member [gives up](crate::spawn) its
+//! frames before it leaves the heir. (Or the G's own core does, if that is still on its way out: `g/grave.rs`.)
+//!
+//! # Who else reaches into the frames of a G
+//!
+//! Kernel code that runs for one G touches the stack of another one in these cases, and no others:
+//!
+//! | what | why it is there |
+//! |---|---|
+//! | an object of `locks` or a `Scope` in a frame | whoever uses it has borrowed it: INV-LENT |
+//! | a place for a value that a waiting G has left in a channel's list, its [`Parking`](crate::park) | the G waits, so it has not ended; the list is left before it runs again |
+//! | nodes of wait queues, timers, tokens of wakers, small values from hand to hand | they are in the G's record, which is never freed |
+//! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | they are on the heap, and leaked with the frames that own them |
+//! | what a new G finds at the top of its stack | that is its own stack; what of it concerns others is read before the G leaves it (`spawn/start.rs`) |
+//!
+//! A share in a group is had by [`enter`](Group::enter) with preemption off, together with the start of the member: a G that dies on the way has either no share
+//! or a member that will give it up.
 
 use alloc::sync::Arc;
 
-use crate::g::{GRef, WaitReason};
-use crate::join::{JoinError, report_unjoined};
+use crate::g::{G, GRef, WaitReason};
+use crate::join::JoinError;
 use crate::park::{current_g, park, ready};
 use crate::preempt::PreemptGuard;
+use crate::spawn::give_up_frames;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 
 /// What stands beside a G's closure when others must learn of its end; see `spawn.rs`.
@@ -37,17 +57,21 @@ pub(crate) trait Member: Sized + Send {
     /// It is a member of nothing.
     const ALONE: bool = false;
 
-    /// The G has come to this, and nobody will ask.
+    /// Its G starts next. With preemption off: either both happen, or neither does.
+    fn starts(&self) {}
+
+    /// What is left to be dropped when it has left: it may be the program's, or take long.
+    type Rest: Send;
+
+    /// The G that calls has come to this, and nobody will ask.
     fn unclaimed(&self, error: JoinError);
 
-    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's.
-    fn leave(self);
+    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's. The rest is
+    /// dropped with preemption on.
+    fn leave(self) -> Option<Self::Rest>;
 
     /// As `leave`: `g` was ended where it stood.
-    fn abandoned(self, g: GRef) {
-        close_all(g);
-        self.leave();
-    }
+    fn abandoned(self, g: GRef);
 }
 
 /// A member of nothing.
@@ -56,14 +80,19 @@ pub(crate) struct Alone;
 
 impl Member for Alone {
     const ALONE: bool = true;
+    type Rest = ();
 
     fn unclaimed(&self, error: JoinError) {
-        if let JoinError::Panicked(payload) = error {
-            report_unjoined(payload);
-        }
+        error.unseen(own_id());
     }
 
-    fn leave(self) {}
+    fn leave(self) -> Option<()> {
+        None
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+    }
 }
 
 /// Members, and one who waits for them.
@@ -89,6 +118,8 @@ enum End {
     Wake(GRef),
     /// A share in this group is given up.
     Heir(Arc<Group>),
+    /// The same, if there is one, after the frames of this G, which nobody borrows from any more.
+    Orphan(GRef, Option<Arc<Group>>),
 }
 
 // SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes, and is used by the opener's undertaker only.
@@ -132,6 +163,13 @@ impl Group {
                 End::Nothing => return,
                 End::Wake(g) => return ready(&PreemptGuard::new(), g),
                 End::Heir(heir) => group = heir,
+                End::Orphan(g, heir) => {
+                    unlend(g);
+                    match heir {
+                        Some(heir) => group = heir,
+                        None => return,
+                    }
+                }
             }
         }
     }
@@ -164,8 +202,16 @@ unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
 /// The groups that `g` had open, if any, are nobody's any more; it is a member of none. With preemption off.
 pub(crate) fn close_all(g: GRef) {
     // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is still there.
-    if let Some(group) = unsafe { g.scope.get().as_ref() } {
-        (group.orphan)(g, None);
+    match unsafe { g.scope.get().as_ref() } {
+        Some(group) => (group.orphan)(g, None),
+        None => unlend(g),
+    }
+}
+
+/// Nobody borrows from the frames of `g` any more. With preemption off.
+fn unlend(g: GRef) {
+    if g.grave.unlent() {
+        give_up_frames(g, &PreemptGuard::new());
     }
 }
 
@@ -180,20 +226,31 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
         inner = group.outer;
     }
     if inner.is_null() {
+        unlend(g);
         return heir.into_iter().for_each(Group::leave);
     }
     let (mut at, mut heir) = (inner, heir);
     // SAFETY: as above; and `outer` names groups of the same G.
     while let Some(group) = unsafe { at.as_ref() } {
         let next = group.outer;
-        // SAFETY: the `Arc` in the frames of `g` is taken over from there, once.
-        let bequeath = if next.is_null() { heir.take() } else { Some(unsafe { Arc::from_raw(next) }) };
+        let bequeath = if next.is_null() {
+            End::Orphan(g, heir.take())
+        } else {
+            // SAFETY: the `Arc` in the frames of `g` is taken over from there, once.
+            End::Heir(unsafe { Arc::from_raw(next) })
+        };
         // SAFETY: the opener's share is still held: it is given up below, or by the group further in.
-        group.end.with_mut(|end| unsafe { *end = bequeath.map_or(End::Nothing, End::Heir) });
+        group.end.with_mut(|end| unsafe { *end = bequeath });
         at = next;
     }
     // SAFETY: as for the others.
     unsafe { Arc::from_raw(inner) }.leave();
+}
+
+/// The number of the G that calls.
+#[cold]
+pub(crate) fn own_id() -> u64 {
+    with_g(G::id)
 }
 
 /// Runs `f` on the G that calls, which stays that one whatever core it is on.

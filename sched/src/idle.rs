@@ -32,6 +32,9 @@
 //! but *defers*: its P's alarm (50 µs) wakes an M if the work is still there then. So at most about one wake-up in twenty is needless,
 //! and no G waits longer than 100 µs beside a resting core for it.
 //!
+//! **A P without an M** is what a submitter looks for, too. So whoever gives one up otherwise than by lying down (it blocks, it has
+//! trimmed one, there are to be more P's) does the same: give up, fence, look at every queue. [`give_up`](Rest::give_up) has that fence.
+//!
 //! Deadlock is declared by an M that finds all started M's resting after its own re-check, with no timer armed. A claimed M
 //! has lost its bit, so an M on its way up is never overlooked.
 //!
@@ -75,6 +78,8 @@ pub struct Rest {
     credit: AtomicI32,
     /// How many P's there may be: those with a smaller number. The others are nobody's (see `procs.rs`).
     ps: AtomicU32,
+    /// P's that were claimed for good: no M holds them, and none may. One bit each.
+    gone: AtomicU64,
 }
 
 /// A resting M's own word: set once by whoever claimed its bit.
@@ -131,6 +136,7 @@ impl Rest {
             spinning: AtomicU32::new(0),
             credit: AtomicI32::new(CREDIT_MAX),
             ps: AtomicU32::new(ps as u32),
+            gone: AtomicU64::new(!(u64::MAX >> (MAX - ps))),
         }
     }
 
@@ -140,9 +146,39 @@ impl Rest {
         self.ps.load(Ordering::Relaxed) as usize
     }
 
-    /// From now on only P's below `n` are claimed by [`claim_p`](Self::claim_p).
-    pub fn set_num_ps(&self, n: usize) {
-        self.ps.store(n as u32, Ordering::Relaxed);
+    /// From now on only P's below `n` are claimed by [`claim_p`](Self::claim_p). Returns how many there were.
+    pub fn set_num_ps(&self, n: usize) -> usize {
+        let before = self.ps.swap(n as u32, Ordering::Relaxed) as usize;
+        // SeqCst: of two that change the number, and then `gone`, one sees what the other has done.
+        fence(Ordering::SeqCst);
+        before
+    }
+
+    /// Whether P `p` was claimed for good.
+    pub(crate) fn is_gone(&self, p: usize) -> bool {
+        // Acquire: pairs with the Release in `give_back`: who sees it back sees the number for which it came.
+        self.gone.load(Ordering::Acquire) >> p & 1 == 1
+    }
+
+    /// P `p` is claimed for good, by the one that has claimed it and emptied it. True: it is not one too many any more; give it back.
+    #[must_use]
+    pub(crate) fn bury(&self, p: usize) -> bool {
+        // Release: pairs with the Acquire in `give_back`: what was done to the P is seen by its next holder.
+        self.gone.fetch_or(1 << p, Ordering::Release);
+        // SeqCst: as in `set_num_ps`.
+        fence(Ordering::SeqCst);
+        p < self.num_ps()
+    }
+
+    /// P `p` is free, if it was claimed for good: one that was gone comes back once. True: it is one too many; claim it again. The caller looks at every
+    /// queue next.
+    #[must_use]
+    pub(crate) fn give_back(&self, p: usize) -> bool {
+        // AcqRel: Acquire pairs with the Release in `bury`, Release with the Acquire in `is_gone`.
+        if self.gone.fetch_and(!(1 << p), Ordering::AcqRel) >> p & 1 == 1 {
+            self.give_up(p);
+        }
+        p >= self.num_ps()
     }
 
     /// M `m` takes part from now on.
@@ -176,7 +212,7 @@ impl Rest {
     pub(crate) fn claim_one(&self, budgeted: bool, first: usize) -> Submit {
         loop {
             let mut resting = self.idle_ms.load(Ordering::Relaxed);
-            if resting == 0 || self.idle_ps.load(Ordering::Relaxed) == 0 {
+            if resting == 0 || !self.has_idle_p() {
                 return Submit::Done;
             }
             if budgeted && self.credit.load(Ordering::Relaxed) <= 0 {
@@ -232,7 +268,7 @@ impl Rest {
     /// Whether one more M may spin (at most half as many as there are busy P's), and counts it.
     #[inline]
     pub fn try_spin(&self) -> bool {
-        let busy = (self.num_ps() as u32).saturating_sub(self.idle_ps.load(Ordering::Relaxed).count_ones());
+        let busy = (self.num_ps() as u32).saturating_sub(self.idle_p_count());
         if 2 * self.spinning.load(Ordering::Relaxed) >= busy {
             return false;
         }
@@ -261,7 +297,7 @@ impl Rest {
     /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
     pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
         if let Some(p) = p {
-            self.give_up(p);
+            self.free(p);
         }
         // Release: pairs with the Acquire in `claim_one`.
         self.idle_ms.fetch_or(1 << m, Ordering::Release);
@@ -272,9 +308,16 @@ impl Rest {
         fence(Ordering::SeqCst);
     }
 
-    /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet.
+    /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet. The caller looks at every queue next: a submitter that
+    /// found no P has gone away.
     pub fn give_up(&self, p: usize) {
-        // Release: pairs with the Acquire in `claim_p`: what the owner wrote to the P is seen by the next one.
+        self.free(p);
+        // SeqCst: as R4; pairs with S2. A `lock` instruction hides its absence on x86.
+        fence(Ordering::SeqCst);
+    }
+
+    fn free(&self, p: usize) {
+        // Release: pairs with the Acquire in `claim_exactly`: what the owner wrote to the P is seen by the next one.
         self.idle_ps.fetch_or(1 << p, Ordering::Release);
     }
 
@@ -286,10 +329,19 @@ impl Rest {
         self.idle_ms.fetch_and(!(1 << m), Ordering::Acquire) >> m & 1 == 1
     }
 
-    /// Whether a P is free.
+    /// The P's that an M may claim now.
+    #[inline]
+    fn claimable(&self) -> u64 {
+        match self.idle_ps.load(Ordering::Relaxed) {
+            0 => 0,
+            free => free & u64::MAX >> (MAX - self.num_ps()),
+        }
+    }
+
+    /// Whether a P is free that an M may claim.
     #[inline]
     pub fn has_idle_p(&self) -> bool {
-        self.idle_ps.load(Ordering::Relaxed) != 0
+        self.claimable() != 0
     }
 
     /// Whether P `p` is free.
@@ -312,8 +364,7 @@ impl Rest {
 
     /// Takes a free P, `prefer` if it is one of them.
     pub fn claim_p(&self, prefer: Option<usize>) -> Option<usize> {
-        let may = u64::MAX >> (MAX - self.num_ps());
-        let mut free = self.idle_ps.load(Ordering::Relaxed) & may;
+        let mut free = self.claimable();
         while free != 0 {
             let p = match prefer {
                 Some(p) if free >> p & 1 == 1 => p as u32,
@@ -337,14 +388,20 @@ impl Rest {
         self.idle_ms.load(Ordering::SeqCst) | 1 << m == self.started.load(Ordering::SeqCst)
     }
 
+    /// Whether M `m` rests, and was not claimed.
+    #[cfg(loom)]
+    pub(crate) fn is_resting(&self, m: usize) -> bool {
+        self.idle_ms.load(Ordering::Relaxed) >> m & 1 == 1
+    }
+
     /// How many M's rest, and how many spin (a snapshot for `schedtrace` and reports).
     pub fn counts(&self) -> (u32, u32) {
         (self.idle_ms.load(Ordering::Relaxed).count_ones(), self.spinning.load(Ordering::Relaxed))
     }
 
-    /// How many P's have no M.
+    /// How many P's have no M, of those that there may be.
     pub fn idle_p_count(&self) -> u32 {
-        self.idle_ps.load(Ordering::Relaxed).count_ones()
+        self.claimable().count_ones()
     }
 
     /// One past the highest number of an M that has started.

@@ -18,22 +18,22 @@
 //! arrived in between, and the joiner goes on at once.
 
 use alloc::alloc::{Layout, alloc, dealloc};
-use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::task::Poll;
 use core::time::Duration;
 
 use crate::g::{Cause, G, GRef, WaitReason};
+use crate::panic::{Payload, drop_caught_at, report_unjoined};
 use crate::park::park;
-use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Why a G has no result.
+/// Why a G has no result. It can be shared, so `?` turns it into a `Box<dyn Error + Send + Sync>`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -49,7 +49,7 @@ use crate::time::{Instant, Timer};
 pub enum JoinError {
     /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while it unwound: what the second one threw. Then its frames
     /// were abandoned.)
-    Panicked(Box<dyn Any + Send + 'static>),
+    Panicked(Payload),
     /// It called [`exit_g`](crate::exit_g).
     Exited,
     /// Its stack used up its window. Its frames were abandoned: no destructor of theirs has run.
@@ -71,6 +71,13 @@ impl JoinError {
         }
     }
 
+    /// G number `id` came to this, and nobody will see it: a panic is reported.
+    pub(crate) fn unseen(self, id: u64) {
+        if let Self::Panicked(payload) = self {
+            report_unjoined(payload, id);
+        }
+    }
+
     /// The panic's message, if it was a string.
     ///
     /// ```
@@ -82,7 +89,7 @@ impl JoinError {
     /// ```
     pub fn message(&self) -> Option<&str> {
         match self {
-            Self::Panicked(payload) => panic_message(&**payload),
+            Self::Panicked(payload) => payload.message(),
             _ => None,
         }
     }
@@ -322,8 +329,18 @@ impl<T> Default for JoinCell<T> {
 pub type Outcome<T> = Result<T, JoinError>;
 
 /// A cell on the heap, shared by a G and its handle; see the module for who frees it.
+///
+/// A large result lies behind a cell that only says how the G ended. So an error is written, and a result that nobody wants is dropped, without a place for
+/// a `T` on any stack: what ends a dead G runs on a g0.
 #[repr(transparent)]
-pub(crate) struct CellRef<T>(NonNull<JoinCell<T>>);
+pub(crate) struct CellRef<T>(NonNull<JoinWord>, PhantomData<*mut T>);
+
+/// The cell of a large result.
+#[repr(C)]
+struct LargeCell<T> {
+    cell: JoinCell<Outcome<()>>,
+    value: MaybeUninit<T>,
+}
 
 impl<T> Clone for CellRef<T> {
     fn clone(&self) -> Self {
@@ -333,22 +350,117 @@ impl<T> Clone for CellRef<T> {
 impl<T> Copy for CellRef<T> {}
 
 impl<T> CellRef<T> {
+    /// Whether its result lies behind its cell.
+    const LARGE: bool = size_of::<T>() > 256;
+
+    const LAYOUT: Layout =
+        if Self::LARGE { Layout::new::<LargeCell<T>>() } else { Layout::new::<JoinCell<Outcome<T>>>() };
+
     /// A new cell; `None` without memory for it.
     pub(crate) fn try_new() -> Option<Self> {
         // SAFETY: a cell has a size.
-        let cell = NonNull::new(unsafe { alloc(Layout::new::<JoinCell<T>>()) })?.cast();
-        // SAFETY: fresh memory of the right layout.
-        unsafe { cell.write(JoinCell::new()) };
-        Some(Self(cell))
+        let cell = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
+        // SAFETY: fresh memory of the right layout; of a large cell, the value stays as it is.
+        unsafe {
+            if Self::LARGE {
+                cell.cast::<JoinCell<Outcome<()>>>().write(JoinCell::new());
+            } else {
+                cell.cast::<JoinCell<Outcome<T>>>().write(JoinCell::new());
+            }
+        }
+        Some(Self(cell.cast(), PhantomData))
     }
 
-    /// The cell.
+    /// Its word.
     ///
     /// # Safety
     /// 1. The caller's side has not finished with it (`complete`, or the handle's end).
-    pub(crate) unsafe fn get<'a>(self) -> &'a JoinCell<T> {
-        // SAFETY: 1.
+    #[inline(always)]
+    pub(crate) unsafe fn word<'a>(self) -> &'a JoinWord {
+        // SAFETY: 1. the word comes first in either cell.
         unsafe { self.0.as_ref() }
+    }
+
+    /// # Safety
+    /// 1. As for [`word`](Self::word). 2. `T` is small.
+    #[inline(always)]
+    unsafe fn small<'a>(self) -> &'a JoinCell<Outcome<T>> {
+        // SAFETY: 1. and 2.
+        unsafe { self.0.cast().as_ref() }
+    }
+
+    /// # Safety
+    /// 1. As for [`word`](Self::word). 2. `T` is large.
+    #[inline(always)]
+    unsafe fn large<'a>(self) -> (&'a JoinCell<Outcome<()>>, *mut T) {
+        let cell = self.0.cast::<LargeCell<T>>().as_ptr();
+        // SAFETY: 1. and 2. The value is its side's, as the word says.
+        unsafe { (&(*cell).cell, (&raw mut (*cell).value).cast()) }
+    }
+
+    /// Stores the result. What was there is forgotten.
+    ///
+    /// # Safety
+    /// 1. As for [`word`](Self::word). 2. The caller is the completer, and has not completed.
+    #[inline(always)]
+    pub(crate) unsafe fn put(self, value: T) {
+        // SAFETY: 1. and 2.
+        unsafe {
+            if Self::LARGE {
+                let (cell, place) = self.large();
+                place.write(value);
+                cell.put(Ok(()));
+            } else {
+                self.small().put(Ok(value));
+            }
+        }
+    }
+
+    /// Stores an error, as [`put`](Self::put).
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn put_error(self, error: JoinError) {
+        // SAFETY: 1. and 2.
+        unsafe { if Self::LARGE { self.large().0.put(Err(error)) } else { self.small().put(Err(error)) } }
+    }
+
+    /// What the G came to.
+    ///
+    /// # Safety
+    /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
+    #[inline(always)]
+    pub(crate) unsafe fn take(self) -> Outcome<T> {
+        // SAFETY: 1. and 2.
+        unsafe {
+            if Self::LARGE {
+                let (cell, place) = self.large();
+                cell.take().map(|()| place.read())
+            } else {
+                self.small().take()
+            }
+        }
+    }
+
+    /// What the G came to, for one who does not want its result: `drop` is called for it where it lies.
+    ///
+    /// # Safety
+    /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
+    pub(crate) unsafe fn discard(self, drop: unsafe fn(*mut T)) -> Outcome<()> {
+        // SAFETY: 1. and 2.: the value is dropped, or forgotten, once.
+        unsafe {
+            if Self::LARGE {
+                let (cell, place) = self.large();
+                return cell.take().map(|()| drop(place));
+            }
+            match self.small().take() {
+                Ok(value) => {
+                    drop((&raw mut *ManuallyDrop::new(value)).cast());
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        }
     }
 
     /// Frees it.
@@ -358,7 +470,7 @@ impl<T> CellRef<T> {
     #[inline(always)]
     pub(crate) unsafe fn free(self) {
         // SAFETY: 1., and `try_new` allocated it with this layout. What is left in it needs no drop: the result was taken, or never put.
-        unsafe { dealloc(self.0.as_ptr().cast(), Layout::new::<JoinCell<T>>()) };
+        unsafe { dealloc(self.0.as_ptr().cast(), Self::LAYOUT) };
     }
 }
 
@@ -373,7 +485,7 @@ impl<T> CellRef<T> {
 /// # });
 /// ```
 pub struct JoinHandle<T> {
-    cell: CellRef<Outcome<T>>,
+    cell: CellRef<T>,
     g: u64,
 }
 
@@ -383,12 +495,12 @@ unsafe impl<T: Send> Send for JoinHandle<T> {}
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(cell: CellRef<Outcome<T>>, g: u64) -> Self {
+    pub(crate) fn new(cell: CellRef<T>, g: u64) -> Self {
         Self { cell, g }
     }
 
-    /// As `drop`, but says what was there.
-    pub(crate) fn detach(self) -> Option<Outcome<T>> {
+    /// As `drop`, but says how the G ended, if it has.
+    pub(crate) fn detach(self) -> Option<Outcome<()>> {
         // SAFETY: 1. the handle is gone.
         unsafe { end(ManuallyDrop::new(self).cell) }
     }
@@ -409,13 +521,13 @@ impl<T> JoinHandle<T> {
         // The handle's side ends here, and not in `drop`.
         let shared = ManuallyDrop::new(self).cell;
         // SAFETY: 1. the handle's side ends below.
-        let cell = unsafe { shared.get() };
-        if !cell.word.is_done() {
+        let word = unsafe { shared.word() };
+        if !word.is_done() {
             // SAFETY: 1. this is the handle's side.
-            unsafe { cell.word.wait() };
+            unsafe { word.wait() };
         }
-        // SAFETY: 1. DONE. 2. the handle is gone: nobody else takes it.
-        let outcome = unsafe { cell.take() };
+        // SAFETY: 1. right above. 2. DONE, and the handle is gone: nobody else takes it.
+        let outcome = unsafe { shared.take() };
         // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through with it.
         unsafe { shared.free() };
         outcome
@@ -461,7 +573,7 @@ impl<T> JoinHandle<T> {
     pub fn join_timeout(self, d: Duration) -> Result<Outcome<T>, Self> {
         let done = {
             // SAFETY: 1. the handle's side ends with the handle.
-            let word = unsafe { self.cell.get() }.word();
+            let word = unsafe { self.cell.word() };
             word.is_done() || word.wait_for(d)
         };
         if done { Ok(self.join()) } else { Err(self) }
@@ -481,7 +593,7 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn is_finished(&self) -> bool {
         // SAFETY: 1. the handle's side ends with the handle.
-        unsafe { self.cell.get() }.word.is_done()
+        unsafe { self.cell.word() }.is_done()
     }
 
     /// The G's number.
@@ -507,35 +619,28 @@ impl<T> fmt::Debug for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         // SAFETY: 1. this is the handle's end.
-        if let Some(Err(JoinError::Panicked(payload))) = unsafe { end(self.cell) } {
-            report_unjoined(payload);
+        if let Some(Err(error)) = unsafe { end(self.cell) } {
+            error.unseen(self.g);
         }
     }
 }
 
-/// Ends the handle's side of a cell. The outcome, if it is there already: the handle is the last to hear of it.
+/// Ends the handle's side of a cell. How the G has ended, if it has: the handle is the last to hear of it. Its result is dropped; should the
+/// destructor panic, that is reported, and the caller goes on.
 ///
 /// # Safety
 /// 1. The caller is the handle, and ends.
-unsafe fn end<T>(shared: CellRef<Outcome<T>>) -> Option<Outcome<T>> {
+unsafe fn end<T>(shared: CellRef<T>) -> Option<Outcome<()>> {
     // SAFETY: 1.
-    let cell = unsafe { shared.get() };
-    if cell.word.abandon() {
+    if unsafe { shared.word() }.abandon() {
         return None;
     }
-    // SAFETY: 1. DONE. 2. the handle has not joined.
-    let outcome = unsafe { cell.take() };
-    // SAFETY: 1. as in `join`.
-    unsafe { shared.free() };
-    Some(outcome)
-}
-
-/// A panic that nobody will see otherwise.
-pub(crate) fn report_unjoined(payload: Box<dyn Any + Send>) {
-    let guard = PreemptGuard::new();
-    let g = crate::park::current_g(&guard);
-    drop(guard);
-    platform::unjoined_panic(g, payload);
+    // SAFETY: 1. as above. 2. DONE, and the handle has not joined. Of `free`: as in `join`.
+    unsafe {
+        let outcome = shared.discard(drop_caught_at);
+        shared.free();
+        Some(outcome)
+    }
 }
 
 unsafe fn commit_join(word: *mut (), g: GRef) -> bool {
@@ -552,7 +657,7 @@ pub mod model {
     use crate::preempt::PreemptGuard;
 
     /// The side of the G that ends.
-    pub struct Completer<T>(CellRef<Outcome<T>>);
+    pub struct Completer<T>(CellRef<T>);
 
     // SAFETY: as for a handle.
     unsafe impl<T: Send> Send for Completer<T> {}
@@ -569,14 +674,14 @@ pub mod model {
             let guard = PreemptGuard::new();
             // SAFETY: 1. this is the completer, which ends here.
             match unsafe {
-                self.0.get().put(Ok(value));
-                self.0.get().word().complete()
+                self.0.put(value);
+                self.0.word().complete()
             } {
                 Completed::Kept => {}
                 Completed::Wake(joiner) => ready(&guard, joiner),
                 // SAFETY: 1. and 2.: the handle is gone; as `forget` in `spawn/start.rs`.
                 Completed::Unclaimed => unsafe {
-                    drop(self.0.get().take());
+                    drop(self.0.take());
                     self.0.free();
                 },
             }
@@ -587,7 +692,7 @@ pub mod model {
     pub fn join_until<T>(handle: JoinHandle<T>, is_over: impl Fn() -> bool) -> Result<Outcome<T>, JoinHandle<T>> {
         let g = current_g(&PreemptGuard::new());
         // SAFETY: 1. the handle's side ends with the handle.
-        let word = unsafe { handle.cell.get() }.word();
+        let word = unsafe { handle.cell.word() };
         if word.is_done() || word.wait_by_token(g, is_over) { Ok(handle.join()) } else { Err(handle) }
     }
 }

@@ -25,9 +25,9 @@ pub use errgroup::ErrGroup;
 #[cfg(loom)]
 pub use errgroup::model as errgroup_model;
 
-use crate::g::WaitReason;
-use crate::group::Member;
-use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
+use crate::g::{GRef, WaitReason};
+use crate::group::{Member, close_all, own_id};
+use crate::join::{JoinError, JoinHandle, Outcome};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::spawn::{Builder, SpawnError};
@@ -107,19 +107,20 @@ struct InSet<T> {
 unsafe impl<T: Send> Send for InSet<T> {}
 
 impl<T: Send> Member for InSet<T> {
+    type Rest = ();
+
     fn unclaimed(&self, error: JoinError) {
-        if let JoinError::Panicked(payload) = error {
-            report_unjoined(payload);
-        }
+        error.unseen(own_id());
     }
 
-    fn leave(self) {
+    fn leave(self) -> Option<()> {
         let guard = PreemptGuard::new();
         let mut state = self.shared.state.lock(&guard);
         if state.closed {
             drop(state);
             // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
-            return drop(unsafe { Box::from_raw(self.node.as_ptr()) });
+            drop(unsafe { Box::from_raw(self.node.as_ptr()) });
+            return None;
         }
         match state.last.replace(self.node) {
             // SAFETY: nodes in the list are the set's, which looks at this field under the lock.
@@ -131,6 +132,12 @@ impl<T: Send> Member for InSet<T> {
         if let Some(waiter) = waiter {
             waiter.serve().wake(&guard);
         }
+        None
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+        self.leave();
     }
 }
 
@@ -209,6 +216,8 @@ impl<T: Send + 'static> JoinSet<T> {
             }
         };
         let id = handle.id();
+        // All of it, or nothing: should this G die before, the member is none of the set's (see `finish`).
+        let _guard = PreemptGuard::new();
         if let Some(older) = self.all.replace(node) {
             // SAFETY: nodes in `all` are ours; this field nobody else touches.
             unsafe { (*older.as_ptr()).newer = Some(node) };
@@ -226,7 +235,7 @@ impl<T: Send + 'static> JoinSet<T> {
     /// # trefoil_hosted::example(|| {
     /// use trefoil_sched::joinset::JoinSet;
     /// let mut set = JoinSet::new();
-    /// set.go(|| time::sleep(Duration::from_millis(5)));
+    /// set.go(|| time::sleep(Duration::from_millis(500)));
     /// set.go(|| panic!("this one ends first"));
     /// assert_eq!(set.join_next().unwrap().unwrap_err().message(), Some("this one ends first"));
     /// assert!(set.join_next().unwrap().is_ok());
@@ -252,8 +261,12 @@ impl<T: Send + 'static> JoinSet<T> {
     /// # });
     /// ```
     pub fn try_join_next(&mut self) -> Option<Outcome<T>> {
-        let node = self.pop_done()?;
-        Some(self.finish(node))
+        loop {
+            let node = self.pop_done()?;
+            if let Some(outcome) = self.finish(node) {
+                return Some(outcome);
+            }
+        }
     }
 
     /// As [`join_next`](Self::join_next), for `d` at most.
@@ -280,7 +293,10 @@ impl<T: Send + 'static> JoinSet<T> {
     fn next_until(&mut self, deadline: u64) -> Result<Option<Outcome<T>>, TimedOut> {
         loop {
             if let Some(node) = self.pop_done() {
-                return Ok(Some(self.finish(node)));
+                if let Some(outcome) = self.finish(node) {
+                    return Ok(Some(outcome));
+                }
+                continue;
             }
             if self.len == 0 {
                 return Ok(None);
@@ -313,10 +329,12 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(node)
     }
 
-    /// The outcome of a node that was popped.
-    fn finish(&mut self, node: NonNull<Node<T>>) -> Outcome<T> {
+    /// Takes a node that was popped out of the set, and gives its outcome. None: the G that started this member died
+    /// before the member was one of the set.
+    fn finish(&mut self, node: NonNull<Node<T>>) -> Option<Outcome<T>> {
         // SAFETY: its member has left: it is ours alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
+        let handle = node.handle?;
         // SAFETY: its neighbours are ours; these fields nobody else touches.
         unsafe {
             match node.newer {
@@ -328,10 +346,7 @@ impl<T: Send + 'static> JoinSet<T> {
             }
         }
         self.len -= 1;
-        match node.handle {
-            Some(handle) => handle.join(),
-            None => Err(JoinError::Exited),
-        }
+        Some(handle.join())
     }
 
     /// Parks until all have ended; their outcomes, as they came.

@@ -24,14 +24,15 @@
 //!   the `after` of the switch that left it, when its registers are saved. See `park.rs`.
 //! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`, or an object it waits for.
 //! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every queue again. See `idle.rs`.
-//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then the
-//!   M that released it rests with that deadline. See `schedule.rs`.
+//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then its
+//!   home, the M that released it, keeps that deadline: it rests with it, or has its one-shot armed for it. See `procs.rs`.
 #![cfg_attr(not(loom), no_std)]
 
 extern crate alloc;
 
 pub mod chan;
 pub mod context;
+pub mod deaths;
 pub mod entry;
 pub mod epoch;
 pub mod g;
@@ -42,6 +43,8 @@ pub mod gstate;
 pub mod idle;
 mod inbox;
 pub mod input;
+#[cfg(loom)]
+mod invariants;
 pub mod join;
 pub mod joinset;
 pub mod latency;
@@ -49,6 +52,7 @@ pub mod local;
 pub mod lock;
 pub mod locks;
 pub mod m;
+pub mod output;
 mod p;
 pub mod panic;
 pub mod park;
@@ -126,6 +130,20 @@ pub mod model {
         false
     }
 
+    /// The running `g` puts `line` into `output`, and waits for room by `wait` instead of a switch. It is the only writer.
+    pub fn put_alone(output: &crate::output::Output, g: GRef, line: &[u8], wait: impl Fn()) {
+        while !output.try_put_or_need(line) {
+            g.state.begin_park();
+            if !output.is_to_wait(g) {
+                g.state.abandon_park();
+            } else if g.state.finish_park() == crate::gstate::Finish::Parked {
+                wait();
+                continue;
+            }
+            g.state.dispatch();
+        }
+    }
+
     /// Runnable → Running.
     pub fn dispatch(g: GRef) {
         g.state.dispatch();
@@ -143,10 +161,40 @@ pub mod model {
         gs
     }
 
-    /// What the death of a G whose stack is known to be dead means for those who wait for its mutexes.
-    pub fn owner_died() {
+    /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that
+    /// its stack is dead.
+    pub fn owner_died(retire: impl FnOnce()) {
         let guard = PreemptGuard::new();
-        crate::locks::owner::owner_died(M::current(&guard).sched(), &guard);
+        let m = M::current(&guard);
+        m.sched().deaths.record(m.caller(), crate::Cause::StackOverflow);
+        retire();
+        crate::deaths::ask(m, &guard);
+    }
+
+    /// What g0 does first: a piece of the round after a death. False: none is pending.
+    pub fn see_to_deaths(m: &'static M) -> bool {
+        let pending = m.sched().deaths.rounds.is_pending();
+        if pending {
+            crate::deaths::work(m, &PreemptGuard::new());
+        }
+        pending
+    }
+
+    /// `g` has this number.
+    pub fn name(g: GRef, id: u64) {
+        g.set_id(id);
+    }
+
+    /// The first step of the unlock of that guard's mutex, and no more.
+    pub fn half_unlock<T>(guard: crate::locks::MutexGuard<'_, T>) {
+        guard.raw().half_unlock();
+        core::mem::forget(guard);
+    }
+
+    /// The caller is a member of `group`, and about to die before it is done.
+    pub fn member_dies(group: &crate::locks::WaitGroup) {
+        let guard = PreemptGuard::new();
+        group.member_died(crate::park::current_g(&guard));
     }
 
     /// The caller becomes the runner of `once`, and never comes to an end. False: it is done.
@@ -166,9 +214,11 @@ pub mod model {
         while let Err(larger) = from.timers.move_to(&to.timers, &guard) {
             assert!(to.timers.grow(larger));
         }
+        m.arm(to.next_alarm());
     }
 
     pub use crate::chan::Watch;
+    pub use crate::invariants::{broken, deadlines, orphan, p_states};
     pub use crate::join::model::{Completer, join_until, pair as join_pair};
     pub use crate::joinset::errgroup_model::{GroupMember, group_member};
     pub use crate::joinset::model::{SetMember, set_member};
@@ -200,6 +250,39 @@ pub mod model {
     /// A group with that many members, and its opener's share.
     pub fn group(members: usize) -> alloc::sync::Arc<crate::group::Group> {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, core::ptr::null()))
+    }
+
+    /// A G with the frames `stack` and the group `open`, if that is one, which was ended where it stood. Its core is not through with it: [`leave_frames`].
+    pub fn dead(stack: crate::Stack, open: Option<alloc::sync::Arc<crate::group::Group>>) -> GRef {
+        let g: GRef = alloc::boxed::Box::leak(alloc::boxed::Box::new(crate::G::new()));
+        g.state.spawn();
+        g.state.dispatch();
+        g.doom(crate::Cause::StackOverflow);
+        g.stack.set(stack);
+        g.scope.set(open.map_or(core::ptr::null(), alloc::sync::Arc::into_raw));
+        g
+    }
+
+    /// Its undertaker: what it had open is nobody's, and its membership in `heir` goes with the last of that.
+    pub fn orphan_groups(g: GRef, heir: Option<alloc::sync::Arc<crate::group::Group>>) {
+        let _guard = PreemptGuard::new();
+        crate::group::orphan(g, heir);
+    }
+
+    /// Its core has left its stack: what `after_exit` does.
+    pub fn leave_frames(g: GRef) {
+        g.state.die();
+        if g.grave.left() {
+            crate::spawn::give_up_frames(g, &PreemptGuard::new());
+        }
+    }
+
+    /// A group that `g` opens inside `outer`: that many members, and its opener's share.
+    pub fn group_inside(
+        members: usize,
+        outer: &alloc::sync::Arc<crate::group::Group>,
+    ) -> alloc::sync::Arc<crate::group::Group> {
+        alloc::sync::Arc::new(crate::group::Group::new(members + 1, alloc::sync::Arc::as_ptr(outer)))
     }
 
     /// `g` runs on `m` from its first instruction.
@@ -281,11 +364,24 @@ pub mod model {
         m.p().is_some_and(|p| !p.wants_slice())
     }
 
-    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own.
-    pub fn lower(m: &'static M, n: usize) {
-        let before = m.sched().num_ps();
-        m.sched().rest.set_num_ps(n);
-        (n..before).for_each(|p| crate::procs::retire(m.sched(), p));
+    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own, or holds none. Returns how many there were.
+    pub fn set_max_procs(m: &'static M, n: usize) -> usize {
+        let before = m.sched().set_number(n, m);
+        (0..m.sched().ps().len()).for_each(|p| crate::procs::retire(m.sched(), p));
+        before
+    }
+
+    /// The same by a caller that dies before it has claimed those beyond.
+    pub fn begin_to_lower(m: &'static M, n: usize) {
+        m.sched().set_number(n, m);
+    }
+
+    /// A G on `m` goes to sleep until `when`.
+    pub fn sleep(m: &'static M, g: GRef, when: u64) {
+        make_parked(g);
+        let guard = PreemptGuard::new();
+        assert!(m.held(&guard).timers.make_room(&guard));
+        crate::timers::start_sleep(&guard, g, when);
     }
 
     /// What g0 does first: gives up a P that is one too many.

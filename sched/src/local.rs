@@ -31,8 +31,8 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 
 use crate::g::GRef;
-use crate::join::report_unjoined;
 use crate::m::M;
+use crate::panic::report_unjoined;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 
@@ -172,17 +172,24 @@ pub fn end_current() {
 /// 1. `g` calls, has a table, and uses none of its locals.
 unsafe fn end_all(g: GRef) {
     let table = g.locals.get();
+    // SAFETY: 1. as below.
+    let mut newest = unsafe { (*table).newest };
+    let mut at = newest;
     loop {
-        // What a destructor has made since comes first: it is newer than all that is left.
         // SAFETY: 1. the table and its nodes stay until the last has been dropped; no reference to them is kept across a destructor.
         unsafe {
-            let at = newest_alive((*table).newest);
+            // What a destructor has made since comes first: it is newer than all that is left.
+            if (*table).newest != newest {
+                newest = (*table).newest;
+                at = newest;
+            }
+            at = newest_alive(at);
             if at.is_null() {
                 break;
             }
             (*at).dropped = true;
             if let Err(payload) = platform::catch(call_drop, at.cast()) {
-                report_unjoined(payload);
+                report_unjoined(payload, g.id());
             }
         }
     }

@@ -1,14 +1,20 @@
 //! What parks a goroutine instead of a core: `std::sync`'s names, guards and poisoning, and Go's `WaitGroup`.
 //!
-//! | | holds it | a panic while it is held | the holder's stack overflows |
+//! | | holds it | a panic while it is held | the holder dies where it stands |
 //! |---|---|---|---|
-//! | [`Mutex`] | one G | poisoned and free | the same |
-//! | [`RwLock`] | readers, or one writer | a writer's: poisoned and free; a reader's: free | the same (a reader's: with a limit, see there) |
-//! | [`Once`], [`LazyLock`] | who runs the closure | poisoned | the same |
-//! | [`OnceLock`] | who runs the closure | empty: the next one tries | the same |
+//! | [`Mutex`] | one G | poisoned and free | stays held: `lock` panics, `try_lock` would block |
+//! | [`RwLock`] | readers, or one writer | a writer's: poisoned and free; a reader's: free | stays held: a dead writer keeps all out, a dead reader writers |
+//! | [`Once`], [`LazyLock`] | the G that runs the closure | poisoned | stays begun: callers panic |
+//! | [`OnceLock`] | the G that runs the closure | empty: the next one tries | stays begun: callers panic, `get` gives none |
 //! | [`Semaphore`] | permits, as guards | given back | lost |
-//! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | does not |
+//! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | never done: `wait` panics |
 //! | [`Condvar`], [`Barrier`] | – | those who wait go on waiting | the same |
+//!
+//! A G *dies* where it stands of an overflow of its stack, of lack of memory for it, of a touch of
+//! a dead stack, or of a second panic in a destructor. **A death grants nothing**: see `owner.rs`.
+//! The panics name the object, the dead G and what it died of. Whoever waits for an object that
+//! lies on the stack of a G that dies ends with such a panic as well; but a lock there that a
+//! living G holds goes on.
 
 mod barrier;
 mod condvar;
@@ -28,7 +34,7 @@ pub use lazy_lock::LazyLock;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
-pub use owner::holder;
+pub use owner::{Holder, holder};
 pub use poison::{LockResult, PoisonError, TryLockError, TryLockResult};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};

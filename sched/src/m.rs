@@ -10,7 +10,7 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::procs::OUTSIDE;
 use crate::sched::Sched;
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, OwnU64, fence};
 
 /// A machine: one core.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct M {
     pub(crate) spinning: Cell<bool>,
     /// It was woken and has not run a G since.
     pub(crate) woken: Cell<bool>,
-    /// The P it held last: it comes back to that one if it can (INV-TIMER-HOME).
+    /// The P it held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
     /// A G that was its turn here, and is pinned to another M: g0 sends it there.
     pub(crate) owes: Cell<Option<GRef>>,
@@ -51,10 +51,11 @@ pub struct M {
     pub(crate) outside: P,
     /// It has been outside since it held one of the scheduler's P's.
     pub(crate) strays: Cell<bool>,
-    /// The number of the P that it gave up when it went outside, `usize::MAX` if it is not. Read by its own handler.
-    pub(crate) lent: AtomicUsize,
+    /// The P's that it gave up last, one bit each: while one has no M its deadlines are this M's (INV-TIMER-HOME). Bits may be out of date: see
+    /// [`kept`](Self::kept). Read by its own handler.
+    pub(crate) keeps: OwnU64,
     /// What its one-shot is armed for; its own handler writes it too.
-    pub(crate) armed: AtomicU64,
+    pub(crate) armed: OwnU64,
 }
 
 // SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own interrupt handlers, which
@@ -127,8 +128,8 @@ impl M {
             owes: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),
             strays: Cell::new(false),
-            lent: AtomicUsize::new(usize::MAX),
-            armed: AtomicU64::new(u64::MAX),
+            keeps: OwnU64::new(0),
+            armed: OwnU64::new(u64::MAX),
         }
     }
 
@@ -162,6 +163,7 @@ impl M {
     pub(crate) fn set_running(&self, g: Option<GRef>) {
         let p = g.map_or(core::ptr::null_mut(), |g| core::ptr::from_ref(g).cast_mut());
         self.curg.store(p, Ordering::Relaxed);
+        platform::set_current(g.unwrap_or(&self.g0));
     }
 
     /// The G that calls, or the end of the machine if none does.
@@ -211,6 +213,7 @@ impl M {
     pub(crate) fn hold(&self, p: &'static P) {
         self.set_p(Some(p));
         self.last_p.set(Some(p.index()));
+        self.keeps.store(self.keeps.load(Ordering::Relaxed) & !(1 << p.index()), Ordering::Relaxed);
         // Whoever runs first has not run yet, also if it was next in the slot when the P was given up.
         p.begin_slice(0);
         self.come_in();

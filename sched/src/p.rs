@@ -72,7 +72,7 @@ pub struct P {
     pub(crate) runq: Runq,
     runnext: AtomicPtr<G>,
     pub(crate) timers: Timers,
-    /// The M that gave it up last: its rest ends at this P's earliest deadline.
+    /// The M that gave it up last, and keeps its deadlines until another holds it (INV-TIMER-HOME).
     pub(crate) home: AtomicUsize,
 
     // --- Written by the holder and by the handlers of its core.
@@ -233,6 +233,12 @@ impl P {
         }
     }
 
+    /// Whether a wake-up was put off.
+    #[cfg(loom)]
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred.load(Ordering::Relaxed)
+    }
+
     /// No alarm is set: for one that nobody holds, or is about to hold.
     pub(crate) fn forget_alarms(&self) {
         self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
@@ -243,6 +249,14 @@ impl P {
     /// When this P's core must be interrupted next.
     pub(crate) fn next_alarm(&self) -> u64 {
         self.timers.when().min(self.next_own_alarm())
+    }
+
+    /// There are more P's than one from now on: what waits in the slot waits for a thief, for `delay` and no longer. In an interrupt of the P's core.
+    pub(crate) fn hasten_slot(&self, at: u64) {
+        let set = self.slot_alarm.load(Ordering::Relaxed);
+        if set != u64::MAX {
+            self.slot_alarm.store(set.min(at), Ordering::Relaxed);
+        }
     }
 
     /// The same without timers.

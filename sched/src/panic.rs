@@ -6,10 +6,14 @@ use alloc::boxed::Box;
 use core::any::Any;
 use core::mem::ManuallyDrop;
 
+mod payload;
+
 pub use core::panic::{AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 
 pub use crate::join::panic_message;
 use crate::platform;
+pub use payload::Payload;
+pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 
 /// Runs `f`, and gives its value, or the payload of the panic that left it. [`exit_g`](crate::exit_g) is caught as well: its payload is to be
 /// [passed on](resume_unwind).
@@ -28,13 +32,18 @@ use crate::platform;
 /// # });
 /// ```
 pub fn catch_unwind<F: FnOnce() -> R + UnwindSafe, R>(f: F) -> Result<R, Box<dyn Any + Send>> {
+    catch(f).map_err(Payload::into_inner)
+}
+
+/// As [`catch_unwind`]; what comes back knows whether it was told of.
+pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
     /// The closure before, its value after.
     union Slot<F, R> {
         f: ManuallyDrop<F>,
         value: ManuallyDrop<R>,
     }
     unsafe fn call<F: FnOnce() -> R, R>(slot: *mut ()) {
-        // SAFETY: `catch_unwind` passes its slot, which holds the closure; this is its only run.
+        // SAFETY: `catch` passes its slot, which holds the closure; this is its only run.
         unsafe {
             let slot = &mut *slot.cast::<Slot<F, R>>();
             let value = ManuallyDrop::take(&mut slot.f)();
@@ -48,7 +57,8 @@ pub fn catch_unwind<F: FnOnce() -> R + UnwindSafe, R>(f: F) -> Result<R, Box<dyn
     Ok(ManuallyDrop::into_inner(unsafe { slot.value }))
 }
 
-/// Goes on with a panic that was caught, without calling the hook again.
+/// Goes on with a panic that was caught, without calling the hook again. If nobody joins the goroutine that it ends, it is
+/// reported then.
 ///
 /// # Examples
 /// ```
@@ -63,7 +73,7 @@ pub fn catch_unwind<F: FnOnce() -> R + UnwindSafe, R>(f: F) -> Result<R, Box<dyn
 /// # });
 /// ```
 pub fn resume_unwind(payload: Box<dyn Any + Send>) -> ! {
-    platform::unwind(payload)
+    platform::unwind(Payload::new(payload, false))
 }
 
 /// Whether the current G unwinds because of a panic.

@@ -6,11 +6,9 @@
 //! every error message, for nothing: with fat LTO the symbols are resolved and inlined, and the release disassembly of
 //! `yield_now` shows `gs:` accesses where the calls stood.
 
-use alloc::boxed::Box;
-use core::any::Any;
-
 use crate::g::{G, Stack};
 use crate::m::M;
+use crate::panic::Payload;
 
 /// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes visible.
 pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
@@ -46,6 +44,11 @@ pub enum NoStack {
 pub unsafe trait Platform {
     /// This core's M.
     fn current_m() -> *const M;
+    /// The [life](G::life) of the G that calls. Callable anywhere, with preemption on as well: on a
+    /// G it is that G's, whatever core it is on.
+    fn current_life() -> usize;
+    /// From now on `g` runs here (or this core's g0).
+    fn set_current(g: &G);
     /// One level deeper without preemption. Callable anywhere.
     fn preempt_off();
     /// One level up. Callable anywhere.
@@ -81,6 +84,8 @@ pub unsafe trait Platform {
     fn stack_retire(g: &G);
     /// Whether `addr` lies in a window that was retired.
     fn stack_is_dead(addr: usize) -> bool;
+    /// The number of the G whose window that was; 0: `addr` lies in none.
+    fn dead_stack(addr: usize) -> u64;
     /// Gives back what memory can be given back, at once. True: something was. Called with preemption on or off, with no lock held.
     fn reclaim() -> bool;
     /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
@@ -89,19 +94,20 @@ pub unsafe trait Platform {
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
     /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and what panics inside may be the program's `main`.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
     /// Unwinds the current G with `payload`: it panics, without a hook, unless that is [`exit_g`](crate::spawn::is_exit)'s. Called on a G with
     /// preemption on.
-    fn unwind(payload: Box<dyn Any + Send>) -> !;
+    fn unwind(payload: Payload) -> !;
     /// Whether the current G unwinds. Callable on a G.
     fn panicking() -> bool;
-    /// A G panicked and nobody holds its handle: say so. Called on that G with preemption on.
-    fn unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+    /// G number `id` panicked and nobody will see that: say so, unless that [was done](Payload::is_told). Called on a G, that one or whoever dropped its
+    /// handle, with preemption on; or on a g0.
+    fn unjoined_panic(id: u64, payload: &Payload);
     /// On g0, each time it looks for work: does what handlers of this core have put off (see [`M::attend_platform`]), and passes epochs.
     fn on_g0(m: &M);
     /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
@@ -118,6 +124,8 @@ mod symbols {
     use super::*;
     unsafe extern "Rust" {
         pub safe fn __trefoil_current_m() -> *const M;
+        pub safe fn __trefoil_current_life() -> usize;
+        pub safe fn __trefoil_set_current(g: &G);
         pub safe fn __trefoil_preempt_off();
         pub safe fn __trefoil_preempt_on();
         pub fn __trefoil_switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ());
@@ -130,14 +138,15 @@ mod symbols {
         pub safe fn __trefoil_stack_warm(stack: Stack) -> bool;
         pub safe fn __trefoil_stack_retire(g: &G);
         pub safe fn __trefoil_stack_is_dead(addr: usize) -> bool;
+        pub safe fn __trefoil_dead_stack(addr: usize) -> u64;
         pub safe fn __trefoil_reclaim() -> bool;
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
-        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
-        pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>>;
-        pub safe fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> !;
+        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+        pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+        pub safe fn __trefoil_unwind(payload: Payload) -> !;
         pub safe fn __trefoil_panicking() -> bool;
-        pub safe fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>);
+        pub safe fn __trefoil_unjoined_panic(id: u64, payload: &Payload);
         pub safe fn __trefoil_on_g0(m: &M);
         pub safe fn __trefoil_g_ends(g: &G);
         pub safe fn __trefoil_in_handler() -> bool;
@@ -147,10 +156,11 @@ mod symbols {
 
 pub use symbols::{
     __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_catch_inside as catch_inside,
-    __trefoil_current_m as current_m, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
-    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_in_handler as in_handler, __trefoil_now as now,
-    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
-    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
+    __trefoil_current_life as current_life, __trefoil_current_m as current_m, __trefoil_dead_stack as dead_stack,
+    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
+    __trefoil_in_handler as in_handler, __trefoil_now as now, __trefoil_on_g0 as on_g0,
+    __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
+    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_set_current as set_current,
     __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
     __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
     __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
@@ -161,8 +171,7 @@ pub use symbols::{
 macro_rules! platform {
     ($platform:ty) => {
         const _: () = {
-            use ::core::any::Any;
-            use $crate::platform::__Box as Box;
+            use $crate::panic::Payload;
             use $crate::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
             use $crate::{G, M, Stack};
             type It = $platform;
@@ -170,6 +179,14 @@ macro_rules! platform {
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_current_m() -> *const M {
                 <It as Platform>::current_m()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_current_life() -> usize {
+                <It as Platform>::current_life()
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_set_current(g: &G) {
+                <It as Platform>::set_current(g)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_preempt_off() {
@@ -228,6 +245,10 @@ macro_rules! platform {
                 <It as Platform>::stack_is_dead(addr)
             }
             #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_dead_stack(addr: usize) -> u64 {
+                <It as Platform>::dead_stack(addr)
+            }
+            #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_reclaim() -> bool {
                 <It as Platform>::reclaim()
             }
@@ -241,23 +262,17 @@ macro_rules! platform {
                 unsafe { <It as Platform>::stack_free(stack) }
             }
             #[unsafe(no_mangle)]
-            unsafe extern "Rust" fn __trefoil_catch(
-                f: unsafe fn(*mut ()),
-                arg: *mut (),
-            ) -> Result<(), Box<dyn Any + Send>> {
+            unsafe extern "Rust" fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch(f, arg) }
             }
             #[unsafe(no_mangle)]
-            unsafe extern "Rust" fn __trefoil_catch_inside(
-                f: unsafe fn(*mut ()),
-                arg: *mut (),
-            ) -> Result<(), Box<dyn Any + Send>> {
+            unsafe extern "Rust" fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch_inside(f, arg) }
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_unwind(payload: Box<dyn Any + Send>) -> ! {
+            extern "Rust" fn __trefoil_unwind(payload: Payload) -> ! {
                 <It as Platform>::unwind(payload)
             }
             #[unsafe(no_mangle)]
@@ -265,8 +280,8 @@ macro_rules! platform {
                 <It as Platform>::panicking()
             }
             #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_unjoined_panic(g: &G, payload: Box<dyn Any + Send>) {
-                <It as Platform>::unjoined_panic(g, payload)
+            extern "Rust" fn __trefoil_unjoined_panic(id: u64, payload: &Payload) {
+                <It as Platform>::unjoined_panic(id, payload)
             }
             #[unsafe(no_mangle)]
             extern "Rust" fn __trefoil_on_g0(m: &M) {
@@ -287,6 +302,3 @@ macro_rules! platform {
         };
     };
 }
-
-#[doc(hidden)]
-pub use alloc::boxed::Box as __Box;

@@ -8,8 +8,10 @@
 //!                        P 1 if nobody has it · any free P · none: the G goes to the global queue, M a rests
 //!
 //!   set_max_procs(2)     num_ps = 2        P's 2 and up are not claimed any more
-//!                        for each of them: free ──▶ claimed for good, emptied
+//!                        for each of them: free ──▶ claimed for good, emptied: gone
 //!                                          held ──▶ its M is asked (`ATTEND_RETIRE`, an interrupt), gives it up on g0, and it is free
+//!   set_max_procs(4)     num_ps = 4
+//!                        for each that is gone: free
 //! ```
 //!
 //! **Outside.** An M that has given its P away still holds one: its own, which is none of the scheduler's, so that `go`, `ready` and the rest find what they
@@ -25,6 +27,14 @@
 //! it an M that could be woken: it wakes a resting one, or has a busy core interrupted, which runs them on g0. All look for them while
 //! [`Strays`] are counted, and only then.
 //!
+//! **Nobody owns a change.** The number and the bits of those that are gone say what there is to do, and each step is whole with preemption off: so a
+//! G that dies in the middle of a change (its stack is at its end, memory is short) leaves less to do and nothing locked. Those beyond the number that are not gone yet
+//! are claimed by nobody, and their M's give them up at their next turn on g0; the next change takes them away. Two that change the number at once help each
+//! other; each step looks at the number once more after it (`Rest::bury`, `Rest::give_back`), so that the last one to write it has its way.
+//!
+//! **INV-TIMER-HOME.** Who gives a P up is its home, and keeps its deadlines: at rest by the rest's end, else by the one-shot ([`M::arm`]), also while
+//! it holds another P. Until there is an M that holds the P, or another home.
+//!
 //! **The hard race** is a P that is one too many and claimed at the same moment by an M that has read the old number. Nobody waits for that M's word: each M
 //! looks at the number of its P whenever it comes to g0, and gives up one that is too many, as often as it happens; and whoever lowered the number comes
 //! back until it has claimed each of them itself. A P is one bit, so it has one owner at any time.
@@ -36,11 +46,11 @@ use crate::g::{Batch, G};
 use crate::idle::MAX;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, Held, P};
-use crate::park::{leave, run_next, set_slice_alarm, yield_now};
+use crate::park::{leave, run_next, set_slice_alarm};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
-use crate::sync::{AtomicBool, AtomicU32, Ordering, fence, spin_loop};
+use crate::sync::{AtomicU32, Ordering, spin_loop};
 
 /// The number of a P that is none of the scheduler's.
 pub(crate) const OUTSIDE: usize = usize::MAX;
@@ -48,16 +58,15 @@ pub(crate) const OUTSIDE: usize = usize::MAX;
 /// An M that does not give up its P is interrupted again after so many looks.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
 
-/// How many M's are outside, or have been and have not held a P since; and the lock of [`set_max_procs`].
+/// How many M's are outside, or have been and have not held a P since.
 #[derive(Debug)]
 pub(crate) struct Strays {
     ms: AtomicU32,
-    changing: AtomicBool,
 }
 
 impl Strays {
     pub(crate) fn new() -> Self {
-        Self { ms: AtomicU32::new(0), changing: AtomicBool::new(false) }
+        Self { ms: AtomicU32::new(0) }
     }
 
     #[inline(always)]
@@ -151,19 +160,56 @@ impl M {
             return false;
         }
         to_global(sched, &p, guard);
-        self.strays.set(true);
-        // Before the P is free: whoever sees it so sees this, too.
-        sched.strays.ms.fetch_add(1, Ordering::Relaxed);
-        p.home.store(self.index(), Ordering::Relaxed);
-        self.lent.store(p.index(), Ordering::Relaxed);
+        // Before the P is free.
+        self.stray();
+        self.keep(&p);
         self.set_p(Some(outside));
+        // Fences: who queues something while the P is held finds nobody to wake, and we see it here.
         sched.rest.give_up(p.index());
         if sched.has_work(0) {
             sched.wake_any(self);
         }
         // From here on only for the timers.
-        self.rearm(p.timers.when());
+        self.rearm(self.kept_until());
         true
+    }
+
+    /// This M keeps the deadlines of `p`, which it holds and is about to give up.
+    pub(crate) fn keep(&self, p: &P) {
+        p.home.store(self.index(), Ordering::Relaxed);
+        self.keeps.store(self.keeps.load(Ordering::Relaxed) | 1 << p.index(), Ordering::Relaxed);
+    }
+
+    /// Whether it keeps the deadlines of any P that has no M: a guess.
+    #[inline(always)]
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.keeps.load(Ordering::Relaxed) != 0
+    }
+
+    /// The P's without an M whose deadlines it keeps. On its core.
+    fn kept(&self) -> impl Iterator<Item = &'static P> {
+        let (sched, keeps) = (self.sched, self.keeps.load(Ordering::Relaxed));
+        // Whoever holds one, for a moment or longer, is its home when it is free again.
+        let is_mine = |p: &P| p.home.load(Ordering::Relaxed) == self.index() && sched.rest.is_idle_p(p.index());
+        sched.ps().iter().filter(move |p| keeps >> p.index() & 1 == 1 && is_mine(p))
+    }
+
+    /// The earliest of those deadlines. On its core, also in its handlers.
+    #[inline(always)]
+    pub(crate) fn kept_until(&self) -> u64 {
+        if self.keeps_any() { self.first_kept() } else { u64::MAX }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_kept(&self) -> u64 {
+        self.kept().map(|p| p.timers.when()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Those that it does not keep any more it need not look at again. On its g0.
+    pub(crate) fn forget_kept(&self) {
+        let keeps = self.kept().fold(0, |bits, p| bits | 1 << p.index());
+        self.keeps.store(keeps, Ordering::Relaxed);
     }
 
     /// The block is over: takes its P back, or another one. Who waits does not wait for the caller's end: the P they were woken for is taken.
@@ -200,7 +246,6 @@ impl M {
     fn settle(&self) {
         let guard = PreemptGuard::new();
         let (sched, p) = (self.sched, self.held(&guard));
-        self.lent.store(usize::MAX, Ordering::Relaxed);
         self.outside.attention.store(0, Ordering::Relaxed);
         self.outside.free.flush(&sched.free, &guard);
         if let Err(larger) = self.outside.timers.move_to(&p.timers, &guard) {
@@ -222,11 +267,31 @@ impl M {
         let any = to_global(sched, &p, guard);
         self.set_p(None);
         if !p.is_outside() {
-            p.home.store(self.index(), Ordering::Relaxed);
+            self.keep(&p);
             sched.rest.give_up(p.index());
         }
         if !sched.take_p(self) && any {
             sched.wake_any(self);
+        }
+    }
+
+    /// From now on its timers, and those of the P's that it keeps, are looked for by others until it holds a P.
+    pub(crate) fn stray(&self) {
+        if !self.strays.replace(true) {
+            // Relaxed: who sees one of its P's free, or is interrupted by it, sees this.
+            self.sched.strays.ms.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Deadlines that this M keeps have come, and it has no P to run them with: wakes a resting M, or if there is no P for one, interrupts a busy core, which
+    /// runs them on g0.
+    pub(crate) fn ask_others(&self) {
+        let sched = self.sched;
+        sched.wake_now(self);
+        if !sched.rest.can_wake()
+            && let Some(busy) = sched.ms().find(|m| m.running().is_some() && m.p().is_some_and(|p| !p.is_outside()))
+        {
+            platform::wake_m(busy.index());
         }
     }
 }
@@ -274,35 +339,67 @@ pub fn set_max_procs(n: usize) -> usize {
     let sched = M::current(&PreemptGuard::new()).sched;
     let most = sched.ps().len();
     assert!((1..=most).contains(&n), "set_max_procs: wants a number from 1 to {most}, not {n}");
-    // Acquire and Release below: one change after the other.
-    while sched.strays.changing.swap(true, Ordering::Acquire) {
-        yield_now();
-        spin_loop();
-    }
-    let before = sched.num_ps();
-    sched.rest.set_num_ps(n);
-    if n > before {
+    let before = {
         let guard = PreemptGuard::new();
-        (before..n).for_each(|p| sched.rest.give_up(p));
-        if sched.has_work(0) {
-            sched.wake_now(M::current(&guard));
-        }
-    } else {
-        (n..before).for_each(|p| retire(sched, p));
-    }
-    sched.strays.changing.store(false, Ordering::Release);
+        sched.set_number(n, M::current(&guard))
+    };
+    (0..most).for_each(|p| retire(sched, p));
     before
 }
 
-/// Claims P `at`, which nobody else claims any more, whoever holds it now, and empties it.
+impl Sched {
+    /// From now on there are `n` P's: those that were gone are back when this returns. Those that are too many are not [gone](retire) yet, but nobody claims
+    /// them any more. Returns how many there were.
+    pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
+        let before = self.rest.set_num_ps(n);
+        let mut look = n > before;
+        for p in (0..n).filter(|&p| self.rest.is_gone(p)) {
+            // One that is one too many again is for the caller that has lowered the number meanwhile, or if it sees this too early, for the next one.
+            let _ = self.rest.give_back(p);
+            look = true;
+        }
+        // Also without one that was gone: an M that has given up one that was to go may have looked for it too early. And also if another caller has raised the
+        // number: it has looked before our P was free.
+        if look && self.has_work(0) {
+            self.wake_now(by);
+        }
+        if before == 1 && n > 1 {
+            self.end_single(by);
+        }
+        before
+    }
+
+    /// There was one P. Its M has not looked whether anybody rests when it queued something, nor fenced ([`is_single`](Self::is_single)). So we ask it to look now: its
+    /// [handler](crate::wake_interrupt) sees what was queued before it, and what is queued after it is queued by one who sees the new number.
+    #[cold]
+    fn end_single(&'static self, by: &M) {
+        let holds = |m: &&M| m.index() != by.index() && m.p().is_some_and(|p| !p.is_outside());
+        self.ms().filter(holds).for_each(|m| platform::wake_m(m.index()));
+    }
+}
+
+/// If P `at` is one too many, claims it for good, whoever holds it now, and empties it. Any number of callers may do so at once.
 pub(crate) fn retire(sched: &'static Sched, at: usize) {
     let p = &sched.ps()[at];
     let mut looks = 0;
-    loop {
+    // In this order: who sees that it is back sees the number for which it came.
+    while !sched.rest.is_gone(at) && at >= sched.num_ps() {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
         if sched.rest.claim_exactly(at) {
-            return empty(m, p, &guard);
+            // To the end without a scheduling point: the caller may be ended at the next.
+            if !empty(m, p, &guard) {
+                // Its timers find no room elsewhere. They stay where they are, and we come again.
+                m.keep(p);
+                sched.rest.give_up(at);
+                m.arm(m.held(&guard).next_alarm());
+                continue;
+            }
+            if sched.rest.bury(at) && !sched.rest.give_back(at) && sched.has_work(0) {
+                // Meanwhile there are to be more: it was nobody's for a moment, in which others may have looked for it.
+                sched.wake_any(m);
+            }
+            continue;
         }
         // Each time: its M may have gone by g0 with an old number in mind.
         p.attention.fetch_or(ATTEND_RETIRE, Ordering::Relaxed);
@@ -329,7 +426,8 @@ impl Sched {
     /// P's that have no M give their free G's to the global list, by our hand. For when memory is short.
     ///
     /// Each is ours for a moment, in which others may look for a free P and find none: so afterwards we look for what they have left. A P with timers is not
-    /// taken from the M that is its home and keeps their time; that M gets up instead, takes it, and does what [`trim`](Self::trim) has told it.
+    /// taken from the M that is its home and keeps their time; that M gets up instead, takes it, and does what [`trim`](Self::trim) has told it. One that has
+    /// got timers between the look and the claim is ours to keep: its home may have gone to rest without them, or be up again and hold another P.
     #[cold]
     #[inline(never)]
     pub fn trim_resting(&'static self, guard: &PreemptGuard) {
@@ -342,16 +440,17 @@ impl Sched {
                 let held = unsafe { Held::new(p) };
                 held.free.flush(&self.free, guard);
                 let timers = p.timers.when() != u64::MAX;
-                self.rest.give_up(p.index());
                 if timers {
-                    // It was another's, between the look and the claim, and that M may have gone to rest without them.
-                    self.wake_home(p, m);
+                    m.keep(p);
+                }
+                // Fences: who pushed and found no free P is seen below.
+                self.rest.give_up(p.index());
+                if timers && let Some(held) = m.p() {
+                    m.arm(held.next_alarm());
                 }
                 any = true;
             }
         }
-        // SeqCst: as R4 of the sleep protocol; pairs with S2. Who pushed and found no free P is seen here.
-        fence(Ordering::SeqCst);
         if any && self.has_work(platform::now()) {
             self.wake_any(m);
         }
@@ -366,17 +465,18 @@ impl Sched {
     }
 }
 
-/// A P that was claimed to stay without an M leaves nothing behind.
-fn empty(m: &M, p: &'static P, guard: &PreemptGuard) {
+/// A P that was claimed to stay without an M leaves nothing behind. False: but its timers, since there is no memory.
+fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> bool {
     let (sched, own) = (m.sched, m.held(guard));
     // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its holder.
     let p = unsafe { Held::new(p) };
     let any = to_global(sched, &p, guard);
     p.free.flush(&sched.free, guard);
-    while let Err(larger) = p.timers.move_to(&own.timers, guard) {
-        if !own.timers.grow(larger) {
-            platform::reclaim();
-        }
+    let mut moved = p.timers.move_to(&own.timers, guard);
+    if let Err(larger) = moved
+        && (own.timers.grow(larger) || platform::reclaim())
+    {
+        moved = p.timers.move_to(&own.timers, guard);
     }
     p.attention.store(0, Ordering::Relaxed);
     p.forget_alarms();
@@ -384,4 +484,5 @@ fn empty(m: &M, p: &'static P, guard: &PreemptGuard) {
     if any {
         sched.wake_any(m);
     }
+    moved.is_ok()
 }

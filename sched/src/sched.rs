@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::deaths::Deaths;
 use crate::g::{Batch, GRef};
 use crate::gfree::GlobalFree;
 use crate::globq::GlobQ;
@@ -60,6 +61,8 @@ pub struct Sched {
     scanning: AtomicU32,
     pub(crate) strays: Strays,
     pub(crate) inbox: Inbox,
+    /// Those who ended where they stood.
+    pub deaths: Deaths,
 }
 
 impl Sched {
@@ -87,6 +90,7 @@ impl Sched {
             scanning: AtomicU32::new(0),
             strays: Strays::new(),
             inbox: Inbox::new(),
+            deaths: Deaths::new(),
         }
     }
 
@@ -103,10 +107,10 @@ impl Sched {
 
     /// How many of them have no M (a snapshot).
     pub fn num_idle_ps(&self) -> usize {
-        self.rest.idle_p_count().min(self.num_ps() as u32) as usize
+        self.rest.idle_p_count() as usize
     }
 
-    /// Only one P: there is nobody to wake and nobody to steal from.
+    /// Only one P: there is nobody to wake and nobody to steal from. Who makes more of it has the one who has just read this look again (`Sched::end_single`).
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.num_ps() == 1
@@ -204,6 +208,7 @@ impl Sched {
             || !self.inbox.is_empty()
             || self.ps.iter().any(|p| p.has_work() || p.timers.when() <= now)
             || self.strays_due(now)
+            || self.deaths.rounds.wants_hand()
     }
 
     /// Whether a G waits in any slot, ripe or not.
@@ -224,13 +229,12 @@ impl Sched {
 
     /// How many G's sleep.
     pub fn num_timers(&'static self) -> usize {
-        let guard = PreemptGuard::new();
-        self.all_ps().map(|p| p.timers.size(&guard).0).sum()
+        self.all_ps().map(|p| p.timers.len()).sum()
     }
 
-    /// The bytes that each P keeps for timers.
+    /// The blocks of memory that P's keep for timers, each with its bytes.
     pub fn timer_bytes(&'static self) -> impl Iterator<Item = usize> {
-        self.all_ps().map(|p| p.timers.size(&PreemptGuard::new()).1)
+        self.all_ps().flat_map(|p| p.timers.bytes(&PreemptGuard::new()))
     }
 
     /// How often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. None: they just do.

@@ -16,11 +16,12 @@
 //! each other is in the scheduler most of the time.
 //!
 //! **INV-TIMER-HOME.** An M gives up its P with the timers in it, and rests with the earliest of them as its deadline. It
-//! is that P's *home* from then on and prefers it when it gets up, and a P taken by another M takes its timers along (`Sched::take_p` arms them). So every
-//! pending timer has a core whose one-shot is armed for it.
+//! is that P's *home* from then on and prefers it when it gets up. If it gets another one, its one-shot is armed for what it keeps as well. A P
+//! taken by another M takes its timers along (`Sched::take_p` arms them). So every pending timer has a core whose one-shot is armed for it.
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
+use crate::deaths;
 use crate::g::GRef;
 use crate::gstate::Ready;
 use crate::inbox;
@@ -51,8 +52,9 @@ const PAUSES: usize = 8;
 /// of two interrupts for due timers, so that a storm of deadlines cannot take the core.
 pub(crate) const TIMER_RETRY: u64 = 100_000;
 
-/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm of them does not keep the core from everybody else.
-const BURST: usize = 64;
+/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm of them does not keep the core from everybody else. With 10,000
+/// pending, each takes 500 instructions.
+const BURST: usize = 16;
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
 pub(crate) const ALARM_GAP: u64 = 2_000;
@@ -135,6 +137,9 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         }
     }
     platform::on_g0(m);
+    if m.sched.deaths.rounds.is_pending() {
+        deaths::work(m, guard);
+    }
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
         p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));
         p.free.flush(&m.sched.free, guard);
@@ -191,12 +196,16 @@ fn goes_first(p: &Held<'_>) {
 /// Due timers that no core would run in time: see `procs.rs`.
 #[inline(always)]
 fn run_strays(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
-    if m.sched.strays.none() { None } else { run_some_stray(m, p, guard) }
+    if m.sched.strays.none() && !m.keeps_any() { None } else { run_some_stray(m, p, guard) }
 }
 
 #[cold]
 #[inline(never)]
 fn run_some_stray(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
+    m.forget_kept();
+    if m.sched.strays.none() && !m.keeps_any() {
+        return None;
+    }
     let now = platform::now();
     m.sched.stray_ps().find_map(|from| run_timers(m, p, from, guard, now))
 }
@@ -344,7 +353,8 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         if round > 0 {
             (0..PAUSES).for_each(|_| spin_loop());
         }
-        for v in victims(sched.num_ps(), &p.rng) {
+        // Those beyond the number, too, while they are not gone: timers may be left in them.
+        for v in victims(sched.num_ps(), &p.rng).chain(sched.num_ps()..sched.ps().len()) {
             let victim = &sched.ps()[v];
             if v == p.index() {
                 continue;
@@ -386,12 +396,11 @@ fn rest(m: &'static M) {
     }
     let p = m.p();
     if let Some(p) = p {
-        p.home.store(m.index(), Ordering::Relaxed);
+        m.keep(p);
         // Nobody waits here. An alarm that is left would interrupt whoever takes the P next.
         p.forget_alarms();
     }
     m.set_p(None);
-    m.lent.store(usize::MAX, Ordering::Relaxed);
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     let mut now = platform::now();
     loop {
@@ -419,9 +428,13 @@ fn rest(m: &'static M) {
             check_deadlock(m, now);
         }
         // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
-        let home = m.last_p.get().map(|p| &sched.ps()[p]);
-        let home = home.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
-        let until = home.map_or(u64::MAX, |p| p.timers.when()).min(m.outside.timers.when());
+        let mut until = m.kept_until().min(m.outside.timers.when());
+        if until <= now {
+            // All P's are taken, or it is one that goes: whoever has one runs them.
+            m.stray();
+            m.ask_others();
+            until = now + TIMER_RETRY;
+        }
         m.resting_since.store(now, Ordering::Relaxed);
         platform::idle(m, until);
         m.resting_since.store(u64::MAX, Ordering::Relaxed);
@@ -476,7 +489,11 @@ impl Sched {
     /// Whether nothing is queued, no timer is armed and nobody waits for an interrupt.
     #[inline(never)]
     fn is_stuck(&'static self, now: u64) -> bool {
-        !(self.inbox.is_expected() || self.has_work(now) || self.has_slots() || self.has_timers())
+        !(self.inbox.is_expected()
+            || self.has_work(now)
+            || self.has_slots()
+            || self.has_timers()
+            || self.deaths.rounds.is_pending())
     }
 
     /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better not come again, for it hides that.
@@ -501,7 +518,9 @@ pub fn timer_interrupt(m: &M) -> bool {
     let sched = m.sched;
     let now = platform::now();
     p.saw(now);
-    let due = p.timers.when() <= now || sched.strays_due(now) || !sched.inbox.is_empty();
+    let kept = m.kept_until();
+    let due = p.timers.when().min(kept) <= now || sched.strays_due(now) || !sched.inbox.is_empty();
+    let due = due || sched.deaths.rounds.wants_hand();
     if due {
         attend_timer(p);
         sched.wake_now(m);
@@ -529,7 +548,7 @@ pub fn timer_interrupt(m: &M) -> bool {
         }
     }
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
-    let timers = if due { now + TIMER_RETRY } else { p.timers.when() };
+    let timers = if due { now + TIMER_RETRY } else { p.timers.when().min(kept) };
     m.rearm(p.next_own_alarm().max(now + ALARM_GAP).min(timers));
     over && m.running().is_some()
 }
@@ -546,19 +565,12 @@ pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
 
 /// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody has taken that, are for others to run.
 fn outside_interrupt(m: &M) {
-    let (sched, now) = (m.sched, platform::now());
-    let lent = sched.ps().get(m.lent.load(Ordering::Relaxed));
-    let lent = lent.filter(|p| p.home.load(Ordering::Relaxed) == m.index() && sched.rest.is_idle_p(p.index()));
-    let when = lent.map_or(u64::MAX, |p| p.timers.when()).min(m.outside.timers.when());
+    let now = platform::now();
+    let when = m.kept_until().min(m.outside.timers.when());
     if when > now {
         return m.rearm(when);
     }
-    sched.wake_now(m);
-    if !sched.rest.can_wake()
-        && let Some(busy) = sched.ms().find(|m| m.running().is_some() && m.p().is_some_and(|p| !p.is_outside()))
-    {
-        platform::wake_m(busy.index());
-    }
+    m.ask_others();
     m.rearm(now + TIMER_RETRY);
 }
 
@@ -581,6 +593,15 @@ pub fn wake_interrupt(m: &M) -> bool {
     {
         return true;
     }
+    let sched = m.sched;
+    if !sched.is_single() {
+        // There was one P, and here something was queued without a look at who rests: see `Sched::end_single`. The others have looked.
+        if p.has_work() || !sched.globq.is_empty() {
+            // Fences, as that submitter has not.
+            sched.wake_now(m);
+        }
+        p.hasten_slot(platform::now() + SLOT_DELAY);
+    }
     let waits = !p.queues_are_empty() || !m.sched.globq.is_empty() || own;
     if waits || p.next_own_alarm() != u64::MAX {
         let (now, slice) = (platform::now(), m.sched.slice());
@@ -589,7 +610,7 @@ pub fn wake_interrupt(m: &M) -> bool {
         }
         // What is set may be so for a longer slice; who comes next would wait for it.
         p.hasten(now.saturating_add(slice));
-        m.rearm(p.next_alarm().max(now + ALARM_GAP));
+        m.rearm(p.next_alarm().min(m.kept_until()).max(now + ALARM_GAP));
     }
     if !m.sched.strays.none() {
         let now = platform::now();

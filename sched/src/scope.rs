@@ -7,20 +7,20 @@
 //! ```
 //!
 //! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the last member has left, and a member leaves
-//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its stack's addresses are never
-//! used again, and a child that touches them ends with [`JoinError::DeadStack`].
+//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are until
+//! the last member has left, and its stack's addresses are never used again.
 
 use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
-use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 
 use crate::g::GRef;
-use crate::group::{Group, Member, orphan};
-use crate::join::{JoinError, JoinHandle, Outcome, report_unjoined};
-use crate::panic::{catch_unwind, resume_unwind};
+use crate::group::{Group, Member, orphan, own_id};
+use crate::join::{JoinError, JoinHandle, Outcome};
+use crate::panic::{catch, drop_caught};
+use crate::platform;
 use crate::spawn::{Builder, SpawnError};
 
 /// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
@@ -65,11 +65,16 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
 {
     let scope = Scope { group: Group::open(), scope: PhantomData, env: PhantomData };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = catch(|| f(&scope));
     let failed = scope.group.wait();
     match result {
-        Err(payload) => resume_unwind(payload),
-        Ok(_) if failed => panic!("a goroutine of the scope panicked"),
+        // Not a new panic: it was told of, or was not, when it began.
+        Err(payload) => platform::unwind(payload),
+        Ok(value) if failed => {
+            // Now, and not while the scope's own panic unwinds.
+            drop(value);
+            panic!("a goroutine of the scope panicked")
+        }
         Ok(value) => value,
     }
 }
@@ -158,7 +163,6 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        scope.group.enter();
         // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on the heap.
         let handle = unsafe { self.spawn_member(f, InScope(scope.group.clone())) }?;
         Ok(ScopedJoinHandle { handle: ManuallyDrop::new(handle), group: &scope.group, scope: PhantomData })
@@ -169,12 +173,19 @@ impl Builder {
 struct InScope(Arc<Group>);
 
 impl Member for InScope {
-    fn unclaimed(&self, error: JoinError) {
-        lost(&self.0, error);
+    type Rest = ();
+
+    fn starts(&self) {
+        self.0.enter();
     }
 
-    fn leave(self) {
+    fn unclaimed(&self, error: JoinError) {
+        lost(&self.0, error, own_id());
+    }
+
+    fn leave(self) -> Option<()> {
         self.0.leave();
+        None
     }
 
     fn abandoned(self, g: GRef) {
@@ -182,14 +193,12 @@ impl Member for InScope {
     }
 }
 
-/// Nobody will see `error`, except that `scope` panics.
-fn lost(group: &Group, error: JoinError) {
+/// Nobody will see what G number `id` came to, except that `scope` panics.
+fn lost(group: &Group, error: JoinError, id: u64) {
     if !matches!(error, JoinError::Exited) {
         group.fail();
     }
-    if let JoinError::Panicked(payload) = error {
-        report_unjoined(payload);
-    }
+    error.unseen(id);
 }
 
 /// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by itself, to the scope's end at most.
@@ -299,8 +308,11 @@ impl<T> Drop for ScopedJoinHandle<'_, T> {
     fn drop(&mut self) {
         // SAFETY: this is the last use.
         let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
-        if let Some(Err(error)) = handle.detach() {
-            lost(self.group, error);
+        let id = handle.id();
+        match handle.detach() {
+            None => {}
+            Some(Ok(value)) => drop_caught(value),
+            Some(Err(error)) => lost(self.group, error, id),
         }
     }
 }

@@ -14,7 +14,8 @@
 //!
 //! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not come to the end of its body. Its frames are
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
-//! joiner gets the cause, the mutexes that it held are poisoned, and its window's addresses are never used again.
+//! joiner gets the cause, the locks that it held stay held, and its window's addresses are never used again. Its frames stay in memory while
+//! members of its scopes may borrow from them (INV-LENT in `group.rs`), and so long the G is Dead.
 //!
 //! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of the end in any case, last.
 //!
@@ -34,6 +35,7 @@ use crate::join::{CellRef, JoinHandle};
 use crate::m::M;
 use crate::platform::NoStack;
 use crate::preempt::PreemptGuard;
+pub(crate) use record::give_up_frames;
 use record::{launch, take_g};
 use start::{Head, Laid, Start};
 
@@ -201,7 +203,7 @@ impl Builder {
         unsafe { self.spawn_member(f, Alone) }
     }
 
-    /// As `spawn`, for a member of a group; one that is not made leaves it at once.
+    /// As `spawn`, for a member of a group.
     ///
     /// # Safety
     /// 1. What `f`, its value and `member` borrow lives until the member has left.
@@ -213,12 +215,12 @@ impl Builder {
     {
         // SAFETY: 1.
         unsafe { self.make(f, member) }.map_err(|(error, member)| {
-            member.leave();
+            drop(member.leave());
             error
         })
     }
 
-    /// As `spawn_member`, but the member comes back.
+    /// As `spawn_member`, but a member that does not start comes back.
     ///
     /// # Safety
     /// 1. As there.
@@ -258,6 +260,7 @@ impl Builder {
             }
         };
         g.name.set(self.name);
+        start.member().starts();
         start.lay(g);
         g.pardon();
         if let Some(core) = self.pin {
@@ -318,6 +321,13 @@ where
     T: Send + 'static,
 {
     Builder::new().spawn(f)
+}
+
+/// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off. Without memory for one the value is leaked.
+pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
+    if let Err(error) = try_go(move || drop(value)) {
+        core::mem::forget(error.into_inner());
+    }
 }
 
 #[cold]

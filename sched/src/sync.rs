@@ -53,6 +53,9 @@ mod native {
 
 pub use native::*;
 
+/// A word that one core uses, its interrupt handlers included: atomic for these, and nothing that a model would explore.
+pub use core::sync::atomic::AtomicU64 as OwnU64;
+
 /// Declares a constructor that is `const` except under loom, whose atomics have none.
 #[macro_export]
 #[doc(hidden)]

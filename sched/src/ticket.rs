@@ -37,6 +37,7 @@
 //! Rejected: locking all objects in the order of their addresses and waiting with all locks held, as Go does (the longer the list, the longer
 //! everybody else waits, with preemption off); a lock in each G (a popper would hold two); a heap node with a reference count for each wait.
 
+use crate::deaths::{Waited, carry, settle};
 use crate::g::{GRef, WaitReason};
 use crate::lock::SpinLock;
 use crate::park::{current_g, park, park_as};
@@ -133,8 +134,47 @@ pub(crate) unsafe fn wait_until<S>(
         unsafe { wait_plain(guard, g, lock, queue, slot, reason) }
     } else {
         // SAFETY: the caller's.
-        unsafe { wait_timed(guard, lock, queue, slot, reason, deadline) }
+        unsafe { wait_timed(guard, false, lock, queue, slot, reason, deadline) }
     }
+}
+
+/// A wait that would have been for ever, since the G with this number has died.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Lost(pub(crate) u64);
+
+/// As [`wait_until`], for `object`, whose waiters are told if a death makes them wait for ever
+/// (`deaths.rs`). Out of line: the object's rare case.
+///
+/// # Safety
+/// As [`wait_until`]; and `lock` is that of `object`.
+#[cold]
+pub(crate) unsafe fn wait_watched<S>(
+    guard: PreemptGuard,
+    object: &dyn Waited,
+    lock: &SpinLock<S>,
+    queue: fn(&mut S) -> &mut WaitQueue,
+    slot: *mut (),
+    reason: WaitReason,
+    deadline: u64,
+) -> Result<Woken, Lost> {
+    let g = current_g(&guard);
+    carry(g, object);
+    let woken = if deadline == NEVER {
+        let waiter = Waiter::of(g, slot);
+        let arg = core::ptr::from_ref(lock).cast_mut().cast();
+        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: whoever
+        // claims the waiter wakes it once. 2. the object lives.
+        unsafe {
+            lock.with_held(|state| queue(state).push(waiter));
+            drop(park_as(guard, g, reason, settle_and_unlock::<S>, arg));
+        }
+        if waiter.was_served() { Woken::Served } else { Woken::Unserved }
+    } else {
+        // SAFETY: the caller's.
+        unsafe { wait_timed(guard, true, lock, queue, slot, reason, deadline) }
+    };
+    g.waiter.buried_by().map_or(Ok(woken), |id| Err(Lost(id)))
 }
 
 /// Without a deadline.
@@ -166,6 +206,7 @@ pub(crate) unsafe fn wait_plain<S>(
 #[inline(never)]
 unsafe fn wait_timed<S>(
     guard: PreemptGuard,
+    watched: bool,
     lock: &SpinLock<S>,
     queue: fn(&mut S) -> &mut WaitQueue,
     slot: *mut (),
@@ -177,7 +218,7 @@ unsafe fn wait_timed<S>(
     let waiter = Waiter::of_ticketed(g, slot, number);
     // SAFETY: 1. as above; it is removed below.
     unsafe { lock.with_held(|state| queue(state).push_ticketed(waiter)) };
-    let wait = Timed { lock, number, deadline };
+    let wait = Timed { watched, lock, number, deadline };
     // SAFETY: 1. one wins the ticket, and readies. 2. it lies on this stack, and is read before the lock is released.
     let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
     // Preemption stays off until the node is out: INV-NO-ORPHAN.
@@ -193,6 +234,8 @@ unsafe fn wait_timed<S>(
 }
 
 struct Timed<'a, S> {
+    /// The G carries what it waits for.
+    watched: bool,
     lock: &'a SpinLock<S>,
     number: Number,
     deadline: u64,
@@ -205,12 +248,25 @@ unsafe fn unlock<S>(lock: *mut (), _: GRef) -> bool {
     true
 }
 
+/// The same, of a watched one.
+unsafe fn settle_and_unlock<S>(lock: *mut (), g: GRef) -> bool {
+    // SAFETY: as in `unlock`. 1. it is held, and released here.
+    unsafe { settle(g, || (*lock.cast::<SpinLock<S>>()).unlock()) };
+    true
+}
+
 /// The same, with a deadline.
 unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
     // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its stack is there.
     let wait = unsafe { &*wait.cast::<Timed<'_, S>>() };
     // SAFETY: as in `unlock`.
-    unsafe { wait.lock.unlock() };
+    let unlock = || unsafe { wait.lock.unlock() };
+    if wait.watched {
+        // SAFETY: 1. it is held, and `unlock` releases it.
+        unsafe { settle(g, unlock) };
+    } else {
+        unlock();
+    }
     if g.ticket.is_open(wait.number) {
         timers::start_expiry(wait.deadline, g);
     }

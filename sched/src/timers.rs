@@ -127,7 +127,7 @@ pub(crate) struct Timers {
     heap: SpinLock<Heap>,
     /// The earliest deadline; `u64::MAX`: none. Written under the lock.
     when: AtomicU64,
-    /// How often the array was to be exchanged for a larger one, and how often that is over. In between there is memory that [`size`](Self::size) does not
+    /// How often it was to have more blocks, and how often that is over. In between there is memory that [`bytes`](Self::bytes) does not
     /// tell of.
     begun: AtomicU32,
     ended: AtomicU32,
@@ -151,16 +151,32 @@ impl Timers {
         self.when.store(heap.first().map_or(u64::MAX, |first| first.when), Ordering::Release);
     }
 
-    /// How many G's and alarms wait here (without chores of the platform), and the bytes of memory that are kept for timers.
-    pub(crate) fn size(&self, preempt: &PreemptGuard) -> (usize, usize) {
-        let heap = self.heap.lock(preempt);
-        let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(alarm::CHORE));
-        (heap.len() - heap.iter().filter(chore).count(), heap.bytes())
+    /// How many G's and alarms wait here (without chores of the platform).
+    pub(crate) fn len(&self) -> usize {
+        let chore = |entry: &Entry| matches!(entry.node().what.get(), What::Call(alarm::CHORE));
+        // A few at a time: a snapshot, if others start and stop timers meanwhile.
+        let (mut seen, mut chores) = (0, 0);
+        loop {
+            let guard = PreemptGuard::new();
+            let heap = self.heap.lock(&guard);
+            if seen >= heap.len() {
+                return heap.len().saturating_sub(chores);
+            }
+            chores += heap.some(seen, heap::BLOCK).filter(chore).count();
+            seen += heap::BLOCK;
+        }
     }
 
-    /// How often the array was exchanged for a larger one. None: it just is.
+    /// The blocks of memory that are kept for timers, each with its bytes.
+    pub(crate) fn bytes(&self, preempt: &PreemptGuard) -> impl Iterator<Item = usize> + use<> {
+        let (blocks, room) = self.heap.lock(preempt).blocks();
+        let block = heap::BLOCK * size_of::<Entry>();
+        core::iter::repeat_n(block, blocks).chain([room * size_of::<heap::Block>()])
+    }
+
+    /// How often it got more blocks. None: it just does.
     pub(crate) fn growths(&self) -> Option<u32> {
-        // Acquire: pairs with the Release in `grow`: the old array has gone.
+        // Acquire: pairs with the Release in `grow`: the old list has gone.
         let ended = self.ended.load(Ordering::Acquire);
         (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
     }
@@ -208,20 +224,39 @@ impl Timers {
         wants.is_none_or(|larger| self.grow(larger))
     }
 
-    /// Makes the array as large as that, if there is memory.
-    pub(crate) fn grow(&self, capacity: usize) -> bool {
+    /// Gives it so many blocks, if there is memory.
+    pub(crate) fn grow(&self, blocks: usize) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        let mut array = Vec::new();
-        let grows = array.try_reserve_exact(capacity).is_ok();
-        if grows {
-            let guard = PreemptGuard::new();
-            let old = self.heap.lock(&guard).move_into(array);
-            drop(guard);
-            drop(old);
-        }
+        let grows = self.add_blocks(blocks);
         // Release: pairs with the Acquire in `growths`.
         self.ended.fetch_add(1, Ordering::Release);
         grows
+    }
+
+    /// Block by block: the lock is held for a few instructions each time, and what it does not take is freed without it.
+    fn add_blocks(&self, wanted: usize) -> bool {
+        loop {
+            let (blocks, room) = self.heap.lock(&PreemptGuard::new()).blocks();
+            if blocks >= wanted {
+                return true;
+            }
+            if blocks == room {
+                let mut list = Vec::new();
+                if list.try_reserve_exact(wanted.max(2 * room).max(4)).is_err() {
+                    return false;
+                }
+                let guard = PreemptGuard::new();
+                let old = self.heap.lock(&guard).move_into(list);
+                drop(guard);
+                drop(old);
+            } else {
+                let Some(block) = heap::new_block() else { return false };
+                let guard = PreemptGuard::new();
+                let left = self.heap.lock(&guard).add(block);
+                drop(guard);
+                drop(left);
+            }
+        }
     }
 
     /// Takes one that is due.
@@ -233,7 +268,7 @@ impl Timers {
         if heap.first()?.when > now {
             return None;
         }
-        let node = heap.pop()?.node;
+        let node = heap.pop()?.node();
         let due = node.due();
         // Release: who sees that it has left may start it anew.
         node.home.store(core::ptr::null_mut(), Ordering::Release);
@@ -324,6 +359,12 @@ pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
     cancel(guard, &g.timer);
 }
 
+/// As the `commit` of one that sleeps.
+#[cfg(loom)]
+pub(crate) fn start_sleep(guard: &PreemptGuard, g: GRef, when: u64) {
+    start_g(guard, g, when, What::Sleep);
+}
+
 /// Starts the timer in the record of `g`. In its `commit`, under a guard of [`reserve`].
 fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
     // `due` finds the G by its node.
@@ -409,7 +450,8 @@ impl M {
     /// it; what is armed here then would make that one late, or undo it. So the alarms are looked at once more afterwards. But not if `at` has passed: then
     /// the interrupt has come, or does at once, and its handler arms for all there is; to insist would bring one after the other, for ever.
     #[inline(never)]
-    pub(crate) fn arm(&self, mut at: u64) {
+    pub(crate) fn arm(&self, at: u64) {
+        let mut at = at.min(self.kept_until());
         let is_armed = |at| self.armed.load(Ordering::Relaxed) == at;
         if is_armed(at) {
             return;
@@ -421,6 +463,22 @@ impl M {
                 return;
             }
             at = due;
+        }
+    }
+
+    /// Arms it once more for what it is armed for: the platform has a use of its own for the one-shot. On this core, with preemption off.
+    pub fn arm_again(&self) {
+        loop {
+            // 0: whoever has taken it arms it next.
+            let at = self.armed.load(Ordering::Relaxed);
+            if at == 0 {
+                return;
+            }
+            platform::arm_timer(self, at);
+            // As in `arm`: a handler may have come between.
+            if self.armed.load(Ordering::Relaxed) == at {
+                return;
+            }
         }
     }
 

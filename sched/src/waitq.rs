@@ -51,6 +51,8 @@ enum Outcome {
     Claimed,
     /// It has got what it waited for.
     Served,
+    /// It would have waited for ever, since a G has died. Its slot has that one's number.
+    Buried,
 }
 
 /// A waiting G, in its own record or on the heap.
@@ -129,6 +131,13 @@ impl Waiter {
         self.outcome() == Outcome::Served
     }
 
+    /// The number of the G because of whose death it would have waited for ever; only its own G,
+    /// after the park.
+    #[inline]
+    pub(crate) fn buried_by(&self) -> Option<u64> {
+        (self.outcome() == Outcome::Buried).then(|| self.slot.get().addr() as u64)
+    }
+
     /// Whether this is the node through which a ticketed wait ended; only its own G, after the park.
     pub(crate) fn was_claimed(&self) -> bool {
         self.outcome() != Outcome::Waits
@@ -169,6 +178,17 @@ impl Claimed {
     pub(crate) fn serve(self) -> Self {
         // SAFETY: as in `slot`; nobody else touches the outcome between claim and wake.
         unsafe { self.0.as_ref() }.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Served });
+        self
+    }
+
+    /// The G would wait for ever, because G number `id` has died. The `Claimed` is still to be
+    /// woken.
+    pub(crate) fn bury(self, id: u64) -> Self {
+        // SAFETY: as in `slot`, and in `serve`.
+        let waiter = unsafe { self.0.as_ref() };
+        waiter.slot.set(core::ptr::without_provenance_mut(id as usize));
+        // SAFETY: as in `serve`.
+        waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Buried });
         self
     }
 
@@ -425,6 +445,9 @@ impl WaitQueue {
     }
 }
 
+/// So many of a crowd are woken in one go: some thousands of instructions.
+const TOGETHER: usize = 32;
+
 /// Waiters that were claimed together.
 #[derive(Debug)]
 #[must_use = "claimed G's wait for ever unless they are woken"]
@@ -434,6 +457,19 @@ impl Crowd {
     /// Nobody.
     pub(crate) const fn nobody() -> Self {
         Self(WaitQueue::new())
+    }
+
+    /// Wakes them, unserved, of whom the caller has been the claimer under `guard`. The first
+    /// [`TOGETHER`] under that guard, so that a G that ends where it stands does not leave them
+    /// behind; a larger crowd is not to hold the core.
+    #[inline(never)]
+    pub(crate) fn wake_claimed(mut self, guard: PreemptGuard) {
+        for _ in 0..TOGETHER {
+            let Some(claimed) = self.0.pop() else { return };
+            claimed.wake(&guard);
+        }
+        drop(guard);
+        self.wake_all();
     }
 
     /// Wakes them, unserved. Each with preemption off anew, so that a crowd does not hold the core.

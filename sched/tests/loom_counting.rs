@@ -6,7 +6,7 @@ mod baton;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton::{explore, explore_timed};
+use baton::{die_and, die_with_the_objects, explore, explore_coarsely, explore_timed, survives};
 use loom::cell::UnsafeCell;
 use trefoil_sched::locks::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
 
@@ -247,4 +247,55 @@ fn both_pass_when_the_other_has_come_again_and_again() {
         barrier.wait();
     };
     share(|| Barrier::new(2), &[BODY, BODY]);
+}
+
+// --- What lies on the stack of a G that dies: who waits, or comes to wait, is told.
+
+#[test]
+fn who_waits_for_a_semaphore_on_a_dead_stack_is_told() {
+    share(|| Semaphore::new(0), &[|_| die_with_the_objects(), |s: &Semaphore| _ = survives(|| drop(s.acquire()))]);
+}
+
+#[test]
+fn two_who_wait_for_a_barrier_on_a_dead_stack_are_told() {
+    const WAITS: fn(&Barrier) = |barrier| _ = survives(|| _ = barrier.wait());
+    explore_coarsely(sharing(|| Barrier::new(3), &[|_| die_with_the_objects(), WAITS, WAITS]));
+}
+
+#[test]
+fn who_waits_for_a_condition_on_a_dead_stack_is_told_and_does_not_unlock_for_another() {
+    share(
+        none,
+        &[
+            |_| die_with_the_objects(),
+            |things: &Things| _ = survives(|| drop(things.1.wait(things.0.lock().unwrap()))),
+            |things: &Things| *things.0.lock().unwrap() += 1,
+        ],
+    );
+}
+
+#[test]
+fn who_waits_with_a_deadline_on_a_dead_stack_leaves_the_list() {
+    share_timed(
+        || Semaphore::new(0),
+        &[
+            |_| die_with_the_objects(),
+            |s: &Semaphore| _ = survives(|| assert!(s.acquire_timeout(Duration::from_millis(1)).is_none())),
+        ],
+    );
+}
+
+#[test]
+fn who_waits_for_a_group_whose_member_dies_is_told() {
+    share(
+        || {
+            let group = WaitGroup::new();
+            group.add(1);
+            group
+        },
+        &[
+            |group: &WaitGroup| die_and(|| trefoil_sched::model::member_dies(group)),
+            |group: &WaitGroup| assert!(!survives(|| group.wait())),
+        ],
+    );
 }

@@ -1,14 +1,14 @@
-//! Groups: the opener's wait against the members' end, every interleaving.
+//! Groups: the opener's wait against the members' end, and against its own death; every interleaving.
 #![cfg(loom)]
 
 mod baton;
 
 use std::sync::Arc;
 
-use baton::explore;
+use baton::{explore, explore_stacks};
 use loom::cell::UnsafeCell;
 use trefoil_sched::group::Group;
-use trefoil_sched::{PreemptGuard, model};
+use trefoil_sched::{GRef, PreemptGuard, Stack, model};
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -74,5 +74,98 @@ fn a_member_that_enters_another_is_waited_for_through_it() {
             }) as Body
         };
         vec![first, opener(group, lent, 2)]
+    });
+}
+
+/// The frames of a dead opener: a cell for its core, which stands on them, and one for each member that borrows from them.
+#[derive(Default)]
+struct Frames {
+    core: UnsafeCell<u32>,
+    lent: [UnsafeCell<u32>; 2],
+}
+
+// SAFETY: loom checks that its cells are not used at once.
+unsafe impl Sync for Frames {}
+
+impl Frames {
+    fn stack(frames: &Arc<Self>) -> Stack {
+        let lo = Arc::into_raw(frames.clone()).addr();
+        Stack { lo, hi: lo + 1 }
+    }
+
+    /// They are given up: who uses them still shows as a data race.
+    fn gone(stack: Stack) {
+        // SAFETY: `stack` has made it of an `Arc`; once.
+        let frames = unsafe { Arc::from_raw(stack.lo as *const Self) };
+        frames.core.with_mut(|n| {
+            // SAFETY: as above.
+            let n = unsafe { &mut *n };
+            assert_eq!(*n, 1, "its core still stands there");
+            *n = 100;
+        });
+        for cell in &frames.lent {
+            // SAFETY: as above.
+            cell.with_mut(|n| unsafe { *n += 100 });
+        }
+    }
+}
+
+/// A member that borrows from the frames of `g` and of nobody else.
+fn borrower(group: &Arc<Group>, frames: &Arc<Frames>, at: usize) -> Body {
+    let (group, frames) = (group.clone(), frames.clone());
+    Box::new(move || {
+        frames.lent[at].with_mut(|n| {
+            // SAFETY: as above.
+            let n = unsafe { &mut *n };
+            assert_eq!(*n, 0, "its frames went before the last borrow");
+            *n += 1;
+        });
+        drop(frames);
+        let _guard = PreemptGuard::new();
+        group.leave();
+    })
+}
+
+/// The core on which `g` has died: its undertaker, and then its last switch.
+fn undertaker(g: GRef, heir: Option<Arc<Group>>, frames: Arc<Frames>) -> Body {
+    Box::new(move || {
+        model::orphan_groups(g, heir);
+        // SAFETY: as above.
+        frames.core.with_mut(|n| unsafe { *n += 1 });
+        model::leave_frames(g);
+        drop(frames);
+    })
+}
+
+#[test]
+fn frames_of_the_dead_go_once_and_after_the_last_borrow() {
+    explore_stacks(Frames::gone, || {
+        let (group, frames) = (model::group(2), Arc::new(Frames::default()));
+        let g = model::dead(Frames::stack(&frames), Some(group.clone()));
+        vec![borrower(&group, &frames, 0), borrower(&group, &frames, 1), undertaker(g, None, frames)]
+    });
+}
+
+#[test]
+fn a_member_of_a_dead_one_borrows_from_it_and_from_its_heir() {
+    explore_stacks(Frames::gone, || {
+        let (frames, lent) = (Arc::new(Frames::default()), Arc::new(Lent::default()));
+        // `g` is a member of `heir`, whose opener waits; it has opened two groups, one in the other.
+        let (heir, outer) = (model::group(1), model::group(1));
+        let inner = model::group_inside(0, &outer);
+        // Its frames hold both.
+        std::mem::forget(outer.clone());
+        let g = model::dead(Frames::stack(&frames), Some(inner));
+        let borrows: Body = {
+            let (uses, lent) = (borrower(&outer, &frames, 0), lent.clone());
+            drop(outer);
+            Box::new(move || {
+                // SAFETY: as above.
+                lent.0[0].with_mut(|v| unsafe { *v += 1 });
+                drop(lent);
+                uses();
+            })
+        };
+        vec![borrows, undertaker(g, Some(heir.clone()), frames), opener(heir, lent, 1)]
     });
 }

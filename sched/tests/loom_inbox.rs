@@ -8,15 +8,10 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use support::{cores, g};
-use trefoil_sched::{Config, GRef, M, Sched, model, ready_from_interrupt};
+use trefoil_sched::{GRef, M, model, ready_from_interrupt};
 
 fn machine(cores: usize) -> Vec<&'static M> {
-    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: cores, ..Config::default() })));
-    let ms: Vec<&'static M> = (0..cores).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
-    for m in &ms {
-        sched.start_m(m);
-    }
-    ms
+    support::machine(cores, cores).1
 }
 
 fn parked() -> GRef {
@@ -33,7 +28,7 @@ fn look(m: &'static M) -> GRef {
 
 #[test]
 fn a_push_while_an_m_lies_down_is_seen_or_wakes_it() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(2);
         let (handler, rester) = (ms[0], ms[1]);
         let waits = parked();
@@ -46,7 +41,7 @@ fn a_push_while_an_m_lies_down_is_seen_or_wakes_it() {
 
 #[test]
 fn a_push_in_the_rest_of_the_same_core_ends_it() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(1);
         let waits = parked();
         // After the last look at the queues, before the core sleeps.
@@ -57,7 +52,7 @@ fn a_push_in_the_rest_of_the_same_core_ends_it() {
 
 #[test]
 fn two_handlers_push_and_nobody_is_lost_or_there_twice() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(3);
         let (one, two) = (parked(), parked());
         let rester = ms[2];
@@ -80,7 +75,7 @@ fn two_handlers_push_and_nobody_is_lost_or_there_twice() {
 
 #[test]
 fn two_takers_share_what_a_handler_pushed() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(2);
         let other = {
             let m = ms[1];
@@ -99,7 +94,7 @@ fn two_takers_share_what_a_handler_pushed() {
 /// Two devices complete for the same park: the G is in the inbox once.
 #[test]
 fn a_g_that_is_pushed_twice_before_it_is_seen_is_there_once() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(2);
         let waits = parked();
         let other = {
@@ -120,7 +115,7 @@ fn a_g_that_is_pushed_twice_before_it_is_seen_is_there_once() {
 /// The first of two runs and parks again while the taker is still at work on the second, and is pushed again: its link is read before it is written.
 #[test]
 fn a_g_that_parks_again_at_once_can_be_pushed_again() {
-    loom::model(|| {
+    cores::model(|| {
         let ms = machine(2);
         let (a, b) = (ms[0], ms[1]);
         let (one, two) = (parked(), parked());

@@ -9,7 +9,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use support::{cores, g};
 use trefoil_sched::input::Input;
-use trefoil_sched::{Config, M, PreemptGuard, Sched, model};
+use trefoil_sched::{M, PreemptGuard, model};
 
 /// The device: its interrupt is on.
 struct Device {
@@ -49,16 +49,15 @@ fn wait(device: &Device, m: &'static M, g: trefoil_sched::GRef) {
 }
 
 fn sender_against_reader(bytes: u8, at_once: usize) {
-    loom::model(move || {
-        let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
-        let ms: [&'static M; 2] = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
-        ms.iter().for_each(|m| sched.start_m(m));
+    cores::model(move || {
+        let (_, ms) = support::machine(2, 2);
+        let (interrupted, m) = (ms[0], ms[1]);
         let device = Arc::new(Device { input: Input::new(), on: AtomicBool::new(true) });
         let sender = {
             let device = device.clone();
-            thread::spawn(move || send(&device, ms[0], bytes, at_once))
+            thread::spawn(move || send(&device, interrupted, bytes, at_once))
         };
-        let (m, g) = (ms[1], g());
+        let g = g();
         cores::run_on(m);
         model::begin(m, g);
         let mut next = 0;

@@ -5,8 +5,8 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::{die, explore, explore_hurried};
-use trefoil_sched::locks::Mutex;
+use baton::{die, explore, explore_hurried, survives};
+use trefoil_sched::locks::{Mutex, TryLockError};
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -83,23 +83,25 @@ fn one_tries() -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     }
 }
 
-/// One G dies while it holds the mutex; `others` lock it.
+/// One G dies while it holds the mutex; `others` lock it. Who comes before has it; who waits or
+/// comes later is told.
 fn an_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     move || {
         let mutex = Arc::new(Mutex::new(0));
         let dying = mutex.clone();
         let mut bodies: Vec<Body> = vec![Box::new(move || {
-            if let Ok(mut value) = dying.lock() {
-                *value = 1;
-                std::mem::forget(value);
-                die();
-            }
+            let mut value = dying.lock().unwrap();
+            *value = 1;
+            std::mem::forget(value);
+            die();
+            assert!(!dying.is_poisoned());
         })];
         for _ in 0..others {
             let mutex = mutex.clone();
-            bodies.push(Box::new(move || match mutex.lock() {
-                Ok(value) => assert_eq!(*value, 0, "what the dead G left behind is not marked"),
-                Err(poisoned) => assert_eq!(*poisoned.into_inner(), 1),
+            bodies.push(Box::new(move || {
+                if !survives(|| assert_eq!(*mutex.lock().unwrap(), 0, "what a dead G has locked was granted")) {
+                    assert!(matches!(mutex.try_lock(), Err(TryLockError::WouldBlock)));
+                }
             }));
         }
         bodies
@@ -107,16 +109,34 @@ fn an_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'stati
 }
 
 #[test]
-fn who_waits_for_a_g_that_dies_gets_its_mutex_poisoned() {
+fn who_waits_for_a_g_that_dies_is_told() {
     explore(an_owner_dies(1));
 }
 
 #[test]
-fn two_who_wait_for_a_g_that_dies_both_get_its_mutex_poisoned() {
+fn two_who_wait_for_a_g_that_dies_are_both_told() {
     explore(an_owner_dies(2));
 }
 
 #[test]
-fn two_who_starve_for_a_g_that_dies_both_get_its_mutex_poisoned() {
+fn two_who_starve_for_a_g_that_dies_are_both_told() {
     explore_hurried(an_owner_dies(2));
+}
+
+/// A G dies between the two steps of an unlock, or anywhere else where it holds nothing: nobody
+/// waits for ever.
+#[test]
+fn a_wake_up_that_a_dead_g_owed_is_made_for_it() {
+    explore(|| {
+        let mutex = Arc::new(Mutex::new(0));
+        let (dying, waits) = (mutex.clone(), mutex);
+        vec![
+            Box::new(move || {
+                let value = dying.lock().unwrap();
+                trefoil_sched::model::half_unlock(value);
+                die();
+            }),
+            Box::new(move || *waits.lock().unwrap() += 1) as Body,
+        ]
+    });
 }

@@ -6,7 +6,7 @@ mod baton;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use baton::{die, explore};
+use baton::{die, explore, explore_coarsely, survives};
 use loom::cell::UnsafeCell;
 // Its values are dropped by the last of them: an `Arc` that loom sees through.
 use loom::sync::Arc as LoomArc;
@@ -36,7 +36,11 @@ impl Guarded {
 }
 
 fn share(bodies: &'static [fn(&Guarded)]) {
-    explore(move || {
+    explore(sharing(bodies));
+}
+
+fn sharing(bodies: &'static [fn(&Guarded)]) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
         let shared = Arc::new(Guarded { once: Once::new(), value: UnsafeCell::new(0) });
         bodies
             .iter()
@@ -45,7 +49,7 @@ fn share(bodies: &'static [fn(&Guarded)]) {
                 Box::new(move || body(&shared)) as Body
             })
             .collect()
-    });
+    }
 }
 
 #[test]
@@ -93,19 +97,30 @@ fn after_a_panic_one_of_those_who_force_it_does_it() {
     ]);
 }
 
+/// Comes after the one that dies, or before it.
+const COMES: fn(&Guarded) = |shared| {
+    if survives(|| shared.once.call_once_force(|_| shared.add())) {
+        assert_eq!(shared.get(), 1);
+    } else {
+        assert!(!shared.once.is_completed());
+    }
+};
+
+/// Comes to run it, and dies then.
+const DIES: fn(&Guarded) = |shared| {
+    if trefoil_sched::model::begin_once(&shared.once) {
+        die();
+    }
+};
+
 #[test]
-fn who_waits_for_a_g_that_dies_finds_it_poisoned() {
-    share(&[
-        |shared| {
-            if trefoil_sched::model::begin_once(&shared.once) {
-                die();
-            }
-        },
-        |shared| {
-            shared.once.call_once_force(|_| shared.add());
-            assert_eq!(shared.get(), 1);
-        },
-    ]);
+fn who_waits_for_a_g_that_dies_is_told() {
+    share(&[DIES, COMES]);
+}
+
+#[test]
+fn two_who_wait_for_a_g_that_dies_are_both_told() {
+    explore_coarsely(sharing(&[DIES, COMES, COMES]));
 }
 
 #[test]

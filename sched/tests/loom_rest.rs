@@ -6,28 +6,13 @@
 mod support;
 
 use loom::thread;
-use support::g;
-use trefoil_sched::{Config, GRef, M, Sched, model};
-
-fn machine(cores: usize) -> (&'static Sched, Vec<&'static M>) {
-    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: cores, ..Config::default() })));
-    let ms: Vec<&'static M> = (0..cores).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
-    for m in &ms {
-        sched.start_m(m);
-    }
-    (sched, ms)
-}
-
-fn runnable() -> GRef {
-    let g = g();
-    model::make_runnable(g);
-    g
-}
+use support::{cores, machine, runnable};
+use trefoil_sched::model;
 
 /// M 0 pushes `n` G's while M 1 goes to rest; M 1 must find one of them.
 fn submit_against_rest(n: usize) {
-    loom::model(move || {
-        let (_, ms) = machine(2);
+    cores::model(move || {
+        let (_, ms) = machine(2, 2);
         let (submitter, rester) = (ms[0], ms[1]);
         let found = thread::spawn(move || model::next_g(rester));
         for _ in 0..n {
@@ -49,8 +34,8 @@ fn two_pushes_while_an_m_lies_down_are_seen_or_wake_it() {
 
 #[test]
 fn two_submitters_do_not_talk_each_other_out_of_waking() {
-    loom::model(|| {
-        let (_, ms) = machine(3);
+    cores::model(|| {
+        let (_, ms) = machine(3, 3);
         let found = {
             let rester = ms[2];
             thread::spawn(move || model::next_g(rester))
@@ -67,8 +52,8 @@ fn two_submitters_do_not_talk_each_other_out_of_waking() {
 
 #[test]
 fn the_one_that_found_work_wakes_the_next() {
-    loom::model(|| {
-        let (_, ms) = machine(3);
+    cores::model(|| {
+        let (_, ms) = machine(3, 3);
         let resters: Vec<_> = ms[1..].iter().map(|&m| thread::spawn(move || model::next_g(m))).collect();
         model::submit(ms[0], runnable());
         model::submit(ms[0], runnable());

@@ -5,7 +5,7 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::{die, explore};
+use baton::{die, explore, explore_coarsely, survives};
 use trefoil_sched::locks::{RwLock, RwLockWriteGuard};
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -24,7 +24,11 @@ fn change(lock: &RwLock<[u32; 2]>) {
 
 /// Each of `bodies` gets the lock.
 fn share(bodies: &'static [fn(Lock)]) {
-    explore(move || {
+    explore(sharing(bodies));
+}
+
+fn sharing(bodies: &'static [fn(Lock)]) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
         let lock: Lock = Arc::new(RwLock::new([0; 2]));
         bodies
             .iter()
@@ -33,7 +37,7 @@ fn share(bodies: &'static [fn(Lock)]) {
                 Box::new(move || body(lock)) as Body
             })
             .collect()
-    });
+    }
 }
 
 #[test]
@@ -91,35 +95,77 @@ fn a_writer_that_becomes_a_reader_lets_readers_in_and_no_writer() {
     ]);
 }
 
+const WRITES_AND_DIES: fn(Lock) = |lock| {
+    let mut value = lock.write().unwrap();
+    value[0] = 1;
+    std::mem::forget(value);
+    die();
+    assert!(!lock.is_poisoned());
+};
+
+const READS_AND_DIES: fn(Lock) = |lock| {
+    std::mem::forget(lock.read().unwrap());
+    die();
+};
+
 #[test]
-fn those_who_wait_for_a_writer_that_dies_get_a_poisoned_lock() {
-    share(&[
-        |lock| {
-            if let Ok(mut value) = lock.write() {
-                value[0] = 1;
-                std::mem::forget(value);
-                die();
-            }
-        },
-        |lock| match lock.read() {
-            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
-            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
-        },
-        |lock| match lock.write() {
-            Ok(value) => assert_eq!(*value, [0, 0], "what the dead writer left behind is not marked"),
-            Err(poisoned) => assert_eq!(*poisoned.into_inner(), [1, 0]),
-        },
-    ]);
+fn who_waits_to_write_for_a_reader_that_dies_is_told() {
+    share(&[READS_AND_DIES, |lock| {
+        // Before it or never.
+        if !survives(|| change(&lock)) {
+            assert!(lock.try_write().is_err());
+        }
+    }]);
 }
 
 #[test]
-fn a_reader_that_dies_is_counted_off() {
-    share(&[
+fn who_waits_to_read_for_a_writer_that_dies_is_told() {
+    share(&[WRITES_AND_DIES, |lock| {
+        if !survives(|| assert_eq!(*lock.read().unwrap(), [0, 0], "what a dead writer has locked was granted")) {
+            assert!(lock.try_read().is_err());
+        }
+    }]);
+}
+
+#[test]
+fn those_who_wait_for_a_writer_that_dies_are_told() {
+    explore_coarsely(sharing(&[
+        WRITES_AND_DIES,
         |lock| {
-            std::mem::forget(lock.read().unwrap());
-            die();
+            if !survives(|| assert_eq!(*lock.read().unwrap(), [0, 0], "what a dead writer has locked was granted")) {
+                assert!(lock.try_read().is_err());
+            }
         },
+        |lock| {
+            if !survives(|| assert_eq!(*lock.write().unwrap(), [0, 0], "what a dead writer has locked was granted")) {
+                assert!(lock.try_write().is_err());
+            }
+        },
+    ]));
+}
+
+#[test]
+fn a_reader_that_dies_keeps_writers_out_and_readers_in() {
+    explore_coarsely(sharing(&[
+        READS_AND_DIES,
         |lock| look(&lock),
-        |lock| change(&lock),
-    ]);
+        |lock| {
+            // Before it or never.
+            if !survives(|| change(&lock)) {
+                assert!(lock.try_write().is_err());
+            }
+        },
+    ]));
+}
+
+#[test]
+fn of_two_readers_one_dies_and_the_other_tells_the_writer_when_it_leaves() {
+    explore_coarsely(sharing(&[
+        READS_AND_DIES,
+        |lock| {
+            look(&lock);
+            look(&lock);
+        },
+        |lock| _ = survives(|| change(&lock)),
+    ]));
 }

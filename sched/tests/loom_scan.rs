@@ -12,7 +12,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::{cores, g};
 use trefoil_sched::gstate::{Finish, GState, Ready, State};
-use trefoil_sched::{Config, GRef, M, PreemptGuard, Sched, model};
+use trefoil_sched::{GRef, M, PreemptGuard, Sched, model};
 
 /// How often it has run, on its own stack; and what the last scan saw of that.
 struct OnStack {
@@ -184,19 +184,15 @@ fn two_wakers_of_two_parks_and_a_scanner_lose_nothing() {
 
 /// Two M's, each on a thread of its own, and a G that waits.
 fn machine() -> (&'static Sched, [&'static M; 2], GRef) {
-    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
-    let ms = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
-    for m in ms {
-        sched.start_m(m);
-    }
+    let (sched, ms) = support::machine(2, 2);
     let parked = g();
     model::make_parked(parked);
-    (sched, ms, parked)
+    (sched, [ms[0], ms[1]], parked)
 }
 
 #[test]
 fn a_g_that_a_scanner_queues_wakes_a_resting_m() {
-    loom::model(|| {
+    cores::model(|| {
         let (sched, [scanner, rester], parked) = machine();
         let found = thread::spawn(move || model::next_g(rester));
         cores::run_on(scanner);
@@ -213,7 +209,7 @@ fn a_g_that_a_scanner_queues_wakes_a_resting_m() {
 /// The scavenger runs on cores that are about to rest: those have no P to queue the G on, and can be woken already.
 #[test]
 fn a_g_that_a_resting_scanner_queues_is_found_by_it() {
-    loom::model(|| {
+    cores::model(|| {
         let (sched, [waker, rester], parked) = machine();
         let found = thread::spawn(move || {
             cores::run_on(rester);
@@ -230,7 +226,7 @@ fn a_g_that_a_resting_scanner_queues_is_found_by_it() {
 /// As before, and another M rests: whichever of them is woken finds it.
 #[test]
 fn a_g_that_a_resting_scanner_queues_is_found_by_somebody() {
-    loom::model(|| {
+    cores::model(|| {
         let (sched, [a, b], parked) = machine();
         // Whoever finds the G hands the other one a second, so that both come to an end.
         let look = move |m: &'static M| {

@@ -8,17 +8,15 @@ use std::time::Duration;
 
 use loom::thread;
 use support::cores;
+use trefoil_sched::M;
 use trefoil_sched::model::{Bell, fire_one, move_timers};
 use trefoil_sched::time::{Instant, Timer};
-use trefoil_sched::{Config, M, Sched};
 
 /// Two M's with a P each. This thread is the first.
 fn machine() -> [&'static M; 2] {
-    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
-    let ms = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
-    ms.iter().for_each(|m| sched.start_m(m));
+    let (_, ms) = support::machine(2, 2);
     cores::run_on(ms[0]);
-    ms
+    [ms[0], ms[1]]
 }
 
 /// What `f` does on the other core.
@@ -31,7 +29,7 @@ fn on(m: &'static M, f: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
 
 #[test]
 fn stop_says_true_exactly_if_it_does_not_ring() {
-    loom::model(|| {
+    cores::model(|| {
         let [_, b] = machine();
         let bell = Bell::new();
         assert!(!bell.start(5));
@@ -47,7 +45,7 @@ fn stop_says_true_exactly_if_it_does_not_ring() {
 
 #[test]
 fn a_reset_never_rings_for_what_was_before() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let bell = Bell::new();
         bell.start(5);
@@ -65,7 +63,7 @@ fn a_reset_never_rings_for_what_was_before() {
 
 #[test]
 fn a_reset_on_another_core_takes_it_there() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let bell = Bell::new();
         bell.start(5);
@@ -80,7 +78,7 @@ fn a_reset_on_another_core_takes_it_there() {
 
 #[test]
 fn owner_and_thief_ring_each_once() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let bells = [Bell::new(), Bell::new()];
         bells.iter().for_each(|bell| _ = bell.start(5));
@@ -93,7 +91,7 @@ fn owner_and_thief_ring_each_once() {
 
 #[test]
 fn what_is_stopped_while_it_moves_is_in_neither_heap() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let bells = [Bell::new(), Bell::new()];
         bells.iter().for_each(|bell| _ = bell.start(5));
@@ -109,7 +107,7 @@ fn what_is_stopped_while_it_moves_is_in_neither_heap() {
 
 #[test]
 fn two_moves_in_opposite_directions_pass() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let bell = Bell::new();
         bell.start(5);
@@ -132,7 +130,7 @@ fn timer() -> Timer {
 /// The production `Timer`: a value that comes after the reset belongs to the new deadline, so that one is not in the heap any more.
 #[test]
 fn no_value_is_received_for_a_deadline_that_was_reset() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let timer = timer();
         timer.reset_at(Instant::from_nanos(5));
@@ -147,7 +145,7 @@ fn no_value_is_received_for_a_deadline_that_was_reset() {
 
 #[test]
 fn no_value_is_received_after_stop() {
-    loom::model(|| {
+    cores::model(|| {
         let [a, b] = machine();
         let timer = timer();
         timer.reset_at(Instant::from_nanos(5));

@@ -29,6 +29,10 @@ pub struct Boot {
     refuse: Vec<String>,
     /// What every line looks like, with each run of digits as `#`.
     shape: Option<String>,
+    /// How many lines there are.
+    lines: Option<usize>,
+    /// What is expected comes in the order of the table.
+    in_order: bool,
     /// It compares times: it runs alone, and only where the host has so many free cores.
     free_cores: usize,
     /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as libtest has it).
@@ -57,6 +61,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             expect: Vec::new(),
             refuse: Vec::new(),
             shape: None,
+            lines: None,
+            in_order: false,
             free_cores: 0,
             large: false,
         };
@@ -70,6 +76,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "expect" => boot.expect.push(value.into()),
                 "refuse" => boot.refuse.push(value.into()),
                 "shape" => boot.shape = Some(value.into()),
+                "lines" => boot.lines = Some(number()? as usize),
+                "in-order" => boot.in_order = true,
                 "machine" => boot.settings.machine = value.into(),
                 "mem" => boot.settings.memory = value.into(),
                 "append" => boot.settings.append = value.into(),
@@ -116,8 +124,8 @@ fn flood(n: usize) -> Vec<u8> {
 }
 
 impl Boot {
-    /// Boots `image` and checks what came of it; on failure, why, with all it printed.
-    fn run(&self, image: &Path) -> Result<(), String> {
+    /// Boots `image` and checks what came of it: all it printed; on failure, why, with that.
+    fn run(&self, image: &Path) -> Result<String, String> {
         let mut out: Vec<u8> = Vec::new();
         let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
         let text = String::from_utf8_lossy(&out);
@@ -136,7 +144,16 @@ impl Boot {
                 wrong += &format!("the line {line:?} is not like {shape:?}\n");
             }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong}--- output\n{text}")) }
+        if let Some(lines) = self.lines
+            && text.lines().count() != lines
+        {
+            wrong += &format!("{} lines instead of {lines}\n", text.lines().count());
+        }
+        let places: Vec<_> = self.expect.iter().map(|e| text.find(e.as_str())).collect();
+        if self.in_order && !places.is_sorted() {
+            wrong += "not in this order\n";
+        }
+        if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
 }
 
@@ -176,11 +193,11 @@ fn at_once() -> usize {
 }
 
 /// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does. The large ones are ignored; with `large` it is
-/// they that run, and no others.
+/// they that run, and no others. With `show` one sees what they print also where they pass.
 ///
 /// # Errors
 /// The section's text is wrong.
-pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool) -> Result<u8, String> {
+pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: bool) -> Result<u8, String> {
     let begin = Instant::now();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let (boots, left): (Vec<_>, Vec<_>) =
@@ -193,10 +210,12 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool) -> Res
     let mut ignored = skipped.len();
     let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().copied().partition(|b| b.large || b.free_cores > 0);
     let failures = Mutex::new(Vec::new());
-    let report = |boot: &Boot, result: Result<(), String>| {
+    let report = |boot: &Boot, result: Result<String, String>| {
         println!("test {} ... {}", boot.name, if result.is_ok() { "ok" } else { "FAILED" });
-        if let Err(why) = result {
-            failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why));
+        match result {
+            Ok(text) if show => println!("{text}"),
+            Ok(_) => {}
+            Err(why) => failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why)),
         }
     };
     let next = Mutex::new(shared.iter());
@@ -255,6 +274,12 @@ mod tests {
     fn a_shape_is_a_line_without_its_numbers() {
         assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
         assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
+    }
+
+    #[test]
+    fn lines_can_be_counted_and_wanted_in_order() {
+        let boot = &parse("a | smp 1 | lines 400 | expect x | expect y | in-order").unwrap()[0];
+        assert_eq!((boot.lines, boot.in_order, boot.expect.len()), (Some(400), true, 2));
     }
 
     #[test]

@@ -45,7 +45,8 @@ fn run_file(file: &Path, args: &[std::ffi::OsString]) -> Result<u8, String> {
     if let Some(tests) = elf::tests(file)? {
         let filters: Vec<String> =
             args.iter().map(|a| a.to_string_lossy().into_owned()).filter(|a| !a.starts_with('-')).collect();
-        return boots::run_all(file, &tests, &filters, args.iter().any(|a| a == "--ignored"));
+        let has = |flag: &str| args.iter().any(|a| a == flag);
+        return boots::run_all(file, &tests, &filters, has("--ignored"), has("--nocapture"));
     }
     let words: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     let settings = Settings { stdin: Stdin::Inherit, ..Settings::from_env()? };

@@ -36,10 +36,8 @@ impl Symbols {
 
     /// What to add to a line of the guest's: where the address in it lies.
     pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
-        let Some(address) = address(line) else { return Vec::new() };
-        // A return address points behind its call, which may be the next line's.
-        let is_call = line.starts_with(BACKTRACE) && !line.starts_with(b"  #00");
-        self.locate(address - u64::from(is_call)).into_bytes()
+        // The guest has taken one from each return address: it lies in its call.
+        address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
     fn locate(&mut self, address: u64) -> String {
@@ -59,10 +57,11 @@ impl Symbols {
                 }
                 None => text += " ?",
             }
-            if let Some(at) = frame.location
-                && let (Some(file), Some(line)) = (at.file, at.line)
-            {
-                let _ = write!(text, " at {}:{line}", short(file));
+            let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
+            // What the compiler has added to a function has no line; it belongs to what stands before. (Of what is inlined, the call has one.)
+            let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
+            if let Some((file, line)) = at {
+                let _ = write!(text, " at {}:{line}", short(&file));
             }
         }
         if text.is_empty()
@@ -72,6 +71,22 @@ impl Symbols {
         }
         text
     }
+}
+
+/// How far [`place_before`] looks, in bytes.
+const BEFORE: u64 = 1024;
+
+/// File and line of the nearest code before `address`, or failing that, after it, that has them and belongs to the same function.
+fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
+    let innermost = |address: u64| {
+        let frame = loader.find_frames(address).ok()?.next().ok()??;
+        let name = frame.function?.raw_name().ok()?.into_owned();
+        Some((name, frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)))))
+    };
+    let (function, _) = innermost(address)?;
+    let place_at = |address: u64| innermost(address).filter(|(name, _)| *name == function)?.1;
+    let before = (1..=BEFORE).map_while(|back| address.checked_sub(back)).find_map(place_at);
+    before.or_else(|| (1..=BEFORE).find_map(|on| place_at(address + on)))
 }
 
 /// A path as seen from the workspace, or from the crate it belongs to.
@@ -109,6 +124,28 @@ mod tests {
         assert_eq!(address(b"a 0xffffffff80201234"), None);
         assert_eq!(address(b"  #03 0xfff"), None);
         assert_eq!(address(b"  #\xff 0xffffffff80201234"), None);
+    }
+
+    #[test]
+    fn code_without_a_line_has_that_of_the_code_before_it() {
+        let image = std::env::current_exe().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let base = usize::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
+        let here = (Symbols::locate as *const () as usize - base) as u64;
+        let loader = Loader::new(&image).unwrap();
+        let has_no_line = |&address: &u64| {
+            let at = loader.find_location(address).ok().flatten();
+            at.is_some_and(|at| at.file.is_some() && at.line.is_none())
+        };
+        let mut symbols = Symbols::new(&image);
+        let found = (here..here + 0x4_0000).filter(has_no_line).step_by(16).take(20);
+        let texts: Vec<_> = found.map(|address| symbols.locate(address)).collect();
+        assert!(!texts.is_empty(), "all code has lines: this test shows nothing");
+        for text in texts {
+            // Of what was inlined, the call at the least.
+            let has_one = |line: &str| line.rsplit_once(':').is_some_and(|(_, line)| line.parse::<u32>().is_ok());
+            assert!(text.lines().any(has_one), "{text}");
+        }
     }
 
     #[test]

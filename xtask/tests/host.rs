@@ -226,7 +226,7 @@ fn counted_figures_stay_below_their_bounds() {
     let (code, text) = boot(&example("bench"), &[], &counted);
     assert_eq!(code, 0, "{text}");
     println!("{text}");
-    for (name, bound) in BOUNDS.into_iter().chain(STACK_BOUNDS) {
+    for (name, bound) in BOUNDS.into_iter().chain(STACK_BOUNDS).chain(BLOCK_BOUNDS) {
         let measured = figure(&text, &format!("bench {name}"));
         assert!(measured <= bound, "{name}: {measured} instructions, at most {bound} expected");
     }
@@ -339,6 +339,18 @@ const STACK_BOUNDS: [(&str, f64); 6] = [
     ("shrink by 6 pages", 898.0),
     ("pack", 1670.0),
     ("unpack", 763.0),
+];
+
+/// The same for blocks that no size class serves.
+const BLOCK_BOUNDS: [(&str, f64); 8] = [
+    ("alloc 3000 bytes amid holes", 300.0),
+    ("free 3000 bytes amid holes", 300.0),
+    ("alloc 5000 bytes amid holes", 450.0),
+    ("free 5000 bytes amid holes", 330.0),
+    ("alloc 65536 bytes amid holes", 450.0),
+    ("free 65536 bytes amid holes", 300.0),
+    ("alloc 8388608 bytes amid holes", 450.0),
+    ("free 8388608 bytes amid holes", 300.0),
 ];
 
 #[test]

@@ -1,8 +1,22 @@
-//! Physical frames of 4 KiB.
+//! Physical frames of 4 KiB, one by one or in runs.
 //!
-//! Free memory is two things: what was never used (a cursor that walks through the memory map's regions) and what came back
-//! (a list through the frames themselves, reached by the physical map). So nothing is built or cleared at boot, whatever the
-//! size of memory, and a frame is first touched when somebody wants it.
+//! All free memory is one structure of free runs (`runs.rs`), whose words lie in the free frames
+//! themselves, reached by the physical map. One bit a frame lies in front of the first region that has
+//! room. Boot adds each region as one run, so nothing is built or cleared, whatever the size of memory:
+//! two frames of each region are touched, and the other frames when somebody wants them.
+//!
+//! ```text
+//!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
+//!                       ───▶ runs from the front, a good fit         ◀─── single frames from the end
+//!
+//!   loose      single frames that came back; the next single frames are these
+//!              no run is long enough? [`JOIN`] of them join the free runs, and again: alloc_run
+//! ```
+//!
+//! Runs and single frames come from both ends of the free memory, so what lives long on one side leaves
+//! no holes in the other. A run that comes back joins its neighbours at once. A single frame does so when
+//! a run is wanted: most go from stack to stack, and to join and split each costs three times as much as
+//! a list. So memory that the heap has held is good for stacks, and the other way round.
 //!
 //! What runs short is given out by rank, so that those who could free memory still get theirs:
 //!
@@ -17,16 +31,23 @@
 //!
 //! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
 //! [`BATCH`], so the lock is met once in 32 operations.
+//!
+//! The #PF handler may take frames from the pool as well ([`in_fault`]), whatever code it has interrupted. A core says that it uses the pool before it
+//! asks for the lock, and takes that back after it has left the lock. So the handler knows whether its own core is in there, and waits for other
+//! cores only. Those leave the lock after a few instructions: nothing under it waits, and what faults under it is served by that core's own reserve.
 
 use core::cell::{Cell, UnsafeCell};
+use core::ops::{Deref, DerefMut};
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
-use super::lock::Lock;
+use super::lock::{Guard, Lock};
 use super::phys_to_virt;
+use super::runs::{Ground, Runs, Word};
 use super::{heap, inject, window};
-use crate::arch::percpu;
+use crate::arch::{percpu, tlb};
 
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;
@@ -34,9 +55,15 @@ pub const FRAME: u64 = 4096;
 /// Frames that a core keeps at most.
 const CACHE: usize = 64;
 /// How many move at once.
-const BATCH: usize = 32;
-/// The heap leaves this share of memory, and what may sit in the cores' caches, where nobody else can reach it.
+pub(super) const BATCH: usize = 32;
+/// Loose frames that join the free runs while the lock is held once.
+const JOIN: usize = 32;
+/// So often for a caller that has preemption off.
+const JOINS: usize = 2;
+/// The heap leaves this share of memory in the pool.
 const HEAP_LEAVES: u64 = 64;
+/// Packing leaves so many frames in the pool: for fault reserves.
+const PACKING_LEAVES: u64 = 64;
 /// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
 const STACKS_LEAVE: u64 = 128;
 const STACKS_LEAVE_LEAST: u64 = 256;
@@ -44,24 +71,85 @@ const STACKS_LEAVE_LEAST: u64 = 256;
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
 const LOW_LEAST: u64 = 1024;
-/// Regions of usable memory; what boot leaves fits.
-const REGIONS: usize = 64;
+/// Memory beyond this address is left alone: 1 TiB. The heap's arenas number their granules in 32 bits.
+const END: u64 = 1 << 40;
+/// Rows for runs up to [`END`].
+const ROWS: usize = 26;
+const _: () = assert!(END / FRAME <= 4 << ROWS);
 
-struct Pool {
-    /// Usable regions; the first that is not empty is being used up.
-    regions: [(u64, u64); REGIONS],
-    /// How many there are, and which one the cursor is in.
-    count: usize,
-    at: usize,
-    /// Frames that came back, linked through their first word; 0: none.
-    returned: u64,
+/// The frames as [`Runs`] sees them.
+struct Frames {
+    /// A bit for each frame. Read only where it was written before (INV-EDGE).
+    edges: *mut u64,
 }
 
-static POOL: Lock<Pool> = Lock::new(Pool { regions: [(0, 0); REGIONS], count: 0, at: 0, returned: 0 });
+// SAFETY: the bits belong to the pool, and are reached under its lock only.
+unsafe impl Send for Frames {}
+
+impl Frames {
+    #[inline(always)]
+    fn word(&self, frame: u32, word: Word) -> *mut u32 {
+        phys_to_virt(u64::from(frame) * FRAME).cast::<u32>().wrapping_add(word as usize)
+    }
+
+    #[inline(always)]
+    fn edges(&self, frame: u32) -> (*mut u64, u64) {
+        (self.edges.wrapping_add(frame as usize / 64), 1 << (frame % 64))
+    }
+}
+
+impl Ground for Frames {
+    #[inline(always)]
+    fn load(&self, frame: u32, word: Word) -> u32 {
+        // SAFETY: a free frame is the pool's, and the physical map covers it.
+        unsafe { self.word(frame, word).read() }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, frame: u32, word: Word, value: u32) {
+        // SAFETY: as above.
+        unsafe { self.word(frame, word).write(value) }
+    }
+
+    #[inline(always)]
+    fn is_edge(&self, frame: u32) -> bool {
+        let (at, bit) = self.edges(frame);
+        // SAFETY: `init` made room for a bit of each frame, and of one more.
+        unsafe { at.read() & bit != 0 }
+    }
+
+    #[inline(always)]
+    fn set_edge(&mut self, frame: u32, edge: bool) {
+        let (at, bit) = self.edges(frame);
+        // SAFETY: as above.
+        unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
+    }
+
+    #[inline(always)]
+    fn clear_edges(&mut self, first: u32, len: u32) {
+        let (mut first, end) = (first, first + len);
+        while first < end {
+            let bits = (end - first).min(64 - first % 64);
+            let mask = (u64::MAX >> (64 - bits)) << (first % 64);
+            let (at, _) = self.edges(first);
+            // SAFETY: as above.
+            unsafe { at.write(at.read() & !mask) };
+            first += bits;
+        }
+    }
+}
+
+struct Pool {
+    runs: Runs<Frames, ROWS>,
+    /// Single frames that came back, linked through their first word; 0: none.
+    loose: u64,
+}
+
+static POOL: Lock<Pool> = Lock::new(Pool { runs: Runs::new(Frames { edges: null_mut() }), loose: 0 });
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 /// Fewer frames than this in the pool: memory is short.
 static LOW: AtomicU64 = AtomicU64::new(0);
-/// Frames in the pool, not counting the cores' caches.
+/// Frames in the pool, not counting the cores' caches. Written under the pool's lock.
 static POOLED: AtomicU64 = AtomicU64::new(0);
 
 /// A core's own frames.
@@ -99,45 +187,160 @@ impl Default for FrameCache {
     }
 }
 
+/// The pool, locked.
+struct Locked(Option<Guard<'static, Pool>>);
+
+/// Locks the pool. Not in a handler.
+fn pool() -> Locked {
+    percpu::preempt_off();
+    // Relaxed, as below: only handlers of this core read it.
+    percpu::current().in_pool.store(true, Ordering::Relaxed);
+    Locked(Some(POOL.lock()))
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.0 = None;
+        percpu::current().in_pool.store(false, Ordering::Relaxed);
+        percpu::preempt_on();
+    }
+}
+
+impl Deref for Locked {
+    type Target = Pool;
+    fn deref(&self) -> &Pool {
+        self.0.as_ref().expect("the pool is locked until this is dropped")
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Pool {
+        self.0.as_mut().expect("the pool is locked until this is dropped")
+    }
+}
+
 impl Pool {
-    fn take(&mut self) -> Option<u64> {
-        if self.returned != 0 {
-            let frame = self.returned;
-            // SAFETY: a returned frame belongs to the pool; its first word is the link that `give` wrote.
-            self.returned = unsafe { phys_to_virt(frame).cast::<u64>().read() };
-            return Some(frame);
-        }
-        while self.at < self.count {
-            let (next, end) = &mut self.regions[self.at];
-            if *next < *end {
-                *next += FRAME;
-                return Some(*next - FRAME);
+    /// Calls `keep` for free frames until it says no, or `most` were taken. False: no more are free.
+    #[inline(always)]
+    fn take_while(&mut self, most: usize, mut keep: impl FnMut(u64) -> bool) -> bool {
+        let (mut taken, mut full) = (0, false);
+        while taken < most
+            && !full
+            && let Some(frame) = self.take_loose()
+        {
+            full = !keep(frame);
+            if full {
+                self.give(frame);
+            } else {
+                taken += 1;
             }
-            self.at += 1;
         }
-        None
+        while taken < most && !full {
+            let Some((first, len)) = self.runs.take_some((most - taken).min(BATCH) as u32) else { break };
+            let kept = (first..first + len).position(|frame| !keep(u64::from(frame) * FRAME)).unwrap_or(len as usize);
+            if kept < len as usize {
+                self.runs.give(first + kept as u32, len - kept as u32);
+                full = true;
+            }
+            taken += kept;
+        }
+        count(-(taken as i64));
+        full || taken == most
     }
 
+    #[inline(always)]
+    fn take_loose(&mut self) -> Option<u64> {
+        let frame = self.loose;
+        (frame != 0).then(|| {
+            // SAFETY: a loose frame belongs to the pool; its first word is the link that `give` wrote.
+            self.loose = unsafe { phys_to_virt(frame).cast::<u64>().read() };
+            frame
+        })
+    }
+
+    #[inline(always)]
     fn give(&mut self, frame: u64) {
         // SAFETY: the frame is the pool's from here on, and the physical map covers it.
-        unsafe { phys_to_virt(frame).cast::<u64>().write(self.returned) };
-        self.returned = frame;
+        unsafe { phys_to_virt(frame).cast::<u64>().write(self.loose) };
+        self.loose = frame;
+    }
+
+    /// Some of the loose frames become free runs. False: there is none.
+    fn join(&mut self) -> bool {
+        let (mut first, mut end) = (0, 0);
+        for _ in 0..JOIN {
+            let Some(frame) = self.take_loose().map(number) else { break };
+            // Neighbours in the list are often neighbours in memory.
+            if frame == end {
+                end += 1;
+            } else if frame + 1 == first {
+                first = frame;
+            } else {
+                if end > first {
+                    self.runs.give(first, end - first);
+                }
+                (first, end) = (frame, frame + 1);
+            }
+        }
+        if end > first {
+            self.runs.give(first, end - first);
+        }
+        end > first
+    }
+
+    /// Whether the heap may have `frames` more.
+    fn has_room(&self, frames: u64) -> bool {
+        let leave =
+            if percpu::current().packs.get() { PACKING_LEAVES } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
+        POOLED.load(Ordering::Relaxed) >= frames.saturating_add(leave)
+    }
+}
+
+/// The pool has so many frames more. Under its lock.
+#[inline(always)]
+fn count(frames: i64) {
+    POOLED.store(POOLED.load(Ordering::Relaxed).wrapping_add_signed(frames), Ordering::Relaxed);
+}
+
+#[inline(always)]
+fn number(frame: u64) -> u32 {
+    (frame / FRAME) as u32
+}
+
+/// Memory has become less. With preemption off.
+#[inline(always)]
+fn look_if_low() {
+    if is_low() {
+        window::scavenge::press();
     }
 }
 
 /// Takes over the usable regions of the memory map.
 pub(super) fn init(map: &[MemoryRegion]) {
-    let mut pool = POOL.lock();
+    // Frame 0 stays out: 0 ends a list.
+    let usable = || {
+        let frames =
+            |r: &MemoryRegion| (number(r.start.min(END).next_multiple_of(FRAME)).max(1), number(r.end.min(END)));
+        map.iter().filter(|r| r.kind == MemoryRegionKind::Usable).map(frames).filter(|(first, end)| first < end)
+    };
+    let Some(end) = usable().map(|(_, end)| end).max() else { return };
+    let bits = u64::from(end / 64 + 1) * size_of::<u64>() as u64;
+    let frames = bits.div_ceil(FRAME) as u32;
+    let Some((home, _)) = usable().find(|(first, end)| end - first > frames) else { return };
+    let usable = || usable().map(|(first, end)| (if first == home { home + frames } else { first }, end));
+    let mut pool = pool();
+    let runs = &mut pool.runs;
+    runs.ground().edges = phys_to_virt(u64::from(home) * FRAME).cast();
+    // What lies beside a region is not free; a region that does lie there comes in below.
+    for (first, end) in usable() {
+        runs.ground().set_edge(first - 1, false);
+        runs.ground().set_edge(first, false);
+        runs.ground().set_edge(end, false);
+    }
     let mut total = 0;
-    for region in map.iter().filter(|r| r.kind == MemoryRegionKind::Usable) {
-        // Frame 0 stays out: 0 ends the list.
-        let (start, end) = (region.start.next_multiple_of(FRAME).max(FRAME), region.end & !(FRAME - 1));
-        if start < end && pool.count < REGIONS {
-            let at = pool.count;
-            pool.regions[at] = (start, end);
-            pool.count += 1;
-            total += (end - start) / FRAME;
-        }
+    for (first, end) in usable() {
+        runs.give(first, end - first);
+        total += u64::from(end - first);
     }
     TOTAL.store(total, Ordering::Relaxed);
     LOW.store((total / LOW_SHARE).max(LOW_LEAST), Ordering::Relaxed);
@@ -153,18 +356,16 @@ pub fn alloc() -> Option<u64> {
     let cache = &percpu::current().frames;
     let mut frame = cache.pop();
     if frame.is_none() {
-        let mut pool = POOL.lock();
+        let mut pool = pool();
         let mut taken = 0;
-        while taken < BATCH {
-            let Some(frame) = pool.take() else { break };
+        pool.take_while(BATCH, |frame| {
             cache.push(frame);
             taken += 1;
-        }
-        POOLED.fetch_sub(taken as u64, Ordering::Relaxed);
+            true
+        });
         drop(pool);
-        if is_low() {
-            super::window::scavenge::press();
-        }
+        tlb::taken(taken);
+        look_if_low();
         frame = cache.pop();
     }
     percpu::preempt_on();
@@ -172,25 +373,113 @@ pub fn alloc() -> Option<u64> {
 }
 
 /// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not in a handler over code that has preemption off.
-pub fn alloc_while(mut keep: impl FnMut(u64) -> bool) -> bool {
+pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     percpu::preempt_off();
-    let mut pool = POOL.lock();
-    let mut taken = 0;
-    let full = loop {
-        let Some(frame) = pool.take() else { break false };
-        if !keep(frame) {
-            pool.give(frame);
-            break true;
-        }
-        taken += 1;
-    };
-    POOLED.fetch_sub(taken, Ordering::Relaxed);
+    let mut pool = pool();
+    let full = pool.take_while(usize::MAX, keep);
     drop(pool);
-    if is_low() {
-        super::window::scavenge::press();
-    }
+    look_if_low();
     percpu::preempt_on();
     full
+}
+
+/// How often [`in_fault`] looks whether the lock is free. Its holder needs a few hundred instructions. If the host has stopped that core, the
+/// next fault tries again.
+const PATIENCE: usize = 10_000;
+
+/// As [`alloc_while`], in the #PF handler, whatever it has interrupted. False as well: this core is using the pool itself, or another one does not leave it.
+#[cold]
+pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
+    let mine = percpu::current().in_pool.load(Ordering::Relaxed);
+    let mut pool = None;
+    for _ in 0..if mine { 0 } else { PATIENCE } {
+        pool = POOL.try_lock();
+        if pool.is_some() {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    pool.is_some_and(|mut pool| pool.take_while(usize::MAX, keep))
+}
+
+/// A run of `frames` frames for the heap, whose first address is a multiple of `align` frames. None: no run
+/// is so long, or what is left is for others.
+pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
+    let (len, align) = (u32::try_from(frames).ok()?, u32::try_from(align).ok()?);
+    let mut joins = if percpu::depth() == 0 { usize::MAX } else { JOINS };
+    loop {
+        percpu::preempt_off();
+        let mut pool = pool();
+        let first = if pool.has_room(frames) { pool.runs.take(len, align) } else { None };
+        let again = first.is_none() && joins > 0 && pool.has_room(frames) && pool.join();
+        if first.is_some() {
+            count(-(frames as i64));
+        }
+        drop(pool);
+        tlb::taken_by_heap(if first.is_some() { frames } else { 0 });
+        look_if_low();
+        percpu::preempt_on();
+        if !again {
+            return first.map(|first| u64::from(first) * FRAME);
+        }
+        joins -= 1;
+    }
+}
+
+/// Makes a run longer by `more` frames, in place. False: what lies behind it is in use, or for others.
+///
+/// # Safety
+/// 1. `frame` is the first of `frames` frames that [`alloc_run`] gave, or this.
+pub(super) unsafe fn grow_run(frame: u64, frames: u64, more: u64) -> bool {
+    percpu::preempt_off();
+    let mut pool = pool();
+    let grown = pool.has_room(more) && pool.runs.grow(number(frame), frames as u32, more as u32);
+    if grown {
+        count(-(more as i64));
+    }
+    drop(pool);
+    tlb::taken_by_heap(if grown { more } else { 0 });
+    look_if_low();
+    percpu::preempt_on();
+    grown
+}
+
+/// Takes the end of a run back: `keep` frames stay, or none.
+///
+/// # Safety
+/// 1. As [`grow_run`].
+/// 2. Nothing uses the end any more.
+pub(super) unsafe fn shrink_run(frame: u64, frames: u64, keep: u64) {
+    let mut pool = pool();
+    if keep == 0 {
+        pool.runs.give(number(frame), frames as u32);
+    } else {
+        pool.runs.shrink(number(frame), frames as u32, keep as u32);
+    }
+    count((frames - keep) as i64);
+}
+
+/// Whether there are `frames` frames for the heap: a guess, without the lock.
+pub(super) fn heap_may_have(frames: u64) -> bool {
+    frames <= POOLED.load(Ordering::Relaxed)
+}
+
+/// Up to [`BATCH`] frames for the heap, which wants `wanted` in all; how many those are. 0: there are not so many for the heap.
+pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
+    percpu::preempt_off();
+    let mut taken = 0;
+    let mut pool = pool();
+    if pool.has_room(wanted) {
+        pool.take_while((BATCH as u64).min(wanted) as usize, |frame| {
+            keep(frame);
+            taken += 1;
+            true
+        });
+    }
+    drop(pool);
+    tlb::taken_by_heap(taken);
+    percpu::preempt_on();
+    taken
 }
 
 /// Gives a frame back.
@@ -201,23 +490,16 @@ pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
     let cache = &percpu::current().frames;
     if cache.len.get() == CACHE {
-        let mut pool = POOL.lock();
+        let mut pool = pool();
         for _ in 0..BATCH {
             if let Some(frame) = cache.pop() {
                 pool.give(frame);
             }
         }
-        POOLED.fetch_add(BATCH as u64, Ordering::Relaxed);
+        count(BATCH as i64);
     }
     cache.push(frame);
     percpu::preempt_on();
-}
-
-/// Fewer free frames than this, and the heap does not grow. With preemption off.
-pub fn heap_floor() -> u64 {
-    // Whoever packs gives back more than it takes.
-    let leaves = if percpu::current().packs.get() { 0 } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
-    leaves + cached_at_most()
 }
 
 fn cached_at_most() -> u64 {
@@ -272,6 +554,6 @@ pub fn stats() -> FrameStats {
 /// Runs `f` with the pool's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
-    let _pool = POOL.lock();
+    let _pool = pool();
     f()
 }

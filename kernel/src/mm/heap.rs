@@ -1,45 +1,65 @@
-//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over a list allocator for the rest.
+//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over whole pages.
 //!
 //! ```text
-//!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐
-//!   free            this core's magazine ──full───▶ each block to its own slab ──all home──▶ chunk ┤   slab.rs
-//!   alloc(larger)                                                                                  └─▶ the region, which grows: region.rs
+//!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐  slab.rs
+//!   free            this core's magazine ──full───▶ each block to its own slab ──all home──▶ chunk ┤  chunks.rs
+//!                                                                                                  │
+//!   a larger block that would waste more than an eighth of its pages ───▶ granules of an arena ────┤  arena.rs
+//!   any other                                                                                      ├▶ pages.rs
+//!                                                  a run of frames, by the physical map ◀──────────┤  frames.rs
+//!                                   none so long: frames mapped side by side, bounded pieces ◀─────┘  scattered.rs
 //! ```
 //!
 //! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a lock nor a
 //! search. It may hold blocks of any slab: a block freed on another core goes into that core's magazine, and home from there.
 //!
+//! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant time,
+//! however many holes there are. No lock is held while a page is mapped, and mostly none is mapped:
+//! a large block is a run of frames. So what the heap does not use is free for stacks at once.
+//!
 //! * INV-LIVE: blocks that are out of their slabs are handed out or in a magazine, and both ends are counted where they move anyway: so
-//!   the bytes in use are known to the byte, and no allocation counts anything for it ([`stats`]).
+//!   the bytes in use are known to the byte, and no small allocation counts anything for it ([`stats`]).
 //! * Used up: a block that can't be had is null, after what this core keeps has gone home, and, for a goroutine that may wait so long, after
 //!   the parked stacks have given back what they don't need. `handle_alloc_error` then panics in the
 //!   goroutine that asked (`panic.rs`); while it unwinds, small blocks come from a reserve.
+//! * The heap leaves frames for others (`frames.rs`): a heap that takes the last one takes the stack from
+//!   the goroutine that must unwind because the heap is used up. A request that would go below that maps
+//!   nothing at all.
+//! * Memory is never cleared ahead of use: `alloc_zeroed` clears where its caller runs, with preemption on.
+//!   `realloc` of a large block looks whether the memory behind it is free; else it copies the same way.
 //!
 //! **The hard race** is between two cores that find a class empty: each brings a slab, one more than needed. The lock is
-//! not held for that, since the chunks' lock, the region's and the page tables' come with it; the slab goes back when its blocks are home.
+//! not held for that, since the chunks' lock and the frames' come with it; the slab goes back when its blocks are home.
 //!
 //! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each alloc and free, for what two
 //! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back).
+//!
+//! Rejected, for large blocks: a region of addresses that is mapped as it grows. It takes a page-table
+//! entry and a flush for each page that goes back, and 15 million instructions to map 600 MiB.
+//! `linked_list_allocator` there: it searches all holes, 1.5 ms a free at 20,000. (Even at boot there is
+//! no use for it: frames and runs are there first.) `rlsf`, `talc`, `buddy_system_allocator`: see
+//! `runs.rs`.
 //!
 //! Handlers never allocate.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
-use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::frames::FRAME;
 use super::inject;
 use super::window::scavenge;
 use crate::arch::percpu;
 use crate::panic;
 
-mod region;
+mod arena;
+mod chunks;
+mod pages;
+mod scattered;
 mod slab;
 
 use slab::{Block, Class, Gone};
-
-/// Where it begins.
-pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
 
 /// Block sizes of the classes.
 const SIZES: [u16; 26] = [
@@ -148,8 +168,11 @@ impl Default for Magazines {
 
 static CLASSES: [Class; SIZES.len()] = [const { Class::new() }; SIZES.len()];
 
+/// Bytes handed out for layouts that no class serves.
+static LARGE: AtomicU64 = AtomicU64::new(0);
+
 pub(super) fn init() {
-    region::init();
+    chunks::init();
 }
 
 struct KernelHeap;
@@ -165,7 +188,7 @@ fn class(layout: Layout) -> Option<usize> {
     (size <= LARGEST).then(|| CLASS[size.div_ceil(16)] as usize)
 }
 
-// SAFETY: blocks come from slabs or from the region, each to one owner at a time; sizes and alignment as `class` says.
+// SAFETY: blocks come from slabs, arenas or pages, each to one owner at a time; sizes and alignment as `class` says.
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -190,10 +213,8 @@ unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         debug_assert!(!percpu::in_handler(), "a handler frees");
         let Some(class) = class(layout) else {
-            if let Some(block) = NonNull::new(block) {
-                // SAFETY: 1. the caller's: it came from `alloc` with this layout, hence from the region.
-                unsafe { region::free(block, layout) };
-            }
+            // SAFETY: 1. the caller's: it came from `alloc` with this layout.
+            unsafe { free_large(block, layout) };
             return;
         };
         percpu::preempt_off();
@@ -205,21 +226,123 @@ unsafe impl GlobalAlloc for KernelHeap {
         }
         percpu::preempt_on();
     }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's: the size, rounded up to the alignment, is at most `isize::MAX`.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        let stays = match (class(layout), class(new)) {
+            (Some(class), Some(new)) => class == new,
+            // SAFETY: 1. the caller's.
+            (None, None) => unsafe { resize_large(block, layout, new) },
+            _ => false,
+        };
+        if stays {
+            return block;
+        }
+        // SAFETY: the caller's: `new` has a size, and the block came from `alloc` with `layout`.
+        unsafe {
+            let to = self.alloc(new);
+            if !to.is_null() {
+                to.copy_from_nonoverlapping(block, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            to
+        }
+    }
+}
+
+/// Where a block comes from that is larger than any class.
+enum Place {
+    /// So many pages, aligned to so many.
+    Pages(u64, u64),
+    Arena,
+}
+
+#[inline(always)]
+fn place(layout: Layout) -> Place {
+    let (size, align) = (layout.size(), layout.align());
+    let pages = size.div_ceil(FRAME as usize);
+    if align <= FRAME as usize && pages * FRAME as usize - size > size / 8 {
+        return Place::Arena;
+    }
+    Place::Pages(pages as u64, align.div_ceil(FRAME as usize) as u64)
+}
+
+#[inline]
+fn take_large(layout: Layout) -> *mut u8 {
+    let block = match place(layout) {
+        Place::Pages(pages, align) => pages::alloc(pages, align),
+        Place::Arena => arena::alloc(layout.size(), layout.align()),
+    };
+    if !block.is_null() {
+        LARGE.fetch_add(layout.size() as u64, Ordering::Relaxed);
+    }
+    block
 }
 
 #[cold]
 #[inline(never)]
 fn alloc_large(layout: Layout) -> *mut u8 {
-    let block = region::alloc(layout);
+    let block = take_large(layout);
     if !block.is_null() {
         return block;
     }
     trim();
-    let block = region::alloc(layout);
+    let block = take_large(layout);
     if block.is_null() && scavenge::for_the_heap() {
-        return region::alloc(layout);
+        return take_large(layout);
     }
     block
+}
+
+/// # Safety
+/// 1. The block came from [`take_large`] with `layout`, and nobody uses it.
+#[cold]
+#[inline(never)]
+unsafe fn free_large(block: *mut u8, layout: Layout) {
+    LARGE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+    match place(layout) {
+        // SAFETY: 1.
+        Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
+        // SAFETY: 1.
+        Place::Arena => unsafe { arena::free(block, layout.size()) },
+    }
+}
+
+/// Whether a block is one of `new` now, where it stands.
+///
+/// # Safety
+/// 1. As [`free_large`]; the caller may use what `new` has of it.
+#[cold]
+#[inline(never)]
+unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
+    let resized = match (place(layout), place(new)) {
+        // SAFETY: 1.
+        (Place::Pages(pages, _), Place::Pages(new, _)) => unsafe { pages::resize(block, pages, new) },
+        // SAFETY: 1.
+        (Place::Arena, Place::Arena) => unsafe { arena::resize(block, layout.size(), new.size()) },
+        _ => false,
+    };
+    if resized {
+        LARGE.fetch_add((new.size() as u64).wrapping_sub(layout.size() as u64), Ordering::Relaxed);
+    }
+    resized
+}
+
+/// Copies `len` bytes of a block that may be free by now, and its page gone. For the #PF handler.
+///
+/// # Safety
+/// 1. `from` is, or was, a block of `len` bytes, and `to` has room for them.
+#[inline(always)]
+pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
+    if (from as u64) < scattered::BASE {
+        // SAFETY: 1. the physical map covers it, whoever has it now.
+        unsafe { to.copy_from_nonoverlapping(from, len) }
+    } else {
+        // SAFETY: 1.
+        unsafe { scattered::read(from, to, len) }
+    }
 }
 
 /// A block of a class whose magazine is empty. With preemption off, once more than the caller had it.
@@ -246,10 +369,10 @@ fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     let (size, want) = (usize::from(SIZES[class]), KEEP[class] / 2);
     let mut chain = CLASSES[class].take(want);
     if chain.1 == 0 {
-        let mut slab = region::alloc_slab(slab::bytes(size));
+        let mut slab = chunks::alloc_slab(slab::bytes(size));
         if slab.is_null() {
             trim();
-            slab = region::alloc_slab(slab::bytes(size));
+            slab = chunks::alloc_slab(slab::bytes(size));
         }
         if slab.is_null() {
             return reserve(class);
@@ -269,7 +392,7 @@ fn reserve(class: usize) -> *mut u8 {
     if slab::bytes(size) != slab::SMALL || !panic::panicking() {
         return null_mut();
     }
-    CLASSES[class].take_reserve(size, region::alloc_reserve)
+    CLASSES[class].take_reserve(size, chunks::alloc_reserve)
 }
 
 /// Sends half a magazine home, or what there is of it.
@@ -285,11 +408,11 @@ fn spill(magazine: &Magazine, class: usize) {
     release(gone, size);
 }
 
-/// Gives slabs back to the region. With no class's lock held.
+/// Gives slabs back to their chunks. With no class's lock held.
 fn release(gone: Gone, size: usize) {
     for slab in gone {
         // SAFETY: 1. all its blocks are home, and it stands in no list; `Gone` read its header before.
-        unsafe { region::free_slab(slab, slab::bytes(size)) };
+        unsafe { chunks::free_slab(slab, slab::bytes(size)) };
     }
 }
 
@@ -306,7 +429,8 @@ pub fn trim() {
         release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
         percpu::preempt_on();
     }
-    region::trim();
+    chunks::trim();
+    arena::trim();
 }
 
 /// What the heap's memory is used for.
@@ -318,14 +442,14 @@ pub struct HeapStats {
     pub cached_bytes: u64,
     /// Bytes of all slabs, with what lies free in them.
     pub slab_bytes: u64,
-    /// Bytes taken from the frames, for slabs, large blocks, and the room between them.
+    /// Bytes of the frames that the heap has, for slabs, large blocks, and the room between them.
     pub mapped_bytes: u64,
 }
 
 /// Counts the heap, without a lock. Exact when the other cores are quiet.
 pub fn stats() -> HeapStats {
-    let (mapped_bytes, large) = region::counts();
-    let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes };
+    let large = LARGE.load(Ordering::Relaxed);
+    let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes: mapped() };
     for (class, (lists, size)) in CLASSES.iter().zip(SIZES).enumerate() {
         let (out, slabs) = lists.counts();
         let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.0[class].len())).sum();
@@ -348,14 +472,14 @@ pub fn counted(bytes: usize) -> u64 {
     }
 }
 
-/// Bytes of memory that the heap has taken so far.
+/// Bytes of memory that the heap has.
 pub fn mapped() -> u64 {
-    region::counts().0
+    pages::mapped()
 }
 
-/// Runs `f` with the locks of all classes and the region's held: for tests of who needs them, and of the report path.
+/// Runs `f` with the locks of all classes and the arenas' held: for tests of who needs them, and of the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
     let _classes = CLASSES.each_ref().map(Class::lock);
-    region::with_locked(f)
+    arena::with_locked(f)
 }

@@ -52,6 +52,12 @@ pub fn left() -> u32 {
     LEFT.load(Ordering::Relaxed)
 }
 
+/// Whether something must not be had some time.
+#[inline(always)]
+pub(super) fn is_armed() -> bool {
+    cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0
+}
+
 /// Whether the block that is asked for must not be had.
 #[inline(always)]
 pub(super) fn denies_block() -> bool {

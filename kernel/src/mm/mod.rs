@@ -1,10 +1,10 @@
 //! Memory: physical frames, page tables, kernel stacks, the heap, and the G's stack windows.
 //!
 //! ```text
-//!   0xffff_8000_0000_0000   all physical memory, at one offset            (boot)
+//!   0xffff_8000_0000_0000   all physical memory, at one offset: the heap  (boot), heap.rs
 //!   0xffff_a000_0000_0000   G stack windows, 8 TiB for each size class     window.rs
 //!   0xffff_c000_0000_0000   kernel stacks, a guard page under each        kstack.rs
-//!   0xffff_e000_0000_0000   the heap, mapped as it grows                  heap.rs
+//!   0xffff_e000_0000_0000   pieces of the heap that find no run of frames heap/scattered.rs
 //!   0xffff_ffff_8000_0000   the image                                     linker/kernel.ld
 //! ```
 //!
@@ -17,6 +17,7 @@ pub mod inject;
 pub mod kstack;
 pub mod lock;
 pub mod paging;
+mod runs;
 pub mod window;
 
 use bootloader_api::BootInfo;
@@ -30,7 +31,7 @@ pub fn phys_to_virt(physical: u64) -> *mut u8 {
     (PHYS_OFFSET + physical) as *mut u8
 }
 
-/// Takes the memory map over. Touches none of the memory in it.
+/// Takes the memory map over. Touches a few frames of the memory in it.
 pub fn init(info: &BootInfo) {
     paging::init();
     frames::init(&info.memory_regions);

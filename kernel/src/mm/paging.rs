@@ -71,7 +71,7 @@ pub fn tables() -> u64 {
 }
 
 /// The entry of the 4 KiB page at `virt`; missing tables are made.
-fn leaf(virt: u64) -> Result<&'static Entry, MapError> {
+pub(super) fn leaf(virt: u64) -> Result<&'static Entry, MapError> {
     let mut table = root();
     for level in [3, 2, 1] {
         let e = entry(table, virt, level);
@@ -124,7 +124,8 @@ pub fn unmap_page(virt: u64) -> Option<u64> {
     (old & PRESENT != 0).then_some(old & ADDRESS)
 }
 
-fn find(virt: u64) -> Option<&'static Entry> {
+/// The entry of the 4 KiB page at `virt`, if its tables are there.
+pub(super) fn find(virt: u64) -> Option<&'static Entry> {
     let mut table = root();
     for level in [3, 2, 1] {
         let value = entry(table, virt, level).load(Ordering::Acquire);

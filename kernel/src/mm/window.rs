@@ -15,8 +15,17 @@
 //! steps of [`trefoil_sched::entry`].
 //!
 //! A default window belongs to its G's record for good, memory or no memory. A larger one goes back to its class when its G ends. The window of a G that
-//! was *ended where it stood* is retired: somebody may still have a pointer into it, so its addresses are never used again, and a touch is a
-//! fault that says whose they were (`retired.rs`).
+//! was *ended where it stood* is retired: somebody may still have a pointer into it. So its memory stays until all members of the G's scopes have
+//! ended. Its addresses are never used again, and a touch after that is a fault that says whose they were (`retired.rs`).
+//!
+//! The top word says whose a window is, and handlers read it:
+//!
+//! | top word | the window |
+//! |---|---|
+//! | 0 | is being given to a G |
+//! | the G's address | is that G's, which lives or is free |
+//! | the same, [`RETIRED`] | is that G's, which was ended where it stood; its frames are kept |
+//! | another window's end, [`LINK`] | is nobody's, and in the list of `stale.rs` |
 //!
 //! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends meanwhile, so a table that was found is not freed
 //! under the walker.
@@ -31,6 +40,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use trefoil_sched::entry::Backing;
+use trefoil_sched::gstate::State;
 use trefoil_sched::platform::NoStack;
 use trefoil_sched::{G, GRef, PreemptGuard, Stack};
 
@@ -42,7 +52,7 @@ use crate::arch::percpu;
 
 pub use fault::{FaultReserve, RESERVE, WindowFault, fault, fill_reserve, reserve_frames};
 pub use packed::{Deferred, free_deferred, is_packed, put_back};
-pub use retired::{is_dead, owner_of, retire};
+pub use retired::{frames as tree_frames, is_dead, owner_of, retire};
 
 const BASE: u64 = 0xffff_a000_0000_0000;
 /// Each class has 8 TiB of addresses.
@@ -52,6 +62,12 @@ const CLASSES: [u64; 4] = [256 << 10, 1 << 20, 16 << 20, 1 << 30];
 /// Pages at the low end that are never mapped (the guard) or whose touch is an overflow (red).
 const GUARD: u64 = FRAME;
 const FORBIDDEN: u64 = 5 * FRAME;
+
+/// In a window's top word, beside the G's address.
+const RETIRED: usize = 1;
+/// In a window's top word, beside a link.
+const LINK: usize = 2;
+const _: () = assert!(align_of::<G>() > (RETIRED | LINK));
 
 /// A window's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +93,11 @@ impl Window {
         (self.lo..self.hi).contains(&addr)
     }
 
+    /// Whether `addr` lies in its guard or its red pages.
+    pub fn is_forbidden(self, addr: u64) -> bool {
+        addr.wrapping_sub(self.lo) < FORBIDDEN
+    }
+
     fn class(self) -> usize {
         ((self.lo - BASE) >> CLASS_SHIFT) as usize
     }
@@ -85,15 +106,37 @@ impl Window {
         self.hi - FRAME
     }
 
-    /// The G that lives on it, which must be in use and not packed. With preemption off, or in a handler.
+    /// What its top word says; 0 if its top page is not there, or packed. With preemption off, or in a handler.
     ///
     /// Not read through the window: the G may have got past its top page by an old entry of this core's TLB, while the page is in limbo.
     #[inline(always)]
+    fn top_word(self) -> usize {
+        let (0, _, Backing::Present(word) | Backing::Limbo(word)) = walk::find(self.top()) else { return 0 };
+        let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<usize>();
+        // SAFETY: a word of a frame that is not freed before this core passes an epoch. It is written whole.
+        unsafe { top_word.read_volatile() }
+    }
+
+    /// The G whose it is, which must not be packed. As [`top_word`](Self::top_word).
+    #[inline(always)]
     fn owner(self) -> Option<GRef> {
-        let (0, _, Backing::Present(word) | Backing::Limbo(word)) = walk::find(self.top()) else { return None };
-        let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<Option<GRef>>();
-        // SAFETY: the top word of a stack in use is its G's address; G's live for ever. The frame is not freed before this core passes an epoch.
-        unsafe { top_word.read() }
+        let word = self.top_word();
+        if word & LINK != 0 {
+            return None;
+        }
+        // SAFETY: without the tags it is 0 or the address of a G; G's live for ever.
+        unsafe { ((word & !RETIRED) as *const G).as_ref() }
+    }
+
+    /// Whether others than its G may have a use for its pages: the G lives, or was ended where it stood and its frames are kept. Of red pages, only if the G has
+    /// used them up: a G that is doomed may have parked there. In a handler; not of a packed stack.
+    #[cold]
+    fn may_be_borrowed(self, addr: u64) -> bool {
+        let retired = self.top_word() & RETIRED != 0;
+        self.owner().is_some_and(|g| {
+            let lives = retired || !matches!(g.state(), State::Idle | State::Dead);
+            lives && addr - self.lo >= GUARD && (!self.is_forbidden(addr) || g.doomed().is_some())
+        })
     }
 }
 
@@ -159,7 +202,7 @@ pub fn alloc(size: usize) -> Result<Window, NoStack> {
     let window = addresses(class).ok_or(NoStack::Addresses)?;
     if warm(window) {
         // SAFETY: the top page is there and the caller's. Nobody lives on it yet.
-        unsafe { (window.hi as *mut Option<GRef>).sub(1).write(None) };
+        unsafe { (window.hi as *mut usize).sub(1).write(0) };
         Ok(window)
     } else {
         forget(window);
@@ -177,26 +220,28 @@ pub fn warm(window: Window) -> bool {
 /// # Safety
 /// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it, unless it is retired.
 pub unsafe fn free(window: Window) {
-    let low = {
-        let _here = PreemptGuard::new();
-        match walk::find(window.top()) {
-            // A free G's, which has been stripped.
-            (_, _, Backing::Empty) => None,
-            _ => Some(window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64)),
-        }
-    };
-    match low {
-        // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
-        Some(low) => unsafe { scavenge::put_stale(window, low) },
-        None => forget(window),
+    let _here = PreemptGuard::new();
+    match walk::find(window.top()) {
+        // A free G's, which has been stripped.
+        (_, _, Backing::Empty) => return forget(window),
+        // The same; its neighbours are packed, with their table.
+        (1, _, Backing::Packed(word)) if !packed::table_has(word, window.top()) => return forget(window),
+        _ => {}
     }
+    let retired = window.top_word() & RETIRED != 0;
+    if retired {
+        retired::give_up(window);
+    }
+    let low = window.owner().map_or(window.lo, |g| g.stack_low.load(Ordering::Relaxed) as u64);
+    // SAFETY: 1. the top page of a window is there, and its words are nobody's any more.
+    unsafe { scavenge::put_stale(window, low, retired) }
 }
 
 /// What the windows take, in pages of 4 KiB. Exact when the other cores are quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WindowStats {
-    /// Windows that G's have, free ones included, and those that were retired.
+    /// Windows that G's have, free ones and [kept](Self::kept) ones included, and those that were retired.
     pub windows: u64,
     /// Pages mapped in windows, those in limbo included.
     pub pages: u64,
@@ -206,8 +251,10 @@ pub struct WindowStats {
     pub packed: u64,
     /// Bytes of the blocks that hold them, and of packed tables.
     pub packed_bytes: u64,
-    /// Windows that were retired.
+    /// Windows that were retired: their G's were ended where they stood, and their memory was given up.
     pub retired: u64,
+    /// Windows whose G's were ended where they stood, with their memory: members of their scopes may borrow from it.
+    pub kept: u64,
 }
 
 /// Counts.
@@ -220,6 +267,7 @@ pub fn stats() -> WindowStats {
         packed: sum(|core| core.stacks.packed.load(Ordering::Relaxed)),
         packed_bytes: sum(|core| core.stacks.packed_bytes.load(Ordering::Relaxed)),
         retired: retired::count(),
+        kept: retired::kept(),
     }
 }
 
@@ -236,6 +284,11 @@ pub fn grown() -> u64 {
 /// Stacks that were unpacked, ever.
 pub fn unpacked() -> u64 {
     percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
+}
+
+/// The G that lives on the stack that `addr` is part of. With preemption off, or when all other cores have stopped.
+pub fn lives_at(addr: u64) -> Option<GRef> {
+    Window::of(addr)?.owner().filter(|g| !matches!(g.state(), State::Idle | State::Dead))
 }
 
 /// Pages mapped in windows.
@@ -256,8 +309,7 @@ pub fn in_use(g: &G) -> (usize, usize) {
     ((pages * FRAME) as usize, window.hi.saturating_sub(deepest.min(window.top())) as usize)
 }
 
-/// Bytes of heap that the lists of free addresses and of retired windows take.
+/// Bytes of heap that the lists of free addresses take.
 pub fn list_bytes() -> u64 {
-    let free: u64 = CLASS.iter().map(|class| heap::counted(class.free.lock().capacity() * size_of::<u32>())).sum();
-    free + retired::heap_bytes()
+    CLASS.iter().map(|class| heap::counted(class.free.lock().capacity() * size_of::<u32>())).sum()
 }

@@ -171,13 +171,13 @@ fn call_own(info: &PanicHookInfo<'_>) {
     let own = HOOK.lock().clone();
     match own {
         Some(hook) => hook(info),
-        None => console::say_off(format_args!("trefoil: {info}")),
+        None => console::say(format_args!("trefoil: {info}")),
     }
 }
 
 fn say(info: &PanicHookInfo<'_>, above: usize) {
-    console::say_off(format_args!("trefoil: {info}"));
-    backtrace::above(above, FRAMES, console::say_off);
+    console::say(format_args!("trefoil: {info}"));
+    backtrace::above(above, FRAMES, console::say);
 }
 
 /// Puts `hook` in the place of what is said when a panic begins.
@@ -223,6 +223,6 @@ pub fn take_hook() -> Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static> {
     CALL.store(core::ptr::null_mut(), Ordering::Relaxed);
     match own {
         Some(hook) => Box::new(move |info| hook(info)),
-        None => Box::new(|info| console::say_off(format_args!("trefoil: {info}"))),
+        None => Box::new(|info| console::say(format_args!("trefoil: {info}"))),
     }
 }

@@ -16,7 +16,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::locks::holder;
+use trefoil_sched::locks::{Holder, holder};
 use trefoil_sched::{G, Sched};
 
 use super::backtrace::{self, Place};
@@ -107,14 +107,16 @@ fn head(sched: &'static Sched, g: &G, now: u64) {
 }
 
 /// Who holds what a parked G waits for, if that is known.
-struct HeldBy<'a>(&'a Sched, &'a G);
+struct HeldBy<'a>(&'static Sched, &'a G);
 
 impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes parked G's.
         match unsafe { holder(self.0, self.1) } {
-            Some(holder) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
-            Some(holder) => write!(f, ", held by {}", Who(holder)),
+            Some(Holder::Lives(holder)) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
+            Some(Holder::Lives(holder)) => write!(f, ", held by {}", Who(holder)),
+            Some(Holder::Died(dead)) => write!(f, ", held by {dead}"),
+            Some(Holder::Ended(id)) => write!(f, ", held by G {id}, which has ended"),
             None => Ok(()),
         }
     }

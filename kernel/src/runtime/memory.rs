@@ -76,7 +76,7 @@ impl MemoryStats {
 
     /// Frames of the kernel's own that it can name.
     pub(crate) fn named_kernel_frames() -> u64 {
-        kstack::pages() + paging::tables() + window::upper_tables() + window::reserve_frames()
+        kstack::pages() + paging::tables() + window::upper_tables() + window::reserve_frames() + window::tree_frames()
     }
 }
 

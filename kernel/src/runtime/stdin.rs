@@ -6,6 +6,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use trefoil_sched::PreemptGuard;
+
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::arch::serial::{self, INPUT, Source};
@@ -92,17 +94,20 @@ impl Buffer {
     }
 
     fn open(&mut self) {
+        // To the end, or not at all: a reader that died in between would leave a port that nobody sets up, and a sender that waits for ever.
+        let guard = PreemptGuard::new();
+        let source = serial::listen();
+        console::send(&[XON]);
         self.open = true;
-        match serial::listen() {
+        drop(guard);
+        match source {
             Source::None => {
-                println!("trefoil: stdin: there is no serial port");
                 self.ended = true;
-                return;
+                println!("trefoil: stdin: there is no serial port");
             }
             Source::Interrupt => {}
             Source::Timer(why) => println!("trefoil: stdin: {why}; looking at the serial port every millisecond"),
         }
-        console::send(&[XON]);
     }
 }
 

@@ -3,12 +3,14 @@
 
 use core::cell::Cell;
 use core::hint::black_box;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use trefoil::JoinError;
+use trefoil::panic::catch_unwind;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
-use trefoil::sync::{Condvar, Mutex, MutexGuard, Semaphore, WaitGroup};
+use trefoil::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, WaitGroup};
 
 use crate::stack::{KIB, until};
 use crate::{lowest, near_the_end};
@@ -185,9 +187,47 @@ impl Object for Contended {
     }
     fn check(&self) {
         drop(self.1.0.take());
-        // Poisoned, if it came to it as its holder.
-        drop(self.0.lock());
-        assert!(!matches!(self.0.try_lock(), Err(sync::TryLockError::WouldBlock)));
+        // It was its holder only for as long as nobody had seen it; unless it has died with the
+        // guard in its hand.
+        let mutex = self.0;
+        if let Err(error) = go(move || drop(mutex.lock())).join() {
+            assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
+            assert!(mutex.try_lock().is_err());
+        }
+    }
+}
+
+/// Read by `main`, wanted for writing.
+struct Written(&'static RwLock<()>, ReadByMain);
+
+/// Only `main` uses it.
+struct ReadByMain(Cell<Option<RwLockReadGuard<'static, ()>>>);
+
+// SAFETY: as `HeldByMain`.
+unsafe impl Send for ReadByMain {}
+// SAFETY: as above.
+unsafe impl Sync for ReadByMain {}
+
+impl Object for Written {
+    const REASON: WaitReason = WaitReason::RwLockWrite;
+    fn new() -> Self {
+        let lock: &'static RwLock<()> = Box::leak(Box::new(RwLock::new(())));
+        Self(lock, ReadByMain(Cell::new(Some(lock.read().unwrap()))))
+    }
+    fn wait(&self) {
+        drop(self.0.write());
+    }
+    fn serve(&self) {
+        drop(self.1.0.take());
+    }
+    fn check(&self) {
+        drop(self.1.0.take());
+        // As of the mutex.
+        let lock = self.0;
+        if let Err(error) = go(move || drop(lock.write())).join() {
+            assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
+            assert!(lock.try_read().is_err());
+        }
     }
 }
 
@@ -206,7 +246,12 @@ impl Object for Notified {
         self.1.notify_one();
     }
     fn check(&self) {
-        drop(self.0.lock());
+        let mutex = &self.0;
+        let locks = catch_unwind(AssertUnwindSafe(|| drop(mutex.lock())));
+        if locks.is_err() {
+            // It has died with the guard in its hand.
+            return assert!(mutex.try_lock().is_err());
+        }
         let guard = self.0.lock().unwrap_or_else(|error| error.into_inner());
         let (_guard, late) =
             self.1.wait_timeout(guard, Duration::from_millis(1)).unwrap_or_else(|error| error.into_inner());
@@ -274,5 +319,6 @@ pub fn doomed_while_they_wait() {
     doom::<Semaphore>("semaphore");
     doom::<Group>("waitgroup");
     doom::<Contended>("mutex");
+    doom::<Written>("rwlock");
     doom::<Notified>("condvar");
 }

@@ -149,3 +149,122 @@ pub fn panics_of_many_at_once_stay_apart() {
         .collect();
     handles.into_iter().for_each(|h| h.join().unwrap());
 }
+
+/// Panics when it is dropped, and what it throws does so again: as often as it says.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        match self.0 {
+            0 => quiet_panic("bomb"),
+            left => resume_unwind(Box::new(Bomb(left - 1))),
+        }
+    }
+}
+
+fn throws<T>() -> T {
+    resume_unwind(Box::new(Bomb(1)))
+}
+
+/// Waits until the goroutines of a case have ended.
+fn settle() {
+    until(|| runtime::num_goroutines() == 1);
+}
+
+/// `main` drops results and payloads of others in every way that there is, and goes on. The host counts what is told of.
+pub fn a_payload_that_panics_when_it_is_dropped_harms_nobody() {
+    // The handle is dropped before the end.
+    drop(go(throws::<u32>));
+    drop(go(|| Bomb(0)));
+    drop(task::spawn_future(async { throws::<u32>() }));
+    drop(task::spawn_future(async { Bomb(1) }));
+    settle();
+    // And after it.
+    let (thrown, value) = (go(throws::<u32>), go(|| Bomb(0)));
+    let (future, late) = (task::spawn_future(async { throws::<u32>() }), go(throws::<Bomb>));
+    until(|| thrown.is_finished() && value.is_finished() && future.is_finished() && late.is_finished());
+    drop((thrown, value, future, late));
+    // In a scope, which panics for the two that nobody has seen.
+    for after in [false, true] {
+        let caught = catch_unwind(|| {
+            scope(|s| {
+                let (thrown, value) = (s.go(throws::<u32>), s.go(|| Bomb(0)));
+                until(|| !after || thrown.is_finished() && value.is_finished());
+                drop((thrown, value));
+            });
+        });
+        assert_eq!(panic_message(&*caught.unwrap_err()), Some("a goroutine of the scope panicked"));
+    }
+    // Of a set.
+    for after in [false, true] {
+        let mut set = JoinSet::new();
+        set.go(throws::<Bomb>);
+        set.go(|| Bomb(0));
+        if after {
+            settle();
+        }
+        drop(set);
+        settle();
+    }
+    // A timer's function.
+    drop(time::Timer::after_func(Duration::from_micros(1), throws::<()>));
+    let bomb = Bomb(0);
+    drop(time::Timer::after_func(Duration::from_micros(1), move || _ = &bomb));
+    time::sleep(Duration::from_millis(2));
+    settle();
+    // What a catch has caught is dropped by the program: an ordinary panic of the goroutine that does it.
+    let own = go(|| drop(catch_unwind(throws::<()>))).join().unwrap_err();
+    assert_eq!(panic_message(&*catch_unwind(AssertUnwindSafe(|| drop(own))).unwrap_err()), Some("bomb"));
+    assert!(go(|| 5).join().is_ok_and(|five| five == 5) && !panicking());
+}
+
+/// The same of groups, whose members come and go in any order.
+pub fn a_group_that_nobody_waits_for_drops_its_bombs_on_a_goroutine() {
+    for round in 0..20 {
+        let group = ErrGroup::<Bomb>::with_context(&Context::background()).0;
+        group.go(|| Err(Bomb(0)));
+        group.go(|| Err(Bomb(0)));
+        group.go(throws);
+        group.go(throws);
+        (0..round % 5).for_each(|_| yield_now());
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(group)));
+    }
+    settle();
+    // Who waits gets the panic, not the error's.
+    let group = ErrGroup::<Bomb>::new();
+    group.go(|| Err(Bomb(0)));
+    group.go(|| quiet_panic("of a member"));
+    let caught = catch_unwind(AssertUnwindSafe(|| group.wait().is_ok()));
+    assert_eq!(panic_message(&*caught.unwrap_err()), Some("of a member"));
+}
+
+pub fn a_join_error_is_an_error_that_can_be_shared() {
+    fn is_shared<E: core::error::Error + Send + Sync + 'static>(_: &E) {}
+    fn work(fails: bool) -> Result<u32, Box<dyn core::error::Error + Send + Sync>> {
+        Ok(go(move || if fails { quiet_panic("no") } else { 5 }).join()?)
+    }
+    assert_eq!(work(false).unwrap(), 5);
+    assert_eq!(work(true).unwrap_err().to_string(), "the goroutine panicked: no");
+    // A payload that can't be shared itself.
+    let error = go(|| -> u32 { resume_unwind(Box::new(core::cell::Cell::new(7))) }).join().unwrap_err();
+    is_shared(&error);
+    let JoinError::Panicked(mut payload) = error else { panic!("no payload") };
+    assert!(payload.message().is_none() && payload.is::<core::cell::Cell<i32>>());
+    assert_eq!(payload.downcast_mut::<core::cell::Cell<i32>>().map(|cell| cell.replace(8)), Some(7));
+    let payload = payload.downcast::<u8>().unwrap_err();
+    assert_eq!(payload.downcast::<core::cell::Cell<i32>>().unwrap().get(), 8);
+    let thrown: Box<dyn Any + Send> = match go(|| -> u32 { quiet_panic("kept") }).join() {
+        Err(JoinError::Panicked(payload)) => payload.into(),
+        _ => panic!("no payload"),
+    };
+    assert_eq!(panic_message(&*thrown), Some("kept"));
+}
+
+pub fn what_anyhow_says_of_a_goroutine_is_its_panic() {
+    fn work() -> anyhow::Result<u32> {
+        Ok(go(|| -> u32 { quiet_panic("no") }).join()?)
+    }
+    let error = work().unwrap_err();
+    assert_eq!(error.to_string(), "the goroutine panicked: no");
+    assert!(error.is::<JoinError>());
+}

@@ -3,12 +3,15 @@
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
+use super::channel::Channel;
 use super::errors::{RecvError, SendError};
 use super::exchange::{Exchange, RECEIVING, SENDING, Slot, empty, take};
+use super::parcel::{Either, is_large, on, pack};
 use super::reserve::Reserved;
 use super::{Receiver, Sender};
-use crate::select::{Arm, Hand, Port, Renew};
+use crate::select::{Arm, Hand, Order, Port, Renew, Until, select};
 use crate::sync::UnsafeCell;
+use crate::ticket::NEVER;
 
 /// Where the value of an arm lies while its G waits: in the node if it fits there, else in the arm.
 fn place<T>(hand: *mut Hand, spare: &mut MaybeUninit<Slot<T>>) -> *mut Slot<T> {
@@ -21,60 +24,141 @@ fn place<T>(hand: *mut Hand, spare: &mut MaybeUninit<Slot<T>>) -> *mut Slot<T> {
 
 /// `recv(receiver)`.
 #[doc(hidden)]
-pub struct RecvArm<'a, T> {
-    from: &'a Exchange<T>,
-    got: Option<Result<T, RecvError>>,
-    spare: MaybeUninit<Slot<T>>,
+pub struct RecvArm<'a, T>(Either<Taking<'a, T>, Taking<'a, Box<T>>>);
+
+/// The same, of what is in the channel: values or parcels.
+struct Taking<'a, V> {
+    from: &'a Exchange<V>,
+    state: Taken,
+    /// Holds the value when it is [`Taken::Value`]. Lent to a sender while the G waits.
+    place: MaybeUninit<Slot<V>>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Not,
+    Closed,
+    Value,
 }
 
 impl<'a, T> RecvArm<'a, T> {
     /// Not done yet.
     #[inline(always)]
     pub fn new(from: &'a Receiver<T>) -> Self {
-        Self::of(from.exchange())
-    }
-
-    /// The same for who has no handle.
-    #[inline(always)]
-    pub(super) fn of(from: &'a Exchange<T>) -> Self {
-        Self { from, got: None, spare: MaybeUninit::uninit() }
+        Self(if const { is_large::<T>() } {
+            // SAFETY: 1. `T` is large.
+            Either::large(Taking::new(unsafe { from.channel().either().as_large() }))
+        } else {
+            // SAFETY: 1. `T` is small.
+            Either::small(Taking::new(unsafe { from.channel().either().as_small() }))
+        })
     }
 
     /// Whether it was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
-        self.got.is_some()
+        on!(T: self.0, taking => taking.state != Taken::Not)
     }
 
-    /// It is of no use any more; a value that was not sent is dropped.
+    /// It is of no use any more; a value that was received is dropped.
     #[inline(always)]
     pub fn leave(self) {}
 
     /// For the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
-        self
+        on!(T: mut self.0, taking => taking)
     }
 
     /// What was received.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<T, RecvError> {
-        self.got.take().unwrap_or(Err(RecvError))
+        if const { is_large::<T>() } {
+            // SAFETY: 1. `T` is large.
+            return unsafe { self.0.as_large_mut() }.finish().map(|parcel| *parcel);
+        }
+        // SAFETY: 1. `T` is small.
+        unsafe { self.0.as_small_mut() }.finish()
     }
 }
 
-impl<T> Arm for RecvArm<'_, T> {
+impl<T> Drop for RecvArm<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the one time, and nobody uses it after.
+        on!(T: mut self.0, taking => unsafe { core::ptr::drop_in_place(taking) });
+    }
+}
+
+/// `recv(receiver)` for a dynamic select.
+pub(crate) fn box_recv<'a, T>(from: &'a Receiver<T>) -> Box<dyn Renew<'a> + 'a> {
+    on!(T: from.channel().either(), exchange => Box::new(Taking::new(exchange)))
+}
+
+/// What was received by such an arm.
+///
+/// # Safety
+/// 1. The arm was made by [`box_recv`] for a channel of `T`.
+pub(crate) unsafe fn finish_recv<T>(arm: Box<dyn Renew<'_> + '_>) -> Result<T, RecvError> {
+    let arm = Box::into_raw(arm);
+    if const { is_large::<T>() } {
+        // SAFETY: 1. `T` is large.
+        return unsafe { Box::from_raw(arm.cast::<Taking<'_, Box<T>>>()) }.finish().map(|parcel| *parcel);
+    }
+    // SAFETY: 1. `T` is small.
+    unsafe { Box::from_raw(arm.cast::<Taking<'_, T>>()) }.finish()
+}
+
+/// Waits as a receiver of `channel`, and of `gone`, until one of the two has something to give.
+pub(super) fn watch<T>(channel: &Channel<T>, gone: &Receiver<()>) {
+    let mut gone = RecvArm::new(gone);
+    on!(T: channel.either(), exchange => {
+        let mut channel = Taking::new(exchange);
+        while select(&mut [&mut channel, gone.arm()], NEVER, Order::Biased, Until::Ready).is_none() {}
+    });
+}
+
+impl<'a, V> Taking<'a, V> {
+    #[inline(always)]
+    fn new(from: &'a Exchange<V>) -> Self {
+        Self { from, state: Taken::Not, place: MaybeUninit::uninit() }
+    }
+
+    #[inline(always)]
+    fn finish(&mut self) -> Result<V, RecvError> {
+        match core::mem::replace(&mut self.state, Taken::Not) {
+            // SAFETY: 1. the state says that it holds a value, and says so no more.
+            Taken::Value => Ok(unsafe { take(self.place.assume_init_ref()) }),
+            _ => Err(RecvError),
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, value: V) {
+        self.place.write(UnsafeCell::new(MaybeUninit::new(value)));
+        self.state = Taken::Value;
+    }
+}
+
+impl<V> Drop for Taking<'_, V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        drop(self.finish());
+    }
+}
+
+impl<V> Arm for Taking<'_, V> {
     #[inline]
     fn try_now(&mut self) -> bool {
-        self.got = match self.from.try_recv() {
-            Ok(value) => Some(Ok(value)),
-            Err(error) if error.is_disconnected() => Some(Err(RecvError)),
+        match self.from.try_recv() {
+            Ok(value) => self.keep(value),
+            Err(error) if error.is_disconnected() => self.state = Taken::Closed,
             Err(_) => return false,
-        };
+        }
         true
     }
     fn is_chosen(&self) -> bool {
-        self.got.is_some()
+        self.state != Taken::Not
     }
     fn port(&self) -> Port<'_> {
         Port { state: self.from.state(), sending: RECEIVING, watches: false, endless: false }
@@ -83,7 +167,7 @@ impl<T> Arm for RecvArm<'_, T> {
         self.from.next_due()
     }
     fn lay(&mut self, hand: *mut Hand) -> *mut () {
-        let slot = place(hand, &mut self.spare);
+        let slot = place(hand, &mut self.place);
         // SAFETY: the place is large enough, and nobody else knows it yet.
         unsafe { slot.write(empty()) };
         slot.cast()
@@ -91,7 +175,8 @@ impl<T> Arm for RecvArm<'_, T> {
     unsafe fn collect(&mut self, slot: *mut (), served: bool) {
         if served {
             // SAFETY: the caller's 1.: a sender has written a value.
-            self.got = Some(Ok(unsafe { take(&*slot.cast::<Slot<T>>()) }));
+            let value = unsafe { take(&*slot.cast::<Slot<V>>()) };
+            self.keep(value);
         }
     }
     fn channel(&self) -> *const () {
@@ -99,32 +184,48 @@ impl<T> Arm for RecvArm<'_, T> {
     }
 }
 
-impl<'a, T> Renew<'a> for RecvArm<'a, T> {
+impl<'a, V> Renew<'a> for Taking<'a, V> {
     fn renew(&self) -> Box<dyn Renew<'a> + 'a> {
-        Box::new(Self::of(self.from))
+        Box::new(Self::new(self.from))
     }
 }
 
 /// `send(sender, value)`.
 #[doc(hidden)]
-pub struct SendArm<'a, T> {
-    to: &'a Sender<T>,
-    value: Option<T>,
-    done: Option<Result<(), SendError<T>>>,
-    spare: MaybeUninit<Slot<T>>,
+pub struct SendArm<'a, T>(Either<Giving<'a, T>, Giving<'a, Box<T>>>);
+
+/// The same, of what is in the channel.
+struct Giving<'a, V> {
+    to: &'a Exchange<V>,
+    state: Given,
+    /// Holds the value unless it is [`Given::Sent`]. Lent to a receiver while the G waits.
+    place: MaybeUninit<Slot<V>>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Given {
+    Not,
+    Closed,
+    Sent,
 }
 
 impl<'a, T> SendArm<'a, T> {
     /// Not done yet.
     #[inline(always)]
     pub fn new(to: &'a Sender<T>, value: T) -> Self {
-        Self { to, value: Some(value), done: None, spare: MaybeUninit::uninit() }
+        Self(if const { is_large::<T>() } {
+            // SAFETY: 1. `T` is large.
+            Either::large(Giving::new(unsafe { to.channel().either().as_large() }, pack(value)))
+        } else {
+            // SAFETY: 1. `T` is small.
+            Either::small(Giving::new(unsafe { to.channel().either().as_small() }, value))
+        })
     }
 
     /// Whether it was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
-        self.done.is_some()
+        on!(T: self.0, giving => giving.state != Given::Not)
     }
 
     /// It is of no use any more; a value that was not sent is dropped.
@@ -134,58 +235,106 @@ impl<'a, T> SendArm<'a, T> {
     /// For the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
-        self
+        on!(T: mut self.0, giving => giving)
     }
 
     /// What became of it.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<(), SendError<T>> {
-        self.done.take().unwrap_or(Ok(()))
+        if const { is_large::<T>() } {
+            // SAFETY: 1. `T` is large.
+            return unsafe { self.0.as_large_mut() }.finish().map_err(|SendError(parcel)| SendError(*parcel));
+        }
+        // SAFETY: 1. `T` is small.
+        unsafe { self.0.as_small_mut() }.finish()
     }
 }
 
-impl<T> Arm for SendArm<'_, T> {
+impl<T> Drop for SendArm<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the one time, and nobody uses it after.
+        on!(T: mut self.0, giving => unsafe { core::ptr::drop_in_place(giving) });
+    }
+}
+
+impl<'a, V> Giving<'a, V> {
+    #[inline(always)]
+    fn new(to: &'a Exchange<V>, value: V) -> Self {
+        let place = MaybeUninit::new(UnsafeCell::new(MaybeUninit::new(value)));
+        Self { to, state: Given::Not, place }
+    }
+
+    /// The value, unless it was sent.
+    #[inline(always)]
+    fn take_back(&mut self) -> Option<V> {
+        match core::mem::replace(&mut self.state, Given::Sent) {
+            Given::Sent => None,
+            // SAFETY: 1. the state said that it holds a value, and says so no more.
+            _ => Some(unsafe { take(self.place.assume_init_ref()) }),
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&mut self) -> Result<(), SendError<V>> {
+        self.take_back().map_or(Ok(()), |value| Err(SendError(value)))
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, value: V, state: Given) {
+        self.place.write(UnsafeCell::new(MaybeUninit::new(value)));
+        self.state = state;
+    }
+}
+
+impl<V> Drop for Giving<'_, V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        drop(self.take_back());
+    }
+}
+
+impl<V> Arm for Giving<'_, V> {
     #[inline]
     fn try_now(&mut self) -> bool {
-        let Some(value) = self.value.take() else { return false };
-        self.done = match self.to.exchange().try_send(value) {
-            Ok(()) => Some(Ok(())),
-            Err(error) if error.is_disconnected() => Some(Err(SendError(error.into_inner()))),
+        let Some(value) = self.take_back() else { return false };
+        match self.to.try_send(value) {
+            Ok(()) => {}
+            Err(error) if error.is_disconnected() => self.keep(error.into_inner(), Given::Closed),
             Err(error) => {
-                self.value = Some(error.into_inner());
+                self.keep(error.into_inner(), Given::Not);
                 return false;
             }
-        };
+        }
         true
     }
     fn is_chosen(&self) -> bool {
-        self.done.is_some()
+        self.state != Given::Not
     }
     fn port(&self) -> Port<'_> {
-        let exchange = self.to.exchange();
-        Port { state: exchange.state(), sending: SENDING, watches: false, endless: exchange.is_endless() }
+        Port { state: self.to.state(), sending: SENDING, watches: false, endless: self.to.is_endless() }
     }
     fn next_due(&self) -> u64 {
-        crate::ticket::NEVER
+        NEVER
     }
     fn lay(&mut self, hand: *mut Hand) -> *mut () {
-        let slot = place(hand, &mut self.spare);
-        if let Some(value) = self.value.take() {
+        let slot = place(hand, &mut self.place);
+        if let Some(value) = self.take_back() {
             // SAFETY: the place is large enough, and nobody else knows it yet.
             unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
         }
         slot.cast()
     }
     unsafe fn collect(&mut self, slot: *mut (), served: bool) {
-        if served {
-            self.done = Some(Ok(()));
-        } else {
+        // `lay` has taken it, so that it counts as sent.
+        if !served {
             // SAFETY: the caller's 1.: nobody has taken the value.
-            self.value = Some(unsafe { take(&*slot.cast::<Slot<T>>()) });
+            let value = unsafe { take(&*slot.cast::<Slot<V>>()) };
+            self.keep(value, Given::Not);
         }
     }
     fn channel(&self) -> *const () {
-        self.to.exchange().id()
+        self.to.id()
     }
 }
 
@@ -202,41 +351,38 @@ impl<'a, T> WatchArm<'a, T> {
 
     /// Sends what was promised to this arm.
     pub(crate) fn fulfil(&mut self, value: T) -> Result<(), SendError<T>> {
-        match self.reserved.take() {
-            Some(reserved) => self.to.exchange().fulfil(reserved, value),
-            None => Err(SendError(value)),
-        }
+        self.to.channel().fulfil(&mut self.reserved, value)
     }
 }
 
 impl<T> Arm for WatchArm<'_, T> {
     fn try_now(&mut self) -> bool {
-        self.reserved = self.to.exchange().reserve();
+        self.reserved = self.to.channel().reserve();
         self.reserved.is_some()
     }
     fn is_chosen(&self) -> bool {
         self.reserved.is_some()
     }
     fn port(&self) -> Port<'_> {
-        let exchange = self.to.exchange();
-        Port { state: exchange.state(), sending: SENDING, watches: true, endless: exchange.is_endless() }
+        let channel = self.to.channel();
+        Port { state: channel.state(), sending: SENDING, watches: true, endless: channel.is_endless() }
     }
     fn next_due(&self) -> u64 {
-        crate::ticket::NEVER
+        NEVER
     }
     fn lay(&mut self, _: *mut Hand) -> *mut () {
         core::ptr::null_mut()
     }
     unsafe fn collect(&mut self, _: *mut (), _: bool) {}
     fn channel(&self) -> *const () {
-        self.to.exchange().id()
+        self.to.channel().id()
     }
 }
 
 impl<T> Drop for WatchArm<'_, T> {
     fn drop(&mut self) {
         if let Some(reserved) = self.reserved.take() {
-            self.to.exchange().give_back(reserved);
+            self.to.channel().give_back(reserved);
         }
     }
 }
@@ -250,13 +396,13 @@ impl<'a, T> Renew<'a> for WatchArm<'a, T> {
 impl<T> Sender<T> {
     /// What tells its channel from others.
     pub(crate) fn id(&self) -> *const () {
-        self.exchange().id()
+        self.channel().id()
     }
 }
 
 impl<T> Receiver<T> {
     /// What tells its channel from others.
     pub(crate) fn id(&self) -> *const () {
-        self.exchange().id()
+        self.channel().id()
     }
 }

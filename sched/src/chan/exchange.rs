@@ -16,8 +16,9 @@
 //! * **INV-ONE-SIDE**: a G waits in `recvq` only while there is no value, and in `sendq` only while there is no room. A receiver looks at `sendq`
 //!   before it waits, a sender at `recvq`: so at most one of the lists has anybody to claim in it.
 //! * **INV-ROOM**: `len`, `room` and the places reserved (`reserve.rs`) by a dynamic select make up the capacity of a ring.
+//! * What is a value here is a small value of the program's, or the parcel of a large one (`parcel.rs`): so a move under the lock is short.
 //! * A value moves once on every way: into the storage and out of it, or from the sender to the receiver's place for it (the receiver's
-//!   record for small values, so that its stack may stay packed away; its stack for larger ones).
+//!   record up to 32 bytes, so that its stack may stay packed away; its stack above).
 //! * The lock covers moves of values only: no `Drop`, no allocation, and nobody's `ready` (but a watcher's) runs under it.
 //! * A closed channel has nobody in `sendq`, and nobody in `recvq`.
 //!

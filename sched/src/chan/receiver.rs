@@ -4,9 +4,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
+use super::Shared;
+use super::channel::Channel;
 use super::errors::{RecvError, RecvTimeoutError, TryRecvError};
 use super::iter::{IntoIter, Iter, TryIter};
-use super::{Exchange, Shared};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
@@ -27,8 +28,8 @@ use crate::time::{Duration, Instant};
 pub struct Receiver<T>(pub(super) Arc<Shared<T>>);
 
 impl<T> Receiver<T> {
-    pub(super) fn exchange(&self) -> &Exchange<T> {
-        &self.0.exchange
+    pub(super) fn channel(&self) -> &Channel<T> {
+        &self.0.channel
     }
 
     /// Receives a value; parks while there is none.
@@ -48,7 +49,7 @@ impl<T> Receiver<T> {
     /// ```
     #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.0.exchange.recv()
+        self.0.channel.recv()
     }
 
     /// Receives a value only if that needs no waiting.
@@ -66,7 +67,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.0.exchange.try_recv()
+        self.0.channel.try_recv()
     }
 
     /// Receives a value; parks for at most `timeout` while there is none.
@@ -99,7 +100,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.0.exchange.recv_deadline(deadline)
+        self.0.channel.recv_deadline(deadline)
     }
 
     /// Receives until the channel is empty and closed; parks while it is only empty.
@@ -145,7 +146,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn len(&self) -> usize {
-        self.0.exchange.len()
+        self.0.channel.len()
     }
 
     /// Whether none is in it.
@@ -176,7 +177,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn is_full(&self) -> bool {
-        self.0.exchange.is_full()
+        self.0.channel.is_full()
     }
 
     /// How many values it holds; `None`: any number.
@@ -190,7 +191,7 @@ impl<T> Receiver<T> {
     /// # });
     /// ```
     pub fn capacity(&self) -> Option<usize> {
-        self.0.exchange.capacity()
+        self.0.channel.capacity()
     }
 
     /// Whether both are ends of one channel.
@@ -220,9 +221,9 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         // AcqRel: the last one closes after all that the others did.
         if self.0.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.exchange.close();
+            self.0.channel.close();
             // Nobody can receive what is left.
-            while self.0.exchange.drain_one().is_some() {}
+            self.0.channel.drain();
         }
     }
 }

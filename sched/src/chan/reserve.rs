@@ -4,8 +4,11 @@
 //! [fulfils](Exchange::fulfil) the promise or [gives it back](Exchange::give_back). Values stand in the order in which they are put in, so nobody waits for a
 //! promised one that is late: a receiver that comes meanwhile waits in the list, and is served by the promised value or an earlier one.
 //!
-//! A G that is ended where it stands between the two steps keeps what it was promised: a place, or a receiver that waits on (the deadlock report
-//! names it). So a select fulfils with nothing of the program's in between but the value's own expression.
+//! A G that dies where it stands between the two steps keeps what it was promised, for ever: a
+//! place, or a receiver. Neither is handed on, as with everything that a dead G holds
+//! (`locks/owner.rs`): the channel has one place less, and the receiver waits (with a deadline or
+//! in a `select`, until that ends it; else the deadlock report names it). All others go on. So a
+//! select fulfils with nothing of the program's in between but the value's own expression.
 
 use super::errors::SendError;
 use super::exchange::{Exchange, hand_to};

@@ -4,8 +4,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 
+use super::Shared;
+use super::channel::Channel;
 use super::errors::{SendError, SendTimeoutError, TrySendError};
-use super::{Exchange, Shared};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
@@ -28,14 +29,17 @@ use crate::time::{Duration, Instant};
 pub struct Sender<T>(pub(super) Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    pub(super) fn exchange(&self) -> &Exchange<T> {
-        &self.0.exchange
+    pub(super) fn channel(&self) -> &Channel<T> {
+        &self.0.channel
     }
 
     /// Sends `value`; parks while there is no room (or, with capacity 0, no receiver).
     ///
     /// # Errors
     /// The channel is closed; the value comes back.
+    ///
+    /// # Panics
+    /// When there is no memory for the block in which a value of more than 128 bytes travels. The value is dropped then, and the channel is as it was.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -48,13 +52,16 @@ impl<T> Sender<T> {
     /// ```
     #[inline]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        self.0.exchange.send(value)
+        self.0.channel.send(value)
     }
 
     /// Sends `value` only if that needs no waiting.
     ///
     /// # Errors
     /// No room (or no receiver that waits), or closed; the value comes back.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -65,13 +72,16 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.0.exchange.try_send(value)
+        self.0.channel.try_send(value)
     }
 
     /// Sends `value`; parks for at most `timeout` while there is no room (or, with capacity 0, no receiver).
     ///
     /// # Errors
     /// The time is over, or the channel is closed; the value comes back.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send); and when there is no memory for the timer.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -89,6 +99,9 @@ impl<T> Sender<T> {
     /// # Errors
     /// The deadline came first, or the channel is closed; the value comes back.
     ///
+    /// # Panics
+    /// As [`send_timeout`](Self::send_timeout).
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -97,7 +110,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        self.0.exchange.send_deadline(value, deadline)
+        self.0.channel.send_deadline(value, deadline)
     }
 
     /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders get an error. Again: does nothing.
@@ -113,7 +126,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn close(&self) {
-        self.0.exchange.close();
+        self.0.channel.close();
     }
 
     /// How many values are in it. Those of senders that wait do not count.
@@ -127,7 +140,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn len(&self) -> usize {
-        self.0.exchange.len()
+        self.0.channel.len()
     }
 
     /// Whether none is in it.
@@ -158,7 +171,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn is_full(&self) -> bool {
-        self.0.exchange.is_full()
+        self.0.channel.is_full()
     }
 
     /// How many values it holds; `None`: any number.
@@ -172,7 +185,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub fn capacity(&self) -> Option<usize> {
-        self.0.exchange.capacity()
+        self.0.channel.capacity()
     }
 
     /// Whether both are ends of one channel.
@@ -202,7 +215,7 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         // AcqRel: the last one closes after all that the others did.
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.exchange.close();
+            self.0.channel.close();
         }
     }
 }

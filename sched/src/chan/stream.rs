@@ -30,14 +30,12 @@ use core::task::{Context, Poll, Waker};
 
 use futures_core::{FusedStream, Stream};
 
-use super::arms::RecvArm;
+use super::arms::watch;
 use super::errors::TryRecvError;
 use super::{Receiver, Sender, Shared, bounded};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
-use crate::select::{Order, Until, select};
 use crate::spawn::Builder;
-use crate::ticket::NEVER;
 
 /// A receiver as a [`Stream`]: it ends when the channel is empty and closed. Made by [`Receiver::stream`] and [`Receiver::into_stream`].
 ///
@@ -92,8 +90,7 @@ pub struct Watch<T> {
 impl<T> Watch<T> {
     /// Waits until there is something for the stream, or it is gone; and wakes whoever waits for it.
     pub fn run(self) {
-        let (mut channel, mut gone) = (RecvArm::of(&self.shared.exchange), RecvArm::new(&self.gone));
-        while select(&mut [channel.arm(), gone.arm()], NEVER, Order::Biased, Until::Ready).is_none() {}
+        watch(&self.shared.channel, &self.gone);
         let waker = self.slot.with(|waiting| {
             waiting.watched = false;
             waiting.waker.take()

@@ -39,6 +39,8 @@ pub enum WaitReason {
     Scope = 20,
     /// For what comes from outside, as in `stdin`.
     Input = 32,
+    /// For room in what leaves for the console.
+    Output = 33,
     /// In `block_on`.
     Task = 21,
 }
@@ -64,6 +66,7 @@ impl WaitReason {
             Self::Barrier => "barrier wait",
             Self::Scope => "scope end",
             Self::Input => "input",
+            Self::Output => "console output",
             Self::Task => "future",
         }
     }
@@ -86,6 +89,7 @@ impl WaitReason {
             15 => Self::Barrier,
             20 => Self::Scope,
             32 => Self::Input,
+            33 => Self::Output,
             21 => Self::Task,
             _ => Self::None,
         }

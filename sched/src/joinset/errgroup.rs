@@ -11,19 +11,19 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::any::Any;
 use core::fmt;
 
 use crate::context::{Cancel, Context};
-use crate::g::WaitReason;
-use crate::group::Member;
-use crate::join::{JoinError, report_unjoined};
+use crate::g::{GRef, WaitReason};
+use crate::group::{Member, close_all, own_id};
+use crate::join::JoinError;
 use crate::lock::SpinLock;
-use crate::panic::resume_unwind;
+use crate::panic::{drop_caught, resume_unwind};
+use crate::park::current_g;
 use crate::preempt::PreemptGuard;
-use crate::spawn::Builder;
+use crate::spawn::{Builder, drop_elsewhere};
 use crate::ticket::{NEVER, wait_until};
-use crate::waitq::WaitQueue;
+use crate::waitq::{Crowd, WaitQueue};
 
 /// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
 ///
@@ -57,10 +57,10 @@ struct Common<E> {
 struct Running<E> {
     running: usize,
     limit: usize,
-    /// The first error.
-    error: Option<E>,
-    /// What ended the first one that did not end by itself.
-    ended: Option<JoinError>,
+    /// The first error; in a box, so that no large one is moved under the lock.
+    error: Option<Box<E>>,
+    /// What ended the first one that did not end by itself, and that one's number.
+    ended: Option<(JoinError, u64)>,
     /// In `go`, for the limit; and in `wait`.
     starters: WaitQueue,
     waiters: WaitQueue,
@@ -69,12 +69,24 @@ struct Running<E> {
 /// A place in an [`ErrGroup`].
 struct InGroup<E>(Arc<Common<E>>);
 
-impl<E: Send> Member for InGroup<E> {
+impl<E: Send + 'static> Member for InGroup<E> {
+    type Rest = Left<E>;
+
     fn unclaimed(&self, error: JoinError) {
-        self.0.ended(error);
+        if self.0.ended(error, own_id()) {
+            let guard = PreemptGuard::new();
+            let dies = current_g(&guard).is_doomed();
+            drop(guard);
+            if dies {
+                // This is a g0, and there may be many contexts.
+                drop_elsewhere(CancelOnDrop(self.0.clone()));
+            } else {
+                self.0.cancel();
+            }
+        }
     }
 
-    fn leave(self) {
+    fn leave(self) -> Option<Left<E>> {
         let guard = PreemptGuard::new();
         let mut state = self.0.state.lock(&guard);
         state.running -= 1;
@@ -84,9 +96,50 @@ impl<E: Send> Member for InGroup<E> {
         if let Some(starter) = starter {
             starter.wake(&guard);
         }
-        drop(guard);
-        if let Some(waiters) = waiters {
+        let rest = Left { waiters, group: Arc::into_inner(self.0) };
+        (rest.waiters.is_some() || rest.group.is_some()).then_some(rest)
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+        if let Some(mut left) = self.leave() {
+            // Nothing of the program's is dropped on a g0.
+            left.group.take().into_iter().for_each(drop_elsewhere);
+        }
+    }
+}
+
+/// What the last member does when it has left.
+struct Left<E> {
+    /// Those in `wait`.
+    waiters: Option<Crowd>,
+    /// Nobody else has the group: it goes, with what its members came to.
+    group: Option<Common<E>>,
+}
+
+impl<E> Drop for Left<E> {
+    fn drop(&mut self) {
+        if let Some(waiters) = self.waiters.take() {
             waiters.wake_all();
+        }
+    }
+}
+
+/// Cancels the group's context when it is dropped.
+struct CancelOnDrop<E>(Arc<Common<E>>);
+
+impl<E> Drop for CancelOnDrop<E> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl<E> Drop for Common<E> {
+    fn drop(&mut self) {
+        // Nobody has waited, or nobody will any more.
+        let ended = self.state.lock(&PreemptGuard::new()).ended.take();
+        if let Some((error, id)) = ended {
+            error.unseen(id);
         }
     }
 }
@@ -110,6 +163,7 @@ impl<E> Common<E> {
     }
 
     fn fail(&self, error: E) {
+        let error = Box::new(error);
         let late = {
             let guard = PreemptGuard::new();
             let mut state = self.state.lock(&guard);
@@ -119,19 +173,24 @@ impl<E> Common<E> {
         self.cancel();
     }
 
-    /// One has ended without coming to its end.
-    fn ended(&self, error: JoinError) {
-        if !matches!(error, JoinError::Exited) {
+    /// G number `id` has ended without coming to its end. True: the others are to stop.
+    fn ended(&self, error: JoinError, id: u64) -> bool {
+        let fails = !matches!(error, JoinError::Exited);
+        if fails {
             let late = {
                 let guard = PreemptGuard::new();
                 let mut state = self.state.lock(&guard);
-                if state.ended.is_none() { state.ended.replace(error) } else { Some(error) }
+                if state.ended.is_none() {
+                    state.ended.replace((error, id)).map(|(error, _)| error)
+                } else {
+                    Some(error)
+                }
             };
-            if let Some(JoinError::Panicked(payload)) = late {
-                report_unjoined(payload);
+            if let Some(error) = late {
+                error.unseen(id);
             }
-            self.cancel();
         }
+        fails
     }
 
     fn cancel(&self) {
@@ -280,13 +339,19 @@ impl<E: Send + 'static> ErrGroup<E> {
         let common = self.0.clone();
         let run = move || common.outcome(f());
         // SAFETY: 1. nothing is borrowed.
-        match unsafe { Builder::new().spawn_member(run, InGroup(self.0.clone())) } {
+        match unsafe { Builder::new().make(run, InGroup(self.0.clone())) } {
             Ok(handle) => {
-                if let Some(Err(error)) = handle.detach() {
-                    self.0.ended(error);
+                let id = handle.id();
+                if let Some(Err(error)) = handle.detach()
+                    && self.0.ended(error, id)
+                {
+                    self.0.cancel();
                 }
             }
-            Err(error) => panic!("go: {error}"),
+            Err((error, member)) => {
+                member.leave();
+                panic!("go: {error}")
+            }
         }
     }
 
@@ -323,10 +388,12 @@ impl<E: Send + 'static> ErrGroup<E> {
             let _ = unsafe { wait_until(guard, &self.0.state, Running::waiters, none, WaitReason::Join, NEVER) };
         };
         self.0.cancel();
+        let Some((ended, _)) = ended else { return error.map_or(Ok(()), |error| Err(*error)) };
+        // Not while that panic unwinds: the error's destructor may panic, too.
+        drop_caught(error);
         match ended {
-            Some(JoinError::Panicked(payload)) => resume_unwind(payload as Box<dyn Any + Send>),
-            Some(error) => panic!("ErrGroup: {error}"),
-            None => error.map_or(Ok(()), Err),
+            JoinError::Panicked(payload) => resume_unwind(payload.into_inner()),
+            ended => panic!("ErrGroup: {ended}"),
         }
     }
 }
@@ -365,11 +432,11 @@ pub mod model {
         GroupMember(InGroup(group.0.clone()))
     }
 
-    impl<E: Send> GroupMember<E> {
+    impl<E: Send + 'static> GroupMember<E> {
         /// It has come to its end, with this.
         pub fn end(self, outcome: Result<(), E>) {
             self.0.0.outcome(outcome);
-            self.0.leave();
+            drop(self.0.leave());
         }
     }
 }

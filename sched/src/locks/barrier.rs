@@ -2,10 +2,12 @@
 
 use core::fmt;
 
+use super::owner::{dead_frame, lies_among_the_dead};
+use crate::deaths::{Deaths, Holding, Waited};
 use crate::g::WaitReason;
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
-use crate::ticket::{NEVER, wait_until};
+use crate::ticket::{Lost, NEVER, wait_watched};
 use crate::waitq::WaitQueue;
 
 /// Lets G's go on when `n` of them have come; then it is ready for the next `n`.
@@ -25,7 +27,8 @@ use crate::waitq::WaitQueue;
 /// # });
 /// ```
 ///
-/// A G that panics or dies on its way leaves the others waiting, as in `std`; the deadlock report shows them.
+/// A G that panics or dies on its way leaves the others waiting, as in `std`; the deadlock report
+/// shows them. If the barrier lies on the stack of a G that dies, they panic.
 pub struct Barrier {
     n: usize,
     state: SpinLock<State>,
@@ -92,6 +95,9 @@ impl Barrier {
 
     /// Parks until `n` G's have come here.
     ///
+    /// # Panics
+    /// If it would park, and the barrier lies on the stack of a G that has died, or dies meanwhile.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -107,15 +113,43 @@ impl Barrier {
             state.come = 0;
             let all = state.waiters.take();
             drop(state);
-            drop(guard);
-            all.wake_all();
+            all.wake_claimed(guard);
             return BarrierWaitResult(true);
+        }
+        let at = core::ptr::from_ref(self).addr();
+        if let Some(id) = dead_frame(at) {
+            drop(state);
+            drop(guard);
+            lies_among_the_dead("Barrier", at, id);
         }
         state.into_held();
         let (slot, reason) = (core::ptr::null_mut(), WaitReason::Barrier);
         // SAFETY: 1. the lock is held, and this is the only guard. 2. the last one wakes. 3. there is no deadline. 4. it is borrowed.
-        let _ = unsafe { wait_until(guard, &self.state, |state| &mut state.waiters, slot, reason, NEVER) };
+        let woken = unsafe { wait_watched(guard, self, &self.state, |state| &mut state.waiters, slot, reason, NEVER) };
+        if let Err(Lost(id)) = woken {
+            lies_among_the_dead("Barrier", at, id);
+        }
         BarrierWaitResult(false)
+    }
+}
+
+impl Waited for Barrier {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        dead_frame(core::ptr::from_ref(self).addr()).is_some()
+    }
+
+    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
+        let Some(id) = dead_frame(core::ptr::from_ref(self).addr()) else { return false };
+        let first = self.state.lock(guard).waiters.pop();
+        let any = first.is_some();
+        if let Some(first) = first {
+            first.bury(id).wake(guard);
+        }
+        any
+    }
+
+    fn holder(&self) -> Holding {
+        Holding::Unknown
     }
 }
 

@@ -11,14 +11,17 @@
 //! mutex, but each mutex's list would hold waiters of two kinds).
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 use super::mutex::{MutexGuard, Raw};
+use super::owner::{dead_frame, lies_among_the_dead};
 use super::poison::LockResult;
+use crate::deaths::{Deaths, Holding, Waited};
 use crate::g::WaitReason;
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
-use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::ticket::{Lost, NEVER, Woken, reserve_timer, wait_watched};
 use crate::time::Instant;
 use crate::waitq::WaitQueue;
 
@@ -104,7 +107,9 @@ impl Condvar {
     /// The mutex is poisoned; the guard is in the error.
     ///
     /// # Panics
-    /// If others wait with another mutex.
+    /// If others wait with another mutex. If the mutex's holder dies meanwhile, as
+    /// [`Mutex::lock`](super::Mutex::lock); and if this lies on the stack of a G that has died, or
+    /// dies meanwhile. Then the mutex is not locked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -123,9 +128,9 @@ impl Condvar {
     /// # });
     /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        let mutex = guard.raw();
-        self.wait_raw(mutex, NEVER);
-        mutex.poison().check(guard)
+        let (mutex, mut lent) = (guard.raw(), Lent::new(guard));
+        self.wait_raw(mutex, NEVER, &mut lent.held);
+        mutex.poison().check(lent.back())
     }
 
     /// Waits as long as `condition` says that there is something to wait for.
@@ -182,9 +187,9 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        let mutex = guard.raw();
-        let notified = self.wait_raw(mutex, (Instant::now() + timeout).as_nanos());
-        mutex.poison().check((guard, WaitTimeoutResult(!notified)))
+        let (mutex, mut lent) = (guard.raw(), Lent::new(guard));
+        let notified = self.wait_raw(mutex, (Instant::now() + timeout).as_nanos(), &mut lent.held);
+        mutex.poison().check((lent.back(), WaitTimeoutResult(!notified)))
     }
 
     /// As [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that `condition` still says so.
@@ -263,12 +268,18 @@ impl Condvar {
     /// # });
     /// ```
     pub fn notify_all(&self) {
-        let all = self.state.lock(&PreemptGuard::new()).waiters.take();
-        all.wake_all();
+        let guard = PreemptGuard::new();
+        let all = self.state.lock(&guard).waiters.take();
+        all.wake_claimed(guard);
     }
 
-    /// Unlocks `mutex`, which the caller holds, waits, and locks it. False: the deadline came first.
-    fn wait_raw(&self, mutex: &Raw, deadline: u64) -> bool {
+    /// Unlocks `mutex`, which the caller holds, waits, and locks it; `held` says whether it is
+    /// locked, should this panic. False: the deadline came first.
+    fn wait_raw(&self, mutex: &Raw, deadline: u64, held: &mut bool) -> bool {
+        let at = core::ptr::from_ref(self).addr();
+        if let Some(id) = dead_frame(at) {
+            lies_among_the_dead("Condvar", at, id);
+        }
         let guard = reserve_timer(deadline);
         let address = core::ptr::from_ref(mutex).addr();
         let mut state = self.state.lock(&guard);
@@ -280,11 +291,13 @@ impl Condvar {
             two_mutexes();
         }
         state.into_held();
+        *held = false;
         mutex.unlock();
         // SAFETY: 1. the lock is held, and this is the only guard. 2. `notify_one` and `notify_all` wake. 3. right above. 4. it is borrowed.
         let woken = unsafe {
-            wait_until(
+            wait_watched(
                 guard,
+                self,
                 &self.state,
                 |state| &mut state.waiters,
                 core::ptr::null_mut(),
@@ -292,8 +305,61 @@ impl Condvar {
                 deadline,
             )
         };
+        if let Err(Lost(id)) = woken {
+            lies_among_the_dead("Condvar", at, id);
+        }
         mutex.lock();
-        woken != Woken::TimedOut
+        *held = true;
+        !matches!(woken, Ok(Woken::TimedOut))
+    }
+}
+
+/// A guard whose mutex is another's to lock while its G waits: a panic drops it only if the mutex
+/// is held.
+struct Lent<'a, T: ?Sized> {
+    guard: ManuallyDrop<MutexGuard<'a, T>>,
+    held: bool,
+}
+
+impl<'a, T: ?Sized> Lent<'a, T> {
+    fn new(guard: MutexGuard<'a, T>) -> Self {
+        Self { guard: ManuallyDrop::new(guard), held: true }
+    }
+
+    /// The wait is over, and the mutex is held.
+    fn back(mut self) -> MutexGuard<'a, T> {
+        self.held = false;
+        // SAFETY: it is dropped only while `held` says so, and not used again.
+        unsafe { ManuallyDrop::take(&mut self.guard) }
+    }
+}
+
+impl<T: ?Sized> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        if self.held {
+            // SAFETY: as in `back`.
+            unsafe { ManuallyDrop::drop(&mut self.guard) };
+        }
+    }
+}
+
+impl Waited for Condvar {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        dead_frame(core::ptr::from_ref(self).addr()).is_some()
+    }
+
+    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
+        let Some(id) = dead_frame(core::ptr::from_ref(self).addr()) else { return false };
+        let first = self.state.lock(guard).waiters.pop();
+        let any = first.is_some();
+        if let Some(first) = first {
+            first.bury(id).wake(guard);
+        }
+        any
+    }
+
+    fn holder(&self) -> Holding {
+        Holding::Unknown
     }
 }
 

@@ -23,7 +23,8 @@ union Content<T, F> {
 /// # });
 /// ```
 ///
-/// If making it panics, or its G dies meanwhile, it is poisoned: everybody who looks at it panics.
+/// If making it panics, it is poisoned: everybody who looks at it panics. So they do if its G dies
+/// meanwhile; the message names that one.
 pub struct LazyLock<T, F = fn() -> T> {
     once: Once,
     content: UnsafeCell<Content<T, F>>,
@@ -59,7 +60,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// Makes the value now, unless it is there; what `*lazy` does as well. May park.
     ///
     /// # Panics
-    /// If making it panics, or did so before.
+    /// If making it panics, or did so before; if the G that makes it has died.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -28,8 +28,11 @@ pub(super) use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics, or dies of an overflow, while it holds the mutex leaves it free and poisoned: every `lock` gives an error, with the guard inside, until
-/// [`clear_poison`](Self::clear_poison). Who has waited for a millisecond is given the mutex before any newcomer.
+/// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an
+/// error, with the guard inside, until [`clear_poison`](Self::clear_poison). A G that dies where it
+/// stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
+/// lent the value to others. Who has waited for a millisecond is given the mutex before any
+/// newcomer.
 pub struct Mutex<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
@@ -82,6 +85,10 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     /// Poisoned; the guard is in the error.
     ///
+    /// # Panics
+    /// If the G that holds it has died where it stood, or does so meanwhile. The message names the
+    /// mutex, that G and what it died of.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -100,7 +107,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Takes the mutex only if it is free: before those who wait for it, unless one of them has waited for a millisecond. Never parks.
     ///
     /// # Errors
-    /// Held by another G, or poisoned.
+    /// Held by another G, be it alive or dead; or poisoned.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -135,7 +142,8 @@ impl<T: ?Sized> Mutex<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked or died while it held the lock.
+    /// Whether a G panicked while it held the lock. A death does not poison: the dead G holds the
+    /// lock still.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -226,7 +234,7 @@ unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex without its value.
-    pub(super) fn raw(&self) -> &'a Raw {
+    pub(crate) fn raw(&self) -> &'a Raw {
         &self.mutex.raw
     }
 }

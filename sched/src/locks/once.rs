@@ -3,7 +3,7 @@
 //! ```text
 //!                     first caller: CAS                  it returns: swap
 //!   INCOMPLETE ─────────────────────────▶ owner ──────────────────────────▶ COMPLETE
-//!       ▲ (with force)                       │ it panics, or is dead
+//!       ▲ (with force)                       │ it panics
 //!   POISONED ◀───────────────────────────────┘
 //! ```
 //!
@@ -11,17 +11,19 @@
 //! several that find POISONED and force it, one runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's look and its
 //! sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock, or the waiter's CAS fails.
 //!
-//! The runner is named by its stack (`owner.rs`): if it dies, the `Once` is poisoned.
+//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
+//! write may be lent to others. Callers and waiters panic.
 
 use core::fmt;
 
-use super::owner::{OWNER, Owned, carry, fence_against_death, owner_here, owner_is_dead};
-use crate::g::{GRef, WaitReason};
+use super::owner::{OWNER, dead_owner, deaths, held_by_the_dead, life_here};
+use crate::deaths::{Deaths, Holding, Waited, carry, settle};
+use crate::g::{GRef, WaitReason, id_of};
 use crate::lock::SpinLock;
 use crate::park::{current_g, park};
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::waitq::{Crowd, WaitQueue, Waiter};
+use crate::waitq::{WaitQueue, Waiter};
 
 const INCOMPLETE: usize = 0;
 /// Somebody is in the list.
@@ -66,7 +68,7 @@ pub struct OnceState {
 /// What is known of a `Once` that nobody else can reach.
 pub(super) enum Settled {
     Incomplete,
-    /// Or its runner died.
+    /// Or its runner died: nobody borrows what that has written.
     Poisoned,
     Complete,
 }
@@ -90,7 +92,8 @@ impl Once {
     /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done. When it returns, it is done, and what was written is seen.
     ///
     /// # Panics
-    /// If an earlier closure panicked or its G died ("poisoned"); and with what `f` panics with.
+    /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what
+    /// `f` panics with.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -116,7 +119,7 @@ impl Once {
     /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f` is told.
     ///
     /// # Panics
-    /// With what `f` panics with.
+    /// If the G that runs a closure here has died; and with what `f` panics with.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -158,7 +161,7 @@ impl Once {
     /// Parks until somebody else has done it.
     ///
     /// # Panics
-    /// If it is poisoned, or becomes so meanwhile.
+    /// If it is poisoned, or becomes so meanwhile; if the G that is at it dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -177,6 +180,9 @@ impl Once {
     }
 
     /// Parks until somebody else has done it, however many panic before.
+    ///
+    /// # Panics
+    /// If the G that is at it dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -225,7 +231,7 @@ impl Once {
                 COMPLETE => return None,
                 POISONED if !force => poisoned(),
                 state @ (INCOMPLETE | POISONED) => {
-                    let mine = owner_here() | word & QUEUED;
+                    let mine = life_here() | word & QUEUED;
                     // Acquire: pairs with the Release in `Finish::drop`: what a closure that panicked wrote is seen.
                     match self.word.compare_exchange(word, mine, Ordering::Acquire, Ordering::Acquire) {
                         Ok(_) => {
@@ -245,8 +251,13 @@ impl Once {
     }
 
     /// Parks until there was a change to the state that `seen` says, or not at all if that is over.
+    /// If that will never change, panics.
     fn park_while(&self, seen: usize) {
         let guard = PreemptGuard::new();
+        if let Some(dead) = dead_owner(seen, deaths(&guard)) {
+            drop(guard);
+            held_by_the_dead("Once", core::ptr::from_ref(self).addr(), dead.id());
+        }
         let mut waiters = self.waiters.lock(&guard);
         // Relaxed: the caller looks again. Whoever finds QUEUED takes the list's lock.
         let queued = self.word.compare_exchange(seen, seen | QUEUED, Ordering::Relaxed, Ordering::Relaxed);
@@ -262,18 +273,6 @@ impl Once {
         drop(unsafe { park(guard, WaitReason::Once, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
     }
 
-    /// If the runner is dead: it is poisoned. Those who wait are the caller's to wake. With the list's lock held.
-    fn bury(&self, waiters: &mut WaitQueue) -> Crowd {
-        let word = self.word.load(Ordering::Relaxed);
-        // Release: as in `Finish::drop`. Only QUEUED could have changed, and that under the list's lock.
-        if owner_is_dead(word)
-            && self.word.compare_exchange(word, POISONED, Ordering::Release, Ordering::Relaxed).is_ok()
-        {
-            return waiters.take();
-        }
-        Crowd::nobody()
-    }
-
     /// `&mut self` says that nobody is at it.
     pub(super) fn settled(&mut self) -> Settled {
         match self.word.load(Ordering::Relaxed) & !QUEUED {
@@ -284,22 +283,41 @@ impl Once {
     }
 }
 
-impl Owned for Once {
-    fn owner_died(&self, guard: &PreemptGuard) {
-        let all = {
-            let mut waiters = self.waiters.lock(guard);
-            self.bury(&mut waiters)
-        };
-        all.wake_all();
+impl Waited for Once {
+    fn is_lost(&self, deaths: &Deaths) -> bool {
+        dead_owner(self.word.load(Ordering::Relaxed), deaths).is_some()
     }
 
-    fn holder(&self) -> Option<usize> {
-        Some(self.word.load(Ordering::Relaxed) & OWNER).filter(|&owner| owner != 0)
+    fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool {
+        let one = {
+            let mut waiters = self.waiters.lock(guard);
+            let word = self.word.load(Ordering::Relaxed);
+            let dead = dead_owner(word, deaths);
+            // Without a runner: it has died between the end of its closure and those who wait for
+            // that. They look again.
+            let one = if dead.is_some() || word & OWNER == 0 { waiters.pop() } else { None };
+            if dead.is_some() && waiters.is_empty() {
+                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            }
+            one
+        };
+        let any = one.is_some();
+        if let Some(one) = one {
+            one.wake(guard);
+        }
+        any
+    }
+
+    fn holder(&self) -> Holding {
+        match self.word.load(Ordering::Relaxed) & OWNER {
+            0 => Holding::Unknown,
+            life => Holding::By(id_of(life)),
+        }
     }
 }
 
 impl OnceState {
-    /// Whether an earlier closure panicked, or its G died.
+    /// Whether an earlier closure panicked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -325,8 +343,9 @@ impl Drop for Finish<'_> {
     fn drop(&mut self) {
         // Release: pairs with the Acquire of everyone who looks at the word.
         if self.once.word.swap(self.to, Ordering::Release) & QUEUED != 0 {
-            let all = self.once.waiters.lock(&PreemptGuard::new()).take();
-            all.wake_all();
+            let guard = PreemptGuard::new();
+            let all = self.once.waiters.lock(&guard).take();
+            all.wake_claimed(guard);
         }
     }
 }
@@ -338,17 +357,10 @@ fn poisoned() -> ! {
 }
 
 /// `park`'s commit: the G is saved, the list's lock may go; see the mutex's.
-unsafe fn unlock_list(once: *mut (), _: GRef) -> bool {
-    // SAFETY: `park_while` passes its `Once`, whose list it holds locked.
-    let once = unsafe { &*once.cast::<Once>() };
-    fence_against_death();
-    // SAFETY: 1. the list's lock is held, without a guard, and ours to release.
-    let all = unsafe {
-        let all = once.waiters.with_held(|waiters| once.bury(waiters));
-        once.waiters.unlock();
-        all
-    };
-    all.wake_all();
+unsafe fn unlock_list(once: *mut (), g: GRef) -> bool {
+    // SAFETY: `park_while` passes its `Once`, whose list it holds locked. 1. of both: it is,
+    // without a guard, and ours to release.
+    unsafe { settle(g, || (*once.cast::<Once>()).waiters.unlock()) };
     true
 }
 

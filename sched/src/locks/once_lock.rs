@@ -8,7 +8,8 @@ use crate::sync::UnsafeCell;
 
 /// A cell that can be written once, by whoever comes first.
 ///
-/// A closure that panics leaves it empty, for the next one to try; so does one whose G dies.
+/// A closure that panics leaves it empty, for the next one to try. If its G dies where it stands,
+/// it stays begun: `get_or_init` panics, and [`get`](Self::get) gives none.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -89,6 +90,9 @@ impl<T> OnceLock<T> {
     /// # Errors
     /// There is one already; `value` is in the error.
     ///
+    /// # Panics
+    /// If the G that makes one has died.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -108,7 +112,8 @@ impl<T> OnceLock<T> {
     /// The value; if none is there, the one that `f` makes. If somebody else makes one now, parks until it is there.
     ///
     /// # Panics
-    /// With what `f` panics with; the cell stays empty then. If `f` calls this for the same cell, it waits for itself.
+    /// With what `f` panics with; the cell stays empty then. If the G that makes a value has died.
+    /// If `f` calls this for the same cell, it waits for itself.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -130,6 +135,9 @@ impl<T> OnceLock<T> {
     }
 
     /// Parks until somebody has written the value.
+    ///
+    /// # Panics
+    /// If the G that makes one dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

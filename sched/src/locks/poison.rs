@@ -40,11 +40,6 @@ impl Poison {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// For an owner that can't do it itself.
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
     pub(crate) fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
@@ -56,7 +51,8 @@ impl Poison {
     }
 }
 
-/// A G panicked, or died of an overflow, while it held the lock. The guard is inside: the value is there, but may be half changed.
+/// A G panicked while it held the lock. The guard is inside: the value is there, but may be half
+/// changed.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -28,9 +28,11 @@ use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics, or dies of an overflow, while it holds the lock for *writing* leaves it poisoned and free. One that does so while it *reads* has changed
-/// nothing: the lock is not poisoned, and a dead reader is counted off; except that of several dead readers of one lock nobody can be told from the living, so
-/// such a lock stays read for ever: readers go on, writers wait (the deadlock report shows them).
+/// A G that panics while it holds the lock for *writing* leaves it poisoned and free; one that does
+/// so while it *reads* has changed nothing. A G that dies where it stands keeps what it has: a dead
+/// writer keeps everybody out, a dead reader only writers. Those who are kept out panic, with the
+/// dead one's name. (Of several readers that are left nobody can tell which are dead. Writers wait
+/// until one is left; if all are dead, for ever, and the deadlock report shows them.)
 pub struct RwLock<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
@@ -184,7 +186,7 @@ impl<T: ?Sized> RwLock<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked or died while it wrote.
+    /// Whether a G panicked while it wrote. A death does not poison: see [`RwLock`].
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

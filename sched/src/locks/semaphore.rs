@@ -17,11 +17,13 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::owner::{dead_frame, lies_among_the_dead};
+use crate::deaths::{Deaths, Holding, Waited};
 use crate::g::WaitReason;
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::ticket::{NEVER, Woken, reserve_timer, wait_until};
+use crate::ticket::{Lost, NEVER, Woken, reserve_timer, wait_watched};
 use crate::time::Instant;
 use crate::waitq::WaitQueue;
 
@@ -45,9 +47,11 @@ const ONE: usize = 2;
 /// # });
 /// ```
 ///
-/// Permits are given back when their guard is dropped, also by a panic. To carry one into another G, [`forget`](SemaphorePermit::forget) it here and
-/// [`add_permits`](Self::add_permits) there. A G that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had forgotten
-/// them.
+/// Permits are given back when their guard is dropped, also by a panic. To carry one into another
+/// G, [`forget`](SemaphorePermit::forget) it here and [`add_permits`](Self::add_permits) there. A G
+/// that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had
+/// forgotten them. Nobody can tell whose they were, so who waits for them waits, and the deadlock
+/// report shows it.
 ///
 /// It can't be closed: who may have to give up waits with a deadline.
 ///
@@ -99,6 +103,10 @@ impl Semaphore {
 
     /// Parks until a permit is there, and takes it.
     ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -119,6 +127,10 @@ impl Semaphore {
     }
 
     /// Parks until `n` permits are there, and takes them all at once. For 0 it never parks.
+    ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -168,6 +180,10 @@ impl Semaphore {
 
     /// As [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
     ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
+    ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
     /// # trefoil_hosted::example(|| {
@@ -180,6 +196,10 @@ impl Semaphore {
     }
 
     /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
+    ///
+    /// # Panics
+    /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
+    /// meanwhile.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -261,6 +281,10 @@ impl Semaphore {
     #[cold]
     fn wait(&self, n: usize, deadline: u64) -> bool {
         self.serve();
+        let at = core::ptr::from_ref(self).addr();
+        if let Some(id) = dead_frame(at) {
+            lies_among_the_dead("Semaphore", at, id);
+        }
         let guard = reserve_timer(deadline);
         let waiters = self.waiters.lock(&guard);
         if self.take_first(n, waiters.is_empty()) {
@@ -269,8 +293,13 @@ impl Semaphore {
         waiters.into_held();
         let slot = core::ptr::without_provenance_mut(n);
         // SAFETY: 1. the lock is held, and this is the only guard. 2. `serve` wakes. 3. right above. 4. it is borrowed.
-        let woken =
-            unsafe { wait_until(guard, &self.waiters, |waiters| waiters, slot, WaitReason::Semaphore, deadline) };
+        let woken = unsafe {
+            wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, WaitReason::Semaphore, deadline)
+        };
+        let woken = match woken {
+            Ok(woken) => woken,
+            Err(Lost(id)) => lies_among_the_dead("Semaphore", at, id),
+        };
         if woken == Woken::TimedOut {
             self.serve();
         }
@@ -280,9 +309,13 @@ impl Semaphore {
     /// Gives those at the head of the list what they wait for, as far as it is there.
     #[cold]
     fn serve(&self) {
-        loop {
-            let guard = PreemptGuard::new();
-            let mut waiters = self.waiters.lock(&guard);
+        while self.serve_one(&PreemptGuard::new()) {}
+    }
+
+    /// The same for the first of them. Whether it is served.
+    fn serve_one(&self, guard: &PreemptGuard) -> bool {
+        let first = {
+            let mut waiters = self.waiters.lock(guard);
             // Acquire: pairs with the Release in `release`; the one that is served learns of it by `ready`.
             let there = self.word.load(Ordering::Acquire) / ONE;
             let first = waiters.pop_if(|slot| slot.addr() <= there);
@@ -292,10 +325,43 @@ impl Semaphore {
             if waiters.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
             }
-            drop(waiters);
-            let Some(first) = first else { return };
-            first.serve().wake(&guard);
+            first
+        };
+        let any = first.is_some();
+        if let Some(first) = first {
+            first.serve().wake(guard);
         }
+        any
+    }
+}
+
+impl Waited for Semaphore {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        dead_frame(core::ptr::from_ref(self).addr()).is_some()
+    }
+
+    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
+        let Some(id) = dead_frame(core::ptr::from_ref(self).addr()) else {
+            // Perhaps whoever has given permits back has died before it came to this.
+            return self.serve_one(guard);
+        };
+        let first = {
+            let mut waiters = self.waiters.lock(guard);
+            let first = waiters.pop();
+            if waiters.is_empty() {
+                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            }
+            first
+        };
+        let any = first.is_some();
+        if let Some(first) = first {
+            first.bury(id).wake(guard);
+        }
+        any
+    }
+
+    fn holder(&self) -> Holding {
+        Holding::Unknown
     }
 }
 

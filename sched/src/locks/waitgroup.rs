@@ -7,17 +7,26 @@
 //!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
 //! ```
 //!
+//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
+//! has its life, and a `wait` that would be for ever panics.
+//!
 //! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before those who wait are released, and things to do
 //! again before a `wait` has returned.
 
 use alloc::sync::Arc;
 use core::fmt;
 
-use crate::g::WaitReason;
+use super::owner::{dead_frame, held_by_the_dead, lies_among_the_dead};
+use crate::deaths::{Deaths, Holding, Waited};
+use crate::g::{GRef, WaitReason, id_of};
+use crate::group::{Member, close_all, own_id};
+use crate::join::JoinError;
 use crate::lock::SpinLock;
+use crate::park::current_g;
 use crate::preempt::PreemptGuard;
+use crate::spawn::Builder;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::ticket::{NEVER, wait_until};
+use crate::ticket::{Lost, NEVER, wait_watched};
 use crate::waitq::WaitQueue;
 
 /// Somebody waits.
@@ -42,6 +51,8 @@ const ONE: usize = 2;
 /// ```
 pub struct WaitGroup {
     word: AtomicUsize,
+    /// The life of the first member that died before it was done.
+    dead: AtomicUsize,
     waiters: SpinLock<WaitQueue>,
 }
 
@@ -59,7 +70,8 @@ impl WaitGroup {
         /// # });
         /// ```
         pub fn new() -> Self {
-            Self { word: AtomicUsize::new(0), waiters: SpinLock::new(WaitQueue::new()) }
+            let (word, dead) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Self { word, dead, waiters: SpinLock::new(WaitQueue::new()) }
         }
     }
 
@@ -81,16 +93,27 @@ impl WaitGroup {
     /// # });
     /// ```
     pub fn add(&self, n: usize) {
-        let more = |word: usize| {
-            let sum = n.checked_mul(ONE).and_then(|n| word.checked_add(n));
-            sum.filter(|_| word != QUEUED || n == 0)
-        };
-        // Relaxed: what is to be seen when all is done is published by `done`.
-        match self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => {}
-            Err(QUEUED) => panic!("WaitGroup misuse: Add called concurrently with Wait"),
-            Err(_) => panic!("WaitGroup: the count overflows"),
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let to = match Self::more(word, n) {
+                Ok(to) => to,
+                Err(misuse) => panic!("{misuse}"),
+            };
+            // Relaxed: what is to be seen when all is done is published by `done`.
+            match self.word.compare_exchange_weak(word, to, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
         }
+    }
+
+    /// The word with `n` more things to do than in `word`, or why that is misuse.
+    #[inline]
+    fn more(word: usize, n: usize) -> Result<usize, &'static str> {
+        if word == QUEUED && n > 0 {
+            return Err("WaitGroup misuse: Add called concurrently with Wait");
+        }
+        n.checked_mul(ONE).and_then(|n| word.checked_add(n)).ok_or("WaitGroup: the count overflows")
     }
 
     /// One thing is done. The last one wakes everybody who waits.
@@ -110,18 +133,29 @@ impl WaitGroup {
     /// ```
     #[inline]
     pub fn done(&self) {
+        self.done_under(None);
+    }
+
+    /// The same, under `guard` if the caller has one: then it is done or not, and those who wait
+    /// are awake or not, whatever becomes of the caller.
+    #[inline]
+    fn done_under(&self, guard: Option<PreemptGuard>) {
         // Release: pairs with the Acquire in `wait` and `release`.
         match self.word.fetch_update(Ordering::Release, Ordering::Relaxed, |word| word.checked_sub(ONE)) {
-            Ok(word) if word == ONE | QUEUED => self.release(),
+            Ok(word) if word == ONE | QUEUED => self.release(guard.unwrap_or_default()),
             Ok(_) => {}
-            Err(_) => panic!("negative WaitGroup counter"),
+            Err(_) => {
+                drop(guard);
+                panic!("negative WaitGroup counter")
+            }
         }
     }
 
     /// Runs `f` as a G and waits for it, too: `add`, `go` and `done` in one, as Go's `WaitGroup.Go`.
     ///
-    /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is abandoned (its stack overflowed) runs no destructors, and
-    /// is not counted as done.
+    /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is
+    /// abandoned (its stack overflowed) is not counted as done, and never will be:
+    /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
     /// As [`add`](Self::add) and [`go`](crate::spawn::go).
@@ -139,21 +173,34 @@ impl WaitGroup {
         struct Done(Arc<WaitGroup>);
         impl Drop for Done {
             fn drop(&mut self) {
-                self.0.done();
+                // It is counted, or is not, whatever becomes of this G.
+                let guard = PreemptGuard::new();
+                current_g(&guard).set_counted();
+                self.0.done_under(Some(guard));
             }
         }
-        self.add(1);
-        let done = Done(self.clone());
-        drop(crate::spawn::go(move || {
-            let _done = done;
+        if let Err(misuse) = Self::more(self.word.load(Ordering::Relaxed), 1) {
+            panic!("{misuse}");
+        }
+        let group = self.clone();
+        let run = move || {
+            let _done = Done(group);
             f();
-        }));
+        };
+        // SAFETY: 1. it borrows nothing.
+        let started = unsafe { Builder::new().spawn_member(run, Doing(self.clone())) };
+        if let Err(error) = started {
+            panic!("go: {error}");
+        }
     }
 
     /// Parks until the count is zero.
     ///
     /// # Panics
-    /// If the count is not zero any more when this G runs again: "WaitGroup is reused before previous Wait has returned".
+    /// If the count is not zero any more when this G runs again: "WaitGroup is reused before
+    /// previous Wait has returned". If it would park, and a G that [`go`](Self::go) has started
+    /// here has died where it stood, or dies meanwhile, since that one is never done; and if the
+    /// group lies on the stack of such a G.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -183,26 +230,124 @@ impl WaitGroup {
         if self.word.fetch_update(Ordering::Relaxed, Ordering::Acquire, queue).is_err() {
             return;
         }
+        if let Some(id) = self.lost_by() {
+            if waiters.is_empty() {
+                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            }
+            drop(waiters);
+            drop(guard);
+            self.is_never_done(id);
+        }
         waiters.into_held();
         let (slot, reason) = (core::ptr::null_mut(), WaitReason::WaitGroup);
         // SAFETY: 1. the lock is held, and this is the only guard. 2. `release` wakes. 3. there is no deadline. 4. it is borrowed.
-        let _ = unsafe { wait_until(guard, &self.waiters, |waiters| waiters, slot, reason, NEVER) };
+        let woken = unsafe { wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, reason, NEVER) };
+        if let Err(Lost(id)) = woken {
+            self.is_never_done(id);
+        }
         if self.word.load(Ordering::Relaxed) != 0 {
             panic!("WaitGroup is reused before previous Wait has returned");
         }
     }
 
+    /// A member is never done.
+    pub(crate) fn member_died(&self, g: GRef) {
+        // Release: pairs with the Acquire in `lost_by`. The first one counts.
+        let _ = self.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// The number of the G because of whose death the count stays above zero, or nobody is to wait
+    /// here any more.
+    fn lost_by(&self) -> Option<u64> {
+        // Acquire: pairs with the Release in `abandoned`.
+        match self.dead.load(Ordering::Acquire) {
+            0 => dead_frame(core::ptr::from_ref(self).addr()),
+            life => Some(id_of(life)),
+        }
+    }
+
+    #[cold]
+    fn is_never_done(&self, id: u64) -> ! {
+        let at = core::ptr::from_ref(self).addr();
+        if self.dead.load(Ordering::Relaxed) != 0 {
+            held_by_the_dead("WaitGroup", at, id);
+        }
+        lies_among_the_dead("WaitGroup", at, id)
+    }
+
     /// All is done.
     #[cold]
-    fn release(&self) {
+    fn release(&self, guard: PreemptGuard) {
         let all = {
-            let guard = PreemptGuard::new();
             let mut waiters = self.waiters.lock(&guard);
             // Acquire: pairs with the Release of everybody who is done; those who wait learn of it by `ready`.
             self.word.fetch_and(!QUEUED, Ordering::Acquire);
             waiters.take()
         };
-        all.wake_all();
+        all.wake_claimed(guard);
+    }
+}
+
+impl Waited for WaitGroup {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        self.word.load(Ordering::Relaxed) >= ONE && self.lost_by().is_some()
+    }
+
+    fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool {
+        let one = {
+            let mut waiters = self.waiters.lock(guard);
+            let one = if self.is_lost(deaths) {
+                waiters.pop().zip(self.lost_by()).map(|(one, id)| one.bury(id))
+            } else if self.word.load(Ordering::Relaxed) < ONE {
+                // The one that was done last has died before it came to this. Acquire: as in
+                // `release`.
+                self.word.fetch_and(!QUEUED, Ordering::Acquire);
+                waiters.pop()
+            } else {
+                None
+            };
+            if one.is_some() && waiters.is_empty() {
+                self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            }
+            one
+        };
+        let any = one.is_some();
+        if let Some(one) = one {
+            one.wake(guard);
+        }
+        any
+    }
+
+    fn holder(&self) -> Holding {
+        Holding::Unknown
+    }
+}
+
+/// What stands beside the closure of a G that [`WaitGroup::go`] has started.
+struct Doing(Arc<WaitGroup>);
+
+impl Member for Doing {
+    /// Dropped with preemption on: it may be the last to hold the group.
+    type Rest = Self;
+
+    fn starts(&self) {
+        // Counted if it starts and only then: its starter can't die in between. Relaxed: as in `add`.
+        self.0.word.fetch_add(ONE, Ordering::Relaxed);
+    }
+
+    fn unclaimed(&self, error: JoinError) {
+        error.unseen(own_id());
+    }
+
+    fn leave(self) -> Option<Self> {
+        Some(self)
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+        if !g.is_counted() {
+            self.0.member_died(g);
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use core::fmt;
 
 use super::{Arm, Order, Renew, Until};
 use crate::chan::{
-    ReadyTimeoutError, Receiver, RecvArm, RecvError, SelectTimeoutError, SendError, Sender, TryReadyError,
-    TrySelectError, WatchArm,
+    ReadyTimeoutError, Receiver, RecvError, SelectTimeoutError, SendError, Sender, TryReadyError, TrySelectError,
+    WatchArm, box_recv, finish_recv,
 };
 use crate::platform;
 use crate::ticket::NEVER;
@@ -111,7 +111,7 @@ impl<'a> Select<'a> {
     /// # });
     /// ```
     pub fn recv<T>(&mut self, from: &'a Receiver<T>) -> usize {
-        self.add(Box::new(RecvArm::new(from)))
+        self.add(box_recv(from))
     }
 
     fn add(&mut self, arm: Box<dyn Renew<'a> + 'a>) -> usize {
@@ -412,7 +412,7 @@ impl SelectedOperation<'_> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// If another operation was chosen.
+    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -453,9 +453,8 @@ impl SelectedOperation<'_> {
     pub fn recv<T>(mut self, from: &Receiver<T>) -> Result<T, RecvError> {
         assert!(self.is_for(from.id(), false), "SelectedOperation::recv: not the receiver that was chosen");
         let Some(arm) = self.arm.take() else { return Err(RecvError) };
-        // SAFETY: the arms that receive in a `Select` are `RecvArm`s; as above.
-        let mut arm = unsafe { Box::from_raw(Box::into_raw(arm).cast::<RecvArm<'_, T>>()) };
-        arm.finish()
+        // SAFETY: 1. `Select::recv` made it, for a channel of the same type of values: as above.
+        unsafe { finish_recv(arm) }
     }
 }
 

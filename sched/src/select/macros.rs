@@ -1,11 +1,12 @@
 //! The macro: arms in, one call of the engine, and the chosen arm's body out.
 //!
 //! ```text
-//!   recv(a) -> x => body1,            match RecvArm::new(&a) { mut arm =>
-//!   send(b, v) -> y => body2,   ─▶      match SendArm::new(&b, v) { mut arm =>        (another `arm`: each step of the macro has its own names)
+//!   recv(a) -> x => body1,            match &a { from => { let mut arm = RecvArm::new(from);
+//!   send(b, v) -> y => body2,   ─▶      match &b { to => match v { value => { let mut arm = SendArm::new(to, value);
 //!   default => body3                      if try_run(&mut [arm, arm]) {
 //!                                           if arm.is_chosen() { let x = arm.finish(); drop(both); body1 } else { … body2 }
-//!                                         } else { drop(both); body3 } } }
+//!                                         } else { drop(both); body3 } } } } } }
+//!                                     (another `arm` each: each step of the macro has its own names)
 //! ```
 //!
 //! Bodies stand in the function itself and not in closures, so `return`, `break`, `continue` and `?` do what they say.
@@ -25,6 +26,9 @@
 /// After code in braces the comma may be left out. More than about thirty arms need a higher `recursion_limit`, or a [`Select`](crate::select::Select).
 ///
 /// Parks the G unless an arm can be done at once or there is a `default`.
+///
+/// # Panics
+/// As [`Sender::send`](crate::chan::Sender::send) for the value of each arm that sends, chosen or not; and when there is no memory to wait.
 ///
 /// # Examples
 ///
@@ -143,15 +147,20 @@ macro_rules! __select {
     // What they wait for, evaluated in the order in which it is written.
     (@eval $order:tt [{ (recv $r:tt, $p:tt) $code:tt } $($more:tt)*] $default:tt [$($done:tt)*]) => {
         match &$r {
-            from => match $crate::chan::RecvArm::new(from) {
-                mut arm => $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }]),
-            },
+            from => {
+                // Not moved: a large one has a large place.
+                let mut arm = $crate::chan::RecvArm::new(from);
+                $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
+            }
         }
     };
     (@eval $order:tt [{ (send $s:tt, $v:tt, $p:tt) $code:tt } $($more:tt)*] $default:tt [$($done:tt)*]) => {
-        match (&$s, $v) {
-            (to, value) => match $crate::chan::SendArm::new(to, value) {
-                mut arm => $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }]),
+        match &$s {
+            to => match $v {
+                value => {
+                    let mut arm = $crate::chan::SendArm::new(to, value);
+                    $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
+                }
             },
         }
     };

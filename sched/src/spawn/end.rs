@@ -3,17 +3,18 @@
 use alloc::boxed::Box;
 use core::any::Any;
 
+use crate::deaths;
 use crate::g::{Body, Cause, G, GRef};
 use crate::group;
 use crate::join::{Completed, JoinError};
 use crate::local;
-use crate::locks::owner::owner_died;
 use crate::m::M;
+use crate::panic::Payload;
 use crate::park::{leave, next_of, ready, run_next};
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::spawn::DEFAULT_STACK;
-use crate::spawn::record::recycle_unusual;
+use crate::spawn::record::{give_up_frames, recycle_unusual};
 use crate::spawn::start::word_of;
 use crate::sync::Ordering;
 
@@ -29,7 +30,7 @@ use crate::sync::Ordering;
 /// # });
 /// ```
 pub fn exit_g() -> ! {
-    platform::unwind(Box::new(ExitG))
+    platform::unwind(Payload::new(Box::new(ExitG), true))
 }
 
 /// The payload of [`exit_g`]'s unwinding.
@@ -64,8 +65,8 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
 /// The body did not come to its end, but unwound.
 #[cold]
 #[inline(never)]
-fn failed(body: &Body, start: *mut (), payload: Box<dyn Any + Send>) {
-    let error = if is_exit(&*payload) { JoinError::Exited } else { JoinError::Panicked(payload) };
+fn failed(body: &Body, start: *mut (), payload: Payload) {
+    let error = if payload.is_exit() { JoinError::Exited } else { JoinError::Panicked(payload) };
     // SAFETY: 1. `g_main` runs the body, and completes next.
     unsafe { (body.fail)(start, error) };
 }
@@ -80,11 +81,11 @@ fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
         platform::g_ends(g);
     }
     if let Some(leave) = body.leave {
-        let _guard = PreemptGuard::new();
-        // Should this be its end after all, it has left.
-        g.body.set(None);
         // SAFETY: 1. this is the one time.
-        unsafe { leave(start, None) };
+        unsafe { leave(start, g, false) };
+        // As above.
+        local::end(g);
+        platform::g_ends(g);
     }
 }
 
@@ -117,7 +118,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     g.doom(cause);
     // Leaked like everything else that it had.
     g.locals.set(core::ptr::null_mut());
-    // First its window is known to be dead, then those who wait for it are looked for.
+    // First it is known to be dead, then others learn of its end, and those who wait for it are
+    // looked for.
+    m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
     platform::stack_retire(g);
     if let Some(body) = g.body.take() {
         let start = g.closure.get();
@@ -134,11 +137,14 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
         let start = start.map_addr(|at| at & !HANDED_OVER);
         match body.leave {
             // SAFETY: 1. `body` was there, so it has not left.
-            Some(leave) => unsafe { leave(start, Some(g)) },
+            Some(leave) => unsafe { leave(start, g, true) },
             None => group::close_all(g),
         }
+    } else {
+        // It has left: it has no group open.
+        group::close_all(g);
     }
-    owner_died(m.sched(), &guard);
+    deaths::ask(m, &guard);
     g.state.die();
     let next = run_next(m, None);
     // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
@@ -146,7 +152,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
-/// The G that calls has come to a panic with `payload`, from which it will not unwind: the platform [abandons](abandon) it next, for
+/// The G that calls has come to a panic with `payload`, of which the platform has told, and from which it will not unwind: the platform [abandons](abandon) it next, for
 /// [`Cause::Panicked`]. With preemption on.
 pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let g = {
@@ -156,7 +162,9 @@ pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let start = g.closure.get();
     match g.body.get() {
         // SAFETY: 1. the G has not completed.
-        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe { (body.fail)(start, JoinError::Panicked(payload)) },
+        Some(body) if start.addr() & HANDED_OVER == 0 => unsafe {
+            (body.fail)(start, JoinError::Panicked(Payload::new(payload, true)))
+        },
         // Its outcome was another one.
         _ => core::mem::forget(payload),
     }
@@ -178,11 +186,14 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let p = m.held(&guard);
-    g.state.recycle();
     if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() && g.is_shallow() {
+        g.state.recycle();
         p.free.push(g, &m.sched().free, &guard);
-    } else {
+    } else if !g.is_doomed() {
+        g.state.recycle();
         recycle_unusual(g, &guard);
+    } else if g.grave.left() {
+        give_up_frames(g, &guard);
     }
     // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);

@@ -32,9 +32,13 @@ fn free_g(size: usize, guard: &PreemptGuard) -> Option<GRef> {
 #[inline(never)]
 fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoStack> {
     match new_g(size, &guard) {
-        Err(NoStack::Memory) if platform::reclaim() => {
-            // What others had to spare is free now.
+        Err(NoStack::Memory) => {
+            // A look at all parked stacks takes long: not with preemption off.
             drop(guard);
+            if !platform::reclaim() {
+                return Err(NoStack::Memory);
+            }
+            // What others had to spare is free now.
             let guard = PreemptGuard::new();
             let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
             Ok((guard, g))
@@ -98,15 +102,26 @@ pub(super) fn launch(guard: PreemptGuard, g: GRef) -> u64 {
     id
 }
 
-/// Its stack is large, deep, or no more.
+/// Its stack is large, or deep.
 #[cold]
 #[inline(never)]
 pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     let free = &M::current(guard).sched().free;
-    if g.stack.get().size() == DEFAULT_STACK && !g.is_doomed() {
+    if g.stack.get().size() == DEFAULT_STACK {
         free.push_deep(g, guard);
     } else {
         drop_stack(g);
         free.push_bare(g, guard);
     }
+}
+
+/// The end of a G that was ended where it stood, and until now was Dead with its frames in place: those go, and its record is free. Allocates nothing. By whoever
+/// its [`Grave`](crate::g::Grave) has told to.
+#[cold]
+#[inline(never)]
+pub(crate) fn give_up_frames(g: GRef, guard: &PreemptGuard) {
+    g.grave.reset();
+    g.state.recycle();
+    drop_stack(g);
+    M::current(guard).sched().free.push_bare(g, guard);
 }

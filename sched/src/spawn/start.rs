@@ -2,12 +2,13 @@
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
-use core::mem::{ManuallyDrop, needs_drop};
 
 use crate::g::{Body, GRef};
 use crate::group::Member;
-use crate::join::{CellRef, JoinError, JoinWord, Outcome, report_unjoined};
+use crate::join::{CellRef, JoinError, JoinWord};
+use crate::panic::{drop_caught, drop_caught_at};
 use crate::platform;
+use crate::preempt::PreemptGuard;
 use crate::spawn::end::g_main;
 
 /// The largest closure that is kept on the new G's own stack; larger ones are boxed.
@@ -24,7 +25,7 @@ pub(super) struct Start<F, T, N> {
 #[repr(C)]
 pub(super) struct Head<T, N> {
     /// First, so that its word is found without knowing anything.
-    pub(super) cell: CellRef<Outcome<T>>,
+    pub(super) cell: CellRef<T>,
     pub(super) member: N,
 }
 
@@ -56,6 +57,14 @@ where
             Box::from_raw(place)
         };
         Ok(Self::Boxed(Start { head: start.head, f }))
+    }
+
+    /// The member that starts with it.
+    pub(super) fn member(&self) -> &N {
+        match self {
+            Self::Inline(start) => &start.head.member,
+            Self::Boxed(start) => &start.head.member,
+        }
     }
 
     pub(super) fn into_start(self) -> Start<F, T, N> {
@@ -110,8 +119,8 @@ where
     // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the cell as well.
     let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
-    // SAFETY: 1. of `get` and `put`: the G's side ends with `end_of_body`.
-    unsafe { cell.get().put(Ok(value)) };
+    // SAFETY: 1. and 2. the G's side ends with `end_of_body`.
+    unsafe { cell.put(value) };
 }
 
 /// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
@@ -119,11 +128,11 @@ where
 /// # Safety
 /// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
 unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
-    // SAFETY: 1. the cell comes first. Of `get` and `put`: the G's side has not ended.
-    unsafe { start.cast::<CellRef<Outcome<T>>>().read().get().put(Err(error)) };
+    // SAFETY: 1. the cell comes first. Of `put`: the G's side has not ended.
+    unsafe { start.cast::<CellRef<T>>().read().put_error(error) };
 }
 
-/// Drops what no handle will ask for.
+/// Drops what no handle will ask for. On the G that has ended, or on the g0 on which it dies.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
@@ -132,26 +141,33 @@ unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
     let (outcome, member) = unsafe {
         let head = start.cast::<Head<T, N>>();
         let cell = (*head).cell;
-        let outcome = cell.get().take();
+        let outcome = cell.discard(drop_caught_at);
         cell.free();
         (outcome, &(*head).member)
     };
-    match outcome {
-        Ok(value) => drop_result(value),
-        Err(error) => member.unclaimed(error),
+    if let Err(error) = outcome {
+        member.unclaimed(error);
     }
 }
 
-/// What tells a member that its G has ended, if it is one.
-const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)> {
+/// What tells a member that its G has ended, if it is one. True: that one was ended where it stood.
+const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     /// # Safety
-    /// 1. `start` points to a `Start<_, T, N>`; once.
-    unsafe fn leave<T, N: Member>(start: *mut (), abandoned: Option<GRef>) {
+    /// 1. `start` points to a `Start<_, T, _>` of `g`; once.
+    unsafe fn leave<T, N: Member>(start: *mut (), g: GRef, abandoned: bool) {
         // SAFETY: 1. it is not read again.
         let member = unsafe { (&raw const (*start.cast::<Head<T, N>>()).member).read() };
-        match abandoned {
-            None => member.leave(),
-            Some(g) => member.abandoned(g),
+        if abandoned {
+            return member.abandoned(g);
+        }
+        let rest = {
+            let _guard = PreemptGuard::new();
+            // Should this be its end after all, it has left.
+            g.body.set(None);
+            member.leave()
+        };
+        if let Some(rest) = rest {
+            drop_caught(rest);
         }
     }
     if N::ALONE { None } else { Some(leave::<T, N>) }
@@ -164,21 +180,4 @@ const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), Option<GRef>)>
 pub(super) unsafe fn word_of<'a>(start: *mut ()) -> &'a JoinWord {
     // SAFETY: 1. the cell comes first in it, and the word in the cell.
     unsafe { *start.cast::<&JoinWord>() }
-}
-
-/// Drops a result that nobody wanted; its destructor may panic like any other code of the G.
-fn drop_result<T>(value: T) {
-    unsafe fn drop_at<T>(value: *mut ()) {
-        // SAFETY: `drop_result` passes its value, which is dropped only here.
-        unsafe { value.cast::<T>().drop_in_place() };
-    }
-    if !needs_drop::<T>() {
-        return;
-    }
-    let mut value = ManuallyDrop::new(value);
-    // SAFETY: 1. `drop_at` drops a `T`, once.
-    let dropped = unsafe { platform::catch(drop_at::<T>, (&raw mut value).cast()) };
-    if let Err(payload) = dropped {
-        report_unjoined(payload);
-    }
 }

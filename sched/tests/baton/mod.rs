@@ -17,6 +17,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
+use trefoil_sched::g::LIFE_SHIFT;
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{Config, G, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};
 
@@ -40,8 +42,11 @@ loom::lazy_static! {
 }
 
 loom::lazy_static! {
-    /// Where the dead stack ends; 0: there is none.
-    static ref DEAD: AtomicUsize = AtomicUsize::new(0);
+    /// The number of the G on whose stack the model's objects lay; 0: on none.
+    static ref FRAME: AtomicUsize = AtomicUsize::new(0);
+    /// Whether anybody has died. Not loom's, as below: models without deaths have nothing of them
+    /// to explore.
+    static ref DEATHS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     /// What the clock shows. Not loom's: it is no part of what is explored.
     static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 }
@@ -52,19 +57,59 @@ loom::thread_local! {
         (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
 }
 
-/// A dead stack reaches this far below the frame that died: whole pages of it, since a lock may remember the page only.
-const REACH: usize = 4 * PAGE;
-const PAGE: usize = 4096;
-
 /// How far the clock goes on each time it is read. Longer than any bound in the production code.
 const STEP: u64 = 1 << 30;
 
 /// The G that calls dies, with all that it holds, as after an overflow. Its body returns then.
 pub fn die() {
-    let here = 0usize;
-    // What the frames above hold is dead, too: a frame or two.
-    DEAD.store((std::ptr::from_ref(&here).addr() + PAGE / 2).next_multiple_of(PAGE), Ordering::Release);
-    model::owner_died();
+    die_and(|| ());
+}
+
+/// As [`die`]; `then` comes between the record of the death and the look at those who wait.
+pub fn die_and(then: impl FnOnce()) {
+    DEATHS.store(true, std::sync::atomic::Ordering::Relaxed);
+    model::owner_died(then);
+    see_to_deaths();
+}
+
+/// As [`die`], and the model's objects lay on the stack of the one that dies.
+pub fn die_with_the_objects() {
+    // Release: pairs with the Acquire in `dead_stack`, as in the kernel.
+    die_and(|| FRAME.store(ME.with(|me| me.1.get()), Ordering::Release));
+}
+
+/// What a g0 does first. It goes on until the round is over, or another M is at it.
+fn see_to_deaths() {
+    if !DEATHS.load(std::sync::atomic::Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: it was made from a `&'static M`.
+    while model::see_to_deaths(unsafe { &*ME.with(|me| me.0.get()) }) {
+        loom::thread::yield_now();
+    }
+}
+
+/// Runs `f`, which may panic because of a death; that is the only panic that is not reported.
+/// Whether it has come to its end.
+pub fn survives(f: impl FnOnce()) -> bool {
+    use std::sync::Once;
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let quiet = info.payload().downcast_ref::<String>().is_some_and(|text| text.contains("which died of"));
+            if !quiet {
+                hook(info);
+            }
+        }));
+    });
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        Ok(()) => true,
+        Err(payload) => match payload.downcast_ref::<String>() {
+            Some(text) if text.contains("which died of") => false,
+            _ => std::panic::resume_unwind(payload),
+        },
+    }
 }
 
 fn context(number: usize) -> &'static Context {
@@ -94,6 +139,8 @@ std::thread_local! {
     static HURRIED: Cell<bool> = const { Cell::new(false) };
     /// Whether deadlines come by themselves.
     static TIMED: Cell<bool> = const { Cell::new(false) };
+    /// What happens to a stack that is given up.
+    static FREED: Cell<Option<fn(Stack)>> = const { Cell::new(None) };
     /// Preemptions in an execution; none: as many as the environment says.
     static BOUND: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -103,6 +150,13 @@ pub fn explore_coarsely(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Sen
     BOUND.set(Some(1));
     explore(bodies);
     BOUND.set(None);
+}
+
+/// As [`explore`]; a stack that is given up goes to `freed`.
+pub fn explore_stacks(freed: fn(Stack), bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
+    FREED.set(Some(freed));
+    explore(bodies);
+    FREED.set(None);
 }
 
 /// As [`explore`], but an M with nothing to do waits for the next deadline, which comes at once.
@@ -123,7 +177,7 @@ pub fn explore_hurried(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send
 pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = BOUND.get().or(builder.preemption_bound).or(Some(2));
-    builder.max_branches = 10_000;
+    builder.max_branches = 60_000;
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = count.clone();
     builder.check(move || {
@@ -173,6 +227,7 @@ fn live(m: &'static M, g: GRef, number: usize, body: Box<dyn FnOnce() + Send>) {
         me.0.set(m);
         me.1.set(number);
     });
+    model::name(g, number as u64);
     model::begin(m, g);
     body();
     // Its last park: nobody will ready it, and its thread does not wait for that.
@@ -192,6 +247,11 @@ unsafe impl Platform for Batons {
     fn current_m() -> *const M {
         ME.with(|me| me.0.get())
     }
+    fn current_life() -> usize {
+        // Context number n is G number n.
+        ME.with(|me| me.1.get()) << LIFE_SHIFT
+    }
+    fn set_current(_: &G) {}
     fn preempt_off() {}
     fn preempt_on() {}
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
@@ -208,7 +268,8 @@ unsafe impl Platform for Batons {
         // SAFETY: what the scheduler wants to happen here.
         unsafe { after(a, b) };
         if next == 0 {
-            // g0: this M's own queue.
+            // g0: what a death has left to do, then this M's own queue.
+            see_to_deaths();
             let mut own = model::take_local(m);
             if own.is_none() && TIMED.get() {
                 model::time_passes();
@@ -245,29 +306,37 @@ unsafe impl Platform for Batons {
         false
     }
     fn stack_retire(_: &G) {}
-    fn stack_is_dead(addr: usize) -> bool {
-        // Acquire: pairs with the Release in `die`, as in the kernel: whoever learns that a G is dead sees what it did.
-        let dead = DEAD.load(Ordering::Acquire);
-        (dead.saturating_sub(REACH)..dead).contains(&addr)
+    fn stack_is_dead(_: usize) -> bool {
+        false
+    }
+    fn dead_stack(_: usize) -> u64 {
+        // A model may say that an object lies on a dead stack.
+        FRAME.load(Ordering::Acquire) as u64
     }
     fn reclaim() -> bool {
         false
     }
     fn pend() {}
-    unsafe fn stack_free(_: Stack) {}
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn stack_free(stack: Stack) {
+        if let Some(freed) = FREED.get() {
+            freed(stack);
+        }
+    }
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
         unreachable!("G's are threads here")
     }
-    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-        unreachable!("G's are threads here")
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        unsafe { f(arg) };
+        Ok(())
     }
-    fn unwind(_: Box<dyn Any + Send>) -> ! {
+    fn unwind(_: Payload) -> ! {
         unreachable!("G's are threads here")
     }
     fn panicking() -> bool {
         false
     }
-    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn unjoined_panic(_: u64, _: &Payload) {}
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn in_handler() -> bool {

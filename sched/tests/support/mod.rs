@@ -1,9 +1,10 @@
 //! A platform for tests that never switch: locks and queues need one to link. What a test must not reach panics.
 #![allow(dead_code)]
 
-use std::any::Any;
-
+use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
+#[cfg(loom)]
+use trefoil_sched::{Config, Sched};
 use trefoil_sched::{G, GRef, M, Platform, Stack};
 
 /// A fresh G that stands nowhere.
@@ -11,32 +12,92 @@ pub fn g() -> GRef {
     Box::leak(Box::new(G::new()))
 }
 
+/// A G that can run and stands nowhere.
+#[cfg(loom)]
+pub fn runnable() -> GRef {
+    let g = g();
+    trefoil_sched::model::make_runnable(g);
+    g
+}
+
+/// `ms` M's, of which as many as there are P's hold one.
+#[cfg(loom)]
+pub fn machine(ps: usize, ms: usize) -> (&'static Sched, Vec<&'static M>) {
+    machine_with(Config { max_procs: ps, ..Config::default() }, ms)
+}
+
+/// The same, as `config` says.
+#[cfg(loom)]
+pub fn machine_with(config: Config, ms: usize) -> (&'static Sched, Vec<&'static M>) {
+    let sched: &'static Sched = Box::leak(Box::new(Sched::new(&config)));
+    cores::enroll(sched);
+    let ms: Vec<&'static M> = (0..ms).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
+    ms.iter().for_each(|m| sched.start_m(m));
+    (sched, ms)
+}
+
 #[cfg(loom)]
 pub mod cores {
-    //! Cores as loom threads: a core rests on a condition variable, and a wake-up that is lost is a deadlock that loom finds.
+    //! Cores as loom threads: a core rests on a condition variable until an interrupt or its deadline. A wake-up that is lost is a deadlock that loom finds, or,
+    //! of a core that [rests to the end](rest_to_the_end), a state that `model` finds.
 
     use std::cell::{Cell, RefCell};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     use loom::sync::{Condvar, Mutex};
-    use trefoil_sched::M;
+    use trefoil_sched::{GRef, M, Sched, model, wake_interrupt};
 
     /// What a core that `run_on` names does once before it rests.
     type Errand = Box<dyn FnOnce(&'static M)>;
 
-    /// One core's rest, and whether an interrupt has come that it has not taken.
+    /// One core.
     pub struct Core {
-        lock: Mutex<bool>,
+        lock: Mutex<State>,
         interrupt: Condvar,
     }
 
+    /// What is with it.
+    struct State {
+        /// An interrupt has come that it has not taken.
+        interrupt: bool,
+        /// When it rests: until then.
+        until: u64,
+        /// The model is over: it rests for good.
+        over: bool,
+    }
+
+    /// What unwinds a core that rests for good.
+    struct Over;
+
     loom::lazy_static! {
         /// The cores of the model.
-        pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core { lock: Mutex::new(false), interrupt: Condvar::new() });
+        pub static ref CORES: [Core; 3] = std::array::from_fn(|_| Core {
+            lock: Mutex::new(State { interrupt: false, until: 0, over: false }),
+            interrupt: Condvar::new(),
+        });
+        /// The clock. Not loom's: it is no part of what is explored, and orders nothing.
+        static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        /// The schedulers of the model, and whether it is one that looks at them in the end.
+        static ref SCHEDS: std::sync::Mutex<(Vec<&'static Sched>, bool)> = std::sync::Mutex::new((Vec::new(), false));
     }
 
     loom::thread_local! {
         static CURRENT: Cell<*const M> = Cell::new(std::ptr::null());
         static ERRAND: RefCell<Option<Errand>> = RefCell::new(None);
+        static IN_HANDLER: Cell<bool> = Cell::new(false);
+    }
+
+    /// Runs `f` as an interrupt handler of this thread's core.
+    pub fn handle<R>(f: impl FnOnce() -> R) -> R {
+        IN_HANDLER.with(|it| it.set(true));
+        let result = f();
+        IN_HANDLER.with(|it| it.set(false));
+        result
+    }
+
+    /// Whether `handle` runs.
+    pub fn in_handler() -> bool {
+        IN_HANDLER.with(Cell::get)
     }
 
     /// This thread is the core of `m`.
@@ -54,28 +115,101 @@ pub mod cores {
         ERRAND.with(|e| *e.borrow_mut() = Some(errand));
     }
 
+    /// What the clock shows.
+    pub fn now() -> u64 {
+        CLOCK.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// It is `now`: cores whose rest ends by then get up.
+    pub fn time_comes(now: u64) {
+        CLOCK.store(now, std::sync::atomic::Ordering::Relaxed);
+        for core in CORES.iter() {
+            let held = core.lock.lock().unwrap();
+            core.interrupt.notify_one();
+            drop(held);
+        }
+    }
+
+    /// A core that looks for a G, and if there is none rests for as long as the model lasts. In a thread of its own, which ends when the model
+    /// [is over](all_over).
+    pub fn rest_to_the_end(m: &'static M) -> Option<GRef> {
+        run_on(m);
+        match catch_unwind(AssertUnwindSafe(|| model::next_g(m))) {
+            Ok(g) => Some(g),
+            Err(payload) if payload.is::<Over>() => None,
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    /// All that was to happen has happened: cores that rest do so for good.
+    pub fn all_over() {
+        for core in CORES.iter() {
+            core.lock.lock().unwrap().over = true;
+            core.interrupt.notify_one();
+        }
+    }
+
+    /// Explores `f`, and looks in the end of each execution whether the [invariants](model::broken) hold of its schedulers.
+    pub fn model(f: impl Fn() + Send + Sync + 'static) {
+        loom::model(move || {
+            SCHEDS.lock().unwrap().1 = true;
+            f();
+            let scheds = std::mem::take(&mut SCHEDS.lock().unwrap().0);
+            scheds.into_iter().for_each(check);
+        });
+    }
+
+    /// `sched` is one of this model's.
+    pub(super) fn enroll(sched: &'static Sched) {
+        let mut scheds = SCHEDS.lock().unwrap();
+        assert!(scheds.1, "a scheduler in a `loom::model`: `cores::model` is the one that looks at it in the end");
+        scheds.0.push(sched);
+    }
+
+    /// Nothing is on its way but interrupts.
+    fn check(sched: &'static Sched) {
+        for m in sched.ms() {
+            if take_interrupt(m.index()) {
+                run_on(m);
+                wake_interrupt(m);
+            }
+        }
+        if let Some(what) = model::broken(sched) {
+            panic!("in the end: {what}");
+        }
+        for (m, when) in model::deadlines(sched) {
+            let until = CORES[m].lock.lock().unwrap().until;
+            assert!(until <= when, "in the end: core {m} rests until {until}, with a timer for {when}");
+        }
+    }
+
     /// As a core does: interrupts off, test the token, wait.
-    pub fn idle(m: &M) {
+    pub fn idle(m: &M, until: u64) {
         if let Some(errand) = ERRAND.with(|e| e.borrow_mut().take()) {
             // SAFETY: `run_on` was given a `&'static M`.
             errand(unsafe { &*current_m() });
         }
         let core = &CORES[m.index()];
         let mut held = core.lock.lock().unwrap();
-        while !m.token.is_set() {
+        held.until = until;
+        while !m.token.is_set() && until > now() {
+            if held.over {
+                drop(held);
+                resume_unwind(Box::new(Over));
+            }
             held = core.interrupt.wait(held).unwrap();
         }
     }
 
     /// The interrupt.
     pub fn wake(m: usize) {
-        *CORES[m].lock.lock().unwrap() = true;
+        CORES[m].lock.lock().unwrap().interrupt = true;
         CORES[m].interrupt.notify_one();
     }
 
     /// Takes the interrupt that has come to core `m`, if one has.
     pub fn take_interrupt(m: usize) -> bool {
-        std::mem::take(&mut *CORES[m].lock.lock().unwrap())
+        std::mem::take(&mut CORES[m].lock.lock().unwrap().interrupt)
     }
 }
 
@@ -84,11 +218,17 @@ mod cores {
     pub fn current_m() -> *const trefoil_sched::M {
         unreachable!("no current M in these tests")
     }
-    pub fn idle(_: &trefoil_sched::M) {
+    pub fn idle(_: &trefoil_sched::M, _: u64) {
         unreachable!("no core here")
+    }
+    pub fn now() -> u64 {
+        0
     }
     pub fn wake(_: usize) {
         unreachable!("no core here")
+    }
+    pub fn in_handler() -> bool {
+        false
     }
 }
 
@@ -99,6 +239,11 @@ unsafe impl Platform for Double {
     fn current_m() -> *const M {
         cores::current_m()
     }
+    fn current_life() -> usize {
+        // One G: enough for locks that nobody contends for.
+        8
+    }
+    fn set_current(_: &G) {}
     fn preempt_off() {}
     fn preempt_on() {}
     unsafe fn switch(_: *mut usize, _: *const usize, _: AfterFn, _: *mut (), _: *mut ()) {
@@ -110,11 +255,11 @@ unsafe impl Platform for Double {
     fn wake_m(index: usize) {
         cores::wake(index);
     }
-    fn idle(m: &M, _until: u64) {
-        cores::idle(m);
+    fn idle(m: &M, until: u64) {
+        cores::idle(m, until);
     }
     fn now() -> u64 {
-        0
+        cores::now()
     }
     fn arm_timer(_: &M, _: u64) {}
     fn stack_alloc(_: usize) -> Result<Stack, NoStack> {
@@ -127,28 +272,33 @@ unsafe impl Platform for Double {
     fn stack_is_dead(_: usize) -> bool {
         false
     }
+    fn dead_stack(_: usize) -> u64 {
+        0
+    }
     fn reclaim() -> bool {
         false
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
         unreachable!("no G in these tests")
     }
-    unsafe fn catch_inside(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-        unreachable!("no G in these tests")
+    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        unsafe { f(arg) };
+        Ok(())
     }
-    fn unwind(_: Box<dyn Any + Send>) -> ! {
+    fn unwind(_: Payload) -> ! {
         unreachable!("no G in these tests")
     }
     fn panicking() -> bool {
         std::thread::panicking()
     }
-    fn unjoined_panic(_: &G, _: Box<dyn Any + Send>) {}
+    fn unjoined_panic(_: u64, _: &Payload) {}
     fn on_g0(_: &M) {}
     fn g_ends(_: &G) {}
     fn in_handler() -> bool {
-        false
+        cores::in_handler()
     }
 
     fn fatal(what: Fatal) -> ! {

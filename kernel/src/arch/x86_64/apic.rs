@@ -11,7 +11,7 @@ use trefoil_sched::M;
 
 use super::cpu::{Features, read_msr, without_interrupts, write_msr};
 use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
-use super::{clock, percpu};
+use super::{clock, percpu, tlb};
 use crate::mm::phys_to_virt;
 
 const IA32_APIC_BASE: u32 = 0x1b;
@@ -135,8 +135,13 @@ pub fn scale_timer_hz(now: u64, then: u64) {
 }
 
 /// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. One that
-/// is far off, or beyond the counter's reach, fires early, and the handler arms the rest.
+/// is far off, or beyond the counter's reach, fires early, and the handler arms the rest. So does one behind the next flush of a series (see `tlb.rs`).
 pub fn arm(at: u64) {
+    program(at.min(percpu::current().beat.next()));
+}
+
+/// The same for that time only.
+fn program(at: u64) {
     if DEADLINE.load(Ordering::Relaxed) {
         let deadline = if at == u64::MAX { 0 } else { clock::ticks_at(at).max(1) };
         // SAFETY: CPUID announces the register; 0 disarms.
@@ -167,7 +172,7 @@ pub fn rest_until(until: u64, m: &M) {
     // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits until `hlt` has begun and ends it: `sti`
     // takes effect after the next instruction.
     unsafe { asm!("cli", options(nomem, nostack)) };
-    arm(until);
+    program(until);
     let watches = MWAIT.load(Ordering::Relaxed);
     if watches {
         percpu::current().watches.store(true, Ordering::Relaxed);
@@ -263,6 +268,7 @@ pub fn send_nmi(lapic_id: u32) {
 pub fn on_timer() -> bool {
     eoi();
     learn();
+    tlb::on_interrupt();
     percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
 }
 
@@ -290,6 +296,7 @@ pub fn on_wake() -> bool {
     let core = percpu::current();
     core.wake_ipis.fetch_add(1, Ordering::Relaxed);
     eoi();
+    tlb::on_interrupt();
     core.m().is_some_and(trefoil_sched::wake_interrupt)
 }
 

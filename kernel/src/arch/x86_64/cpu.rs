@@ -187,6 +187,19 @@ pub unsafe fn insb(port: u16, into: &mut [u8]) {
     };
 }
 
+/// Writes `bytes` to a port, one after the other.
+///
+/// # Safety
+/// 1. As for [`outb`].
+#[inline(always)]
+pub unsafe fn outsb(port: u16, bytes: &[u8]) {
+    // SAFETY: 1. reads `bytes`, from their start to their end, upwards: compiled code keeps DF clear.
+    unsafe {
+        asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
+            options(nostack, preserves_flags, readonly))
+    };
+}
+
 /// Runs `f` with interrupts off on this core, and restores what was.
 #[inline(always)]
 pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step};
+use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step, stretch};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use spin::Once;
@@ -89,6 +89,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         vector if vector < 32 => report::exception(frame),
         _ => {}
     }
+    stretch::handler_begins(frame.vector);
     core.enter_handler();
     core.interrupts.fetch_add(1, Ordering::Relaxed);
     let mut over = false;
@@ -130,10 +131,11 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     if frame.error & PRESENT != 0 {
         report::page_fault(frame, addr);
     }
-    // During a report a stack may still grow, from what the reserve has: filling it takes a lock, which a core that is stopped may hold.
+    // During a report a stack may still grow, but must not wait for the pool's lock: a core that is stopped may hold it. At depth > 0 it tries for a while only.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
+    stretch::handler_begins(frame.vector);
     core.enter_handler();
-    let verdict = window::fault(addr, frame.rsp.get(), depth);
+    let verdict = window::fault(core, addr, frame.rsp.get(), depth);
     core.leave_handler();
     let cause = match verdict {
         WindowFault::Resolved => return,
@@ -144,7 +146,9 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     };
     // That G alone ends, if it is in a state in which it can; else everything does.
     if depth > 0 || !abandon::take_over(core, frame, addr, cause) {
-        report::stack_fault(frame, addr, cause);
+        // If it was on its way to its end, that has a cause of its own.
+        let doomed = if depth > 0 { None } else { core.m().and_then(|m| m.running()).and_then(|g| g.doomed()) };
+        report::stack_fault(frame, addr, doomed.unwrap_or(cause));
     }
 }
 

@@ -19,4 +19,7 @@ pub mod report_stack;
 pub mod serial;
 pub mod smp;
 pub mod step;
+#[cfg_attr(not(feature = "stretch"), path = "stretch_off.rs")]
+pub mod stretch;
 pub mod switch;
+pub mod tlb;

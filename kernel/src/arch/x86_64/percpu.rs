@@ -12,10 +12,12 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::{M, PreemptGuard};
+use trefoil_sched::g::{LIFE_OFFSET, OUTSIDE};
+use trefoil_sched::{G, M, PreemptGuard};
 
-use super::cpu;
 use super::gdt::Tables;
+use super::tlb::Beat;
+use super::{cpu, stretch};
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
 use crate::mm::window::{Deferred, FaultReserve};
@@ -38,6 +40,8 @@ pub struct PerCpu {
     handlers: Cell<u32>,
     /// This core's M, once it takes part.
     m: AtomicPtr<M>,
+    /// The G that runs here, or g0: what [`current_life`] reads. Its M's `curg` says the same.
+    g: Cell<*const G>,
     /// The M that it will have; written before the core starts.
     prepared: Cell<Option<&'static M>>,
     index: usize,
@@ -53,6 +57,8 @@ pub struct PerCpu {
     pub frames: FrameCache,
     /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts off.
     pub reserve: FaultReserve,
+    /// This core uses the pool of frames, or is about to; for its #PF handler.
+    pub in_pool: AtomicBool,
     /// This core packs stacks: the heap gives it what it has. With preemption off.
     pub packs: Cell<bool>,
     /// Free heap blocks; this core with preemption off.
@@ -62,6 +68,8 @@ pub struct PerCpu {
 
     /// When the one-shot was armed last, and for when. By this core and its handlers.
     pub one_shot: Cell<(u64, u64)>,
+    /// When it flushes its TLB where a translator wants that.
+    pub beat: Beat,
     /// It rests, and a store to its M's token ends that.
     pub watches: AtomicBool,
     /// Interrupts taken, of whatever kind.
@@ -132,6 +140,7 @@ impl PerCpu {
             depth: Cell::new(CLEAR),
             handlers: Cell::new(0),
             m: AtomicPtr::new(core::ptr::null_mut()),
+            g: Cell::new((&raw const NOBODY).cast()),
             prepared: Cell::new(None),
             index,
             lapic_id: AtomicU32::new(u32::MAX),
@@ -140,10 +149,12 @@ impl PerCpu {
             g0: Cell::new((0, 0)),
             frames: FrameCache::new(),
             reserve: FaultReserve::new(),
+            in_pool: AtomicBool::new(false),
             packs: Cell::new(false),
             magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
             one_shot: Cell::new((0, 0)),
+            beat: Beat::new(),
             watches: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
             spurious: AtomicU64::new(0),
@@ -220,6 +231,7 @@ impl PerCpu {
     /// It ends.
     pub fn leave_handler(&self) {
         self.handlers.set(self.handlers.get() - 1);
+        stretch::handler_ends();
     }
 }
 
@@ -270,6 +282,45 @@ pub fn current() -> &'static PerCpu {
     }
 }
 
+/// What a core that has no M yet runs: as much of a G as [`current_life`] looks at.
+#[repr(C)]
+struct Nobody {
+    _before: [u8; LIFE_OFFSET],
+    life: usize,
+}
+
+static NOBODY: Nobody = Nobody { _before: [0; LIFE_OFFSET], life: OUTSIDE };
+const _: () = assert!(offset_of!(Nobody, life) == LIFE_OFFSET);
+
+/// The life of the G that calls. Callable with preemption on: each of the two loads gives what is
+/// the caller's, on whatever core it is.
+#[inline(always)]
+pub fn current_life() -> usize {
+    let life: usize;
+    // SAFETY: `install` has set `gs`; the field names a record that lives for ever, or `NOBODY`.
+    // Pure: what runs in one function's activation has one life.
+    unsafe {
+        asm!(
+            "mov {life}, gs:[{g}]",
+            "mov {life}, [{life} + {offset}]",
+            life = out(reg) life,
+            g = const offset_of!(PerCpu, g),
+            offset = const LIFE_OFFSET,
+            options(nostack, preserves_flags, pure, nomem)
+        );
+    }
+    life
+}
+
+/// From now on `g` runs here, or is this core's g0. With preemption off.
+#[inline(always)]
+pub fn set_current(g: &G) {
+    // SAFETY: `install` has set `gs`; the field is this core's.
+    unsafe {
+        asm!("mov gs:[{field}], {g}", field = const offset_of!(PerCpu, g), g = in(reg) core::ptr::from_ref(g), options(nostack, preserves_flags))
+    };
+}
+
 /// This core's M. Only meaningful while preemption is off.
 #[inline(always)]
 pub fn m() -> *const M {
@@ -286,11 +337,13 @@ pub fn m() -> *const M {
 pub fn preempt_off() {
     // SAFETY: `install` has set `gs`. Not `nomem`: what follows must not be moved before it.
     unsafe { asm!("inc dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
+    stretch::begins();
 }
 
 /// One level up. If that was the last one and something waits for it, that happens now: see [`pend`].
 #[inline(always)]
 pub fn preempt_on() {
+    stretch::ends();
     // SAFETY: as above; what came before must not be moved after it.
     unsafe {
         asm!("dec dword ptr gs:[{depth}]", "jz {pending}", depth = const offset_of!(PerCpu, depth), pending = label { preempt_pending() }, options(nostack))
@@ -323,6 +376,7 @@ fn preempt_pending() {
         unsafe {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
+        stretch::begins();
         see_to_doom();
         // Who has interrupts off can't leave.
         if cpu::interrupts_are_on() {
@@ -331,6 +385,7 @@ fn preempt_pending() {
             trefoil_sched::make_way(guard).release();
         }
         let pending: u8;
+        stretch::ends();
         // SAFETY: as in `preempt_on`.
         unsafe {
             asm!("dec dword ptr gs:[{depth}]", "setz {pending}", depth = const offset_of!(PerCpu, depth), pending = out(reg_byte) pending, options(nostack))
@@ -360,6 +415,7 @@ fn see_to_doom() {
     if let Some(g) = g
         && g.doomed().is_some()
     {
+        stretch::ends();
         // SAFETY: as in `preempt_on`; nothing is pending now.
         unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
         crate::abandon::end_here(g);

@@ -22,8 +22,25 @@
 //! first, and so on for as long as interrupts come faster than this gets through. So interrupts are off there. The decrement may find that something waits for
 //! it (see [`percpu::pend`]): then depth 1 and interrupts come back, that is seen to, and the way back begins anew.
 //!
-//! There is always room: below what a G may use lie four red pages. It is not the G's fault when its frame reaches into them, so they do not doom it
-//! meanwhile ([`G::exempt`](trefoil_sched::G::exempt)).
+//! There is always room: below what a G may use lie four red pages. A frame that reaches into them is not the G's fault, so it does not doom the G
+//! ([`G::exempt`](trefoil_sched::G::exempt)). But it leaves red pages mapped, and the G could go down into those without a fault. So:
+//!
+//! **INV-RED**: at depth 0 at least two red pages, the lowest, are not mapped.
+//!
+//! ```text
+//!   lo       +4K    +8K    +12K   +16K   +20K
+//!   │ guard  │ red  │ red  │ red  │ red  │ the G's
+//!   │        │ depth > 0   │ ◀─ a frame ─┼──── rsp at or above +20K: the frame is laid
+//!   │        │             │      rsp here, at depth 0: the G ends, no frame is laid
+//! ```
+//!
+//! * A frame of the largest size that starts above the red pages ends within the two topmost ones (asserted below).
+//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. That G has overflowed without a fault. The handler ends it there
+//!   and then, as the #PF handler would.
+//! * Code at depth > 0 that maps a red page dooms its G, which so never comes back to depth 0.
+//! * A window whose G has ended in order may keep its red pages for the next G: they are the same two.
+//!
+//! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages. `kernel/tests/edge.rs` starts from everywhere.
 //!
 //! One place needs what lies below its stack pointer: the unwinder's last step (`landing.rs`).
 //!
@@ -33,11 +50,12 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use trefoil_sched::{GRef, M, PreemptGuard};
+use trefoil_sched::{Cause, GRef, M, PreemptGuard};
 
 use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
-use super::{gdt, landing};
+use super::{abandon, gdt, landing, stretch};
+use crate::mm::frames::FRAME;
 use crate::mm::window::Window;
 use crate::report;
 
@@ -51,9 +69,20 @@ pub fn set_xsave_bytes(bytes: u32) {
     XSAVE_BYTES.store(bytes.next_multiple_of(64), Ordering::Relaxed);
 }
 
+/// The largest xsave area of the states that `cpu::vector_state` turns on: with AVX-512.
+const XSAVE_MOST: usize = 2688;
+/// The red zone, the two gaps down to multiples of 64, and the registers.
+const AROUND: usize = 128 + 63 + 192;
+/// What [`preempted`] and [`pending`] use, down to the switch. Builds without optimisation need the most.
+const SWITCH: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
+/// Red pages that a preemption may map.
+const RED_PAGES: usize = 2;
+// INV-RED.
+const _: () = assert!(AROUND + XSAVE_MOST + SWITCH <= RED_PAGES * FRAME as usize);
+
 /// Bytes of stack that a preempted G uses at most, besides what it had in use: its frame, and what the switch needs.
 pub fn frame_bytes() -> usize {
-    128 + 63 + 192 + XSAVE_BYTES.load(Ordering::Relaxed).max(FXSAVE_BYTES) as usize + 512
+    AROUND + XSAVE_BYTES.load(Ordering::Relaxed).max(FXSAVE_BYTES) as usize + 512
 }
 
 /// The G that `frame` interrupted on this core is to make way: at once, if it can be interrupted there; else as soon as it can. In a handler.
@@ -65,6 +94,9 @@ pub fn request(core: &PerCpu, frame: &Frame) {
         return percpu::pend();
     }
     landing::take_back(frame);
+    if Window::from(g.stack()).is_forbidden(frame.rsp.get()) {
+        return end(core, frame);
+    }
     g.exempt(true);
     core.interrupted.set([frame.rip.get(), frame.cs, frame.rflags.get(), frame.rsp.get(), frame.ss]);
     // The level that `preempted` hands to the scheduler.
@@ -72,6 +104,15 @@ pub fn request(core: &PerCpu, frame: &Frame) {
     frame.rip.set(preempt_entry as *const () as u64);
     frame.rsp.set((frame.rsp.get() - 128) & !63);
     frame.rflags.set(FLAGS);
+}
+
+/// Ends the G that `frame` interrupted with its stack pointer in the red pages, or the machine if that G is the program's `main`.
+#[cold]
+fn end(core: &PerCpu, frame: &Frame) {
+    let rsp = frame.rsp.get();
+    if !abandon::take_over(core, frame, rsp, Cause::StackOverflow) {
+        report::stack_fault(frame, rsp, Cause::StackOverflow);
+    }
 }
 
 /// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its own stack, with interrupts on. In a handler.
@@ -174,12 +215,22 @@ extern "C" fn preempted() {
     let guard = trefoil_sched::preempt(guard);
     M::current(&guard).running().inspect(|g| g.exempt(false));
     // The stub turns it on.
+    stretch::ends();
     guard.release();
 }
 
 /// At depth 1, after a decrement has found something pending.
 extern "C" fn pending() {
+    stretch::begins();
+    // SAFETY: 1. the stub's level, borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let g = M::current(&guard).running();
+    // The frame is still there, and may lie in the red pages.
+    g.inspect(|g| g.exempt(true));
+    guard.release();
     percpu::see_to_pending();
+    g.inspect(|g| g.exempt(false));
+    stretch::ends();
 }
 
 /// The code segment that the frames on G's stacks name; for tests that lay one by hand.

@@ -22,14 +22,14 @@
 //!   its list; `out` of a class is the number of blocks of all its slabs that are out.
 //! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
 //!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
-//!   given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, region.
+//!   given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, frames.
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
 //!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
 //! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.
 //!
 //! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for the whole class (one block that
-//! stays out keeps every slab, and nobody can tell which); slabs straight from the region (a burst of small blocks leaves thousands
-//! of holes, and each large allocation searches them with preemption off: 30 000 instructions where it now takes 300).
+//! stays out keeps every slab, and nobody can tell which); slabs straight from the pages (what one long-lived
+//! block keeps is a hole's border then: a burst of small blocks leaves short runs of frames everywhere).
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -2,31 +2,37 @@
 //!
 //! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
 //! frame pool's lock, or is in the middle of the frame cache, on this very core. So the handler takes frames from the core's
-//! [`FaultReserve`], which nobody else pops, and fills it up again only when it interrupted code at depth 0, which holds no lock; or whoever turns
-//! preemption on does, or g0, at the next scheduling point. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//! [`FaultReserve`], which nobody else pops. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//!
+//! When the reserve is low, the handler fills it from the pool, at any depth: a stack may grow with preemption off as far as memory goes. It does not
+//! wait for its own core. If that is in the pool already, or adds to the reserve, the handler uses what the reserve has, and the next fault tries again: what is in
+//! there needs a few hundred bytes of stack. Over code at depth 0 none of that can be.
 //!
 //! | what is touched | by the stack's own G | by anybody else |
 //! |---|---|---|
-//! | an empty page | it grows | a stack that has ended: a named fault |
-//! | a page in limbo | comes back | comes back; of a stack that has ended, at depth 0: a named fault |
+//! | an empty page | it grows | of a G that lives, or is dead and [lends](super): is mapped; else a named fault |
+//! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
-//! | a red page, depth 0 | that G ends: overflow | a wild pointer |
-//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | a wild pointer |
+//! | a red page, depth 0 | that G ends: overflow | a wild pointer, unless the G has used up its stack |
+//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | the same |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
 //! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in the few instructions before a switch, where
 //! the M already names the next G.
 //!
+//! An empty page may well be somebody else's to touch first: the place for a value that a sender writes may reach into a page that the receiver's
+//! stack has skipped, and a child may be the first that writes to its parent's array.
+//!
 //! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended where it stands gets through to where it can.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 
 use trefoil_sched::entry::Backing;
-use trefoil_sched::{Cause, M};
+use trefoil_sched::{Cause, GRef, M};
 
 use super::walk::{self, PAGE};
-use super::{FORBIDDEN, GUARD, Window, packed, retired};
+use super::{GUARD, Window, packed, retired};
 use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::inject;
@@ -34,6 +40,8 @@ use crate::mm::inject;
 /// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle of adding one.
 pub struct FaultReserve {
     len: AtomicUsize,
+    /// Code of this core outside the handler is about to add one, not under the pool's lock.
+    adding: AtomicBool,
     frames: UnsafeCell<[u64; RESERVE]>,
 }
 
@@ -45,7 +53,7 @@ const EMERGENCY: usize = 12;
 impl FaultReserve {
     /// Empty; [`fill_reserve`] fills it.
     pub const fn new() -> Self {
-        Self { len: AtomicUsize::new(0), frames: UnsafeCell::new([0; RESERVE]) }
+        Self { len: AtomicUsize::new(0), adding: AtomicBool::new(false), frames: UnsafeCell::new([0; RESERVE]) }
     }
 
     /// In the handler.
@@ -60,8 +68,8 @@ impl FaultReserve {
         Some(unsafe { (*self.frames.get())[len - 1] })
     }
 
-    /// Adds a frame. The handler may come in between, take some and give some back: then the length has changed, or everything below it is as it was.
-    /// False: it is full.
+    /// Adds a frame. The handler may come in between, take some and give some back: then the length has changed, or everything below it is as it was. (It fills the
+    /// reserve only where nobody is in here.) False: it is full.
     #[inline(always)]
     fn push(&self, frame: u64) -> bool {
         loop {
@@ -77,9 +85,25 @@ impl FaultReserve {
         }
     }
 
+    /// As `push`, outside the handler, with the pool's lock not held.
+    fn add(&self, frame: u64) -> bool {
+        // Relaxed: only this core's handler reads it, and finds what this core has written.
+        self.adding.store(true, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        let added = self.push(frame);
+        compiler_fence(Ordering::SeqCst);
+        self.adding.store(false, Ordering::Relaxed);
+        added
+    }
+
     /// A frame that the report path has borrowed.
     pub(super) fn put_back(&self, frame: u64) {
-        self.push(frame);
+        self.add(frame);
+    }
+
+    /// A frame for what must be recorded though there is no memory. Outside the handler, with preemption off, on a stack that does not grow.
+    pub(super) fn take(&self) -> Option<u64> {
+        self.pop(0)
     }
 
     /// Whether g0 should fill it up.
@@ -105,10 +129,18 @@ pub fn fill_reserve() {
     // The pool is empty; this core may have kept some.
     while reserve.len.load(Ordering::Relaxed) < RESERVE {
         let Some(frame) = frames::alloc() else { return };
-        if !reserve.push(frame) {
+        if !reserve.add(frame) {
             // SAFETY: 1. it is nobody's.
             return unsafe { frames::free(frame) };
         }
+    }
+}
+
+/// The same in the #PF handler over code at depth > 0, if that is not at these frames itself.
+#[cold]
+fn fill_in_fault(core: &PerCpu) {
+    if !core.reserve.adding.load(Ordering::Relaxed) {
+        frames::in_fault(|frame| core.reserve.push(frame));
     }
 }
 
@@ -133,17 +165,40 @@ pub enum WindowFault {
 }
 
 /// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and in which preemption was off `depth` deep. In the #PF
-/// handler: interrupts off.
-pub fn fault(addr: u64, rsp: u64, depth: u32) -> WindowFault {
+/// handler of `core`: interrupts off.
+#[inline(always)]
+pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
     let Some(window) = Window::of(addr) else { return WindowFault::NotAWindow };
-    let core = percpu::current();
     // `rsp` may be one past the top, on a stack that is just being left.
     let own = window.contains(rsp - 1);
-    if depth == 0 && core.reserve.is_low() {
-        fill_reserve();
+    // Nearly always a G grows.
+    if own
+        && depth == 0
+        && !window.is_forbidden(addr)
+        && !core.reserve.is_low()
+        && !inject::is_armed()
+        && let (0, entry, Backing::Empty) = walk::find(addr)
+        && let Some(frame) = core.reserve.pop(EMERGENCY)
+    {
+        walk::poison(frame);
+        if entry.map(frame | PAGE) {
+            mapped(core, window, addr);
+        } else {
+            core.reserve.push(frame);
+        }
+        return WindowFault::Resolved;
+    }
+    other_fault(core, window, addr, own, depth)
+}
+
+/// Any other fault in a window.
+#[inline(never)]
+fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) -> WindowFault {
+    if core.reserve.is_low() {
+        if depth == 0 { fill_reserve() } else { fill_in_fault(core) }
     }
     let keep = if depth == 0 { EMERGENCY } else { 0 };
-    let red = addr - window.lo < FORBIDDEN;
+    let red = window.is_forbidden(addr);
     if red && own && (depth == 0 || addr - window.lo < GUARD) {
         return WindowFault::Overflow;
     }
@@ -155,13 +210,17 @@ pub fn fault(addr: u64, rsp: u64, depth: u32) -> WindowFault {
     if core.reserve.is_low()
         && let Some(m) = core.m()
     {
-        // Preemption was off, or memory is short: whoever turns it on sees to it, or the next scheduling point.
+        // Memory is short, or this core is in the pool: whoever turns preemption on sees to it, or the next scheduling point.
         m.attend_platform();
         if depth > 0 {
             percpu::pend();
         }
         if depth > 0 && core.reserve.len.load(Ordering::Relaxed) < EMERGENCY && grew && frames::is_used_up() {
-            doom(window, Cause::OutOfMemory);
+            if own {
+                doom(window, Cause::OutOfMemory);
+            } else if let Some(g) = m.running() {
+                g.doom(Cause::OutOfMemory);
+            }
         }
     }
     verdict
@@ -183,13 +242,13 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
         match backing {
             Backing::Present(_) => return WindowFault::Resolved,
             // Else who touches it again and again would keep it for ever, and whoever waits for its frame as well.
-            Backing::Limbo(_) if !own && keep > 0 && retired::is_dead(addr) => return WindowFault::DeadStack,
+            Backing::Limbo(_) if !own && keep > 0 && retired::is_gone(addr) => return WindowFault::DeadStack,
             Backing::Limbo(word) => {
                 if entry.restore(word) && level == 0 && own {
                     note_depth(core, window, addr);
                 }
             }
-            Backing::Empty if !own => return WindowFault::DeadStack,
+            Backing::Empty if !own && !foreign(core, window, addr) => return WindowFault::DeadStack,
             Backing::Empty if keep > 0 && inject::denies_growth() => return WindowFault::OutOfMemory,
             Backing::Empty => {
                 let Some(frame) = core.reserve.pop(keep) else { return WindowFault::OutOfMemory };
@@ -202,9 +261,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
                 if !used {
                     core.reserve.push(frame);
                 } else if level == 0 {
-                    core.stacks.pages.fetch_add(1, Ordering::Relaxed);
-                    core.stacks.grown.fetch_add(1, Ordering::Relaxed);
-                    note_depth(core, window, addr);
+                    mapped(core, window, addr);
                     *grew = true;
                     return WindowFault::Resolved;
                 }
@@ -224,18 +281,55 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
     }
 }
 
-/// The stack of `window` reaches down to `addr` now. Its own G does that, so nobody else writes what is written here.
+/// Out of line, since it is rare.
+#[cold]
+#[inline(never)]
+fn owner_of(window: Window) -> Option<GRef> {
+    window.owner()
+}
+
+/// As `fetch_min`, in fewer instructions where nobody else is at it.
+#[inline(always)]
+fn lower(word: &AtomicUsize, page: usize) {
+    let seen = word.load(Ordering::Relaxed);
+    if page < seen && word.compare_exchange(seen, page, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        lower_again(word, page);
+    }
+}
+
+#[cold]
+fn lower_again(word: &AtomicUsize, page: usize) {
+    word.fetch_min(page, Ordering::Relaxed);
+}
+
+/// Whether another than its G may have the empty page at `addr`.
+#[cold]
+#[inline(never)]
+fn foreign(core: &PerCpu, window: Window, addr: u64) -> bool {
+    if let (0, entry, Backing::Packed(word)) = walk::find(window.top()) {
+        // Then the top word can be read.
+        let (mut take, mut give) = (|| core.reserve.pop(0), |frame| _ = core.reserve.push(frame));
+        packed::unpack_page(entry, word, &mut take, &mut give);
+    }
+    window.may_be_borrowed(addr)
+}
+
+/// The page at `addr` has a frame that it did not have.
+#[inline(always)]
+fn mapped(core: &PerCpu, window: Window, addr: u64) {
+    core.stacks.pages.fetch_add(1, Ordering::Relaxed);
+    core.stacks.grown.fetch_add(1, Ordering::Relaxed);
+    note_depth(core, window, addr);
+}
+
+/// The stack of `window` reaches down to `addr` now. Others than its G may do that as well, at the same time.
 #[inline(always)]
 fn note_depth(core: &PerCpu, window: Window, addr: u64) {
     // Nearly always the one that runs; between a switch and its beginning it is another.
     let running = core.m().and_then(M::running).filter(|g| Window::from(g.stack()) == window);
-    if let Some(g) = running.or_else(|| window.owner()) {
+    if let Some(g) = running.or_else(|| owner_of(window)) {
         let page = (addr & !(FRAME - 1)) as usize;
-        if page < g.stack_low.load(Ordering::Relaxed) {
-            g.stack_low.store(page, Ordering::Relaxed);
-        }
-        if page < g.stack_deepest.load(Ordering::Relaxed) {
-            g.stack_deepest.store(page, Ordering::Relaxed);
-        }
+        lower(&g.stack_low, page);
+        lower(&g.stack_deepest, page);
     }
 }

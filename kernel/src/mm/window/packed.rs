@@ -45,8 +45,11 @@ struct Block {
 }
 
 const ALIGN: usize = 16;
+/// The address, without the bits that are the same in all the kernel's addresses…
 const AT_SHIFT: u32 = 12;
-const LEN_SHIFT: u32 = 48;
+/// … and the length, in an entry that is not present.
+const LEN_SHIFT: u32 = AT_SHIFT + UPPER.trailing_zeros() - ALIGN.trailing_zeros();
+const UPPER: u64 = 0xffff_8000_0000_0000;
 const _: () = assert!((MOST as usize / ALIGN) < 1 << (64 - LEN_SHIFT));
 
 impl Block {
@@ -69,12 +72,12 @@ impl Block {
 
     /// As it stands in an entry.
     fn reference(self) -> u64 {
-        let (at, len) = ((self.at as u64 - heap::BASE) / ALIGN as u64, (self.len / ALIGN) as u64);
+        let (at, len) = ((self.at as u64 - UPPER) / ALIGN as u64, (self.len / ALIGN) as u64);
         (at << AT_SHIFT) | (len << LEN_SHIFT)
     }
 
     fn from_reference(word: u64) -> Self {
-        let at = (word >> AT_SHIFT & ((1 << (LEN_SHIFT - AT_SHIFT)) - 1)) * ALIGN as u64 + heap::BASE;
+        let at = (word >> AT_SHIFT & ((1 << (LEN_SHIFT - AT_SHIFT)) - 1)) * ALIGN as u64 + UPPER;
         Self { at: at as *mut u8, len: (word >> LEN_SHIFT) as usize * ALIGN }
     }
 }
@@ -144,6 +147,7 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
 }
 
 /// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another core may be faster.
+#[inline(always)]
 pub(super) fn unpack_page(
     entry: &Entry,
     word: u64,
@@ -153,9 +157,9 @@ pub(super) fn unpack_page(
     let Some(frame) = take() else { return false };
     let block = Block::from_reference(word);
     walk::poison(frame);
-    // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the block may be somebody else's by now, and what is copied
-    // is thrown away.
-    unsafe { phys_to_virt(frame + FRAME - block.len as u64).copy_from_nonoverlapping(block.at, block.len) };
+    // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the block may be somebody else's by now, or its page gone; what is
+    // copied is thrown away.
+    unsafe { heap::read(block.at, phys_to_virt(frame + FRAME - block.len as u64), block.len) };
     if !entry.unpack(word, frame | PAGE) {
         give(frame);
         return true;
@@ -243,7 +247,8 @@ pub(super) fn unpack_table(
     walk::clear(table);
     // SAFETY: the block holds eight words, or has been freed by a faster core, and then the table is thrown away. The frame is ours.
     unsafe {
-        let words = block.at.cast::<[u64; 8]>().read_volatile();
+        let mut words = [0u64; 8];
+        heap::read(block.at, words.as_mut_ptr().cast(), TABLE_BYTES);
         for (index, word) in TOPS.into_iter().zip(words) {
             phys_to_virt(table).cast::<u64>().add(index).write(word);
         }
@@ -257,6 +262,14 @@ pub(super) fn unpack_table(
     core.stacks.tables.fetch_add(1, Ordering::Relaxed);
     core.stacks.packed_bytes.fetch_sub(TABLE_BYTES as i64, Ordering::Relaxed);
     true
+}
+
+/// Whether a packed table says anything of the page at `addr`. With preemption off.
+pub(super) fn table_has(word: u64, addr: u64) -> bool {
+    let index = (addr / FRAME) as usize & 511;
+    // SAFETY: the block holds eight words; should a faster core unpack it, it is not freed before this core passes an epoch.
+    let words = unsafe { Block::from_reference(word).at.cast::<[u64; 8]>().read_volatile() };
+    TOPS.into_iter().zip(words).any(|(at, word)| at == index && word != 0)
 }
 
 /// Whether the top page of the window that ends at `hi` is packed.

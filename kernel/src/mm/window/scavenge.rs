@@ -71,9 +71,9 @@ pub fn flush_tlb() {
 ///
 /// # Safety
 /// 1. As [`super::free`].
-pub(super) unsafe fn put_stale(window: Window, low: u64) {
+pub(super) unsafe fn put_stale(window: Window, low: u64, retired: bool) {
     // SAFETY: 1. is `put`'s.
-    if unsafe { stale::put(window, low) } == ROUND_IDLE {
+    if unsafe { stale::put(window, low, retired) } == ROUND_IDLE {
         NEXT.store(0, Ordering::Relaxed);
     }
 }
@@ -149,7 +149,7 @@ static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// look for.
 fn next_due() -> u64 {
     let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
-    if round.epoch == 0 && !round.in_pass && !round.busy && round.parks == parks() + 1 && stale::is_empty() {
+    if round.is_quiet() && !round.in_pass && !round.busy && round.parks == parks() + 1 && stale::is_empty() {
         return u64::MAX;
     }
     NEXT_NS.load(Ordering::Relaxed)
@@ -180,7 +180,7 @@ pub fn make_room() {
         if let Some(mut round) = ROUND_STATE.try_lock() {
             // One pass under way, and one from its beginning to its end.
             let target = *passes.get_or_insert(round.passes + 2);
-            if round.passes >= target && round.epoch == 0 && round.len == 0 {
+            if round.passes >= target && round.is_quiet() {
                 HOPELESS_UNTIL.store(clock::now() + DESPAIR, Ordering::Relaxed);
                 return;
             }
@@ -208,7 +208,8 @@ pub fn run() -> u64 {
     }
     // A pass that is under way may have missed what lies behind it: the one that begins next counts; and tables follow their pages by a round.
     let target = {
-        let round = ROUND_STATE.lock();
+        let mut round = ROUND_STATE.lock();
+        round.force_next = true;
         round.passes + if round.in_pass { 2 } else { 1 }
     };
     loop {
@@ -219,7 +220,7 @@ pub fn run() -> u64 {
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {
-            if round.passes >= target && round.epoch == 0 && round.len == 0 && round.next_len == 0 {
+            if round.passes >= target && round.is_quiet() && round.next_len == 0 {
                 return round.freed - before;
             }
             round.step(sched, &guard, Urgency::Forced);

@@ -1,7 +1,7 @@
 //! A mutex that parks the goroutine, not the core; `std`'s signatures and poisoning, Go's two modes.
 //!
 //! ```text
-//!   word:   owner's address | STARVING | WOKEN | QUEUED
+//!   word:   owner's life | STARVING | WOKEN | QUEUED
 //!
 //!   0 ──── lock: CAS ────▶ owner ──── another G comes: CAS ────▶ owner | QUEUED            (it stands in the list now)
 //!   ▲                        │                                        │
@@ -31,9 +31,10 @@
 //! M's, best of five runs, nanoseconds a turn without and with Go's four times thirty pauses: 60 and 60 (two G's, a hundred turns of a loop inside and outside), 300
 //! and 300 (a thousand), 5,380 and 5,370 (twenty thousand), 389 and 387 (eight G's, a thousand). Nobody waits for the one that parks: who runs barges in.
 
-use crate::g::{GRef, WaitReason};
+use crate::deaths::{Dead, Deaths, Holding, Waited, carry, settle};
+use crate::g::{GRef, WaitReason, id_of};
 use crate::lock::SpinLock;
-use crate::locks::owner::{FLAGS, OWNER, Owned, carry, fence_against_death, owner_here, owner_is_dead};
+use crate::locks::owner::{FLAGS, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
 use crate::locks::poison::Poison;
 use crate::park::{current_g, park};
 use crate::platform;
@@ -85,7 +86,7 @@ impl Raw {
     #[inline(always)]
     fn take_if_free(&self) -> bool {
         // Acquire: pairs with the Release in `unlock`.
-        self.word.compare_exchange(FREE, owner_here(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(FREE, life_here(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[inline(always)]
@@ -96,48 +97,62 @@ impl Raw {
         }
     }
 
+    /// For models: the first step of [`unlock`](Self::unlock).
+    #[cfg(loom)]
+    pub(crate) fn half_unlock(&self) {
+        self.word.fetch_and(FLAGS, Ordering::Release);
+    }
+
     /// Takes the word if nobody owns it and nobody is to be given it; otherwise sets the flags `set`, if any. Either way `clear` comes off them.
     fn take(&self, clear: usize, set: usize) -> bool {
-        let mine = owner_here();
+        let mine = life_here();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let dead = owner_is_dead(word);
-            let takes = dead || word & (OWNER | STARVING) == 0;
+            let takes = word & (OWNER | STARVING) == 0;
             if !takes && set == 0 {
                 return false;
             }
             let to = if takes { word & FLAGS & !clear | mine } else { word & !clear | set };
             // Acquire: pairs with the Release in `unlock`.
             match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => {
-                    if dead {
-                        self.poison.set();
-                    }
-                    return takes;
-                }
+                Ok(_) => return takes,
                 Err(now) => word = now,
             }
         }
     }
 
-    /// It is not free, but perhaps nobody owns it: others wait, or the owner is dead.
+    /// It is not free, but perhaps nobody owns it: others wait.
     #[cold]
     fn try_lock_queued(&self) -> bool {
         self.take(0, 0)
     }
 
-    /// Parks until the word is ours.
+    /// Parks until the word is ours. If its owner is dead, panics.
+    ///
+    /// From its wake-up on, a waiter keeps preemption off until it has competed: so it does not die
+    /// in between, with a wake-up that was for all.
     #[cold]
     fn lock_contended(&self) {
-        let mine = owner_here();
+        while !self.try_to_get() {}
+    }
+
+    /// False: the G is doomed, and was the owner only for as long as nobody has seen it.
+    fn try_to_get(&self) -> bool {
+        let mine = life_here();
         // When it came; what it owes the word as one that was woken; what it makes of the mode.
         let (mut since, mut woken, mut mode) = (None, 0, 0);
+        let mut guard = PreemptGuard::new();
         loop {
-            let guard = PreemptGuard::new();
             let mut waiters = self.waiters.lock(&guard);
             // Without an owner the mode is starvation already.
             if self.take(woken, QUEUED | mode) {
-                return;
+                break;
+            }
+            if let Some(dead) = self.dead_owner(deaths(&guard)) {
+                self.set_queued(&waiters);
+                drop(waiters);
+                drop(guard);
+                held_by_the_dead("Mutex", core::ptr::from_ref(self).addr(), dead.id());
             }
             let g = current_g(&guard);
             carry(g, self);
@@ -150,15 +165,23 @@ impl Raw {
             }
             let began = *since.get_or_insert_with(platform::now);
             waiters.into_held();
+            let arg = core::ptr::from_ref(self).cast_mut().cast();
             // SAFETY: 1. whoever claims the waiter wakes it once. 2. the mutex outlives the call.
-            drop(unsafe { park(guard, WaitReason::Mutex, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
+            guard = unsafe { park(guard, WaitReason::Mutex, unlock_list, arg) };
             let starves = platform::now().saturating_sub(began) >= STARVES;
             if waiter.was_served() {
-                return self.received(starves);
+                self.received(starves);
+                break;
             }
             woken = WOKEN;
             mode = if starves { STARVING } else { 0 };
         }
+        // One that has waited is at its only level: it ends when that goes.
+        let doomed = since.is_some() && current_g(&guard).is_doomed();
+        if doomed {
+            self.unlock();
+        }
+        !doomed
     }
 
     /// The mutex was handed over to this G.
@@ -194,7 +217,6 @@ impl Raw {
             let to = match waiters.first_slot() {
                 Some(owner) if gives => owner.addr() | word & FLAGS & !QUEUED | queued,
                 Some(_) => WOKEN | queued,
-                // The last one has died with the mutex in its hand.
                 None => FREE,
             };
             // Relaxed: the one that gets it learns so from `ready`; for all others this only goes on what `unlock` released.
@@ -206,60 +228,59 @@ impl Raw {
         }
     }
 
-    /// If the owner is dead: poisons, and unlocks in its place. With the list's lock held.
-    #[cold]
-    #[inline(never)]
-    fn bury(&self) {
-        let word = self.word.load(Ordering::Relaxed);
-        if owner_is_dead(word) {
-            // Before the word is free: whoever takes it next sees it.
-            self.poison.set();
-            // Release: as in `unlock`. Flags change under the list's lock only, so if this fails somebody else owns it by now.
-            let _ = self.word.compare_exchange(word, word & FLAGS, Ordering::Release, Ordering::Relaxed);
+    /// The owner, if it is dead.
+    fn dead_owner(&self, deaths: &Deaths) -> Option<&'static Dead> {
+        dead_owner(self.word.load(Ordering::Relaxed), deaths)
+    }
+
+    /// QUEUED is as the list is, after a change to the list that no owner will see. With the list's
+    /// lock held.
+    fn set_queued(&self, waiters: &WaitQueue) {
+        if waiters.is_empty() {
+            self.word.fetch_and(!QUEUED, Ordering::Relaxed);
         }
     }
 }
 
-impl Owned for Raw {
-    fn owner_died(&self, guard: &PreemptGuard) {
+impl Waited for Raw {
+    fn is_lost(&self, deaths: &Deaths) -> bool {
+        self.dead_owner(deaths).is_some()
+    }
+
+    fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool {
         let next = {
             let mut waiters = self.waiters.lock(guard);
-            self.bury();
-            // It may be the one that was woken that has died.
-            self.word.fetch_and(!WOKEN, Ordering::Relaxed);
-            self.pass_on(&mut waiters)
+            let word = self.word.load(Ordering::Relaxed);
+            if word & OWNER == 0 {
+                // Perhaps whoever unlocked it has died before it came to this.
+                self.pass_on(&mut waiters)
+            } else if let Some(dead) = dead_owner(word, deaths) {
+                let first = waiters.pop().map(|first| first.bury(dead.id()));
+                self.set_queued(&waiters);
+                first
+            } else {
+                None
+            }
         };
+        let any = next.is_some();
         if let Some(waiter) = next {
             waiter.wake(guard);
         }
+        any
     }
 
-    fn holder(&self) -> Option<usize> {
-        Some(self.word.load(Ordering::Relaxed) & OWNER).filter(|&owner| owner != 0)
+    fn holder(&self) -> Holding {
+        match self.word.load(Ordering::Relaxed) & OWNER {
+            0 => Holding::Unknown,
+            life => Holding::By(id_of(life)),
+        }
     }
 }
 
 /// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after that: its G may be woken at once and free it.
-unsafe fn unlock_list(raw: *mut (), _: GRef) -> bool {
-    // SAFETY: `lock_contended` passes its mutex, whose list it holds locked.
-    let raw = unsafe { &*raw.cast::<Raw>() };
-    fence_against_death();
-    // SAFETY: 1. the list's lock is held, without a guard, and ours to release.
-    let next = unsafe {
-        let next = if owner_is_dead(raw.word.load(Ordering::Relaxed)) {
-            raw.bury();
-            raw.waiters.with_held(|waiters| raw.pass_on(waiters))
-        } else {
-            None
-        };
-        raw.waiters.unlock();
-        next
-    };
-    if let Some(waiter) = next {
-        // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
-        let guard = unsafe { PreemptGuard::adopt() };
-        waiter.wake(&guard);
-        guard.release();
-    }
+unsafe fn unlock_list(raw: *mut (), g: GRef) -> bool {
+    // SAFETY: `try_to_get` passes its mutex, whose list it holds locked. 1. of both: it is, without
+    // a guard, and ours to release.
+    unsafe { settle(g, || (*raw.cast::<Raw>()).waiters.unlock()) };
     true
 }

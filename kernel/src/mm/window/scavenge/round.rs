@@ -16,15 +16,17 @@ use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::window::packed::{self, Content};
 use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
-use crate::mm::window::{self, GUARD, Window, forget, is_dead};
+use crate::mm::window::{self, GUARD, Window, forget};
 
 /// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
 const ROUND: usize = 512;
 /// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one piece, and who wakes up meanwhile on that core waits.
 pub(super) const ROUND_IDLE: usize = 32;
+/// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table more: preemption is off as long.
+const PIECE: u64 = 6_000;
 /// Tables of a round.
 const TABLES: usize = 512;
-/// G records that one piece of work looks at: in an idle pass, some microseconds.
+/// G records that an idle round looks at.
 const LOOKS: usize = 32;
 /// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
 const LOOKS_PRESSED: usize = 2048;
@@ -46,8 +48,10 @@ pub(super) const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
-    /// A window without a G: all goes back, and the addresses, unless it is retired. (First, so that an empty round is all zeros and takes no room in the image.)
+    /// A window without a G: all goes back, and the addresses. (First, so that an empty round is all zeros and takes no room in the image.)
     Free,
+    /// A retired window: all goes back but the addresses.
+    Bury,
     /// What this parked G does not need goes back; its top page is packed if that was taken as well.
     Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
@@ -74,9 +78,19 @@ pub(super) enum Urgency {
 
 pub(super) struct Round {
     slices: [Slice; ROUND],
-    pub(super) len: usize,
+    len: usize,
     /// How many it may have.
     limit: usize,
+    /// It is not full yet, and there may be more to add.
+    collecting: bool,
+    /// Records that it may still look at.
+    looks: usize,
+    /// Its epoch is over.
+    settling: bool,
+    /// Slices that have been settled since its epoch was over; of those before, `len` have to stay.
+    settled: usize,
+    /// How many there were then; 0: they are not being settled.
+    to_settle: usize,
     /// The first address under each table in limbo.
     tables: [u64; TABLES],
     tables_len: usize,
@@ -84,13 +98,16 @@ pub(super) struct Round {
     next_tables: [u64; TABLES],
     pub(super) next_len: usize,
     /// The epoch that it waits for; 0: no round is under way.
-    pub(super) epoch: u64,
+    epoch: u64,
     begun: u64,
     /// When laggards were last interrupted.
     hurried: u64,
     cursor: Cursor,
     /// A pass is under way.
     pub(super) in_pass: bool,
+    /// The pass is for somebody who wants everything, whoever does a piece of it; and so will the next one be.
+    forced: bool,
+    pub(super) force_next: bool,
     /// Before this the next idle pass does not begin.
     next_pass: u64,
     /// Bytes that went back, ever; and until the last pass began.
@@ -110,6 +127,11 @@ impl Round {
             slices: [NO_SLICE; ROUND],
             len: 0,
             limit: 0,
+            collecting: false,
+            looks: 0,
+            settling: false,
+            settled: 0,
+            to_settle: 0,
             tables: [0; TABLES],
             tables_len: 0,
             next_tables: [0; TABLES],
@@ -119,6 +141,8 @@ impl Round {
             hurried: 0,
             cursor: Cursor::new(),
             in_pass: false,
+            forced: false,
+            force_next: false,
             next_pass: 0,
             freed: 0,
             freed_before: 0,
@@ -128,24 +152,29 @@ impl Round {
         }
     }
 
-    /// A piece of work. Returns how many nanoseconds later the next one is due; 0: at once.
+    /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one is due; 0: at once.
     pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
         if self.epoch != 0 {
-            if !EPOCHS.is_over(self.epoch) {
+            if !self.settling && !EPOCHS.is_over(self.epoch) {
                 self.hurry(urgency);
                 return PACE;
             }
-            self.finish(sched, guard);
+            // What comes next is another piece, if anybody wants it.
+            self.settling = !self.finish(sched, guard);
+            return 0;
         }
         self.collect(sched, guard, urgency);
+        if self.collecting {
+            return 0;
+        }
         if self.len > 0 || self.tables_len > 0 {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
             // We hold nothing: everything that was found is in the round.
             pass(M::current(guard).index());
-            if EPOCHS.is_over(self.epoch) {
-                self.finish(sched, guard);
-            }
+        }
+        if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
+            return 0;
         }
         let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
         match urgency {
@@ -173,8 +202,18 @@ impl Round {
         }
     }
 
+    /// Nothing that it has begun is left to do.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.epoch == 0 && self.len == 0 && !self.collecting
+    }
+
     fn is_full(&self) -> bool {
         self.len >= self.limit
+    }
+
+    /// Whether a piece that began at `begun` is to end.
+    fn is_enough(&self, begun: u64) -> bool {
+        self.is_full() || clock::ticks() - begun >= PIECE
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -187,11 +226,23 @@ impl Round {
         });
     }
 
+    /// A piece of the collection: while `collecting` is set afterwards, there is more of it.
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
-        self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
-        self.tables_len = 0;
-        for at in 0..self.next_len {
-            let table = self.next_tables[at];
+        if !self.collecting {
+            self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
+            self.looks = if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED };
+            self.tables_len = 0;
+        }
+        self.collecting = true;
+        let more = self.collect_some(sched, guard, urgency, clock::ticks());
+        self.collecting = more && (self.next_len > 0 || !self.is_full());
+    }
+
+    /// Tables that the last round has left without pages go to limbo.
+    fn retire_tables(&mut self, begun: u64) {
+        while self.next_len > 0 && clock::ticks() - begun < PIECE {
+            self.next_len -= 1;
+            let table = self.next_tables[self.next_len];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
                 && entry.retire()
             {
@@ -199,28 +250,37 @@ impl Round {
                 self.tables_len += 1;
             }
         }
-        self.next_len = 0;
-        while !self.is_full()
-            && let Some((window, low)) = stale::take()
+    }
+
+    /// Adds some slices, since `begun`. True: there may be more.
+    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, begun: u64) -> bool {
+        self.retire_tables(begun);
+        if self.next_len > 0 {
+            return true;
+        }
+        while !self.is_enough(begun)
+            && let Some((window, low, retired)) = stale::take()
         {
-            self.add(window, low, End::Free);
+            self.add(window, low, if retired { End::Bury } else { End::Free });
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
-        while !self.is_full() && sched.num_warm() > keep {
+        while !self.is_enough(begun) && sched.num_warm() > keep {
             let Some(g) = sched.take_warm(guard, 1).pop() else { break };
             let window = Window::from(g.stack());
             let low = g.stack_low.load(Ordering::Relaxed) as u64;
             self.add(window, low, End::Strip(g));
         }
-        if self.is_full() {
-            return;
+        if self.is_enough(begun) {
+            return true;
         }
         if !self.in_pass {
-            if urgency == Urgency::Idle && (clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy) {
-                return;
+            let is_early = clock::now() < self.next_pass || self.parks == parks() + 1 && !self.busy;
+            if urgency == Urgency::Idle && is_early {
+                return false;
             }
             self.next_pass = clock::now() + PERIOD;
             self.in_pass = true;
+            self.forced = core::mem::take(&mut self.force_next);
             self.busy = false;
             self.parks = parks() + 1;
             self.freed_before = self.freed;
@@ -232,25 +292,30 @@ impl Round {
             }
         }
         let mut cursor = self.cursor;
-        let (mut looks, mut done) = (if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED }, false);
-        while looks > 0 && !done {
-            // A chunk of records more than asked for may come: leave room for it.
-            let room = self.limit.saturating_sub(self.len + 16).min(looks);
-            if room == 0 {
+        let (mut done, forced) = (false, self.forced);
+        while self.looks > 0 && !done && !self.is_enough(begun) {
+            // A chunk of records comes at a time: leave room for it.
+            if self.len + 16 > self.limit {
                 break;
             }
-            looks -= room;
-            done = sched.walk_gs(&mut cursor, room, |g| {
-                if g.state().is_parked() && !has_nothing(g) {
-                    sched.scan(guard, g, |g, cold| self.look(g, cold || urgency != Urgency::Idle));
-                }
-            });
+            let (mut seen, before) = (0, self.len);
+            // Those that have nothing to give take some instructions each: the clock is not read for each chunk of them.
+            while !done && self.len == before && seen < self.looks.min(128) {
+                done = sched.walk_gs(&mut cursor, 1, |g| {
+                    seen += 1;
+                    if g.state().is_parked() && !has_nothing(g) {
+                        sched.scan(guard, g, |g, cold| self.look(g, cold || forced || urgency != Urgency::Idle));
+                    }
+                });
+            }
+            self.looks = self.looks.saturating_sub(seen);
         }
         self.cursor = cursor;
         if done {
             self.in_pass = false;
             self.passes += 1;
         }
+        self.looks > 0 && !done && self.len + 16 <= self.limit
     }
 
     /// Looks at a parked G, held still.
@@ -276,14 +341,23 @@ impl Round {
 
     /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
     fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
-        // It may have gone deeper between then and now.
-        let now = g.stack_low.load(Ordering::Relaxed) as u64;
-        let mut low = if now < from { now } else { to.min(window.top()) };
         let needs = Needs::of(g).filter(|needs| needs.window == window);
+        let now = g.stack_low.load(Ordering::Relaxed);
+        if needs.is_some() && now as u64 >= from {
+            // First it is raised, then each page that is there lowers it again: others may map pages meanwhile, and lower it as well. Should one of them have been
+            // faster, it stays where it is. (Below `from` if the G has gone deeper since the round began.)
+            let top = to.min(window.top()) as usize;
+            let _ = g.stack_low.compare_exchange(now, top, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let lower = |page: u64| {
+            if needs.is_some() {
+                g.stack_low.fetch_min(page as usize, Ordering::Relaxed);
+            }
+        };
         walk::each_page(from..to, |page, entry| {
             let Backing::Limbo(limbo) = entry.get() else {
                 if matches!(entry.get(), Backing::Present(_)) {
-                    low = low.min(page);
+                    lower(page);
                 }
                 return;
             };
@@ -296,70 +370,87 @@ impl Round {
                 Some(frame) => self.give(frame),
                 None => {
                     entry.restore(limbo);
-                    low = low.min(page);
+                    lower(page);
                 }
             }
         });
-        if needs.is_some() {
-            g.stack_low.store(low as usize, Ordering::Relaxed);
-        }
     }
 
-    /// The round's epoch is over: whatever is still in limbo is ours.
-    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
+    /// The round's epoch is over: whatever is still in limbo is ours. A piece of it; true: that was the last.
+    fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &percpu::current().packs;
         packs.set(true);
-        self.settle_all(sched, guard);
+        if self.tables_len > 0 {
+            self.settle_tables();
+            packs.set(false);
+            return false;
+        }
+        if self.to_settle == 0 {
+            self.settled = 0;
+            self.to_settle = core::mem::replace(&mut self.len, 0);
+        }
+        let begun = clock::ticks();
+        while self.settled < self.to_settle && clock::ticks() - begun < PIECE {
+            self.settle_slice(sched, guard, self.slices[self.settled]);
+            self.settled += 1;
+        }
         packs.set(false);
+        let over = self.settled == self.to_settle;
+        if over {
+            self.to_settle = 0;
+            self.epoch = 0;
+        }
+        over
     }
 
-    fn settle_all(&mut self, sched: &'static Sched, guard: &PreemptGuard) {
-        self.epoch = 0;
-        for at in 0..self.tables_len {
+    /// A few of them.
+    fn settle_tables(&mut self) {
+        let begun = clock::ticks();
+        while self.tables_len > 0 && clock::ticks() - begun < PIECE {
+            self.tables_len -= 1;
+            let at = self.tables_len;
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
             let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
             if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
                 self.give(frame);
             }
         }
-        self.tables_len = 0;
-        let slices = core::mem::replace(&mut self.len, 0);
-        for at in 0..slices {
-            let Slice { window, from, to, end } = self.slices[at];
-            if let End::Shrink(g) = end {
-                if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
-                    walk::each_page(from..to, |_, entry| {
-                        if let Backing::Limbo(limbo) = entry.get() {
-                            entry.restore(limbo);
-                        }
-                    });
-                }
-                self.look_at_tables(from..to);
-                continue;
+    }
+
+    fn settle_slice(&mut self, sched: &'static Sched, guard: &PreemptGuard, slice: Slice) {
+        let Slice { window, from, to, end } = slice;
+        if let End::Shrink(g) = end {
+            if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
+                walk::each_page(from..to, |_, entry| {
+                    if let Backing::Limbo(limbo) = entry.get() {
+                        entry.restore(limbo);
+                    }
+                });
             }
-            let mut back = false;
-            walk::each_page(from..to, |_, entry| match entry.get() {
-                Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
-                backing => back |= backing != Backing::Empty,
-            });
-            match end {
-                // Somebody has touched a page of a stack that has ended: once more.
-                _ if back => {
-                    self.slices[self.len] = Slice { window, from, to, end };
-                    self.len += 1;
-                    walk::each_page(from..to, |_, entry| {
-                        entry.retire();
-                    });
-                }
-                End::Strip(g) => {
-                    g.stack_low.store(usize::MAX, Ordering::Relaxed);
-                    sched.give_bare(guard, g);
-                }
-                _ if !is_dead(window.lo) => forget(window),
-                _ => {}
-            }
-            self.look_at_tables(from..to);
+            return self.look_at_tables(from..to);
         }
+        let mut back = false;
+        walk::each_page(from..to, |_, entry| match entry.get() {
+            Backing::Limbo(limbo) if reclaim(entry, limbo) => self.give(limbo & ADDRESS),
+            backing => back |= backing != Backing::Empty,
+        });
+        match end {
+            // Somebody has touched a page of a stack that has ended: once more.
+            _ if back => {
+                self.slices[self.len] = slice;
+                self.len += 1;
+                walk::each_page(from..to, |_, entry| {
+                    entry.retire();
+                });
+            }
+            End::Strip(g) => {
+                g.stack_low.store(usize::MAX, Ordering::Relaxed);
+                sched.give_bare(guard, g);
+            }
+            End::Free => forget(window),
+            End::Bury | End::Shrink(_) => {}
+        }
+        self.look_at_tables(from..to);
     }
 
     /// Remembers the tables under `range` that have no page any more, for the next round.

@@ -1,9 +1,10 @@
 //! Windows that nobody lives on, until a round takes them.
 
 use crate::mm::lock::Lock;
-use crate::mm::window::Window;
+use crate::mm::window::{LINK, Window};
 
-/// Windows without a G, linked through the words below their top: the next one's end, and how low each reaches.
+/// Windows without a G, linked through the words below their top: the next one's end, and how low each reaches. [`LINK`] says that the first is no G, and
+/// [`RETIRED`] beside the second that the addresses are never used again.
 static STALE: Lock<Stale> = Lock::new(Stale { first: 0, len: 0 });
 
 struct Stale {
@@ -11,25 +12,28 @@ struct Stale {
     len: usize,
 }
 
-/// Adds a window whose pages begin at `low`; returns how many there are now.
+/// In the second word.
+const RETIRED: u64 = 1;
+
+/// Adds a window whose pages begin at `low`, a retired one or another; returns how many there are now.
 ///
 /// # Safety
 /// 1. As [`free`](crate::mm::window::free).
-pub(super) unsafe fn put(window: Window, low: u64) -> usize {
+pub(super) unsafe fn put(window: Window, low: u64, retired: bool) -> usize {
     let mut stale = STALE.lock();
     // SAFETY: 1. The page may be in limbo: then a touch brings it back.
     unsafe {
         let top = window.hi as *mut u64;
-        top.sub(1).write(stale.first);
-        top.sub(2).write(low);
+        top.sub(2).write(low & !RETIRED | if retired { RETIRED } else { 0 });
+        top.sub(1).write(stale.first | LINK as u64);
     }
     stale.first = window.hi;
     stale.len += 1;
     stale.len
 }
 
-/// One of them, and where its pages begin.
-pub(super) fn take() -> Option<(Window, u64)> {
+/// One of them, where its pages begin, and whether it is retired.
+pub(super) fn take() -> Option<(Window, u64, bool)> {
     let mut stale = STALE.lock();
     let window = Window::of(stale.first.checked_sub(1)?)?;
     // SAFETY: a window in the list has its top page, whose words `put` wrote.
@@ -37,9 +41,9 @@ pub(super) fn take() -> Option<(Window, u64)> {
         let top = window.hi as *const u64;
         (top.sub(1).read(), top.sub(2).read())
     };
-    stale.first = next;
+    stale.first = next & !(LINK as u64);
     stale.len -= 1;
-    Some((window, low))
+    Some((window, low & !RETIRED, low & RETIRED != 0))
 }
 
 pub(super) fn is_empty() -> bool {

@@ -1,0 +1,162 @@
+//! QEMU's translator (TCG) and its TLB, which grows only when the guest flushes it.
+//!
+//! The translator keeps the addresses that a core has used last in a table of 256 entries, of 4 KiB each whatever the guest maps, so of 1 MiB. At each flush it
+//! doubles the table if most of it was in use, and halves it if for 100 ms little was. Other kernels flush whenever they change a process;
+//! Trefoil has one address space, and flushes when stacks give pages back. Without flushes a program whose data are larger than that mebibyte takes the
+//! slow path at every other access: a matrix product of 400 × 400 runs 5 to 10 times slower, accesses to random words of 4 MiB 20 times.
+//!
+//! So where CPUID names the translator, and nowhere else, cores flush for the table's sake:
+//!
+//! ```text
+//!   the heap takes 512 KiB from the pool       ──▶ this core: a series of 12 flushes, 1, 2, 4 … 64, 64 ms apart, by its one-shot
+//!     (stacks, caches and the rest: 8 MiB)         another core: the same, when it gets up or is interrupted
+//!   any timer or wake-up interrupt             ──▶ a flush, if the last one is 10 ms ago
+//! ```
+//!
+//! Twelve doublings are enough for 4 GiB. A series ends, so that a G that runs alone is not interrupted for ever, and a core at rest is not woken for one. A
+//! reload of CR3 may come at any instruction: entries that are right are found again.
+//!
+//! On a processor, and on a hypervisor that uses one, all of this is a load and a branch where memory is taken, a core gets up, or an interrupt comes.
+//!
+//! Rejected: reloads at boot (the table grows only if what it holds is in use), at each scheduling point (a G that runs alone has none), and a beat that never ends.
+
+use core::arch::x86_64::__cpuid;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::clock;
+use super::cpu::Features;
+use super::percpu;
+use crate::mm::window::scavenge::flush_tlb;
+
+/// Frames that make a series: the heap's weigh more, for its pages are data. Half as many of those as there are entries in the translator's smallest table.
+const SERIES_AFTER: u64 = 128 * OF_HEAP;
+const OF_HEAP: u64 = 16;
+/// Flushes in a series.
+const FLUSHES: u32 = 12;
+/// The first one's distance in nanoseconds, and how often it doubles.
+const FIRST: u64 = 1_000_000;
+const DOUBLINGS: u32 = 6;
+/// An interrupt flushes if the last flush is so many nanoseconds ago.
+const BESIDE: u64 = 10_000_000;
+
+/// The machine is QEMU's translator.
+static TRANSLATED: AtomicBool = AtomicBool::new(false);
+/// Frames that were ever taken from the pool since boot, by weight.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// A core's flushes. By this core with preemption off, and its handlers: what one overwrites of the other's is a flush more or less.
+#[derive(Debug)]
+pub struct Beat {
+    /// Flushes left of the series.
+    left: Cell<u32>,
+    /// When the next one is due; `u64::MAX`: never.
+    next: Cell<u64>,
+    /// When the last one was.
+    last: Cell<u64>,
+    /// [`TAKEN`] when the series began.
+    taken: Cell<u64>,
+}
+
+impl Beat {
+    /// No series.
+    pub const fn new() -> Self {
+        Self { left: Cell::new(0), next: Cell::new(u64::MAX), last: Cell::new(0), taken: Cell::new(0) }
+    }
+
+    /// When this core's one-shot must ring for it at the latest.
+    #[inline]
+    pub fn next(&self) -> u64 {
+        self.next.get()
+    }
+
+    /// Begins a series if enough memory was taken since the last one began. True: it did.
+    fn begin(&self) -> bool {
+        let taken = TAKEN.load(Ordering::Relaxed);
+        if taken - self.taken.get().min(taken) < SERIES_AFTER {
+            return false;
+        }
+        self.taken.set(taken);
+        let runs = self.left.replace(FLUSHES) > 0;
+        if !runs {
+            self.next.set(clock::now() + FIRST);
+        }
+        !runs
+    }
+
+    /// After a flush at `now`.
+    fn flushed(&self, now: u64) {
+        self.last.set(now);
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        self.next.set(if left == 0 { u64::MAX } else { now + (FIRST << (FLUSHES - left).min(DOUBLINGS)) });
+    }
+}
+
+impl Default for Beat {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Asks CPUID who makes the machine. Once, when boot has taken what it needs.
+pub fn init(features: &Features) {
+    let is_translator = || {
+        let leaf = __cpuid(0x4000_0000);
+        [leaf.ebx, leaf.ecx, leaf.edx] == [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes)
+    };
+    TRANSLATED.store(features.hypervisor && is_translator(), Ordering::Relaxed);
+}
+
+/// So many frames have left the pool for the heap, by this core. With preemption off, not in a handler.
+#[inline]
+pub fn taken_by_heap(frames: u64) {
+    taken(OF_HEAP * frames);
+}
+
+/// The same for what else needs them.
+#[inline]
+pub fn taken(frames: u64) {
+    if TRANSLATED.load(Ordering::Relaxed) {
+        TAKEN.fetch_add(frames, Ordering::Relaxed);
+        get_up();
+    }
+}
+
+/// This core has rested, or takes memory: perhaps there is more of that now. With preemption off.
+#[inline]
+pub fn rise() {
+    if TRANSLATED.load(Ordering::Relaxed) {
+        get_up();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn get_up() {
+    let core = percpu::current();
+    if core.beat.begin()
+        && let Some(m) = core.m()
+    {
+        m.arm_again();
+    }
+}
+
+/// In a timer or wake-up interrupt of this core, before its one-shot is armed again.
+#[inline]
+pub fn on_interrupt() {
+    if TRANSLATED.load(Ordering::Relaxed) {
+        beat();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn beat() {
+    let (beat, now) = (&percpu::current().beat, clock::now());
+    beat.begin();
+    if now >= beat.next.get() || now - beat.last.get().min(now) >= BESIDE {
+        flush_tlb();
+        beat.flushed(now);
+    }
+}

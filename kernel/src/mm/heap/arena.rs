@@ -1,0 +1,210 @@
+//! Blocks above 2 KiB that would waste much of their last page, in arenas of granules.
+//!
+//! ```text
+//!   arena of 128 KiB (its address = block & !(bytes - 1)), 256 granules of 512 bytes
+//!   │ header: edge bits │ block │ free run │ block │ block │ free run …                     │
+//! ```
+//!
+//! The free runs of all arenas are one structure (`runs.rs`), so there is no search for an arena. Runs
+//! do not join across arenas, since a header is never free. An arena that is one free run goes back to
+//! the pages; one such arena is kept as a spare, so that one block that comes and goes does not make
+//! and unmake it.
+//!
+//! All is done under one lock, in constant time. An arena is made and given back without the lock.
+
+use core::ptr::null_mut;
+
+use super::pages;
+use crate::mm::PHYS_OFFSET;
+use crate::mm::frames::FRAME;
+use crate::mm::heap::scattered;
+use crate::mm::lock::Lock;
+use crate::mm::runs::{Ground, Runs, Word};
+
+/// Bytes of a granule.
+pub(super) const GRANULE: usize = 512;
+/// Bytes of an arena.
+const ARENA: usize = 128 << 10;
+/// Granules of an arena: a header, and the rest.
+const GRANULES: u32 = (ARENA / GRANULE) as u32;
+const USABLE: u32 = GRANULES - 1;
+/// Pages of an arena, and their alignment.
+const PAGES: u64 = ARENA as u64 / FRAME;
+
+/// Granules of the physical map; those of scattered arenas follow. Frames end at 1 TiB.
+const SCATTERED: u64 = (1 << 40) / GRANULE as u64;
+
+/// The words of a header: a bit for each granule.
+type Header = [u64; GRANULES as usize / 64];
+const _: () = assert!(size_of::<Header>() <= GRANULE);
+
+/// The number of the granule at `at`.
+#[inline(always)]
+fn number(at: u64) -> u32 {
+    let granule = match at.checked_sub(scattered::BASE) {
+        Some(offset) => offset / GRANULE as u64 + SCATTERED,
+        None => (at - PHYS_OFFSET) / GRANULE as u64,
+    };
+    granule as u32
+}
+
+/// The address of a granule.
+#[inline(always)]
+fn address(granule: u32) -> *mut u8 {
+    let granule = u64::from(granule);
+    let at = match granule.checked_sub(SCATTERED) {
+        Some(granule) => scattered::BASE + granule * GRANULE as u64,
+        None => PHYS_OFFSET + granule * GRANULE as u64,
+    };
+    at as *mut u8
+}
+
+/// The granules of all arenas.
+struct Granules;
+
+impl Granules {
+    #[inline(always)]
+    fn word(granule: u32, word: Word) -> *mut u32 {
+        address(granule).cast::<u32>().wrapping_add(word as usize)
+    }
+
+    #[inline(always)]
+    fn edges(granule: u32) -> (*mut u64, u64) {
+        let header = address(granule & !(GRANULES - 1)).cast::<u64>();
+        (header.wrapping_add((granule % GRANULES) as usize / 64), 1 << (granule % 64))
+    }
+}
+
+impl Ground for Granules {
+    #[inline(always)]
+    fn load(&self, granule: u32, word: Word) -> u32 {
+        // SAFETY: a free granule is the arenas', and mapped as long as its arena is theirs.
+        unsafe { Self::word(granule, word).read() }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, granule: u32, word: Word, value: u32) {
+        // SAFETY: as above.
+        unsafe { Self::word(granule, word).write(value) }
+    }
+
+    #[inline(always)]
+    fn is_edge(&self, granule: u32) -> bool {
+        // The first one behind an arena may be anybody's.
+        !granule.is_multiple_of(GRANULES) && {
+            let (at, bit) = Self::edges(granule);
+            // SAFETY: the header of an arena of ours, under the lock.
+            unsafe { at.read() & bit != 0 }
+        }
+    }
+
+    #[inline(always)]
+    fn set_edge(&mut self, granule: u32, edge: bool) {
+        let (at, bit) = Self::edges(granule);
+        // SAFETY: as above.
+        unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
+    }
+}
+
+struct Arenas {
+    runs: Runs<Granules, 6>,
+    /// The first usable granule of an arena that may be a free run; 0: none.
+    spare: u32,
+}
+
+static ARENAS: Lock<Arenas> = Lock::new(Arenas { runs: Runs::new(Granules), spare: 0 });
+
+/// Granules for `bytes` bytes.
+#[inline(always)]
+fn granules(bytes: usize) -> u32 {
+    bytes.div_ceil(GRANULE) as u32
+}
+
+/// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no memory.
+pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
+    let (len, align) = (granules(bytes), granules(align));
+    if let Some(at) = ARENAS.lock().runs.take(len, align) {
+        return address(at);
+    }
+    let arena = pages::alloc(PAGES, PAGES);
+    if arena.is_null() {
+        return null_mut();
+    }
+    // SAFETY: it was just allocated.
+    unsafe { arena.cast::<Header>().write([0; size_of::<Header>() / 8]) };
+    let first = number(arena as u64) + 1;
+    let mut arenas = ARENAS.lock();
+    arenas.runs.give(first, USABLE);
+    // A core that has made one as well may have left a run that fits better.
+    arenas.runs.take(len, align).map_or(null_mut(), address)
+}
+
+/// Takes a block back.
+///
+/// # Safety
+/// 1. It came from [`alloc`] with so many bytes, or has them by [`resize`], and nobody uses it.
+pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
+    let gone = {
+        let mut arenas = ARENAS.lock();
+        let (first, len) = arenas.runs.give(number(block as u64), granules(bytes));
+        if len == USABLE { arenas.retire(first) } else { 0 }
+    };
+    release(gone);
+}
+
+/// Makes a block longer or shorter where it stands. False: it is as it was.
+///
+/// # Safety
+/// 1. As [`free`]; of what goes, nobody uses anything.
+pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
+    let (first, len, new) = (number(block as u64), granules(bytes), granules(new));
+    if new > len {
+        return ARENAS.lock().runs.grow(first, len, new - len);
+    }
+    if new < len {
+        ARENAS.lock().runs.shrink(first, len, new);
+    }
+    true
+}
+
+impl Arenas {
+    /// The arena of `first` is one free run. It is the spare, or nobody's: then its first usable granule.
+    #[cold]
+    fn retire(&mut self, first: u32) -> u32 {
+        if self.spare == 0 || !self.runs.is_run(self.spare, USABLE) || self.spare == first {
+            self.spare = first;
+            return 0;
+        }
+        self.runs.take_run(first, USABLE);
+        first
+    }
+}
+
+/// Gives an arena back that is nobody's. With no lock held.
+fn release(first: u32) {
+    if first != 0 {
+        // SAFETY: 1. all its granules have been taken out as one run.
+        unsafe { pages::free(address(first - 1), PAGES, PAGES) };
+    }
+}
+
+/// Gives the spare arena back.
+pub(super) fn trim() {
+    let gone = {
+        let mut arenas = ARENAS.lock();
+        let spare = core::mem::replace(&mut arenas.spare, 0);
+        if spare != 0 && arenas.runs.is_run(spare, USABLE) {
+            arenas.runs.take_run(spare, USABLE);
+            spare
+        } else {
+            0
+        }
+    };
+    release(gone);
+}
+
+/// Runs `f` with the lock held.
+pub(super) fn with_locked<R>(f: impl FnOnce() -> R) -> R {
+    let _arenas = ARENAS.lock();
+    f()
+}

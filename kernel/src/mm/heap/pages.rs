@@ -1,0 +1,89 @@
+//! Whole pages of the heap: for large blocks, chunks and arenas.
+//!
+//! ```text
+//!   alloc(n) ──▶ a run of frames, read and written by the physical map      frames.rs: constant time
+//!            └─ no run is so long, but as many frames are free ──▶ frames mapped side by side: scattered.rs
+//! ```
+//!
+//! A run of frames needs no page table and no flush, when it comes and when it goes: 600 MiB cost as
+//! much as 8 KiB, and what comes back is good for stacks at once. Scattered pages are for a memory that
+//! stacks have cut into pieces.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::scattered;
+use crate::mm::frames::{self, FRAME};
+use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};
+
+/// Bytes that the heap has.
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The heap has so many pages more, or fewer.
+pub(super) fn count(pages: i64) {
+    MAPPED.fetch_add((pages * FRAME as i64) as u64, Ordering::Relaxed);
+}
+
+/// Bytes that the heap has.
+pub(super) fn mapped() -> u64 {
+    MAPPED.load(Ordering::Relaxed)
+}
+
+/// The frame at `at`, which came from [`alloc`]. None: it is scattered.
+#[inline(always)]
+fn frame(at: *mut u8) -> Option<u64> {
+    let at = at as u64;
+    (at < scattered::BASE).then(|| at - PHYS_OFFSET)
+}
+
+/// A piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
+pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
+    if inject::denies_frame() {
+        return null_mut();
+    }
+    match frames::alloc_run(pages, align) {
+        Some(frame) => {
+            count(pages as i64);
+            phys_to_virt(frame)
+        }
+        None => scattered::alloc(pages, align),
+    }
+}
+
+/// Takes a piece back.
+///
+/// # Safety
+/// 1. It came from [`alloc`] with this number and alignment, or has it by [`resize`], and nobody uses it.
+pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
+    match frame(at) {
+        Some(frame) => {
+            // SAFETY: 1.
+            unsafe { frames::shrink_run(frame, pages, 0) };
+            count(-(pages as i64));
+        }
+        // SAFETY: 1.
+        None => unsafe { scattered::free(at as u64, pages, align) },
+    }
+}
+
+/// Makes a piece longer or shorter where it stands. False: it is as it was.
+///
+/// # Safety
+/// 1. As [`free`]; of what goes, nobody uses anything.
+pub(super) unsafe fn resize(at: *mut u8, pages: u64, new: u64) -> bool {
+    let Some(frame) = frame(at) else {
+        // SAFETY: 1.
+        return unsafe { scattered::resize(at as u64, pages, new) };
+    };
+    if new > pages {
+        // SAFETY: 1.
+        if !unsafe { frames::grow_run(frame, pages, new - pages) } {
+            return false;
+        }
+    } else if new < pages {
+        // SAFETY: 1.
+        unsafe { frames::shrink_run(frame, pages, new) };
+    }
+    count(new as i64 - pages as i64);
+    true
+}

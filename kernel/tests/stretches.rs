@@ -1,0 +1,152 @@
+//! How long preemption is off, at the longest, in every operation of the public API.
+//!
+//! Only in an image built for it: `make test-stretches` runs it, `make stretches` prints the table of docs/preemption.md. Counted instructions of a release build, on one core:
+//! with several the clock would count all of them.
+#![no_std]
+#![no_main]
+
+#[path = "cases/stretches.rs"]
+mod rows;
+#[path = "support/stack.rs"]
+#[expect(dead_code, reason = "the other images use the rest")]
+mod stack;
+mod support;
+
+use trefoil::arch::serial::OUTPUT;
+use trefoil::arch::stretch::{self, Stretch};
+use trefoil::prelude::*;
+
+image! { "
+    channels     | smp 1 | icount | mem 1G | timeout 120
+    large_values | smp 1 | icount | mem 1G | timeout 120 | large
+    locks        | smp 1 | icount | mem 1G | timeout 120
+    goroutines   | smp 1 | icount | mem 1G | timeout 120
+    timers       | smp 1 | icount | mem 1G | timeout 120
+    panics       | smp 1 | icount | mem 1G | timeout 120
+    console      | smp 1 | icount | mem 1G | timeout 120 | append fault=paced-uart | stdin flood 640
+    memory       | smp 1 | icount | mem 2G | timeout 400
+    crowds       | smp 1 | icount | mem 2G | timeout 200
+";
+    channels, large_values, locks, goroutines, timers, panics, console, memory, crowds,
+}
+
+/// No stretch is longer than this, in instructions, but those that are named.
+const USUAL: u64 = 5_000;
+
+/// Operations with a longer one: how long it may be, and why.
+const NAMED: &[(&str, u64, &str)] = &[
+    ("1,000 receivers of a channel that is closed", 6_000, "16 G records are made at once"),
+    ("Barrier, WaitGroup", 6_000, "16 G records are made at once"),
+    ("Select of 64 channels", 7_000, "64 nodes are put into their lists, and taken out"),
+    ("JoinSet dropped with 1,000 on their way", 18_000, "16 timers that are due, amid 1,000"),
+    ("one among 100,000", 20_000, "a slab is cut into blocks; a timer goes down a heap of 100,000"),
+    ("10,000 sleepers at once", 20_000, "16 timers that are due, amid 10,000"),
+    ("10,000 timers ring at once", 20_000, "16 timers that are due, each with a call"),
+    ("100,000 parked G's get cold", 20_000, "a piece of the scavenger's work: two stacks are packed, into a new slab"),
+    ("scavenge, 100,000 parked", 30_000, "a piece of the scavenger's work: two stacks are packed, into a new slab"),
+    ("scavenge, after them", 20_000, "a piece of the scavenger's work"),
+    (
+        "100,000 G's end",
+        10_000,
+        "a look for work, with a piece of the scavenger's work and half a ring from the global queue",
+    ),
+    ("println! with a guard in hand", 13_000, "the program's own: 90 characters are formatted, one by one"),
+    // The heap: its large blocks and its slabs.
+    ("a channel of 100,000 is made, filled and dropped", 40_000, "a large block is mapped under the region's lock"),
+    ("RwLock, 1,000 readers wait", 20_000, "a slab is cut into blocks"),
+    ("Condvar, notify_all for 1,000", 20_000, "a slab is cut into blocks"),
+    ("context", 20_000, "a slab is cut into blocks; those of 1,000 children that are gone are looked for"),
+    ("println! by 20 at once", 20_000, "a slab is cut into blocks"),
+    ("go 10,000 at once", 20_000, "a slab is cut into blocks"),
+    ("100,000 G's are started", 20_000, "a slab is cut into blocks"),
+    ("100,000 timers are started", 20_000, "a slab is cut into blocks"),
+    ("stats, goroutines of 100,000", 350_000, "a large block is mapped under the region's lock"),
+    ("Vec grows to 16 MiB", 1_500_000, "a large block is mapped under the region's lock"),
+    ("with_capacity of 600 MiB", 60_000_000, "a large block is mapped under the region's lock"),
+    ("20,000 holes are made", 300_000, "first fit"),
+    ("allocations amid 20,000 holes", 400_000, "first fit"),
+    // Reports of a death: the unwinder takes 5,000 instructions a frame.
+    ("a panic in a destructor while unwinding", 200_000, "the report of a death, with a backtrace"),
+    ("an overflow", 10_000_000, "the report of a death, with a backtrace"),
+    ("an overflow on 16 MiB", 200_000_000, "the report of a death, with a backtrace"),
+    ("an overflow beside 100,000 parked", 20_000_000, "the report of a death; the walk over who waits"),
+];
+
+struct Row {
+    name: &'static str,
+    longest: [Option<Stretch>; 3],
+}
+
+impl Row {
+    fn ticks(&self) -> u64 {
+        self.longest[0].map_or(0, |it| it.ticks)
+    }
+
+    fn named(&self) -> Option<&'static (&'static str, u64, &'static str)> {
+        NAMED.iter().find(|(name, ..)| *name == self.name)
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.ticks() > self.named().map_or(USUAL, |(_, limit, _)| *limit)
+    }
+}
+
+#[derive(Default)]
+struct Table(Vec<Row>);
+
+impl Table {
+    /// Runs `f`, and keeps the longest stretches.
+    fn row(&mut self, name: &'static str, f: impl FnOnce()) {
+        println!("running {name}");
+        // The line has left, and who has ended is gone.
+        while !OUTPUT.is_empty() {
+            time::sleep(Duration::from_millis(1));
+        }
+        time::sleep(Duration::from_millis(1));
+        stretch::reset();
+        f();
+        self.0.push(Row { name, longest: core::array::from_fn(stretch::nth) });
+    }
+
+    fn show(&self) {
+        for row in &self.0 {
+            println!("| {} | {} | {} |", row.name, row.ticks(), row.named().map_or("", |(_, _, why)| why));
+        }
+        for row in self.0.iter().filter(|row| row.is_too_long()) {
+            for it in row.longest.iter().flatten().filter(|it| it.ticks > USUAL) {
+                println!(
+                    "\n{}: {} instructions ({} times longer than {}), begun",
+                    row.name,
+                    it.ticks,
+                    it.times,
+                    stretch::FROM
+                );
+                println!("  #00 0x{:016x}", it.began);
+                println!(" ended");
+                for (i, at) in it.ended.iter().take_while(|at| **at != 0).enumerate().take(12) {
+                    println!("  #{i:02} 0x{at:016x}");
+                }
+            }
+        }
+    }
+}
+
+/// The cases of the table: groups of operations.
+macro_rules! groups {
+    ($($case:ident: $rows:path),* $(,)?) => {
+        $(fn $case() { measure($rows) })*
+    };
+}
+
+groups! {
+    channels: rows::channels, large_values: rows::large_values, locks: rows::locks, goroutines: rows::goroutines, timers: rows::timers,
+    panics: rows::panics, console: rows::console, memory: rows::memory, crowds: rows::crowds,
+}
+
+fn measure(rows: fn(&mut Table)) {
+    let mut table = Table(Vec::with_capacity(40));
+    rows(&mut table);
+    table.show();
+    let long: Vec<_> = table.0.iter().filter(|row| row.is_too_long()).map(|row| row.name).collect();
+    assert!(long.is_empty(), "preemption is off for too long in: {long:?}");
+}

@@ -1,0 +1,573 @@
+//! Goroutines that ended where they stood: who they were, and those who wait for them.
+//!
+//! An abandoned G (see [`abandon`](crate::abandon)) is a G that is parked for ever. Nothing that it
+//! held passes to anybody: access that it had may have been lent to others, who still have it. What
+//! remains to be done is to *tell*: a waiter that would wait for ever for a dead G is woken, and
+//! panics with the dead one's name.
+//!
+//! # Who is dead
+//!
+//! A lock's word names a life of a G by its number, which is never used again. [`Deaths`] is the
+//! set of those numbers: a tree of 64-way nodes, indexed by six bits of the number at each level,
+//! the lowest first. It only grows, and is read without a lock.
+//!
+//! ```text
+//!   root ─ slot(id & 63) ─┬─ nothing
+//!                         ├─ a death                                    (the low bit of the pointer is set)
+//!                         └─ node ─ slot(id >> 6 & 63) ─ …              where two deaths would share the slot
+//! ```
+//!
+//! So a look costs a step for each factor of 64 in the number of deaths. The first entries lie in
+//! the scheduler itself, since a G often dies because there is no memory. A death that can't be
+//! recorded has no name: those who wait for it go on waiting, and the deadlock report shows them.
+//! They are never *granted* anything either way.
+//!
+//! # The undertaker
+//!
+//! After each death somebody looks at every G that waits: is what it waits for lost, or left half
+//! done by the dead one? That look is a *round*, in pieces of a few records, on g0, by whichever M
+//! comes by; resting M's count a round as work, and while it lasts nobody declares a deadlock. A
+//! death during a round asks for another one.
+//!
+//! **The hard race** is a waiter that goes to sleep while the owner dies:
+//!
+//! ```text
+//!   waiter                                   the dying G's core
+//!   in the list; state: Parking              the death is recorded
+//!   ── fence ──                              ── fence ──
+//!   is the owner dead? then a round!         a round!
+//!   state: Waiting
+//!                                            the round, later, on any core:
+//!                                            for each G: is what it waits for lost? then one of its list is woken, until it is
+//!                                              (Parking: the piece ends, and looks once more)
+//! ```
+//!
+//! With a fence on both sides, either the round sees the waiter or the waiter sees the death, and
+//! asks for a round that sees both. The waiter does not leave the list by itself: a plain node is
+//! in the middle of it.
+//!
+//! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost,
+//! everybody is to be woken. It comes to G's in no order, and goes on from one that waits for a
+//! lost object only when that list is empty. So all of the list are out of it when the round is
+//! over.
+//!
+//! An unlock in two steps (the word is free, somebody is to be woken) may be cut short by a death
+//! between the two. So the undertaker also finishes that: it treats a lock that nobody holds as one
+//! whose wake-up was lost. A waiter that was woken does not die before it has competed, since
+//! preemption is off from its wake-up until then.
+//!
+//! Rejected: a walk over all G's by the dying core, in one piece (100,000 G's are milliseconds
+//! without preemption); a list, for each G, of what it holds (each lock would have to enter it
+//! there); a G of its own for this work (no memory for its stack, just then).
+
+use alloc::alloc::{Layout, alloc};
+use core::fmt;
+
+use crate::g::{Cause, G, GRef, HAND_BYTES, Name, WaitReason};
+use crate::gstate::State;
+use crate::m::M;
+use crate::platform;
+use crate::preempt::PreemptGuard;
+use crate::registry::Cursor;
+use crate::sched::Sched;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence};
+
+/// Bits of the number at each level; few enough under loom that a node can be explored.
+const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
+const FANOUT: usize = 1 << BITS;
+/// Deaths that need no memory.
+const FIRST: usize = if cfg!(loom) { 3 } else { 32 };
+/// Nodes that need none.
+const FIRST_NODES: usize = if cfg!(loom) { 3 } else { 4 };
+
+/// The low bit of a slot: it leads to a death.
+const LEAF: usize = 1;
+
+/// A goroutine that ended where it stood. Displays as `G 12 "name", which died of stack overflow`.
+#[derive(Debug)]
+pub struct Dead(UnsafeCell<Record>);
+
+#[derive(Debug)]
+struct Record {
+    id: u64,
+    name: Name,
+    cause: Cause,
+}
+
+// SAFETY: it is written before it is published, and never after.
+unsafe impl Sync for Dead {}
+// SAFETY: as above.
+unsafe impl Send for Dead {}
+
+impl Dead {
+    crate::const_unless_loom! {
+        fn nobody() -> Self {
+            Self(UnsafeCell::new(Record { id: 0, name: Name::EMPTY, cause: Cause::StackOverflow }))
+        }
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Record) -> T) -> T {
+        // SAFETY: what can be found is published: nobody writes it.
+        self.0.with(|record| f(unsafe { &*record }))
+    }
+
+    /// The number of the G.
+    pub fn id(&self) -> u64 {
+        self.read(|dead| dead.id)
+    }
+
+    /// Its name, or "".
+    pub fn name(&self) -> Name {
+        self.read(|dead| dead.name)
+    }
+
+    /// What it died of.
+    pub fn cause(&self) -> Cause {
+        self.read(|dead| dead.cause)
+    }
+}
+
+impl fmt::Display for Dead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name();
+        write!(f, "G {}", self.id())?;
+        if !name.as_str().is_empty() {
+            write!(f, " \"{}\"", name.as_str())?;
+        }
+        write!(f, ", which died of {}", self.cause().as_str())
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Null, a node, or a death with [`LEAF`]. A death may become a node that has it; nothing else
+    /// changes.
+    slots: [AtomicPtr<()>; FANOUT],
+}
+
+impl Node {
+    fn new() -> Self {
+        Self { slots: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())) }
+    }
+}
+
+/// All deaths there have been, by the number of the G; and the rounds after them.
+#[derive(Debug)]
+pub struct Deaths {
+    root: Node,
+    count: AtomicU64,
+    first: [Dead; FIRST],
+    first_used: AtomicUsize,
+    first_nodes: [Node; FIRST_NODES],
+    first_nodes_used: AtomicUsize,
+    /// Bytes of heap that it takes.
+    bytes: AtomicUsize,
+    pub(crate) rounds: Rounds,
+}
+
+/// What stands in a slot.
+enum Found {
+    Nothing,
+    Death(&'static Dead),
+    Node(&'static Node),
+}
+
+fn found(slot: *mut ()) -> Found {
+    if slot.is_null() {
+        Found::Nothing
+    } else if slot.addr() & LEAF != 0 {
+        // SAFETY: with the bit it is a death, which is never freed.
+        Found::Death(unsafe { &*slot.map_addr(|at| at & !LEAF).cast::<Dead>() })
+    } else {
+        // SAFETY: without it, a node, which is never freed either.
+        Found::Node(unsafe { &*slot.cast::<Node>() })
+    }
+}
+
+/// Which slot of a node at `level` is for `id`.
+fn digit(id: u64, level: u32) -> usize {
+    (id >> (level * BITS)) as usize & (FANOUT - 1)
+}
+
+/// Fresh memory for a `T`, which is never freed; none if there is none.
+fn leak<T>(value: T) -> Option<&'static T> {
+    // SAFETY: both types that come here have a size.
+    let place = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: fresh memory of the right layout.
+    unsafe {
+        place.write(value);
+        Some(&*place)
+    }
+}
+
+impl Deaths {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            root: Node::new(),
+            count: AtomicU64::new(0),
+            first: core::array::from_fn(|_| Dead::nobody()),
+            first_used: AtomicUsize::new(0),
+            first_nodes: core::array::from_fn(|_| Node::new()),
+            first_nodes_used: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            rounds: Rounds::new(),
+        }
+    }
+
+    /// How many are recorded.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of heap that the record takes for good.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// `g` dies of `cause`. Before anybody learns of its end. False: there is no memory to record
+    /// it.
+    pub(crate) fn record(&'static self, g: &G, cause: Cause) -> bool {
+        let dead = match self.first.get(self.first_used.fetch_add(1, Ordering::Relaxed)) {
+            Some(dead) => Some(dead),
+            None => self.leaked(Dead::nobody()),
+        };
+        let Some(dead) = dead else { return false };
+        let record = Record { id: g.id(), name: g.name(), cause };
+        // SAFETY: nobody else knows it yet.
+        dead.0.with_mut(|place| unsafe { *place = record });
+        let inserted = self.insert(dead);
+        if inserted {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        inserted
+    }
+
+    /// As if the G with this number had died, which never lives: for tests.
+    #[doc(hidden)]
+    pub fn pretend(&'static self, id: u64) -> bool {
+        let g = G::new();
+        g.set_id(id);
+        self.record(&g, Cause::StackOverflow)
+    }
+
+    /// Whether those who wait are still looked at.
+    #[doc(hidden)]
+    pub fn is_round_pending(&self) -> bool {
+        self.rounds.is_pending()
+    }
+
+    fn leaked<T>(&self, value: T) -> Option<&'static T> {
+        let leaked = leak(value);
+        if leaked.is_some() {
+            self.bytes.fetch_add(size_of::<T>(), Ordering::Relaxed);
+        }
+        leaked
+    }
+
+    fn fresh_node(&'static self) -> Option<&'static Node> {
+        match self.first_nodes.get(self.first_nodes_used.fetch_add(1, Ordering::Relaxed)) {
+            Some(node) => Some(node),
+            None => self.leaked(Node::new()),
+        }
+    }
+
+    fn insert(&'static self, dead: &'static Dead) -> bool {
+        let leaf = core::ptr::from_ref(dead).cast_mut().cast::<()>().map_addr(|at| at | LEAF);
+        let (mut at, mut level, mut spare) = (&self.root, 0, None);
+        loop {
+            let slot = &at.slots[digit(dead.id(), level)];
+            // Acquire: pairs with the Release below: what a slot leads to is written.
+            let seen = slot.load(Ordering::Acquire);
+            let to = match found(seen) {
+                Found::Nothing => leaf,
+                Found::Node(node) => {
+                    (at, level) = (node, level + 1);
+                    continue;
+                }
+                Found::Death(other) if other.id() == dead.id() => return true,
+                Found::Death(other) => {
+                    let Some(node) = spare.take().or_else(|| self.fresh_node()) else { return false };
+                    node.slots.iter().for_each(|slot| slot.store(core::ptr::null_mut(), Ordering::Relaxed));
+                    node.slots[digit(other.id(), level + 1)].store(seen, Ordering::Relaxed);
+                    spare = Some(node);
+                    core::ptr::from_ref(node).cast_mut().cast()
+                }
+            };
+            // Release: pairs with the Acquire above and in `walk`. If it fails, another death was
+            // faster here: look again.
+            if slot.compare_exchange(seen, to, Ordering::Release, Ordering::Relaxed).is_ok() {
+                if to == leaf {
+                    return true;
+                }
+                spare = None;
+            }
+        }
+    }
+
+    /// The death of the G with this number.
+    pub fn find(&self, id: u64) -> Option<&'static Dead> {
+        self.walk(id, u64::BITS).filter(|dead| dead.id() == id)
+    }
+
+    /// The death of a G of whose number only the lowest `bits` are known.
+    pub(crate) fn find_short(&self, low: u64, bits: u32) -> Option<&'static Dead> {
+        let mask = (1 << bits) - 1;
+        self.walk(low, bits).filter(|dead| dead.id() & mask == low & mask)
+    }
+
+    /// The one death that can be it, as far as `bits` of the number tell.
+    fn walk(&self, id: u64, bits: u32) -> Option<&'static Dead> {
+        let (mut at, mut level) = (&self.root, 0);
+        while level * BITS < bits {
+            // Acquire: pairs with the Release in `insert`.
+            match found(at.slots[digit(id, level)].load(Ordering::Acquire)) {
+                Found::Nothing => return None,
+                Found::Death(dead) => return Some(dead),
+                Found::Node(node) => (at, level) = (node, level + 1),
+            }
+        }
+        None
+    }
+}
+
+impl Default for Deaths {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Records that a piece of a round looks at: two chunks of them.
+const CHUNKS: usize = 2;
+/// Waiters that it wakes, at most, before the last of those records.
+const WAKES: usize = 16;
+/// How soon a piece follows the one before where a G runs in between, in nanoseconds.
+const GAP: u64 = 20_000;
+
+/// The rounds of the undertaker.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    /// How many were asked for.
+    asked: AtomicU64,
+    /// How many of those are over, by a round that began after they were asked for.
+    done: AtomicU64,
+    /// Somebody works at one.
+    at_work: AtomicBool,
+    /// That one's.
+    walk: UnsafeCell<Walk>,
+}
+
+#[derive(Debug)]
+struct Walk {
+    cursor: Cursor,
+    /// What `done` will be at its end; the same: there is none under way.
+    target: u64,
+}
+
+// SAFETY: only the M that has made `at_work` true touches `walk`.
+unsafe impl Sync for Rounds {}
+
+impl Rounds {
+    fn new() -> Self {
+        Self {
+            asked: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            at_work: AtomicBool::new(false),
+            walk: UnsafeCell::new(Walk { cursor: Cursor::new(), target: 0 }),
+        }
+    }
+
+    /// Whether there is something to do.
+    #[inline(always)]
+    pub(crate) fn is_pending(&self) -> bool {
+        let asked = self.asked.load(Ordering::Relaxed);
+        // One load where nobody has died.
+        asked != 0 && asked != self.done.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is, and nobody is at it.
+    #[inline]
+    pub(crate) fn wants_hand(&self) -> bool {
+        self.is_pending() && !self.at_work.load(Ordering::Relaxed)
+    }
+}
+
+/// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to
+/// turn back. On `m`.
+pub(crate) fn ask(m: &M, guard: &PreemptGuard) {
+    let sched = m.sched();
+    // SeqCst: pairs with the fence in `settle`: see the hard race.
+    fence(Ordering::SeqCst);
+    // AcqRel: Release pairs with the Acquire in `piece`.
+    sched.deaths.rounds.asked.fetch_add(1, Ordering::AcqRel);
+    follow(m, guard);
+}
+
+/// The next piece comes soon, whoever runs here meanwhile.
+fn follow(m: &M, guard: &PreemptGuard) {
+    m.attend_platform();
+    let p = m.held(guard);
+    if p.is_outside() {
+        return m.sched().wake_now(m);
+    }
+    p.set_slice_alarm(platform::now() + GAP);
+    m.arm(p.next_alarm());
+}
+
+/// A piece of the round that is pending. On the g0 of `m`, or by a model.
+#[cold]
+#[inline(never)]
+pub(crate) fn work(m: &M, guard: &PreemptGuard) {
+    let sched = m.sched();
+    let rounds = &sched.deaths.rounds;
+    // AcqRel: Acquire pairs with the Release of the one before; Release tells the one at work, by
+    // its own swap, of what was asked for.
+    if rounds.at_work.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    // SAFETY: `at_work` admits one.
+    rounds.walk.with_mut(|walk| piece(sched, guard, unsafe { &mut *walk }));
+    // AcqRel: as above. (A swap, so that it sees what one that has just gone away in vain had asked
+    // for.)
+    rounds.at_work.swap(false, Ordering::AcqRel);
+    if rounds.is_pending() {
+        follow(m, guard);
+    }
+}
+
+fn piece(sched: &'static Sched, guard: &PreemptGuard, walk: &mut Walk) {
+    let rounds = &sched.deaths.rounds;
+    if walk.target == rounds.done.load(Ordering::Relaxed) {
+        // Acquire: pairs with the Release in `ask`.
+        *walk = Walk { cursor: Cursor::new(), target: rounds.asked.load(Ordering::Acquire) };
+        // SeqCst: as in `ask`, for this core.
+        fence(Ordering::SeqCst);
+    }
+    let mut wakes = WAKES;
+    for _ in 0..CHUNKS {
+        let before = walk.cursor;
+        let mut settled = true;
+        let last = sched.walk_gs(&mut walk.cursor, 1, |g| settled &= visit(sched, guard, g, &mut wakes));
+        if !settled {
+            walk.cursor = before;
+            return;
+        }
+        if last {
+            // Release: whoever sees that it is over sees those who were readied.
+            rounds.done.store(walk.target, Ordering::Release);
+            return;
+        }
+    }
+}
+
+/// Sees to what `g` waits for. False: it is to be visited once more.
+fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize) -> bool {
+    if !is_watched(g.wait_reason()) {
+        return true;
+    }
+    match g.state() {
+        // On its way to park on another core, or somebody looks at its stack.
+        State::Parking | State::Scan => false,
+        State::Waiting | State::Cold => {
+            let mut settled = true;
+            let scanned = sched.scan(guard, g, |g, _| {
+                // SAFETY: 1. the scan keeps it parked.
+                let Some(object) = (unsafe { object_of(g) }) else { return };
+                while object.see_to_one(&sched.deaths, guard) {
+                    if *wakes == 0 {
+                        settled = false;
+                        return;
+                    }
+                    *wakes -= 1;
+                }
+            });
+            scanned && settled
+        }
+        _ => true,
+    }
+}
+
+/// What can be waited for in vain because a G has died. A waiting G carries it in the place for
+/// values from hand to hand, which it does not need meanwhile; so a program without locks has no
+/// code for this.
+pub(crate) trait Waited {
+    /// Whether all who wait here would wait for ever. With the list's lock held.
+    fn is_lost(&self, deaths: &Deaths) -> bool;
+    /// Wakes one of those who wait, if they would wait for ever, or if a step that a dead G has
+    /// begun is to be finished. True: it did, so there may be more.
+    fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool;
+    /// Who holds it, as far as that is known.
+    fn holder(&self) -> Holding;
+}
+
+/// The holder of what is waited for.
+pub(crate) enum Holding {
+    /// Nobody, or several, or it is nothing to hold.
+    Unknown,
+    /// The G with this number.
+    By(u64),
+    /// The G whose number ends with so many bits like this.
+    ByShort(u64, u32),
+}
+
+const _: () = assert!(size_of::<*const dyn Waited>() <= HAND_BYTES);
+
+/// `g`, which runs, is about to wait for `object`, for a [watched](is_watched) reason.
+pub(crate) fn carry<'a>(g: GRef, object: &'a (dyn Waited + 'a)) {
+    let object: *const (dyn Waited + 'a) = object;
+    // SAFETY: the place is large and aligned enough, and the G's own while it runs.
+    unsafe { g.hand().cast::<*const (dyn Waited + 'a)>().write(object) };
+}
+
+/// Returns true if a G that waits for that carries its object.
+fn is_watched(reason: WaitReason) -> bool {
+    matches!(
+        reason,
+        WaitReason::Mutex
+            | WaitReason::RwLockRead
+            | WaitReason::RwLockWrite
+            | WaitReason::Once
+            | WaitReason::Condvar
+            | WaitReason::Semaphore
+            | WaitReason::Barrier
+            | WaitReason::WaitGroup
+    )
+}
+
+/// What `g` waits for, if it carries it.
+///
+/// # Safety
+/// 1. `g` is parked, and stays so as long as the reference lives.
+pub(crate) unsafe fn object_of<'a>(g: &'a G) -> Option<&'a (dyn Waited + 'a)> {
+    if !is_watched(g.wait_reason()) {
+        return None;
+    }
+    // SAFETY: 1. a G that waits with one of these reasons has put its object there, and keeps it
+    // alive while it is parked.
+    unsafe { Some(&*g.hand().cast::<*const (dyn Waited + 'a)>().read()) }
+}
+
+/// In the `commit` of `g`, which carries what it waits for and stands in the list: lets the list's
+/// lock go by `unlock`, after which the object may be gone. If it would wait for ever, a round will
+/// find it.
+///
+/// # Safety
+/// 1. In a `commit`, with the object's lock held, which `unlock` releases.
+pub(crate) unsafe fn settle(g: GRef, unlock: impl FnOnce()) {
+    // SeqCst: pairs with the fence in `ask`; see the hard race.
+    fence(Ordering::SeqCst);
+    // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    let deaths = &m.sched().deaths;
+    // SAFETY: 1. it is parked: nobody can claim it while the lock is held.
+    let lost = deaths.count() != 0 && unsafe { object_of(g) }.is_some_and(|object| object.is_lost(deaths));
+    unlock();
+    if lost {
+        ask(m, &guard);
+    }
+    guard.release();
+}

@@ -1,0 +1,96 @@
+//! What holds of a scheduler whenever nothing is on its way: for the end of every model.
+//!
+//! ```text
+//!   one owner         a P is free, or gone, or one M's, or on its way to one (a gift): exactly one of these; below the number, none is gone
+//!   INV-TIMER-HOME    a pending timer has a core whose one-shot, or the end of whose rest, comes in time
+//!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
+//! ```
+//!
+//! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::m::M;
+use crate::p::P;
+use crate::platform;
+use crate::sched::Sched;
+use crate::schedule::TIMER_RETRY;
+use crate::sync::Ordering;
+
+impl Sched {
+    fn rests(&self, m: &M) -> bool {
+        self.rest.is_resting(m.index())
+    }
+
+    /// The M that keeps the deadlines of `p`, which has no M.
+    fn home(&'static self, p: &P) -> Option<&'static M> {
+        let home = self.m(p.home.load(Ordering::Relaxed))?;
+        (home.keeps.load(Ordering::Relaxed) >> p.index() & 1 == 1).then_some(home)
+    }
+}
+
+/// Whether the one-shot of `m` comes in time for `when`; for what is due, a little later will do.
+fn is_armed(m: &M, when: u64) -> bool {
+    let armed = m.armed.load(Ordering::Relaxed);
+    armed != 0 && armed <= when.max(platform::now() + TIMER_RETRY)
+}
+
+/// A P without an M and with a pending timer, whose home rests for another P, or runs and has its one-shot armed for something later.
+pub fn orphan(sched: &'static Sched) -> Option<usize> {
+    let free = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()) && p.timers.when() != u64::MAX);
+    let is_kept = |p: &P| {
+        // At rest it is the platform that knows until when: see `deadlines`. One that was claimed sets its one-shot when it is up.
+        sched.home(p).is_some_and(|m| sched.rests(m) || m.token.is_set() || is_armed(m, p.timers.when()))
+    };
+    free.filter(|p| !is_kept(p)).map(P::index).next()
+}
+
+/// M's that rest, and the deadlines for which they do.
+pub fn deadlines(sched: &'static Sched) -> Vec<(usize, u64)> {
+    let kept = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()));
+    let kept = kept.filter_map(|p| Some((sched.home(p)?, p.timers.when())));
+    let outside = sched.ms().map(|m| (m, m.outside.timers.when()));
+    kept.chain(outside)
+        .filter(|&(m, when)| sched.rests(m) && when != u64::MAX)
+        .map(|(m, when)| (m.index(), when))
+        .collect()
+}
+
+/// What does not hold.
+pub fn broken(sched: &'static Sched) -> Option<String> {
+    for p in sched.ps() {
+        let at = p.index();
+        let is_here = |held: Option<&P>| usize::from(held.is_some_and(|held| core::ptr::eq(held, p)));
+        // SAFETY: `send` stores `&'static P`s only.
+        let gift = |m: &M| unsafe { m.gift.load(Ordering::Relaxed).as_ref() };
+        let ms = sched.ms().map(|m| is_here(m.p()) + is_here(gift(m))).sum::<usize>();
+        let owners = ms + usize::from(sched.rest.is_idle_p(at)) + usize::from(sched.rest.is_gone(at));
+        if owners != 1 {
+            return Some(format!("P {at} has {owners} owners"));
+        }
+        if at < sched.num_ps() && sched.rest.is_gone(at) {
+            return Some(format!("P {at} is gone, although there are to be {}", sched.num_ps()));
+        }
+    }
+    if let Some(p) = orphan(sched) {
+        return Some(format!("no core keeps the timers of P {p}"));
+    }
+    let held = |m: &&M| m.p().is_some_and(|p| p.timers.when() != u64::MAX && !is_armed(m, p.timers.when()));
+    if let Some(m) = sched.ms().find(held) {
+        return Some(format!("M {} has timers for which it is not armed", m.index()));
+    }
+    let on_its_way = sched.rest.counts().1 > 0 || sched.ms().any(|m| m.token.is_set());
+    if sched.has_work(platform::now()) && sched.rest.can_wake() && !on_its_way && !sched.ps().iter().any(P::is_deferred)
+    {
+        return Some(String::from("something waits, a P is free and an M rests"));
+    }
+    None
+}
+
+/// How many P's an M holds, and how many are free for one.
+pub fn p_states(sched: &'static Sched) -> (usize, usize) {
+    let held = sched.ms().filter(|m| m.p().is_some_and(|p| !p.is_outside())).count();
+    (held, sched.num_idle_ps())
+}
