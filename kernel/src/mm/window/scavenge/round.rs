@@ -6,6 +6,7 @@
 //! parked then gets all of them back. No core has old entries by that time (that is what the epoch was for), and none gets new ones (limbo is not
 //! present), so what is decided under Scan stays true.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 use trefoil_sched::entry::{Backing, Entry};
@@ -24,6 +25,28 @@ const ROUND: usize = 512;
 pub(super) const ROUND_IDLE: usize = 32;
 /// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table more: preemption is off as long.
 const PIECE: u64 = 6_000;
+/// A piece of work with preemption off. It ends after [`PIECE`] ticks, but not before it has done something: time may
+/// run faster than work (single steps, a busy host), and the work must come to its end all the same.
+struct Piece {
+    begun: u64,
+    has_advanced: Cell<bool>,
+}
+
+impl Piece {
+    fn begin() -> Self {
+        Self { begun: clock::ticks(), has_advanced: Cell::new(false) }
+    }
+
+    /// A slice, a table or some records are done.
+    fn advance(&self) {
+        self.has_advanced.set(true);
+    }
+
+    fn is_over(&self) -> bool {
+        self.has_advanced.get() && clock::ticks() - self.begun >= PIECE
+    }
+}
+
 /// Tables of a round.
 const TABLES: usize = 512;
 /// G records that an idle round looks at.
@@ -211,9 +234,9 @@ impl Round {
         self.len >= self.limit
     }
 
-    /// Whether a piece that began at `begun` is to end.
-    fn is_enough(&self, begun: u64) -> bool {
-        self.is_full() || clock::ticks() - begun >= PIECE
+    /// Returns true if `piece` is to end, or no more fits into the round.
+    fn is_enough(&self, piece: &Piece) -> bool {
+        self.is_full() || piece.is_over()
     }
 
     /// The whole of a window that nobody runs on; red pages may be mapped, too.
@@ -234,13 +257,14 @@ impl Round {
             self.tables_len = 0;
         }
         self.collecting = true;
-        let more = self.collect_some(sched, guard, urgency, clock::ticks());
+        let more = self.collect_some(sched, guard, urgency, &Piece::begin());
         self.collecting = more && (self.next_len > 0 || !self.is_full());
     }
 
     /// Tables that the last round has left without pages go to limbo.
-    fn retire_tables(&mut self, begun: u64) {
-        while self.next_len > 0 && clock::ticks() - begun < PIECE {
+    fn retire_tables(&mut self, piece: &Piece) {
+        while self.next_len > 0 && !piece.is_over() {
+            piece.advance();
             self.next_len -= 1;
             let table = self.next_tables[self.next_len];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
@@ -252,25 +276,27 @@ impl Round {
         }
     }
 
-    /// Adds some slices, since `begun`. True: there may be more.
-    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, begun: u64) -> bool {
-        self.retire_tables(begun);
+    /// Adds some slices, as a part of `piece`. Returns true if there may be more.
+    fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, piece: &Piece) -> bool {
+        self.retire_tables(piece);
         if self.next_len > 0 {
             return true;
         }
-        while !self.is_enough(begun)
+        while !self.is_enough(piece)
             && let Some((window, low, retired)) = stale::take()
         {
+            piece.advance();
             self.add(window, low, if retired { End::Bury } else { End::Free });
         }
         let keep = if urgency == Urgency::Idle { KEEP_WARM } else { 0 };
-        while !self.is_enough(begun) && sched.num_warm() > keep {
+        while !self.is_enough(piece) && sched.num_warm() > keep {
             let Some(g) = sched.take_warm(guard, 1).pop() else { break };
+            piece.advance();
             let window = Window::from(g.stack());
             let low = g.stack_low.load(Ordering::Relaxed) as u64;
             self.add(window, low, End::Strip(g));
         }
-        if self.is_enough(begun) {
+        if self.is_enough(piece) {
             return true;
         }
         if !self.in_pass {
@@ -293,7 +319,8 @@ impl Round {
         }
         let mut cursor = self.cursor;
         let (mut done, forced) = (false, self.forced);
-        while self.looks > 0 && !done && !self.is_enough(begun) {
+        while self.looks > 0 && !done && !self.is_enough(piece) {
+            piece.advance();
             // A chunk of records comes at a time: leave room for it.
             if self.len + 16 > self.limit {
                 break;
@@ -389,8 +416,9 @@ impl Round {
             self.settled = 0;
             self.to_settle = core::mem::replace(&mut self.len, 0);
         }
-        let begun = clock::ticks();
-        while self.settled < self.to_settle && clock::ticks() - begun < PIECE {
+        let piece = Piece::begin();
+        while self.settled < self.to_settle && !piece.is_over() {
+            piece.advance();
             self.settle_slice(sched, guard, self.slices[self.settled]);
             self.settled += 1;
         }
@@ -405,8 +433,9 @@ impl Round {
 
     /// A few of them.
     fn settle_tables(&mut self) {
-        let begun = clock::ticks();
-        while self.tables_len > 0 && clock::ticks() - begun < PIECE {
+        let piece = Piece::begin();
+        while self.tables_len > 0 && !piece.is_over() {
+            piece.advance();
             self.tables_len -= 1;
             let at = self.tables_len;
             let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
