@@ -15,8 +15,9 @@
 //! middle of the first one. What is left is what happens after an overflow (`abandon.rs`): its
 //! frames are abandoned. Its locks stay held; its groups and its joiner are told.
 //!
-//! **The message** is made before its panic begins. What makes it is the program's: a `Display` that fails leaves what it
-//! has written so far; one that panics begins a panic of its own, in the first one's place.
+//! **The message** is made when its panic has begun, since there may be no memory but what is kept for panics. The program's
+//! code makes it: a `Display` that fails leaves what it has written so far. One that panics begins a panic in the first
+//! one's place; a mark beside the count tells that a message is being made.
 //!
 //! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that nobody joins, that is said
 //! at the end ([`unjoined`]); a mark beside the count remembers it until the panic is caught.
@@ -56,8 +57,10 @@ const CAUGHT_INSIDE: u32 = 1 << 31;
 const ENDS_HERE: u32 = 1 << 30;
 /// There as well: the last of them began without a word.
 const SILENT: u32 = 1 << 29;
+/// There as well: the message of the last one is being made.
+const MAKING: u32 = 1 << 28;
 /// The number itself.
-const COUNT: u32 = SILENT - 1;
+const COUNT: u32 = MAKING - 1;
 
 /// How many panics unwind right now. A G sees its own count: it wrote it.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
@@ -97,6 +100,8 @@ fn way() -> Way {
         panics if panics & ENDS_HERE != 0 => Way::Fatal("it is on its way to its end"),
         // Somebody in the program catches it.
         panics if panics & CAUGHT_INSIDE != 0 => Way::Unwind(g),
+        // It takes the place of the one whose message it was to make.
+        panics if panics & MAKING != 0 => Way::Unwind(g),
         0 if platform::is_main(g) => Way::Fatal(""),
         0 => Way::Unwind(g),
         _ if platform::is_main(g) => Way::Fatal("a destructor panicked while another panic unwinds"),
@@ -104,10 +109,12 @@ fn way() -> Way {
     }
 }
 
-/// One more panic unwinds `g`.
+/// One more panic unwinds `g`; or another one in the place of the last.
 fn begins(g: &G) {
-    g.panics.set((g.panics.get() & !(CAUGHT_INSIDE | SILENT)) + 1);
-    UNWINDING.fetch_add(1, Ordering::Relaxed);
+    let panics = g.panics.get();
+    let more = u32::from(panics & MAKING == 0);
+    g.panics.set((panics & !(CAUGHT_INSIDE | SILENT | MAKING)) + more);
+    UNWINDING.fetch_add(more, Ordering::Relaxed);
 }
 
 /// Of the panics that unwind `g` only those in `before` go on.
@@ -127,9 +134,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         Way::Fatal(why) => report::panic(info, why),
         Way::EndAlone(g) => end_alone(g, payload_of(info), info.location()),
         Way::Unwind(g) => {
-            // The message first: should it panic while it is made, this panic has not begun, and that one takes its place.
-            let payload = payload_of(info);
+            // From here on there is the heap's reserve for it.
             begins(g);
+            g.panics.set(g.panics.get() | MAKING);
+            let payload = payload_of(info);
+            g.panics.set(g.panics.get() & !MAKING);
             // `info` lies in the frame of the panic machinery: what panicked is above it.
             hook::call(&PanicHookInfo::new(&*payload, info.location(), g), core::ptr::from_ref(info).addr());
             go_on(payload)
