@@ -9,7 +9,7 @@ extern crate alloc;
 use alloc::alloc::{Layout, alloc, dealloc, realloc};
 use core::hint::black_box;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 use trefoil::account;
 use trefoil::mm::{frames, heap};
@@ -396,6 +396,8 @@ fn blocks_are_found_between_other_frames() {
 
 /// Parks goroutines on one channel, 512 at a time, until `n` are there, or no more fit, wakes and joins them: how many there were.
 fn fit(n: usize) -> usize {
+    static RUN: AtomicUsize = AtomicUsize::new(0);
+    RUN.store(0, SeqCst);
     let (gate, wait) = chan::bounded::<()>(0);
     let mut handles = Vec::with_capacity(2000);
     let mut count = 0;
@@ -407,14 +409,18 @@ fn fit(n: usize) -> usize {
         }
         for _ in 0..128 {
             let wait = wait.clone();
-            let Ok(handle) = try_go(move || wait.recv().is_err()) else {
+            let run = move || {
+                RUN.fetch_add(1, SeqCst);
+                wait.recv().is_err()
+            };
+            let Ok(handle) = try_go(run) else {
                 handles.push(piece);
                 break 'all;
             };
             piece.push(handle);
             count += 1;
             // Those that have not run yet have a page each, and can't be packed.
-            if count % 512 == 0 {
+            while count % 512 == 0 && RUN.load(SeqCst) < count {
                 runtime::yield_now();
             }
         }
