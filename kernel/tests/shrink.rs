@@ -226,17 +226,19 @@ fn what_regrows_before_the_epoch_ends_keeps_its_writes() {
             });
         });
         until(|| HOLDS.load(SeqCst));
+        let low = LOW.load(SeqCst) as u64;
+        // On a busy host a pass in the background may have taken the page before.
+        let in_time = translate(low).is_some();
         let scavenger = go(runtime::scavenge);
         // In limbo: not there, and not gone.
-        let low = LOW.load(SeqCst) as u64;
         until(|| translate(low).is_none());
         wake.send(()).unwrap();
         until(|| GROWN.load(SeqCst));
-        assert!(!scavenger.is_finished(), "an epoch ended that one core has not passed");
+        assert!(!in_time || !scavenger.is_finished(), "an epoch ended that one core has not passed");
         HOLD.store(false, SeqCst);
         scavenger.join().unwrap();
         OVER.store(true, SeqCst);
-        moved += sleeper.join().unwrap();
+        moved += sleeper.join().unwrap() * u64::from(in_time);
         holder.join().unwrap();
         if round >= 10 && (moved >= 3 || runtime::max_procs() < 4) {
             return;
