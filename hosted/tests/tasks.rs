@@ -53,7 +53,8 @@ macro_rules! cases {
 cases! { scope:
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, values_that_borrow_are_dropped_in_time,
-    a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside, a_storm_of_scopes_loses_nobody,
+    a_child_that_is_not_made_is_not_waited_for, a_scope_waits_for_the_others_of_a_child_that_is_not_made,
+    scopes_in_scopes_end_from_the_inside, a_storm_of_scopes_loses_nobody,
 }
 
 cases! { context:

@@ -14,6 +14,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
+use futures_util::Stream;
 use trefoil::arch::step;
 use trefoil::context::Context;
 use trefoil::joinset::{ErrGroup, JoinSet};
@@ -35,6 +36,8 @@ image! { "
     in_memory            | smp 1,2 | append app.deaths=12
     in_the_runtime       | smp 1,2 | append app.deaths=12
     in_panics            | smp 1,2 | append app.deaths=12
+    in_crowds            | smp 1,2 | append app.deaths=12
+    in_set_max_procs     | smp 2,4 | append app.deaths=12
 
     in_scheduling        | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_channels          | large | smp 1,2 | append app.deaths=1500 | timeout 900
@@ -48,9 +51,11 @@ image! { "
     in_memory            | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_the_runtime       | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_panics            | large | smp 1,2 | append app.deaths=1500 | timeout 900
+    in_crowds            | large | smp 1,2 | append app.deaths=1500 | timeout 900
+    in_set_max_procs     | large | smp 2,4 | append app.deaths=1500 | timeout 900
 ";
     in_scheduling, in_channels, in_selects, in_locks, in_once, in_counting, in_timers, in_groups, in_contexts,
-    in_memory, in_the_runtime, in_panics,
+    in_memory, in_the_runtime, in_panics, in_crowds, in_set_max_procs,
 }
 
 /// How long anybody waits for a checker, or for somebody who is told to end.
@@ -195,6 +200,29 @@ fn in_channels() {
             assert_eq!(ends.rx.recv_timeout(PATIENCE / 2), Ok([4; 200]));
         },
     );
+    let whole = |(tx, rx): (Sender<[u64; 512]>, Receiver<[u64; 512]>)| ends((tx, rx));
+    let large = |ends: &Ends<[u64; 512]>| {
+        let _ = ends.tx.try_send(black_box([3; 512]));
+        let _ = ends.rx.try_recv().map(|value| assert_eq!(value, [3; 512]));
+    };
+    let large_goes_on = |ends: &Ends<[u64; 512]>| {
+        let _ = ends.rx.try_recv();
+        ends.tx.send_timeout([4; 512], PATIENCE / 2).unwrap();
+        assert_eq!(ends.rx.recv_timeout(PATIENCE / 2), Ok([4; 512]));
+    };
+    sweep("a page, buffered", || whole(chan::bounded(1)), large, large_goes_on);
+    sweep("a page, unbounded", || whole(chan::unbounded()), large, large_goes_on);
+    sweep(
+        "stream",
+        || ends(chan::bounded::<u64>(2)),
+        |ends| {
+            ends.tx.send(1).unwrap();
+            let mut stream = ends.rx.clone().into_stream();
+            let next = core::future::poll_fn(|cx| Stream::poll_next(core::pin::Pin::new(&mut stream), cx));
+            assert_eq!(task::block_on(next), Some(1));
+        },
+        goes_on,
+    );
     sweep(
         "close",
         || ends(chan::bounded::<u64>(1)),
@@ -325,6 +353,12 @@ fn in_once() {
         |lock| assert_eq!(*lock.get_or_init(|| [5; 9]), [5; 9]),
     );
     sweep(
+        "once lock, set",
+        OnceLock::new,
+        |lock| lock.set(black_box([5u64; 9])).unwrap(),
+        |lock| assert_eq!(*lock.get_or_init(|| [5; 9]), [5; 9]),
+    );
+    sweep(
         "lazy lock",
         || LazyLock::new(|| black_box([5u64; 9])),
         |lock| assert_eq!(**lock, [5; 9]),
@@ -394,6 +428,33 @@ fn in_groups() {
         |sum| assert!(matches!(sum.load(Relaxed), 0 | 2)),
     );
     sweep(
+        "scope of three",
+        || Arc::new(AtomicU64::new(0)),
+        |sum| {
+            let mine = AtomicU64::new(0);
+            scope(|s| {
+                for _ in 0..2 {
+                    s.go(|| mine.fetch_add(1, Relaxed));
+                }
+                assert!(s.go(|| mine.fetch_add(1, Relaxed) < 3).join().unwrap());
+            });
+            sum.fetch_add(mine.load(Relaxed), Relaxed);
+        },
+        |sum| assert!(matches!(sum.load(Relaxed), 0 | 3)),
+    );
+    sweep(
+        "join set of a survivor",
+        || Mutex::new(JoinSet::new()),
+        |set| _ = set.lock().unwrap().go(|| black_box(3)),
+        |set| {
+            let mut set = set.lock().unwrap();
+            set.go(|| 3);
+            while let Some(outcome) = set.join_next_timeout(PATIENCE / 2).unwrap() {
+                assert_eq!(outcome.unwrap(), 3);
+            }
+        },
+    );
+    sweep(
         "join set",
         || (),
         |()| {
@@ -413,6 +474,22 @@ fn in_groups() {
         },
         nothing,
     );
+    let limited = || {
+        let group = ErrGroup::<String>::new();
+        group.set_limit(1);
+        group
+    };
+    let start = |group: &ErrGroup<String>| group.go(|| Ok(()));
+    let start_two = |group: &ErrGroup<String>| (0..2).for_each(|_| group.go(|| Ok(())));
+    let waits = |group: &ErrGroup<String>| {
+        group.go(|| Ok(()));
+        assert_eq!(group.wait(), Ok(()));
+    };
+    sweep("error group, start", ErrGroup::new, start, waits);
+    sweep("error group, at its limit", limited, start_two, waits);
+    sweep("error group, try_go", limited, |group| _ = group.try_go(|| Ok(())), waits);
+    let spawned = |(): &()| assert_eq!(task::spawn_future(async { black_box(3) }).join().unwrap(), 3);
+    sweep("spawned future", || (), spawned, nothing);
     sweep("future", || (), |()| assert_eq!(task::block_on(async { black_box(3) }), 3), nothing);
 }
 
@@ -471,6 +548,10 @@ fn in_the_runtime() {
     sweep("goroutines", || (), |()| _ = black_box(runtime::goroutines().len()), nothing);
     sweep("set_slice", || (), |()| _ = runtime::set_slice(runtime::slice()), nothing);
     sweep("scavenge", || (), |()| _ = runtime::scavenge(), |()| _ = runtime::scavenge());
+    sweep("log", trefoil::log::init, |()| log::info!("a line of the victim's"), |()| log::info!("the checker's"));
+}
+
+fn in_set_max_procs() {
     static PROCS: AtomicUsize = AtomicUsize::new(0);
     PROCS.store(runtime::max_procs(), Relaxed);
     sweep(
@@ -501,6 +582,163 @@ fn in_panics() {
         },
         nothing,
     );
+    sweep(
+        "hook",
+        || (),
+        |()| panic::set_hook(Box::new(|_| ())),
+        |()| {
+            panic::set_hook(Box::new(|_| ()));
+            assert!(panic::catch_unwind(|| panic!("as it should")).is_err());
+        },
+    );
     sweep("exit", || (), |()| assert!(matches!(go(|| runtime::exit_g()).join(), Err(JoinError::Exited))), nothing);
+    let _ = panic::take_hook();
+}
+
+/// More than are woken in one piece (`sched/src/waitq.rs`).
+const CROWD: usize = 75;
+
+/// Many who wait.
+struct Crowd {
+    arrived: AtomicUsize,
+    gone: AtomicUsize,
+}
+
+/// What they wait for, and they.
+type Crowded<T> = (Arc<(T, Crowd)>, Mutex<Vec<JoinHandle<()>>>);
+
+/// Many that are in `wait`, or about to.
+fn crowd<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
+    let all = crowd_to_come(object, wait);
+    all.0.1.assemble();
+    all
+}
+
+/// Many that will be.
+fn crowd_to_come<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
+    let shared = Arc::new((object, Crowd { arrived: AtomicUsize::new(0), gone: AtomicUsize::new(0) }));
+    let one = |_| {
+        let shared = shared.clone();
+        go(move || {
+            shared.1.arrived.fetch_add(1, Relaxed);
+            wait(&shared.0);
+            shared.1.gone.fetch_add(1, Relaxed);
+        })
+    };
+    let all = (0..CROWD).map(one).collect();
+    (shared, Mutex::new(all))
+}
+
+impl Crowd {
+    /// Waits until all have come, and for as long as they take to park.
+    fn assemble(&self) {
+        while self.arrived.load(Relaxed) < CROWD {
+            time::sleep(Duration::from_micros(20));
+        }
+        time::sleep(Duration::from_micros(100));
+    }
+}
+
+/// All of them go, if not by the victim then by `release`; or they panic with the victim's name.
+fn goes<T>((shared, all): &Crowded<T>, release: impl Fn(&T)) {
+    time::sleep(Duration::from_millis(1));
+    // Whoever has begun to release them has all of them released, dead or not.
+    if shared.1.gone.load(Relaxed) == 0 {
+        time::sleep(Duration::from_millis(20));
+    }
+    if shared.1.gone.load(Relaxed) == 0 {
+        release(&shared.0);
+    }
+    for one in all.lock().unwrap().drain(..) {
+        judge("one of the crowd", shared.1.gone.load(Relaxed) as u64, one);
+    }
+}
+
+fn in_crowds() {
+    // 75 reports for each lock that stays held.
+    panic::set_hook(Box::new(|_| ()));
+    sweep(
+        "close, crowded",
+        || crowd(chan::bounded::<u64>(0), |(_, rx)| assert!(rx.recv().is_err())),
+        |(shared, _)| shared.0.0.close(),
+        |all| goes(all, |(tx, _)| tx.close()),
+    );
+    let waits = |(lock, condvar): &(Mutex<bool>, Condvar)| {
+        let mut open = lock.lock().unwrap();
+        while !*open {
+            open = condvar.wait(open).unwrap();
+        }
+    };
+    sweep(
+        "notify_all, crowded",
+        move || {
+            let all = crowd((Mutex::new(false), Condvar::new()), waits);
+            *all.0.0.0.lock().unwrap() = true;
+            all
+        },
+        |(shared, _)| shared.0.1.notify_all(),
+        |all| goes(all, |(_, condvar)| condvar.notify_all()),
+    );
+    sweep(
+        "barrier, crowded",
+        || crowd(Barrier::new(CROWD + 1), |barrier| _ = barrier.wait()),
+        |(shared, _)| _ = shared.0.wait(),
+        |all| goes(all, |barrier| _ = barrier.wait()),
+    );
+    sweep(
+        "wait group, crowded",
+        || {
+            let group = WaitGroup::new();
+            group.add(1);
+            crowd(group, WaitGroup::wait)
+        },
+        |(shared, _)| shared.0.done(),
+        |all| goes(all, WaitGroup::done),
+    );
+    sweep(
+        "error group, crowded",
+        || {
+            let (release, released) = chan::bounded::<()>(1);
+            let group = ErrGroup::<()>::new();
+            group.go(move || Ok(_ = released.recv()));
+            crowd((group, release), |(group, _)| group.wait().unwrap())
+        },
+        |(shared, _)| shared.0.1.close(),
+        |all| goes(all, |(_, release)| release.close()),
+    );
+    // The crowd comes when the victim has the lock.
+    let gate = chan::bounded::<()>;
+    sweep(
+        "write lock, crowded",
+        move || {
+            crowd_to_come((gate(0), RwLock::new(0)), |((_, gate), lock)| {
+                let _ = gate.recv();
+                black_box(*lock.read().unwrap());
+            })
+        },
+        |(shared, _)| {
+            let mut held = shared.0.1.write().unwrap();
+            shared.0.0.0.close();
+            shared.1.assemble();
+            *held += 1;
+        },
+        |all| goes(all, |((tx, _), _)| tx.close()),
+    );
+    sweep(
+        "once, crowded",
+        move || {
+            crowd_to_come((gate(0), Once::new()), |((_, gate), once)| {
+                let _ = gate.recv();
+                once.call_once(|| ());
+            })
+        },
+        |(shared, _)| {
+            shared.0.1.call_once(|| {
+                shared.0.0.0.close();
+                shared.1.assemble();
+            });
+        },
+        |all| goes(all, |((tx, _), _)| tx.close()),
+    );
     let _ = panic::take_hook();
 }

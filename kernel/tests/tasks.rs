@@ -21,6 +21,7 @@ image! { "
     a_panic_that_nobody_joined_makes_the_scope_panic
     values_that_borrow_are_dropped_in_time
     a_child_that_is_not_made_is_not_waited_for
+    a_scope_waits_for_the_others_of_a_child_that_is_not_made
     scopes_in_scopes_end_from_the_inside
     a_storm_of_scopes_loses_nobody                   | append slice=50
     a_borrow_from_a_dead_scope_stays                 | expect \"lender\" has used up its window
@@ -120,7 +121,8 @@ image! { "
 ";
     children_borrow_what_lives_outside, a_scope_without_children_returns, children_start_siblings_after_the_closure_has_ended,
     a_panic_of_the_closure_waits_for_the_children, a_panic_that_nobody_joined_makes_the_scope_panic,
-    values_that_borrow_are_dropped_in_time, a_child_that_is_not_made_is_not_waited_for, scopes_in_scopes_end_from_the_inside,
+    values_that_borrow_are_dropped_in_time, a_child_that_is_not_made_is_not_waited_for, a_scope_waits_for_the_others_of_a_child_that_is_not_made,
+    scopes_in_scopes_end_from_the_inside,
     a_storm_of_scopes_loses_nobody, a_borrow_from_a_dead_scope_stays, a_dead_g_leaves_its_scope_after_its_own_children,
     a_child_that_overflows_makes_the_scope_panic,
     block_on_gives_the_value, a_future_waits_for_another_goroutine, a_wake_up_from_the_poll_itself_polls_again,

@@ -46,6 +46,9 @@
 //! asks for a round that sees both. The waiter does not leave the list by itself: a plain node is
 //! in the middle of it.
 //!
+//! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names those whom it
+//! has not come to; the undertaker wakes them, a few in each piece, before it looks at anybody.
+//!
 //! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost,
 //! everybody is to be woken. It comes to G's in no order, and goes on from one that waits for a
 //! lost object only when that list is empty. So all of the list are out of it when the round is
@@ -65,12 +68,14 @@ use core::fmt;
 
 use crate::g::{Cause, G, GRef, HAND_BYTES, Name, WaitReason};
 use crate::gstate::State;
+use crate::lock::SpinLock;
 use crate::m::M;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::registry::Cursor;
 use crate::sched::Sched;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, UnsafeCell, fence};
+use crate::waitq::{Claimed, Crowd, Orphans};
 
 /// Bits of the number at each level; few enough under loom that a node can be explored.
 const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
@@ -358,6 +363,8 @@ pub(crate) struct Rounds {
     at_work: AtomicBool,
     /// That one's.
     walk: UnsafeCell<Walk>,
+    /// Who is to be woken before anybody is looked at.
+    orphans: SpinLock<Orphans>,
 }
 
 #[derive(Debug)]
@@ -377,6 +384,7 @@ impl Rounds {
             done: AtomicU64::new(0),
             at_work: AtomicBool::new(false),
             walk: UnsafeCell::new(Walk { cursor: Cursor::new(), target: 0 }),
+            orphans: SpinLock::new(Orphans::new()),
         }
     }
 
@@ -393,6 +401,13 @@ impl Rounds {
     pub(crate) fn wants_hand(&self) -> bool {
         self.is_pending() && !self.at_work.load(Ordering::Relaxed)
     }
+}
+
+/// `crowd` is woken by a round.
+#[cold]
+pub(crate) fn leave_to_round(m: &M, crowd: Crowd, guard: &PreemptGuard) {
+    m.sched().deaths.rounds.orphans.lock(guard).add(crowd);
+    ask(m, guard);
 }
 
 /// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to
@@ -447,6 +462,13 @@ fn piece(sched: &'static Sched, guard: &PreemptGuard, walk: &mut Walk) {
         fence(Ordering::SeqCst);
     }
     let mut wakes = WAKES;
+    while let Some(orphan) = next_orphan(rounds, guard) {
+        orphan.wake(guard);
+        wakes -= 1;
+        if wakes == 0 {
+            return;
+        }
+    }
     for _ in 0..CHUNKS {
         let before = walk.cursor;
         let mut settled = true;
@@ -461,6 +483,10 @@ fn piece(sched: &'static Sched, guard: &PreemptGuard, walk: &mut Walk) {
             return;
         }
     }
+}
+
+fn next_orphan(rounds: &Rounds, guard: &PreemptGuard) -> Option<Claimed> {
+    rounds.orphans.lock(guard).pop()
 }
 
 /// Sees to what `g` waits for. False: it is to be visited once more.

@@ -11,6 +11,7 @@ mod reason;
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
 use crate::gstate::GState;
 use crate::join::JoinError;
@@ -194,6 +195,8 @@ pub struct G {
     pub panics: Cell<u32>,
     /// The innermost scope that it has open; see `group.rs`.
     pub(crate) scope: Cell<*const crate::group::Group>,
+    /// While it wakes a crowd: who is still to be woken; see `waitq.rs`.
+    pub(crate) rest_of_crowd: Cell<Option<NonNull<Waiter>>>,
     /// Its locals; null while it has none.
     pub(crate) locals: Cell<*mut Table>,
     /// The platform's own per-G slot (the console's line buffer).
@@ -234,6 +237,7 @@ impl G {
             pins: Cell::new((0, 0)),
             panics: Cell::new(0),
             scope: Cell::new(core::ptr::null()),
+            rest_of_crowd: Cell::new(None),
             locals: Cell::new(core::ptr::null_mut()),
             local: Cell::new(core::ptr::null_mut()),
         }

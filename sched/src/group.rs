@@ -57,8 +57,10 @@ pub(crate) trait Member: Sized + Send {
     /// It is a member of nothing.
     const ALONE: bool = false;
 
-    /// Its G starts next. With preemption off: either both happen, or neither does.
-    fn starts(&self) {}
+    /// Its G starts next, if this returns true. With preemption off: either both happen, or neither does.
+    fn starts(&self) -> bool {
+        true
+    }
 
     /// What is left to be dropped when it has left: it may be the program's, or take long.
     type Rest: Send;

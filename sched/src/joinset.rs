@@ -204,10 +204,14 @@ impl<T: Send + 'static> JoinSet<T> {
     }
 
     /// Makes room for one more, which `start` starts; its number.
-    fn enlist<E>(&mut self, start: impl FnOnce(InSet<T>) -> Result<JoinHandle<T>, E>) -> Result<u64, E> {
+    fn enlist<E>(
+        &mut self,
+        start: impl FnOnce(InSet<T>) -> Result<(JoinHandle<T>, PreemptGuard), E>,
+    ) -> Result<u64, E> {
         let node = Box::new(Node { handle: None, older: self.all, newer: None, next_done: None });
         let node = NonNull::from(Box::leak(node));
-        let handle = match start(InSet { shared: self.shared.clone(), node }) {
+        // With preemption off from the start on: all of it, or nothing, should this G die on the way.
+        let (handle, _guard) = match start(InSet { shared: self.shared.clone(), node }) {
             Ok(handle) => handle,
             Err(error) => {
                 // SAFETY: nobody else knows it.
@@ -216,8 +220,6 @@ impl<T: Send + 'static> JoinSet<T> {
             }
         };
         let id = handle.id();
-        // All of it, or nothing: should this G die before, the member is none of the set's (see `finish`).
-        let _guard = PreemptGuard::new();
         if let Some(older) = self.all.replace(node) {
             // SAFETY: nodes in `all` are ours; this field nobody else touches.
             unsafe { (*older.as_ptr()).newer = Some(node) };
@@ -471,7 +473,7 @@ impl core::error::Error for TimedOut {}
 pub mod model {
     //! Members without a G of the scheduler's.
 
-    use super::{InSet, JoinSet};
+    use super::{InSet, JoinSet, PreemptGuard};
     use crate::group::Member;
     use crate::join::model::{Completer, pair};
 
@@ -484,7 +486,7 @@ pub mod model {
         let enlisted = set.enlist(|member| {
             let (completer, handle) = pair();
             made = Some(SetMember(completer, member));
-            Ok::<_, ()>(handle)
+            Ok::<_, ()>((handle, PreemptGuard::new()))
         });
         assert!(enlisted.is_ok());
         made.expect("it was enlisted")

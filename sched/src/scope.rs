@@ -175,8 +175,9 @@ struct InScope(Arc<Group>);
 impl Member for InScope {
     type Rest = ();
 
-    fn starts(&self) {
+    fn starts(&self) -> bool {
         self.0.enter();
+        true
     }
 
     fn unclaimed(&self, error: JoinError) {

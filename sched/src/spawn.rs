@@ -36,7 +36,7 @@ use crate::m::M;
 use crate::platform::NoStack;
 use crate::preempt::PreemptGuard;
 pub(crate) use record::give_up_frames;
-use record::{launch, take_g};
+use record::{launch, put_back, take_g};
 use start::{Head, Laid, Start};
 
 pub use end::{abandon, came_to_panic, exit_g, is_exit};
@@ -214,18 +214,20 @@ impl Builder {
         N: Member,
     {
         // SAFETY: 1.
-        unsafe { self.make(f, member) }.map_err(|(error, member)| {
-            drop(member.leave());
-            error
-        })
+        unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
-    /// As `spawn_member`, but a member that does not start comes back.
+    /// As `spawn_member`, but preemption stays off after the start, for what the caller does in one piece with it; and a
+    /// member that does not start comes back. (With "out of memory", if it did not want to.)
     ///
     /// # Safety
     /// 1. As there.
     #[inline(always)]
-    pub(crate) unsafe fn make<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, (SpawnError<F>, N)>
+    pub(crate) unsafe fn make<F, T, N>(
+        self,
+        f: F,
+        member: N,
+    ) -> Result<(JoinHandle<T>, PreemptGuard), (SpawnError<F>, N)>
     where
         F: FnOnce() -> T + Send,
         T: Send,
@@ -259,14 +261,22 @@ impl Builder {
                 return Err((error, head.member));
             }
         };
+        if !start.member().starts() {
+            put_back(g, &guard);
+            drop(guard);
+            let Start { head, f } = start.into_start();
+            // SAFETY: 1. as above.
+            unsafe { cell.free() };
+            return Err((SpawnError::OutOfMemory(f), head.member));
+        }
         g.name.set(self.name);
-        start.member().starts();
         start.lay(g);
         g.pardon();
         if let Some(core) = self.pin {
             g.pin(core);
         }
-        Ok(JoinHandle::new(cell, launch(guard, g)))
+        let id = launch(&guard, g);
+        Ok((JoinHandle::new(cell, id), guard))
     }
 }
 

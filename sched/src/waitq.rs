@@ -36,7 +36,9 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
+use crate::deaths;
 use crate::g::{GRef, HAND_BYTES};
+use crate::m::M;
 use crate::park::ready;
 use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
@@ -449,6 +451,9 @@ impl WaitQueue {
 const TOGETHER: usize = 32;
 
 /// Waiters that were claimed together.
+///
+/// More than [`TOGETHER`] of them are woken in pieces, between which the waker may die. So while
+/// the waker is at it, its record names the rest; and if it dies, the undertaker wakes them.
 #[derive(Debug)]
 #[must_use = "claimed G's wait for ever unless they are woken"]
 pub(crate) struct Crowd(WaitQueue);
@@ -459,28 +464,110 @@ impl Crowd {
         Self(WaitQueue::new())
     }
 
-    /// Wakes them, unserved, of whom the caller has been the claimer under `guard`. The first
-    /// [`TOGETHER`] under that guard, so that a G that ends where it stands does not leave them
-    /// behind; a larger crowd is not to hold the core.
-    #[inline(never)]
-    pub(crate) fn wake_claimed(mut self, guard: PreemptGuard) {
-        for _ in 0..TOGETHER {
-            let Some(claimed) = self.0.pop() else { return };
-            claimed.wake(&guard);
-        }
-        drop(guard);
-        self.wake_all();
+    /// Those whom `dead`, which never runs again, has not come to wake.
+    pub(crate) fn left_by(dead: GRef) -> Option<Self> {
+        // Its tail is not needed any more.
+        dead.rest_of_crowd.take().map(|head| Self(WaitQueue { head: Some(head), ..WaitQueue::new() }))
     }
 
-    /// Wakes them, unserved. Each with preemption off anew, so that a crowd does not hold the core.
-    #[inline(never)]
-    pub(crate) fn wake_all(mut self) {
-        while let Some(Claimed(node)) = self.0.pop() {
-            // SAFETY: as in `Claimed::wake`.
-            if let Some(g) = unsafe { node.as_ref() }.g.get() {
-                ready_rarely(g);
-            }
+    /// These, and then those of `other`.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let (Self(mut all), Self(other)) = (self, other);
+        let Some(head) = other.head else { return Self(all) };
+        match all.head {
+            None => return Self(other),
+            // SAFETY: a claimed G is parked until it is woken, so its node lives.
+            Some(_) => unsafe { all.tail.as_ref() }.next.set(Some(head)),
         }
+        all.tail = other.tail;
+        Self(all)
+    }
+
+    /// Wakes them, unserved, of whom the caller has been the claimer under `guard`. A larger crowd
+    /// is not to hold the core: it is woken in pieces.
+    #[inline(never)]
+    pub(crate) fn wake_claimed(mut self, guard: PreemptGuard) {
+        self.wake_some(&guard);
+        if self.0.head.is_some() {
+            self.wake_rest(guard);
+        }
+    }
+
+    /// Wakes some thousands of instructions' worth.
+    fn wake_some(&mut self, guard: &PreemptGuard) {
+        for _ in 0..TOGETHER {
+            let Some(claimed) = self.0.pop() else { return };
+            claimed.wake(guard);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_rest(mut self, mut guard: PreemptGuard) {
+        let m = M::current(&guard);
+        let Some(g) = m.running() else {
+            // A g0 has preemption off all the time.
+            return deaths::leave_to_round(m, self, &guard);
+        };
+        let rest = &g.rest_of_crowd;
+        if rest.get().is_some() {
+            // A handler on top of a G that wakes a crowd: it does not die in here.
+            while self.0.head.is_some() {
+                self.wake_some(&guard);
+            }
+            return;
+        }
+        rest.set(self.0.head);
+        while rest.get().is_some() {
+            drop(guard);
+            guard = PreemptGuard::new();
+            self.0.head = rest.get();
+            self.wake_some(&guard);
+            rest.set(self.0.head);
+        }
+    }
+}
+
+/// Crowds whose wakers have died or are g0's. Guarded by the lock around it.
+///
+/// ```text
+///   head ──▶ node ── next ──▶ node ── next ──▶ (none)       the rest of one crowd
+///             └ prev ──▶ node ── next ──▶ …                 the rest of another one
+/// ```
+#[derive(Debug)]
+pub(crate) struct Orphans(Option<NonNull<Waiter>>);
+
+// SAFETY: the nodes are claimed, and belong to the list.
+unsafe impl Send for Orphans {}
+
+impl Orphans {
+    /// Nobody.
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// One more crowd.
+    pub(crate) fn add(&mut self, crowd: Crowd) {
+        if let Some(node) = crowd.0.head {
+            // SAFETY: a claimed G is parked until it is woken, so its node lives. Its `prev` means nothing.
+            unsafe { node.as_ref() }.prev.set(self.0.replace(node));
+        }
+    }
+
+    /// The next one to be woken.
+    pub(crate) fn pop(&mut self) -> Option<Claimed> {
+        let node = self.0?;
+        // SAFETY: as above.
+        let waiter = unsafe { node.as_ref() };
+        self.0 = match waiter.next.get() {
+            Some(next) => {
+                // SAFETY: as above.
+                unsafe { next.as_ref() }.prev.set(waiter.prev.get());
+                Some(next)
+            }
+            None => waiter.prev.get(),
+        };
+        Some(Claimed(node))
     }
 }
 

@@ -119,6 +119,20 @@ pub fn a_child_that_is_not_made_is_not_waited_for() {
     });
 }
 
+pub fn a_scope_waits_for_the_others_of_a_child_that_is_not_made() {
+    let ended = AtomicBool::new(false);
+    scope(|s| {
+        assert!(Builder::new().stack_max(0).spawn_scoped(s, || ()).is_err());
+        s.go(|| {
+            for _ in 0..100 {
+                yield_now();
+            }
+            ended.store(true, SeqCst);
+        });
+    });
+    assert!(ended.load(SeqCst), "the scope ended before its child");
+}
+
 pub fn scopes_in_scopes_end_from_the_inside() {
     let depth = AtomicUsize::new(0);
     fn dig(depth: &AtomicUsize, left: usize) {

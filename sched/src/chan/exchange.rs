@@ -672,12 +672,10 @@ const fn reason<const SIDE: bool>() -> WaitReason {
 
 /// Closes the channel and wakes everybody who waits, unserved.
 fn close(state: &SpinLock<State>) {
-    let (receivers, senders) = {
-        let guard = PreemptGuard::new();
-        let mut state = state.lock(&guard);
-        state.closed = true;
-        (state.recvq.take(), state.sendq.take())
-    };
-    receivers.wake_all();
-    senders.wake_all();
+    let guard = PreemptGuard::new();
+    let mut state = state.lock(&guard);
+    state.closed = true;
+    let all = state.recvq.take().and(state.sendq.take());
+    drop(state);
+    all.wake_claimed(guard);
 }

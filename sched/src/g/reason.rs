@@ -13,7 +13,7 @@ pub enum WaitReason {
     ChanRecv = 2,
     /// In `Mutex::lock`.
     Mutex = 3,
-    /// In `WaitGroup::wait`.
+    /// In `WaitGroup::wait` or `ErrGroup::wait`.
     WaitGroup = 4,
     /// In `JoinHandle::join`.
     Join = 5,
@@ -31,7 +31,7 @@ pub enum WaitReason {
     Condvar = 12,
     /// While another G initialises a `Once`, `OnceLock` or `LazyLock`.
     Once = 13,
-    /// In `Semaphore::acquire`.
+    /// In `Semaphore::acquire`, or in `ErrGroup::go` at the group's limit.
     Semaphore = 14,
     /// In `Barrier::wait`.
     Barrier = 15,

@@ -2,18 +2,24 @@
 //!
 //! ```text
 //!   ErrGroup ──▶ Common { cancel, lock { running, limit, error, ended, starters, waiters } }
-//!     go:               enter: running + 1, or wait in `starters`        then the goroutine
+//!     go:               waits in `starters` for room; then running + 1, in one piece with the start
 //!     a member fails:   its error is the first, or dropped; the context is cancelled
 //!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
 //! ```
+//!
+//! A starter that finds no room after all, because another one was faster, waits again. One that dies is either not
+//! counted, or its member is there. If it was woken for room that it did not come to use, or if the last member dies
+//! while it wakes the waiters, the undertaker wakes the next (`deaths.rs`).
 //!
 //! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one that panicked or died of its stack.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::fmt;
 
 use crate::context::{Cancel, Context};
+use crate::deaths::{Deaths, Holding, Waited};
 use crate::g::{GRef, WaitReason};
 use crate::group::{Member, close_all, own_id};
 use crate::join::JoinError;
@@ -22,8 +28,8 @@ use crate::panic::{drop_caught, resume_unwind};
 use crate::park::current_g;
 use crate::preempt::PreemptGuard;
 use crate::spawn::{Builder, drop_elsewhere};
-use crate::ticket::{NEVER, wait_until};
-use crate::waitq::{Crowd, WaitQueue};
+use crate::ticket::{NEVER, wait_watched};
+use crate::waitq::{Claimed, WaitQueue};
 
 /// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
 ///
@@ -67,61 +73,82 @@ struct Running<E> {
 }
 
 /// A place in an [`ErrGroup`].
-struct InGroup<E>(Arc<Common<E>>);
+struct InGroup<E> {
+    group: Arc<Common<E>>,
+    /// There was no room.
+    refused: Cell<bool>,
+}
 
 impl<E: Send + 'static> Member for InGroup<E> {
     type Rest = Left<E>;
 
+    fn starts(&self) -> bool {
+        let guard = PreemptGuard::new();
+        let mut state = self.group.state.lock(&guard);
+        let room = state.has_room();
+        state.running += usize::from(room);
+        self.refused.set(!room);
+        room
+    }
+
     fn unclaimed(&self, error: JoinError) {
-        if self.0.ended(error, own_id()) {
+        if self.group.ended(error, own_id()) {
             let guard = PreemptGuard::new();
             let dies = current_g(&guard).is_doomed();
             drop(guard);
             if dies {
                 // This is a g0, and there may be many contexts.
-                drop_elsewhere(CancelOnDrop(self.0.clone()));
+                drop_elsewhere(CancelOnDrop(self.group.clone()));
             } else {
-                self.0.cancel();
+                self.group.cancel();
             }
         }
     }
 
     fn leave(self) -> Option<Left<E>> {
-        let guard = PreemptGuard::new();
-        let mut state = self.0.state.lock(&guard);
-        state.running -= 1;
-        let starter = state.starters.pop();
-        let waiters = if state.running == 0 { Some(state.waiters.take()) } else { None };
-        drop(state);
-        if let Some(starter) = starter {
-            starter.wake(&guard);
-        }
-        let rest = Left { waiters, group: Arc::into_inner(self.0) };
-        (rest.waiters.is_some() || rest.group.is_some()).then_some(rest)
+        let (group, wakes) = self.give_up_place();
+        if wakes { Some(Left::Wakes(Waking(group))) } else { Arc::into_inner(group).map(Left::Ends) }
     }
 
     fn abandoned(self, g: GRef) {
         close_all(g);
-        if let Some(mut left) = self.leave() {
-            // Nothing of the program's is dropped on a g0.
-            left.group.take().into_iter().for_each(drop_elsewhere);
-        }
+        // Those in `wait` are the undertaker's to wake; and nothing of the program's is dropped on a g0.
+        Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
     }
 }
 
-/// What the last member does when it has left.
-struct Left<E> {
-    /// Those in `wait`.
-    waiters: Option<Crowd>,
-    /// Nobody else has the group: it goes, with what its members came to.
-    group: Option<Common<E>>,
+impl<E> InGroup<E> {
+    /// The group, and whether some wait for it to have no members, as now.
+    fn give_up_place(self) -> (Arc<Common<E>>, bool) {
+        let guard = PreemptGuard::new();
+        let mut state = self.group.state.lock(&guard);
+        state.running -= 1;
+        let starter = state.starters.pop();
+        let wakes = state.running == 0 && !state.waiters.is_empty();
+        drop(state);
+        if let Some(starter) = starter {
+            starter.wake(&guard);
+        }
+        (self.group, wakes)
+    }
 }
 
-impl<E> Drop for Left<E> {
+/// What the last member does when it has left, by dropping this.
+#[expect(dead_code, reason = "dropped, not read")]
+enum Left<E> {
+    /// Some are in `wait`.
+    Wakes(Waking<E>),
+    /// Nobody else has the group: it goes, with what its members came to.
+    Ends(Common<E>),
+}
+
+/// Wakes those in `wait` when it is dropped.
+struct Waking<E>(Arc<Common<E>>);
+
+impl<E> Drop for Waking<E> {
     fn drop(&mut self) {
-        if let Some(waiters) = self.waiters.take() {
-            waiters.wake_all();
-        }
+        // Each is in the list until it is woken, so a death in between leaves nobody behind.
+        while self.0.wake_waiter() {}
     }
 }
 
@@ -145,6 +172,16 @@ impl<E> Drop for Common<E> {
 }
 
 impl<E> Running<E> {
+    fn has_room(&self) -> bool {
+        self.running < self.limit
+    }
+
+    /// One that waits and need not: who is in `wait` when nobody runs, or in `go` while there is room.
+    fn pop_free(&mut self) -> Option<Claimed> {
+        let waiter = if self.running == 0 { self.waiters.pop() } else { None };
+        if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
+    }
+
     fn starters(&mut self) -> &mut WaitQueue {
         &mut self.starters
     }
@@ -199,23 +236,55 @@ impl<E> Common<E> {
         }
     }
 
-    /// One more runs, unless there are as many as there may be; then parks, if it is to.
-    fn enter(&self, wait: bool) -> bool {
+    /// Wakes one of those in `wait`, unless there are members again. False: there is none.
+    fn wake_waiter(&self) -> bool {
+        let guard = PreemptGuard::new();
+        let waiter = {
+            let mut state = self.state.lock(&guard);
+            if state.running == 0 { state.waiters.pop() } else { None }
+        };
+        waiter.map(|one| one.wake(&guard)).is_some()
+    }
+
+    /// Wakes one that need not wait. False: there is none.
+    fn wake_free(&self, guard: &PreemptGuard) -> bool {
+        let free = self.state.lock(guard).pop_free();
+        free.map(|one| one.wake(guard)).is_some()
+    }
+}
+
+impl<E: Send> Common<E> {
+    /// Whether there is room for one more; parks until there is, if it is to.
+    fn has_room(&self, wait: bool) -> bool {
         loop {
             let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            if state.running < state.limit {
-                state.running += 1;
+            let state = self.state.lock(&guard);
+            if state.has_room() {
                 return true;
             }
             if !wait {
                 return false;
             }
             state.into_held();
-            let none = core::ptr::null_mut();
+            let (none, reason) = (core::ptr::null_mut(), WaitReason::Semaphore);
             // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the group.
-            let _ = unsafe { wait_until(guard, &self.state, Running::starters, none, WaitReason::Join, NEVER) };
+            let _ = unsafe { wait_watched(guard, self, &self.state, Running::starters, none, reason, NEVER) };
         }
+    }
+}
+
+/// Nobody waits for a dead G: a member leaves, however it ends. But its wake-up may be lost.
+impl<E: Send> Waited for Common<E> {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        false
+    }
+
+    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
+        self.wake_free(guard)
+    }
+
+    fn holder(&self) -> Holding {
+        Holding::Unknown
     }
 }
 
@@ -305,8 +374,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # });
     /// ```
     pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
-        self.0.enter(true);
-        self.start(f);
+        self.start(f, true);
     }
 
     /// Starts `f`, if the limit allows it now.
@@ -328,31 +396,37 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # });
     /// ```
     pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
-        let entered = self.0.enter(false);
-        if entered {
-            self.start(f);
-        }
-        entered
+        self.start(f, false)
     }
 
-    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static, wait: bool) -> bool {
         let common = self.0.clone();
-        let run = move || common.outcome(f());
-        // SAFETY: 1. nothing is borrowed.
-        match unsafe { Builder::new().make(run, InGroup(self.0.clone())) } {
-            Ok(handle) => {
-                let id = handle.id();
-                if let Some(Err(error)) = handle.detach()
-                    && self.0.ended(error, id)
-                {
-                    self.0.cancel();
+        let mut run = move || common.outcome(f());
+        while self.0.has_room(wait) {
+            let member = InGroup { group: self.0.clone(), refused: Cell::new(false) };
+            // SAFETY: 1. nothing is borrowed.
+            match unsafe { Builder::new().make(run, member) } {
+                Ok((handle, guard)) => {
+                    let id = handle.id();
+                    let outcome = handle.detach();
+                    drop(guard);
+                    if let Some(Err(error)) = outcome
+                        && self.0.ended(error, id)
+                    {
+                        self.0.cancel();
+                    }
+                    return true;
+                }
+                // Another one has started meanwhile.
+                Err((refusal, member)) if member.refused.get() => run = refusal.into_inner(),
+                Err((error, _)) => {
+                    // The room is another starter's.
+                    self.0.wake_free(&PreemptGuard::new());
+                    panic!("go: {error}")
                 }
             }
-            Err((error, member)) => {
-                member.leave();
-                panic!("go: {error}")
-            }
         }
+        false
     }
 
     /// Parks until all that were started have ended.
@@ -384,8 +458,9 @@ impl<E: Send + 'static> ErrGroup<E> {
             }
             state.into_held();
             let none = core::ptr::null_mut();
-            // SAFETY: as in `enter`.
-            let _ = unsafe { wait_until(guard, &self.0.state, Running::waiters, none, WaitReason::Join, NEVER) };
+            let reason = WaitReason::WaitGroup;
+            // SAFETY: as in `has_room`.
+            let _ = unsafe { wait_watched(guard, &*self.0, &self.0.state, Running::waiters, none, reason, NEVER) };
         };
         self.0.cancel();
         let Some((ended, _)) = ended else { return error.map_or(Ok(()), |error| Err(*error)) };
@@ -420,6 +495,8 @@ impl<E> fmt::Debug for ErrGroup<E> {
 pub mod model {
     //! Members without a G of the scheduler's.
 
+    use core::cell::Cell;
+
     use super::{ErrGroup, InGroup};
     use crate::group::Member;
 
@@ -427,15 +504,16 @@ pub mod model {
     pub struct GroupMember<E>(InGroup<E>);
 
     /// One more member; parks if there are as many as there may be.
-    pub fn group_member<E>(group: &ErrGroup<E>) -> GroupMember<E> {
-        group.0.enter(true);
-        GroupMember(InGroup(group.0.clone()))
+    pub fn group_member<E: Send + 'static>(group: &ErrGroup<E>) -> GroupMember<E> {
+        let member = InGroup { group: group.0.clone(), refused: Cell::new(false) };
+        while group.0.has_room(true) && !member.starts() {}
+        GroupMember(member)
     }
 
     impl<E: Send + 'static> GroupMember<E> {
         /// It has come to its end, with this.
         pub fn end(self, outcome: Result<(), E>) {
-            self.0.0.outcome(outcome);
+            self.0.group.outcome(outcome);
             drop(self.0.leave());
         }
     }

@@ -330,9 +330,10 @@ impl Member for Doing {
     /// Dropped with preemption on: it may be the last to hold the group.
     type Rest = Self;
 
-    fn starts(&self) {
+    fn starts(&self) -> bool {
         // Counted if it starts and only then: its starter can't die in between. Relaxed: as in `add`.
         self.0.word.fetch_add(ONE, Ordering::Relaxed);
+        true
     }
 
     fn unclaimed(&self, error: JoinError) {

@@ -17,6 +17,7 @@ use crate::spawn::DEFAULT_STACK;
 use crate::spawn::record::{give_up_frames, recycle_unusual};
 use crate::spawn::start::word_of;
 use crate::sync::Ordering;
+use crate::waitq::Crowd;
 
 /// Ends the current G here: its destructors run, `join` gives [`JoinError::Exited`]. Go's `Goexit`.
 ///
@@ -143,6 +144,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     } else {
         // It has left: it has no group open.
         group::close_all(g);
+    }
+    if let Some(crowd) = Crowd::left_by(g) {
+        deaths::leave_to_round(m, crowd, &guard);
     }
     deaths::ask(m, &guard);
     g.state.die();

@@ -90,16 +90,28 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
 
 /// Begins the life of a G that has its first frame; its number.
 #[inline(never)]
-pub(super) fn launch(guard: PreemptGuard, g: GRef) -> u64 {
-    let m = M::current(&guard);
-    let p = m.held(&guard);
+pub(super) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
+    let m = M::current(guard);
+    let p = m.held(guard);
     let id = next_id(m, &p);
     g.set_id(id);
     g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     g.state.spawn();
-    enqueue_next(&guard, g);
+    enqueue_next(guard, g);
     id
+}
+
+/// A G that was [taken](take_g) is not needed.
+#[cold]
+#[inline(never)]
+pub(super) fn put_back(g: GRef, guard: &PreemptGuard) {
+    if g.stack.get().size() == DEFAULT_STACK {
+        let m = M::current(guard);
+        m.held(guard).free.push(g, &m.sched().free, guard);
+    } else {
+        recycle_unusual(g, guard);
+    }
 }
 
 /// Its stack is large, or deep.
