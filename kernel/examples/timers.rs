@@ -64,14 +64,31 @@ fn operations(pending: u64) {
 
 /// The same for sleepers: from the moment when [`N`] of them are due until the last one runs.
 fn sleeping(pending: u64) {
+    static ASLEEP: AtomicU64 = AtomicU64::new(0);
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    ASLEEP.store(0, Relaxed);
+    WOKEN.store(0, Relaxed);
     let others: Vec<Timer> = (0..pending).map(|i| Timer::after_func(far(i), || ())).collect();
     let due = Instant::now() + Duration::from_millis(20);
-    let sleepers: Vec<_> = (0..N).map(|_| go(move || time::sleep_until(due))).collect();
-    // Its deadline is that of the others, and it falls asleep after them.
+    let sleep = move || {
+        ASLEEP.fetch_add(1, Relaxed);
+        time::sleep_until(due);
+        if WOKEN.fetch_add(1, Relaxed) + 1 == N {
+            LAST.store((Instant::now() - due).as_nanos() as u64, Relaxed);
+        }
+    };
+    let sleepers: Vec<_> = (0..N).map(|_| go(sleep)).collect();
+    while ASLEEP.load(Relaxed) < N {
+        runtime::yield_now();
+    }
+    // The last of them may have been interrupted before it slept.
     runtime::yield_now();
-    time::sleep_until(due);
-    println!("sleeper's expiry, {pending} pending: {}", (Instant::now() - due).as_nanos() as u64 / N);
+    assert!(Instant::now() < due);
+    // Whoever joins is woken a thousand times.
+    time::sleep_until(due + Duration::from_millis(20));
     sleepers.into_iter().for_each(|s| s.join().unwrap());
+    println!("sleeper's expiry, {pending} pending: {}", LAST.load(Relaxed) / N);
     others.iter().for_each(|t| assert!(t.stop()));
 }
 

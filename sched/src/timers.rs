@@ -51,7 +51,7 @@ use crate::time::{Duration, Instant};
 pub use alarm::Bell;
 pub use alarm::Chore;
 pub(crate) use alarm::{Alarm, Firing};
-use heap::{Entry, Heap};
+use heap::{Entry, Growth, Heap};
 
 mod alarm;
 mod heap;
@@ -121,13 +121,16 @@ impl Node {
     }
 }
 
+/// So many entries are copied, or looked at, with preemption off: some hundred instructions, or a few thousand.
+const PIECE: usize = 256;
+
 /// A P's timers.
 #[derive(Debug)]
 pub(crate) struct Timers {
     heap: SpinLock<Heap>,
     /// The earliest deadline; `u64::MAX`: none. Written under the lock.
     when: AtomicU64,
-    /// How often it was to have more blocks, and how often that is over. In between there is memory that [`bytes`](Self::bytes) does not
+    /// How often the array was to be exchanged for a larger one, and how often that is over. In between there is memory that [`bytes`](Self::bytes) does not
     /// tell of.
     begun: AtomicU32,
     ended: AtomicU32,
@@ -153,7 +156,7 @@ impl Timers {
 
     /// How many G's and alarms wait here (without chores of the platform).
     pub(crate) fn len(&self) -> usize {
-        let chore = |entry: &Entry| matches!(entry.node().what.get(), What::Call(alarm::CHORE));
+        let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(alarm::CHORE));
         // A few at a time: a snapshot, if others start and stop timers meanwhile.
         let (mut seen, mut chores) = (0, 0);
         loop {
@@ -162,21 +165,19 @@ impl Timers {
             if seen >= heap.len() {
                 return heap.len().saturating_sub(chores);
             }
-            chores += heap.some(seen, heap::BLOCK).filter(chore).count();
-            seen += heap::BLOCK;
+            chores += heap.some(seen, PIECE).filter(chore).count();
+            seen += PIECE;
         }
     }
 
     /// The blocks of memory that are kept for timers, each with its bytes.
     pub(crate) fn bytes(&self, preempt: &PreemptGuard) -> impl Iterator<Item = usize> + use<> {
-        let (blocks, room) = self.heap.lock(preempt).blocks();
-        let block = heap::BLOCK * size_of::<Entry>();
-        core::iter::repeat_n(block, blocks).chain([room * size_of::<heap::Block>()])
+        self.heap.lock(preempt).bytes().into_iter()
     }
 
-    /// How often it got more blocks. None: it just does.
+    /// How often the array was exchanged for a larger one. None: it just is.
     pub(crate) fn growths(&self) -> Option<u32> {
-        // Acquire: pairs with the Release in `grow`: the old list has gone.
+        // Acquire: pairs with the Release in `grow`: the old array has gone.
         let ended = self.ended.load(Ordering::Acquire);
         (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
     }
@@ -218,45 +219,40 @@ impl Timers {
         Ok(())
     }
 
-    /// Makes room for one that may be started on this P's g0, if there is memory. By the P's holder.
+    /// Makes room for one that may be started on this P's g0. False: there is none yet, since there is no memory or there are many to be copied. A
+    /// piece of them is. By the P's holder.
     pub(crate) fn make_room(&self, preempt: &PreemptGuard) -> bool {
         let wants = self.heap.lock(preempt).wants(1);
-        wants.is_none_or(|larger| self.grow(larger))
+        wants.is_none_or(|larger| self.grow_by(larger, 2))
     }
 
-    /// Gives it so many blocks, if there is memory.
-    pub(crate) fn grow(&self, blocks: usize) -> bool {
+    /// Makes the array as large as that, if there is memory.
+    pub(crate) fn grow(&self, capacity: usize) -> bool {
+        self.grow_by(capacity, usize::MAX)
+    }
+
+    /// In at most so many steps, if it does not end before. The lock is held for a piece each time, and what is not needed any more is freed without it.
+    fn grow_by(&self, capacity: usize, mut steps: usize) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        let grows = self.add_blocks(blocks);
+        let grows = loop {
+            let growth = self.heap.lock(&PreemptGuard::new()).growth(capacity);
+            let mut array = Vec::new();
+            match growth {
+                Growth::Done => break true,
+                _ if steps == 0 => break false,
+                Growth::Begin(larger) if array.try_reserve_exact(larger).is_err() => break false,
+                Growth::Begin(_) | Growth::Copy => steps -= 1,
+            }
+            let guard = PreemptGuard::new();
+            let mut heap = self.heap.lock(&guard);
+            let old = if array.capacity() > 0 { heap.begin(array) } else { heap.copy(PIECE) };
+            drop(heap);
+            drop(guard);
+            drop(old);
+        };
         // Release: pairs with the Acquire in `growths`.
         self.ended.fetch_add(1, Ordering::Release);
         grows
-    }
-
-    /// Block by block: the lock is held for a few instructions each time, and what it does not take is freed without it.
-    fn add_blocks(&self, wanted: usize) -> bool {
-        loop {
-            let (blocks, room) = self.heap.lock(&PreemptGuard::new()).blocks();
-            if blocks >= wanted {
-                return true;
-            }
-            if blocks == room {
-                let mut list = Vec::new();
-                if list.try_reserve_exact(wanted.max(2 * room).max(4)).is_err() {
-                    return false;
-                }
-                let guard = PreemptGuard::new();
-                let old = self.heap.lock(&guard).move_into(list);
-                drop(guard);
-                drop(old);
-            } else {
-                let Some(block) = heap::new_block() else { return false };
-                let guard = PreemptGuard::new();
-                let left = self.heap.lock(&guard).add(block);
-                drop(guard);
-                drop(left);
-            }
-        }
     }
 
     /// Takes one that is due.
@@ -268,7 +264,7 @@ impl Timers {
         if heap.first()?.when > now {
             return None;
         }
-        let node = heap.pop()?.node();
+        let node = heap.pop()?.node;
         let due = node.due();
         // Release: who sees that it has left may start it anew.
         node.home.store(core::ptr::null_mut(), Ordering::Release);
@@ -451,6 +447,14 @@ impl M {
     /// the interrupt has come, or does at once, and its handler arms for all there is; to insist would bring one after the other, for ever.
     #[inline(never)]
     pub(crate) fn arm(&self, at: u64) {
+        // In most cases this is all: it is armed for that, and keeps nobody's deadlines.
+        if (self.armed.load(Ordering::Relaxed) ^ at) | self.keeps.load(Ordering::Relaxed) != 0 {
+            self.arm_anew(at);
+        }
+    }
+
+    #[inline(never)]
+    fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
         let is_armed = |at| self.armed.load(Ordering::Relaxed) == at;
         if is_armed(at) {

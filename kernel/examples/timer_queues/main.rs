@@ -54,9 +54,8 @@ struct FourHeap {
 impl Queue for FourHeap {
     fn with(timers: usize) -> Self {
         let mut heap = heap::Heap::new();
-        let blocks = heap.wants(timers).unwrap_or(0);
-        drop(heap.move_into(Vec::with_capacity(blocks)));
-        (0..blocks).for_each(|_| heap.add(heap::new_block().unwrap()).unwrap());
+        drop(heap.begin(Vec::with_capacity(timers)));
+        drop(heap.copy(0));
         let node = |timer| &*Box::leak(Box::new(Node { at: Cell::new(0), number: Cell::new(0), timer }));
         Self { heap, nodes: (0..timers as u32).map(node).collect() }
     }
@@ -77,12 +76,12 @@ impl Queue for FourHeap {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|entry| entry.node().timer)
+        self.heap.pop().map(|entry| entry.node.timer)
     }
 
     fn bytes(&self) -> usize {
         // What a node has for the heap, and an entry.
-        self.heap.blocks().0 * size_of::<[[heap::Entry; 4]; 16]>() + self.nodes.len() * 2 * size_of::<u32>()
+        self.heap.bytes()[0] + self.nodes.len() * 2 * size_of::<u32>()
     }
 }
 

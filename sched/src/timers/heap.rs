@@ -1,195 +1,216 @@
-//! The heap: deadlines in a tree whose nodes have four children each, in blocks of 64.
+//! The heap: deadlines in a tree whose nodes have four children each, in one array.
 //!
 //! ```text
 //!                     0                        entry: when, node        16 bytes, so that four brothers are one cache line
 //!        1        2        3        4          node:  at, number, …     lies in whatever has the timer; the heap tells it where its entry is
 //!     5 6 7 8  9 10 11 12  …
-//!
-//!     blocks:  [ - - - 0  1 2 3 4  5 6 7 8 … ] [ 61 … ] …           brothers begin at a multiple of four, so a block has all of them
 //! ```
-//!
-//! It grows by a block, and no entry moves: one array that doubles would be copied with preemption off (with 100,000 timers, for 180,000 instructions). What is copied
-//! now and then is the list of blocks, 8 bytes for 64 timers.
 //!
 //! A parent is never later than its children, so the earliest is at the top. Each node knows its place, so one that is not needed any more is taken out of the
 //! middle: the last entry takes its place and moves up or down from there. Equal deadlines leave in the order in which they came, by their numbers.
+//!
+//! **It grows in pieces**: a copy of 100,000 entries in one go would hold the core for 180,000 instructions. The larger array is made without the lock, lies beside
+//! the old one as [`next`](Heap::next), and gets 256 entries each time that the lock is taken. Until it has all of them the old one counts.
+//!
+//! ```text
+//!     entries:  0 1 2 3 4 5 6 7 8 9        full, or nearly so
+//!     next:     0 1 2 3 . . . . . . . . . . . . . . . .        what is copied is kept equal
+//! ```
+//!
+//! An operation changes entries between one and the root, and no others. While there is a `next`, it copies that line of
+//! parents (nine entries among 100,000) when it is through; at all other times it pays one comparison. Anybody who wants
+//! room copies on, so a growth whose beginner has died is nobody's in particular.
+//! Rejected: blocks that never move (every look at an entry goes through a list of blocks: a cancellation takes 30 instructions more, a fifth).
 //!
 //! Against two children a node: half as many levels, and a level costs one line of the cache either way; with 100,000 timers an insertion moves at most nine
 //! entries. Rejected: a hierarchical wheel (cheaper on the average, but the resolution of its slots is lateness, and the next deadline is not at hand, which a tickless
 //! core needs at every rest: docs/time.md has the figures, `kernel/examples/timer_queues`, which is built of this very file, prints them); leaving cancelled timers in place until they are due (a program that sets a deadline of a minute for each of its requests
 //! would keep a minute's worth of them); a pairing heap (three pointers a node).
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Node;
-
-/// Entries of a block.
-pub(super) const BLOCK: usize = 4 * BROTHERS;
-/// Groups of brothers in a block.
-const BROTHERS: usize = 16;
-
-/// Entries, and places that are free or were once used.
-pub(super) type Block = Box<[[Entry; 4]; BROTHERS]>;
 
 /// A timer's place in the heap.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) when: u64,
-    /// None: a place that was never used.
-    node: Option<&'static Node>,
+    pub(super) node: &'static Node,
 }
 
 const _: () = assert!(4 * size_of::<Entry>() == 64 || cfg!(loom));
 
-/// A place below `len` has one.
-#[cold]
-#[inline(never)]
-fn no_node() -> ! {
-    panic!("a timer without a node")
-}
-
-const NO_ENTRY: Entry = Entry { when: u64::MAX, node: None };
-
 impl Entry {
-    /// Whose it is.
-    #[inline(always)]
-    pub(super) fn node(&self) -> &'static Node {
-        match self.node {
-            Some(node) => node,
-            None => no_node(),
-        }
-    }
-
     /// Whether it goes before `other`.
     #[inline(always)]
     fn before(&self, other: &Self) -> bool {
         // Numbers come round after four thousand million: then two equals may change places.
-        let earlier = || self.node().number.get().wrapping_sub(other.node().number.get()) as i32 <= 0;
+        let earlier = || self.node.number.get().wrapping_sub(other.node.number.get()) as i32 <= 0;
         self.when < other.when || self.when == other.when && earlier()
     }
-}
-
-/// A new block; none if there is no memory.
-pub(super) fn new_block() -> Option<Block> {
-    let mut entries = Vec::new();
-    entries.try_reserve_exact(BROTHERS).ok()?;
-    entries.resize(BROTHERS, [NO_ENTRY; 4]);
-    entries.into_boxed_slice().try_into().ok()
 }
 
 /// The timers of a P, earliest first.
 #[derive(Debug)]
 pub(super) struct Heap {
-    blocks: Vec<Block>,
-    len: usize,
-    /// Timers that there is room for.
-    capacity: usize,
+    entries: Vec<Entry>,
+    /// The array that it grows into, with a copy of the first entries. No capacity: it does not grow.
+    next: Vec<Entry>,
     inserted: u32,
 }
 
-/// Where the entry `at` stands: its block, its group of brothers, and its place there.
-#[inline(always)]
-fn place(at: usize) -> (usize, usize, usize) {
-    let at = at + 3;
-    (at / BLOCK, at / 4 % BROTHERS, at % 4)
+/// What a growth wants next.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum Growth {
+    /// There is room.
+    Done,
+    /// [`Heap::copy`], once more.
+    Copy,
+    /// [`Heap::begin`], with an array of this capacity.
+    Begin(usize),
 }
 
 impl Heap {
     /// Without room for any.
     pub(super) const fn new() -> Self {
-        Self { blocks: Vec::new(), len: 0, capacity: 0, inserted: 0 }
+        Self { entries: Vec::new(), next: Vec::new(), inserted: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
-    /// Some of those that are in it, in no order: `n` from number `from` on.
-    pub(super) fn some(&self, from: usize, n: usize) -> impl Iterator<Item = Entry> {
-        (from..self.len.min(from + n)).map(|at| self.get(at))
+    /// Its arrays, each with its bytes.
+    pub(super) fn bytes(&self) -> [usize; 2] {
+        [&self.entries, &self.next].map(|array| array.capacity() * size_of::<Entry>())
     }
 
-    #[inline(always)]
-    fn get(&self, at: usize) -> Entry {
-        debug_assert!(at < self.capacity());
-        let (block, group, at) = place(at);
-        // SAFETY: `at` was below `len` at some time, and blocks only come: so its block is there.
-        unsafe { self.blocks.get_unchecked(block)[group][at] }
+    /// Some of those that are in it, in no order: at most `n` from number `from` on.
+    pub(super) fn some(&self, from: usize, n: usize) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip(from).take(n)
     }
 
     /// The earliest.
     #[inline(always)]
-    pub(super) fn first(&self) -> Option<Entry> {
-        (self.len > 0).then(|| self.get(0))
+    pub(super) fn first(&self) -> Option<&Entry> {
+        self.entries.first()
     }
 
-    fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// How many blocks it has to have for `more` timers more, if these are too few.
+    /// How large an array has to be for `more` timers more, if this one is too small.
     pub(super) fn wants(&self, more: usize) -> Option<usize> {
-        let needed = self.len + more;
-        (needed > self.capacity()).then(|| (needed + 3).div_ceil(BLOCK))
+        let needed = self.entries.len() + more;
+        let capacity = self.entries.capacity();
+        (needed > capacity).then(|| needed.max(2 * capacity).max(16))
     }
 
-    /// How many blocks it has, and how many its list has room for.
-    pub(super) fn blocks(&self) -> (usize, usize) {
-        (self.blocks.len(), self.blocks.capacity())
-    }
-
-    /// Adds a block, if the list has room for it.
-    ///
-    /// # Errors
-    /// The block comes back.
-    pub(super) fn add(&mut self, block: Block) -> Result<(), Block> {
-        if self.blocks.len() == self.blocks.capacity() {
-            return Err(block);
+    /// What is to be done until there is room for `capacity`.
+    pub(super) fn growth(&self, capacity: usize) -> Growth {
+        match () {
+            () if self.entries.capacity() >= capacity => Growth::Done,
+            () if self.grows() => Growth::Copy,
+            () => Growth::Begin(capacity),
         }
-        self.blocks.push(block);
-        // The first place of the first group is the fourth: the root has no brothers.
-        self.capacity = self.blocks.len() * BLOCK - 3;
-        Ok(())
     }
 
-    /// Moves the list of blocks into `list`, if that is larger; what is not needed any more comes back.
+    #[inline(always)]
+    fn grows(&self) -> bool {
+        self.next.capacity() > 0
+    }
+
+    /// Begins to grow into `array`. It comes back if another growth is under way, or none is needed.
     #[must_use = "freed with the lock held, otherwise"]
-    pub(super) fn move_into(&mut self, mut list: Vec<Block>) -> Vec<Block> {
-        if list.capacity() > self.blocks.capacity() {
-            list.append(&mut self.blocks);
-            core::mem::swap(&mut list, &mut self.blocks);
+    pub(super) fn begin(&mut self, array: Vec<Entry>) -> Vec<Entry> {
+        if self.grows() || array.capacity() <= self.entries.capacity() {
+            return array;
         }
-        list
+        core::mem::replace(&mut self.next, array)
+    }
+
+    /// Copies at most `n` entries more. After the last, the larger array counts, and the old one comes back.
+    #[must_use = "freed with the lock held, otherwise"]
+    pub(super) fn copy(&mut self, n: usize) -> Vec<Entry> {
+        if !self.grows() {
+            return Vec::new();
+        }
+        self.next.truncate(self.entries.len());
+        let begin = self.next.len();
+        let end = self.entries.len().min(begin + n);
+        self.next.extend_from_slice(&self.entries[begin..end]);
+        if end < self.entries.len() {
+            return Vec::new();
+        }
+        core::mem::swap(&mut self.entries, &mut self.next);
+        core::mem::take(&mut self.next)
+    }
+
+    /// The entry at `at` may have changed, and those between it and the root.
+    #[cold]
+    #[inline(never)]
+    fn copy_line(&mut self, mut at: usize) {
+        loop {
+            if let (Some(place), Some(entry)) = (self.next.get_mut(at), self.entries.get(at)) {
+                *place = *entry;
+            }
+            if at == 0 {
+                return;
+            }
+            at = (at - 1) / 4;
+        }
     }
 
     /// Adds a timer, for which there is room.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn push(&mut self, when: u64, node: &'static Node) {
-        assert!(self.len < self.capacity(), "no room for a timer");
+        self.put_in(when, node);
+        if self.grows() {
+            self.copy_line(self.entries.len() - 1);
+        }
+    }
+
+    #[inline(never)]
+    fn put_in(&mut self, when: u64, node: &'static Node) {
+        // Says to the compiler that this never grows.
+        assert!(self.entries.len() < self.entries.capacity(), "no room for a timer");
         node.number.set(self.inserted);
         self.inserted = self.inserted.wrapping_add(1);
-        self.len += 1;
-        self.up(self.len - 1, Entry { when, node: Some(node) });
+        let entry = Entry { when, node };
+        self.entries.push(entry);
+        self.up(self.entries.len() - 1, entry);
     }
 
     /// Takes the earliest.
     pub(super) fn pop(&mut self) -> Option<Entry> {
-        let first = self.first()?;
+        let first = *self.entries.first()?;
         self.remove(0);
         Some(first)
     }
 
     /// Takes out the one at `at`.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn remove(&mut self, at: usize) {
-        if self.len == 0 {
-            return;
+        if self.grows() {
+            self.remove_from_both(at);
+        } else {
+            self.take_out(at);
         }
-        self.len -= 1;
-        if at < self.len {
-            let last = self.get(self.len);
-            if at > 0 && last.before(&self.get((at - 1) / 4)) {
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_from_both(&mut self, at: usize) {
+        let last = self.entries.last().map(|last| last.node);
+        self.take_out(at);
+        self.copy_line(at);
+        // It may have gone down from there.
+        last.into_iter().for_each(|node| self.copy_line(node.at.get() as usize));
+    }
+
+    #[inline(never)]
+    fn take_out(&mut self, at: usize) {
+        let Some(last) = self.entries.pop() else { return };
+        if at < self.entries.len() {
+            if at > 0 && last.before(&self.entries[(at - 1) / 4]) {
                 self.up(at, last);
             } else {
                 self.down(at, last);
@@ -199,24 +220,25 @@ impl Heap {
 
     /// The one at `at` has another deadline from now on, as if it had come anew.
     pub(super) fn change(&mut self, at: usize, when: u64) {
-        let node = self.get(at).node();
+        let node = self.entries[at].node;
         node.number.set(self.inserted);
         self.inserted = self.inserted.wrapping_add(1);
-        let entry = Entry { when, node: Some(node) };
-        if at > 0 && entry.before(&self.get((at - 1) / 4)) {
+        let entry = Entry { when, node };
+        if at > 0 && entry.before(&self.entries[(at - 1) / 4]) {
             self.up(at, entry);
         } else {
             self.down(at, entry);
+        }
+        if self.grows() {
+            self.copy_line(at);
+            self.copy_line(node.at.get() as usize);
         }
     }
 
     #[inline(always)]
     fn put(&mut self, at: usize, entry: Entry) {
-        entry.node().at.set(at as u32);
-        debug_assert!(at < self.capacity());
-        let (block, group, at) = place(at);
-        // SAFETY: as in `get`: `at` is below `len`.
-        unsafe { self.blocks.get_unchecked_mut(block)[group][at] = entry };
+        self.entries[at] = entry;
+        entry.node.at.set(at as u32);
     }
 
     /// Puts `entry` at `at` or above.
@@ -224,7 +246,7 @@ impl Heap {
     fn up(&mut self, mut at: usize, entry: Entry) {
         while at > 0 {
             let parent = (at - 1) / 4;
-            let above = self.get(parent);
+            let above = self.entries[parent];
             if above.before(&entry) {
                 break;
             }
@@ -253,30 +275,22 @@ impl Heap {
     #[inline(always)]
     fn least(&self, first: usize) -> Option<(usize, Entry)> {
         let earlier = |a: (usize, Entry), b: (usize, Entry)| if b.1.before(&a.1) { b } else { a };
-        if first >= self.len {
-            return None;
-        }
-        let there = self.len - first;
-        let (block, group, _) = place(first);
-        // SAFETY: as in `get`: `first` is below `len`.
-        let [a, b, c, d] = unsafe { self.blocks.get_unchecked(block)[group] };
-        let (at, least) = if there >= 4 {
-            earlier(earlier((0, a), (1, b)), earlier((2, c), (3, d)))
-        } else {
-            [a, b, c].into_iter().take(there).enumerate().reduce(earlier)?
+        let (at, least) = match self.entries.get(first..)? {
+            &[a, b, c, d, ..] => earlier(earlier((0, a), (1, b)), earlier((2, c), (3, d))),
+            few => few.iter().copied().enumerate().reduce(earlier)?,
         };
         Some((first + at, least))
     }
 
-    /// Takes everything that `from` has, and calls `moved` for each. `Err`: nothing has happened, and so many blocks it would have to have.
+    /// Takes everything that `from` has, and calls `moved` for each. `Err`: nothing has happened, and this is how large the array would have to be.
     pub(super) fn take_all(&mut self, from: &mut Self, moved: impl Fn(&Node)) -> Result<(), usize> {
         if let Some(larger) = self.wants(from.len()) {
             return Err(larger);
         }
         // In order, so that equals stay in order.
         while let Some(entry) = from.pop() {
-            self.push(entry.when, entry.node());
-            moved(entry.node());
+            self.push(entry.when, entry.node);
+            moved(entry.node);
         }
         Ok(())
     }
@@ -300,6 +314,10 @@ mod tests {
         Pop(usize),
         /// All of one heap to the other.
         Move(usize),
+        /// A larger array, if it does not grow.
+        Begin(usize),
+        /// So many entries.
+        Copy(usize, usize),
     }
 
     const NODES: usize = 60;
@@ -312,6 +330,8 @@ mod tests {
             1 => (0..NODES, 0..20u64).prop_map(|(node, when)| Step::Change(node, when)),
             1 => (0..2usize).prop_map(Step::Pop),
             1 => (0..20usize).prop_map(Step::Move),
+            1 => (0..2usize).prop_map(Step::Begin),
+            1 => (0..2usize, 0..12usize).prop_map(|(heap, n)| Step::Copy(heap, n)),
         ]
     }
 
@@ -321,22 +341,28 @@ mod tests {
 
     /// The heap is in order, and every node knows its place.
     fn check(heap: &Heap) {
-        for (at, entry) in heap.some(0, heap.len()).enumerate() {
-            assert_eq!(entry.node().at.get() as usize, at);
-            assert!(at == 0 || !entry.before(&heap.get((at - 1) / 4)), "later than its parent");
+        for (at, entry) in heap.entries.iter().enumerate() {
+            assert_eq!(entry.node.at.get() as usize, at);
+            assert!(at == 0 || !entry.before(&heap.entries[(at - 1) / 4]), "later than its parent");
         }
+        let same = |(a, b): (&Entry, &Entry)| a.when == b.when && same(a.node, b.node);
+        assert!(heap.next.iter().zip(&heap.entries).all(same), "what is copied is kept equal");
     }
 
     fn room(heap: &mut Heap) {
-        if let Some(blocks) = heap.wants(1) {
-            grow(heap, blocks);
+        if let Some(larger) = heap.wants(1) {
+            grow(heap, larger);
         }
     }
 
-    fn grow(heap: &mut Heap, blocks: usize) {
-        drop(heap.move_into(Vec::with_capacity(blocks)));
-        while heap.blocks().0 < blocks {
-            heap.add(new_block().unwrap()).unwrap();
+    fn grow(heap: &mut Heap, capacity: usize) {
+        loop {
+            let left = match heap.growth(capacity) {
+                Growth::Done => return,
+                Growth::Copy => heap.copy(5),
+                Growth::Begin(larger) => heap.begin(Vec::with_capacity(larger)),
+            };
+            assert!(left.is_empty() || left.len() == heap.len());
         }
     }
 
@@ -372,7 +398,7 @@ mod tests {
                         }
                     }
                     Step::Pop(heap) => {
-                        let popped = heaps[heap].pop().map(|e| (e.when, e.node()));
+                        let popped = heaps[heap].pop().map(|e| (e.when, e.node));
                         let wanted = first(&model, heap);
                         prop_assert_eq!(popped.map(|(when, _)| when), wanted.map(|(when, _)| when));
                         if let (Some((_, popped)), Some((_, node))) = (popped, wanted) {
@@ -401,6 +427,8 @@ mod tests {
                         all.extend(go.into_iter().map(|(_, when, node)| (1 - from, when, node)));
                         model = all;
                     }
+                    Step::Begin(heap) => drop(heaps[heap].begin(Vec::with_capacity(100))),
+                    Step::Copy(heap, n) => drop(heaps[heap].copy(n)),
                     Step::Push(..) => {}
                 }
                 for (i, heap) in heaps.iter().enumerate() {
@@ -413,29 +441,32 @@ mod tests {
     }
 
     #[test]
-    fn room_comes_by_blocks_and_nothing_moves() {
+    fn room_doubles() {
         let mut heap = Heap::new();
-        assert_eq!(heap.wants(1), Some(1));
-        assert!(heap.add(new_block().unwrap()).is_err(), "the list has no room");
-        grow(&mut heap, 1);
-        assert_eq!((heap.wants(61), heap.wants(62)), (None, Some(2)));
-        let place = core::ptr::from_ref(&heap.blocks[0][0]);
-        grow(&mut heap, 2);
-        assert_eq!(heap.wants(125), None);
-        assert!(core::ptr::eq(place, &heap.blocks[0][0]));
-        assert_eq!(heap.move_into(Vec::with_capacity(1)).capacity(), 1, "a smaller list comes back");
+        assert_eq!(heap.wants(1), Some(16));
+        assert_eq!(heap.wants(17), Some(17));
+        grow(&mut heap, 16);
+        assert_eq!(heap.wants(16), None);
+        assert_eq!(heap.wants(17), Some(32));
+        assert_eq!(heap.begin(Vec::with_capacity(2)).capacity(), 2, "a smaller array comes back");
     }
 
     #[test]
-    fn many_blocks_give_what_a_sorted_list_gives() {
+    fn a_growth_goes_on_whoever_began_it() {
         let mut heap = Heap::new();
-        let mut whens: Vec<u64> = (0..1000u64).map(|i| i * 7919 % 1009).collect();
-        for &when in &whens {
-            room(&mut heap);
-            heap.push(when, Box::leak(Box::new(Node::new())));
-        }
+        grow(&mut heap, 16);
+        (0..16).for_each(|i| heap.push(i, Box::leak(Box::new(Node::new()))));
+        assert_eq!(heap.begin(Vec::with_capacity(32)).capacity(), 0);
+        assert_eq!(heap.begin(Vec::with_capacity(64)).capacity(), 64, "one is under way");
+        assert_eq!(heap.copy(10).capacity(), 0);
+        // Fewer than are copied, then others in their places.
+        (0..12).for_each(|_| _ = heap.pop());
+        (0..9).for_each(|i| heap.push(i, Box::leak(Box::new(Node::new()))));
         check(&heap);
-        whens.sort_unstable();
-        assert!(core::iter::from_fn(|| heap.pop()).map(|entry| entry.when).eq(whens));
+        assert!(matches!(heap.growth(16), Growth::Done), "there is room without it");
+        assert!(matches!(heap.growth(17), Growth::Copy));
+        assert_eq!(heap.copy(100).capacity(), 16, "the old array");
+        assert_eq!((heap.wants(19), heap.wants(20)), (None, Some(64)));
+        check(&heap);
     }
 }
