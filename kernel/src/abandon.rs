@@ -6,20 +6,30 @@
 //! panics with the dead one's name. The stack's memory goes back when nobody can borrow from it any more
 //! (INV-LENT in `sched/src/group.rs`), and an epoch later; its addresses never. Everybody else runs on.
 //!
-//! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it).
+//! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it). But the report does not: the
+//! unwinder takes 5,000 instructions a frame. The G makes it itself, with preemption on, on its [deathbed]. Its
+//! joiner learns of the end after that. Where there is no memory for a deathbed, the report has the
+//! innermost frames only.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::{Cause, G, M, PreemptGuard};
 
-use crate::arch::abandon as stub;
-use crate::mm::window::{self, Window};
-use crate::report::{Who, backtrace};
+use crate::arch::abandon::{self as stub, Rites};
+use crate::arch::clock;
+use crate::mm::window::{self, Window, deathbed};
+use crate::report::{self, Who, backtrace};
 use crate::{console, panic, platform};
 
 /// Frames that are shown at each end of the backtrace.
 const ENDS: usize = 16;
+
+/// Where lines go.
+type Out = fn(fmt::Arguments<'_>);
+
+/// Reports that are made on a deathbed just now.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// Tests that end thousands of G's say so: their reports are left out.
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -88,38 +98,81 @@ impl fmt::Display for What<'_> {
     }
 }
 
-/// The last rites of the G that ran on this core.
-pub fn last_rites(addr: u64, cause: Cause) -> ! {
-    // SAFETY: 1. `take_over` turned one level off for us.
-    let guard = unsafe { PreemptGuard::adopt() };
+/// The last rites of the G that ran on this core. On g0, once or twice: it may get up to make its
+/// report.
+pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     let g = trefoil_sched::current_g(&guard);
-    COUNT.fetch_add(1, Ordering::Relaxed);
-    if !QUIET.load(Ordering::Relaxed) {
-        tell(&guard, g, addr, cause);
+    let mut cause = rites.cause();
+    if let Some(bed) = deathbed::of(g, rites.sp()) {
+        // SAFETY: 1. it was taken away from there.
+        let first = unsafe { Rites::from_bed(bed) };
+        if !first.told {
+            console::say(format_args!("  … its report was cut short: {}", cause.as_str()));
+            has_ended(g, console::say);
+        }
+        cause = first.cause();
+        // SAFETY: 1. it never runs again.
+        unsafe { deathbed::free(bed) };
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    } else if !QUIET.load(Ordering::Relaxed) {
+        if let Some(bed) = deathbed::make(g) {
+            UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+            stub::get_up(guard, rites, bed);
+        }
+        let core = M::current(&guard).index() as u64;
+        tell(g, rites, core, backtrace::first, console::say);
     }
+    COUNT.fetch_add(1, Ordering::Relaxed);
     panic::abandoned(g);
     console::abandoned(g);
     // SAFETY: 1. The processor comes back to g0, never to it; its pages stay until this core has passed an epoch.
     unsafe { trefoil_sched::abandon(guard, cause) }
 }
 
-/// Reports the end of `g`.
-fn tell(guard: &PreemptGuard, g: &G, addr: u64, cause: Cause) {
-    console::say(format_args!("trefoil: {}", What { g, addr, cause }));
+/// The G that has ended on `core` makes its report, on its deathbed.
+pub fn on_deathbed(guard: PreemptGuard, rites: &mut Rites, core: u64) -> ! {
+    let g = trefoil_sched::current_g(&guard);
+    let bed = deathbed::of(g, core::ptr::from_ref(rites).addr() as u64);
+    drop(guard);
+    tell(g, rites, core, backtrace::ends, console::say_without_parking);
+    rites.told = true;
+    bed.inspect(|bed| touch(bed.lo as usize));
+    report::message(format_args!("{} does not end", Who(g)))
+}
+
+/// Reports the end of `g`, which was on `core`.
+#[inline(never)]
+fn tell(g: &G, rites: &Rites, core: u64, frames: fn(usize, usize, Out), say: Out) {
+    say(format_args!("trefoil: {}", What { g, addr: rites.addr, cause: rites.cause() }));
     let (in_use, deepest) = window::in_use(g);
-    console::say(format_args!(
-        "  core {}, {in_use} bytes of stack in use, {deepest} at its deepest",
-        M::current(guard).index()
-    ));
-    backtrace::ends(stub::seam(), ENDS, console::say);
-    console::say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
+    say(format_args!("  core {core}, {in_use} bytes of stack in use, {deepest} at its deepest"));
+    frames(stub::seam(), ENDS, say);
+    has_ended(g, say);
+}
+
+#[inline(never)]
+fn has_ended(g: &G, say: Out) {
+    say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
+}
+
+/// Lets others run until no report is under way, or it is `until`: before the machine stops.
+#[cold]
+#[inline(never)]
+pub fn wait_for_reports(until: u64) {
+    while UNDER_WAY.load(Ordering::Relaxed) > 0 && clock::now() < until {
+        trefoil_sched::yield_now();
+    }
 }
 
 /// Ends `g`, which runs here with preemption on and is doomed: a touch of its guard page takes the way of every other overflow.
 pub fn end_here(g: &G) {
-    let guard = g.stack().lo as *mut u8;
+    touch(g.stack().lo);
+}
+
+/// Writes to the guard page that begins at `lo`, of the window that the caller runs on.
+fn touch(lo: usize) {
     // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault handler takes the core away from this G.
-    unsafe { guard.write_volatile(0) };
+    unsafe { (lo as *mut u8).write_volatile(0) };
 }
 
 /// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths cost.

@@ -11,7 +11,8 @@
 //! A line does not wait for the port: it goes into a ring ([`Output`](trefoil_sched::output::Output)), which the port's interrupt empties, and only where that is full
 //! does whoever prints park; `arch/x86_64/serial/transmit.rs` has the table of who waits for what. A handler does not print.
 //!
-//! The machine's end ([`shut`]) lets no other line begin, and waits until the ring is empty. The report path sends what is in the ring, and then writes to the port
+//! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at most. Then it
+//! lets no other line begin, and waits until the ring is empty. The report path sends what is in the ring, and then writes to the port
 //! directly, whoever holds the ring's lock.
 
 use alloc::alloc::{Layout, alloc};
@@ -23,6 +24,7 @@ use core::ptr::NonNull;
 use trefoil_sched::output::LINE;
 use trefoil_sched::{G, M, PreemptGuard};
 
+use crate::abandon;
 use crate::arch::serial::{self, OUTPUT};
 use crate::arch::{clock, percpu};
 
@@ -114,17 +116,19 @@ impl Write for LineOf {
 struct Piece<const N: usize> {
     len: usize,
     bytes: [u8; N],
+    out: fn(&[u8]),
 }
 
 impl<const N: usize> Piece<N> {
-    fn print(args: fmt::Arguments<'_>) {
-        let mut piece = Self { len: 0, bytes: [0; N] };
+    #[inline(never)]
+    fn print(args: fmt::Arguments<'_>, out: fn(&[u8])) {
+        let mut piece = Self { len: 0, bytes: [0; N], out };
         let _ = fmt::write(&mut piece, args);
         piece.send();
     }
 
     fn send(&mut self) {
-        send(&self.bytes[..self.len]);
+        (self.out)(&self.bytes[..self.len]);
         self.len = 0;
     }
 }
@@ -149,15 +153,36 @@ pub(crate) fn may_park() -> bool {
 }
 
 /// Sends a line, or several, [`LINE_MAX`] bytes at most. Parks where it may, and the ring has no room.
+#[inline(never)]
 pub(crate) fn send(bytes: &[u8]) {
     if bytes.is_empty() || !serial::is_present() {
         return;
     }
-    if may_park() {
-        OUTPUT.put(bytes);
-    } else {
+    if !may_park() {
+        return send_without_parking(bytes);
+    }
+    OUTPUT.put(bytes);
+    serial::transmit();
+}
+
+/// The same by who must not park. While the ring has no room, the others run, or the port is polled
+/// where they can't.
+#[inline(never)]
+fn send_without_parking(bytes: &[u8]) {
+    if !serial::is_present() {
+        return;
+    }
+    let may_yield = may_park();
+    loop {
         let guard = PreemptGuard::new();
-        while !OUTPUT.try_put(&guard, bytes) {
+        if OUTPUT.try_put(&guard, bytes) {
+            break;
+        }
+        if may_yield {
+            drop(guard);
+            serial::transmit();
+            trefoil_sched::yield_now();
+        } else {
             serial::make_room();
         }
     }
@@ -177,13 +202,18 @@ pub fn print(args: fmt::Arguments<'_>) {
     if let Some(mut line) = current_g().and_then(LineOf::new) {
         let _ = fmt::write(&mut line, args);
     } else {
-        Piece::<PIECE>::print(args);
+        Piece::<PIECE>::print(args, send);
     }
 }
 
 /// A line of the kernel's own, which allocates nothing.
 pub(crate) fn say(args: fmt::Arguments<'_>) {
-    Piece::<SAID>::print(format_args!("{args}\n"));
+    Piece::<SAID>::print(format_args!("{args}\n"), send);
+}
+
+/// The same by a G that must not park any more.
+pub(crate) fn say_without_parking(args: fmt::Arguments<'_>) {
+    Piece::<SAID>::print(format_args!("{args}\n"), send_without_parking);
 }
 
 /// The G was ended where it stood, maybe inside `print!`: its unfinished line is left alone.
@@ -220,6 +250,9 @@ pub(crate) fn flush_current() {
 /// the ring's lock itself is not waited for for ever.
 pub(crate) fn shut() {
     flush_current();
+    if may_park() {
+        abandon::wait_for_reports(clock::now() + GRACE);
+    }
     let guard = PreemptGuard::new();
     let until = clock::now() + GRACE;
     while !OUTPUT.close(&guard) && clock::now() < until {

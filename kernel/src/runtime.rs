@@ -335,7 +335,8 @@ pub fn scavenge() -> usize {
     crate::mm::window::scavenge::run() as usize
 }
 
-/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. What was printed is on the
+/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. (The report
+/// of a G that has just ended where it stood gets a second to be complete.) What was printed is on the
 /// line (which is waited for as long as it takes something every second); destructors do not run.
 ///
 /// ```no_run

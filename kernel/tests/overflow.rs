@@ -15,7 +15,8 @@ use doomed::doomed_while_they_wait;
 use stack::{KIB, deep, until};
 use trefoil::JoinError;
 use trefoil::mm::lock::Lock;
-use trefoil::mm::{frames, window};
+use trefoil::mm::window::deathbed;
+use trefoil::mm::{frames, inject, window};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, TryLockError};
 
@@ -29,12 +30,16 @@ image! { "
     overflow_with_preemption_off_waits_until_it_is_on
     overflow_on_the_way_to_park
     doomed_while_they_wait
+    others_run_while_a_report_is_made                 | smp 1 | icount
+    many_reports_at_once
+    the_machine_waits_for_a_report                    | smp 1 | icount | expect others go on
+    a_report_without_memory                           | smp 1 | expect … and so on | expect report was cut short: lack of memory | expect more …
     overflow_in_main_is_fatal                         | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report
     a_borrow_from_a_dead_stack_is_named               | expect touched | expect the stack of G | expect \"lender\", which has ended
-    growth_without_memory_ends_the_g                  | mem 64M | expect no frame for the stack of
+    growth_without_memory_ends_the_g                  | mem 64M | expect no frame for the stack of | expect … and so on
     growth_without_memory_at_depth_ends_the_g_later   | mem 64M | expect no frame for the stack of
 ";
-    one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_grants_it_to_nobody, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
+    one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_grants_it_to_nobody, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, others_run_while_a_report_is_made, many_reports_at_once, the_machine_waits_for_a_report, a_report_without_memory, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
 }
 
 /// Recursion without end.
@@ -267,6 +272,62 @@ fn overflow_on_the_way_to_park() {
     }
     println!("{ended} overflows in `recv`, {lived} lived");
     assert!(ended > 2 && lived > 2, "{ended} overflows in `recv`, {lived} lived");
+}
+
+fn others_run_while_a_report_is_made() {
+    static IS_OVER: AtomicBool = AtomicBool::new(false);
+    let sleeper = go(|| {
+        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+        while !IS_OVER.load(SeqCst) {
+            time::sleep(Duration::from_millis(1));
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        longest
+    });
+    let begin = Instant::now();
+    let ended = Builder::new().stack_max(16 << 20).spawn(|| glut(0)).unwrap().join();
+    let took = begin.elapsed();
+    IS_OVER.store(true, SeqCst);
+    assert!(matches!(ended, Err(JoinError::StackOverflow)));
+    let longest = sleeper.join().unwrap();
+    println!("a report of {took:?}; a sleeper of 1 ms slept {longest:?} at most");
+    assert!(took > Duration::from_millis(60), "{took:?}: a short report shows nothing");
+    assert!(longest < Duration::from_millis(20), "a sleeper of 1 ms slept {longest:?}");
+}
+
+fn many_reports_at_once() {
+    let handles: Vec<_> = (0..24).map(|_| go(|| glut(0))).collect();
+    for handle in handles {
+        assert!(matches!(handle.join(), Err(JoinError::StackOverflow)));
+    }
+    until(|| runtime::num_goroutines() == 1);
+    runtime::scavenge();
+    assert_eq!(runtime::stats().memory.abandoned, 24);
+}
+
+fn the_machine_waits_for_a_report() {
+    drop(Builder::new().stack_max(16 << 20).spawn(|| glut(0)).unwrap());
+    time::sleep(Duration::from_millis(20));
+    assert_eq!(runtime::stats().memory.abandoned, 0, "the report is over");
+    runtime::exit(0);
+}
+
+fn a_report_without_memory() {
+    // The `n`th page from the edge on is not there: of the deathbed at its beginning, then of those
+    // that it grows by, and then none.
+    deathbed::make_bare(true);
+    for n in 1..=6 {
+        let ended = go(move || {
+            near_the_end(lowest(), 22 * KIB, &|| {
+                inject::fail_after(n);
+                black_box(glut(0));
+            })
+        });
+        assert!(matches!(ended.join(), Err(JoinError::StackOverflow)));
+        inject::off();
+    }
+    deathbed::make_bare(false);
 }
 
 fn overflow_in_main_is_fatal() {

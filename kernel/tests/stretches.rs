@@ -64,11 +64,6 @@ const NAMED: &[(&str, u64, &str)] = &[
     ("with_capacity of 600 MiB", 60_000_000, "a large block is mapped under the region's lock"),
     ("20,000 holes are made", 300_000, "first fit"),
     ("allocations amid 20,000 holes", 400_000, "first fit"),
-    // Reports of a death: the unwinder takes 5,000 instructions a frame.
-    ("a panic in a destructor while unwinding", 200_000, "the report of a death, with a backtrace"),
-    ("an overflow", 10_000_000, "the report of a death, with a backtrace"),
-    ("an overflow on 16 MiB", 200_000_000, "the report of a death, with a backtrace"),
-    ("an overflow beside 100,000 parked", 20_000_000, "the report of a death; the walk over who waits"),
 ];
 
 struct Row {

@@ -25,11 +25,13 @@
 //! | 0 | is being given to a G |
 //! | the G's address | is that G's, which lives or is free |
 //! | the same, [`RETIRED`] | is that G's, which was ended where it stood; its frames are kept |
+//! | the same, but the G lives elsewhere | is its deathbed (`deathbed.rs`) |
 //! | another window's end, [`LINK`] | is nobody's, and in the list of `stale.rs` |
 //!
 //! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends meanwhile, so a table that was found is not freed
 //! under the walker.
 
+pub mod deathbed;
 mod fault;
 mod packed;
 mod retired;
@@ -242,6 +244,7 @@ pub unsafe fn free(window: Window) {
 #[non_exhaustive]
 pub struct WindowStats {
     /// Windows that G's have, free ones and [kept](Self::kept) ones included, and those that were retired.
+    /// (A G that ends where it stands has another one, until the scavenger comes by.)
     pub windows: u64,
     /// Pages mapped in windows, those in limbo included.
     pub pages: u64,
@@ -304,7 +307,13 @@ pub fn in_use(g: &G) -> (usize, usize) {
         return (0, 0);
     }
     let low = g.stack_low.load(Ordering::Relaxed) as u64;
-    let pages = walk::count_backed(low.max(window.lo).min(window.top())..window.hi);
+    // In pieces, with preemption on between them where the caller has it on.
+    let (mut at, mut pages) = (low.max(window.lo).min(window.top()), 0);
+    while at < window.hi {
+        let to = window.hi.min(at + CLASSES[0]);
+        pages += walk::count_backed(at..to);
+        at = to;
+    }
     let deepest = g.stack_deepest.load(Ordering::Relaxed) as u64;
     ((pages * FRAME) as usize, window.hi.saturating_sub(deepest.min(window.top())) as usize)
 }

@@ -64,6 +64,8 @@ struct Walk {
     /// And only frames that lie above this address.
     above: usize,
     seen: usize,
+    /// More than this are not looked at.
+    most: usize,
     shown: usize,
     /// How many are shown before there is a gap.
     head: usize,
@@ -78,7 +80,7 @@ extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReas
     let mut interrupted = 0;
     let ip = _Unwind_GetIPInfo(context, &mut interrupted);
     walk.seen += 1;
-    if ip == 0 || walk.seen > FRAMES_MAX {
+    if ip == 0 || walk.seen > walk.most {
         return UnwindReasonCode::NORMAL_STOP;
     }
     if walk.after != 0 {
@@ -99,7 +101,12 @@ extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReas
 
 /// Shows frames, the first as number `from`. Returns the number after the last.
 fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize {
-    let mut walk = Walk { after, above, seen: 0, shown: from, head, out, tail: [0; TAIL] };
+    walk_most(FRAMES_MAX, after, above, from, head, out)
+}
+
+#[inline(never)]
+fn walk_most(most: usize, after: usize, above: usize, from: usize, head: usize, out: Out) -> usize {
+    let mut walk = Walk { after, above, seen: 0, most, shown: from, head, out, tail: [0; TAIL] };
     _Unwind_Backtrace(each, (&raw mut walk).cast());
     let kept = walk.shown.saturating_sub(TAIL).max(head);
     if kept > head {
@@ -108,7 +115,7 @@ fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize
     for number in kept..walk.shown {
         line(out, number, walk.tail[number % TAIL]);
     }
-    if walk.seen > FRAMES_MAX {
+    if walk.seen > most {
         out(format_args!("  … and so on"));
     }
     walk.shown
@@ -117,6 +124,12 @@ fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize
 /// The `head` innermost and the [`TAIL`] outermost frames that come after the function that begins at `after`.
 pub fn ends(after: usize, head: usize, out: Out) {
     walk(after, 0, 0, head, out);
+}
+
+/// The `head` innermost frames that come after the function that begins at `after`, in a bounded
+/// time. (A few frames lie before that.)
+pub fn first(after: usize, head: usize, out: Out) {
+    walk_most(head + 6, after, 0, 0, head + 6, out);
 }
 
 /// The `head` innermost and the [`TAIL`] outermost frames that lie above the address `above`.

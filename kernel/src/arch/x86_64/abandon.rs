@@ -15,29 +15,91 @@
 //!
 //! The CFI of `abandon_entry` describes the copied frame as a signal frame, so a backtrace made there goes on into the G. At its end the
 //! scheduler switches to g0 as if the G had parked.
+//!
+//! The report may take long, so it is made with preemption on. For that the G gets up once more, on
+//! a window beside its own (`mm/window/deathbed.rs`):
+//!
+//! ```text
+//!   g0, depth 1                    the deathbed, depth 0             g0, depth 1
+//!   abandon_entry ─▶ last_rites
+//!     a copy of the copy ────────▶ abandon_entry ─▶ on_deathbed
+//!                                    the report; others run
+//!                                    a touch of its guard page ────▶ abandon_entry ─▶ last_rites
+//!                                                                      the scheduler's part
+//! ```
+//!
+//! The touch takes the way of any overflow, from whichever core the G is on by then. So does
+//! whatever else ends it there, and then its report says that it was cut short.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
+use core::mem::offset_of;
 
-use trefoil_sched::Cause;
+use trefoil_sched::{Cause, M, PreemptGuard};
 
 use super::idt::Frame;
 use super::percpu::{self, PerCpu};
 use super::preempt::FLAGS;
+use crate::mm::window::Window;
 use crate::{abandon, platform, report};
 
 /// Bytes of a frame.
 const FRAME_BYTES: usize = size_of::<Frame>();
 const _: () = assert!(FRAME_BYTES == 176);
 
-/// What stands on g0's stack for [`abandon_entry`].
+/// What stands on g0's stack for [`abandon_entry`], and then on the deathbed.
+#[derive(Clone, Copy)]
 #[repr(C)]
-struct Rites {
+pub struct Rites {
     frame: [u64; FRAME_BYTES / 8],
-    addr: u64,
+    /// What was touched.
+    pub addr: u64,
     cause: u64,
+    /// On the deathbed: the core on which the G has ended, and 1 more.
+    core: u64,
+    /// On the deathbed: the report is complete.
+    pub told: bool,
 }
 
-/// rsp = the copied frame; what follows it are the address and the cause.
+impl Rites {
+    /// Why it ends.
+    pub fn cause(&self) -> Cause {
+        u8::try_from(self.cause).ok().and_then(Cause::from_u8).unwrap_or(Cause::StackOverflow)
+    }
+
+    /// The stack pointer that the G ended with.
+    pub fn sp(&self) -> u64 {
+        self.frame[offset_of!(Frame, rsp) / 8]
+    }
+
+    /// Where they lie on a deathbed: below the top word.
+    fn on(bed: Window) -> *mut Self {
+        ((bed.hi as usize - 8 - size_of::<Self>()) & !15) as *mut Self
+    }
+
+    /// Those on a deathbed.
+    ///
+    /// # Safety
+    /// 1. Its G has got up there, and nobody runs there any more.
+    pub unsafe fn from_bed(bed: Window) -> Self {
+        // SAFETY: 1. `get_up` has written them.
+        unsafe { Self::on(bed).read() }
+    }
+}
+
+/// The G that has ended on this core gets up on `bed`, with what g0 has for it, and preemption on.
+/// g0 is again as it was while the G ran.
+pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
+    let core = M::current(&guard).index() as u64 + 1;
+    let at = Rites::on(bed);
+    // SAFETY: the pages are there, and nobody else has them.
+    unsafe { at.write(Rites { core, told: false, ..*rites }) };
+    // `rites` adopts the level there.
+    guard.release();
+    // SAFETY: `abandon_entry` expects this, and what is on this stack has no more to do.
+    unsafe { asm!("mov rsp, {at}", "jmp {entry}", at = in(reg) at, entry = sym abandon_entry, options(noreturn)) }
+}
+
+/// rsp = the copied frame, which is where the rites begin.
 #[unsafe(naked)]
 unsafe extern "C" fn abandon_entry() -> ! {
     naked_asm!(
@@ -63,8 +125,7 @@ unsafe extern "C" fn abandon_entry() -> ! {
         ".cfi_offset rsp, -16",
         "nop",
         "cld",
-        "mov rdi, [rsp + 176]",
-        "mov rsi, [rsp + 184]",
+        "mov rdi, rsp",
         "call {rites}",
         "ud2",
         ".cfi_endproc",
@@ -72,8 +133,13 @@ unsafe extern "C" fn abandon_entry() -> ! {
     )
 }
 
-extern "C" fn rites(addr: u64, cause: u64) -> ! {
-    abandon::last_rites(addr, u8::try_from(cause).ok().and_then(Cause::from_u8).unwrap_or(Cause::StackOverflow))
+extern "C" fn rites(rites: &mut Rites) -> ! {
+    // SAFETY: 1. `take_over` turned one level off for us, and `get_up` has kept it.
+    let guard = unsafe { PreemptGuard::adopt() };
+    match rites.core.checked_sub(1) {
+        None => abandon::last_rites(guard, rites),
+        Some(core) => abandon::on_deathbed(guard, rites, core),
+    }
 }
 
 /// Where the function begins after whose frame a backtrace shows the G.
@@ -95,6 +161,8 @@ pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool 
         (*rites).frame = core::ptr::from_ref(frame).cast::<[u64; FRAME_BYTES / 8]>().read();
         (*rites).addr = addr;
         (*rites).cause = g.doomed().unwrap_or(cause) as u64;
+        (*rites).core = 0;
+        (*rites).told = false;
     }
     // The level that the scheduler takes over with the switch to g0.
     percpu::preempt_off();

@@ -405,7 +405,7 @@ pub(super) fn see_to_pending() {
     see_to_doom();
 }
 
-/// At depth 1: fills the reserve, and ends the G if it is doomed.
+/// At depth 1: fills the reserve, and ends the G if it is doomed. (On its deathbed it ends anyway.)
 fn see_to_doom() {
     let core = current();
     if core.reserve.is_low() {
@@ -414,6 +414,7 @@ fn see_to_doom() {
     let g = core.m().and_then(|m| m.running());
     if let Some(g) = g
         && g.doomed().is_some()
+        && crate::mm::window::deathbed::is_up(g, (&raw const core).addr() as u64)
     {
         stretch::ends();
         // SAFETY: as in `preempt_on`; nothing is pending now.

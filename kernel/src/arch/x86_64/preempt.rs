@@ -42,6 +42,8 @@
 //!
 //! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages. `kernel/tests/edge.rs` starts from everywhere.
 //!
+//! A G on its [deathbed] is far above that window's red pages, and is preempted there like any other.
+//!
 //! One place needs what lies below its stack pointer: the unwinder's last step (`landing.rs`).
 //!
 //! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page there is a fault in a handler); switching in
@@ -56,7 +58,7 @@ use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
 use super::{abandon, gdt, landing, stretch};
 use crate::mm::frames::FRAME;
-use crate::mm::window::Window;
+use crate::mm::window::{Window, deathbed};
 use crate::report;
 
 /// Bytes of the xsave area, a multiple of 64; 0: the processor has `fxsave` only.
@@ -120,9 +122,10 @@ pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
     percpu::depth() == 0 && frame.rflags.get() & INTERRUPTS != 0 && on_its_stack(core, frame) && !report::is_under_way()
 }
 
-/// Returns true if `frame` interrupted a G on that G's own stack. In a handler.
+/// Returns true if `frame` interrupted a G on that G's own stack, or on its [deathbed]. In a handler.
 pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
-    let on_its_stack = |g: GRef| Window::from(g.stack()).contains(frame.rsp.get() - 1);
+    let rsp = frame.rsp.get();
+    let on_its_stack = |g: GRef| deathbed::is_up(g, rsp) || deathbed::of(g, rsp).is_some();
     core.m().and_then(M::running).is_some_and(on_its_stack)
 }
 

@@ -18,7 +18,7 @@
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
 //! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in the few instructions before a switch, where
-//! the M already names the next G.
+//! the M already names the next G. A G on its [deathbed](super::deathbed) grows that one.
 //!
 //! An empty page may well be somebody else's to touch first: the place for a value that a sender writes may reach into a page that the receiver's
 //! stack has skipped, and a child may be the first that writes to its parent's array.
@@ -327,7 +327,9 @@ fn mapped(core: &PerCpu, window: Window, addr: u64) {
 fn note_depth(core: &PerCpu, window: Window, addr: u64) {
     // Nearly always the one that runs; between a switch and its beginning it is another.
     let running = core.m().and_then(M::running).filter(|g| Window::from(g.stack()) == window);
-    if let Some(g) = running.or_else(|| owner_of(window)) {
+    // (A deathbed has an owner that lives elsewhere.)
+    let owner = || owner_of(window).filter(|g| Window::from(g.stack()) == window);
+    if let Some(g) = running.or_else(owner) {
         let page = (addr & !(FRAME - 1)) as usize;
         lower(&g.stack_low, page);
         lower(&g.stack_deepest, page);
