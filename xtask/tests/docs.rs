@@ -101,7 +101,7 @@ const LIBRARY: [(&str, &[&str]); 22] = [
     ("sched/src/chan", &["Watch", "run"]),
     ("sched/src/select.rs", &[]),
     ("sched/src/select", &[]),
-    ("sched/src/locks", &["holder"]),
+    ("sched/src/locks", &["holder", "Holder"]),
     ("sched/src/context.rs", &[]),
     ("sched/src/joinset.rs", &[]),
     ("sched/src/joinset", &[]),

@@ -312,14 +312,14 @@ fn the_heap_of_timers_is_what_its_chapter_says() {
 const LATENESS_BOUNDS: [(&str, f64); 4] = [
     ("on an idle core, p50", 1_100.0),
     ("on an idle core, p99", 1_150.0),
-    ("beside a spinning goroutine, p50", 1_200.0),
+    ("beside a spinning goroutine, p50", 1_230.0),
     ("beside a spinning goroutine, p99", 1_900.0),
 ];
 
 /// Instructions.
 const BOUNDS: [(&str, f64); 11] = [
     ("yield", 125.0),
-    ("rendezvous round trip", 400.0),
+    ("rendezvous round trip", 407.0),
     ("buffered send+recv", 57.0),
     ("select, two ready arms", 140.0),
     ("spawn+join", 420.0),

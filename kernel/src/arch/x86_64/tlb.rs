@@ -18,6 +18,8 @@
 //!
 //! On a processor, and on a hypervisor that uses one, all of this is a load and a branch where memory is taken, a core gets up, or an interrupt comes.
 //!
+//! The runner hides the translator's name where it counts instructions (`ICOUNT=1`), so figures are those of a machine without flushes.
+//!
 //! Rejected: reloads at boot (the table grows only if what it holds is in use), at each scheduling point (a G that runs alone has none), and a beat that never ends.
 
 use core::arch::x86_64::__cpuid;
