@@ -94,7 +94,14 @@ impl Settings {
         qemu.args(["-M", machine, "-m", &self.memory, "-smp", &self.smp]);
         if self.icount {
             // QEMU runs and counts each step of a `rep` as an instruction, so `rep` is not called fast here.
-            qemu.args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", &format!("{},-erms,tcg-cpuid=off", self.cpu)]);
+            qemu.args([
+                "-accel",
+                "tcg",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                &format!("{},-erms,tcg-cpuid=off", self.cpu),
+            ]);
         } else {
             qemu.args(["-accel", "tcg,thread=multi", "-cpu", &self.cpu]);
         }
