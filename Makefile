@@ -19,7 +19,9 @@ run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=p
 	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
 
 test-large: setup ## the tests that take minutes and gigabytes: a million goroutines, long random runs
-	cargo test --release --package trefoil --test large --test blocks --test random --test registers --test boundaries --test dying -- --ignored
+	cargo test --release --package trefoil --test corners
+	cargo test --release --package trefoil --test large --test blocks --test random --test registers --test boundaries --test dying --test edge -- --ignored
+	VALUES=whole cargo test --release --package trefoil --test values -- --ignored
 
 test: setup ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace --no-fail-fast
