@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 use cores::wait_for_cores;
 use trefoil::SpawnError;
 use trefoil::account;
+use trefoil::mm::heap;
 use trefoil::prelude::*;
 
 image! { "
@@ -240,6 +241,8 @@ fn creations(n: u64) {
     let some = |n: u64| (0..n).for_each(|i| assert_eq!(go(move || i).join().unwrap(), i));
     let memory = || {
         runtime::scavenge();
+        // What this core keeps for the next allocation goes home.
+        heap::trim();
         (account::heap_bytes(), runtime::stats().memory)
     };
     wait_for_cores();

@@ -113,7 +113,14 @@ impl Window {
     /// Not read through the window: the G may have got past its top page by an old entry of this core's TLB, while the page is in limbo.
     #[inline(always)]
     fn top_word(self) -> usize {
-        let (0, _, Backing::Present(word) | Backing::Limbo(word)) = walk::find(self.top()) else { return 0 };
+        let word = loop {
+            match walk::find(self.top()) {
+                (0, _, Backing::Present(word) | Backing::Limbo(word)) => break word,
+                // The scavenger has found a table without pages, and one has come since.
+                (_, entry, Backing::Limbo(word)) => _ = entry.restore(word),
+                _ => return 0,
+            }
+        };
         let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<usize>();
         // SAFETY: a word of a frame that is not freed before this core passes an epoch. It is written whole.
         unsafe { top_word.read_volatile() }
