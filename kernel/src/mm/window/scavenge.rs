@@ -120,6 +120,9 @@ pub fn on_interrupt(depth: u32) {
     }
 }
 
+/// So many pieces a core works in one go at most, when memory is scarce: about half a millisecond.
+const PIECES_IN_NEED: u32 = 100;
+
 /// False: another core is at it.
 #[cold]
 fn work() -> bool {
@@ -132,9 +135,17 @@ fn work() -> bool {
         PRESSED.store(false, Ordering::Relaxed);
         Urgency::Idle
     };
-    let wait = round.step(sched, &guard, urgency);
+    let mut wait = round.step(sched, &guard, urgency);
+    // Where memory is scarce, the next goroutine that grows may die of it. So pieces follow each other here, and
+    // this core comes back before each goroutine that it runs.
+    let mut pieces = 1;
+    while wait == 0 && pieces < PIECES_IN_NEED && frames::is_scarce() {
+        wait = round.step(sched, &guard, urgency);
+        pieces += 1;
+    }
     if wait == 0 {
-        M::current(&guard).attend_platform_if_alone();
+        let m = M::current(&guard);
+        if pieces > 1 { m.attend_platform() } else { m.attend_platform_if_alone() }
     }
     let next = if wait == 0 { 0 } else { clock::now() + wait };
     NEXT_NS.store(next, Ordering::Relaxed);
