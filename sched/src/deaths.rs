@@ -526,7 +526,18 @@ pub(crate) trait Waited {
     /// begun is to be finished. True: it did, so there may be more.
     fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool;
     /// Who holds it, as far as that is known.
-    fn holder(&self) -> Holding;
+    fn holder(&self) -> Holding {
+        Holding::Unknown
+    }
+}
+
+/// Wakes `first`, if there is one, into the panic that names the dead G number `id`. Returns true if there was one.
+pub(crate) fn bury_one(first: Option<Claimed>, id: u64, guard: &PreemptGuard) -> bool {
+    let any = first.is_some();
+    if let Some(first) = first {
+        first.bury(id).wake(guard);
+    }
+    any
 }
 
 /// The holder of what is waited for.

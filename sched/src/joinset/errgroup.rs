@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::fmt;
 
 use crate::context::{Cancel, Context};
-use crate::deaths::{Deaths, Holding, Waited};
+use crate::deaths::{Deaths, Waited};
 use crate::g::{GRef, WaitReason};
 use crate::group::{Member, close_all, own_id};
 use crate::join::JoinError;
@@ -281,10 +281,6 @@ impl<E: Send> Waited for Common<E> {
 
     fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
         self.wake_free(guard)
-    }
-
-    fn holder(&self) -> Holding {
-        Holding::Unknown
     }
 }
 

@@ -17,7 +17,7 @@ use core::time::Duration;
 use super::mutex::{MutexGuard, Raw};
 use super::owner::{dead_frame, lies_among_the_dead};
 use super::poison::LockResult;
-use crate::deaths::{Deaths, Holding, Waited};
+use crate::deaths::{Deaths, Waited, bury_one};
 use crate::g::WaitReason;
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
@@ -351,15 +351,7 @@ impl Waited for Condvar {
     fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
         let Some(id) = dead_frame(core::ptr::from_ref(self).addr()) else { return false };
         let first = self.state.lock(guard).waiters.pop();
-        let any = first.is_some();
-        if let Some(first) = first {
-            first.bury(id).wake(guard);
-        }
-        any
-    }
-
-    fn holder(&self) -> Holding {
-        Holding::Unknown
+        bury_one(first, id, guard)
     }
 }
 

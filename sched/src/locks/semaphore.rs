@@ -18,7 +18,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::owner::{dead_frame, lies_among_the_dead};
-use crate::deaths::{Deaths, Holding, Waited};
+use crate::deaths::{Deaths, Waited, bury_one};
 use crate::g::WaitReason;
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
@@ -353,15 +353,7 @@ impl Waited for Semaphore {
             }
             first
         };
-        let any = first.is_some();
-        if let Some(first) = first {
-            first.bury(id).wake(guard);
-        }
-        any
-    }
-
-    fn holder(&self) -> Holding {
-        Holding::Unknown
+        bury_one(first, id, guard)
     }
 }
 

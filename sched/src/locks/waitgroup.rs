@@ -17,7 +17,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::owner::{dead_frame, held_by_the_dead, lies_among_the_dead};
-use crate::deaths::{Deaths, Holding, Waited};
+use crate::deaths::{Deaths, Waited};
 use crate::g::{GRef, WaitReason, id_of};
 use crate::group::{Member, close_all, own_id};
 use crate::join::JoinError;
@@ -316,10 +316,6 @@ impl Waited for WaitGroup {
             one.wake(guard);
         }
         any
-    }
-
-    fn holder(&self) -> Holding {
-        Holding::Unknown
     }
 }
 
