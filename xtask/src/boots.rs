@@ -103,12 +103,13 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
     Ok(boots)
 }
 
-/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `later TEXT`, half a second after the machine asked; else the text
+/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced N`, the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
 /// itself. `\\n` stands for a line end.
 fn stdin(value: &str) -> Stdin {
     let text = |text: &str| text.replace("\\n", "\n").into_bytes();
     match value.split_once(' ') {
         Some(("flood", n)) if n.parse::<usize>().is_ok() => Stdin::Bytes(flood(n.parse().unwrap_or(0)), Duration::ZERO),
+        Some(("paced", n)) if n.parse::<usize>().is_ok() => Stdin::Paced(flood(n.parse().unwrap_or(0))),
         Some(("later", later)) => Stdin::Bytes(text(later), Duration::from_millis(500)),
         _ => Stdin::Bytes(text(value), Duration::ZERO),
     }
@@ -293,6 +294,8 @@ mod tests {
         let (flood, _) = bytes("a | smp 1 | stdin flood 130");
         assert_eq!(flood.len(), 130);
         assert!(flood.starts_with("00000000 some") && flood.ends_with("\n00") && flood[64..].starts_with("00000001 "));
+        let paced = &parse("a | smp 1 | stdin paced 130").unwrap()[0].settings.stdin;
+        assert!(matches!(paced, Stdin::Paced(bytes) if *bytes == flood.as_bytes()));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::qemu::Stdin;
 pub const XON: u8 = 0x11;
 /// Ctrl-D: there is no more.
 const END: u8 = 4;
+/// Ten bits at 115,200 baud.
+const BYTE: Duration = Duration::from_nanos(86_806);
 
 /// The way into a machine.
 pub struct Feed {
@@ -61,6 +63,10 @@ impl Feed {
                     std::thread::sleep(after);
                     pipe.write_all(&bytes)
                 }
+                Stdin::Paced(bytes) => bytes.chunks(14).try_for_each(|piece| {
+                    std::thread::sleep(BYTE * piece.len() as u32);
+                    pipe.write_all(piece)
+                }),
             };
             if sent.and_then(|()| pipe.write_all(&[END])).is_ok() {
                 // A closed pipe would be no news to the machine; an open one is none to us.

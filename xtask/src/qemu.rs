@@ -13,6 +13,8 @@ pub enum Stdin {
     Inherit,
     /// These bytes, so long after the machine has asked.
     Bytes(Vec<u8>, Duration),
+    /// These bytes, no faster than a line of 115,200 baud brings them.
+    Paced(Vec<u8>),
 }
 
 /// The machine that an image runs on. `MACHINE`, `SMP`, `MEM`, `INPUT`, `APPEND`, `TIMEOUT`, `QEMU_ARGS` and `ICOUNT` set it.

@@ -367,7 +367,7 @@ fn alloc_cold(class: usize) -> *mut u8 {
 fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     debug_assert_eq!(magazine.len(), 0, "what is in the magazine would be lost");
     let (size, want) = (usize::from(SIZES[class]), KEEP[class] / 2);
-    let mut chain = CLASSES[class].take(want);
+    let mut chain = CLASSES[class].take(size, want);
     if chain.1 == 0 {
         let mut slab = chunks::alloc_slab(slab::bytes(size));
         if slab.is_null() {

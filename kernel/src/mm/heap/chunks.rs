@@ -51,7 +51,7 @@ fn chunk_pages(slab: usize) -> u64 {
 
 /// Memory for a slab, aligned to its size. Null: no memory.
 pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
-    let (mut slab, _) = chunks(bytes).take(1);
+    let (mut slab, _) = chunks(bytes).take(bytes, 1);
     if slab.is_null() {
         let chunk = pages::alloc(chunk_pages(bytes), chunk_pages(bytes));
         if chunk.is_null() {

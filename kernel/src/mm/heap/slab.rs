@@ -16,10 +16,11 @@
 //!                        spare there already
 //! ```
 //!
-//! A block is *at home* while it stands in its slab's own list, and *out* otherwise: handed out, or in a core's magazine.
+//! A block is *at home* while it stands in its slab's own list or was never in use, and *out* otherwise: handed out, or in a core's
+//! magazine. A new slab writes no list: 500 links at once would keep preemption off for long. Each is written when its block leaves.
 //!
-//! * INV-HOME: a block comes home to the slab that its address names, whichever core frees it; `home` of a slab is the length of
-//!   its list; `out` of a class is the number of blocks of all its slabs that are out.
+//! * INV-HOME: a block comes home to the slab that its address names, whichever core frees it; `home` of a slab counts its list and
+//!   the blocks from `fresh` on, which were never handed out; `out` of a class is the number of blocks of all its slabs that are out.
 //! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
 //!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
 //!   given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, frames.
@@ -51,6 +52,8 @@ pub(super) struct Slab {
     free: *mut Block,
     home: u16,
     total: u16,
+    /// The first of the blocks that were never in use, by its number; those behind it weren't either.
+    fresh: u16,
     /// It feeds goroutines that unwind.
     reserve: bool,
 }
@@ -190,43 +193,60 @@ impl Slab {
     /// # Safety
     /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's.
     unsafe fn make(at: *mut u8, size: usize, reserve: bool) -> *mut Slab {
-        let mut free = null_mut::<Block>();
-        for i in (0..blocks(size)).rev() {
-            // SAFETY: 1. by `blocks`, the block ends within the slab; its size is a multiple of 16.
-            unsafe {
-                let block = at.add(first(size) + i * size).cast::<Block>();
-                block.write(Block { next: free });
-                free = block;
-            }
-        }
         let total = blocks(size) as u16;
         // SAFETY: 1. the header lies before `first`, or where the chunk's first slab has nothing.
         unsafe {
             let slab = at.add(header(size)).cast::<Slab>();
-            slab.write(Slab { prev: null_mut(), next: null_mut(), free, home: total, total, reserve });
+            slab.write(Slab {
+                prev: null_mut(),
+                next: null_mut(),
+                free: null_mut(),
+                home: total,
+                total,
+                fresh: 0,
+                reserve,
+            });
             slab
         }
     }
 
-    /// Cuts up to `want` blocks off, in front of `rest`.
-    fn cut(&mut self, want: u32, (rest, len): Chain) -> Chain {
-        let head = self.free;
-        let n = want.min(u32::from(self.home));
-        let mut last = head;
-        for _ in 1..n {
-            // SAFETY: the list has `home` blocks (INV-HOME), and `n` is not more.
-            last = unsafe { (*last).next };
-        }
-        if let Some(last) = (n > 0).then_some(last) {
-            // SAFETY: as above: `last` is the list's block number `n`.
-            unsafe {
-                self.free = (*last).next;
-                (*last).next = rest;
+    /// Cuts up to `want` blocks off, in front of `rest`: of those that were in use first, the nearest in the caches.
+    ///
+    /// # Safety
+    /// 1. `at` is a slab of blocks of `size`, and the caller's or under its class's lock.
+    unsafe fn cut(at: *mut Self, size: usize, want: u32, (mut chain, len): Chain) -> Chain {
+        // SAFETY: 1. blocks don't overlap headers.
+        let slab = unsafe { &mut *at };
+        let n = want.min(u32::from(slab.home)) as u16;
+        let listed = n.min(slab.home - (slab.total - slab.fresh));
+        if listed > 0 {
+            let head = slab.free;
+            let mut last = head;
+            for _ in 1..listed {
+                // SAFETY: the list has as many blocks as are home and not fresh (INV-HOME), and `listed` is not more.
+                last = unsafe { (*last).next };
             }
-            self.home -= n as u16;
-            return (head, len + n);
+            // SAFETY: as above: `last` is the list's block number `listed`.
+            unsafe {
+                slab.free = (*last).next;
+                (*last).next = chain;
+            }
+            chain = head;
         }
-        (rest, len)
+        let fresh = n - listed;
+        let blocks =
+            at.cast::<u8>().map_addr(|at| (at & !(bytes(size) - 1)) + first(size) + usize::from(slab.fresh) * size);
+        for i in (0..usize::from(fresh)).rev() {
+            // SAFETY: 1. there are `total - fresh` such blocks, each ends within the slab, and nobody has them.
+            unsafe {
+                let block = blocks.add(i * size).cast::<Block>();
+                block.write(Block { next: chain });
+                chain = block;
+            }
+        }
+        slab.fresh += fresh;
+        slab.home -= n;
+        (chain, len + u32::from(n))
     }
 }
 
@@ -251,8 +271,8 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks at home, from slabs in use first.
-    pub(super) fn take(&self, want: u32) -> Chain {
+    /// Up to `want` blocks at home, from slabs in use first; `size` is this class's.
+    pub(super) fn take(&self, size: usize, want: u32) -> Chain {
         let mut lists = self.lists.lock();
         let mut chain = (null_mut(), 0);
         while chain.1 < want {
@@ -267,7 +287,7 @@ impl Class {
             }
             // SAFETY: a slab in the list is this class's, under its lock.
             unsafe {
-                chain = (*slab).cut(want - chain.1, chain);
+                chain = Slab::cut(slab, size, want - chain.1, chain);
                 if (*slab).home == 0 {
                     lists.unlink(slab);
                 }
@@ -285,7 +305,7 @@ impl Class {
         // SAFETY: 1.
         let slab = unsafe { Slab::make(at, size, false) };
         // SAFETY: it was just made, and nobody else knows it.
-        let chain = unsafe { (*slab).cut(want, (null_mut(), 0)) };
+        let chain = unsafe { Slab::cut(slab, size, want, (null_mut(), 0)) };
         let mut lists = self.lists.lock();
         // SAFETY: as above.
         if unsafe { (*slab).home } > 0 {
@@ -312,7 +332,7 @@ impl Class {
             self.slabs.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: as above.
-        let (block, _) = unsafe { (*lists.reserve).cut(1, (null_mut(), 0)) };
+        let (block, _) = unsafe { Slab::cut(lists.reserve, size, 1, (null_mut(), 0)) };
         self.out.fetch_add(1, Ordering::Relaxed);
         block.cast()
     }

@@ -29,8 +29,8 @@ static BYTES: Bytes = Bytes::new();
 
 /// Bytes that whoever prints moves to the port at once, with preemption off: more than a line usually has.
 const PIECE: usize = 256;
-/// Bytes that the handler moves.
-const BURST: usize = 256;
+/// Bytes that the handler moves, beside those that it receives.
+const BURST: usize = 64;
 
 /// Bytes that the port takes when it says that it has room.
 static FIFO: AtomicUsize = AtomicUsize::new(1);
