@@ -396,6 +396,12 @@ impl Rounds {
         asked != 0 && asked != self.done.load(Ordering::Relaxed)
     }
 
+    /// Whether G's are to be woken for wakers that have died.
+    #[cfg(loom)]
+    pub(crate) fn has_orphans(&self) -> bool {
+        !self.orphans.lock(&PreemptGuard::new()).is_empty()
+    }
+
     /// Whether there is, and nobody is at it.
     #[inline]
     pub(crate) fn wants_hand(&self) -> bool {

@@ -6,12 +6,17 @@
 //!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
 //! ```
 //!
+//! Where M's do not rest, all G's come to an end instead, and leave nothing behind: no timer, no open
+//! wait, no node in a list, no claimed G, nothing in a queue and no round ([`left_behind`]).
+//!
 //! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::g::GRef;
+use crate::gstate::State;
 use crate::m::M;
 use crate::p::P;
 use crate::platform;
@@ -85,6 +90,36 @@ pub fn broken(sched: &'static Sched) -> Option<String> {
     if sched.has_work(platform::now()) && sched.rest.can_wake() && !on_its_way && !sched.ps().iter().any(P::is_deferred)
     {
         return Some(String::from("something waits, a P is free and an M rests"));
+    }
+    None
+}
+
+/// What `gs` have left behind, which are the G's of `sched` and have all come to their last park.
+/// Nothing waits for an M, for a deadline or for a wake-up any more.
+pub fn left_behind(sched: &'static Sched, gs: impl Iterator<Item = GRef>) -> Option<String> {
+    for (i, g) in gs.enumerate() {
+        let number = i + 1;
+        if !matches!(g.state(), State::Waiting | State::Cold) {
+            return Some(format!("G {number} has ended and is {:?}", g.state()));
+        }
+        if g.ticket.current().is_some() {
+            return Some(format!("G {number} has ended, and its wait has not"));
+        }
+        if g.waiter.is_linked() {
+            return Some(format!("G {number} has ended and stands in a list of waiters"));
+        }
+        if g.rest_of_crowd.get().is_some() {
+            return Some(format!("G {number} has ended, and has claimed G's that it has not woken"));
+        }
+    }
+    if sched.deaths.rounds.is_pending() || sched.deaths.rounds.has_orphans() {
+        return Some(String::from("a G has died, and the round after it is not over"));
+    }
+    if sched.has_timers() {
+        return Some(String::from("all have ended, and a timer is pending"));
+    }
+    if sched.has_work(platform::now()) || sched.has_slots() {
+        return Some(String::from("all have ended, and something waits for an M"));
     }
     None
 }

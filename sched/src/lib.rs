@@ -161,13 +161,21 @@ pub mod model {
         gs
     }
 
+    /// Whether the G that runs on `m` has claimed G's that it has not woken.
+    pub fn wakes_a_crowd(m: &M) -> bool {
+        m.running().is_some_and(|g| g.rest_of_crowd.get().is_some())
+    }
+
     /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that
-    /// its stack is dead.
+    /// its stack is dead. A crowd that it has not come to wake is left to the round.
     pub fn owner_died(retire: impl FnOnce()) {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
         m.sched().deaths.record(m.caller(), crate::Cause::StackOverflow);
         retire();
+        if let Some(crowd) = m.running().and_then(crate::waitq::Crowd::left_by) {
+            crate::deaths::leave_to_round(m, crowd, &guard);
+        }
         crate::deaths::ask(m, &guard);
     }
 
@@ -218,7 +226,7 @@ pub mod model {
     }
 
     pub use crate::chan::Watch;
-    pub use crate::invariants::{broken, deadlines, orphan, p_states};
+    pub use crate::invariants::{broken, deadlines, left_behind, orphan, p_states};
     pub use crate::join::model::{Completer, join_until, pair as join_pair};
     pub use crate::joinset::errgroup_model::{GroupMember, group_member};
     pub use crate::joinset::model::{SetMember, set_member};

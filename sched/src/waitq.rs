@@ -146,7 +146,7 @@ impl Waiter {
     }
 
     /// Whether it is in its list; under the lock. (A cell that models watch: whoever comes here without the lock is seen.)
-    fn is_linked(&self) -> bool {
+    pub(crate) fn is_linked(&self) -> bool {
         // SAFETY: the lock admits one.
         self.linked.with(|linked| unsafe { *linked })
     }
@@ -448,7 +448,7 @@ impl WaitQueue {
 }
 
 /// So many of a crowd are woken in one go: some thousands of instructions.
-const TOGETHER: usize = 32;
+const TOGETHER: usize = if cfg!(loom) { 1 } else { 32 };
 
 /// Waiters that were claimed together.
 ///
@@ -544,6 +544,12 @@ impl Orphans {
     /// Nobody.
     pub(crate) const fn new() -> Self {
         Self(None)
+    }
+
+    /// Whether there is nobody.
+    #[cfg(loom)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// One more crowd.

@@ -8,7 +8,7 @@ use trefoil_sched::deaths::Deaths;
 
 /// Nodes have two slots in models: numbers that share all but their highest bit share a path.
 fn die_at_once(first: u64, second: u64) {
-    loom::model(move || {
+    support::cores::model(move || {
         let deaths: &'static Deaths = Box::leak(Box::new(Deaths::new()));
         let dies = |id: u64| thread::spawn(move || assert!(deaths.pretend(id)));
         let (one, two) = (dies(first), dies(second));

@@ -463,7 +463,7 @@ fn explore(place: Place, packed: bool, life: &'static [Step], rounds: usize, oth
         assert!(epoch.is_none_or(|e| scavenger.finish(e)), "M's that rest hold the epoch up");
         scavenger.check();
     };
-    loom::model(move || {
+    support::cores::model(move || {
         let (mut scavenger, cores) = setup();
         let threads: Vec<_> = cores.into_iter().map(|(core, body)| thread::spawn(move || core.go(body))).collect();
         let epoch = scavenger.scavenge(rounds);
@@ -471,7 +471,7 @@ fn explore(place: Place, packed: bool, life: &'static [Step], rounds: usize, oth
         end(scavenger, epoch, left);
     });
     if others.len() == 1 {
-        loom::model(move || {
+        support::cores::model(move || {
             let (mut scavenger, mut cores) = setup();
             let thread = thread::spawn(move || {
                 let epoch = scavenger.scavenge(rounds);
@@ -557,7 +557,7 @@ fn a_page_that_is_packed_again_beside_its_unpacker_keeps_the_write() {
 
 #[test]
 fn a_wild_pointer_into_a_stack_that_has_ended_reaches_nobody_elses_frame() {
-    loom::model(|| {
+    support::cores::model(|| {
         let machine = Arc::new(Machine::new(Place::Below, SLEEPS));
         let mut scavenger = Core::new(&machine, SCAVENGER, false);
         let mut wild = Core::new(&machine, 1, false);
@@ -580,7 +580,7 @@ fn a_wild_pointer_into_a_stack_that_has_ended_reaches_nobody_elses_frame() {
 
 #[test]
 fn a_page_is_retired_while_hardware_marks_it() {
-    loom::model(|| {
+    support::cores::model(|| {
         let entry = Arc::new(Entry::new());
         assert!(entry.map(RIGHTS));
         let hardware = {

@@ -128,7 +128,7 @@ impl<'a> Core<'a> {
 /// Takes page 0 away while M 1 does `body`; then the epoch must be over. Once with the reclaimer and once with M 1 on a thread of its own: what
 /// can be explored with few preemptions differs.
 fn one_page_against(body: fn(&mut Core)) {
-    loom::model(move || {
+    support::cores::model(move || {
         let machine = Machine::new(2);
         let busy = Machine::run(&machine, 1, body);
         let epoch = machine.take(0);
@@ -136,7 +136,7 @@ fn one_page_against(body: fn(&mut Core)) {
         busy.join().unwrap();
         assert!(freed || machine.free(0, epoch), "an M that rests holds the epoch up");
     });
-    loom::model(move || {
+    support::cores::model(move || {
         let machine = Machine::new(2);
         let reclaimer = {
             let machine = machine.clone();
@@ -204,7 +204,7 @@ fn an_m_that_rests_behind_an_epoch_flushes_when_it_rises() {
 
 #[test]
 fn a_second_round_waits_for_everybody_again() {
-    loom::model(|| {
+    support::cores::model(|| {
         let machine = Machine::new(2);
         let busy = Machine::run(&machine, 1, |core| {
             core.touch();
@@ -227,7 +227,7 @@ fn a_second_round_waits_for_everybody_again() {
 
 #[test]
 fn a_busy_m_and_one_that_rises_are_both_waited_for() {
-    loom::model(|| {
+    support::cores::model(|| {
         let machine = Machine::new(3);
         let busy = Machine::run(&machine, 1, |core| {
             core.poll();
@@ -248,7 +248,7 @@ fn a_busy_m_and_one_that_rises_are_both_waited_for() {
 
 #[test]
 fn a_machine_at_rest_ends_its_epochs_at_once() {
-    loom::model(|| {
+    support::cores::model(|| {
         let machine = Machine::new(2);
         machine.epochs.rest(1);
         let epoch = machine.take(0);
@@ -259,7 +259,7 @@ fn a_machine_at_rest_ends_its_epochs_at_once() {
 
 #[test]
 fn the_laggards_are_those_that_have_not_passed() {
-    loom::model(|| {
+    support::cores::model(|| {
         let machine = Machine::new(3);
         assert!(!machine.epochs.is_behind(1));
         let epoch = machine.take(0);

@@ -20,7 +20,7 @@ fn complete<T>(cell: &JoinCell<T>, value: T) -> Completed {
 
 #[test]
 fn a_joiner_is_woken_or_finds_the_result() {
-    loom::model(|| {
+    support::cores::model(|| {
         let joiner = g();
         let cell = Arc::new(JoinCell::new());
         let woken = Arc::new(AtomicBool::new(false));
@@ -51,7 +51,7 @@ fn a_joiner_is_woken_or_finds_the_result() {
 
 #[test]
 fn an_abandoned_result_has_exactly_one_owner() {
-    loom::model(|| {
+    support::cores::model(|| {
         let cell = Arc::new(JoinCell::new());
         let completer = {
             let cell = cell.clone();

@@ -71,6 +71,7 @@ impl Transmitter for Port<'_> {
 
 fn machine() -> [&'static M; 2] {
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config { max_procs: 2, ..Config::default() })));
+    support::ending::enroll(sched);
     let ms: [&'static M; 2] = [0, 1].map(|i| &*Box::leak(Box::new(M::new(i, sched))));
     ms.iter().for_each(|m| sched.start_m(m));
     ms
@@ -79,7 +80,7 @@ fn machine() -> [&'static M; 2] {
 /// Two cores add a byte each to a device that is always ready: whoever comes second may find the first one at the device, which must see the second byte.
 #[test]
 fn a_line_that_is_added_while_another_core_lets_go_leaves() {
-    loom::model(|| {
+    support::cores::model(|| {
         let ms = machine();
         let device = Device::new(2);
         let other = {
@@ -104,7 +105,7 @@ fn a_line_that_is_added_while_another_core_lets_go_leaves() {
 /// An interrupt that was meant for something else comes while a core drains a busy device: the bytes that are left must not be forgotten.
 #[test]
 fn an_interrupt_beside_a_drainer_leaves_the_interrupt_wanted() {
-    loom::model(|| {
+    support::cores::model(|| {
         let ms = machine();
         let device = Device::new(0);
         let handler = {
@@ -132,7 +133,7 @@ fn an_interrupt_beside_a_drainer_leaves_the_interrupt_wanted() {
 /// A goroutine writes more than there is room for, to a device that takes a byte at a time.
 #[test]
 fn a_writer_that_parks_for_room_goes_on_and_nothing_is_lost() {
-    loom::model(|| {
+    support::cores::model(|| {
         let ms = machine();
         let device = Device::new(0);
         let port = {

@@ -54,7 +54,7 @@ impl Parked {
 
 #[test]
 fn a_ready_that_meets_a_parking_g_runs_it_exactly_once() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Parked::new();
         let waker = {
             let g = g.clone();
@@ -76,7 +76,7 @@ fn a_ready_that_meets_a_parking_g_runs_it_exactly_once() {
 
 #[test]
 fn a_second_park_after_an_early_ready_is_a_park_of_its_own() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Parked::new();
         let waker = {
             let g = g.clone();

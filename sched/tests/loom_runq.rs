@@ -47,7 +47,7 @@ fn drain_batch(mut batch: Batch, ledger: &Ledger) {
 
 /// An owner that runs `pushes` G's through a ring and pops `pops` of them, against thieves.
 fn owner_against_thieves(pushes: usize, pops: usize, thieves: usize) {
-    loom::model(move || {
+    support::cores::model(move || {
         let shared = Arc::new((Runq::new(), Ledger::new(pushes)));
         let others: Vec<_> = (0..thieves)
             .map(|_| {
@@ -102,7 +102,7 @@ fn overflow_while_a_thief_steals_loses_nothing() {
 #[test]
 fn slots_are_not_reused_under_a_thief() {
     // Pop makes room, the push wraps around into the slot that the thief may be reading.
-    loom::model(|| {
+    support::cores::model(|| {
         let shared = Arc::new((Runq::new(), Ledger::new(6)));
         let other = {
             let shared = shared.clone();

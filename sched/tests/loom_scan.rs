@@ -116,7 +116,7 @@ impl Sleeper {
 
 #[test]
 fn a_wake_up_during_a_scan_is_run_once_by_the_scanner_or_the_waker() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Sleeper::new(1);
         g.leave();
         let waker = {
@@ -131,7 +131,7 @@ fn a_wake_up_during_a_scan_is_run_once_by_the_scanner_or_the_waker() {
 
 #[test]
 fn a_scan_finds_only_what_has_parked_for_good() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Sleeper::new(1);
         let scanner = {
             let g = g.clone();
@@ -150,7 +150,7 @@ fn a_scan_finds_only_what_has_parked_for_good() {
 
 #[test]
 fn two_scans_tell_a_g_that_has_run_between_them_from_one_that_has_not() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Sleeper::new(2);
         g.leave();
         let waker = {
@@ -166,7 +166,7 @@ fn two_scans_tell_a_g_that_has_run_between_them_from_one_that_has_not() {
 
 #[test]
 fn two_wakers_of_two_parks_and_a_scanner_lose_nothing() {
-    loom::model(|| {
+    support::cores::model(|| {
         let g = Sleeper::new(2);
         g.leave();
         let wakers: Vec<_> = (0..2)

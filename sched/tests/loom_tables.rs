@@ -241,7 +241,7 @@ impl Core {
 /// without it in their caches.
 fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
     for passes in [false, true] {
-        loom::model(move || {
+        support::cores::model(move || {
             let (machine, mut free, cores) = setup(packed, gone, cores, cached);
             let count = cores.len();
             let spawn = |core: Core| {
@@ -255,7 +255,7 @@ fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
         });
         if cores == 1 {
             // What few preemptions reach differs.
-            loom::model(move || {
+            support::cores::model(move || {
                 let (machine, mut free, mut cores) = setup(packed, gone, 1, cached);
                 let scavenger = {
                     let machine = machine.clone();

@@ -7,8 +7,11 @@
 //!
 //! So park, ready, the state word, the slot and the objects are the production code, and no more cores run than there are M's. A G's saved
 //! stack pointer is the number of its context, and what it "saves" is a loom cell: a G that is resumed before it is saved shows as a data
-//! race. A G that nobody readies waits for its baton for ever, which loom reports as a deadlock.
+//! race. A G that nobody readies waits for its baton for ever: the last M that is laid aside reports it.
 #![allow(dead_code)]
+
+#[path = "../ending/mod.rs"]
+mod ending;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -49,12 +52,56 @@ loom::lazy_static! {
     static ref DEATHS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     /// What the clock shows. Not loom's: it is no part of what is explored.
     static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    /// Who is in the model. Not loom's, as above.
+    static ref CAST: std::sync::Mutex<Cast> = std::sync::Mutex::default();
 }
 
 loom::thread_local! {
     /// The M that this thread holds, its context's number (from 1), and whether its G ends with the next switch.
     static ME: (Cell<*const M>, Cell<usize>, Cell<bool>) =
         (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
+    /// How many levels of preemption are off, and what comes between two pieces of a crowd.
+    static PIECES: (Cell<usize>, Cell<Option<fn()>>) = (Cell::new(0), Cell::new(None));
+}
+
+/// Who is in a model.
+#[derive(Default)]
+struct Cast {
+    /// The G's, each with whether it has ended.
+    gs: Vec<(GRef, bool)>,
+    /// How many M's have been laid aside.
+    aside: usize,
+}
+
+/// An M is laid aside. It is not taken up again, so with the last one everything is over.
+fn lay_aside() {
+    let mut cast = CAST.lock().unwrap();
+    cast.aside += 1;
+    if cast.aside < cast.gs.len() {
+        return;
+    }
+    let left = cast.gs.iter().enumerate().find(|(_, (_, ended))| !ended);
+    let left = left.map(|(i, (g, _))| (i + 1, g.state()));
+    drop(cast);
+    if let Some((number, state)) = left {
+        panic!("in the end: G {number} is {state:?}, and no M is left that could wake it or run it");
+    }
+}
+
+/// The G that calls does `then` when it is about to go on with the next piece of a crowd that it
+/// wakes.
+pub fn between_pieces(then: fn()) {
+    PIECES.with(|pieces| pieces.1.set(Some(then)));
+}
+
+fn preemption_is_on() {
+    let Some(then) = PIECES.with(|pieces| pieces.1.get()) else { return };
+    // SAFETY: it was made from a `&'static M`.
+    let m: &'static M = unsafe { &*ME.with(|me| me.0.get()) };
+    if model::wakes_a_crowd(m) {
+        PIECES.with(|pieces| pieces.1.set(None));
+        then();
+    }
 }
 
 /// How far the clock goes on each time it is read. Longer than any bound in the production code.
@@ -180,13 +227,15 @@ pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync 
     builder.max_branches = 60_000;
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = count.clone();
-    builder.check(move || {
+    let model = move || {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let bodies = bodies();
         let ms = bodies.len();
         let kept = Kept::default();
         let sched = kept.keep(Sched::new(&Config { max_procs: ms, ..Config::default() }));
+        ending::enroll(sched);
         let gs = model::records(sched);
+        CAST.lock().unwrap().gs = gs[..ms].iter().map(|&g| (g, false)).collect();
         let threads: Vec<_> = bodies
             .into_iter()
             .enumerate()
@@ -204,6 +253,13 @@ pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync 
             })
             .collect();
         threads.into_iter().flatten().for_each(|t| t.join().unwrap());
+        kept
+    };
+    ending::run(builder, model, |sched| {
+        let gs = std::mem::take(&mut *CAST.lock().unwrap()).gs;
+        if let Some(what) = model::left_behind(sched, gs.into_iter().map(|(g, _)| g)) {
+            panic!("in the end: {what}");
+        }
     });
     println!("{} executions", count.load(std::sync::atomic::Ordering::Relaxed));
 }
@@ -232,6 +288,7 @@ fn live(m: &'static M, g: GRef, number: usize, body: Box<dyn FnOnce() + Send>) {
     body();
     // Its last park: nobody will ready it, and its thread does not wait for that.
     ME.with(|me| me.2.set(true));
+    CAST.lock().unwrap().gs[number - 1].1 = true;
     // SAFETY: 1. `stay` publishes nothing, so nobody can ready it, and the thread ends instead of going on.
     unsafe { park(PreemptGuard::new(), WaitReason::None, stay, std::ptr::null_mut()) }.release();
 }
@@ -252,8 +309,15 @@ unsafe impl Platform for Batons {
         ME.with(|me| me.1.get()) << LIFE_SHIFT
     }
     fn set_current(_: &G) {}
-    fn preempt_off() {}
-    fn preempt_on() {}
+    fn preempt_off() {
+        PIECES.with(|pieces| pieces.0.set(pieces.0.get() + 1));
+    }
+    fn preempt_on() {
+        let depth = PIECES.with(|pieces| pieces.0.replace(pieces.0.get() - 1));
+        if depth == 1 {
+            preemption_is_on();
+        }
+    }
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
         let (m, me, ends) = ME.with(|me| (me.0.get(), me.1.get(), me.2.get()));
         // SAFETY: it was made from a `&'static M`.
@@ -277,8 +341,9 @@ unsafe impl Platform for Batons {
             }
             next = own.map_or(0, |g| g.saved_sp());
         }
-        if next != 0 {
-            pass(m, next);
+        match next {
+            0 => lay_aside(),
+            next => pass(m, next),
         }
         if !ends {
             let m = wait_for_baton(me);

@@ -7,9 +7,15 @@ use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{Config, Sched};
 use trefoil_sched::{G, GRef, M, Platform, Stack};
 
+#[cfg(loom)]
+#[path = "../ending/mod.rs"]
+pub mod ending;
+
 /// A fresh G that stands nowhere.
 pub fn g() -> GRef {
-    Box::leak(Box::new(G::new()))
+    let g = Box::leak(Box::new(G::new()));
+    cores::enroll_g(g);
+    g
 }
 
 /// A G that can run and stands nowhere.
@@ -30,7 +36,7 @@ pub fn machine(ps: usize, ms: usize) -> (&'static Sched, Vec<&'static M>) {
 #[cfg(loom)]
 pub fn machine_with(config: Config, ms: usize) -> (&'static Sched, Vec<&'static M>) {
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&config)));
-    cores::enroll(sched);
+    ending::enroll(sched);
     let ms: Vec<&'static M> = (0..ms).map(|i| &*Box::leak(Box::new(M::new(i, sched)))).collect();
     ms.iter().for_each(|m| sched.start_m(m));
     (sched, ms)
@@ -39,13 +45,16 @@ pub fn machine_with(config: Config, ms: usize) -> (&'static Sched, Vec<&'static 
 #[cfg(loom)]
 pub mod cores {
     //! Cores as loom threads: a core rests on a condition variable until an interrupt or its deadline. A wake-up that is lost is a deadlock that loom finds, or,
-    //! of a core that [rests to the end](rest_to_the_end), a state that `model` finds.
+    //! of a core that [rests to the end](rest_to_the_end), a state that the end of the model finds.
 
     use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     use loom::sync::{Condvar, Mutex};
     use trefoil_sched::{GRef, M, Sched, model, wake_interrupt};
+
+    use super::ending;
+    pub use super::ending::enroll_g;
 
     /// What a core that `run_on` names does once before it rests.
     type Errand = Box<dyn FnOnce(&'static M)>;
@@ -77,8 +86,6 @@ pub mod cores {
         });
         /// The clock. Not loom's: it is no part of what is explored, and orders nothing.
         static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        /// The schedulers of the model, and whether it is one that looks at them in the end.
-        static ref SCHEDS: std::sync::Mutex<(Vec<&'static Sched>, bool)> = std::sync::Mutex::new((Vec::new(), false));
     }
 
     loom::thread_local! {
@@ -149,33 +156,18 @@ pub mod cores {
         }
     }
 
-    /// Explores `f`, and looks in the end of each execution whether the [invariants](model::broken) hold of its schedulers.
+    /// Explores `f`; see [`ending::run`].
     pub fn model(f: impl Fn() + Send + Sync + 'static) {
-        loom::model(move || {
-            SCHEDS.lock().unwrap().1 = true;
-            f();
-            let scheds = std::mem::take(&mut SCHEDS.lock().unwrap().0);
-            scheds.into_iter().for_each(check);
-        });
+        ending::run(loom::model::Builder::new(), f, settle);
     }
 
-    /// `sched` is one of this model's.
-    pub(super) fn enroll(sched: &'static Sched) {
-        let mut scheds = SCHEDS.lock().unwrap();
-        assert!(scheds.1, "a scheduler in a `loom::model`: `cores::model` is the one that looks at it in the end");
-        scheds.0.push(sched);
-    }
-
-    /// Nothing is on its way but interrupts.
-    fn check(sched: &'static Sched) {
+    /// Takes the interrupts that are still on their way. No core rests for too long.
+    fn settle(sched: &'static Sched) {
         for m in sched.ms() {
             if take_interrupt(m.index()) {
                 run_on(m);
                 wake_interrupt(m);
             }
-        }
-        if let Some(what) = model::broken(sched) {
-            panic!("in the end: {what}");
         }
         for (m, when) in model::deadlines(sched) {
             let until = CORES[m].lock.lock().unwrap().until;
@@ -215,6 +207,7 @@ pub mod cores {
 
 #[cfg(not(loom))]
 mod cores {
+    pub fn enroll_g(_: trefoil_sched::GRef) {}
     pub fn current_m() -> *const trefoil_sched::M {
         unreachable!("no current M in these tests")
     }
