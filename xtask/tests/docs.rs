@@ -180,6 +180,23 @@ fn every_item_of_the_library_has_an_example() {
     assert!(missing.is_empty(), "without an example:\n{}", missing.join("\n"));
 }
 
+/// Loom is called, and a scheduler is made, where the end of the model is seen to.
+#[test]
+fn every_model_ends_with_the_invariants() {
+    let tests = checkout().join("sched/tests");
+    let is_model = |path: &PathBuf| {
+        let name = path.strip_prefix(&tests).expect("below it").to_string_lossy().into_owned();
+        name.starts_with("loom_") || name.starts_with("baton") || name.starts_with("support")
+    };
+    for path in files(&tests).into_iter().filter(is_model) {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        assert!(!text.contains("loom::model("), "{} explores past `ending::run`", path.display());
+        assert!(!text.contains("builder.check("), "{} explores past `ending::run`", path.display());
+        let count = |what: &str| text.matches(what).count();
+        assert!(count("Sched::new(") <= count("ending::enroll("), "{}: nobody looks at a scheduler", path.display());
+    }
+}
+
 #[test]
 fn an_item_without_an_example_is_found() {
     let text = "/// Says no.\npub fn bare() {}\n/// ```\n/// x\n/// ```\n#[inline]\npub fn shown() {}\n#[doc(hidden)]\npub struct Hidden;\n\
