@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use trefoil_sched::g::OUTSIDE;
 use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
 use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{G, M, Stack};
 
@@ -116,19 +116,23 @@ unsafe impl Platform for Host {
         unsafe { stack::free(stack) }
     }
 
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown> {
         // SAFETY: 1. as the caller has it.
         let result = catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }));
         if result.as_ref().is_err_and(|payload| is_exit(&**payload)) {
             here().exiting.set(false);
         }
+        result
+    }
+
+    fn caught(thrown: Thrown) -> Payload {
         // The host's own hook knows nothing of goroutines: all are told of at their end.
-        result.map_err(|thrown| Payload::new(thrown, false))
+        Payload::new(thrown, false)
     }
 
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
         // SAFETY: 1. as the caller has it.
-        unsafe { Self::catch(f, arg) }
+        unsafe { Self::catch(f, arg) }.map_err(Self::caught)
     }
 
     fn unwind(payload: Payload) -> ! {

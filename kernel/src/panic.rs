@@ -224,20 +224,20 @@ fn go_on(payload: Box<dyn Any + Send>) -> ! {
     report::message(format_args!("unwinding failed with code {}", code.0))
 }
 
-/// Runs `f(arg)`, once, and stops unwinding here.
+/// Runs `f(arg)`, once, and stops unwinding here; what was thrown goes to [`caught`] next.
 ///
 /// # Safety
 /// 1. As `f` has it.
 #[inline]
-pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
     // SAFETY: 1.
-    unwinding::panic::catch_unwind(|| unsafe { f(arg) }).map_err(|thrown| caught(thrown, 0))
+    unwinding::panic::catch_unwind(move || unsafe { f(arg) })
 }
 
 /// The current G has caught a panic: of those that unwind it, only those in `before` go on.
 #[cold]
 #[inline(never)]
-fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
+pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
     let g = current_g();
     let is_told = g.is_none_or(|g| g.panics.get() & SILENT == 0);
     if let Some(g) = g {

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
 use trefoil_sched::{G, M, Sched, Stack};
 
 use crate::arch::{apic, clock, percpu, stretch, switch, tlb};
@@ -153,9 +153,13 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown> {
         // SAFETY: 1. as the caller has it.
         unsafe { panic::catch(f, arg) }
+    }
+
+    fn caught(thrown: Thrown) -> Payload {
+        panic::caught(thrown, 0)
     }
 
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {

@@ -190,21 +190,21 @@ impl GState {
     /// Waiting or Cold → Runnable, Parking → ParkingReady, Scan → ScanReady. Exactly once a park.
     #[inline]
     pub fn ready(&self) -> Ready {
+        if self.ready_waiting() { Ready::Enqueue } else { self.ready_early() }
+    }
+
+    /// The first step of [`ready`](Self::ready), and mostly the only one. False: the rest is `ready_early`'s.
+    #[inline(always)]
+    pub(crate) fn ready_waiting(&self) -> bool {
         // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its failure path (our writes).
-        match self.0.compare_exchange(
-            State::Waiting as u32,
-            State::Runnable as u32,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
-            Ok(_) => Ready::Enqueue,
-            Err(_) => self.ready_early(),
-        }
+        self.0
+            .compare_exchange(State::Waiting as u32, State::Runnable as u32, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Anything but Waiting.
     #[cold]
-    fn ready_early(&self) -> Ready {
+    pub(crate) fn ready_early(&self) -> Ready {
         let mut was = self.0.load(Ordering::Relaxed);
         loop {
             let (to, verdict) = match State::from_word(was) {

@@ -188,8 +188,8 @@ unsafe fn end_all(g: GRef) {
                 break;
             }
             (*at).dropped = true;
-            if let Err(payload) = platform::catch(call_drop, at.cast()) {
-                report_unjoined(payload, g.id());
+            if let Err(thrown) = platform::catch(call_drop, at.cast()) {
+                report_unjoined(platform::caught(thrown), g.id());
             }
         }
     }

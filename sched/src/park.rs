@@ -139,7 +139,18 @@ fn requeue(g: GRef) {
 /// Makes a parked G runnable: into the current P's slot, so that it runs next here. Once a park.
 #[inline]
 pub fn ready(guard: &PreemptGuard, g: GRef) {
-    match g.state.ready() {
+    if g.state.ready_waiting() {
+        enqueue_next(guard, g);
+    } else {
+        ready_early(guard, g);
+    }
+}
+
+/// It is not Waiting. Out of line with all that follows, so that the short way saves no register for it.
+#[cold]
+#[inline(never)]
+fn ready_early(guard: &PreemptGuard, g: GRef) {
+    match g.state.ready_early() {
         Ready::Enqueue => enqueue_next(guard, g),
         Ready::Marked => {}
     }
@@ -385,16 +396,16 @@ pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     let m = M::current(guard);
     let p = m.held(guard);
     match p.put_slot(g) {
-        Some(old) => displace(m, &p, old, g, guard),
+        Some(old) => displace(m, p, old, g, guard),
         None => watch_slot(m, &p, g),
     }
 }
 
-/// Out of line, so that the short way saves no registers.
+/// Out of line, so that the short way saves no registers; and `p` by value, so that it has no place on each caller's stack.
 #[inline(never)]
-fn displace(m: &M, p: &Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
-    enqueue_last(m, p, old, guard);
-    watch_slot(m, p, new);
+fn displace(m: &M, p: Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
+    enqueue_last(m, &p, old, guard);
+    watch_slot(m, &p, new);
 }
 
 /// Who waits in the slot must not wait there for ever.

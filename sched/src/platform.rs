@@ -6,9 +6,15 @@
 //! every error message, for nothing: with fat LTO the symbols are resolved and inlined, and the release disassembly of
 //! `yield_now` shows `gs:` accesses where the calls stood.
 
+use alloc::boxed::Box;
+use core::any::Any;
+
 use crate::g::{G, Stack};
 use crate::m::M;
 use crate::panic::Payload;
+
+/// What a panic throws.
+pub type Thrown = Box<dyn Any + Send>;
 
 /// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes visible.
 pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
@@ -90,11 +96,15 @@ pub unsafe trait Platform {
     fn reclaim() -> bool;
     /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
     fn pend();
-    /// Runs `f(arg)` and stops unwinding here. Called on a G with preemption on.
+    /// Runs `f(arg)` and stops unwinding here; what was thrown is to go to [`caught`](Self::caught) next. Called on a G with preemption on.
+    ///
+    /// Every G has the caller's frame on its stack, so there are two hooks: what is thrown passes in registers.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
-    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+    unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown>;
+    /// The current G has caught `thrown` in [`catch`](Self::catch), right before.
+    fn caught(thrown: Thrown) -> Payload;
     /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and what panics inside may be the program's `main`.
     ///
     /// # Safety
@@ -142,7 +152,8 @@ mod symbols {
         pub safe fn __trefoil_reclaim() -> bool;
         pub safe fn __trefoil_pend();
         pub fn __trefoil_stack_free(stack: Stack);
-        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
+        pub fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown>;
+        pub safe fn __trefoil_caught(thrown: Thrown) -> Payload;
         pub fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
         pub safe fn __trefoil_unwind(payload: Payload) -> !;
         pub safe fn __trefoil_panicking() -> bool;
@@ -156,14 +167,15 @@ mod symbols {
 
 pub use symbols::{
     __trefoil_arm_timer as arm_timer, __trefoil_catch as catch, __trefoil_catch_inside as catch_inside,
-    __trefoil_current_life as current_life, __trefoil_current_m as current_m, __trefoil_dead_stack as dead_stack,
-    __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack, __trefoil_g_ends as g_ends, __trefoil_idle as idle,
-    __trefoil_in_handler as in_handler, __trefoil_now as now, __trefoil_on_g0 as on_g0,
-    __trefoil_panicking as panicking, __trefoil_pend as pend, __trefoil_preempt_off as preempt_off,
-    __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim, __trefoil_set_current as set_current,
-    __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free, __trefoil_stack_is_dead as stack_is_dead,
-    __trefoil_stack_retire as stack_retire, __trefoil_stack_warm as stack_warm, __trefoil_switch as switch,
-    __trefoil_unjoined_panic as unjoined_panic, __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
+    __trefoil_caught as caught, __trefoil_current_life as current_life, __trefoil_current_m as current_m,
+    __trefoil_dead_stack as dead_stack, __trefoil_fatal as fatal, __trefoil_fresh_stack as fresh_stack,
+    __trefoil_g_ends as g_ends, __trefoil_idle as idle, __trefoil_in_handler as in_handler, __trefoil_now as now,
+    __trefoil_on_g0 as on_g0, __trefoil_panicking as panicking, __trefoil_pend as pend,
+    __trefoil_preempt_off as preempt_off, __trefoil_preempt_on as preempt_on, __trefoil_reclaim as reclaim,
+    __trefoil_set_current as set_current, __trefoil_stack_alloc as stack_alloc, __trefoil_stack_free as stack_free,
+    __trefoil_stack_is_dead as stack_is_dead, __trefoil_stack_retire as stack_retire,
+    __trefoil_stack_warm as stack_warm, __trefoil_switch as switch, __trefoil_unjoined_panic as unjoined_panic,
+    __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
 
 /// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler. Once a program.
@@ -172,7 +184,7 @@ macro_rules! platform {
     ($platform:ty) => {
         const _: () = {
             use $crate::panic::Payload;
-            use $crate::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform};
+            use $crate::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
             use $crate::{G, M, Stack};
             type It = $platform;
 
@@ -262,9 +274,13 @@ macro_rules! platform {
                 unsafe { <It as Platform>::stack_free(stack) }
             }
             #[unsafe(no_mangle)]
-            unsafe extern "Rust" fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
+            unsafe extern "Rust" fn __trefoil_catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown> {
                 // SAFETY: as above.
                 unsafe { <It as Platform>::catch(f, arg) }
+            }
+            #[unsafe(no_mangle)]
+            extern "Rust" fn __trefoil_caught(thrown: Thrown) -> Payload {
+                <It as Platform>::caught(thrown)
             }
             #[unsafe(no_mangle)]
             unsafe extern "Rust" fn __trefoil_catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {

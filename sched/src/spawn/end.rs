@@ -52,8 +52,8 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
         let start = g.closure.get();
         // SAFETY: `lay` stored the body that fits the closure. This is its only run.
         let ran = unsafe { platform::catch(body.run, start) };
-        if let Err(payload) = ran {
-            failed(body, start, payload);
+        if let Err(thrown) = ran {
+            failed(body, start, thrown);
         }
         // What is kept for this G goes before its joiner learns of the end.
         local::end(g);
@@ -66,7 +66,8 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
 /// The body did not come to its end, but unwound.
 #[cold]
 #[inline(never)]
-fn failed(body: &Body, start: *mut (), payload: Payload) {
+fn failed(body: &Body, start: *mut (), thrown: platform::Thrown) {
+    let payload = platform::caught(thrown);
     let error = if payload.is_exit() { JoinError::Exited } else { JoinError::Panicked(payload) };
     // SAFETY: 1. `g_main` runs the body, and completes next.
     unsafe { (body.fail)(start, error) };
@@ -105,7 +106,7 @@ fn complete(g: GRef, start: *mut ()) -> bool {
     false
 }
 
-/// In a G's `closure`, which is aligned to 64: its outcome has been handed over.
+/// In a G's `closure`, which is aligned to 16 at least: its outcome has been handed over.
 const HANDED_OVER: usize = 1;
 
 /// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the

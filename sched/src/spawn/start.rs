@@ -14,6 +14,9 @@ use crate::spawn::end::g_main;
 /// The largest closure that is kept on the new G's own stack; larger ones are boxed.
 const INLINE_CLOSURE: usize = 2048;
 
+/// What a frame is aligned to.
+const ALIGN: usize = 16;
+
 /// What a fresh G finds at the top of its stack.
 #[repr(C)]
 pub(super) struct Start<F, T, N> {
@@ -91,10 +94,10 @@ where
     N: Member,
 {
     let record = (g.stack.get().hi - size_of::<GRef>()) as *mut GRef;
-    let at = (record.addr() - size_of::<Start<F, T, N>>()) & !63;
+    let at = (record.addr() - size_of::<Start<F, T, N>>()) & !(ALIGN.max(align_of::<Start<F, T, N>>()) - 1);
     let at = at as *mut Start<F, T, N>;
     // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and the record's address, `start` and the
-    // frame below fit in it (INLINE_CLOSURE); `at` is aligned to 64.
+    // frame below fit in it (INLINE_CLOSURE); `at` is aligned as it wants, and as a frame.
     unsafe {
         record.write(g);
         at.write(start);

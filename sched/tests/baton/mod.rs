@@ -387,7 +387,10 @@ unsafe impl Platform for Batons {
             freed(stack);
         }
     }
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), trefoil_sched::platform::Thrown> {
+        unreachable!("G's are threads here")
+    }
+    fn caught(_: trefoil_sched::platform::Thrown) -> Payload {
         unreachable!("G's are threads here")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {

@@ -273,7 +273,10 @@ unsafe impl Platform for Double {
     }
     fn pend() {}
     unsafe fn stack_free(_: Stack) {}
-    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), Payload> {
+    unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), trefoil_sched::platform::Thrown> {
+        unreachable!("no G in these tests")
+    }
+    fn caught(_: trefoil_sched::platform::Thrown) -> Payload {
         unreachable!("no G in these tests")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
