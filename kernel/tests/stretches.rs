@@ -1,7 +1,7 @@
 //! How long preemption is off, at the longest, in every operation of the public API.
 //!
 //! Only in an image built for it: `make test-stretches` runs it, `make stretches` prints the table of docs/preemption.md. Counted instructions of a release build, on one core:
-//! with several the clock would count all of them.
+//! with several the clock would count all of them. Where two are needed, the other one rests meanwhile.
 #![no_std]
 #![no_main]
 
@@ -26,8 +26,9 @@ image! { "
     console      | smp 1 | icount | mem 1G | timeout 120 | append fault=paced-uart | stdin paced 640
     memory       | smp 1 | icount | mem 2G | timeout 400
     crowds       | smp 1 | icount | mem 2G | timeout 200
+    procs        | smp 2 | icount | mem 1G | timeout 120
 ";
-    channels, large_values, locks, goroutines, timers, panics, console, memory, crowds,
+    channels, large_values, locks, goroutines, timers, panics, console, memory, crowds, procs,
 }
 
 /// No stretch is longer than this, in instructions, but those that are named.
@@ -129,7 +130,7 @@ macro_rules! groups {
 
 groups! {
     channels: rows::channels, large_values: rows::large_values, locks: rows::locks, goroutines: rows::goroutines, timers: rows::timers,
-    panics: rows::panics, console: rows::console, memory: rows::memory, crowds: rows::crowds,
+    panics: rows::panics, console: rows::console, memory: rows::memory, crowds: rows::crowds, procs: rows::procs,
 }
 
 fn measure(rows: fn(&mut Table)) {

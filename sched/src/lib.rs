@@ -219,8 +219,12 @@ pub mod model {
     pub fn move_timers(m: &'static M, from: usize) {
         let guard = PreemptGuard::new();
         let (from, to) = (&m.sched().ps()[from], m.held(&guard));
-        while let Err(larger) = from.timers.move_to(&to.timers, &guard) {
-            assert!(to.timers.grow(larger));
+        loop {
+            match from.timers.move_to(&to.timers, crate::timers::MOVED, &guard) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(larger) => assert!(to.timers.grow(larger)),
+            }
         }
         m.arm(to.next_alarm());
     }
@@ -382,6 +386,13 @@ pub mod model {
     /// The same by a caller that dies before it has claimed those beyond.
     pub fn begin_to_lower(m: &'static M, n: usize) {
         m.sched().set_number(n, m);
+    }
+
+    /// A caller on `m` that has lowered the number claims P `at`, moves a piece of its timers, and
+    /// dies. Returns true if a timer is left.
+    pub fn move_a_piece(m: &'static M, at: usize) -> bool {
+        let (sched, guard) = (m.sched(), PreemptGuard::new());
+        sched.rest.claim_exactly(at) && crate::procs::empty_or_keep(m, &sched.ps()[at], &guard) == Ok(false)
     }
 
     /// A G on `m` goes to sleep until `when`.

@@ -32,6 +32,10 @@
 //! are claimed by nobody, and their M's give them up at their next turn on g0; the next change takes them away. Two that change the number at once help each
 //! other; each step looks at the number once more after it (`Rest::bury`, `Rest::give_back`), so that the last one to write it has its way.
 //!
+//! **A P's timers go in pieces**, with preemption on in between. After each piece the P is free
+//! again, though nobody claims it to run, and the M that has moved the piece is its home. So a timer
+//! that becomes due meanwhile is found as those of any free P are.
+//!
 //! **INV-TIMER-HOME.** Who gives a P up is its home, and keeps its deadlines: at rest by the rest's end, else by the one-shot ([`M::arm`]), also while
 //! it holds another P. Until there is an M that holds the P, or another home.
 //!
@@ -51,6 +55,7 @@ use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
 use crate::sync::{AtomicU32, Ordering, spin_loop};
+use crate::timers::MOVED;
 
 /// The number of a P that is none of the scheduler's.
 pub(crate) const OUTSIDE: usize = usize::MAX;
@@ -248,10 +253,11 @@ impl M {
         let (sched, p) = (self.sched, self.held(&guard));
         self.outside.attention.store(0, Ordering::Relaxed);
         self.outside.free.flush(&sched.free, &guard);
-        if let Err(larger) = self.outside.timers.move_to(&p.timers, &guard) {
+        // All at once: in this heap, only the timers that were started in a block can be.
+        if let Err(larger) = self.outside.timers.move_to(&p.timers, usize::MAX, &guard) {
             // Until there is room they are where they were, and found as strays.
             p.timers.grow(larger);
-            if self.outside.timers.move_to(&p.timers, &guard).is_err() {
+            if self.outside.timers.move_to(&p.timers, usize::MAX, &guard).is_err() {
                 return;
             }
         }
@@ -388,11 +394,16 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
         let m = M::current(&guard);
         if sched.rest.claim_exactly(at) {
             // To the end without a scheduling point: the caller may be ended at the next.
-            if !empty(m, p, &guard) {
-                // Its timers find no room elsewhere. They stay where they are, and we come again.
-                m.keep(p);
-                sched.rest.give_up(at);
-                m.arm(m.held(&guard).next_alarm());
+            let emptied = empty_or_keep(m, p, &guard);
+            if emptied != Ok(true) {
+                // A caller that dies here leaves the rest to the next change.
+                let timers = m.p().map(|p| &p.timers);
+                drop(guard);
+                if let (Err(larger), Some(timers)) = (emptied, timers)
+                    && !timers.grow(larger)
+                {
+                    platform::reclaim();
+                }
                 continue;
             }
             if sched.rest.bury(at) && !sched.rest.give_back(at) && sched.has_work(0) {
@@ -465,24 +476,32 @@ impl Sched {
     }
 }
 
-/// A P that was claimed to stay without an M leaves nothing behind. False: but its timers, since there is no memory.
-fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> bool {
+/// Empties a P that was claimed to stay without an M. If timers are left, the P is free again, and
+/// `m` is its home. Returns as [`empty`].
+pub(crate) fn empty_or_keep(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
+    let emptied = empty(m, p, guard);
+    if emptied != Ok(true) {
+        m.keep(p);
+        m.sched.rest.give_up(p.index());
+        m.arm(m.held(guard).next_alarm());
+    }
+    emptied
+}
+
+/// Empties a P that was claimed to stay without an M, but for its timers: of those, a piece moves to
+/// the caller's P. Returns true if none is left. Returns `Err` if the heap there must be larger.
+fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
     let (sched, own) = (m.sched, m.held(guard));
     // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its holder.
     let p = unsafe { Held::new(p) };
     let any = to_global(sched, &p, guard);
     p.free.flush(&sched.free, guard);
-    let mut moved = p.timers.move_to(&own.timers, guard);
-    if let Err(larger) = moved
-        && (own.timers.grow(larger) || platform::reclaim())
-    {
-        moved = p.timers.move_to(&own.timers, guard);
-    }
+    let moved = p.timers.move_to(&own.timers, MOVED, guard);
     p.attention.store(0, Ordering::Relaxed);
     p.forget_alarms();
     m.arm(own.next_alarm());
     if any {
         sched.wake_any(m);
     }
-    moved.is_ok()
+    moved
 }

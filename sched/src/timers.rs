@@ -124,6 +124,9 @@ impl Node {
 /// So many entries are copied, or looked at, with preemption off: some hundred instructions, or a few thousand.
 const PIECE: usize = 256;
 
+/// So many timers are moved with preemption off: a few thousand instructions. One, in models.
+pub(crate) const MOVED: usize = if cfg!(loom) { 1 } else { 8 };
+
 /// A P's timers.
 #[derive(Debug)]
 pub(crate) struct Timers {
@@ -198,11 +201,12 @@ impl Timers {
         node.home.store(core::ptr::from_ref(self).cast_mut(), Ordering::Release);
     }
 
-    /// Moves all of them to another P's, which the caller holds: it arms its one-shot next. `Err`: nothing was moved, since there that must be a
-    /// [larger array](Self::grow) first.
-    pub(crate) fn move_to(&self, to: &Self, preempt: &PreemptGuard) -> Result<(), usize> {
+    /// Moves the `n` earliest to another P's heap. The caller holds that P, and arms its one-shot
+    /// next. Returns true if none is left here. Returns `Err` if nothing was moved, since the other
+    /// heap needs a [larger array](Self::grow) first.
+    pub(crate) fn move_to(&self, to: &Self, n: usize, preempt: &PreemptGuard) -> Result<bool, usize> {
         if self.when() == u64::MAX {
-            return Ok(());
+            return Ok(true);
         }
         // In the order of their addresses, as anybody who moves.
         let (mut from, mut into) = if core::ptr::from_ref(self) < core::ptr::from_ref(to) {
@@ -212,11 +216,11 @@ impl Timers {
             let into = to.heap.lock(preempt);
             (self.heap.lock(preempt), into)
         };
-        into.take_all(&mut from, |node| to.adopt(node))?;
+        into.take_some(&mut from, n, |node| to.adopt(node))?;
         to.publish(&into);
         // Last: until then they are looked for here.
         self.publish(&from);
-        Ok(())
+        Ok(from.len() == 0)
     }
 
     /// Makes room for one that may be started on this P's g0. False: there is none yet, since there is no memory or there are many to be copied. A

@@ -538,3 +538,54 @@ fn a_timer_that_a_dead_change_leaves_is_run() {
         }
     });
 }
+
+/// A P goes with two timers, in two pieces, and its M looks for work meanwhile: whoever runs them,
+/// both ring, once.
+#[test]
+fn timers_that_go_in_pieces_ring_once_each() {
+    cores::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let sleepers = [g(), g()];
+        cores::run_on(b);
+        sleepers.iter().for_each(|sleeper| model::sleep(b, sleeper, 5));
+        cores::run_on(a);
+        let rests = thread::spawn(move || cores::rest_to_the_end(b));
+        model::set_max_procs(a, 1);
+        assert_eq!(trefoil_sched::model::broken(sched), None);
+        cores::time_comes(5);
+        cores::all_over();
+        let mut found: Vec<_> = rests.join().unwrap().into_iter().collect();
+        while found.len() < 2 {
+            found.push(model::next_g(a));
+        }
+        assert!(sleepers.iter().all(|sleeper| found.iter().any(|found| std::ptr::eq(*found, *sleeper))));
+    });
+}
+
+/// The change has moved one of two timers when it dies: the other one has a home, and the next
+/// change moves it.
+#[test]
+fn a_timer_that_a_change_dead_between_two_pieces_leaves_is_run() {
+    cores::model(|| {
+        let (sched, ms) = machine(2, 2);
+        let (a, b) = (ms[0], ms[1]);
+        let sleepers = [g(), g()];
+        cores::run_on(b);
+        sleepers.iter().for_each(|sleeper| model::sleep(b, sleeper, 5));
+        cores::run_on(a);
+        let rests = thread::spawn(move || cores::rest_to_the_end(b));
+        model::begin_to_lower(a, 1);
+        if model::move_a_piece(a, 1) {
+            assert_eq!(model::orphan(sched), None);
+        }
+        model::set_max_procs(a, 1);
+        cores::time_comes(5);
+        cores::all_over();
+        let mut found: Vec<_> = rests.join().unwrap().into_iter().collect();
+        while found.len() < 2 {
+            found.push(model::next_g(a));
+        }
+        assert!(sleepers.iter().all(|sleeper| found.iter().any(|found| std::ptr::eq(*found, *sleeper))));
+    });
+}

@@ -492,6 +492,25 @@ pub fn crowds(t: &mut Table) {
     t.row("scavenge, after them", || _ = runtime::scavenge());
 }
 
+const LATER: Duration = Duration::from_secs(1000);
+
+pub fn procs(t: &mut Table) {
+    let start = || {
+        (0..10_000u64).map(|i| time::Timer::new(LATER + Duration::from_nanos(i * 7919 % 10_000))).collect::<Vec<_>>()
+    };
+    // On both P's: while this core is busy, the other one takes the goroutine.
+    let here = start();
+    let there = go(start);
+    while !there.is_finished() {
+        core::hint::spin_loop();
+    }
+    let there = there.join().unwrap();
+    time::sleep(Duration::from_millis(5));
+    t.row("set_max_procs, 10,000 timers on the P that goes", || assert_eq!(runtime::set_max_procs(1), 2));
+    assert!(runtime::stats().timers >= 20_000);
+    drop((here, there));
+}
+
 pub fn console(t: &mut Table) {
     t.row("println!", || (0..100).for_each(|i| println!("{i:090}")));
     t.row("println!, 20,000 bytes", || println!("{:020000}", 1));

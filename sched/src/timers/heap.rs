@@ -282,13 +282,14 @@ impl Heap {
         Some((first + at, least))
     }
 
-    /// Takes everything that `from` has, and calls `moved` for each. `Err`: nothing has happened, and this is how large the array would have to be.
-    pub(super) fn take_all(&mut self, from: &mut Self, moved: impl Fn(&Node)) -> Result<(), usize> {
+    /// Takes the `n` earliest that `from` has, and calls `moved` for each. Returns `Err` if nothing
+    /// has happened, with the size that the array needs for all of them.
+    pub(super) fn take_some(&mut self, from: &mut Self, n: usize, moved: impl Fn(&Node)) -> Result<(), usize> {
         if let Some(larger) = self.wants(from.len()) {
             return Err(larger);
         }
         // In order, so that equals stay in order.
-        while let Some(entry) = from.pop() {
+        for entry in core::iter::from_fn(|| from.pop()).take(n) {
             self.push(entry.when, entry.node);
             moved(entry.node);
         }
@@ -412,12 +413,14 @@ mod tests {
                         let (from_heap, to_heap) = if from == 0 { (a, b) } else { (b, a) };
                         let moved = core::cell::Cell::new(0);
                         let count = from_heap.len();
-                        let result = to_heap.take_all(from_heap, |_| moved.set(moved.get() + 1));
+                        let result = to_heap.take_some(from_heap, 3, |_| moved.set(moved.get() + 1));
                         if let Err(larger) = result {
                             prop_assert_eq!(moved.get(), 0);
                             prop_assert_eq!(from_heap.len(), count);
                             grow(to_heap, larger);
-                            prop_assert!(to_heap.take_all(from_heap, |_| moved.set(moved.get() + 1)).is_ok());
+                        }
+                        while from_heap.len() > 0 {
+                            prop_assert!(to_heap.take_some(from_heap, 3, |_| moved.set(moved.get() + 1)).is_ok());
                         }
                         prop_assert_eq!(moved.get(), count, "each of them is told its new heap, and nobody else is");
                         prop_assert_eq!(from_heap.len(), 0);
