@@ -281,12 +281,31 @@ fn in_selects() {
                 at => panic!("no arm {at}"),
             }
         },
-        |(a, b)| {
-            // A place that was promised to the dead is not promised again (`chan/reserve.rs`).
-            let _ = a.rx.try_recv();
-            let _ = a.tx.try_send(5);
-            let _ = a.rx.try_recv();
-            passes(&b.tx, &b.rx);
+        go_on,
+    );
+    // A receiver waits, and is promised what the victim does not send.
+    sweep(
+        "select, dynamic, to a receiver",
+        || {
+            let ends = ends(chan::bounded::<u64>(0));
+            let rx = ends.rx.clone();
+            let receiver = go(move || rx.recv().unwrap());
+            time::sleep(Duration::from_micros(50));
+            (ends, Mutex::new(Some(receiver)))
+        },
+        |(ends, _)| {
+            let mut select = select::Select::new();
+            select.send(&ends.tx);
+            if let Ok(chosen) = select.try_select() {
+                chosen.send(&ends.tx, 1).unwrap();
+            }
+        },
+        |(ends, receiver)| {
+            let receiver = receiver.lock().unwrap().take().unwrap();
+            let late = ends.tx.send_timeout(2, Duration::from_millis(2)).is_ok();
+            let got = receiver.join_timeout(PATIENCE / 2).expect("a receiver waits for the dead").unwrap();
+            assert_eq!(got, if late { 2 } else { 1 });
+            passes(&ends.tx, &ends.rx);
         },
     );
 }

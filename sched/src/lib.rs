@@ -168,6 +168,7 @@ pub mod model {
         let m = M::current(&guard);
         m.sched().deaths.record(m.caller(), crate::Cause::StackOverflow);
         retire();
+        crate::deaths::give_back(m, m.caller(), &guard);
         crate::deaths::ask(m, &guard);
     }
 
