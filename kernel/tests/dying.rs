@@ -38,6 +38,8 @@ image! { "
     in_panics            | smp 1,2 | append app.deaths=12
     in_crowds            | smp 1,2 | append app.deaths=12
     in_set_max_procs     | smp 2,4 | append app.deaths=12
+    in_stdin             | smp 1,2 | append app.deaths=40 | stdin flood 200000 | timeout 100
+    in_stdin             | smp 1,2 | append app.deaths=12 | stdin paced 20000 | timeout 100
 
     in_scheduling        | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_channels          | large | smp 1,2 | append app.deaths=1500 | timeout 900
@@ -53,9 +55,10 @@ image! { "
     in_panics            | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_crowds            | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_set_max_procs     | large | smp 2,4 | append app.deaths=1500 | timeout 900
+    in_stdin             | large | smp 1,2 | append app.deaths=1500 | stdin flood 2000000 | timeout 900
 ";
     in_scheduling, in_channels, in_selects, in_locks, in_once, in_counting, in_timers, in_groups, in_contexts,
-    in_memory, in_the_runtime, in_panics, in_crowds, in_set_max_procs,
+    in_memory, in_the_runtime, in_panics, in_crowds, in_set_max_procs, in_stdin,
 }
 
 /// How long anybody waits for a checker, or for somebody who is told to end.
@@ -278,12 +281,31 @@ fn in_selects() {
                 at => panic!("no arm {at}"),
             }
         },
-        |(a, b)| {
-            // A place that was promised to the dead is not promised again (`chan/reserve.rs`).
-            let _ = a.rx.try_recv();
-            let _ = a.tx.try_send(5);
-            let _ = a.rx.try_recv();
-            passes(&b.tx, &b.rx);
+        go_on,
+    );
+    // A receiver waits, and is promised what the victim does not send.
+    sweep(
+        "select, dynamic, to a receiver",
+        || {
+            let ends = ends(chan::bounded::<u64>(0));
+            let rx = ends.rx.clone();
+            let receiver = go(move || rx.recv().unwrap());
+            time::sleep(Duration::from_micros(50));
+            (ends, Mutex::new(Some(receiver)))
+        },
+        |(ends, _)| {
+            let mut select = select::Select::new();
+            select.send(&ends.tx);
+            if let Ok(chosen) = select.try_select() {
+                chosen.send(&ends.tx, 1).unwrap();
+            }
+        },
+        |(ends, receiver)| {
+            let receiver = receiver.lock().unwrap().take().unwrap();
+            let late = ends.tx.send_timeout(2, Duration::from_millis(2)).is_ok();
+            let got = receiver.join_timeout(PATIENCE / 2).expect("a receiver waits for the dead").unwrap();
+            assert_eq!(got, if late { 2 } else { 1 });
+            passes(&ends.tx, &ends.rx);
         },
     );
 }
@@ -564,6 +586,54 @@ fn in_set_max_procs() {
         |()| {
             runtime::set_max_procs(PROCS.load(Relaxed));
             assert_eq!(runtime::max_procs(), PROCS.load(Relaxed));
+        },
+    );
+}
+
+/// Returns the number of the next whole line of the flood. What is left of a line that somebody else began is passed by.
+fn whole_line() -> u64 {
+    loop {
+        let line = runtime::stdin().next().expect("the flood is too short");
+        if line.len() == 63 {
+            return line[..8].parse().unwrap();
+        }
+        assert!(line.len() < 63, "two lines are one: {line:?}");
+    }
+}
+
+/// Asserts that a reader comes to its end. What it panics with names the victim, and would do for `judge`.
+fn reads<T>(reader: JoinHandle<T>) -> T {
+    let joined = reader.join_timeout(PATIENCE / 2).unwrap_or_else(|_| panic!("a reader hangs"));
+    joined.unwrap_or_else(|_| panic!("stdin is lost"))
+}
+
+/// Asserts that of the lines since the last call `most` were lost or taken, or fewer.
+fn goes_on(most: u64) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = reads(go(whole_line));
+    let missing = number.checked_sub(LAST.swap(number, Relaxed) + 1).expect("a line came again");
+    assert!(missing <= most, "{missing} lines are missing before line {number}");
+}
+
+fn a_line() {
+    assert!(runtime::stdin().next().is_some(), "the flood is too short");
+}
+
+/// The next reader gets the rest: what a dead one has taken is lost with it, and nothing else.
+fn in_stdin() {
+    assert_eq!(whole_line(), 0);
+    sweep("stdin, some bytes", || (), |()| assert!(runtime::stdin().read(&mut [0; 10]) > 0), |()| goes_on(1));
+    sweep("stdin, a line", || (), |()| a_line(), |()| goes_on(1));
+    // Others wait for their turn while the victim has it.
+    sweep(
+        "stdin, crowded",
+        || Mutex::new((0..2).map(|_| go(a_line)).collect::<Vec<_>>()),
+        |_| a_line(),
+        |readers| {
+            for reader in readers.lock().unwrap().drain(..) {
+                reads(reader);
+            }
+            goes_on(3);
         },
     );
 }

@@ -49,6 +49,9 @@
 //! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names those whom it
 //! has not come to; the undertaker wakes them, a few in each piece, before it looks at anybody.
 //!
+//! What it was promised by a dynamic select (`chan/reserve.rs`) is given back on its core, or by a
+//! round if there is much of it.
+//!
 //! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost,
 //! everybody is to be woken. It comes to G's in no order, and goes on from one that waits for a
 //! lost object only when that list is empty. So all of the list are out of it when the round is
@@ -66,6 +69,7 @@
 use alloc::alloc::{Layout, alloc};
 use core::fmt;
 
+use crate::chan::Owed;
 use crate::g::{Cause, G, GRef, HAND_BYTES, Name, WaitReason};
 use crate::gstate::State;
 use crate::lock::SpinLock;
@@ -365,6 +369,8 @@ pub(crate) struct Rounds {
     walk: UnsafeCell<Walk>,
     /// Who is to be woken before anybody is looked at.
     orphans: SpinLock<Orphans>,
+    /// What is to be given back before that.
+    owed: SpinLock<Owed>,
 }
 
 #[derive(Debug)]
@@ -385,6 +391,7 @@ impl Rounds {
             at_work: AtomicBool::new(false),
             walk: UnsafeCell::new(Walk { cursor: Cursor::new(), target: 0 }),
             orphans: SpinLock::new(Orphans::new()),
+            owed: SpinLock::new(Owed::nothing()),
         }
     }
 
@@ -414,6 +421,17 @@ impl Rounds {
 pub(crate) fn leave_to_round(m: &M, crowd: Crowd, guard: &PreemptGuard) {
     m.sched().deaths.rounds.orphans.lock(guard).add(crowd);
     ask(m, guard);
+}
+
+/// What `dead`, which dies on `m`, was promised is given back: some here, the rest by a round.
+pub(crate) fn give_back(m: &M, dead: GRef, guard: &PreemptGuard) {
+    if !dead.promises.get().is_null() {
+        let mut owed = m.sched().deaths.rounds.owed.lock(guard);
+        if owed.add(dead) {
+            owed.work();
+        }
+        dead.promises.set(core::ptr::null());
+    }
 }
 
 /// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to
@@ -474,6 +492,9 @@ fn piece(sched: &'static Sched, guard: &PreemptGuard, walk: &mut Walk) {
         if wakes == 0 {
             return;
         }
+    }
+    if rounds.owed.lock(guard).work() {
+        return;
     }
     for _ in 0..CHUNKS {
         let before = walk.cursor;

@@ -197,6 +197,8 @@ pub struct G {
     pub(crate) scope: Cell<*const crate::group::Group>,
     /// While it wakes a crowd: who is still to be woken; see `waitq.rs`.
     pub(crate) rest_of_crowd: Cell<Option<NonNull<Waiter>>>,
+    /// What it was promised and has not used: see `chan/reserve.rs`.
+    pub(crate) promises: Cell<*const crate::chan::Promise>,
     /// Its locals; null while it has none.
     pub(crate) locals: Cell<*mut Table>,
     /// The platform's own per-G slot (the console's line buffer).
@@ -238,6 +240,7 @@ impl G {
             panics: Cell::new(0),
             scope: Cell::new(core::ptr::null()),
             rest_of_crowd: Cell::new(None),
+            promises: Cell::new(core::ptr::null()),
             locals: Cell::new(core::ptr::null_mut()),
             local: Cell::new(core::ptr::null_mut()),
         }

@@ -176,6 +176,7 @@ pub mod model {
         if let Some(crowd) = m.running().and_then(crate::waitq::Crowd::left_by) {
             crate::deaths::leave_to_round(m, crowd, &guard);
         }
+        crate::deaths::give_back(m, m.caller(), &guard);
         crate::deaths::ask(m, &guard);
     }
 

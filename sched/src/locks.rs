@@ -26,6 +26,7 @@ pub(crate) mod owner;
 mod poison;
 mod rwlock;
 mod semaphore;
+mod turn;
 mod waitgroup;
 
 pub use barrier::{Barrier, BarrierWaitResult};
@@ -38,4 +39,6 @@ pub use owner::{Holder, holder};
 pub use poison::{LockResult, PoisonError, TryLockError, TryLockResult};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
+#[doc(hidden)]
+pub use turn::{Turn, TurnGuard};
 pub use waitgroup::WaitGroup;

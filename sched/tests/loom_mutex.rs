@@ -6,7 +6,7 @@ mod baton;
 use std::sync::Arc;
 
 use baton::{die, explore, explore_hurried, survives};
-use trefoil_sched::locks::{Mutex, TryLockError};
+use trefoil_sched::locks::{Mutex, TryLockError, Turn};
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -139,4 +139,39 @@ fn a_wake_up_that_a_dead_g_owed_is_made_for_it() {
             Box::new(move || *waits.lock().unwrap() += 1) as Body,
         ]
     });
+}
+
+/// One G dies while it is its turn; each of `others` has its own, before or after.
+fn a_turn_s_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
+        let (turn, inside) = (Arc::new(Turn::new()), Arc::new(Mutex::new(0)));
+        let dying = turn.clone();
+        let mut bodies: Vec<Body> = vec![Box::new(move || {
+            std::mem::forget(dying.take());
+            die();
+        })];
+        for _ in 0..others {
+            let (turn, inside) = (turn.clone(), inside.clone());
+            bodies.push(Box::new(move || {
+                let _mine = turn.take();
+                *inside.try_lock().expect("two have their turn at once") += 1;
+            }));
+        }
+        bodies
+    }
+}
+
+#[test]
+fn who_waits_for_a_dead_g_s_turn_gets_it() {
+    explore(a_turn_s_owner_dies(1));
+}
+
+#[test]
+fn two_who_wait_for_a_dead_g_s_turn_get_it_one_after_the_other() {
+    explore(a_turn_s_owner_dies(2));
+}
+
+#[test]
+fn two_who_starve_for_a_dead_g_s_turn_get_it_one_after_the_other() {
+    explore_hurried(a_turn_s_owner_dies(2));
 }

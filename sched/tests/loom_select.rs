@@ -6,7 +6,7 @@ mod baton;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton::{explore, explore_coarsely, explore_timed};
+use baton::{die, explore, explore_coarsely, explore_timed};
 use trefoil_sched::chan::{Receiver, RecvError, SendError, bounded};
 use trefoil_sched::select::Select;
 use trefoil_sched::select_biased;
@@ -165,6 +165,36 @@ fn a_dynamic_send_is_promised_a_receiver() {
             }) as Body,
         ]
     });
+}
+
+/// Whoever is promised a receiver or a place dies; the others meet, whatever they see of that.
+fn a_promised_one_dies(capacity: usize) {
+    explore_coarsely(move || {
+        let (tx, rx) = bounded(capacity);
+        let sends = tx.clone();
+        vec![
+            Box::new(move || {
+                let mut select = Select::new_biased();
+                select.send(&tx);
+                if let Ok(chosen) = select.try_select() {
+                    std::mem::forget(chosen);
+                    die();
+                }
+            }),
+            Box::new(move || assert_eq!(rx.recv(), Ok(5))),
+            Box::new(move || sends.send(5).unwrap()) as Body,
+        ]
+    });
+}
+
+#[test]
+fn a_receiver_that_a_dead_g_was_promised_goes_on_waiting() {
+    a_promised_one_dies(0);
+}
+
+#[test]
+fn a_place_that_a_dead_g_was_promised_is_free_again() {
+    a_promised_one_dies(1);
 }
 
 #[test]

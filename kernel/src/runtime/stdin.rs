@@ -3,12 +3,20 @@
 //! The port begins to receive with the first read, and says so to the other end by XON (Ctrl-Q), which a terminal swallows. The runner sends nothing
 //! before: what comes while nobody has set up the port is lost in it.
 
+//!
+//! **A reader may die at any instruction**, and the next one goes on. So what lies between the port
+//! and the readers changes under a spin lock only, where nobody ends (the dying one ends when it
+//! has let go of the lock): it is whole whenever somebody looks. Who reads is a [`Turn`], which the
+//! next reader takes over from a dead one. Bytes that the dead one has taken are lost with it (at
+//! most what it asked for); all others are still there.
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use trefoil_sched::PreemptGuard;
+use trefoil_sched::lock::SpinLock;
 
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sync::{Turn, TurnGuard};
 
 use crate::arch::serial::{self, INPUT, Source};
 use crate::{console, println};
@@ -21,7 +29,8 @@ const XON: u8 = 0x11;
 /// What arrives at the machine's serial port: what is typed, or what the runner's own standard input has. Made by [`stdin`]. As an iterator it gives
 /// lines.
 ///
-/// One goroutine reads at a time; others wait for their turn.
+/// One goroutine reads at a time; others wait for their turn. If one dies while it reads
+/// (`docs/sync.md`), the bytes that it has taken are lost with it, and the next one reads on.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -70,53 +79,90 @@ struct Buffer {
     len: usize,
 }
 
-static BUFFER: Mutex<Buffer> =
-    Mutex::new(Buffer { open: false, ended: false, after_return: false, bytes: [0; 512], at: 0, len: 0 });
+static BUFFER: SpinLock<Buffer> =
+    SpinLock::new(Buffer { open: false, ended: false, after_return: false, bytes: [0; 512], at: 0, len: 0 });
+
+/// Whose turn it is to read.
+static TURN: Turn = Turn::new();
+
+/// A piece of a line in the buffer.
+struct Piece {
+    /// A line feed that belongs to the line before.
+    skip: usize,
+    len: usize,
+    ended_by: Option<u8>,
+}
 
 impl Buffer {
-    /// The bytes at hand; waits until there are some. None: the input has ended.
-    fn fill(&mut self) -> &[u8] {
-        if !self.open {
-            self.open();
+    fn open(&mut self) -> Option<Source> {
+        if self.open {
+            return None;
         }
-        while self.at == self.len && !self.ended {
+        self.open = true;
+        let source = serial::listen();
+        console::send(&[XON]);
+        self.ended = matches!(source, Source::None);
+        Some(source)
+    }
+
+    /// Takes bytes out of the ring if there are none at hand. False: there are none at all.
+    fn fill(&mut self) -> bool {
+        if self.at == self.len && !self.ended {
             self.at = 0;
             self.len = INPUT.read(&mut self.bytes);
             serial::resume();
-            if self.len == 0 {
-                INPUT.wait();
-            } else if let Some(end) = self.bytes[..self.len].iter().position(|&b| b == END) {
+            if let Some(end) = self.bytes[..self.len].iter().position(|&b| b == END) {
                 self.ended = true;
                 self.len = end;
             }
         }
+        self.at < self.len || self.ended
+    }
+
+    fn bytes(&self) -> &[u8] {
         &self.bytes[self.at..self.len]
     }
 
-    fn open(&mut self) {
-        // To the end, or not at all: a reader that died in between would leave a port that nobody sets up, and a sender that waits for ever.
-        let guard = PreemptGuard::new();
-        let source = serial::listen();
-        console::send(&[XON]);
-        self.open = true;
-        drop(guard);
-        match source {
-            Source::None => {
-                self.ended = true;
-                println!("trefoil: stdin: there is no serial port");
+    fn piece(&self) -> Piece {
+        let skip = usize::from(self.after_return && self.bytes().first() == Some(&b'\n'));
+        let rest = &self.bytes()[skip..];
+        let end = rest.iter().position(|&b| b == b'\n' || b == b'\r');
+        Piece { skip, len: end.unwrap_or(rest.len()), ended_by: end.map(|end| rest[end]) }
+    }
+}
+
+/// The caller's turn to read.
+struct Reading(#[expect(dead_code, reason = "it is dropped")] TurnGuard<'static>);
+
+impl Reading {
+    /// Waits for it, and for the first byte or the end of the input.
+    fn begin() -> Self {
+        let reading = Self(TURN.take());
+        match reading.with(Buffer::open) {
+            None | Some(Source::Interrupt) => {}
+            Some(Source::None) => println!("trefoil: stdin: there is no serial port"),
+            Some(Source::Timer(why)) => {
+                println!("trefoil: stdin: {why}; looking at the serial port every millisecond");
             }
-            Source::Interrupt => {}
-            Source::Timer(why) => println!("trefoil: stdin: {why}; looking at the serial port every millisecond"),
+        }
+        reading.wait();
+        reading
+    }
+
+    /// Nobody dies in `f`, which is short.
+    fn with<R>(&self, f: impl FnOnce(&mut Buffer) -> R) -> R {
+        f(&mut BUFFER.lock(&PreemptGuard::new()))
+    }
+
+    /// Waits until there are bytes, or the input has ended.
+    fn wait(&self) {
+        while !self.with(Buffer::fill) {
+            INPUT.wait();
         }
     }
 }
 
 impl Stdin {
-    fn buffer(self) -> MutexGuard<'static, Buffer> {
-        // Nothing is half done where a reader can end.
-        BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads what is there, at least a byte and at most as many as `into` takes, and says how many; parks until there is something. 0: the input has
     /// ended (or `into` is empty).
     ///
@@ -135,12 +181,12 @@ impl Stdin {
         if into.is_empty() {
             return 0;
         }
-        let mut buffer = self.buffer();
-        let bytes = buffer.fill();
-        let n = bytes.len().min(into.len());
-        into[..n].copy_from_slice(&bytes[..n]);
-        buffer.at += n;
-        n
+        Reading::begin().with(|buffer| {
+            let n = buffer.bytes().len().min(into.len());
+            into[..n].copy_from_slice(&buffer.bytes()[..n]);
+            buffer.at += n;
+            n
+        })
     }
 
     /// The bytes, one by one, until the input ends. Each may park.
@@ -207,23 +253,24 @@ impl Iterator for Stdin {
 
     fn next(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        let mut buffer = self.buffer();
+        let reading = Reading::begin();
         loop {
-            let after_return = buffer.after_return;
-            let bytes = buffer.fill();
-            let skip = usize::from(after_return && bytes.first() == Some(&b'\n'));
-            let rest = &bytes[skip..];
-            let end = rest.iter().position(|&b| b == b'\n' || b == b'\r');
-            line.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
-            let (all, ended_by) = (bytes.len(), end.map(|end| rest[end]));
-            buffer.at += skip + end.map_or(rest.len(), |end| end + 1);
-            buffer.after_return = ended_by == Some(b'\r') || all == 0 && after_return;
+            // Memory comes before the lock. It is our turn: nobody takes the piece meanwhile.
+            line.reserve(reading.with(|buffer| buffer.piece().len));
+            let (all, ended_by) = reading.with(|buffer| {
+                let (Piece { skip, len, ended_by }, all) = (buffer.piece(), buffer.bytes().len());
+                line.extend_from_slice(&buffer.bytes()[skip..skip + len]);
+                buffer.at += skip + len + usize::from(ended_by.is_some());
+                buffer.after_return = ended_by == Some(b'\r') || all == 0 && buffer.after_return;
+                (all, ended_by)
+            });
             if ended_by.is_some() || all == 0 && !line.is_empty() {
                 return Some(text(line));
             }
             if all == 0 {
                 return None;
             }
+            reading.wait();
         }
     }
 }

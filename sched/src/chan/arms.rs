@@ -1,14 +1,17 @@
 //! Channels as arms of a select: see `select.rs`.
 
 use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::cell::Cell;
 use core::mem::MaybeUninit;
 
 use super::channel::Channel;
 use super::errors::{RecvError, SendError};
 use super::exchange::{Exchange, RECEIVING, SENDING, Slot, empty, take};
 use super::parcel::{Either, is_large, on, pack};
-use super::reserve::Reserved;
-use super::{Receiver, Sender};
+use super::reserve::Promise;
+use super::{Receiver, Sender, Shared};
+use crate::preempt::PreemptGuard;
 use crate::select::{Arm, Hand, Order, Port, Renew, Until, select};
 use crate::sync::UnsafeCell;
 use crate::ticket::NEVER;
@@ -339,29 +342,57 @@ impl<V> Arm for Giving<'_, V> {
 }
 
 /// A dynamic select's send, which has its value when it is chosen: it waits until there is something to reserve.
+#[repr(C)]
 pub(crate) struct WatchArm<'a, T> {
+    /// First: [`give_back`] finds the rest behind it.
+    promise: Promise,
     to: &'a Sender<T>,
-    reserved: Option<Reserved>,
+    /// While something is promised: what is left of `to` should the promise be leaked.
+    channel: Cell<Weak<Shared<T>>>,
 }
 
 impl<'a, T> WatchArm<'a, T> {
-    pub(crate) fn new(to: &'a Sender<T>) -> Self {
-        Self { to, reserved: None }
+    /// In a block of its own, from which it does not move.
+    pub(crate) fn new(to: &'a Sender<T>) -> Box<Self> {
+        // SAFETY: 1. it is part of a `WatchArm<T>`.
+        let promise = unsafe { Promise::new(give_back::<T>) };
+        Box::new(Self { promise, to, channel: Cell::new(Weak::new()) })
     }
 
     /// Sends what was promised to this arm.
-    pub(crate) fn fulfil(&mut self, value: T) -> Result<(), SendError<T>> {
-        self.to.channel().fulfil(&mut self.reserved, value)
+    pub(crate) fn fulfil(&self, value: T) -> Result<(), SendError<T>> {
+        self.to.channel().fulfil(&self.promise, value)
     }
+}
+
+/// Gives back what a dead G was promised.
+///
+/// # Safety
+/// 1. The promise is that of a `WatchArm<T>`, and nobody uses it any more.
+unsafe fn give_back<T>(promise: *const Promise) {
+    // SAFETY: 1. and it stands first there. (Not a look at `to`: the arm may have been leaked.)
+    let (promise, channel) = unsafe { (&*promise, (*promise.cast::<WatchArm<'_, T>>()).channel.take()) };
+    let Some(shared) = channel.upgrade() else { return };
+    if let Some(reserved) = promise.disown() {
+        shared.channel.give_back(reserved);
+    }
+    // The last handle has gone meanwhile: no destructor of the program's runs here.
+    Arc::into_inner(shared).into_iter().for_each(core::mem::forget);
 }
 
 impl<T> Arm for WatchArm<'_, T> {
     fn try_now(&mut self) -> bool {
-        self.reserved = self.to.channel().reserve();
-        self.reserved.is_some()
+        let guard = PreemptGuard::new();
+        let Some(reserved) = self.to.channel().reserve(&guard) else { return false };
+        self.channel.set(Arc::downgrade(&self.to.0));
+        // The promise is the first field.
+        let promise = core::ptr::from_ref(&*self).cast::<Promise>();
+        // SAFETY: 1. it was not chosen yet; it lies in a block, and `drop` takes it out.
+        unsafe { Promise::keep(promise, reserved, &guard) };
+        true
     }
     fn is_chosen(&self) -> bool {
-        self.reserved.is_some()
+        self.promise.is_kept()
     }
     fn port(&self) -> Port<'_> {
         let channel = self.to.channel();
@@ -381,7 +412,8 @@ impl<T> Arm for WatchArm<'_, T> {
 
 impl<T> Drop for WatchArm<'_, T> {
     fn drop(&mut self) {
-        if let Some(reserved) = self.reserved.take() {
+        let guard = PreemptGuard::new();
+        if let Some(reserved) = self.promise.take(&guard) {
             self.to.channel().give_back(reserved);
         }
     }
@@ -389,7 +421,7 @@ impl<T> Drop for WatchArm<'_, T> {
 
 impl<'a, T> Renew<'a> for WatchArm<'a, T> {
     fn renew(&self) -> Box<dyn Renew<'a> + 'a> {
-        Box::new(Self::new(self.to))
+        Self::new(self.to)
     }
 }
 

@@ -5,9 +5,10 @@ use alloc::boxed::Box;
 use super::errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 use super::exchange::{Exchange, State};
 use super::parcel::{Either, is_large, on, pack};
-use super::reserve::Reserved;
+use super::reserve::{Promise, Reserved};
 use super::{bounded, unbounded};
 use crate::lock::SpinLock;
+use crate::preempt::PreemptGuard;
 use crate::time::Instant;
 
 /// An exchange of values, or of parcels.
@@ -105,22 +106,27 @@ impl<T> Channel<T> {
         unsafe { self.0.as_small() }.recv_deadline(deadline)
     }
 
-    pub(super) fn reserve(&self) -> Option<Reserved> {
-        on!(T: self.0, exchange => exchange.reserve())
+    pub(super) fn reserve(&self, guard: &PreemptGuard) -> Option<Reserved> {
+        on!(T: self.0, exchange => exchange.reserve(guard))
     }
 
     /// Sends what was promised. Without memory for a parcel the promise stays where it is.
-    pub(super) fn fulfil(&self, reserved: &mut Option<Reserved>, value: T) -> Result<(), SendError<T>> {
+    pub(super) fn fulfil(&self, promise: &Promise, value: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
             let parcel = pack(value);
-            let Some(reserved) = reserved.take() else { return Err(SendError(*parcel)) };
+            let guard = PreemptGuard::new();
+            let Some(reserved) = promise.take(&guard) else {
+                drop(guard);
+                return Err(SendError(*parcel));
+            };
             // SAFETY: 1. `T` is large.
             let exchange = unsafe { self.0.as_large() };
-            return exchange.fulfil(reserved, parcel).map_err(|SendError(parcel)| SendError(*parcel));
+            return exchange.fulfil(guard, reserved, parcel).map_err(|SendError(parcel)| SendError(*parcel));
         }
-        let Some(reserved) = reserved.take() else { return Err(SendError(value)) };
+        let guard = PreemptGuard::new();
+        let Some(reserved) = promise.take(&guard) else { return Err(SendError(value)) };
         // SAFETY: 1. `T` is small.
-        unsafe { self.0.as_small() }.fulfil(reserved, value)
+        unsafe { self.0.as_small() }.fulfil(guard, reserved, value)
     }
 
     pub(super) fn give_back(&self, reserved: Reserved) {

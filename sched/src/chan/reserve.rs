@@ -4,14 +4,21 @@
 //! [fulfils](Exchange::fulfil) the promise or [gives it back](Exchange::give_back). Values stand in the order in which they are put in, so nobody waits for a
 //! promised one that is late: a receiver that comes meanwhile waits in the list, and is served by the promised value or an earlier one.
 //!
-//! A G that dies where it stands between the two steps keeps what it was promised, for ever: a
-//! place, or a receiver. Neither is handed on, as with everything that a dead G holds
-//! (`locks/owner.rs`): the channel has one place less, and the receiver waits (with a deadline or
-//! in a `select`, until that ends it; else the deadlock report names it). All others go on. So a
-//! select fulfils with nothing of the program's in between but the value's own expression.
+//! **A G may die** between the two steps. So its record has a list of what it was promised
+//! ([`Promise`], in the arm's block on the heap), and its death gives that back, before others learn of
+//! the death. (Of a long list the undertaker gives back the rest, in pieces.) The list changes under the same guard as the promise itself: nobody dies in between.
+//!
+//! A program may also *leak* a chosen operation. Then its promise stays in the list, in a block that is
+//! never freed, while its channel may be gone: so it has a weak handle. The list of a record's
+//! earlier life is not this life's: each promise has the number of its life.
+
+use core::cell::Cell;
+use core::marker::PhantomPinned;
 
 use super::errors::SendError;
 use super::exchange::{Exchange, hand_to};
+use crate::g::G;
+use crate::park::current_g;
 use crate::preempt::PreemptGuard;
 use crate::waitq::Claimed;
 
@@ -27,11 +34,165 @@ pub(super) enum Reserved {
     Closed,
 }
 
+impl Reserved {
+    /// Whether others miss what is reserved.
+    fn is_missed(&self) -> bool {
+        matches!(self, Self::Receiver(_) | Self::Room)
+    }
+}
+
+/// What a G was promised, as its record knows it.
+pub(crate) struct Promise {
+    /// The one that was made before it, and the one after it.
+    older: Cell<*const Promise>,
+    newer: Cell<*const Promise>,
+    /// Of the G.
+    life: Cell<usize>,
+    reserved: Cell<Option<Reserved>>,
+    give_back: unsafe fn(*const Promise),
+    /// [`Owed::give_back_some`]: by way of a promise, so that a program without any has no code for it.
+    give_back_some: fn(&mut Owed),
+    /// Others reach it through the record: nobody's access is the only one.
+    _pinned: PhantomPinned,
+}
+
+impl Promise {
+    /// None yet.
+    ///
+    /// # Safety
+    /// 1. `give_back` may be called with this promise as soon as something is [kept](Self::keep) in it.
+    pub(super) unsafe fn new(give_back: unsafe fn(*const Promise)) -> Self {
+        let nothing = || Cell::new(core::ptr::null());
+        Self {
+            older: nothing(),
+            newer: nothing(),
+            life: Cell::new(0),
+            reserved: Cell::new(None),
+            give_back,
+            give_back_some: Owed::give_back_some,
+            _pinned: PhantomPinned,
+        }
+    }
+
+    /// Returns true if there is something in it.
+    pub(super) fn is_kept(&self) -> bool {
+        // SAFETY: the promise is this G's, and nobody changes it during this look.
+        unsafe { &*self.reserved.as_ptr() }.is_some()
+    }
+
+    /// `reserved` is the caller's, dead or alive.
+    ///
+    /// # Safety
+    /// 1. `at` is a promise in no list. It does not move, and its memory stays, until it was [taken](Self::take).
+    pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
+        // SAFETY: 1.
+        let promise = unsafe { &*at };
+        if reserved.is_missed() {
+            let g = current_g(guard);
+            let older = newest(g);
+            promise.life.set(g.life());
+            promise.newer.set(core::ptr::null());
+            promise.older.set(older);
+            // SAFETY: 1. of the older one: what is in the list is there.
+            if let Some(older) = unsafe { older.as_ref() } {
+                older.newer.set(at);
+            }
+            g.promises.set(at);
+        }
+        promise.reserved.set(Some(reserved));
+    }
+
+    /// What is in it, which the caller fulfils or gives back under the same guard.
+    pub(super) fn take(&self, guard: &PreemptGuard) -> Option<Reserved> {
+        let reserved = self.reserved.take()?;
+        if reserved.is_missed() {
+            let (older, newer) = (self.older.get(), self.newer.get());
+            // SAFETY: 1. of `keep`, of both: what is in the list is there.
+            unsafe { newer.as_ref() }.map_or(&current_g(guard).promises, |newer| &newer.older).set(older);
+            // SAFETY: as above.
+            if let Some(older) = unsafe { older.as_ref() } {
+                older.newer.set(newer);
+            }
+        }
+        Some(reserved)
+    }
+
+    /// What is in it, of a G that is dead and has its list no more.
+    pub(super) fn disown(&self) -> Option<Reserved> {
+        self.reserved.take()
+    }
+}
+
+/// The first of the list of `g`, in its present life.
+fn newest(g: &G) -> *const Promise {
+    let first = g.promises.get();
+    // SAFETY: 1. of `keep`; one that was not taken in an earlier life was leaked.
+    if !first.is_null() && unsafe { &*first }.life.get() == g.life() { first } else { core::ptr::null() }
+}
+
+/// What G's that are dead were promised: one list behind another.
+///
+/// ```text
+///   first ──▶ promise ── older ──▶ promise ── older ──▶ (none)     the rest of one G's
+///                └ newer ──▶ promise ── older ──▶ …                the rest of another one's
+/// ```
+#[derive(Debug)]
+pub(crate) struct Owed(*const Promise);
+
+// SAFETY: their G's never run again: they belong to the list.
+unsafe impl Send for Owed {}
+
+impl Owed {
+    /// Nothing.
+    pub(crate) const fn nothing() -> Self {
+        Self(core::ptr::null())
+    }
+
+    /// One more G is dead: what it was promised comes first. False: that is nothing.
+    pub(crate) fn add(&mut self, dead: &G) -> bool {
+        let first = newest(dead);
+        // SAFETY: 1. of `keep`.
+        let Some(promise) = (unsafe { first.as_ref() }) else { return false };
+        promise.newer.set(core::mem::replace(&mut self.0, first));
+        true
+    }
+
+    /// Gives some back. True: there are more.
+    pub(crate) fn work(&mut self) -> bool {
+        // SAFETY: 1. of `keep`.
+        if let Some(promise) = unsafe { self.0.as_ref() } {
+            (promise.give_back_some)(self);
+        }
+        !self.0.is_null()
+    }
+
+    fn give_back_some(&mut self) {
+        for _ in 0..TOGETHER {
+            let at = self.0;
+            // SAFETY: 1. of `keep`.
+            let Some(promise) = (unsafe { at.as_ref() }) else { return };
+            let (older, newer) = (promise.older.get(), promise.newer.get());
+            // SAFETY: as above.
+            self.0 = match unsafe { older.as_ref() } {
+                Some(second) => {
+                    second.newer.set(newer);
+                    older
+                }
+                None => newer,
+            };
+            // SAFETY: 1. of `new`.
+            unsafe { (promise.give_back)(at) };
+        }
+    }
+}
+
+/// So many are given back in one go: some thousands of instructions.
+const TOGETHER: usize = 16;
+
 impl<T> Exchange<T> {
     /// Makes sure that a value can be sent without waiting. What is reserved is [fulfilled](Self::fulfil) or [given back](Self::give_back).
-    pub(super) fn reserve(&self) -> Option<Reserved> {
-        let guard = PreemptGuard::new();
-        let mut state = self.state.lock(&guard);
+    pub(super) fn reserve(&self, guard: &PreemptGuard) -> Option<Reserved> {
+        let mut state = self.state.lock(guard);
         if state.closed {
             Some(Reserved::Closed)
         } else if let Some(receiver) = state.recvq.pop() {
@@ -47,8 +208,7 @@ impl<T> Exchange<T> {
     }
 
     /// Sends what was promised. With room, whoever came to wait meanwhile has it at once.
-    pub(super) fn fulfil(&self, reserved: Reserved, value: T) -> Result<(), SendError<T>> {
-        let guard = PreemptGuard::new();
+    pub(super) fn fulfil(&self, guard: PreemptGuard, reserved: Reserved, value: T) -> Result<(), SendError<T>> {
         match reserved {
             Reserved::Closed => return Err(SendError(value)),
             Reserved::Endless => {

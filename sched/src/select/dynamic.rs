@@ -95,7 +95,7 @@ impl<'a> Select<'a> {
     /// # });
     /// ```
     pub fn send<T>(&mut self, to: &'a Sender<T>) -> usize {
-        self.add(Box::new(WatchArm::new(to)))
+        self.add(WatchArm::new(to))
     }
 
     /// Adds a receive; gives its index.
@@ -428,7 +428,7 @@ impl SelectedOperation<'_> {
         assert!(self.is_for(to.id(), true), "SelectedOperation::send: not the sender that was chosen");
         let Some(arm) = self.arm.take() else { return Err(SendError(value)) };
         // SAFETY: the arms that send in a `Select` are `WatchArm`s, and this one's channel is that of `to`: so it carries the same type of values.
-        let mut arm = unsafe { Box::from_raw(Box::into_raw(arm).cast::<WatchArm<'_, T>>()) };
+        let arm = unsafe { Box::from_raw(Box::into_raw(arm).cast::<WatchArm<'_, T>>()) };
         arm.fulfil(value)
     }
 

@@ -124,6 +124,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     // looked for.
     m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
     platform::stack_retire(g);
+    deaths::give_back(m, g, &guard);
     if let Some(body) = g.body.take() {
         let start = g.closure.get();
         if start.addr() & HANDED_OVER == 0 {

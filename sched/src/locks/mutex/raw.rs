@@ -53,6 +53,10 @@ const STARVING: usize = 4;
 /// A waiter that has waited so long gets the mutex handed over: 1 ms, as in Go.
 const STARVES: u64 = 1_000_000;
 
+/// What becomes of a G that wants what a dead one has: it panics, or it takes the dead one's place.
+const IS_TOLD: bool = false;
+const SUCCEEDS: bool = true;
+
 /// The mutex without its value: what the slow paths need, so that they exist once.
 pub(crate) struct Raw {
     word: AtomicUsize,
@@ -62,7 +66,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     crate::const_unless_loom! {
-        pub(super) fn new() -> Self {
+        pub(in crate::locks) fn new() -> Self {
             Self { word: AtomicUsize::new(FREE), poison: Poison::new(), waiters: SpinLock::new(WaitQueue::new()) }
         }
     }
@@ -75,6 +79,13 @@ impl Raw {
     pub(in crate::locks) fn lock(&self) {
         if !self.take_if_free() {
             self.lock_contended();
+        }
+    }
+
+    /// As [`lock`](Self::lock), but takes the place of an owner that is dead.
+    pub(in crate::locks) fn succeed(&self) {
+        if !self.take_if_free() {
+            while !self.try_to_get::<SUCCEEDS>() {}
         }
     }
 
@@ -133,11 +144,11 @@ impl Raw {
     /// in between, with a wake-up that was for all.
     #[cold]
     fn lock_contended(&self) {
-        while !self.try_to_get() {}
+        while !self.try_to_get::<IS_TOLD>() {}
     }
 
     /// False: the G is doomed, and was the owner only for as long as nobody has seen it.
-    fn try_to_get(&self) -> bool {
+    fn try_to_get<const OF_THE_DEAD: bool>(&self) -> bool {
         let mine = life_here();
         // When it came; what it owes the word as one that was woken; what it makes of the mode.
         let (mut since, mut woken, mut mode) = (None, 0, 0);
@@ -150,6 +161,12 @@ impl Raw {
             }
             if let Some(dead) = self.dead_owner(deaths(&guard)) {
                 self.set_queued(&waiters);
+                if OF_THE_DEAD == SUCCEEDS {
+                    // Nobody else changes a dead owner: that needs the list's lock. Relaxed: a turn
+                    // publishes nothing, and the dead one has released nothing.
+                    self.word.fetch_xor((self.word.load(Ordering::Relaxed) & OWNER) ^ mine, Ordering::Relaxed);
+                    break;
+                }
                 drop(waiters);
                 drop(guard);
                 held_by_the_dead("Mutex", core::ptr::from_ref(self).addr(), dead.id());
