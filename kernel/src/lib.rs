@@ -20,8 +20,10 @@
 //! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a program sees is in [`chan`],
 //! [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
 #![no_std]
-// The only one; `panic::out_of_memory` says why.
+// `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
+// What runs once, or at an end, is made small: see the limit on the image in `xtask/tests/host.rs`.
+#![feature(optimize_attribute)]
 
 extern crate alloc;
 

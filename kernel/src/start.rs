@@ -21,6 +21,7 @@ unsafe extern "Rust" {
 
 /// The boot core, from `boot`'s hand-over to its first G.
 #[unsafe(no_mangle)]
+#[optimize(size)]
 fn __trefoil_kernel_main(boot: Handover) -> ! {
     let core = percpu::install_boot_core(); //            gs: this core has a record
     let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
