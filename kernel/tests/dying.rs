@@ -39,7 +39,7 @@ image! { "
     in_crowds            | smp 1,2 | append app.deaths=12
     in_set_max_procs     | smp 2,4 | append app.deaths=12
     in_stdin             | smp 1,2 | append app.deaths=40 | stdin flood 200000 | timeout 100
-    in_stdin             | smp 1,2 | append app.deaths=12 | stdin paced 20000 | timeout 100
+    in_stdin             | smp 1,2 | append app.deaths=12 | stdin paced 200000 | timeout 100
 
     in_scheduling        | large | smp 1,2 | append app.deaths=1500 | timeout 900
     in_channels          | large | smp 1,2 | append app.deaths=1500 | timeout 900
