@@ -22,7 +22,7 @@
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
-// What runs once, or at an end, is made small: see the limit on the image in `xtask/tests/host.rs`.
+// Boot runs once, and is made small: see the limit on the image in `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
 extern crate alloc;

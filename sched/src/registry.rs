@@ -8,9 +8,8 @@ use alloc::alloc::{Layout, alloc};
 use crate::g::{G, GRef};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-/// Records a chunk: as many as fit into a page. Few enough under loom that a look at all of them can be explored.
-const CHUNK: usize = if cfg!(loom) { 4 } else { (PAGE - size_of::<*const Chunk>()) / size_of::<G>() };
-const PAGE: usize = 4096;
+/// Records a chunk; few enough under loom that a look at all of them can be explored.
+const CHUNK: usize = if cfg!(loom) { 4 } else { 16 };
 
 struct Chunk {
     next: *const Chunk,

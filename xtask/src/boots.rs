@@ -103,7 +103,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
     Ok(boots)
 }
 
-/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced N`, the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
+/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced N`,
+/// the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
 /// itself. `\\n` stands for a line end.
 fn stdin(value: &str) -> Stdin {
     let text = |text: &str| text.replace("\\n", "\n").into_bytes();

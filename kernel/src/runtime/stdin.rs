@@ -2,7 +2,6 @@
 //!
 //! The port begins to receive with the first read, and says so to the other end by XON (Ctrl-Q), which a terminal swallows. The runner sends nothing
 //! before: what comes while nobody has set up the port is lost in it.
-
 //!
 //! **A reader may die at any instruction**, and the next one goes on. So what lies between the port
 //! and the readers changes under a spin lock only, where nobody ends (the dying one ends when it
@@ -255,14 +254,15 @@ impl Iterator for Stdin {
         let mut line = Vec::new();
         let reading = Reading::begin();
         loop {
-            // Memory comes before the lock. It is our turn: nobody takes the piece meanwhile.
-            line.reserve(reading.with(|buffer| buffer.piece().len));
-            let (all, ended_by) = reading.with(|buffer| {
-                let (Piece { skip, len, ended_by }, all) = (buffer.piece(), buffer.bytes().len());
+            // Memory comes before the lock. It is our turn: the piece stays what it is meanwhile.
+            let Piece { skip, len, ended_by } = reading.with(|buffer| buffer.piece());
+            line.reserve(len);
+            let all = reading.with(|buffer| {
+                let all = buffer.bytes().len();
                 line.extend_from_slice(&buffer.bytes()[skip..skip + len]);
                 buffer.at += skip + len + usize::from(ended_by.is_some());
                 buffer.after_return = ended_by == Some(b'\r') || all == 0 && buffer.after_return;
-                (all, ended_by)
+                all
             });
             if ended_by.is_some() || all == 0 && !line.is_empty() {
                 return Some(text(line));

@@ -12,7 +12,7 @@
 //!
 //! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `shape LINE` (every line looks like this, `#` for a
 //! number) · `lines N` (so many) · `in-order` (what is expected comes in this order) · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` ·
-//! `stdin TEXT` · `stdin later TEXT` · `stdin flood BYTES` · `cpu MODEL` ·
+//! `stdin TEXT` · `stdin later TEXT` · `stdin flood BYTES` · `stdin paced BYTES` · `cpu MODEL` ·
 //! `timeout SECONDS` · `large` (runs alone, and only with `--ignored`) · `icount` · `free-cores N` (compares times: runs alone, and only if the host has so many cores free).
 //! After each case the kit compares the machine's account with that at the start of `main`: G's, timers, frames, stack pages, heap bytes. A case that
 //! leaves anything behind fails, and says what. (A case that ended a G where it stood is let off the heap's

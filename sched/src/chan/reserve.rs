@@ -6,7 +6,8 @@
 //!
 //! **A G may die** between the two steps. So its record has a list of what it was promised
 //! ([`Promise`], in the arm's block on the heap), and its death gives that back, before others learn of
-//! the death. (Of a long list the undertaker gives back the rest, in pieces.) The list changes under the same guard as the promise itself: nobody dies in between.
+//! the death. (Of a long list the undertaker gives back the rest, in pieces.) The list changes under
+//! the same guard as the promise itself: nobody dies in between.
 //!
 //! A program may also *leak* a chosen operation. Then its promise stays in the list, in a block that is
 //! never freed, while its channel may be gone: so it has a weak handle. The list of a record's
