@@ -270,17 +270,6 @@ impl WaitQueue {
         self.head.map(|node| unsafe { node.as_ref() }.slot.get())
     }
 
-    /// What each has for a place, in order. In a list of plain nodes.
-    pub(crate) fn for_each_slot(&self, mut f: impl FnMut(*mut ())) {
-        let mut at = self.head;
-        while let Some(node) = at {
-            // SAFETY: nodes in the list live; see `push`.
-            let waiter = unsafe { node.as_ref() };
-            f(waiter.slot.get());
-            at = waiter.next.get();
-        }
-    }
-
     /// Whether nobody is in the list (whose wait is over may still be).
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
@@ -462,6 +451,11 @@ impl Crowd {
     /// Nobody.
     pub(crate) const fn nobody() -> Self {
         Self(WaitQueue::new())
+    }
+
+    /// Whether there is nobody in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Those whom `dead`, which never runs again, has not come to wake.

@@ -1,30 +1,32 @@
 //! A mutex that parks the goroutine, not the core; `std`'s signatures and poisoning, Go's two modes.
 //!
 //! ```text
-//!   word:   owner's life | STARVING | WOKEN | QUEUED
+//!   word:   owner's life | STARVING | QUEUED
 //!
 //!   0 ──── lock: CAS ────▶ owner ──── another G comes: CAS ────▶ owner | QUEUED            (it stands in the list now)
 //!   ▲                        │                                        │
 //!   └── unlock: AND FLAGS ───┘                       unlock: AND FLAGS: QUEUED is left, nobody owns it:
-//!                                                      normal:   the first waiter is woken, WOKEN; it competes
+//!                                                      normal:   the first waiter is woken, and competes; the word is 0
 //!                                                      STARVING: the first waiter owns it now
 //! ```
 //!
 //! Uncontended, lock and unlock are one atomic operation each. What the word's owner means, and what happens when it is dead: `owner.rs`.
 //!
 //! **Normal mode.** A woken waiter competes, and a G that runs may be faster (barging: no switch for each hand-over). A waiter that loses goes back to
-//! the *front* of the list, so waiters come in order among themselves. At most one is on its way at a time: WOKEN.
+//! the *front* of the list, so waiters come in order among themselves. At most one is on its way at a time (`woken`). Until it has come, the word does not say that
+//! others wait: whoever runs takes the mutex and gives it back at the price of a free one, and a slice has thousands of that. The one that comes
+//! says so again: QUEUED.
 //!
 //! **Starvation mode.** A waiter that loses when it has waited for [`STARVES`] sets STARVING. From then on an unlock gives the mutex to the
 //! first waiter, nobody barges in, who comes goes to the end. The receiver ends this mode if it has waited less than that or nobody waits behind it.
 //! So nobody waits longer than that and one round through those before it; and the throughput of the normal mode comes back by itself.
 //!
-//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list. QUEUED, and an owner in the place of none in starvation mode,
+//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list, or one that was woken is on its way. QUEUED, and an owner in the place of none in starvation mode,
 //! are written under that lock only.
 //!
 //! **The hard race** is an unlock between a waiter's look at the word and its entry into the list. The waiter holds the list's
 //! lock from its CAS to QUEUED until it is saved in the list, and an unlock that finds a flag takes that lock before it looks at the list: so
-//! either the waiter's CAS sees no owner, or the unlock sees the waiter.
+//! either the waiter's CAS sees no owner, or the unlock sees the waiter. While one is on its way, who comes need not be seen: that one looks at the list.
 //!
 //! Rejected: handing over always (every contended unlock would wait for a switch); taking the word by a swap (between a swap to 0 and a look at
 //! the flags a barger takes what a starving waiter is to get); spinning before parking, as Go does where another core runs the owner. Measured on std threads, two
@@ -45,10 +47,8 @@ use crate::waitq::{Claimed, WaitQueue, Waiter};
 const FREE: usize = 0;
 /// Somebody is in the list.
 const QUEUED: usize = 1;
-/// A waiter was woken and is on its way to compete: nobody else is woken meanwhile.
-const WOKEN: usize = 2;
 /// The next owner is the first waiter.
-const STARVING: usize = 4;
+const STARVING: usize = 2;
 
 /// A waiter that has waited so long gets the mutex handed over: 1 ms, as in Go.
 const STARVES: u64 = 1_000_000;
@@ -61,13 +61,20 @@ const SUCCEEDS: bool = true;
 pub(crate) struct Raw {
     word: AtomicUsize,
     pub(super) poison: Poison,
-    waiters: SpinLock<WaitQueue>,
+    waiters: SpinLock<Waiters>,
+}
+
+struct Waiters {
+    list: WaitQueue,
+    /// One was woken and is on its way to compete: nobody else is woken meanwhile.
+    woken: bool,
 }
 
 impl Raw {
     crate::const_unless_loom! {
         pub(in crate::locks) fn new() -> Self {
-            Self { word: AtomicUsize::new(FREE), poison: Poison::new(), waiters: SpinLock::new(WaitQueue::new()) }
+            let waiters = Waiters { list: WaitQueue::new(), woken: false };
+            Self { word: AtomicUsize::new(FREE), poison: Poison::new(), waiters: SpinLock::new(waiters) }
         }
     }
 
@@ -114,16 +121,16 @@ impl Raw {
         self.word.fetch_and(FLAGS, Ordering::Release);
     }
 
-    /// Takes the word if nobody owns it and nobody is to be given it; otherwise sets the flags `set`, if any. Either way `clear` comes off them.
-    fn take(&self, clear: usize, set: usize) -> bool {
+    /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`; otherwise the flags `else_set`. False: it was not taken.
+    fn take(&self, taken: usize, else_set: usize) -> bool {
         let mine = life_here();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let takes = word & (OWNER | STARVING) == 0;
-            if !takes && set == 0 {
+            if !takes && else_set == 0 {
                 return false;
             }
-            let to = if takes { word & FLAGS & !clear | mine } else { word & !clear | set };
+            let to = if takes { word & FLAGS | mine | taken } else { word | else_set };
             // Acquire: pairs with the Release in `unlock`.
             match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return takes,
@@ -142,21 +149,33 @@ impl Raw {
     ///
     /// From its wake-up on, a waiter keeps preemption off until it has competed: so it does not die
     /// in between, with a wake-up that was for all.
+    ///
+    /// The word may be free by now, or free with others that wait.
     #[cold]
+    #[inline(never)]
     fn lock_contended(&self) {
+        if !self.take(0, 0) {
+            self.wait();
+        }
+    }
+
+    #[inline(never)]
+    fn wait(&self) {
         while !self.try_to_get::<IS_TOLD>() {}
     }
 
     /// False: the G is doomed, and was the owner only for as long as nobody has seen it.
     fn try_to_get<const OF_THE_DEAD: bool>(&self) -> bool {
         let mine = life_here();
-        // When it came; what it owes the word as one that was woken; what it makes of the mode.
-        let (mut since, mut woken, mut mode) = (None, 0, 0);
+        // When it came; whether it was woken to compete; what it makes of the mode.
+        let (mut since, mut woken, mut mode) = (None, false, 0);
         let mut guard = PreemptGuard::new();
         loop {
             let mut waiters = self.waiters.lock(&guard);
+            waiters.woken &= !woken;
+            let queued = if waiters.woken { 0 } else { QUEUED };
             // Without an owner the mode is starvation already.
-            if self.take(woken, QUEUED | mode) {
+            if self.take(if waiters.list.is_empty() { 0 } else { queued }, queued | mode) {
                 break;
             }
             if let Some(dead) = self.dead_owner(deaths(&guard)) {
@@ -176,9 +195,9 @@ impl Raw {
             let waiter = Waiter::of(g, core::ptr::without_provenance_mut(mine));
             match since {
                 // SAFETY: 1. this G parks right below.
-                None => unsafe { waiters.push(waiter) },
+                None => unsafe { waiters.list.push(waiter) },
                 // SAFETY: 1. as above.
-                Some(_) => unsafe { waiters.push_front(waiter) },
+                Some(_) => unsafe { waiters.list.push_front(waiter) },
             }
             let began = *since.get_or_insert_with(platform::now);
             waiters.into_held();
@@ -190,7 +209,7 @@ impl Raw {
                 self.received(starves);
                 break;
             }
-            woken = WOKEN;
+            woken = true;
             mode = if starves { STARVING } else { 0 };
         }
         // One that has waited is at its only level: it ends when that goes.
@@ -208,8 +227,17 @@ impl Raw {
         }
     }
 
+    /// What `pass_on` asks, without the list's lock first: whoever has barged in sees to the others.
     #[cold]
+    #[inline(never)]
     fn unlock_contended(&self) {
+        if self.word.load(Ordering::Relaxed) & OWNER == 0 {
+            self.wake_next();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_next(&self) {
         let guard = PreemptGuard::new();
         let next = {
             let mut waiters = self.waiters.lock(&guard);
@@ -222,24 +250,28 @@ impl Raw {
 
     /// The word may have no owner: who is to be woken for it. With the list's lock held.
     #[inline(never)]
-    fn pass_on(&self, waiters: &mut WaitQueue) -> Option<Claimed> {
+    fn pass_on(&self, waiters: &mut Waiters) -> Option<Claimed> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let gives = word & STARVING != 0;
-            if word & OWNER != 0 || !gives && word & WOKEN != 0 {
+            if word & OWNER != 0 || !gives && waiters.woken {
                 // Whoever has taken it finds QUEUED when it unlocks; so does the one that was woken.
                 return None;
             }
-            let queued = if waiters.has_two() { QUEUED } else { 0 };
-            let to = match waiters.first_slot() {
+            let queued = if waiters.list.has_two() { QUEUED } else { 0 };
+            let first = waiters.list.first_slot();
+            let to = match first {
                 Some(owner) if gives => owner.addr() | word & FLAGS & !QUEUED | queued,
-                Some(_) => WOKEN | queued,
-                None => FREE,
+                // The one that is on its way sets QUEUED itself: until then all others are fast.
+                _ => FREE,
             };
             // Relaxed: the one that gets it learns so from `ready`; for all others this only goes on what `unlock` released.
             match self.word.compare_exchange(word, to, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) if gives => return waiters.pop().map(Claimed::serve),
-                Ok(_) => return waiters.pop(),
+                Ok(_) if gives => return waiters.list.pop().map(Claimed::serve),
+                Ok(_) => {
+                    waiters.woken = first.is_some();
+                    return waiters.list.pop();
+                }
                 Err(now) => word = now,
             }
         }
@@ -252,8 +284,8 @@ impl Raw {
 
     /// QUEUED is as the list is, after a change to the list that no owner will see. With the list's
     /// lock held.
-    fn set_queued(&self, waiters: &WaitQueue) {
-        if waiters.is_empty() {
+    fn set_queued(&self, waiters: &Waiters) {
+        if waiters.list.is_empty() {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
         }
     }
@@ -272,7 +304,7 @@ impl Waited for Raw {
                 // Perhaps whoever unlocked it has died before it came to this.
                 self.pass_on(&mut waiters)
             } else if let Some(dead) = dead_owner(word, deaths) {
-                let first = waiters.pop().map(|first| first.bury(dead.id()));
+                let first = waiters.list.pop().map(|first| first.bury(dead.id()));
                 self.set_queued(&waiters);
                 first
             } else {

@@ -1,25 +1,34 @@
 //! The word of a lock for readers and writers, and who waits for it.
 //!
 //! ```text
-//!   free       0
-//!   written    writer's life                                      | WRITER | QUEUED
-//!   read       sum of the readers' numbers ‖ how many readers there are     | QUEUED
-//!              63 ─────────────────── 28   27 ──────────────────── 2    1        0
+//!   free       0                                                              | FAIR |        | QUEUED
+//!   written    writer's life                                                  | FAIR | WRITER | QUEUED
+//!   read       sum of the readers' numbers ‖ how many readers there are       | FAIR |        | QUEUED
+//!              63 ─────────────────── 28   27 ──────────────────── 3             2      1        0
 //! ```
 //!
-//! Uncontended, each lock and unlock is one atomic operation. While anybody waits, QUEUED keeps newcomers out: they wait as well, and the lock passes
-//! from hand to hand. **Phases** alternate, as in Go:
+//! Uncontended, each lock and unlock is one atomic operation. QUEUED says that somebody waits.
+//!
+//! **Barging.** A lock that nobody holds is taken by whoever runs, as the mutex is: one preempted holder must not make a convoy of all the others, in
+//! which each unlock is a switch. Who leaves wakes the first writer, if none is on its way, and that one competes. Until it has come, the word does not say
+//! that others wait (the mutex again). Readers don't compete: they are let in, all that wait. While QUEUED is there, newcomers don't read beside readers
+//! for whom a writer waits.
+//!
+//! **FAIR.** A writer that was woken, and finds the lock held after it has waited for [`STARVES`], sets FAIR. From then on nobody barges in, and the lock
+//! passes from hand to hand, in phases that alternate, as in Go:
 //!
 //! * a writer leaves: all readers that wait by then get it, else the first writer;
 //! * the last reader leaves: the first writer gets it, else the readers.
 //!
-//! So a writer waits for those who read when it came and for the writers before it (and a round of readers between any two), a reader for one writer at
-//! most. Nobody starves.
+//! It ends with a writer that has waited less than that, or when no writer waits. So a writer waits for the readers that were there when it came, for
+//! [`STARVES`], and for one round through the writers before it (with a round of readers between any two); a reader for a writer that holds or is
+//! given the lock.
 //!
-//! **INV-OURS**: a word that says QUEUED and nothing else belongs to whoever has the lists' lock: nobody takes it, whoever comes needs that lock to wait.
-//! So the hand-over is a plain store. (And no word stays so while that lock is free.)
+//! **INV-OURS**: a word that says FAIR and QUEUED, and has no owner, belongs to whoever has the lists' lock: nobody takes it.
 //!
-//! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's node is in its list, before the lists' lock is free.
+//! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's node is in its list, before the lists' lock is free; and who
+//! leaves and finds a flag asks the word again: if somebody has taken it, that one will come here. While a writer is on its way, who comes need not be seen:
+//! that writer looks at the lists.
 //!
 //! **A dead writer** keeps everybody out: those who want the lock panic (`owner.rs`). **A dead
 //! reader** has the lock for reading, for ever: it keeps writers out, and takes nothing away from
@@ -29,15 +38,17 @@
 //! of several are dead, for ever, and the deadlock report shows them.
 //!
 //! Rejected: a list of its readers for each lock, or of its locks for each G (an allocation or a search for each read); Go's writer mutex beside
-//! the count (two words to take); waking instead of handing over (a writer would compete with a flood of readers).
+//! the count (two words to take); handing over always (one preemption, and every operation is a switch from then on); readers that are woken to compete (a
+//! crowd of them would find a writer there, one by one, and wait again).
 
 use crate::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
 use crate::lock::SpinLock;
-use crate::locks::owner::{dead_owner, deaths, held_by_the_dead, life_here};
+use crate::locks::owner::{OWNER, dead_owner, deaths, held_by_the_dead, life_here};
 use crate::locks::poison::Poison;
 use crate::m::M;
 use crate::park::{current_g, park};
+use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, fence};
 use crate::waitq::{Claimed, Crowd, WaitQueue, Waiter};
@@ -46,8 +57,12 @@ const FREE: usize = 0;
 /// Somebody is in a list.
 const QUEUED: usize = 1;
 const WRITER: usize = 2;
+/// Nobody barges in: who leaves hands the lock over.
+const FAIR: usize = 4;
+/// What stays when a writer leaves.
+const KEPT: usize = QUEUED | FAIR;
 /// One reader in the count.
-const ONE: usize = 4;
+const ONE: usize = 8;
 /// Where the sum of the numbers begins.
 const SUM_SHIFT: u32 = 28;
 /// So many bits of a number are summed: 69 billion goroutines later a dead reader could be taken
@@ -55,10 +70,25 @@ const SUM_SHIFT: u32 = 28;
 const SUM_BITS: u32 = usize::BITS - SUM_SHIFT;
 /// The bits of the count.
 const COUNT: usize = (1 << SUM_SHIFT) - ONE;
-/// Of so many readers that the next one could be too many: 33 million.
+/// Of so many readers that the next one could be too many: 16 million.
 const MANY: usize = 1 << (SUM_SHIFT - 1);
-/// What keeps a reader from coming in.
+/// Without any of these a reader comes in at once.
 const BARRED: usize = QUEUED | WRITER | MANY;
+
+/// A writer that has waited so long has the lock handed over: 1 ms, as in the mutex.
+const STARVES: u64 = 1_000_000;
+
+/// Whether a reader may come in: nobody writes, and it does not come between readers and a writer that waits for them.
+#[inline(always)]
+fn admits_a_reader(word: usize) -> bool {
+    word & (WRITER | FAIR | MANY) == 0 && (word & QUEUED == 0 || word & COUNT == 0)
+}
+
+/// Whether a writer may.
+#[inline(always)]
+fn admits_a_writer(word: usize) -> bool {
+    word & (WRITER | FAIR | COUNT) == 0
+}
 
 /// What a reader with this life adds to the word.
 #[inline(always)]
@@ -80,7 +110,7 @@ fn dead_reader(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
 /// The dead G that keeps a writer (or with `HOW` reading, a reader) out for ever.
 fn dead_holder<const HOW: bool>(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
     if word & WRITER != 0 {
-        dead_owner(word & !(WRITER | QUEUED), deaths)
+        dead_owner(word, deaths)
     } else if HOW == READING {
         None
     } else {
@@ -98,11 +128,15 @@ pub(crate) struct Raw {
 struct Lists {
     /// Their slots: their units.
     readers: WaitQueue,
+    /// The sum of these.
+    units: usize,
     /// Their slots: their addresses as owners.
     writers: WaitQueue,
+    /// A writer was woken and is on its way to compete.
+    woken: bool,
 }
 
-/// Those who have got the lock and are to be woken.
+/// Readers that have got the lock; a writer that has got it, or is to compete for it.
 #[must_use = "they wait for ever unless they are woken"]
 struct Woken {
     readers: Crowd,
@@ -111,6 +145,10 @@ struct Woken {
 
 impl Woken {
     const NOBODY: Self = Self { readers: Crowd::nobody(), writer: None };
+
+    fn is_nobody(&self) -> bool {
+        self.writer.is_none() && self.readers.is_empty()
+    }
 
     /// Wakes them. The guard under which they were claimed goes when that is done, or the first of
     /// them are awake.
@@ -137,7 +175,7 @@ impl Raw {
             Self {
                 word: AtomicUsize::new(FREE),
                 poison: Poison::new(),
-                lists: SpinLock::new(Lists { readers, writers }),
+                lists: SpinLock::new(Lists { readers, units: 0, writers, woken: false }),
             }
         }
     }
@@ -163,20 +201,17 @@ impl Raw {
             && self.word.compare_exchange(word, word.wrapping_add(unit), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// As long as no writer holds the lock or waits.
-    fn try_read_among_readers(&self, unit: usize) -> bool {
-        while self.word.load(Ordering::Relaxed) & BARRED == 0 {
-            if self.try_read_once(unit) {
-                return true;
-            }
-        }
-        false
+    /// Others come and go.
+    fn try_read_among_others(&self, unit: usize) -> bool {
+        let comes_in = |word: usize| admits_a_reader(word).then(|| word.wrapping_add(unit));
+        // Acquire: as in `try_read_once`.
+        self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, comes_in).is_ok()
     }
 
     #[inline]
     pub(super) fn try_read(&self) -> Option<usize> {
         let unit = unit(life_here());
-        (self.try_read_once(unit) || self.try_read_among_readers(unit)).then_some(unit)
+        (self.try_read_once(unit) || self.try_read_among_others(unit)).then_some(unit)
     }
 
     #[inline(always)]
@@ -194,7 +229,31 @@ impl Raw {
 
     #[inline]
     pub(super) fn try_write(&self) -> bool {
-        self.try_write_once()
+        self.try_write_once() || self.try_write_among_others()
+    }
+
+    /// Takes the lock if nobody holds it and it is nobody's next.
+    #[cold]
+    #[inline(never)]
+    fn try_write_among_others(&self) -> bool {
+        self.take_to_write(life_here() | WRITER, 0, 0)
+    }
+
+    /// Takes the word for a writer if it may be taken, and sets the flags `taken`; otherwise the flags `else_set`. False: it was not taken.
+    fn take_to_write(&self, mine: usize, taken: usize, else_set: usize) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let takes = admits_a_writer(word);
+            if !takes && else_set == 0 {
+                return false;
+            }
+            let to = if takes { word & KEPT | mine | taken } else { word | else_set };
+            // Acquire: as in `try_write_once`.
+            match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return takes,
+                Err(now) => word = now,
+            }
+        }
     }
 
     #[inline(always)]
@@ -224,13 +283,22 @@ impl Raw {
     #[inline(always)]
     pub(super) fn unlock_write(&self) {
         // Release: pairs with the Acquire of those who take it.
-        if self.word.fetch_and(QUEUED, Ordering::Release) & QUEUED != 0 {
+        if self.word.fetch_and(KEPT, Ordering::Release) & KEPT != 0 {
             self.left(Left::Writer);
         }
     }
 
+    /// What `pass_on` asks, without the lists' lock first: who has come since sees to the others when it leaves.
     #[cold]
+    #[inline(never)]
     fn left(&self, who: Left) {
+        if self.word.load(Ordering::Relaxed) & (WRITER | COUNT) == 0 {
+            self.see_to_next(who);
+        }
+    }
+
+    #[inline(never)]
+    fn see_to_next(&self, who: Left) {
         let guard = PreemptGuard::new();
         let woken = self.pass_on(&mut self.lists.lock(&guard), who);
         woken.wake(guard);
@@ -240,27 +308,26 @@ impl Raw {
     pub(super) fn downgrade(&self) -> usize {
         let unit = unit(life_here());
         // Release: as in `unlock_write`.
-        let to_read = |word: usize| Some(word & QUEUED | unit);
-        let was = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, to_read).unwrap_or_default();
-        if was & QUEUED != 0 {
-            let guard = PreemptGuard::new();
-            let woken = self.admit(&mut self.lists.lock(&guard));
-            woken.wake(guard);
-        }
+        let to_read = |word: usize| Some(word & KEPT | unit);
+        let _ = self.word.fetch_update(Ordering::Release, Ordering::Relaxed, to_read);
+        let guard = PreemptGuard::new();
+        let woken = self.admit(&mut self.lists.lock(&guard));
+        woken.wake(guard);
         unit
     }
 
     #[cold]
+    #[inline(never)]
     fn read_contended(&self, unit: usize) {
-        while !self.try_to_read(unit) {}
+        if !self.try_read_among_others(unit) {
+            while !self.try_to_read(unit) {}
+        }
     }
 
     /// Parks until the caller reads. False: it was doomed, and has had the lock only for as long as
     /// nobody has seen it.
+    #[inline(never)]
     fn try_to_read(&self, unit: usize) -> bool {
-        if self.try_read_among_readers(unit) {
-            return true;
-        }
         let guard = PreemptGuard::new();
         let lists = self.lists.lock(&guard);
         let mut word = self.word.load(Ordering::Relaxed);
@@ -270,57 +337,93 @@ impl Raw {
                 drop(guard);
                 self.held_by(dead.id());
             }
-            if word & QUEUED != 0 {
-                break;
-            }
-            let barred = word & BARRED != 0;
-            if barred && word & WRITER == 0 {
+            let comes_in = admits_a_reader(word);
+            if !comes_in && word & (WRITER | MANY) == MANY {
                 drop(lists);
                 drop(guard);
                 too_many();
             }
-            let to = if barred { word | QUEUED } else { word.wrapping_add(unit) };
+            if !comes_in && (word & QUEUED != 0 || lists.woken) {
+                break;
+            }
+            let to = if comes_in { word.wrapping_add(unit) } else { word | QUEUED };
             // Acquire: as in `try_read_once`.
             match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if !barred => return true,
+                Ok(_) if comes_in => return true,
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
         lists.into_held();
-        self.wait::<READING>(guard, unit)
+        self.wait_to_read(guard, unit)
     }
 
     #[cold]
+    #[inline(never)]
     fn write_contended(&self) {
-        while !self.try_to_write() {}
+        if !self.try_write_among_others() {
+            while !self.try_to_write() {}
+        }
     }
 
     /// Parks until the caller writes. False: as `try_to_read`.
+    ///
+    /// From its wake-up on, a writer keeps preemption off until it has competed, as in the mutex.
+    #[inline(never)]
     fn try_to_write(&self) -> bool {
         let mine = life_here() | WRITER;
-        let guard = PreemptGuard::new();
-        let lists = self.lists.lock(&guard);
-        let mut word = self.word.load(Ordering::Relaxed);
+        // When it came; whether it was woken to compete; what it makes of the mode.
+        let (mut since, mut woken, mut mode) = (None, false, 0);
+        let mut guard = PreemptGuard::new();
         loop {
-            if let Some(dead) = dead_holder::<WRITING>(word, deaths(&guard)) {
+            let mut lists = self.lists.lock(&guard);
+            lists.woken &= !woken;
+            let queued = if lists.woken { 0 } else { QUEUED };
+            if self.take_to_write(mine, if lists.is_empty() { 0 } else { queued }, queued | mode) {
+                break;
+            }
+            if let Some(dead) = dead_holder::<WRITING>(self.word.load(Ordering::Relaxed), deaths(&guard)) {
+                self.set_queued(&lists);
                 drop(lists);
                 drop(guard);
                 self.held_by(dead.id());
             }
-            if word & QUEUED != 0 {
+            let g = current_g(&guard);
+            carry(g, self);
+            let waiter = Waiter::of(g, core::ptr::without_provenance_mut(mine));
+            let began = since.unwrap_or_else(platform::now);
+            let is_first = since.replace(began).is_none();
+            lists.into_held();
+            let list = |lists: &mut Lists| match is_first {
+                // SAFETY: 1. this G parks right below.
+                true => unsafe { lists.writers.push(waiter) },
+                // SAFETY: 1. as above.
+                false => unsafe { lists.writers.push_front(waiter) },
+            };
+            // SAFETY: 1. it was just locked.
+            unsafe { self.lists.with_held(list) };
+            let arg = core::ptr::from_ref(self).cast_mut().cast();
+            // SAFETY: 1. whoever claims the waiter wakes it once. 2. the lock outlives the call.
+            guard = unsafe { park(guard, WaitReason::RwLockWrite, unlock_lists, arg) };
+            if let Some(id) = waiter.buried_by() {
+                drop(guard);
+                self.held_by(id);
+            }
+            let starves = platform::now().saturating_sub(began) >= STARVES;
+            if waiter.was_served() {
+                if !starves {
+                    self.word.fetch_and(!FAIR, Ordering::Relaxed);
+                }
                 break;
             }
-            let to = if word == FREE { mine } else { word | QUEUED };
-            // Acquire: as in `try_write_once`.
-            match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) if word == FREE => return true,
-                Ok(_) => break,
-                Err(now) => word = now,
-            }
+            (woken, mode) = (true, if starves { FAIR } else { 0 });
         }
-        lists.into_held();
-        self.wait::<WRITING>(guard, mine)
+        // One that has waited is at its only level: it ends when that goes.
+        let doomed = since.is_some() && current_g(&guard).is_doomed();
+        if doomed {
+            self.unlock_write();
+        }
+        !doomed
     }
 
     #[cold]
@@ -328,84 +431,98 @@ impl Raw {
         held_by_the_dead("RwLock", core::ptr::from_ref(self).addr(), id)
     }
 
-    /// Parks until the lock was handed over. With the lists' lock held, without a guard. False: as
+    /// Parks until the reader is let in. With the lists' lock held, without a guard. False: as
     /// `try_to_read`.
-    fn wait<const HOW: bool>(&self, guard: PreemptGuard, slot: usize) -> bool {
+    fn wait_to_read(&self, guard: PreemptGuard, unit: usize) -> bool {
         let g = current_g(&guard);
         carry(g, self);
-        let waiter = Waiter::of(g, core::ptr::without_provenance_mut(slot));
+        let waiter = Waiter::of(g, core::ptr::without_provenance_mut(unit));
         let list = |lists: &mut Lists| {
-            let list = if HOW == READING { &mut lists.readers } else { &mut lists.writers };
+            lists.units = lists.units.wrapping_add(unit);
             // SAFETY: 1. this G parks right below.
-            unsafe { list.push(waiter) };
+            unsafe { lists.readers.push(waiter) };
         };
         // SAFETY: 1. the caller holds it.
         unsafe { self.lists.with_held(list) };
-        let reason = if HOW == READING { WaitReason::RwLockRead } else { WaitReason::RwLockWrite };
-        // SAFETY: 1. whoever hands the lock over wakes it once. 2. the lock outlives the call.
-        let guard = unsafe { park(guard, reason, unlock_lists, core::ptr::from_ref(self).cast_mut().cast()) };
+        let arg = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: 1. whoever lets the reader in wakes it once. 2. the lock outlives the call.
+        let guard = unsafe { park(guard, WaitReason::RwLockRead, unlock_lists, arg) };
         if let Some(id) = waiter.buried_by() {
             drop(guard);
             self.held_by(id);
         }
         // It ends when this level of preemption goes.
         let doomed = g.is_doomed();
-        if doomed && HOW == READING {
-            self.unlock_read(slot);
-        } else if doomed {
-            self.unlock_write();
+        if doomed {
+            self.unlock_read(unit);
         }
         drop(guard);
         !doomed
     }
 
-    /// If nobody holds the lock any more, it goes to those whose turn it is. With the lists' lock
-    /// held.
+    /// If nobody holds the lock any more, and no writer is on its way to it: those whose turn it is. With the lists' lock held.
     #[inline(never)]
     fn pass_on(&self, lists: &mut Lists, left: Left) -> Woken {
         // Acquire: pairs with the Release of every reader that has left: what they have read was read before the next one writes.
-        let word = self.word.load(Ordering::Acquire);
-        if word != QUEUED {
-            return Woken::NOBODY;
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let fair = word & FAIR != 0;
+            if word & (WRITER | COUNT) != 0 || !fair && lists.woken {
+                // Whoever has it sees to the others, or the writer that was woken does.
+                return Woken::NOBODY;
+            }
+            let writer =
+                if left == Left::Reader || lists.readers.is_empty() { lists.writers.first_slot() } else { None };
+            let (to, more) = match writer {
+                Some(writer) => {
+                    let to = if fair { writer.addr() } else { FREE };
+                    // One that is on its way sets QUEUED itself: until then all others are fast.
+                    (to, fair && (lists.writers.has_two() || !lists.readers.is_empty()))
+                }
+                None => (lists.units, !lists.writers.is_empty()),
+            };
+            // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has got the lock, or the next one ends it.
+            let flags = if more { QUEUED | word & FAIR } else { 0 };
+            // AcqRel: goes on with what the readers released.
+            match self.word.compare_exchange(word, to | flags, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if writer.is_none() => return Woken { readers: lists.take_readers(), writer: None },
+                Ok(_) => {
+                    let claimed = lists.writers.pop();
+                    lists.woken |= !fair;
+                    let writer = if fair { claimed.map(Claimed::serve) } else { claimed };
+                    return Woken { readers: Crowd::nobody(), writer };
+                }
+                Err(now) => word = now,
+            }
         }
-        // INV-OURS from here on.
-        let writer = if left == Left::Reader || lists.readers.is_empty() { lists.writers.first_slot() } else { None };
-        let Some(writer) = writer else { return self.admit(lists) };
-        let claimed = lists.writers.pop();
-        let queued = if lists.is_empty() { 0 } else { QUEUED };
-        // Release: goes on with what the readers released.
-        self.word.store(writer.addr() | queued, Ordering::Release);
-        Woken { readers: Crowd::nobody(), writer: claimed }
     }
 
-    /// Lets all readers in that wait. The caller holds the lists' lock; the lock is held for reading or by nobody, and QUEUED.
+    /// Lets all readers in that wait, beside the caller, who reads. With the lists' lock held.
     #[inline(never)]
     fn admit(&self, lists: &mut Lists) -> Woken {
-        let mut sum = 0usize;
-        lists.readers.for_each_slot(|unit| sum = sum.wrapping_add(unit.addr()));
         // AcqRel: as in `pass_on`.
-        let queued = if lists.writers.is_empty() { 0 } else { QUEUED };
-        let with_them = |word: usize| Some((word & !QUEUED | queued).wrapping_add(sum));
+        let gone = if lists.writers.is_empty() { QUEUED | FAIR } else { 0 };
+        let with_them = |word: usize| Some((word & !gone).wrapping_add(lists.units));
         let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_them);
-        Woken { readers: lists.readers.take(), writer: None }
+        Woken { readers: lists.take_readers(), writer: None }
     }
 
     /// Lets the first reader in that waits, while others read. With the lists' lock held.
     fn admit_one(&self, lists: &mut Lists) -> Option<Claimed> {
         let unit = lists.readers.first_slot()?.addr();
-        let first = lists.readers.pop();
-        let queued = if lists.is_empty() { 0 } else { QUEUED };
+        let gone = if lists.writers.is_empty() && !lists.readers.has_two() { QUEUED | FAIR } else { 0 };
+        let with_it =
+            |word: usize| (word & WRITER == 0 && word & COUNT != 0).then(|| (word & !gone).wrapping_add(unit));
         // AcqRel: as in `pass_on`.
-        let with_it = |word: usize| Some((word & !QUEUED | queued).wrapping_add(unit));
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_it);
-        first
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_it).ok()?;
+        lists.pop_reader()
     }
 
     /// QUEUED is as the lists are, after a change that nobody will see who unlocks. With their lock
     /// held.
     fn set_queued(&self, lists: &Lists) {
         if lists.is_empty() {
-            self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+            self.word.fetch_and(!(QUEUED | FAIR), Ordering::Relaxed);
         }
     }
 }
@@ -419,17 +536,17 @@ impl Waited for Raw {
     fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool {
         let mut lists = self.lists.lock(guard);
         let word = self.word.load(Ordering::Relaxed);
-        let one = if word == QUEUED {
-            // Whoever unlocked it has died before it came to this. (With empty lists it is free
-            // now.)
+        let one = if word & (WRITER | COUNT) == 0 {
+            // Perhaps whoever unlocked it has died before it came to this.
             let woken = self.pass_on(&mut lists, Left::Reader);
             drop(lists);
+            let any = !woken.is_nobody();
             woken.wake(PreemptGuard::new());
-            return true;
+            return any;
         } else if word & WRITER != 0 {
             let dead = dead_holder::<WRITING>(word, deaths);
             dead.and_then(|dead| {
-                let one = lists.writers.pop().or_else(|| lists.readers.pop());
+                let one = lists.writers.pop().or_else(|| lists.pop_reader());
                 self.set_queued(&lists);
                 one.map(|one| one.bury(dead.id()))
             })
@@ -454,7 +571,7 @@ impl Waited for Raw {
     fn holder(&self) -> Holding {
         let word = self.word.load(Ordering::Relaxed);
         match word & (WRITER | COUNT) {
-            _ if word & WRITER != 0 => Holding::By(id_of(word & !(WRITER | QUEUED))),
+            _ if word & WRITER != 0 => Holding::By(id_of(word & OWNER)),
             ONE => Holding::ByShort(reader_in(word), SUM_BITS),
             _ => Holding::Unknown,
         }
@@ -464,6 +581,17 @@ impl Waited for Raw {
 impl Lists {
     fn is_empty(&self) -> bool {
         self.readers.is_empty() && self.writers.is_empty()
+    }
+
+    fn take_readers(&mut self) -> Crowd {
+        self.units = 0;
+        self.readers.take()
+    }
+
+    fn pop_reader(&mut self) -> Option<Claimed> {
+        let first = self.readers.pop()?;
+        self.units = self.units.wrapping_sub(first.slot().addr());
+        Some(first)
     }
 }
 
