@@ -384,6 +384,10 @@ impl Raw {
             }
             if let Some(dead) = dead_holder::<WRITING>(self.word.load(Ordering::Relaxed), deaths(&guard)) {
                 self.set_queued(&lists);
+                if !lists.is_empty() {
+                    // The last reader that lives has left while the word did not say that others wait.
+                    deaths::ask(M::current(&guard), &guard);
+                }
                 drop(lists);
                 drop(guard);
                 self.held_by(dead.id());
