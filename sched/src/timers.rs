@@ -444,7 +444,8 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
 }
 
 impl M {
-    /// Arms this core's one-shot for `at`, unless that is what it is armed for. Out of line: many do so, none often.
+    /// Arms this core's one-shot for `at`, unless it is armed for that, or for an earlier time: its handler arms it for what there is then. An interrupt for
+    /// nothing is rare; on a P with many timers the next alarm is another one each time somebody looks. Out of line: many do so, none often.
     ///
     /// **The hard race**: an interrupt of this core comes between the caller's look at its P's alarms and the one-shot. Its handler has set an earlier alarm, and armed for
     /// it; what is armed here then would make that one late, or undo it. So the alarms are looked at once more afterwards. But not if `at` has passed: then
@@ -460,7 +461,8 @@ impl M {
     #[inline(never)]
     fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
-        let is_armed = |at| self.armed.load(Ordering::Relaxed) == at;
+        // 0: somebody else has used it. An alarm that has passed has its interrupt on the way.
+        let is_armed = |at| self.armed.load(Ordering::Relaxed).wrapping_sub(1) < at;
         if is_armed(at) {
             return;
         }

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 
 use trefoil_boot::rest::{Rest, rest};
 
-use super::mem;
+use super::{mem, tlb};
 
 /// The facts that the kernel decides by.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,8 @@ pub fn init_core() -> Features {
     if features.xsave {
         enable_xsave();
     }
-    mem::FAST_REP.store(features.erms, Ordering::Relaxed);
+    // QEMU's translator announces it, and takes a `rep` byte by byte.
+    mem::FAST_REP.store(features.erms && !tlb::is_translator(&features), Ordering::Relaxed);
     features
 }
 

@@ -103,11 +103,16 @@ impl Default for Beat {
 
 /// Asks CPUID who makes the machine. Once, when boot has taken what it needs.
 pub fn init(features: &Features) {
-    let is_translator = || {
+    TRANSLATED.store(is_translator(features), Ordering::Relaxed);
+}
+
+/// Whether the machine is QEMU's translator.
+pub(super) fn is_translator(features: &Features) -> bool {
+    let names_it = || {
         let leaf = __cpuid(0x4000_0000);
         [leaf.ebx, leaf.ecx, leaf.edx] == [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes)
     };
-    TRANSLATED.store(features.hypervisor && is_translator(), Ordering::Relaxed);
+    features.hypervisor && names_it()
 }
 
 /// So many frames have left the pool for the heap, by this core. With preemption off, not in a handler.
