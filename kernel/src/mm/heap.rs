@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a lock nor a
-//! search. It may hold blocks of any slab: a block freed on another core goes into that core's magazine, and home from there.
+//! search. It keeps more the more it is used, 16 KiB at most, so that two cores that build and drop trees seldom meet at the shared store. It may hold blocks of any slab: a block freed on another core goes into that core's magazine, and home from there.
 //!
 //! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant time,
 //! however many holes there are. No lock is held while a page is mapped, and mostly none is mapped:
@@ -95,18 +95,17 @@ const _: () = {
     }
 };
 
-/// A magazine keeps at most this many blocks, half as many bytes of the larger ones; half of them go home at once.
-const KEEP: [u32; SIZES.len()] = {
-    let mut keep = [64; SIZES.len()];
-    let mut class = 0;
-    while class < SIZES.len() {
-        if SIZES[class] > 512 {
-            keep[class] = 16;
-        }
-        class += 1;
-    }
-    keep
-};
+/// A magazine keeps at most this many blocks at first, and after a [`trim`].
+const fn first_keep(size: u16) -> u32 {
+    if size > 512 { 16 } else { 64 }
+}
+
+/// It keeps up to so many bytes when it is much used, and so many blocks: each trip to the shared store doubles what it keeps.
+const MOST_BYTES: u32 = 16 << 10;
+const MOST: u32 = 512;
+
+/// A trip moves half of what it keeps, and at most so many blocks: that is with preemption off.
+const TRIP: u32 = 128;
 
 /// A core's free blocks of one class.
 struct Magazine {
@@ -114,11 +113,20 @@ struct Magazine {
     head: Cell<*mut Block>,
     /// Its length. Written by this core with preemption off, never by two at once; others read it to count.
     len: AtomicU32,
+    /// How many blocks it keeps at most. This core with preemption off.
+    keep: Cell<u32>,
 }
 
 impl Magazine {
-    const fn new() -> Self {
-        Self { head: Cell::new(null_mut()), len: AtomicU32::new(0) }
+    const fn new(size: u16) -> Self {
+        Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
+    }
+
+    /// How many blocks a trip to the shared store moves, which are of `size`; the next trip comes later.
+    fn trip(&self, size: usize) -> u32 {
+        let keep = self.keep.get();
+        self.keep.set((2 * keep).min(MOST).min(MOST_BYTES / size as u32).max(keep));
+        (keep / 2).min(TRIP)
     }
 
     #[inline(always)]
@@ -156,7 +164,13 @@ pub struct Magazines([Magazine; SIZES.len()]);
 impl Magazines {
     /// Empty ones.
     pub const fn new() -> Self {
-        Self([const { Magazine::new() }; SIZES.len()])
+        let mut all = [const { Magazine::new(0) }; SIZES.len()];
+        let mut class = 0;
+        while class < SIZES.len() {
+            all[class] = Magazine::new(SIZES[class]);
+            class += 1;
+        }
+        Self(all)
     }
 }
 
@@ -221,7 +235,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         let magazine = &percpu::current().magazines.0[class];
         // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came from.
         unsafe { magazine.push(block) };
-        if magazine.len() > KEEP[class] {
+        if magazine.len() > magazine.keep.get() {
             spill(magazine, class);
         }
         percpu::preempt_on();
@@ -366,7 +380,8 @@ fn alloc_cold(class: usize) -> *mut u8 {
 #[inline(never)]
 fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     debug_assert_eq!(magazine.len(), 0, "what is in the magazine would be lost");
-    let (size, want) = (usize::from(SIZES[class]), KEEP[class] / 2);
+    let size = usize::from(SIZES[class]);
+    let want = magazine.trip(size);
     let mut chain = CLASSES[class].take(size, want);
     if chain.1 == 0 {
         let mut slab = chunks::alloc_slab(slab::bytes(size));
@@ -395,12 +410,12 @@ fn reserve(class: usize) -> *mut u8 {
     CLASSES[class].take_reserve(size, chunks::alloc_reserve)
 }
 
-/// Sends half a magazine home, or what there is of it.
+/// Sends a part of a magazine home, or what there is of it.
 #[cold]
 #[inline(never)]
 fn spill(magazine: &Magazine, class: usize) {
     let size = usize::from(SIZES[class]);
-    let n = magazine.len().min(KEEP[class] / 2);
+    let n = magazine.len().min(magazine.trip(size));
     // SAFETY: 1. blocks in a magazine are free, of its class, and out, and `len` counts them.
     let (rest, gone) = unsafe { CLASSES[class].give(size, magazine.head.get(), n) };
     magazine.head.set(rest);
@@ -421,13 +436,21 @@ fn release(gone: Gone, size: usize) {
 /// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
 pub fn trim() {
     for class in 0..SIZES.len() {
-        percpu::preempt_off();
-        let magazine = &percpu::current().magazines.0[class];
-        while magazine.len() > 0 {
-            spill(magazine, class);
+        let mut empty = false;
+        while !empty {
+            percpu::preempt_off();
+            // Another core's, maybe: this goroutine may be preempted between two trips.
+            let magazine = &percpu::current().magazines.0[class];
+            if magazine.len() > 0 {
+                spill(magazine, class);
+            }
+            empty = magazine.len() == 0;
+            if empty {
+                magazine.keep.set(first_keep(SIZES[class]));
+                release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
+            }
+            percpu::preempt_on();
         }
-        release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
-        percpu::preempt_on();
     }
     chunks::trim();
     arena::trim();
