@@ -4,7 +4,7 @@ use core::cell::Cell;
 
 use crate::g::{G, GRef};
 use crate::globq::GlobQ;
-use crate::idle::Token;
+use crate::idle::{MAX, Token};
 use crate::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
 use crate::platform;
 use crate::preempt::PreemptGuard;
@@ -43,6 +43,8 @@ pub struct M {
     pub(crate) spinning: Cell<bool>,
     /// It was woken and has not run a G since.
     pub(crate) woken: Cell<bool>,
+    /// Of each P that it wanted to take from: how many G's had left the ring, and when it looked.
+    pub(crate) watched: [Cell<(u32, u64)>; MAX],
     /// The P it held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
     /// A G that was its turn here, and is pinned to another M: g0 sends it there.
@@ -124,6 +126,7 @@ impl M {
             index,
             spinning: Cell::new(false),
             woken: Cell::new(false),
+            watched: [const { Cell::new((0, 0)) }; MAX],
             last_p: Cell::new(None),
             owes: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),

@@ -74,6 +74,13 @@ impl Runq {
         self.tail.load(Ordering::Acquire).wrapping_sub(head)
     }
 
+    /// How many G's have left, and how many wait: [`len`](Self::len)'s guess with the count that it is made of.
+    pub(crate) fn look(&self) -> (u32, u32) {
+        // Acquire, in this order: as in `len`.
+        let head = self.head.load(Ordering::Acquire);
+        (head, self.tail.load(Ordering::Acquire).wrapping_sub(head))
+    }
+
     /// Whether no G waits here; see [`len`](Self::len).
     #[inline]
     pub fn is_empty(&self) -> bool {

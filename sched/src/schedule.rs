@@ -45,6 +45,15 @@ const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 /// work usually follows within microseconds, so it looks longer before the wake-up counts as needless.
 const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 
+/// The same while there is work that is not worth a steal yet.
+const ROUNDS_WATCHING: usize = 256;
+
+/// A thief looks for so long how fast its victim gets on.
+const WATCH: u64 = 3_000;
+
+/// What the victim gets at within this time stays with it: the delay of the slot.
+const NEAR: u64 = SLOT_DELAY;
+
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
 
@@ -349,7 +358,12 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
     }
     m.spinning.set(true);
     let rounds = if m.woken.get() { ROUNDS_WOKEN } else { ROUNDS };
-    for round in 0..rounds {
+    let mut watch = Watch { known: 0, some_stays: false };
+    for round in 0.. {
+        if round >= rounds && !(watch.some_stays && round < ROUNDS_WATCHING) {
+            return None;
+        }
+        watch.some_stays = false;
         if round > 0 {
             (0..PAUSES).for_each(|_| spin_loop());
         }
@@ -359,7 +373,9 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             if v == p.index() {
                 continue;
             }
-            if let Some(g) = victim.runq.steal_into(&mut p.ring()) {
+            if watch.lets_go(m, victim)
+                && let Some(g) = victim.runq.steal_into(&mut p.ring())
+            {
                 m.counters.steals.add(1 + u64::from(p.ring().len()));
                 p.begin_slice(0);
                 return Some(g);
@@ -385,6 +401,47 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         }
     }
     None
+}
+
+/// What a spinning M has seen of its victims.
+///
+/// A G that was readied a moment ago, and that its P is about to run, is no work for another core: to bring it over costs more than it takes, its data lie over there,
+/// and whoever it talks to runs there, too. So a thief looks at a ring twice, and takes from it if nothing has left in between (a long-running G stands before it), or
+/// if the last would wait for longer than [`NEAR`] at the speed that it has seen. A ring that is half full it does not ask.
+struct Watch {
+    /// Victims that were looked at.
+    known: u64,
+    /// In this round there was work that stays where it is.
+    some_stays: bool,
+}
+
+impl Watch {
+    fn lets_go(&mut self, m: &M, victim: &P) -> bool {
+        if cfg!(loom) {
+            return true;
+        }
+        let (head, waiting) = victim.runq.look();
+        if waiting == 0 || waiting > crate::runq::CAPACITY / 2 {
+            return waiting != 0;
+        }
+        let now = platform::now();
+        let (bit, place) = (1 << victim.index(), &m.watched[victim.index()]);
+        if self.known & bit != 0 {
+            let (then, since) = place.get();
+            let (left, took) = (head.wrapping_sub(then), now.saturating_sub(since));
+            if took < WATCH {
+                self.some_stays = true;
+                return false;
+            }
+            if left == 0 || u64::from(waiting) * took / u64::from(left) > NEAR {
+                return true;
+            }
+        }
+        self.known |= bit;
+        place.set((head, now));
+        self.some_stays = true;
+        false
+    }
 }
 
 /// Step 8. Returns when there may be work and this M has a P.
