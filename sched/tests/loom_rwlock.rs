@@ -5,7 +5,7 @@ mod baton;
 
 use std::sync::Arc;
 
-use baton::{die, explore, explore_coarsely, survives};
+use baton::{die, explore, explore_coarsely, explore_hurried, survives};
 use trefoil_sched::locks::{RwLock, RwLockWriteGuard};
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -166,6 +166,53 @@ fn of_two_readers_one_dies_and_the_other_tells_the_writer_when_it_leaves() {
             look(&lock);
             look(&lock);
         },
+        |lock| _ = survives(|| change(&lock)),
+    ]));
+}
+
+/// Whoever loses has waited for long: the lock passes from hand to hand.
+#[test]
+fn writers_that_starve_are_given_the_lock_and_readers_between_them() {
+    explore_hurried(sharing(&[|lock| change(&lock), |lock| change(&lock), |lock| look(&lock)]));
+}
+
+#[test]
+fn of_three_writers_each_one_that_starves_is_given_the_lock() {
+    explore_hurried(sharing(&[|lock| change(&lock), |lock| change(&lock), |lock| change(&lock)]));
+}
+
+#[test]
+fn of_two_that_write_again_the_one_that_starves_is_given_the_lock() {
+    let twice: fn(Lock) = |lock| {
+        change(&lock);
+        change(&lock);
+    };
+    explore_hurried(move || {
+        let lock: Lock = Arc::new(RwLock::new([0; 2]));
+        (0..2)
+            .map(|_| {
+                let lock = lock.clone();
+                Box::new(move || twice(lock)) as Body
+            })
+            .collect()
+    });
+}
+
+#[test]
+fn attempts_take_nothing_from_a_writer_that_starves() {
+    explore_hurried(sharing(&[
+        |lock| drop(lock.try_read()),
+        |lock| drop(lock.try_write()),
+        |lock| change(&lock),
+    ]));
+}
+
+/// A writer is on its way when the last reader that lives leaves: the other writer has only that one to learn it from.
+#[test]
+fn two_writers_are_told_that_only_a_dead_reader_is_left() {
+    explore_coarsely(sharing(&[
+        READS_AND_DIES,
+        |lock| _ = survives(|| change(&lock)),
         |lock| _ = survives(|| change(&lock)),
     ]));
 }
