@@ -294,8 +294,10 @@ impl Rest {
 
     // --- resters
 
-    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
-    pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
+    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next. True: another M spins on, and
+    /// looks at every queue after this.
+    #[must_use]
+    pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) -> bool {
         if let Some(p) = p {
             self.free(p);
         }
@@ -304,8 +306,9 @@ impl Rest {
         if spinning {
             self.spinning.fetch_sub(1, Ordering::Relaxed);
         }
-        // SeqCst: R4; pairs with S2.
+        // SeqCst: R4; pairs with S2, and with that of another that lies down: of two, one sees that the other spins no more.
         fence(Ordering::SeqCst);
+        self.spinning.load(Ordering::Relaxed) != 0
     }
 
     /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet. The caller looks at every queue next: a submitter that

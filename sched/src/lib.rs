@@ -40,6 +40,7 @@ mod gfree;
 pub mod globq;
 pub mod group;
 pub mod gstate;
+mod haul;
 pub mod idle;
 mod inbox;
 pub mod input;

@@ -9,6 +9,8 @@
 
 use core::ops::{Deref, DerefMut};
 
+use crate::m::M;
+use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicBool, Ordering, UnsafeCell, spin_loop};
 
@@ -41,10 +43,10 @@ impl<T> SpinLock<T> {
 impl<T: ?Sized> SpinLock<T> {
     /// Spins until the lock is ours. The guard proves that no preemption can strand the others.
     #[inline]
-    pub fn lock<'a>(&'a self, _preempt: &'a PreemptGuard) -> SpinGuard<'a, T> {
+    pub fn lock<'a>(&'a self, preempt: &'a PreemptGuard) -> SpinGuard<'a, T> {
         // Acquire: pairs with the Release in `unlock`, so that the last holder's writes are seen.
         if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            spin(&self.held);
+            spin(&self.held, preempt);
         }
         SpinGuard { lock: self }
     }
@@ -81,17 +83,24 @@ impl<T: ?Sized> SpinLock<T> {
 /// Somebody holds it: out of line, so that the lock's users stay short.
 #[cold]
 #[inline(never)]
-fn spin(held: &AtomicBool) {
+fn spin(held: &AtomicBool, preempt: &PreemptGuard) {
+    let began = if COUNTS { platform::now() } else { 0 };
     loop {
         while held.load(Ordering::Relaxed) {
             spin_loop();
         }
         // Acquire: as in `lock`.
         if held.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            return;
+            break;
         }
     }
+    if COUNTS {
+        M::current(preempt).counters.lock_ns.add(platform::now() - began);
+    }
 }
+
+/// Models of a lock alone have no M.
+const COUNTS: bool = cfg!(not(any(loom, test)));
 
 /// The lock, held.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use core::cell::Cell;
 
 use crate::g::{G, GRef};
 use crate::globq::GlobQ;
-use crate::idle::{MAX, Token};
+use crate::haul::Haul;
+use crate::idle::Token;
 use crate::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
 use crate::platform;
 use crate::preempt::PreemptGuard;
@@ -43,8 +44,7 @@ pub struct M {
     pub(crate) spinning: Cell<bool>,
     /// It was woken and has not run a G since.
     pub(crate) woken: Cell<bool>,
-    /// Of each P that it wanted to take from: how many G's had left the ring, and when it looked.
-    pub(crate) watched: [Cell<(u32, u64)>; MAX],
+    pub(crate) haul: Haul,
     /// The P it held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
     /// A G that was its turn here, and is pinned to another M: g0 sends it there.
@@ -58,6 +58,8 @@ pub struct M {
     pub(crate) keeps: OwnU64,
     /// What its one-shot is armed for; its own handler writes it too.
     pub(crate) armed: OwnU64,
+    /// Until then the one-shot does not ring for timers while others wait: it has just rung for due ones. Written by its own handler.
+    pub(crate) calm: OwnU64,
 }
 
 // SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own interrupt handlers, which
@@ -85,6 +87,12 @@ pub struct Counters {
     pub timer_interrupts: Counter,
     /// G's whose core was taken away from them.
     pub preemptions: Counter,
+    /// Times that it took G's from another P, one or many.
+    pub hauls: Counter,
+    /// Times that its one-shot was set.
+    pub timer_writes: Counter,
+    /// Nanoseconds that it has waited for spin locks, but for those of the platform.
+    pub lock_ns: Counter,
 }
 
 /// A counter that one core writes and anyone reads.
@@ -126,13 +134,14 @@ impl M {
             index,
             spinning: Cell::new(false),
             woken: Cell::new(false),
-            watched: [const { Cell::new((0, 0)) }; MAX],
+            haul: Haul::new(),
             last_p: Cell::new(None),
             owes: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),
             strays: Cell::new(false),
             keeps: OwnU64::new(0),
             armed: OwnU64::new(u64::MAX),
+            calm: OwnU64::new(0),
         }
     }
 

@@ -100,8 +100,8 @@ impl Runq {
         self.head.compare_exchange(from, from.wrapping_add(n), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes half of what waits here (the older half, rounded up), one to return and the rest into `thief`'s ring.
-    pub fn steal_into(&self, thief: &mut Local<'_>) -> Option<GRef> {
+    /// Takes half of what waits here (the older half, rounded up), but `most` at most: one to return and the rest into `thief`'s ring.
+    pub fn steal_into(&self, thief: &mut Local<'_>, most: u32) -> Option<GRef> {
         let to = thief.ring;
         // Relaxed: only we write our own tail.
         let at = to.tail.load(Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Runq {
             let head = self.head.load(Ordering::Acquire);
             let tail = self.tail.load(Ordering::Acquire);
             let waiting = tail.wrapping_sub(head);
-            let n = waiting - waiting / 2;
+            let n = (waiting - waiting / 2).min(most);
             if n == 0 {
                 return None;
             }

@@ -24,19 +24,21 @@
 use crate::deaths;
 use crate::g::GRef;
 use crate::gstate::Ready;
+use crate::haul::Share;
 use crate::inbox;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, ATTEND_SLICE, FAIR_TICKS, Held, P, SLOT_DELAY};
 use crate::park::{attend_timer, enqueue_last, run_next, set_slice_alarm};
 use crate::platform::{self, Fatal};
 use crate::preempt::PreemptGuard;
+use crate::runq::CAPACITY;
 use crate::sched::Sched;
 use crate::steal_order::victims;
 use crate::sync::{Ordering, fence, spin_loop};
 use crate::timers::{Alarm, Due};
 
 /// The most G's taken from the global queue at once: half a ring.
-const GLOBAL_SHARE: usize = crate::runq::CAPACITY as usize / 2;
+const GLOBAL_SHARE: usize = CAPACITY as usize / 2;
 
 /// How often a thief goes round before it rests; due timers and ripe slots are looked at from the last of these on.
 const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
@@ -44,15 +46,6 @@ const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 /// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for was taken by somebody faster. More
 /// work usually follows within microseconds, so it looks longer before the wake-up counts as needless.
 const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
-
-/// The same while there is work that is not worth a steal yet.
-const ROUNDS_WATCHING: usize = 256;
-
-/// A thief looks for so long how fast its victim gets on.
-const WATCH: u64 = 3_000;
-
-/// What the victim gets at within this time stays with it: the delay of the slot.
-const NEAR: u64 = SLOT_DELAY;
 
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
@@ -129,6 +122,10 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
             }
             if let Some(g) = look_around(m, &p, guard) {
                 return g;
+            }
+            if m.spinning.get() && m.watches() {
+                m.nap();
+                continue;
             }
         }
         rest(m);
@@ -357,13 +354,15 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         return None;
     }
     m.spinning.set(true);
-    let rounds = if m.woken.get() { ROUNDS_WOKEN } else { ROUNDS };
-    let mut watch = Watch { known: 0, some_stays: false };
-    for round in 0.. {
-        if round >= rounds && !(watch.some_stays && round < ROUNDS_WATCHING) {
-            return None;
-        }
-        watch.some_stays = false;
+    m.end_haul();
+    let rounds = if m.is_shy() {
+        1
+    } else if m.woken.get() {
+        ROUNDS_WOKEN
+    } else {
+        ROUNDS
+    };
+    for round in 0..rounds {
         if round > 0 {
             (0..PAUSES).for_each(|_| spin_loop());
         }
@@ -373,14 +372,21 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             if v == p.index() {
                 continue;
             }
-            if watch.lets_go(m, victim)
-                && let Some(g) = victim.runq.steal_into(&mut p.ring())
+            let most = match m.share(victim) {
+                Share::Nothing => 0,
+                Share::One => 1,
+                Share::Half => CAPACITY,
+            };
+            if most != 0
+                && let Some(g) = victim.runq.steal_into(&mut p.ring(), most)
             {
                 m.counters.steals.add(1 + u64::from(p.ring().len()));
+                m.counters.hauls.add(1);
+                m.begin_haul();
                 p.begin_slice(0);
                 return Some(g);
             }
-            if round + 1 >= ROUNDS {
+            if round + 1 >= ROUNDS.min(rounds) {
                 if let Some(g) = victim.steal_slot() {
                     m.counters.steals.add(1);
                     p.begin_slice(0);
@@ -403,47 +409,6 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
     None
 }
 
-/// What a spinning M has seen of its victims.
-///
-/// A G that was readied a moment ago, and that its P is about to run, is no work for another core: to bring it over costs more than it takes, its data lie over there,
-/// and whoever it talks to runs there, too. So a thief looks at a ring twice, and takes from it if nothing has left in between (a long-running G stands before it), or
-/// if the last would wait for longer than [`NEAR`] at the speed that it has seen. A ring that is half full it does not ask.
-struct Watch {
-    /// Victims that were looked at.
-    known: u64,
-    /// In this round there was work that stays where it is.
-    some_stays: bool,
-}
-
-impl Watch {
-    fn lets_go(&mut self, m: &M, victim: &P) -> bool {
-        if cfg!(loom) {
-            return true;
-        }
-        let (head, waiting) = victim.runq.look();
-        if waiting == 0 || waiting > crate::runq::CAPACITY / 2 {
-            return waiting != 0;
-        }
-        let now = platform::now();
-        let (bit, place) = (1 << victim.index(), &m.watched[victim.index()]);
-        if self.known & bit != 0 {
-            let (then, since) = place.get();
-            let (left, took) = (head.wrapping_sub(then), now.saturating_sub(since));
-            if took < WATCH {
-                self.some_stays = true;
-                return false;
-            }
-            if left == 0 || u64::from(waiting) * took / u64::from(left) > NEAR {
-                return true;
-            }
-        }
-        self.known |= bit;
-        place.set((head, now));
-        self.some_stays = true;
-        false
-    }
-}
-
 /// Step 8. Returns when there may be work and this M has a P.
 fn rest(m: &'static M) {
     let sched = m.sched;
@@ -457,13 +422,16 @@ fn rest(m: &'static M) {
         // Nobody waits here. An alarm that is left would interrupt whoever takes the P next.
         p.forget_alarms();
     }
+    m.forget_haul();
     m.set_p(None);
-    sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
+    // INV-WATCH: whoever spins on sees to what this one has left where it is.
+    let mut watched = sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false)) && m.is_shy();
     let mut now = platform::now();
     loop {
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
         let own = !m.own.is_empty();
-        if own || sched.rest.has_idle_p() && sched.has_work(now) {
+        let left = core::mem::take(&mut watched);
+        if own || sched.rest.has_idle_p() && if left { sched.has_more(now) } else { sched.has_work(now) } {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
             }
@@ -476,7 +444,7 @@ fn rest(m: &'static M) {
             if own {
                 m.pass_on_own();
             }
-            sched.rest.lie_down(m.index(), None, false);
+            _ = sched.rest.lie_down(m.index(), None, false);
             spin_loop();
             now = platform::now();
             continue;
@@ -539,7 +507,7 @@ fn check_deadlock(m: &M, now: u64) {
 impl Sched {
     /// All dispatches there have been.
     #[inline(never)]
-    fn dispatches(&'static self) -> u64 {
+    pub(crate) fn dispatches(&'static self) -> u64 {
         self.ms().fold(0, |sum: u64, m| sum.wrapping_add(m.counters.runs.get()))
     }
 
@@ -605,6 +573,9 @@ pub fn timer_interrupt(m: &M) -> bool {
         }
     }
     // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
+    if due {
+        m.calm.store(now + TIMER_RETRY, Ordering::Relaxed);
+    }
     let timers = if due { now + TIMER_RETRY } else { p.timers.when().min(kept) };
     m.rearm(p.next_own_alarm().max(now + ALARM_GAP).min(timers));
     over && m.running().is_some()

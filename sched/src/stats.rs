@@ -35,6 +35,12 @@ pub struct MStats {
     pub timer_interrupts: u64,
     /// G's whose core was taken away because their slice was over.
     pub preemptions: u64,
+    /// Times that it took G's from another P: one or many at once.
+    pub hauls: u64,
+    /// Times that it set its core's one-shot timer.
+    pub timer_writes: u64,
+    /// Nanoseconds that it has waited for spin locks of the scheduler, channels among them.
+    pub lock_ns: u64,
 }
 
 impl MStats {
@@ -126,6 +132,9 @@ impl Stats {
             wakes_useless: a.wakes_useless + b.wakes_useless,
             timer_interrupts: a.timer_interrupts + b.timer_interrupts,
             preemptions: a.preemptions + b.preemptions,
+            hauls: a.hauls + b.hauls,
+            timer_writes: a.timer_writes + b.timer_writes,
+            lock_ns: a.lock_ns + b.lock_ns,
         })
     }
 }
@@ -148,6 +157,9 @@ impl M {
             wakes_useless: c.wakes_useless.get(),
             timer_interrupts: c.timer_interrupts.get(),
             preemptions: c.preemptions.get(),
+            hauls: c.hauls.get(),
+            timer_writes: c.timer_writes.get(),
+            lock_ns: c.lock_ns.get(),
         }
     }
 }

@@ -466,6 +466,14 @@ impl M {
         if is_armed(at) {
             return;
         }
+        if at < self.calm.load(Ordering::Relaxed)
+            && let Some(p) = self.p().filter(|p| !p.queues_are_empty())
+        {
+            at = at.max(self.calm.load(Ordering::Relaxed)).min(p.next_own_alarm());
+            if is_armed(at) {
+                return;
+            }
+        }
         loop {
             self.rearm(at);
             let due = self.p().map_or(at, |p| p.next_own_alarm().min(at));
@@ -496,6 +504,7 @@ impl M {
     #[inline(never)]
     pub(crate) fn rearm(&self, at: u64) {
         self.armed.store(at, Ordering::Relaxed);
+        self.counters.timer_writes.add_shared();
         platform::arm_timer(self, at);
     }
 

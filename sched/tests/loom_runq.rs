@@ -56,7 +56,7 @@ fn owner_against_thieves(pushes: usize, pops: usize, thieves: usize) {
                     let (ring, ledger) = &*shared;
                     let mine = Runq::new();
                     // SAFETY: `mine` is this thread's.
-                    if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }) {
+                    if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
                         ledger.saw(g);
                     }
                     drain(&mine, ledger);
@@ -110,7 +110,7 @@ fn slots_are_not_reused_under_a_thief() {
                 let (ring, ledger) = &*shared;
                 let mine = Runq::new();
                 // SAFETY: `mine` is this thread's.
-                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }) {
+                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
                     ledger.saw(g);
                 }
                 drain(&mine, ledger);

@@ -200,11 +200,7 @@ fn of_two_that_write_again_the_one_that_starves_is_given_the_lock() {
 
 #[test]
 fn attempts_take_nothing_from_a_writer_that_starves() {
-    explore_hurried(sharing(&[
-        |lock| drop(lock.try_read()),
-        |lock| drop(lock.try_write()),
-        |lock| change(&lock),
-    ]));
+    explore_hurried(sharing(&[|lock| drop(lock.try_read()), |lock| drop(lock.try_write()), |lock| change(&lock)]));
 }
 
 /// A writer is on its way when the last reader that lives leaves: the other writer has only that one to learn it from.

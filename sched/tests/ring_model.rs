@@ -14,11 +14,15 @@ use trefoil_sched::runq::{CAPACITY, Runq};
 enum Op {
     Push(u16),
     Pop(u16),
-    Steal,
+    Steal(u32),
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![(1..200u16).prop_map(Op::Push), (1..200u16).prop_map(Op::Pop), Just(Op::Steal)]
+    prop_oneof![
+        (1..200u16).prop_map(Op::Push),
+        (1..200u16).prop_map(Op::Pop),
+        prop_oneof![Just(1), Just(u32::MAX), 0..CAPACITY].prop_map(Op::Steal)
+    ]
 }
 
 fn same(a: GRef, b: GRef) -> bool {
@@ -56,13 +60,13 @@ proptest! {
                         (a, b) => prop_assert!(false, "{a:?} against {b:?}"),
                     }
                 },
-                Op::Steal => {
+                Op::Steal(most) => {
                     let mine = Runq::new();
                     // SAFETY: as above.
                     let mut thief = unsafe { mine.owner() };
-                    let n = model.len() - model.len() / 2;
+                    let n = (model.len() - model.len() / 2).min(most as usize);
                     let mut expected: Vec<GRef> = model.drain(..n).collect();
-                    let last = ring.steal_into(&mut thief);
+                    let last = ring.steal_into(&mut thief, most);
                     prop_assert_eq!(last.is_some(), n > 0);
                     if let Some(last) = last {
                         prop_assert!(same(last, expected.pop().unwrap()), "the thief runs the newest of its share");

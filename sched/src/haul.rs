@@ -1,0 +1,304 @@
+//! What a thief learns from its hauls, and when it leaves work where it is.
+//!
+//! ```text
+//!              200 µs of hauls that did not pay
+//!   eager ─────────────────────────────────────────▶ shy: looks every 50 µs, naps in between
+//!   takes half of ◀───────────────────────────────── takes half of a ring whose P is stuck,
+//!   what waits       after 2 ms, up to 16 ms:        one G that a chain of hand-overs has
+//!                    a trial                         passed by for 1 ms, else nothing
+//! ```
+//!
+//! G's that pass messages run for a fraction of a microsecond, then wait for each other. A steal of such a G costs more than the G's run: its stack and its
+//! channel lie in the other core's cache, and from then on both cores contend for the channel. Such a program is fastest on one core. A G that computes is worth
+//! the steal. A thief cannot tell the two apart beforehand, so it tries, and judges after [`TRIAL`]. A trial *pays*
+//!
+//! * if most G's ended or were preempted rather than parked, or if they ran for [`GRAIN`] each;
+//! * or if all M's together dispatched a quarter more G's a second than without this one, and did not wait for spin locks for an eighth of their time (G's
+//!   that contend run often and get nowhere).
+//!
+//! The rate without this M is measured while it is shy, and anew after [`STALE`].
+//!
+//! **INV-WATCH**: a shy M that leaves G's behind goes on looking for as long as G's wait or are dispatched, and counts as spinning; or another M does, which
+//! had not stopped spinning when this one lay down ([`lie_down`](crate::idle::Rest::lie_down) tells). So submitters wake nobody meanwhile, and a G behind a
+//! long-running one waits for two looks, 100 µs, beside an M without work. A nap is a rest with the P kept; every interrupt ends it. Its cost falls to the core
+//! that has nothing to do.
+//!
+//! The global queue, due timers and ripe slots are anybody's at once, shy or not.
+//!
+//! Rejected: an age in each G (a clock read in each `ready`); a look at how fast a ring gets on, without a memory (once two cores contend, everything is slow
+//! and seems worth a steal); a bound on how long G's run alone (a `select!` over eight channels parks every microsecond, and gains 2.5 times from a
+//! second core); wake-ups by the busy core's alarm (an interrupt every 50 µs where the work is).
+
+use core::cell::Cell;
+
+use crate::idle::MAX;
+use crate::m::M;
+use crate::p::{P, SLOT_DELAY};
+use crate::platform;
+use crate::sched::Sched;
+use crate::sync::Ordering;
+
+/// A G that runs so long at a time is worth its way to another core, whatever the rates say: 5 µs.
+const GRAIN: u64 = 5_000;
+
+/// M's that wait for spin locks for more than this part of their time have a quarrel.
+const QUARREL: u64 = 8;
+
+/// So long an M tries before it judges: 200 µs.
+const TRIAL: u64 = 200_000;
+
+/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 16 ms after several in a row.
+const SHY: u64 = 2_000_000;
+const SHY_MAX: u64 = 16_000_000;
+
+/// What all do without this M is measured anew after so long: 50 ms.
+const STALE: u64 = 50_000_000;
+
+/// Between two looks of a shy M.
+const NEAR: u64 = SLOT_DELAY;
+
+/// A P that runs its G's for longer than this at a time is stuck: 10 µs.
+const STUCK: u64 = 10_000;
+
+/// So long a chain of hand-overs may pass by a G in the ring: 1 ms.
+const PASSED: u64 = 1_000_000;
+
+/// An M's memory.
+#[derive(Debug)]
+pub(crate) struct Haul {
+    /// 0: eager. Else shy, and then it tries again.
+    shy_until: Cell<u64>,
+    /// When its trial began, or the time that it was shy without a haul. 0: neither is under way.
+    since: Cell<u64>,
+    /// What had been done by then: by all, and by this M.
+    all: Cell<Done>,
+    runs: Cell<u64>,
+    parks: Cell<u64>,
+    /// How many dispatches a second there were of all M's without this one, and when that was. 0: not known.
+    alone: Cell<(u64, u64)>,
+    /// And with it, in the last trial, if that is to be compared with the first that follows. 0: it is not.
+    with: Cell<u64>,
+    /// How long it is shy next time.
+    patience: Cell<u64>,
+    /// All dispatches there had been at the last look, and when that was.
+    look: Cell<(u64, u64)>,
+    /// What it saw of each P.
+    seen: [Cell<Seen>; MAX],
+}
+
+/// What all M's have done.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    dispatches: u64,
+    /// Nanoseconds that they have waited for spin locks.
+    waited: u64,
+}
+
+/// What a shy M saw of a P.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// How many G's had left the ring.
+    head: u32,
+    /// What its M had run.
+    ran: u64,
+    /// Since when the oldest waits. `u64::MAX`: none did.
+    since: u64,
+}
+
+/// How many G's a thief may take from a ring.
+pub(crate) enum Share {
+    Nothing,
+    One,
+    Half,
+}
+
+impl Haul {
+    pub(crate) const fn new() -> Self {
+        Self {
+            shy_until: Cell::new(0),
+            since: Cell::new(0),
+            all: Cell::new(Done { dispatches: 0, waited: 0 }),
+            runs: Cell::new(0),
+            parks: Cell::new(0),
+            alone: Cell::new((0, 0)),
+            with: Cell::new(0),
+            patience: Cell::new(SHY),
+            look: Cell::new((0, 0)),
+            seen: [const { Cell::new(Seen { head: 0, ran: 0, since: u64::MAX }) }; MAX],
+        }
+    }
+}
+
+impl M {
+    /// It has taken G's from another P.
+    pub(crate) fn begin_haul(&self) {
+        if cfg!(loom) {
+            return;
+        }
+        if self.is_shy() {
+            // What follows is not what the others do without it.
+            self.haul.since.set(0);
+        } else if self.haul.since.get() == 0 {
+            self.begin_measuring(platform::now());
+        }
+    }
+
+    /// It goes to rest: what follows is no part of a trial.
+    pub(crate) fn forget_haul(&self) {
+        self.haul.since.set(0);
+    }
+
+    fn begin_measuring(&self, now: u64) {
+        let haul = &self.haul;
+        haul.since.set(now);
+        haul.all.set(self.sched.done());
+        haul.runs.set(self.counters.runs.get());
+        haul.parks.set(self.counters.parks.get());
+    }
+
+    /// It is out of work: what came of its hauls, or of leaving things where they are.
+    pub(crate) fn end_haul(&self) {
+        if cfg!(loom) {
+            return;
+        }
+        let haul = &self.haul;
+        let (now, since) = (platform::now(), haul.since.get());
+        let took = now.saturating_sub(since);
+        if since == 0 {
+            if self.is_shy() {
+                self.begin_measuring(now);
+            }
+            return;
+        }
+        if took < TRIAL {
+            return;
+        }
+        let (before, all) = (haul.all.get(), self.sched.done());
+        let rate = (all.dispatches - before.dispatches) * 1_000_000_000 / took;
+        if self.is_shy() {
+            haul.alone.set((rate, now));
+            let with = haul.with.replace(0);
+            if with != 0 {
+                self.judge(now, with, rate);
+            } else if now >= haul.shy_until.get() {
+                haul.shy_until.set(0);
+                haul.since.set(0);
+            }
+            return;
+        }
+        let runs = self.counters.runs.get() - haul.runs.get();
+        let parks = self.counters.parks.get() - haul.parks.get();
+        let waited = (all.waited - before.waited) / u64::from(self.sched.busy_ps());
+        let (alone, at) = haul.alone.get();
+        haul.since.set(0);
+        if 2 * parks <= runs || took >= GRAIN * runs {
+            haul.patience.set(SHY);
+        } else if QUARREL * waited > took {
+            self.judge(now, 0, 1);
+        } else if at == 0 || now - at > STALE {
+            haul.with.set(rate);
+            haul.shy_until.set(now);
+        } else {
+            self.judge(now, rate, alone);
+        }
+    }
+
+    /// Whether it pays to take part: by how much all get on `with` this M, and without.
+    fn judge(&self, now: u64, with: u64, alone: u64) {
+        let haul = &self.haul;
+        haul.since.set(0);
+        if with * 4 >= alone * 5 {
+            haul.shy_until.set(0);
+            haul.patience.set(SHY);
+        } else {
+            let patience = haul.patience.get();
+            haul.shy_until.set(now + patience);
+            haul.patience.set((2 * patience).min(SHY_MAX));
+        }
+    }
+
+    /// Whether it leaves work alone that comes and goes.
+    pub(crate) fn is_shy(&self) -> bool {
+        self.haul.shy_until.get() != 0
+    }
+
+    /// How much of what waits in the ring of `victim` it may take.
+    pub(crate) fn share(&self, victim: &P) -> Share {
+        if self.is_shy() { self.shy_share(victim) } else { Share::Half }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shy_share(&self, victim: &P) -> Share {
+        let (head, waits) = victim.runq.look();
+        let place = &self.haul.seen[victim.index()];
+        let seen = place.get();
+        if waits == 0 {
+            place.set(Seen { since: u64::MAX, ..seen });
+            return Share::Nothing;
+        }
+        let (now, ran) = (platform::now(), self.sched.runs_of(victim));
+        if seen.since == u64::MAX || seen.head != head {
+            place.set(Seen { head, ran, since: now });
+            return Share::Nothing;
+        }
+        let waited = now - seen.since;
+        if waited >= NEAR && ran.wrapping_sub(seen.ran) < waited / STUCK {
+            Share::Half
+        } else if waited >= PASSED {
+            Share::One
+        } else {
+            Share::Nothing
+        }
+    }
+
+    /// Found nothing that it may take: whether it goes on looking, in a while. It counts as spinning.
+    pub(crate) fn watches(&self) -> bool {
+        if !self.is_shy() {
+            return false;
+        }
+        let now = platform::now();
+        let all = self.sched.dispatches();
+        let (before, since) = self.haul.look.replace((all, now));
+        // Since a look that is long ago, anything may have been.
+        let gets_on = all - before >= (now - since) / STUCK && now - since < 4 * NEAR;
+        gets_on || self.sched.ps().iter().any(|p| p.waiting() != 0)
+    }
+
+    /// Between two looks: a rest with the P kept.
+    pub(crate) fn nap(&self) {
+        let now = platform::now();
+        if let Some(p) = self.p() {
+            // Nobody waits here.
+            p.forget_alarms();
+        }
+        let until = self.p().map_or(now, P::next_alarm).min(now + NEAR);
+        self.resting_since.store(now, Ordering::Relaxed);
+        platform::idle(self, until);
+        self.resting_since.store(u64::MAX, Ordering::Relaxed);
+        self.counters.idle_ns.add(platform::now().saturating_sub(now));
+        // The one-shot was the idle hook's to use.
+        self.forget_armed();
+        self.arm(self.p().map_or(u64::MAX, P::next_alarm));
+    }
+}
+
+impl Sched {
+    fn done(&'static self) -> Done {
+        self.ms().fold(Done::default(), |sum, m| Done {
+            dispatches: sum.dispatches + m.counters.runs.get(),
+            waited: sum.waited + m.counters.lock_ns.get(),
+        })
+    }
+
+    /// How many P's have an M; at least one, for an M that asks has one.
+    fn busy_ps(&self) -> u32 {
+        (self.num_ps() as u32).saturating_sub(self.rest.idle_p_count()).max(1)
+    }
+
+    /// What the M that holds `p` has run.
+    fn runs_of(&'static self, p: &P) -> u64 {
+        let holder = self.ms().find(|m| m.p().is_some_and(|held| core::ptr::eq(held, p)));
+        holder.map_or(0, |m| m.counters.runs.get())
+    }
+}
