@@ -4,7 +4,7 @@
 //!              200 µs of hauls that did not pay
 //!   eager ─────────────────────────────────────────▶ shy: looks every 50 µs, naps in between
 //!   takes half of ◀───────────────────────────────── takes half of a ring whose P is stuck,
-//!   what waits       after 2 ms, up to 16 ms:        one G that a chain of hand-overs has
+//!   what waits       after 2 ms, up to 64 ms:        one G that a chain of hand-overs has
 //!                    a trial                         passed by for 1 ms, else nothing
 //! ```
 //!
@@ -12,14 +12,14 @@
 //! channel lie in the other core's cache, and from then on both cores contend for the channel. Such a program is fastest on one core. A G that computes is worth
 //! the steal. A thief cannot tell the two apart beforehand, so it tries, and judges after [`TRIAL`]. A trial *pays*
 //!
-//! * if most G's ended or were preempted rather than parked, or if they ran for [`GRAIN`] each;
-//! * or if all M's together dispatched a quarter more G's a second than without this one, and did not wait for spin locks for an eighth of their time (G's
-//!   that contend run often and get nowhere).
+//! * if most G's ended, or were preempted, rather than parked;
+//! * else, if M's did not wait for spin locks for a sixteenth of their time (G's that contend run often and get nowhere), and either the G's ran for [`GRAIN`]
+//!   each, or all M's together dispatched a quarter more G's a second than without this one.
 //!
 //! The rate without this M is measured while it is shy, and anew after [`STALE`].
 //!
 //! **INV-WATCH**: a shy M that leaves G's behind goes on looking for as long as G's wait or are dispatched, and counts as spinning; or another M does, which
-//! had not stopped spinning when this one lay down ([`lie_down`](crate::idle::Rest::lie_down) tells). So submitters wake nobody meanwhile, and a G behind a
+//! had not stopped spinning when this one lay down ([`is_watched`](crate::idle::Rest::is_watched)). So submitters wake nobody meanwhile, and a G behind a
 //! long-running one waits for two looks, 100 µs, beside an M without work. A nap is a rest with the P kept; every interrupt ends it. Its cost falls to the core
 //! that has nothing to do.
 //!
@@ -42,14 +42,17 @@ use crate::sync::Ordering;
 const GRAIN: u64 = 5_000;
 
 /// M's that wait for spin locks for more than this part of their time have a quarrel.
-const QUARREL: u64 = 8;
+const QUARREL: u64 = 16;
 
 /// So long an M tries before it judges: 200 µs.
 const TRIAL: u64 = 200_000;
 
-/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 16 ms after several in a row.
+/// Or until it has taken so many G's.
+const TRIED: u64 = 128;
+
+/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 64 ms after several in a row.
 const SHY: u64 = 2_000_000;
-const SHY_MAX: u64 = 16_000_000;
+const SHY_MAX: u64 = 64_000_000;
 
 /// What all do without this M is measured anew after so long: 50 ms.
 const STALE: u64 = 50_000_000;
@@ -68,22 +71,38 @@ const PASSED: u64 = 1_000_000;
 pub(crate) struct Haul {
     /// 0: eager. Else shy, and then it tries again.
     shy_until: Cell<u64>,
-    /// When its trial began, or the time that it was shy without a haul. 0: neither is under way.
+    /// What it measures, and since when.
+    what: Cell<What>,
     since: Cell<u64>,
     /// What had been done by then: by all, and by this M.
     all: Cell<Done>,
     runs: Cell<u64>,
     parks: Cell<u64>,
+    steals: Cell<u64>,
     /// How many dispatches a second there were of all M's without this one, and when that was. 0: not known.
     alone: Cell<(u64, u64)>,
     /// And with it, in the last trial, if that is to be compared with the first that follows. 0: it is not.
     with: Cell<u64>,
+    /// What it took from a P that was stuck has quarrelled: one G is enough next time.
+    meek: Cell<bool>,
     /// How long it is shy next time.
     patience: Cell<u64>,
     /// All dispatches there had been at the last look, and when that was.
     look: Cell<(u64, u64)>,
     /// What it saw of each P.
     seen: [Cell<Seen>; MAX],
+}
+
+/// What an M measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Nothing,
+    /// Eager: what comes of its hauls.
+    Trial,
+    /// Shy: how the others get on without it.
+    Alone,
+    /// Shy: what comes of a haul from a P that was stuck.
+    Rescue,
 }
 
 /// What all M's have done.
@@ -116,12 +135,15 @@ impl Haul {
     pub(crate) const fn new() -> Self {
         Self {
             shy_until: Cell::new(0),
+            what: Cell::new(What::Nothing),
             since: Cell::new(0),
             all: Cell::new(Done { dispatches: 0, waited: 0 }),
             runs: Cell::new(0),
             parks: Cell::new(0),
+            steals: Cell::new(0),
             alone: Cell::new((0, 0)),
             with: Cell::new(0),
+            meek: Cell::new(false),
             patience: Cell::new(SHY),
             look: Cell::new((0, 0)),
             seen: [const { Cell::new(Seen { head: 0, ran: 0, since: u64::MAX }) }; MAX],
@@ -135,25 +157,26 @@ impl M {
         if cfg!(loom) {
             return;
         }
-        if self.is_shy() {
-            // What follows is not what the others do without it.
-            self.haul.since.set(0);
-        } else if self.haul.since.get() == 0 {
-            self.begin_measuring(platform::now());
+        // What follows is not what the others do without it.
+        let what = if self.is_shy() { What::Rescue } else { What::Trial };
+        if self.haul.what.get() != what {
+            self.measure(what, platform::now());
         }
     }
 
     /// It goes to rest: what follows is no part of a trial.
     pub(crate) fn forget_haul(&self) {
-        self.haul.since.set(0);
+        self.haul.what.set(What::Nothing);
     }
 
-    fn begin_measuring(&self, now: u64) {
+    fn measure(&self, what: What, now: u64) {
         let haul = &self.haul;
+        haul.what.set(what);
         haul.since.set(now);
         haul.all.set(self.sched.done());
         haul.runs.set(self.counters.runs.get());
         haul.parks.set(self.counters.parks.get());
+        haul.steals.set(self.counters.steals.get());
     }
 
     /// It is out of work: what came of its hauls, or of leaving things where they are.
@@ -162,59 +185,73 @@ impl M {
             return;
         }
         let haul = &self.haul;
-        let (now, since) = (platform::now(), haul.since.get());
-        let took = now.saturating_sub(since);
-        if since == 0 {
-            if self.is_shy() {
-                self.begin_measuring(now);
-            }
-            return;
-        }
-        if took < TRIAL {
-            return;
-        }
-        let (before, all) = (haul.all.get(), self.sched.done());
-        let rate = (all.dispatches - before.dispatches) * 1_000_000_000 / took;
-        if self.is_shy() {
-            haul.alone.set((rate, now));
-            let with = haul.with.replace(0);
-            if with != 0 {
-                self.judge(now, with, rate);
-            } else if now >= haul.shy_until.get() {
-                haul.shy_until.set(0);
-                haul.since.set(0);
-            }
-            return;
-        }
+        let now = platform::now();
+        let took = now.saturating_sub(haul.since.get());
         let runs = self.counters.runs.get() - haul.runs.get();
-        let parks = self.counters.parks.get() - haul.parks.get();
-        let waited = (all.waited - before.waited) / u64::from(self.sched.busy_ps());
-        let (alone, at) = haul.alone.get();
-        haul.since.set(0);
-        if 2 * parks <= runs || took >= GRAIN * runs {
-            haul.patience.set(SHY);
-        } else if QUARREL * waited > took {
-            self.judge(now, 0, 1);
-        } else if at == 0 || now - at > STALE {
-            haul.with.set(rate);
-            haul.shy_until.set(now);
-        } else {
-            self.judge(now, rate, alone);
+        match haul.what.get() {
+            What::Nothing if self.is_shy() => self.measure(What::Alone, now),
+            What::Nothing => {}
+            What::Alone if took < TRIAL => {}
+            What::Alone => {
+                let rate = self.rate(took).0;
+                haul.alone.set((rate, now));
+                let with = haul.with.replace(0);
+                if with != 0 {
+                    self.judge(now, with, rate);
+                } else if now >= haul.shy_until.get() {
+                    haul.shy_until.set(0);
+                    haul.what.set(What::Nothing);
+                }
+            }
+            What::Trial if took < TRIAL && self.counters.steals.get() - haul.steals.get() < TRIED => {}
+            What::Trial | What::Rescue => {
+                let (rate, waited) = self.rate(took);
+                let (alone, at) = haul.alone.get();
+                if 2 * (self.counters.parks.get() - haul.parks.get()) <= runs {
+                    self.be_eager();
+                } else if QUARREL * waited > took {
+                    haul.meek.set(haul.what.get() == What::Rescue);
+                    self.judge(now, 0, 1);
+                } else if took >= GRAIN * runs {
+                    self.be_eager();
+                } else if self.is_shy() {
+                    self.measure(What::Alone, now);
+                } else if at == 0 || now - at > STALE {
+                    haul.with.set(rate);
+                    haul.shy_until.set(now);
+                    haul.what.set(What::Nothing);
+                } else {
+                    self.judge(now, rate, alone);
+                }
+            }
         }
+    }
+
+    /// How many dispatches a second there were, of all, and how long each waited for spin locks, since the measure began `took` ago.
+    fn rate(&self, took: u64) -> (u64, u64) {
+        let (before, all) = (self.haul.all.get(), self.sched.done());
+        let waited = (all.waited - before.waited) / u64::from(self.sched.busy_ps());
+        ((all.dispatches - before.dispatches) * 1_000_000_000 / took.max(1), waited)
+    }
+
+    fn be_eager(&self) {
+        let haul = &self.haul;
+        haul.what.set(What::Nothing);
+        haul.shy_until.set(0);
+        haul.patience.set((haul.patience.get() / 2).max(SHY));
+        haul.meek.set(false);
     }
 
     /// Whether it pays to take part: by how much all get on `with` this M, and without.
     fn judge(&self, now: u64, with: u64, alone: u64) {
-        let haul = &self.haul;
-        haul.since.set(0);
         if with * 4 >= alone * 5 {
-            haul.shy_until.set(0);
-            haul.patience.set(SHY);
-        } else {
-            let patience = haul.patience.get();
-            haul.shy_until.set(now + patience);
-            haul.patience.set((2 * patience).min(SHY_MAX));
+            return self.be_eager();
         }
+        let haul = &self.haul;
+        let patience = haul.patience.get();
+        haul.what.set(What::Nothing);
+        haul.shy_until.set(now + patience);
+        haul.patience.set((2 * patience).min(SHY_MAX));
     }
 
     /// Whether it leaves work alone that comes and goes.
@@ -244,7 +281,7 @@ impl M {
         }
         let waited = now - seen.since;
         if waited >= NEAR && ran.wrapping_sub(seen.ran) < waited / STUCK {
-            Share::Half
+            if self.haul.meek.get() { Share::One } else { Share::Half }
         } else if waited >= PASSED {
             Share::One
         } else {

@@ -294,10 +294,8 @@ impl Rest {
 
     // --- resters
 
-    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next. True: another M spins on, and
-    /// looks at every queue after this.
-    #[must_use]
-    pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) -> bool {
+    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
+    pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
         if let Some(p) = p {
             self.free(p);
         }
@@ -308,6 +306,11 @@ impl Rest {
         }
         // SeqCst: R4; pairs with S2, and with that of another that lies down: of two, one sees that the other spins no more.
         fence(Ordering::SeqCst);
+    }
+
+    /// After [`lie_down`](Self::lie_down): whether another M spins on. Then it looks at every queue after this.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
         self.spinning.load(Ordering::Relaxed) != 0
     }
 

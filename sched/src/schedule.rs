@@ -425,7 +425,8 @@ fn rest(m: &'static M) {
     m.forget_haul();
     m.set_p(None);
     // INV-WATCH: whoever spins on sees to what this one has left where it is.
-    let mut watched = sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false)) && m.is_shy();
+    sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
+    let mut watched = m.is_shy() && sched.rest.is_watched();
     let mut now = platform::now();
     loop {
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
@@ -444,7 +445,7 @@ fn rest(m: &'static M) {
             if own {
                 m.pass_on_own();
             }
-            _ = sched.rest.lie_down(m.index(), None, false);
+            sched.rest.lie_down(m.index(), None, false);
             spin_loop();
             now = platform::now();
             continue;

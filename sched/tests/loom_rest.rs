@@ -5,8 +5,10 @@
 
 mod support;
 
+use loom::sync::Arc;
 use loom::thread;
 use support::{cores, machine, runnable};
+use trefoil_sched::idle::Rest;
 use trefoil_sched::model;
 
 /// M 0 pushes `n` G's while M 1 goes to rest; M 1 must find one of them.
@@ -60,5 +62,42 @@ fn the_one_that_found_work_wakes_the_next() {
         for rester in resters {
             rester.join().unwrap();
         }
+    });
+}
+
+/// INV-WATCH: two thieves leave the same G where it is, each because the other one looks on. One of them has to.
+#[test]
+fn of_two_that_lie_down_one_knows_that_nobody_looks_on() {
+    cores::model(|| {
+        let rest = Arc::new(Rest::new(3));
+        rest.spin();
+        rest.spin();
+        let other = {
+            let rest = rest.clone();
+            thread::spawn(move || {
+                rest.lie_down(1, None, true);
+                rest.is_watched()
+            })
+        };
+        rest.lie_down(2, None, true);
+        let watched = rest.is_watched();
+        assert!(!(watched && other.join().unwrap()), "nobody looks on");
+    });
+}
+
+/// The same, and the other one has found work: then it is the one that looks whether there is more.
+#[test]
+fn the_last_that_spins_looks_for_the_one_that_lay_down() {
+    cores::model(|| {
+        let rest = Arc::new(Rest::new(3));
+        rest.spin();
+        rest.spin();
+        let last = {
+            let rest = rest.clone();
+            thread::spawn(move || rest.stop_spinning())
+        };
+        rest.lie_down(2, None, true);
+        let watched = rest.is_watched();
+        assert!(!watched || last.join().unwrap(), "nobody looks on");
     });
 }
