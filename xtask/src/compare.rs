@@ -1,4 +1,5 @@
-//! `make compare-programs`: whole programs on Trefoil beside the same ones in Go on Linux, on the same emulated machine.
+//! `make compare-programs`: whole programs on Trefoil beside the same ones in Go on Linux, on the
+//! same emulated machine.
 //!
 //! The programs are `kernel/examples/programs` and `compare/go`. Each round runs Go's and then
 //! Trefoil's, on one core and then on two, so that a disturbance of the host meets both. A figure

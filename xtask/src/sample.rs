@@ -1,10 +1,10 @@
 //! `make sample`: where a program's processors are, looked at again and again while it runs.
 //!
 //! QEMU has a second connection for this, its monitor (QMP, on a Unix socket). A look is three
-//! commands: `stop`, `info registers -a`, `cont`. QEMU need not keep the `rip` of a running machine up
-//! to date; a stopped one is between two blocks of translated code, and its `rip` is right. The
-//! machine's clock stands still meanwhile, so that a program measures about the same times as without
-//! being looked at. Code with interrupts off is seen like any other.
+//! commands: `stop`, `info registers -a`, `cont`. QEMU need not keep the `rip` of a running machine
+//! up to date; a stopped one is between two blocks of translated code, and its `rip` is right. The
+//! machine's clock stands still meanwhile, so that a program measures about the same times as
+//! without being looked at. Code with interrupts off is seen like any other.
 
 mod profile;
 mod registers;

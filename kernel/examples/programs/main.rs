@@ -1,8 +1,9 @@
 //! Whole programs, as `compare/go` has them in Go: `make run APP=programs ARGS=pmutex SMP=2`. Each
-//! checks its own result and prints one line,
-//! `RESULT name=pmutex procs=2 t_ms=812.44`. With `stat` as a second word it also prints what the scheduler did meanwhile.
+//! checks its own result and prints one line, `RESULT name=pmutex procs=2 t_ms=812.44`. With `stat`
+//! as a second word it also prints what the scheduler did meanwhile.
 //!
-//! `make compare-programs` runs all of them beside Go's: see docs/performance.md. A change of a program here is made there, too.
+//! `make compare-programs` runs all of them beside Go's: see docs/performance.md. A change of a
+//! program here is made there, too.
 #![no_std]
 #![no_main]
 
