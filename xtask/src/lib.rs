@@ -1,10 +1,12 @@
 //! The parts of Trefoil's host tool, as a library so that the machine tests use the same runner as `cargo run`.
 
 pub mod boots;
+pub mod compare;
 pub mod debug;
 pub mod elf;
 mod feed;
 pub mod new;
 pub mod qemu;
 pub mod run;
+pub mod sample;
 pub mod symbols;

@@ -2,31 +2,37 @@
 //!
 //! `xtask run FILE [ARGS…]` is the cargo runner: a Trefoil image boots in QEMU, anything else is executed as it is.
 //! `xtask debug FILE` opens gdb on the booted image; `xtask size FILE` prints its stripped size; `xtask new DIR` makes an app.
+//! `xtask sample FILE [WORDS…]` runs an image and shows which functions its processors were in.
+//! `xtask compare-programs` runs whole programs beside Go's.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use xtask::qemu::{Settings, Stdin};
-use xtask::{boots, debug, elf, new, run};
+use xtask::{boots, compare, debug, elf, new, run, sample};
 
-const USAGE: &str = "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR";
+const USAGE: &str =
+    "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR | sample FILE [WORDS…] | compare-programs";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let verb = args.next().unwrap_or_default();
-    let Some(file) = args.next().map(PathBuf::from) else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
-    };
+    let file = args.next().map(PathBuf::from);
     let rest: Vec<_> = args.collect();
-    let done = match verb.to_str() {
-        Some("run") => run_file(&file, &rest),
-        Some("debug") => Settings::from_env().and_then(|settings| debug::debug(&file, &settings)),
-        Some("size") => elf::stripped_size(&file).map(|size| {
+    let done = match (verb.to_str(), &file) {
+        (Some("run"), Some(file)) => run_file(file, &rest),
+        (Some("debug"), Some(file)) => Settings::from_env().and_then(|settings| debug::debug(file, &settings)),
+        (Some("size"), Some(file)) => elf::stripped_size(file).map(|size| {
             println!("{}: {size} bytes stripped", file.display());
             0
         }),
-        Some("new") => new::new_app(&file).map(|()| 0),
+        (Some("new"), Some(dir)) => new::new_app(dir).map(|()| 0),
+        (Some("sample"), Some(file)) => {
+            terminal().and_then(|settings| sample::sample(file, &text_of(&rest), &settings))
+        }
+        (Some("compare-programs"), None) => {
+            compare::options::Options::from_env().and_then(|options| compare::compare(&options))
+        }
         _ => Err(USAGE.into()),
     };
     match done {
@@ -38,17 +44,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// The machine that the environment asks for, which reads what this process does.
+fn terminal() -> Result<Settings, String> {
+    Ok(Settings { stdin: Stdin::Inherit, ..Settings::from_env()? })
+}
+
+fn text_of(args: &[std::ffi::OsString]) -> Vec<String> {
+    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
 fn run_file(file: &Path, args: &[std::ffi::OsString]) -> Result<u8, String> {
     if !elf::is_image(file)? {
         return Err(run::execute(file, args));
     }
     if let Some(tests) = elf::tests(file)? {
-        let filters: Vec<String> =
-            args.iter().map(|a| a.to_string_lossy().into_owned()).filter(|a| !a.starts_with('-')).collect();
+        let filters: Vec<String> = text_of(args).into_iter().filter(|a| !a.starts_with('-')).collect();
         let has = |flag: &str| args.iter().any(|a| a == flag);
         return boots::run_all(file, &tests, &filters, has("--ignored"), has("--nocapture"));
     }
-    let words: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let settings = Settings { stdin: Stdin::Inherit, ..Settings::from_env()? };
-    run::run(file, &words, &settings, &mut run::Terminal)
+    run::run(file, &text_of(args), &terminal()?, &mut run::Terminal)
 }

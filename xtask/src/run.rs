@@ -46,7 +46,7 @@ pub fn execute(file: &Path, args: &[OsString]) -> String {
 }
 
 /// A QEMU that is killed with its owner.
-struct Machine(Child);
+pub(crate) struct Machine(pub(crate) Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
@@ -56,7 +56,7 @@ impl Drop for Machine {
 }
 
 /// Starts `command` so that it dies with this process.
-fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
+pub(crate) fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit());
     // SAFETY: `prctl` and `signal` are async-signal-safe and touch only the child.
     unsafe {

@@ -23,6 +23,9 @@ impl std::fmt::Debug for Symbols {
 const BACKTRACE: &[u8] = b"  #";
 const REGISTERS: &[u8] = b"  rip ";
 
+/// The name of an address that no symbol has.
+const UNKNOWN: &str = "(no symbol: firmware)";
+
 impl Symbols {
     /// For `image`.
     pub fn new(image: &Path) -> Self {
@@ -40,11 +43,29 @@ impl Symbols {
         address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
-    fn locate(&mut self, address: u64) -> String {
+    /// The function at `address`, by the image's symbols; what is inlined there goes by the name of what it is inlined into.
+    pub fn function(&mut self, address: u64) -> String {
+        let name = self.loader().and_then(|loader| loader.find_symbol(address));
+        name.map_or(UNKNOWN.into(), |name| format!("{:#}", rustc_demangle::demangle(name)))
+    }
+
+    /// The function that the code at `address` was written in, whatever it is inlined into.
+    pub fn innermost(&mut self, address: u64) -> String {
+        let written = self.loader().and_then(|loader| {
+            let function = loader.find_frames(address).ok()?.next().ok()??.function?;
+            Some(format!("{:#}", rustc_demangle::demangle(&function.raw_name().ok()?)))
+        });
+        written.unwrap_or_else(|| self.function(address))
+    }
+
+    fn loader(&mut self) -> Option<&Loader> {
         let image = &self.image;
-        let loader = self.loader.get_or_insert_with(|| Loader::new(image).ok());
+        self.loader.get_or_insert_with(|| Loader::new(image).ok()).as_ref()
+    }
+
+    fn locate(&mut self, address: u64) -> String {
         let mut text = String::new();
-        let Some(loader) = loader else { return text };
+        let Some(loader) = self.loader() else { return text };
         let Ok(mut frames) = loader.find_frames(address) else { return text };
         while let Ok(Some(frame)) = frames.next() {
             if !text.is_empty() {

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use xtask::qemu::{Settings, Stdin};
-use xtask::{elf, run};
+use xtask::symbols::Symbols;
+use xtask::{compare, elf, run, sample};
 
 const TEXT: &str = "/usr/share/common-licenses/GPL-3";
 
@@ -113,6 +114,9 @@ fn every_example_runs_to_its_end() {
         ("life", &["20"], 0, "generation 20: 8 alive"),
         ("fairness", &[], 0, "rwlock, each of 12 readers"),
         ("contend", &["2000"], 0, "on 4 core(s)"),
+        ("programs", &["pmsort"], 0, "RESULT name=pmsort procs=4 t_ms="),
+        ("programs", &["pmatmul", "stat"], 0, " warm_ms="),
+        ("programs", &["none"], 1, "wants a name, and perhaps stat after it; the names are: pskynet pring"),
         ("skynet", &["10000"], 0, "the sum of 0 to 9999 is 49995000"),
         ("skynet", &["77"], 1, "power of ten, not 77"),
         ("overflow", &[], 0, "1000 of 1000 others have the right checksum"),
@@ -306,6 +310,50 @@ fn the_heap_of_timers_is_what_its_chapter_says() {
         assert!(binary[1] > heap[1] && binary[4] > 8 * heap[4], "the library's can't cancel");
     }
     assert!(row("wheel", 100_000)[5] > 200 * row("4-ary heap", 100_000)[5], "the wheel's worst case");
+}
+
+#[test]
+fn both_sides_have_every_program_that_is_compared() {
+    let read = |path: &str| std::fs::read_to_string(checkout().join(path)).unwrap();
+    let (trefoil, go) = (read("kernel/examples/programs/main.rs"), read("compare/go/main.go"));
+    let names = |text: &str, begin: &str| text.lines().filter(|line| line.trim().starts_with(begin)).count();
+    for program in compare::options::PROGRAMS {
+        assert!(trefoil.contains(&format!("(\"{}\", ", program.name)), "Trefoil has no {}", program.name);
+        assert!(go.contains(&format!("\"{}\":", program.name)), "Go has no {}", program.name);
+    }
+    assert_eq!((names(&trefoil, "(\"p"), names(&go, "\"p")), (18, 18), "not all are compared");
+    let page = read("docs/performance.md");
+    compare::table::replace(&page, "new").expect("the page has the table's markers");
+    for program in compare::options::PROGRAMS {
+        assert!(page.contains(&format!("`{}`", program.name)), "the page does not say what {} is", program.name);
+    }
+}
+
+#[test]
+fn a_program_that_nobody_has_is_named_before_anything_is_built() {
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_xtask")).arg("compare-programs").env("ONLY", "pring,prung").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{text}");
+    assert!(text.contains("no program \"prung\"; there are pskynet, pring"), "{text}");
+}
+
+#[test]
+fn samples_show_where_both_processors_were() {
+    let image = example("programs");
+    let settings = Settings { smp: "2".into(), ..settings() };
+    let mut out: Vec<u8> = Vec::new();
+    let (code, samples) = sample::look(&image, &["pmatmul".into()], &settings, &mut out).unwrap();
+    let text = String::from_utf8_lossy(&out);
+    assert!(code == 0 && text.contains("RESULT name=pmatmul procs=2"), "a program that is looked at ends well: {text}");
+    let mut symbols = Symbols::new(&image);
+    for cpu in [0, 1] {
+        let at_work: Vec<_> = samples.iter().filter(|sample| sample.cpu == cpu && !sample.at_rest).collect();
+        let in_rows =
+            at_work.iter().filter(|sample| symbols.innermost(sample.address).contains("computation::row")).count();
+        // It does little else.
+        assert!(in_rows > 10 && in_rows * 2 > at_work.len(), "CPU {cpu}: {in_rows} of {}", at_work.len());
+    }
 }
 
 /// Nanoseconds, which are instructions.
