@@ -536,7 +536,11 @@ impl Sched {
 /// has run for [`Config::wakeup`](crate::Config::wakeup). A slot whose G has waited too long becomes ripe, and an M is woken for it.
 pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
-    let Some(p) = m.p() else { return false };
+    let Some(p) = m.p() else {
+        // It is armed for nothing now: with its next P it is armed anew.
+        m.forget_armed();
+        return false;
+    };
     if p.is_outside() {
         outside_interrupt(m);
         return false;

@@ -443,6 +443,9 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     true
 }
 
+/// How late an interrupt of the one-shot comes at most: 1 ms. (An emulated timer waits for its host.)
+const LATE: u64 = 1_000_000;
+
 impl M {
     /// Arms this core's one-shot for `at`, unless it is armed for that, or for an earlier time: its handler arms it for what there is then. An interrupt for
     /// nothing is rare; on a P with many timers the next alarm is another one each time somebody looks. Out of line: many do so, none often.
@@ -461,8 +464,9 @@ impl M {
     #[inline(never)]
     fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
-        // 0: somebody else has used it. An alarm that has passed has its interrupt on the way.
-        let is_armed = |at| self.armed.load(Ordering::Relaxed).wrapping_sub(1) < at;
+        // An alarm that has just passed has its interrupt on the way; after a while it has had it. (0: somebody else has used it.)
+        let late = platform::now().saturating_sub(LATE).max(1);
+        let is_armed = |at| (late..=at).contains(&self.armed.load(Ordering::Relaxed));
         if is_armed(at) {
             return;
         }
