@@ -97,9 +97,11 @@ unsafe impl Platform for Machine {
         stretch::cut();
         // What the scavenger found may be work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
+        percpu::current().magazines.rest();
         stretch::ends();
         apic::rest_until(until, m);
         stretch::begins();
+        percpu::current().magazines.rise();
         mm::window::scavenge::rise(m, flushed);
         tlb::rise();
     }

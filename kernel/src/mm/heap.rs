@@ -10,8 +10,25 @@
 //!                                   none so long: frames mapped side by side, bounded pieces ◀─────┘  scattered.rs
 //! ```
 //!
-//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and channels meet neither a lock nor a
-//! search. It keeps more the more it is used, 16 KiB at most, so that two cores that build and drop trees seldom meet at the shared store. It may hold blocks of any slab: a block freed on another core goes into that core's magazine, and home from there.
+//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and
+//! channels meet neither a lock nor a search. It may hold blocks of any slab: a block freed on another core
+//! goes into that core's magazine, and home from there.
+//!
+//! **Trips.** Between the magazines and the slabs blocks move many at a time, under the class's lock. Cores
+//! that build and drop trees would meet there all the time, so trips are few, and short under the lock:
+//!
+//! * A magazine keeps 64 blocks at first (16 of the larger ones). Each trip doubles that, up to 16 KiB or 512
+//!   blocks. A trip moves half of what the magazine keeps.
+//! * A slab's whole list leaves as it stands, if it is long enough and the magazine has room for it.
+//! * On the way home, the blocks are sorted into runs of neighbours before the lock is taken. Under it, a run
+//!   moves as one piece (`slab.rs`).
+//! * [`HeapStats::trips`] counts them. A million blocks of trees take 4,400, and would take 51,000 with 64 blocks
+//!   kept.
+//!
+//! **Back.** A magazine that has grown is given back when memory is short, and begins small again ([`trim`]). The
+//! core that needs memory empties its own magazines, and those of the cores at rest. A core that goes to rest opens its
+//! magazines to others, and takes them back when it rises. What a busy core keeps stays there: 0.5 MiB at
+//! most, if it has used all sizes.
 //!
 //! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant time,
 //! however many holes there are. No lock is held while a page is mapped, and mostly none is mapped:
@@ -19,9 +36,10 @@
 //!
 //! * INV-LIVE: blocks that are out of their slabs are handed out or in a magazine, and both ends are counted where they move anyway: so
 //!   the bytes in use are known to the byte, and no small allocation counts anything for it ([`stats`]).
-//! * Used up: a block that can't be had is null, after what this core keeps has gone home, and, for a goroutine that may wait so long, after
-//!   the parked stacks have given back what they don't need. `handle_alloc_error` then panics in the
-//!   goroutine that asked (`panic.rs`); while it unwinds, small blocks come from a reserve.
+//! * Used up: a block that can't be had is null, after what this core and those at rest keep has gone home,
+//!   and, for a goroutine that may wait so long, after the parked stacks have given back what they don't need.
+//!   `handle_alloc_error` then panics in the goroutine that asked (`panic.rs`); while it unwinds, small blocks
+//!   come from a reserve.
 //! * The heap leaves frames for others (`frames.rs`): a heap that takes the last one takes the stack from
 //!   the goroutine that must unwind because the heap is used up. A request that would go below that maps
 //!   nothing at all.
@@ -32,7 +50,8 @@
 //! not held for that, since the chunks' lock and the frames' come with it; the slab goes back when its blocks are home.
 //!
 //! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each alloc and free, for what two
-//! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back).
+//! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back, and a tree of
+//! 2 MiB passes it by).
 //!
 //! Rejected, for large blocks: a region of addresses that is mapped as it grows. It takes a page-table
 //! entry and a flush for each page that goes back, and 15 million instructions to map 600 MiB.
@@ -44,8 +63,10 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
+use core::hint::spin_loop;
+use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::frames::FRAME;
 use super::inject;
@@ -100,12 +121,29 @@ const fn first_keep(size: u16) -> u32 {
     if size > 512 { 16 } else { 64 }
 }
 
-/// It keeps up to so many bytes when it is much used, and so many blocks: each trip to the shared store doubles what it keeps.
+/// How many blocks of `size` it keeps at most when it is much used.
+const fn most_keep(size: u16) -> u32 {
+    let (bytes, first) = (MOST_BYTES / size as u32, first_keep(size));
+    if bytes > MOST {
+        MOST
+    } else if bytes < first {
+        first
+    } else {
+        bytes
+    }
+}
 const MOST_BYTES: u32 = 16 << 10;
 const MOST: u32 = 512;
 
-/// A trip moves half of what it keeps, and at most so many blocks: that is with preemption off.
-const TRIP: u32 = 128;
+// What the header says that a core keeps.
+const _: () = {
+    let (mut class, mut bytes) = (0, 0);
+    while class < SIZES.len() {
+        bytes += most_keep(SIZES[class]) * SIZES[class] as u32;
+        class += 1;
+    }
+    assert!(bytes <= 512 << 10);
+};
 
 /// A core's free blocks of one class.
 struct Magazine {
@@ -122,11 +160,12 @@ impl Magazine {
         Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
     }
 
-    /// How many blocks a trip to the shared store moves, which are of `size`; the next trip comes later.
-    fn trip(&self, size: usize) -> u32 {
+    /// A trip to the shared store. How many blocks it moves, half of what the magazine keeps; the next trip comes later.
+    fn trip(&self, class: usize) -> u32 {
         let keep = self.keep.get();
-        self.keep.set((2 * keep).min(MOST).min(MOST_BYTES / size as u32).max(keep));
-        (keep / 2).min(TRIP)
+        self.keep.set((2 * keep).min(most_keep(SIZES[class])));
+        percpu::add::<TRIPS>(1);
+        keep / 2
     }
 
     #[inline(always)]
@@ -159,7 +198,17 @@ impl Magazine {
 }
 
 /// A core's magazines.
-pub struct Magazines([Magazine; SIZES.len()]);
+pub struct Magazines {
+    all: [Magazine; SIZES.len()],
+    /// Trips to the shared store. This and the next two count by [`percpu::add`].
+    trips: AtomicU64,
+    /// Bytes handed out on this core for layouts that no class serves, less those that came back here.
+    large: AtomicU64,
+    /// Bytes that the heap has: the same.
+    mapped: AtomicU64,
+    /// The core rests, and its magazines are nobody's. Whoever makes this false has them.
+    rests: AtomicBool,
+}
 
 impl Magazines {
     /// Empty ones.
@@ -170,9 +219,53 @@ impl Magazines {
             all[class] = Magazine::new(SIZES[class]);
             class += 1;
         }
-        Self(all)
+        Self {
+            all,
+            trips: AtomicU64::new(0),
+            large: AtomicU64::new(0),
+            mapped: AtomicU64::new(0),
+            rests: AtomicBool::new(false),
+        }
     }
 }
+
+impl Magazines {
+    /// This core touches no block from here on, until it rises: others may send home what it keeps.
+    pub fn rest(&self) {
+        // Release: pairs with the Acquire of `rise` and `with_resting`.
+        self.rests.store(true, Ordering::Release);
+    }
+
+    /// After the rest: waits for a trip at most.
+    pub fn rise(&self) {
+        // Acquire: pairs with the Release in `with_resting`.
+        while !self.rests.swap(false, Ordering::Acquire) {
+            spin_loop();
+        }
+    }
+
+    /// Runs `f` if the core rests, which does not get up meanwhile. With preemption off.
+    fn with_resting(&self, f: impl FnOnce(&Self) -> bool) -> bool {
+        // Acquire: pairs with the Release in `rest`, and below.
+        self.rests.swap(false, Ordering::Acquire) && {
+            let result = f(self);
+            // Release: as in `rest`.
+            self.rests.store(true, Ordering::Release);
+            result
+        }
+    }
+}
+
+/// Of the cores' counts: what it is together. Exact when the other cores are quiet.
+#[inline(never)]
+fn sum(of: fn(&Magazines) -> &AtomicU64) -> u64 {
+    percpu::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
+}
+
+/// Where the counts lie in a core's record, for [`percpu::add`].
+const TRIPS: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, trips);
+const LARGE: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, large);
+const MAPPED: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, mapped);
 
 impl Default for Magazines {
     fn default() -> Self {
@@ -181,9 +274,6 @@ impl Default for Magazines {
 }
 
 static CLASSES: [Class; SIZES.len()] = [const { Class::new() }; SIZES.len()];
-
-/// Bytes handed out for layouts that no class serves.
-static LARGE: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn init() {
     chunks::init();
@@ -214,7 +304,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return alloc_large(layout);
         };
         percpu::preempt_off();
-        match percpu::current().magazines.0[class].pop() {
+        match percpu::current().magazines.all[class].pop() {
             Some(block) => {
                 percpu::preempt_on();
                 block
@@ -232,7 +322,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return;
         };
         percpu::preempt_off();
-        let magazine = &percpu::current().magazines.0[class];
+        let magazine = &percpu::current().magazines.all[class];
         // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came from.
         unsafe { magazine.push(block) };
         if magazine.len() > magazine.keep.get() {
@@ -290,7 +380,7 @@ fn take_large(layout: Layout) -> *mut u8 {
         Place::Arena => arena::alloc(layout.size(), layout.align()),
     };
     if !block.is_null() {
-        LARGE.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        percpu::add::<LARGE>(layout.size() as u64);
     }
     block
 }
@@ -315,7 +405,7 @@ fn alloc_large(layout: Layout) -> *mut u8 {
 #[cold]
 #[inline(never)]
 unsafe fn free_large(block: *mut u8, layout: Layout) {
-    LARGE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+    percpu::add::<LARGE>((layout.size() as u64).wrapping_neg());
     match place(layout) {
         // SAFETY: 1.
         Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
@@ -339,7 +429,7 @@ unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
         _ => false,
     };
     if resized {
-        LARGE.fetch_add((new.size() as u64).wrapping_sub(layout.size() as u64), Ordering::Relaxed);
+        percpu::add::<LARGE>((new.size() as u64).wrapping_sub(layout.size() as u64));
     }
     resized
 }
@@ -363,15 +453,28 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
 #[cold]
 #[inline(never)]
 fn alloc_cold(class: usize) -> *mut u8 {
-    let mut block = refill(&percpu::current().magazines.0[class], class);
+    let mut block = refill(&percpu::current().magazines.all[class], class);
     percpu::preempt_on();
-    if block.is_null() && scavenge::for_the_heap() {
-        percpu::preempt_off();
-        // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and from unpacked stacks.
-        let magazine = &percpu::current().magazines.0[class];
-        block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
-        percpu::preempt_on();
+    if block.is_null() {
+        trim();
+        block = refill_again(class);
     }
+    if block.is_null() {
+        block = reserve(class);
+    }
+    if block.is_null() && scavenge::for_the_heap() {
+        block = refill_again(class);
+    }
+    block
+}
+
+/// The same later, when there may be memory.
+fn refill_again(class: usize) -> *mut u8 {
+    percpu::preempt_off();
+    // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and from unpacked stacks.
+    let magazine = &percpu::current().magazines.all[class];
+    let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
+    percpu::preempt_on();
     block
 }
 
@@ -381,16 +484,13 @@ fn alloc_cold(class: usize) -> *mut u8 {
 fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     debug_assert_eq!(magazine.len(), 0, "what is in the magazine would be lost");
     let size = usize::from(SIZES[class]);
-    let want = magazine.trip(size);
-    let mut chain = CLASSES[class].take(size, want);
+    let most = magazine.keep.get();
+    let want = magazine.trip(class);
+    let mut chain = CLASSES[class].take(size, want, most);
     if chain.1 == 0 {
-        let mut slab = chunks::alloc_slab(slab::bytes(size));
+        let slab = chunks::alloc_slab(slab::bytes(size));
         if slab.is_null() {
-            trim();
-            slab = chunks::alloc_slab(slab::bytes(size));
-        }
-        if slab.is_null() {
-            return reserve(class);
+            return slab;
         }
         // SAFETY: 1. it was just allocated for this class.
         chain = unsafe { CLASSES[class].take_new(slab, size, want) };
@@ -415,9 +515,9 @@ fn reserve(class: usize) -> *mut u8 {
 #[inline(never)]
 fn spill(magazine: &Magazine, class: usize) {
     let size = usize::from(SIZES[class]);
-    let n = magazine.len().min(magazine.trip(size));
+    let most = magazine.len().min(magazine.trip(class));
     // SAFETY: 1. blocks in a magazine are free, of its class, and out, and `len` counts them.
-    let (rest, gone) = unsafe { CLASSES[class].give(size, magazine.head.get(), n) };
+    let (n, rest, gone) = unsafe { CLASSES[class].give(size, magazine.head.get(), most) };
     magazine.head.set(rest);
     magazine.len.store(magazine.len() - n, Ordering::Relaxed);
     release(gone, size);
@@ -431,26 +531,42 @@ fn release(gone: Gone, size: usize) {
     }
 }
 
-/// Sends home what this core's magazines hold, and gives the slabs back that nobody uses.
+/// A trip of a magazine that is to be empty. True: there is more in it. With preemption off, on its core or on behalf of that.
+fn trim_some(magazines: &Magazines, class: usize) -> bool {
+    let magazine = &magazines.all[class];
+    if magazine.len() > 0 {
+        spill(magazine, class);
+    }
+    let more = magazine.len() > 0;
+    if !more {
+        magazine.keep.set(first_keep(SIZES[class]));
+    }
+    more
+}
+
+/// Sends home what this core's magazines hold, and those of cores at rest. Gives the slabs back that nobody uses.
 ///
 /// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
 pub fn trim() {
     for class in 0..SIZES.len() {
-        let mut empty = false;
-        while !empty {
+        let mut more = true;
+        while more {
             percpu::preempt_off();
-            // Another core's, maybe: this goroutine may be preempted between two trips.
-            let magazine = &percpu::current().magazines.0[class];
-            if magazine.len() > 0 {
-                spill(magazine, class);
-            }
-            empty = magazine.len() == 0;
-            if empty {
-                magazine.keep.set(first_keep(SIZES[class]));
-                release(CLASSES[class].give_spare(), usize::from(SIZES[class]));
-            }
+            // Another core's after a trip, maybe: this goroutine may be preempted.
+            more = trim_some(&percpu::current().magazines, class);
             percpu::preempt_on();
         }
+        for core in percpu::all() {
+            more = core.magazines.all[class].len() > 0;
+            while more {
+                percpu::preempt_off();
+                more = core.magazines.with_resting(|magazines| trim_some(magazines, class));
+                percpu::preempt_on();
+            }
+        }
+    }
+    for (class, lists) in CLASSES.iter().enumerate() {
+        release(lists.give_spare(), usize::from(SIZES[class]));
     }
     chunks::trim();
     arena::trim();
@@ -467,15 +583,17 @@ pub struct HeapStats {
     pub slab_bytes: u64,
     /// Bytes of the frames that the heap has, for slabs, large blocks, and the room between them.
     pub mapped_bytes: u64,
+    /// How often a core took free blocks from those that the cores share, or left some there, since boot.
+    pub trips: u64,
 }
 
 /// Counts the heap, without a lock. Exact when the other cores are quiet.
 pub fn stats() -> HeapStats {
-    let large = LARGE.load(Ordering::Relaxed);
-    let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes: mapped() };
+    let (large, trips) = (sum(|core| &core.large), sum(|core| &core.trips));
+    let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes: mapped(), trips };
     for (class, (lists, size)) in CLASSES.iter().zip(SIZES).enumerate() {
         let (out, slabs) = lists.counts();
-        let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.0[class].len())).sum();
+        let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.all[class].len())).sum();
         // While others move blocks, the two need not fit together.
         stats.live_bytes += out.saturating_sub(cached) * u64::from(size);
         stats.cached_bytes += cached * u64::from(size);
@@ -496,6 +614,7 @@ pub fn counted(bytes: usize) -> u64 {
 }
 
 /// Bytes of memory that the heap has.
+#[inline(never)]
 pub fn mapped() -> u64 {
     pages::mapped()
 }

@@ -443,6 +443,20 @@ pub fn memory(t: &mut Table) {
         let all: Vec<_> = (0..50_000usize).map(|i| vec![0u8; 8 << (i % 9)]).collect();
         drop(black_box(all));
     });
+    // Those that go home together lie in as many slabs, and at last the slabs go together, too.
+    for (name, size, in_slab) in [("small blocks of many slabs", 16, 508), ("larger blocks of many slabs", 256, 31)] {
+        let mut all: Vec<Option<Vec<u8>>> = (0..in_slab * 200).map(|_| Some(Vec::with_capacity(size))).collect();
+        t.row(name, || {
+            for first in 0..in_slab {
+                all.iter_mut().skip(first).step_by(in_slab).for_each(|it| *it = None);
+            }
+        });
+    }
+    t.row("heap::trim", || {
+        let all: Vec<_> = (0..5_000usize).map(|i| vec![0u8; 8 << (i % 9)]).collect();
+        drop(black_box(all));
+        trefoil::mm::heap::trim();
+    });
     let mut holes: Vec<Option<Vec<u8>>> = Vec::with_capacity(40_000);
     t.row("20,000 holes are made", || {
         holes.extend((0..40_000).map(|_| Some(Vec::with_capacity(3000))));

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 to 15 | two words that overlap in the middle: no loop |
 //! | 16 and more | 64 bytes a step, then 16, and the last 16 bytes as one overlapping step |
-//! | [`REP_MIN`] and more | `rep movsb`/`rep stosb` where CPUID says that it is fast (ERMS), but for QEMU's translator; upwards only |
+//! | [`REP_MIN`] and more | `rep movsb`/`rep stosb` where CPUID says that it is fast (ERMS) and does not name QEMU's translator; upwards only |
 //!
 //! The compiler knows these loops by sight and would replace them by calls of the very functions that they make up. So the long
 //! ones are assembly, and the short ones pass their counter through [`opaque`].
@@ -209,16 +209,32 @@ pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
                 "movq xmm0, {wide}",
                 "punpcklqdq xmm0, xmm0",
                 "xor {i:e}, {i:e}",
+                "mov {blocks}, {last}",
+                "and {blocks}, -64",
+                "jz 3f",
                 "2:",
+                "movups [{to} + {i}], xmm0",
+                "movups [{to} + {i} + 16], xmm0",
+                "movups [{to} + {i} + 32], xmm0",
+                "movups [{to} + {i} + 48], xmm0",
+                "add {i}, 64",
+                "cmp {i}, {blocks}",
+                "jb 2b",
+                "3:",
+                "cmp {i}, {last}",
+                "jae 5f",
+                "4:",
                 "movups [{to} + {i}], xmm0",
                 "add {i}, 16",
                 "cmp {i}, {last}",
-                "jb 2b",
+                "jb 4b",
+                "5:",
                 "movups [{to} + {last}], xmm0",
                 wide = in(reg) wide,
                 to = in(reg) to,
                 last = in(reg) n - 16,
                 i = out(reg) _,
+                blocks = out(reg) _,
                 out("xmm0") _,
                 options(nostack),
             );

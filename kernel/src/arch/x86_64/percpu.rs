@@ -271,6 +271,15 @@ pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..COUNT.load(Ordering::Relaxed)).filter_map(get)
 }
 
+/// Adds `n` to the count that lies `OFFSET` bytes into this core's record: an `AtomicU64` that only this core writes. It is one
+/// instruction, so it may be preempted before and after.
+#[inline(always)]
+pub fn add<const OFFSET: usize>(n: u64) {
+    const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= size_of::<PerCpu>()) };
+    // SAFETY: `gs` is the record (`install`), and no reference to what is inside an atomic is alive.
+    unsafe { asm!("add gs:[{offset}], {n}", offset = const OFFSET, n = in(reg) n, options(nostack)) };
+}
+
 /// This core's record. Only meaningful while preemption is off, or in a handler.
 #[inline(always)]
 pub fn current() -> &'static PerCpu {

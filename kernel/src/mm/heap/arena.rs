@@ -5,16 +5,21 @@
 //!   │ header: edge bits │ block │ free run │ block │ block │ free run …                     │
 //! ```
 //!
-//! The free runs of all arenas are one structure (`runs.rs`), so there is no search for an arena. Runs
+//! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an arena. Runs
 //! do not join across arenas, since a header is never free. An arena that is one free run goes back to
 //! the pages; one such arena is kept as a spare, so that one block that comes and goes does not make
 //! and unmake it.
 //!
-//! All is done under one lock, in constant time. An arena is made and given back without the lock.
+//! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part of its
+//! arena, which is named in the header. Before a core makes an arena, it looks for a run in the other parts:
+//! memory is as full as with a single part.
+//!
+//! All is done under the part's lock, in constant time. An arena is made and given back without a lock.
 
-use core::ptr::null_mut;
+use core::ptr::{self, null_mut};
 
 use super::pages;
+use crate::arch::percpu;
 use crate::mm::PHYS_OFFSET;
 use crate::mm::frames::FRAME;
 use crate::mm::heap::scattered;
@@ -34,8 +39,13 @@ const PAGES: u64 = ARENA as u64 / FRAME;
 /// Granules of the physical map; those of scattered arenas follow. Frames end at 1 TiB.
 const SCATTERED: u64 = (1 << 40) / GRANULE as u64;
 
-/// The words of a header: a bit for each granule.
-type Header = [u64; GRANULES as usize / 64];
+#[repr(C)]
+struct Header {
+    /// A bit for each granule.
+    edges: [u64; GRANULES as usize / 64],
+    /// What the arena belongs to.
+    part: &'static Lock<Arenas>,
+}
 const _: () = assert!(size_of::<Header>() <= GRANULE);
 
 /// The number of the granule at `at`.
@@ -70,8 +80,8 @@ impl Granules {
 
     #[inline(always)]
     fn edges(granule: u32) -> (*mut u64, u64) {
-        let header = address(granule & !(GRANULES - 1)).cast::<u64>();
-        (header.wrapping_add((granule % GRANULES) as usize / 64), 1 << (granule % 64))
+        let edges = address(granule & !(GRANULES - 1)).cast::<u64>();
+        (edges.wrapping_add((granule % GRANULES) as usize / 64), 1 << (granule % 64))
     }
 }
 
@@ -112,7 +122,19 @@ struct Arenas {
     spare: u32,
 }
 
-static ARENAS: Lock<Arenas> = Lock::new(Arenas { runs: Runs::new(Granules), spare: 0 });
+/// Arenas by the cores that made them, so that two cores seldom meet at a lock.
+static ARENAS: [Lock<Arenas>; PARTS] = [const { Lock::new(Arenas { runs: Runs::new(Granules), spare: 0 }) }; PARTS];
+const PARTS: usize = 8;
+
+/// The part to which a block belongs.
+///
+/// # Safety
+/// 1. The block came from [`alloc`], and is out.
+#[inline(always)]
+unsafe fn part_of(block: *mut u8) -> &'static Lock<Arenas> {
+    // SAFETY: 1. its arena has a header, and stays where it is; nobody writes this part of it.
+    unsafe { (*block.map_addr(|at| at & !(ARENA - 1)).cast::<Header>()).part }
+}
 
 /// Granules for `bytes` bytes.
 #[inline(always)]
@@ -123,20 +145,39 @@ fn granules(bytes: usize) -> u32 {
 /// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no memory.
 pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     let (len, align) = (granules(bytes), granules(align));
-    if let Some(at) = ARENAS.lock().runs.take(len, align) {
-        return address(at);
+    // This core's, or one that was: any will do.
+    let part = &ARENAS[percpu::current().index() % PARTS];
+    let block = take(part, 0, len, align);
+    if block.is_null() { alloc_elsewhere(part, len, align) } else { block }
+}
+
+/// A block of a part's arenas, which get a new one's granules from `fresh` on before, if it is not 0. Null: no run is long enough.
+#[inline(never)]
+fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
+    let mut arenas = part.lock();
+    if fresh != 0 {
+        arenas.runs.give(fresh, USABLE);
+    }
+    arenas.runs.take(len, align).map_or(null_mut(), address)
+}
+
+/// A block of another part's arenas, or of a new one.
+#[cold]
+fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8 {
+    for other in ARENAS.iter().take(percpu::all().count()).filter(|&other| !ptr::eq(other, part)) {
+        let block = take(other, 0, len, align);
+        if !block.is_null() {
+            return block;
+        }
     }
     let arena = pages::alloc(PAGES, PAGES);
     if arena.is_null() {
         return null_mut();
     }
     // SAFETY: it was just allocated.
-    unsafe { arena.cast::<Header>().write([0; size_of::<Header>() / 8]) };
-    let first = number(arena as u64) + 1;
-    let mut arenas = ARENAS.lock();
-    arenas.runs.give(first, USABLE);
+    unsafe { arena.cast::<Header>().write(Header { edges: [0; _], part }) };
     // A core that has made one as well may have left a run that fits better.
-    arenas.runs.take(len, align).map_or(null_mut(), address)
+    take(part, number(arena as u64) + 1, len, align)
 }
 
 /// Takes a block back.
@@ -145,7 +186,8 @@ pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
 /// 1. It came from [`alloc`] with so many bytes, or has them by [`resize`], and nobody uses it.
 pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
     let gone = {
-        let mut arenas = ARENAS.lock();
+        // SAFETY: 1.
+        let mut arenas = unsafe { part_of(block) }.lock();
         let (first, len) = arenas.runs.give(number(block as u64), granules(bytes));
         if len == USABLE { arenas.retire(first) } else { 0 }
     };
@@ -158,11 +200,13 @@ pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
 /// 1. As [`free`]; of what goes, nobody uses anything.
 pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
     let (first, len, new) = (number(block as u64), granules(bytes), granules(new));
+    // SAFETY: 1.
+    let runs = &mut unsafe { part_of(block) }.lock().runs;
     if new > len {
-        return ARENAS.lock().runs.grow(first, len, new - len);
+        return runs.grow(first, len, new - len);
     }
     if new < len {
-        ARENAS.lock().runs.shrink(first, len, new);
+        runs.shrink(first, len, new);
     }
     true
 }
@@ -188,23 +232,25 @@ fn release(first: u32) {
     }
 }
 
-/// Gives the spare arena back.
+/// Gives the spare arenas back.
 pub(super) fn trim() {
-    let gone = {
-        let mut arenas = ARENAS.lock();
-        let spare = core::mem::replace(&mut arenas.spare, 0);
-        if spare != 0 && arenas.runs.is_run(spare, USABLE) {
-            arenas.runs.take_run(spare, USABLE);
-            spare
-        } else {
-            0
-        }
-    };
-    release(gone);
+    for part in &ARENAS {
+        let gone = {
+            let mut arenas = part.lock();
+            let spare = core::mem::replace(&mut arenas.spare, 0);
+            if spare != 0 && arenas.runs.is_run(spare, USABLE) {
+                arenas.runs.take_run(spare, USABLE);
+                spare
+            } else {
+                0
+            }
+        };
+        release(gone);
+    }
 }
 
-/// Runs `f` with the lock held.
+/// Runs `f` with the locks held.
 pub(super) fn with_locked<R>(f: impl FnOnce() -> R) -> R {
-    let _arenas = ARENAS.lock();
+    let _arenas = ARENAS.each_ref().map(Lock::lock);
     f()
 }

@@ -51,7 +51,7 @@ fn chunk_pages(slab: usize) -> u64 {
 
 /// Memory for a slab, aligned to its size. Null: no memory.
 pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
-    let (mut slab, _) = chunks(bytes).take(bytes, 1);
+    let (mut slab, _) = chunks(bytes).take(bytes, 1, 1);
     if slab.is_null() {
         let chunk = pages::alloc(chunk_pages(bytes), chunk_pages(bytes));
         if chunk.is_null() {
@@ -79,7 +79,7 @@ pub(super) unsafe fn free_slab(slab: *mut u8, bytes: usize) {
     }
     let slab = slab.cast::<Block>();
     // SAFETY: 1. a list of one, which is out of its chunk.
-    let (_, gone) = unsafe {
+    let (_, _, gone) = unsafe {
         slab.write(Block { next: null_mut() });
         chunks(bytes).give(bytes, slab, 1)
     };

@@ -10,23 +10,20 @@
 //! stacks have cut into pieces.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::scattered;
+use super::{MAPPED, scattered, sum};
+use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};
 
-/// Bytes that the heap has.
-static MAPPED: AtomicU64 = AtomicU64::new(0);
-
 /// The heap has so many pages more, or fewer.
 pub(super) fn count(pages: i64) {
-    MAPPED.fetch_add((pages * FRAME as i64) as u64, Ordering::Relaxed);
+    percpu::add::<MAPPED>((pages * FRAME as i64) as u64);
 }
 
 /// Bytes that the heap has.
 pub(super) fn mapped() -> u64 {
-    MAPPED.load(Ordering::Relaxed)
+    sum(|core| &core.mapped)
 }
 
 /// The frame at `at`, which came from [`alloc`]. None: it is scattered.

@@ -21,9 +21,11 @@
 //!
 //! * INV-HOME: a block comes home to the slab that its address names, whichever core frees it; `home` of a slab counts its list and
 //!   the blocks from `fresh` on, which were never handed out; `out` of a class is the number of blocks of all its slabs that are out.
-//! * Everything here is written under the class's lock. What it does is bounded by the number of blocks that it moves, at most
-//!   half a magazine: a refill cuts a piece off a list, and no slab is searched for. A slab that leaves is unlinked under the lock and
-//!   given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, frames.
+//! * Everything here is written under the class's lock, which is held for little. A refill takes a slab's whole list, or
+//!   cuts a piece off; no slab is searched for. Blocks on their way home come as runs: [`Class::give`] looks for neighbours
+//!   before it takes the lock, and writes each run's length and end into its first block. A trip ends at [`MOST_RUNS`]
+//!   runs or slabs, and at [`MOST_GONE`] slabs that leave: preemption is off as long. A slab that leaves is unlinked under
+//!   the lock and given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, frames.
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
 //!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
 //! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.
@@ -42,6 +44,17 @@ use crate::mm::lock::Lock;
 pub(super) struct Block {
     pub(super) next: *mut Block,
 }
+
+/// Blocks of one slab that stand side by side in a list on its way home. Written into the first of them.
+#[repr(C)]
+struct Run {
+    first: Block,
+    /// Bytes from the first one to the last one's.
+    last: i32,
+    len: u32,
+}
+// The smallest block has room for it, and slabs are smaller than its field can tell.
+const _: () = assert!(size_of::<Run>() <= SIZES[0] as usize && CHUNK <= i32::MAX as usize);
 
 /// A slab's header.
 #[repr(C)]
@@ -102,6 +115,11 @@ const _: () = {
         class += 1;
     }
 };
+
+/// A trip takes from so many slabs at most, or leaves so many runs of blocks at home, for that is with preemption off.
+const MOST_RUNS: u32 = 32;
+/// A trip brings so many slabs back to their chunks at most.
+const MOST_GONE: u64 = 6;
 
 /// Blocks that hang together: the first one and how many.
 pub(super) type Chain = (*mut Block, u32);
@@ -210,6 +228,21 @@ impl Slab {
         }
     }
 
+    /// Takes all blocks that were in use, if they are `few` to `most`. Their list leaves as it stands: no block is touched.
+    fn pour(&mut self, few: u32, most: u32) -> Option<Chain> {
+        let listed = self.listed();
+        if !(few..=most).contains(&u32::from(listed)) {
+            return None;
+        }
+        self.home -= listed;
+        Some((core::mem::replace(&mut self.free, null_mut()), u32::from(listed)))
+    }
+
+    /// Blocks at home that were in use.
+    fn listed(&self) -> u16 {
+        self.home - (self.total - self.fresh)
+    }
+
     /// Cuts up to `want` blocks off, in front of `rest`: of those that were in use first, the nearest in the caches.
     ///
     /// # Safety
@@ -218,7 +251,7 @@ impl Slab {
         // SAFETY: 1. blocks don't overlap headers.
         let slab = unsafe { &mut *at };
         let n = want.min(u32::from(slab.home)) as u16;
-        let listed = n.min(slab.home - (slab.total - slab.fresh));
+        let listed = n.min(slab.listed());
         if listed > 0 {
             let head = slab.free;
             let mut last = head;
@@ -271,11 +304,12 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks at home, from slabs in use first; `size` is this class's.
-    pub(super) fn take(&self, size: usize, want: u32) -> Chain {
+    /// Up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to `most`; `size` is this class's.
+    pub(super) fn take(&self, size: usize, want: u32, most: u32) -> Chain {
         let mut lists = self.lists.lock();
         let mut chain = (null_mut(), 0);
-        while chain.1 < want {
+        let mut slabs = 0;
+        while chain.1 < want && slabs < MOST_RUNS {
             let mut slab = lists.partial;
             if slab.is_null() {
                 slab = core::mem::replace(&mut lists.spare, null_mut());
@@ -287,13 +321,15 @@ impl Class {
             }
             // SAFETY: a slab in the list is this class's, under its lock.
             unsafe {
-                chain = Slab::cut(slab, size, want - chain.1, chain);
+                let all = if chain.1 == 0 { (*slab).pour(want.div_ceil(2), most) } else { None };
+                chain = all.unwrap_or_else(|| Slab::cut(slab, size, want - chain.1, chain));
                 if (*slab).home == 0 {
                     lists.unlink(slab);
                 }
             }
+            slabs += 1;
         }
-        self.out.fetch_add(u64::from(chain.1), Ordering::Relaxed);
+        self.count(i64::from(chain.1), 0);
         chain
     }
 
@@ -312,8 +348,7 @@ impl Class {
             // SAFETY: 1. it is new.
             unsafe { lists.link(slab) };
         }
-        self.out.fetch_add(u64::from(chain.1), Ordering::Relaxed);
-        self.slabs.fetch_add(1, Ordering::Relaxed);
+        self.count(i64::from(chain.1), 1);
         chain
     }
 
@@ -329,42 +364,55 @@ impl Class {
             }
             // SAFETY: 1. `more` says so.
             lists.reserve = unsafe { Slab::make(at, size, true) };
-            self.slabs.fetch_add(1, Ordering::Relaxed);
+            self.count(0, 1);
         }
         // SAFETY: as above.
         let (block, _) = unsafe { Slab::cut(lists.reserve, size, 1, (null_mut(), 0)) };
-        self.out.fetch_add(1, Ordering::Relaxed);
+        self.count(1, 0);
         block.cast()
     }
 
-    /// Sends the first `n` blocks of a list home. Returns the rest of the list; slabs that nobody needs any more are the caller's.
+    /// Sends the first blocks of a list home, up to `most`. Returns how many they were, and the rest of the list; slabs that nobody
+    /// needs any more are the caller's.
     ///
     /// # Safety
-    /// 1. The list has `n` blocks at least, all free blocks of this class, whose blocks have `size`, and out.
-    pub(super) unsafe fn give(&self, size: usize, mut list: *mut Block, n: u32) -> (*mut Block, Gone) {
-        let mut gone = Gone(null_mut(), 0);
-        let mut lists = self.lists.lock();
-        let mut left = n;
-        while left > 0 {
-            // Neighbours in the list are often neighbours in a slab: a run of them goes home in one piece, linked as it is.
-            let at = Slab::of(list, size);
-            let (run, mut last, before) = (list, list, left);
+    /// 1. The list has `most` blocks at least, one or more, all free blocks of this class, whose blocks have `size`, and out.
+    pub(super) unsafe fn give(&self, size: usize, list: *mut Block, most: u32) -> (u32, *mut Block, Gone) {
+        // Neighbours in the list are often neighbours in a slab: a run of them goes home in one piece, linked as it is.
+        let (mut rest, mut left, mut runs) = (list, most, 0);
+        while left > 0 && runs < MOST_RUNS {
+            let (run, mut last, before) = (rest, rest, left);
             loop {
                 // SAFETY: 1. `last` is a block of the list, hence free memory whose first word is the link.
-                list = unsafe { (*last).next };
+                rest = unsafe { (*last).next };
                 left -= 1;
-                if left == 0 || Slab::of(list, size) != at {
+                if left == 0 || Slab::of(rest, size) != Slab::of(run, size) {
                     break;
                 }
-                last = list;
+                last = rest;
             }
+            let run = run.cast::<Run>();
+            // SAFETY: 1. as above; both lie in one slab.
+            unsafe {
+                (*run).last = last.byte_offset_from(run) as i32;
+                (*run).len = before - left;
+            }
+            runs += 1;
+        }
+        let (mut gone, mut given) = (Gone(null_mut(), 0), 0);
+        let mut lists = self.lists.lock();
+        let mut next = list;
+        while runs > 0 && gone.1 < MOST_GONE {
+            let (at, run) = (Slab::of(next, size), next.cast::<Run>());
             // SAFETY: 1. by INV-HOME a block of this class lies in a slab of this class; its header is written under this lock only.
-            let slab = unsafe { &mut *at };
-            // SAFETY: 1. as above.
-            unsafe { (*last).next = slab.free };
+            // The runs were written above.
+            let (slab, last, len) = unsafe { (&mut *at, next.byte_offset((*run).last as isize), (*run).len) };
+            // SAFETY: as above.
+            let rest = unsafe { core::mem::replace(&mut (*last).next, slab.free) };
             let all_were_out = slab.home == 0;
-            slab.free = run;
-            slab.home += (before - left) as u16;
+            slab.free = next;
+            slab.home += len as u16;
+            (next, given, runs) = (rest, given + len, runs - 1);
             let (all_home, reserve) = (slab.home == slab.total, slab.reserve);
             if all_home {
                 // SAFETY: the slab is listed if it had blocks both at home and out.
@@ -374,9 +422,8 @@ impl Class {
                 unsafe { lists.link(at) };
             }
         }
-        self.slabs.fetch_sub(gone.1, Ordering::Relaxed);
-        self.out.fetch_sub(u64::from(n), Ordering::Relaxed);
-        (list, gone)
+        self.count(-i64::from(given), -(gone.1 as i64));
+        (given, next, gone)
     }
 
     /// The spare slab is the caller's.
@@ -386,8 +433,15 @@ impl Class {
         // SAFETY: the spare stands in no list.
         let Some(header) = (unsafe { spare.as_mut() }) else { return Gone(null_mut(), 0) };
         header.next = null_mut();
-        self.slabs.fetch_sub(1, Ordering::Relaxed);
+        self.count(0, -1);
         Gone(spare, 1)
+    }
+
+    /// So many blocks more are out, and there are so many slabs more. Under the lock.
+    fn count(&self, out: i64, slabs: i64) {
+        let add = |to: &AtomicU64, n| to.store(to.load(Ordering::Relaxed).wrapping_add_signed(n), Ordering::Relaxed);
+        add(&self.out, out);
+        add(&self.slabs, slabs);
     }
 
     /// Holds the lock: for tests.
