@@ -146,16 +146,15 @@ fn pipeline(n: u64) {
 }
 
 fn messages_stay_on_their_core() {
-    let programs: [(&str, u64, fn(u64)); 3] = [
-        ("100 consumers, capacity 0", 400_000, |n| consumers(0, n)),
-        ("100 consumers, capacity 128", 4_000_000, |n| consumers(128, n)),
-        ("a pipeline of 8 stages", 40_000, pipeline),
-    ];
-    for (name, n, program) in programs {
-        let made = counts(|| program(n));
-        println!("{name}: {} steals in {} hauls, {} runs, {n} messages", made.steals, made.hauls, made.runs);
-        assert!(made.steals * 20 <= n, "{name}: more than 5 steals in 100 messages");
-    }
+    stay("100 consumers, capacity 0", 400_000, |n| consumers(0, n));
+    stay("100 consumers, capacity 128", 4_000_000, |n| consumers(128, n));
+    stay("a pipeline of 8 stages", 40_000, pipeline);
+}
+
+fn stay(name: &str, n: u64, program: fn(u64)) {
+    let made = counts(|| program(n));
+    println!("{name}: {} steals in {} hauls, {} runs, {n} messages", made.steals, made.hauls, made.runs);
+    assert!(made.steals * 20 <= n, "{name}: more than 5 steals in 100 messages");
 }
 
 /// Messages until every thief has learnt that they are not worth a steal.
