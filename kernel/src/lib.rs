@@ -22,7 +22,7 @@
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
-// Boot runs once, and is made small: see the limit on the image in `xtask/tests/host.rs`.
+// Boot, reports and what else runs seldom is made small: see the limit on the image in `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
 extern crate alloc;

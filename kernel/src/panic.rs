@@ -147,6 +147,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 /// The message, on the heap.
+#[optimize(size)]
 fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
     match info.message().as_str() {
         Some(text) => Box::new(text),

@@ -117,6 +117,7 @@ fn stop_others() -> u64 {
 }
 
 /// Claims the report, stops the others and says what happened. From here on this core has no interrupts.
+#[optimize(size)]
 fn begin(what: fmt::Arguments<'_>) {
     cpu::disable_interrupts();
     let me = percpu::current().index() as u32 + 1;

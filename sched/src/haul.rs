@@ -120,7 +120,7 @@ struct Seen {
     head: u32,
     /// What its M had run.
     ran: u64,
-    /// Since when the oldest waits. `u64::MAX`: none did.
+    /// Since when the oldest waits. 0: none did.
     since: u64,
 }
 
@@ -146,13 +146,15 @@ impl Haul {
             meek: Cell::new(false),
             patience: Cell::new(SHY),
             look: Cell::new((0, 0)),
-            seen: [const { Cell::new(Seen { head: 0, ran: 0, since: u64::MAX }) }; MAX],
+            seen: [const { Cell::new(Seen { head: 0, ran: 0, since: 0 }) }; MAX],
         }
     }
 }
 
 impl M {
     /// It has taken G's from another P.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn begin_haul(&self) {
         if cfg!(loom) {
             return;
@@ -169,6 +171,8 @@ impl M {
         self.haul.what.set(What::Nothing);
     }
 
+    #[cold]
+    #[inline(never)]
     fn measure(&self, what: What, now: u64) {
         let haul = &self.haul;
         haul.what.set(what);
@@ -180,6 +184,9 @@ impl M {
     }
 
     /// It is out of work: what came of its hauls, or of leaving things where they are.
+    #[cold]
+    #[inline(never)]
+    #[optimize(size)]
     pub(crate) fn end_haul(&self) {
         if cfg!(loom) {
             return;
@@ -228,12 +235,17 @@ impl M {
     }
 
     /// How many dispatches a second there were, of all, and how long each waited for spin locks, since the measure began `took` ago.
+    #[cold]
+    #[inline(never)]
+    #[optimize(size)]
     fn rate(&self, took: u64) -> (u64, u64) {
         let (before, all) = (self.haul.all.get(), self.sched.done());
         let waited = (all.waited - before.waited) / u64::from(self.sched.busy_ps());
         ((all.dispatches - before.dispatches) * 1_000_000_000 / took.max(1), waited)
     }
 
+    #[cold]
+    #[inline(never)]
     fn be_eager(&self) {
         let haul = &self.haul;
         haul.what.set(What::Nothing);
@@ -243,6 +255,8 @@ impl M {
     }
 
     /// Whether it pays to take part: by how much all get on `with` this M, and without.
+    #[cold]
+    #[inline(never)]
     fn judge(&self, now: u64, with: u64, alone: u64) {
         if with * 4 >= alone * 5 {
             return self.be_eager();
@@ -266,16 +280,17 @@ impl M {
 
     #[cold]
     #[inline(never)]
+    #[optimize(size)]
     fn shy_share(&self, victim: &P) -> Share {
         let (head, waits) = victim.runq.look();
         let place = &self.haul.seen[victim.index()];
         let seen = place.get();
         if waits == 0 {
-            place.set(Seen { since: u64::MAX, ..seen });
+            place.set(Seen { since: 0, ..seen });
             return Share::Nothing;
         }
         let (now, ran) = (platform::now(), self.sched.runs_of(victim));
-        if seen.since == u64::MAX || seen.head != head {
+        if seen.since == 0 || seen.head != head {
             place.set(Seen { head, ran, since: now });
             return Share::Nothing;
         }
@@ -290,6 +305,9 @@ impl M {
     }
 
     /// Found nothing that it may take: whether it goes on looking, in a while. It counts as spinning.
+    #[cold]
+    #[inline(never)]
+    #[optimize(size)]
     pub(crate) fn watches(&self) -> bool {
         if !self.is_shy() {
             return false;
@@ -303,6 +321,9 @@ impl M {
     }
 
     /// Between two looks: a rest with the P kept.
+    #[cold]
+    #[inline(never)]
+    #[optimize(size)]
     pub(crate) fn nap(&self) {
         let now = platform::now();
         if let Some(p) = self.p() {
@@ -321,6 +342,8 @@ impl M {
 }
 
 impl Sched {
+    #[cold]
+    #[inline(never)]
     fn done(&'static self) -> Done {
         self.ms().fold(Done::default(), |sum, m| Done {
             dispatches: sum.dispatches + m.counters.runs.get(),

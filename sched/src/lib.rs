@@ -27,6 +27,8 @@
 //! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then its
 //!   home, the M that released it, keeps that deadline: it rests with it, or has its one-shot armed for it. See `procs.rs`.
 #![cfg_attr(not(loom), no_std)]
+// What runs seldom is made small, as in the kernel.
+#![feature(optimize_attribute)]
 
 extern crate alloc;
 

@@ -78,6 +78,7 @@ impl M {
     /// The pinned `g` has left this M and can go on: it does, unless there is but one P.
     #[cold]
     #[inline(never)]
+    #[optimize(size)]
     pub(crate) fn keep_pinned(&self, g: GRef, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
         if sched.is_single() || p.is_outside() {
@@ -91,6 +92,7 @@ impl M {
 
     /// On g0: `g`, which was its turn here, goes to the M that it is pinned to.
     #[cold]
+    #[optimize(size)]
     pub(crate) fn send(&'static self, g: GRef, guard: &PreemptGuard) {
         let sched = self.sched;
         let Some(to) = g.pinned_to().and_then(|at| sched.m(at)) else {

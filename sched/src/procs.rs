@@ -231,6 +231,7 @@ impl M {
     }
 
     /// What has been put into this M's own P goes where others find it.
+    #[optimize(size)]
     pub(crate) fn hand_out(&self) {
         let guard = PreemptGuard::new();
         if to_global(self.sched, &self.held(&guard), &guard) {
@@ -268,6 +269,7 @@ impl M {
 
     /// On g0 with a P that is one too many, or with its own: gives it up, and takes another if one is free.
     #[cold]
+    #[optimize(size)]
     pub(crate) fn surrender(&'static self, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
         let any = to_global(sched, &p, guard);

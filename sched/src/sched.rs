@@ -204,15 +204,15 @@ impl Sched {
     /// Whether any queue holds something that an M without work could run at `now`.
     #[inline(never)]
     pub(crate) fn has_work(&'static self, now: u64) -> bool {
-        self.ps.iter().any(|p| p.has_work()) || self.has_more(now)
+        self.has_work_but(false, now)
     }
 
-    /// The same without what waits in the rings and slots.
-    #[inline(never)]
-    pub(crate) fn has_more(&'static self, now: u64) -> bool {
+    /// The same, without what waits in rings and slots if that is `watched`.
+    #[inline(always)]
+    pub(crate) fn has_work_but(&'static self, watched: bool, now: u64) -> bool {
         !self.globq.is_empty()
             || !self.inbox.is_empty()
-            || self.ps.iter().any(|p| p.timers.when() <= now)
+            || self.ps.iter().any(|p| !watched && p.has_work() || p.timers.when() <= now)
             || self.strays_due(now)
             || self.deaths.rounds.wants_hand()
     }

@@ -431,8 +431,7 @@ fn rest(m: &'static M) {
     loop {
         // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
         let own = !m.own.is_empty();
-        let left = core::mem::take(&mut watched);
-        if own || sched.rest.has_idle_p() && if left { sched.has_more(now) } else { sched.has_work(now) } {
+        if own || sched.rest.has_idle_p() && sched.has_work_but(core::mem::take(&mut watched), now) {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
             }
@@ -612,6 +611,7 @@ fn outside_interrupt(m: &M) {
 ///
 /// On g0 the alarm is set as well: the look at the queues may be over, and the next G about to run.
 #[cold]
+#[optimize(size)]
 pub fn wake_interrupt(m: &M) -> bool {
     let Some(p) = m.p() else { return false };
     if p.is_outside() {

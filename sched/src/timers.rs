@@ -236,6 +236,7 @@ impl Timers {
     }
 
     /// In at most so many steps, if it does not end before. The lock is held for a piece each time, and what is not needed any more is freed without it.
+    #[optimize(size)]
     fn grow_by(&self, capacity: usize, mut steps: usize) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let grows = loop {
@@ -464,9 +465,11 @@ impl M {
     #[inline(never)]
     fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
-        // An alarm that has just passed has its interrupt on the way; after a while it has had it. (0: somebody else has used it.)
-        let late = platform::now().saturating_sub(LATE).max(1);
-        let is_armed = |at| (late..=at).contains(&self.armed.load(Ordering::Relaxed));
+        // 0: somebody else has used it. An alarm that has just passed has its interrupt on the way; after a while it has had it.
+        let is_armed = |at| {
+            let armed = self.armed.load(Ordering::Relaxed);
+            at == u64::MAX || armed.wrapping_sub(1) < at && armed.saturating_add(LATE) >= platform::now()
+        };
         if is_armed(at) {
             return;
         }

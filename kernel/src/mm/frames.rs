@@ -513,6 +513,7 @@ pub fn is_scarce() -> bool {
 }
 
 #[cold]
+#[optimize(size)]
 fn is_below_stacks() -> bool {
     let total = TOTAL.load(Ordering::Relaxed);
     let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {

@@ -387,6 +387,7 @@ fn take_large(layout: Layout) -> *mut u8 {
 
 #[cold]
 #[inline(never)]
+#[optimize(size)]
 fn alloc_large(layout: Layout) -> *mut u8 {
     let block = take_large(layout);
     if !block.is_null() {
@@ -420,6 +421,7 @@ unsafe fn free_large(block: *mut u8, layout: Layout) {
 /// 1. As [`free_large`]; the caller may use what `new` has of it.
 #[cold]
 #[inline(never)]
+#[optimize(size)]
 unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
     let resized = match (place(layout), place(new)) {
         // SAFETY: 1.
@@ -547,6 +549,7 @@ fn trim_some(magazines: &Magazines, class: usize) -> bool {
 /// Sends home what this core's magazines hold, and those of cores at rest. Gives the slabs back that nobody uses.
 ///
 /// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
+#[optimize(size)]
 pub fn trim() {
     for class in 0..SIZES.len() {
         let mut more = true;

@@ -140,6 +140,7 @@ impl Window {
     /// Whether others than its G may have a use for its pages: the G lives, or was ended where it stood and its frames are kept. Of red pages, only if the G has
     /// used them up: a G that is doomed may have parked there. In a handler; not of a packed stack.
     #[cold]
+    #[optimize(size)]
     fn may_be_borrowed(self, addr: u64) -> bool {
         let retired = self.top_word() & RETIRED != 0;
         self.owner().is_some_and(|g| {

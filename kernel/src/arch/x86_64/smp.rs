@@ -204,6 +204,7 @@ fn has_come(id: u32) -> bool {
 }
 
 /// Looks who is missing and calls them again, or names them. On a g0, by a timer; returns when to look again.
+#[optimize(size)]
 pub fn poll(now: u64) -> Option<u64> {
     let step = STEP.fetch_add(1, Ordering::Relaxed);
     let called = &CALLED[..CALLED_COUNT.load(Ordering::Acquire)];

@@ -163,6 +163,7 @@ fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
 
 /// A block of another part's arenas, or of a new one.
 #[cold]
+#[optimize(size)]
 fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8 {
     for other in ARENAS.iter().take(percpu::all().count()).filter(|&other| !ptr::eq(other, part)) {
         let block = take(other, 0, len, align);

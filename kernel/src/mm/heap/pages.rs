@@ -34,6 +34,7 @@ fn frame(at: *mut u8) -> Option<u64> {
 }
 
 /// A piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
+#[optimize(size)]
 pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     if inject::denies_frame() {
         return null_mut();

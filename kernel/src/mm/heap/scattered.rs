@@ -221,6 +221,7 @@ fn unmap(at: u64, pages: u64) {
 /// As [`pages::alloc`].
 #[cold]
 #[inline(never)]
+#[optimize(size)]
 pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     let null = core::ptr::null_mut();
     let Some(order) = order(pages, align) else { return null };

@@ -121,6 +121,7 @@ impl Default for FaultReserve {
 
 /// Fills this core's reserve: in the #PF handler over code at depth 0, or with preemption off; with no lock of the frames held by this core.
 #[cold]
+#[optimize(size)]
 pub fn fill_reserve() {
     let reserve = &percpu::current().reserve;
     if frames::alloc_while(|frame| reserve.push(frame)) {
@@ -305,6 +306,7 @@ fn lower_again(word: &AtomicUsize, page: usize) {
 /// Whether another than its G may have the empty page at `addr`.
 #[cold]
 #[inline(never)]
+#[optimize(size)]
 fn foreign(core: &PerCpu, window: Window, addr: u64) -> bool {
     if let (0, entry, Backing::Packed(word)) = walk::find(window.top()) {
         // Then the top word can be read.

@@ -125,6 +125,7 @@ const PIECES_IN_NEED: u32 = 100;
 
 /// False: another core is at it.
 #[cold]
+#[optimize(size)]
 fn work() -> bool {
     let guard = PreemptGuard::new();
     let Some(sched) = platform::try_sched() else { return false };
