@@ -1,4 +1,5 @@
-//! What many goroutines at one object cost: counts, on one core and on several. And what a thief that has learnt to leave work alone still does.
+//! What many goroutines at one object cost: counts, on one core and on several. And what a thief
+//! that has learnt to leave work alone still does.
 #![no_std]
 #![no_main]
 
@@ -56,7 +57,8 @@ fn counts(f: impl FnOnce()) -> runtime::MStats {
     made
 }
 
-/// Nanoseconds, which are instructions under `-icount`, of `n` turns at a mutex, shared among `gs` G's.
+/// Nanoseconds, which are instructions under `-icount`, of `n` turns at a mutex, shared among `gs`
+/// G's.
 fn turns_at_a_mutex(gs: u64, n: u64) -> u64 {
     let mutex = Arc::new(Mutex::new(0u64));
     let begin = Instant::now();
@@ -73,7 +75,8 @@ fn a_crowd_at_a_mutex_costs_what_one_does() {
     const N: u64 = 4_000_000;
     let (one, many) = (turns_at_a_mutex(1, N), turns_at_a_mutex(CROWD, N));
     println!("a turn at a mutex: {} instructions alone, {} in a crowd", one as f64 / N as f64, many as f64 / N as f64);
-    // A waiter stands in the list for most of the time. A lock or unlock that took the list's lock meanwhile would make it 3 times as much.
+    // A waiter stands in the list for most of the time. A lock or unlock that took the list's lock
+    // meanwhile would make it 3 times as much.
     assert!(many * 100 <= one * 105, "others that wait make it slow");
 }
 
@@ -194,7 +197,8 @@ fn a_stuck_core_is_relieved() {
     assert!(latest.load(SeqCst) <= 2_000, "the other core came late");
 }
 
-/// A pair that readies each other through the slot, and now and then one that waits in the ring behind them.
+/// A pair that readies each other through the slot, and now and then one that waits in the ring
+/// behind them.
 fn a_chain_is_relieved_of_those_behind_it() {
     chatter();
     let (ran, latest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

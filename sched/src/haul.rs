@@ -8,26 +8,33 @@
 //!                    a trial                         passed by for 1 ms, else nothing
 //! ```
 //!
-//! G's that pass messages run for a fraction of a microsecond, then wait for each other. A steal of such a G costs more than the G's run: its stack and its
-//! channel lie in the other core's cache, and from then on both cores contend for the channel. Such a program is fastest on one core. A G that computes is worth
-//! the steal. A thief cannot tell the two apart beforehand, so it tries, and judges after [`TRIAL`]. A trial *pays*
+//! G's that pass messages run for a fraction of a microsecond, then wait for each other. A steal of
+//! such a G costs more than the G's run: its stack and its channel lie in the other core's cache,
+//! and from then on both cores contend for the channel. Such a program is fastest on one core. A G
+//! that computes is worth the steal. A thief cannot tell the two apart beforehand, so it tries, and
+//! judges after [`TRIAL`]. A trial *pays*
 //!
 //! * if most G's ended, or were preempted, rather than parked;
-//! * else, if M's did not wait for spin locks for a sixteenth of their time (G's that contend run often and get nowhere), and either the G's ran for [`GRAIN`]
-//!   each, or all M's together dispatched a quarter more G's a second than without this one.
+//! * else, if M's did not wait for spin locks for a sixteenth of their time (G's that contend run
+//!   often and get nowhere), and either the G's ran for [`GRAIN`] each, or all M's together
+//!   dispatched a quarter more G's a second than without this one.
 //!
 //! The rate without this M is measured while it is shy, and anew after [`STALE`].
 //!
-//! **INV-WATCH**: a shy M that leaves G's behind goes on looking for as long as G's wait or are dispatched, and counts as spinning; or another M does, which
-//! had not stopped spinning when this one lay down ([`is_watched`](crate::idle::Rest::is_watched)). So submitters wake nobody meanwhile, and a G behind a
-//! long-running one waits for two looks, 100 µs, beside an M without work. A nap is a rest with the P kept; every interrupt ends it. Its cost falls to the core
-//! that has nothing to do.
+//! **INV-WATCH**: a shy M that leaves G's behind goes on looking for as long as G's wait or are
+//! dispatched, and counts as spinning; or another M does, which had not stopped spinning when this
+//! one lay down ([`is_watched`](crate::idle::Rest::is_watched)). So submitters wake nobody
+//! meanwhile, and a G behind a long-running one waits for two looks, 100 µs, beside an M without
+//! work. A nap is a rest with the P kept; every interrupt ends it. Its cost falls to the core that
+//! has nothing to do.
 //!
 //! The global queue, due timers and ripe slots are anybody's at once, shy or not.
 //!
-//! Rejected: an age in each G (a clock read in each `ready`); a look at how fast a ring gets on, without a memory (once two cores contend, everything is slow
-//! and seems worth a steal); a bound on how long G's run alone (a `select!` over eight channels parks every microsecond, and gains 2.5 times from a
-//! second core); wake-ups by the busy core's alarm (an interrupt every 50 µs where the work is).
+//! Rejected: an age in each G (a clock read in each `ready`); a look at how fast a ring gets on,
+//! without a memory (once two cores contend, everything is slow and seems worth a steal); a bound
+//! on how long G's run alone (a `select!` over eight channels parks every microsecond, and gains
+//! 2.5 times from a second core); wake-ups by the busy core's alarm (an interrupt every 50 µs where
+//! the work is).
 
 use core::cell::Cell;
 
@@ -50,7 +57,8 @@ const TRIAL: u64 = 200_000;
 /// Or until it has taken so many G's.
 const TRIED: u64 = 128;
 
-/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 64 ms after several in a row.
+/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 64 ms after several in a
+/// row.
 const SHY: u64 = 2_000_000;
 const SHY_MAX: u64 = 64_000_000;
 
@@ -79,9 +87,11 @@ pub(crate) struct Haul {
     runs: Cell<u64>,
     parks: Cell<u64>,
     steals: Cell<u64>,
-    /// How many dispatches a second there were of all M's without this one, and when that was. 0: not known.
+    /// How many dispatches a second there were of all M's without this one, and when that was. 0:
+    /// not known.
     alone: Cell<(u64, u64)>,
-    /// And with it, in the last trial, if that is to be compared with the first that follows. 0: it is not.
+    /// And with it, in the last trial, if that is to be compared with the first that follows. 0: it
+    /// is not.
     with: Cell<u64>,
     /// What it took from a P that was stuck has quarrelled: one G is enough next time.
     meek: Cell<bool>,
@@ -234,7 +244,8 @@ impl M {
         }
     }
 
-    /// How many dispatches a second there were, of all, and how long each waited for spin locks, since the measure began `took` ago.
+    /// How many dispatches a second there were, of all, and how long each waited for spin locks,
+    /// since the measure began `took` ago.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -304,7 +315,8 @@ impl M {
         }
     }
 
-    /// Found nothing that it may take: whether it goes on looking, in a while. It counts as spinning.
+    /// Found nothing that it may take: whether it goes on looking, in a while. It counts as
+    /// spinning.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
