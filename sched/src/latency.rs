@@ -10,7 +10,7 @@
 //! and the clock is read where it was read before: where an alarm is set, in handlers, in the search for work. Its time of readying stands
 //! in its record, where the time of its park stood, in units of 64 ns; so a wait of more than 4 minutes comes out too short.
 //!
-//! Rejected: timing every dispatch (two clock reads on a path of 104 instructions); every 61st dispatch (by then nobody knows when it was readied).
+//! Rejected: timing every dispatch (two clock reads on a path of 119 instructions); every 61st dispatch (by then nobody knows when it was readied).
 
 use core::time::Duration;
 

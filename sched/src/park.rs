@@ -6,7 +6,7 @@
 //!     state Running → Parking
 //!     next = slot or ring, if nothing needs attention
 //!     switch(a → b, after_park) ──────────────▶  on b's stack: after_park(a)
-//!                                                    commit(arg, a)     publish a, release the object's lock
+//!                                                    commit(arg, a)     release the lock of the list that a is in, or publish a
 //!                                                    Parking → Waiting  or requeue a, if it was readied meanwhile
 //!                                                returns into b, where b once left
 //! ```
@@ -35,8 +35,9 @@ struct Parking {
 
 /// Parks the current G until somebody calls [`ready`] on it, once.
 ///
-/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g` visible to its waker (puts it on a
-/// list, releases the lock that covers the list). If it returns false there is no reason to wait any more: the G
+/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g` visible to its waker. A channel or
+/// lock has put it on a list before, and `commit` releases the lock that covers the list; a sleep, a join or a `select!` is
+/// published here. If it returns false there is no reason to wait any more: the G
 /// goes on at once. `arg` should be the object that is waited for: reports print it.
 ///
 /// The guard must be the only one of this G; the returned one may belong to another M.

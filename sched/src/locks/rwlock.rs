@@ -89,7 +89,7 @@ impl<T: ?Sized> RwLock<T> {
     /// Poisoned; the guard is in the error.
     ///
     /// # Panics
-    /// With 33 million readers.
+    /// With 16 million readers.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -20,6 +20,7 @@
 //! An operation changes entries between one and the root, and no others. While there is a `next`, it copies that line of
 //! parents (nine entries among 100,000) when it is through; at all other times it pays one comparison. Anybody who wants
 //! room copies on, so a growth whose beginner has died is nobody's in particular.
+//!
 //! Rejected: blocks that never move (every look at an entry goes through a list of blocks: a cancellation takes 30 instructions more, a fifth).
 //!
 //! Against two children a node: half as many levels, and a level costs one line of the cache either way; with 100,000 timers an insertion moves at most nine
