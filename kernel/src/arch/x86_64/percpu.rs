@@ -405,7 +405,11 @@ fn preempt_pending() {
     }
 }
 
-/// The same on the way back into a preempted G, which has just had its turn: at depth 1, and stays there.
+/// Handles the pending mark on the way back into a preempted G: refills the fault reserve, and ends
+/// the G if it is doomed. At depth 1, and stays there.
+///
+/// Unlike [`preempt_pending`], ignores the slice, since the G has just had its turn. An expired slice
+/// stays marked in the P's attention word.
 pub(super) fn see_to_pending() {
     // SAFETY: as above.
     unsafe {
