@@ -408,8 +408,8 @@ fn preempt_pending() {
 /// Handles the pending mark on the way back into a preempted G: refills the fault reserve, and ends
 /// the G if it is doomed. At depth 1, and stays there.
 ///
-/// Unlike [`preempt_pending`], ignores the slice, since the G has just had its turn. An expired slice
-/// stays marked in the P's attention word.
+/// Unlike [`preempt_pending`], ignores the slice, since the G has just had its turn. An expired
+/// slice stays marked in the P's attention word.
 pub(super) fn see_to_pending() {
     // SAFETY: as above.
     unsafe {
