@@ -359,8 +359,9 @@ pub fn preempt_on() {
     };
 }
 
-/// When preemption is on again on this core, its fault reserve is looked at, and the G that runs there is asked whether it is to end. With preemption off, or in a handler that has interrupted
-/// such code.
+/// Sets the pending mark of this core. When preemption is on again, this core refills its fault
+/// reserve, ends the running G if it is doomed, and makes way if the G's slice is over. With
+/// preemption off, or in a handler that has interrupted such code.
 pub fn pend() {
     // SAFETY: as above: one instruction.
     unsafe {
