@@ -359,8 +359,9 @@ pub fn preempt_on() {
     };
 }
 
-/// When preemption is on again on this core, its fault reserve is looked at, and the G that runs there is asked whether it is to end. With preemption off, or in a handler that has interrupted
-/// such code.
+/// Sets the pending mark of this core. When preemption is on again, this core refills its fault
+/// reserve, ends the running G if it is doomed, and makes way if the G's slice is over. With
+/// preemption off, or in a handler that has interrupted such code.
 pub fn pend() {
     // SAFETY: as above: one instruction.
     unsafe {
@@ -405,7 +406,11 @@ fn preempt_pending() {
     }
 }
 
-/// The same on the way back into a preempted G, which has just had its turn: at depth 1, and stays there.
+/// Handles the pending mark on the way back into a preempted G: refills the fault reserve, and ends
+/// the G if it is doomed. At depth 1, and stays there.
+///
+/// Unlike [`preempt_pending`], ignores the slice, since the G has just had its turn. An expired
+/// slice stays marked in the P's attention word.
 pub(super) fn see_to_pending() {
     // SAFETY: as above.
     unsafe {
