@@ -15,7 +15,7 @@
 //! judges after [`TRIAL`]. A trial *pays*
 //!
 //! * if most G's ended, or were preempted, rather than parked;
-//! * else, if M's did not wait for spin locks for a sixteenth of their time (G's that contend run
+//! * else, if M's did not wait for spin locks for an eighth of their time (G's that contend run
 //!   often and get nowhere), and either the G's ran for [`GRAIN`] each, or all M's together
 //!   dispatched a quarter more G's a second than without this one.
 //!
@@ -49,7 +49,7 @@ use crate::sync::Ordering;
 const GRAIN: u64 = 5_000;
 
 /// M's that wait for spin locks for more than this part of their time have a quarrel.
-const QUARREL: u64 = 16;
+const QUARREL: u64 = 8;
 
 /// So long an M tries before it judges: 200 µs.
 const TRIAL: u64 = 200_000;
