@@ -49,8 +49,9 @@ sample: setup ## which functions a program spends its time in: make sample APP=p
 	cargo build --profile compare --package trefoil --example $(APP)
 	cargo xtask sample target/compare/examples/$(APP) $(ARGS)
 
-check: ## formatting and lints
+check: ## formatting, prose and lints
 	cargo fmt --check
+	cargo xtask tidy
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package trefoil --features stretch --test stretches -- -D warnings
 

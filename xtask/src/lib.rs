@@ -1,4 +1,6 @@
-//! The parts of Trefoil's host tool, as a library so that the machine tests use the same runner as `cargo run`.
+//! The parts of Trefoil's host tool.
+//!
+//! As a library, so the machine tests use the same runner as `cargo run`.
 
 pub mod boots;
 pub mod compare;
@@ -10,3 +12,4 @@ pub mod qemu;
 pub mod run;
 pub mod sample;
 pub mod symbols;
+pub mod tidy;

@@ -1,7 +1,9 @@
 //! Trefoil's host tool.
 //!
-//! `xtask run FILE [ARGS…]` is the cargo runner: a Trefoil image boots in QEMU, anything else is executed as it is.
-//! `xtask debug FILE` opens gdb on the booted image; `xtask size FILE` prints its stripped size; `xtask new DIR` makes an app.
+//! `xtask run FILE [ARGS…]` is the cargo runner: a Trefoil image boots in QEMU, anything else is
+//! executed as it is.
+//! `xtask debug FILE` opens gdb on the booted image. `xtask size FILE` prints its stripped size.
+//! `xtask new DIR` makes an app. `xtask tidy` checks the prose of comments and Markdown files.
 //! `xtask sample FILE [WORDS…]` runs an image and shows which functions its processors were in.
 //! `xtask compare-programs` runs whole programs beside Go's.
 
@@ -9,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use xtask::qemu::{Settings, Stdin};
-use xtask::{boots, compare, debug, elf, new, run, sample};
+use xtask::tidy::Mode;
+use xtask::{boots, compare, debug, elf, new, run, sample, tidy};
 
-const USAGE: &str =
-    "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR | sample FILE [WORDS…] | compare-programs";
+const USAGE: &str = "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR | sample FILE [WORDS…] | \
+                     compare-programs | tidy [--all|--ratchet]";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         (Some("compare-programs"), None) => {
             compare::options::Options::from_env().and_then(|options| compare::compare(&options))
         }
+        (Some("tidy"), None) => tidy::tidy(Mode::Check),
+        (Some("tidy"), Some(flag)) if flag.as_os_str() == "--all" => tidy::tidy(Mode::All),
+        (Some("tidy"), Some(flag)) if flag.as_os_str() == "--ratchet" => tidy::tidy(Mode::Ratchet),
         _ => Err(USAGE.into()),
     };
     match done {

@@ -1,0 +1,106 @@
+//! Checks the prose in comments and Markdown files.
+//!
+//! | rule | what it finds |
+//! |---|---|
+//! | `width` | a line of prose with more than 100 columns, unless it is a single link |
+//! | `length` | a sentence of more than 30 words, in Markdown or a module's header |
+//! | `subject` | "who", "what" and their like as the subject of a clause |
+//! | `opening` | a sentence that opens with a pronoun, where a file has too many of them |
+//! | `link` | a relative link in Markdown to no file or to no heading |
+//! | `invariant` | a named invariant without a definition, with two, or without a test |
+//!
+//! Code, pictures in fences and HTML comments are no prose. Tables have no width. A [`ratchet`]
+//! holds older text, file by file. Two constants bound the whole.
+
+pub mod comments;
+pub mod invariants;
+pub mod links;
+pub mod markdown;
+pub mod prose;
+pub mod ratchet;
+pub mod report;
+pub mod rules;
+
+use std::path::Path;
+
+use report::Report;
+
+/// Where the ratchet stands.
+pub(crate) const RATCHET: &str = "xtask/tidy.txt";
+
+/// The kinds of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Prints what the ratchet does not allow.
+    Check,
+    /// Prints all findings.
+    All,
+    /// Lowers the ratchet, then checks.
+    Ratchet,
+}
+
+/// Checks the checkout: prints findings, and returns the exit status.
+///
+/// # Errors
+/// A file can't be read or written.
+pub fn tidy(mode: Mode) -> Result<u8, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
+    let report = read(root)?;
+    let file = root.join(RATCHET);
+    let text = file.exists().then(|| read_file(&file)).transpose()?;
+    let mut allowed = text.map(|text| ratchet::parse(&text)).transpose().map_err(|e| format!("{RATCHET}: {e}"))?;
+    if mode == Mode::Ratchet {
+        let lowered = ratchet::lower(allowed.as_ref(), &report.counts(), |rule, path| report.free(rule, path));
+        std::fs::write(&file, ratchet::render(&lowered)).map_err(|e| format!("{}: {e}", file.display()))?;
+        allowed = Some(lowered);
+    }
+    if mode == Mode::All {
+        report.findings.iter().for_each(|finding| println!("{finding}"));
+    }
+    let (wrong, lower) = report.judge(&allowed.unwrap_or_default());
+    if mode != Mode::All {
+        wrong.iter().chain(&lower).for_each(|line| println!("{line}"));
+    }
+    println!("{}", report.summary());
+    Ok(u8::from(!wrong.is_empty()))
+}
+
+/// Reads and checks all files below `root`.
+fn read(root: &Path) -> Result<Report, String> {
+    let mut paths = Vec::new();
+    walk(root, "", &mut paths)?;
+    paths.sort();
+    let mut report = Report::default();
+    for path in &paths {
+        if path.ends_with(".rs") {
+            report.rust(path, &read_file(&root.join(path))?);
+        } else if path.ends_with(".md") && (path.starts_with("docs/") || !path.contains('/')) {
+            report.markdown(path, &read_file(&root.join(path))?);
+        }
+    }
+    report.end(root, invariants::UNTESTED);
+    Ok(report)
+}
+
+fn read_file(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+/// Adds the files below `root`/`under` to `paths`, but for what is built or hidden.
+fn walk(root: &Path, under: &str, paths: &mut Vec<String>) -> Result<(), String> {
+    let fail = |e: std::io::Error| format!("{}: {e}", root.join(under).display());
+    for entry in std::fs::read_dir(root.join(under)).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "target" || name.starts_with('.') {
+            continue;
+        }
+        let path = if under.is_empty() { name } else { format!("{under}/{name}") };
+        if entry.file_type().map_err(fail)?.is_dir() {
+            walk(root, &path, paths)?;
+        } else {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
