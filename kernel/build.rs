@@ -1,6 +1,8 @@
-//! What an image is linked with, for the images that this crate makes (examples, tests) and for apps.
+//! What an image is linked with, for the images that this crate makes (examples, tests) and for
+//! apps.
 //!
-//! The arguments stand in a file that the linker driver reads by `@file`, so that an app's whole build script is one line:
+//! The arguments stand in a file that the linker driver reads by `@file`, so that an app's whole
+//! build script is one line:
 //!
 //! ```ignore
 //! fn main() { println!("cargo::rustc-link-arg-bins={}", std::env::var("DEP_TREFOIL_IMAGE").unwrap()) }
@@ -15,11 +17,13 @@ fn main() {
     let script = script.to_str().expect("a path that can be printed");
     println!("cargo::rerun-if-changed={script}");
 
-    // No C library, no dynamic linker, and nothing of the host's but the compiler's own libcore. Sections keep the rights that
-    // the script gives them: `norelro`, since nothing is relocated at run time. Nor is the file mapped: a loader copies it, so that
-    // what starts a page in memory need not start one in the file (the script says what does), and there are no gaps.
+    // No C library, no dynamic linker, and nothing of the host's but the compiler's own libcore.
+    // Sections keep the rights that the script gives them: `norelro`, since nothing is relocated at
+    // run time. Nor is the file mapped: a loader copies it, so that what starts a page in memory
+    // need not start one in the file (the script says what does), and there are no gaps.
     let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
-    // What ships has equal functions once (in a backtrace one then goes by the other's name; what is tested keeps them apart).
+    // What ships has equal functions once (in a backtrace one then goes by the other's name; what
+    // is tested keeps them apart).
     let fold = if env::var("PROFILE").is_ok_and(|profile| profile == "release") { ",--icf=all" } else { "" };
     let arguments = format!(
         "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\

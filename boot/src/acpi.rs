@@ -5,10 +5,12 @@
 //!       └──► RSDT (4-byte pointers; revision 0)  └─► FADT "FACP": where the PM timer is
 //! ```
 //!
-//! The layouts are the `acpi` crate's. Its walk over the tables is not used: it follows addresses and lengths without
-//! bounds (an MADT entry of length 0 loops for ever, a table whose length is below its header's wraps around, an RSDP with a
-//! wrong checksum is logged and believed), and its `Handler` wants some 25 functions that no static table needs. Here every access goes
-//! through [`Memory`], which refuses what is not there, so a malformed table ends in an [`Error`] that names it.
+//! The layouts are the `acpi` crate's. Its walk over the tables is not used: it follows addresses
+//! and lengths without bounds (an MADT entry of length 0 loops for ever, a table whose length is
+//! below its header's wraps around, an RSDP with a wrong checksum is logged and believed), and its
+//! `Handler` wants some 25 functions that no static table needs. Here every access goes through
+//! [`Memory`], which refuses what is not there, so a malformed table ends in an [`Error`] that
+//! names it.
 
 use core::fmt;
 use core::mem::{offset_of, size_of};
@@ -111,7 +113,8 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(le64(all, offset_of!(Rsdp, xsdt_address)))
     }
 
-    /// Physical address of the first table with this signature. Pointers to nowhere are passed over.
+    /// Physical address of the first table with this signature. Pointers to nowhere are passed
+    /// over.
     pub fn find(&self, signature: &[u8; 4]) -> Option<u64> {
         self.pointers
             .chunks_exact(self.pointer_bytes)
@@ -160,8 +163,8 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(Entries(madt.get(size_of::<Madt>()..).ok_or(Error::Length(MADT))?))
     }
 
-    /// Where the line `irq` of the old PC's interrupt controllers goes: to the I/O APIC input of the same number, edge-triggered and active high, unless the
-    /// MADT overrides that.
+    /// Where the line `irq` of the old PC's interrupt controllers goes: to the I/O APIC input of
+    /// the same number, edge-triggered and active high, unless the MADT overrides that.
     ///
     /// # Errors
     /// What is wrong with the MADT; or no I/O APIC has that input.
@@ -229,7 +232,8 @@ pub struct Route {
     pub level: bool,
 }
 
-/// What follows the MADT's header: entries that begin with their kind and length, each checked to lie within the table.
+/// What follows the MADT's header: entries that begin with their kind and length, each checked to
+/// lie within the table.
 struct Entries<'m>(&'m [u8]);
 
 impl<'m> Iterator for Entries<'m> {

@@ -1,8 +1,9 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
 //!
-//! It runs once, on one core, with interrupts off, on the boot stack, and with the stub's tables: the low 4 GiB mapped to
-//! themselves, and the image at [`KERNEL_BASE`]. It leaves the kernel's tables behind. What it keeps for the kernel (the map, the command
-//! line, the tables) lies in `.bss`, so no memory is taken from the map.
+//! It runs once, on one core, with interrupts off, on the boot stack, and with the stub's tables:
+//! the low 4 GiB mapped to themselves, and the image at [`KERNEL_BASE`]. It leaves the kernel's
+//! tables behind. What it keeps for the kernel (the map, the command line, the tables) lies in
+//! `.bss`, so no memory is taken from the map.
 
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
@@ -41,7 +42,8 @@ unsafe extern "Rust" {
 /// The command line is copied here, so that the loader's copy may be overwritten.
 const COMMAND_LINE_MAX: usize = 2048;
 
-/// Less free memory than this does not hold stacks, heap and a few G's. A machine of 48 MiB has it, one of 32 has not.
+/// Less free memory than this does not hold stacks, heap and a few G's. A machine of 48 MiB has it,
+/// one of 32 has not.
 const MEMORY_MIN: u64 = 40 << 20;
 
 /// What the stub's tables map.
@@ -111,8 +113,9 @@ impl Memory for Low {
         if physical == 0 || physical.checked_add(len as u64)? > STUB_REACH {
             return None;
         }
-        // SAFETY: the stub's tables map this range to itself. It is only asked for what the loader or firmware left, which lies
-        // outside the image, and nobody else runs or has been given memory yet: nothing writes there meanwhile.
+        // SAFETY: the stub's tables map this range to itself. It is only asked for what the loader
+        // or firmware left, which lies outside the image, and nobody else runs or has been given
+        // memory yet: nothing writes there meanwhile.
         Some(unsafe { core::slice::from_raw_parts(physical as *const u8, len) })
     }
 }
@@ -122,7 +125,8 @@ fn mention(flaw: Flaw) {
     say::warning(format_args!("{flaw}"));
 }
 
-/// Where the stub jumps to. `start_info` is a physical address, `entry_tsc` the time-stamp counter at entry.
+/// Where the stub jumps to. `start_info` is a physical address, `entry_tsc` the time-stamp counter
+/// at entry.
 #[unsafe(no_mangle)]
 extern "C" fn trefoil_boot_rust(start_info: u64, entry_tsc: u64) -> ! {
     let kept = &raw mut KEPT;
@@ -151,7 +155,8 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
         }
         free
     });
-    // All below the image: the first MiB, which is the BIOS's and the other cores' (they start there), and the stub.
+    // All below the image: the first MiB, which is the BIOS's and the other cores' (they start
+    // there), and the stub.
     claims.add(0, image.end, MemoryRegionKind::Bootloader)?;
     if let Some(module) = module {
         claims.add(module.start, module.start + module.len, MemoryRegionKind::Bootloader)?;
@@ -229,8 +234,9 @@ fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(
         tables.map(range, physical(section.start), rights, PageSize::Kib4)?;
     }
     tables.map(PHYS_OFFSET..PHYS_OFFSET + mapped, 0, Rights::Data, page)?;
-    // SAFETY: the new tables map the code, constants, data and stack that are in use at the addresses where they are now, with
-    // rights that allow what is done with them. `Low` is not used any more.
+    // SAFETY: the new tables map the code, constants, data and stack that are in use at the
+    // addresses where they are now, with rights that allow what is done with them. `Low` is not
+    // used any more.
     unsafe { asm!("mov cr3, {}", in(reg) tables.root(), options(nostack, preserves_flags)) };
     Ok(())
 }

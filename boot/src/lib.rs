@@ -11,12 +11,13 @@
 //!                 └─► __trefoil_kernel_main(Handover)     the kernel's tables are active, nothing is mapped to itself
 //! ```
 //!
-//! Everything but the stub, `entry` and `say` is pure: it reads bytes that it is given and touches no machine, so what a broken
-//! firmware may leave is tested on the host. `acpi` and `options` are such readers too; the kernel calls them.
+//! Everything but the stub, `entry` and `say` is pure: it reads bytes that it is given and touches
+//! no machine, so what a broken firmware may leave is tested on the host. `acpi` and `options` are
+//! such readers too; the kernel calls them.
 //!
-//! Two kinds of trouble are told apart. What boot can't do without (a start info, a memory map, enough memory) ends the machine
-//! with a `trefoil: fatal:` line and a failing exit. Anything else that is wrong is named on a `trefoil: boot:` line, and
-//! boot goes on without it.
+//! Two kinds of trouble are told apart. What boot can't do without (a start info, a memory map,
+//! enough memory) ends the machine with a `trefoil: fatal:` line and a failing exit. Anything else
+//! that is wrong is named on a `trefoil: boot:` line, and boot goes on without it.
 #![cfg_attr(not(test), no_std)]
 
 use core::ops::Range;
@@ -49,10 +50,12 @@ pub enum Door {
     Pvh,
 }
 
-/// What boot hands to the kernel, which defines `fn __trefoil_kernel_main(Handover) -> !` to take it.
+/// What boot hands to the kernel, which defines `fn __trefoil_kernel_main(Handover) -> !` to take
+/// it.
 ///
-/// When that runs: interrupts are off, SSE is on, the page tables are the final ones (sections with their own rights, physical
-/// memory at [`PHYS_OFFSET`], nothing mapped to itself), and there is no interrupt table yet.
+/// When that runs: interrupts are off, SSE is on, the page tables are the final ones (sections with
+/// their own rights, physical memory at [`PHYS_OFFSET`], nothing mapped to itself), and there is no
+/// interrupt table yet.
 #[derive(Debug)]
 pub struct Handover {
     /// Memory map, RSDP (physical), ramdisk (mapped), and where image and boot stack lie.
@@ -65,6 +68,7 @@ pub struct Handover {
     pub entry_tsc: u64,
     /// The stack that runs now (an unmapped page lies below it).
     pub boot_stack: Range<u64>,
-    /// Physical addresses from 0 up to here are mapped at [`PHYS_OFFSET`]; at least 4 GiB, and all of the memory map.
+    /// Physical addresses from 0 up to here are mapped at [`PHYS_OFFSET`]; at least 4 GiB, and all
+    /// of the memory map.
     pub mapped: u64,
 }

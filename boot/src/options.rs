@@ -5,11 +5,13 @@
 //!   └─ kernel ───────┘ └─ app ─┘     └─ app ────┘
 //! ```
 //!
-//! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app as the word `NAME=VALUE`, and
-//! every word after a lone `--` reaches it unchanged. The line comes from whoever started the machine, so it is bytes, not
-//! text, and nothing in it stops the boot: what is not understood is named in a [`Complaint`] and skipped.
+//! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app
+//! as the word `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line comes
+//! from whoever started the machine, so it is bytes, not text, and nothing in it stops the boot:
+//! what is not understood is named in a [`Complaint`] and skipped.
 //!
-//! Nothing is copied: options are numbers and flags, and the app's words are found again in the line on demand.
+//! Nothing is copied: options are numbers and flags, and the app's words are found again in the
+//! line on demand.
 
 use core::fmt::{self, Write};
 
@@ -36,11 +38,14 @@ pub struct Options {
     pub slice: Option<u64>,
     /// `wakeup=US`: how long it may run while a sleeper is due, 5 µs to a minute; 100 unless told.
     pub wakeup: Option<u64>,
-    /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless told.
+    /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless
+    /// told.
     pub schedtrace: Option<u64>,
-    /// `stack=SIZE`: how far the stack of the program's `main` may grow, in bytes: 4K to 1G; as the program says unless told.
+    /// `stack=SIZE`: how far the stack of the program's `main` may grow, in bytes: 4K to 1G; as the
+    /// program says unless told.
     pub stack: Option<usize>,
-    /// `rest=hlt`: cores without work rest by `hlt` and are woken by interrupts, whatever CPUID offers; that decides unless told.
+    /// `rest=hlt`: cores without work rest by `hlt` and are woken by interrupts, whatever CPUID
+    /// offers; that decides unless told.
     pub halt: bool,
     /// `fault=…`: what to break on purpose.
     pub faults: Faults,
@@ -59,7 +64,8 @@ pub struct Faults {
     pub rsdp_checksum: bool,
     /// `madt-checksum`: one byte of the MADT is changed before it is read.
     pub madt_checksum: bool,
-    /// `madt-truncated`: the MADT's length is cut to lie inside its last entry (its checksum is made right again).
+    /// `madt-truncated`: the MADT's length is cut to lie inside its last entry (its checksum is
+    /// made right again).
     pub madt_truncated: bool,
     /// `no-reference`: neither CPUID nor a timer tells how fast the TSC runs.
     pub no_reference: bool,
@@ -97,7 +103,8 @@ impl fmt::Display for Complaint<'_> {
     }
 }
 
-/// Bytes as text, those that are none as `\xNN`. (`escape_ascii` says the same in five times as much code.)
+/// Bytes as text, those that are none as `\xNN`. (`escape_ascii` says the same in five times as
+/// much code.)
 struct Bytes<'a>(&'a [u8]);
 
 impl fmt::Display for Bytes<'_> {
@@ -220,7 +227,8 @@ fn size(text: &[u8]) -> Option<u64> {
     number(digits)?.checked_mul(1 << shift)
 }
 
-/// The value of the kernel's `key` in `line`, the last if there are several: for keys whose reader is not in every program.
+/// The value of the kernel's `key` in `line`, the last if there are several: for keys whose reader
+/// is not in every program.
 pub fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let ours = words(line).take_while(|&word| word != b"--");
     ours.filter_map(|word| word.strip_prefix(key))

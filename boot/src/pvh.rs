@@ -7,8 +7,9 @@
 //!                       └─► RSDP
 //! ```
 //!
-//! Every pointer and count is input like any other: what it leads to is asked of [`Memory`], which refuses what is out of reach,
-//! and what is wrong is named. A pointer of 0 means that the thing is not there.
+//! Every pointer and count is input like any other: what it leads to is asked of [`Memory`], which
+//! refuses what is out of reach, and what is wrong is named. A pointer of 0 means that the thing is
+//! not there.
 
 use core::fmt;
 
@@ -181,8 +182,8 @@ impl StartInfo {
         Ok(it)
     }
 
-    /// Calls `take` with each entry of the memory map that is not empty. One that wraps around still reserves what lies up to
-    /// the end of the address space, but is no RAM.
+    /// Calls `take` with each entry of the memory map that is not empty. One that wraps around
+    /// still reserves what lies up to the end of the address space, but is no RAM.
     ///
     /// # Errors
     /// The map is out of reach.

@@ -1,8 +1,9 @@
-//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps, with everything that is in use kept out of what
-//! is usable.
+//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps, with everything
+//! that is in use kept out of what is usable.
 //!
-//! Firmware's map may be anything: unsorted, overlapping, torn. So nothing is edited in place. Each range somebody has an
-//! interest in is a *claim*, in any order, and a page gets the strongest of the claims that cover it:
+//! Firmware's map may be anything: unsorted, overlapping, torn. So nothing is edited in place. Each
+//! range somebody has an interest in is a *claim*, in any order, and a page gets the strongest of
+//! the claims that cover it:
 //!
 //! ```text
 //!   firmware says RAM        ├──────────────────────┤      ├──────────┤        weakest
@@ -11,7 +12,8 @@
 //!   result                   │ us │ boot │ us │ reserved   │  us      │
 //! ```
 //!
-//! A claim to RAM is cut to the whole pages inside it, any other is widened to all pages it touches: what is in doubt is not used.
+//! A claim to RAM is cut to the whole pages inside it, any other is widened to all pages it
+//! touches: what is in doubt is not used.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
@@ -79,7 +81,8 @@ impl Claims {
         Ok(())
     }
 
-    /// Whether all bytes from `start` to `end` are claimed as usable. Other claims are not looked at.
+    /// Whether all bytes from `start` to `end` are claimed as usable. Other claims are not looked
+    /// at.
     pub fn is_usable(&self, start: u64, end: u64) -> bool {
         let mut at = start;
         while at < end {
@@ -98,7 +101,8 @@ impl Claims {
         self.claims().iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
     }
 
-    /// Writes the map of what lies below `limit`, and returns it. Memory that nobody claims is in no region.
+    /// Writes the map of what lies below `limit`, and returns it. Memory that nobody claims is in
+    /// no region.
     pub fn resolve<'m>(&self, limit: u64, map: &'m mut [MemoryRegion; REGIONS_MAX]) -> &'m mut [MemoryRegion] {
         let mut ends = [0; REGIONS_MAX];
         for (pair, claim) in ends.chunks_exact_mut(2).zip(self.claims()) {
@@ -129,7 +133,8 @@ impl Default for Claims {
     }
 }
 
-/// A few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the library's sort in size.
+/// A few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the
+/// library's sort in size.
 fn sort(numbers: &mut [u64]) {
     for i in 1..numbers.len() {
         let mut at = i;

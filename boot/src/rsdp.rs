@@ -1,4 +1,5 @@
-//! Where ACPI begins: the RSDP, checked where the loader says that it is, else searched for where PCs keep it.
+//! Where ACPI begins: the RSDP, checked where the loader says that it is, else searched for where
+//! PCs keep it.
 
 use crate::acpi::Memory;
 
@@ -8,7 +9,8 @@ const BYTES: usize = 20;
 /// It starts on such a boundary.
 const ALIGNMENT: usize = 16;
 
-/// The BIOS area, and the word below 1 MiB that holds the segment of the extended BIOS data area (EBDA).
+/// The BIOS area, and the word below 1 MiB that holds the segment of the extended BIOS data area
+/// (EBDA).
 const BIOS_AREA: (u64, usize) = (0xe_0000, 0x2_0000);
 const EBDA_SEGMENT: u64 = 0x40e;
 const EBDA_BYTES: usize = 1024;

@@ -1,6 +1,7 @@
 //! Boot's own voice: lines on the first serial port, before there is a console.
 //!
-//! QEMU's port talks without being set up, and so does one that firmware has used. A port that isn't there reads as ready.
+//! QEMU's port talks without being set up, and so does one that firmware has used. A port that
+//! isn't there reads as ready.
 
 use core::arch::asm;
 use core::fmt::{self, Write};
@@ -22,7 +23,8 @@ impl Write for Serial {
         for byte in text.bytes() {
             for _ in 0..PATIENCE {
                 let status: u8;
-                // SAFETY: the line status register, or nothing; reading it clears error bits that nobody looks at.
+                // SAFETY: the line status register, or nothing; reading it clears error bits that
+                // nobody looks at.
                 unsafe {
                     asm!("in al, dx", in("dx") PORT + 5, out("al") status, options(nomem, nostack, preserves_flags))
                 };
@@ -46,7 +48,8 @@ pub fn warning(what: fmt::Arguments<'_>) {
 pub fn fatal(what: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(Serial, "\ntrefoil: fatal: {what}\ntrefoil: end of report");
     loop {
-        // SAFETY: the debug-exit device or nothing; then this core stops, with interrupts off, for good.
+        // SAFETY: the debug-exit device or nothing; then this core stops, with interrupts off, for
+        // good.
         unsafe {
             asm!("out dx, eax", "cli", "hlt", in("dx") EXIT_PORT, in("eax") EXIT_FAILURE, options(nomem, nostack))
         };

@@ -1,16 +1,18 @@
-//! The page tables that the kernel runs on: every section with its own rights, all memory at one offset, a guard page under the
-//! boot stack, and nothing else.
+//! The page tables that the kernel runs on: every section with its own rights, all memory at one
+//! offset, a guard page under the boot stack, and nothing else.
 //!
 //! ```text
 //!   root ─┬─ 256…  PHYS_OFFSET    1 GiB pages, or 2 MiB where the CPU lacks them           RW-
 //!         └─ 511   KERNEL_BASE    4 KiB pages: text R-X, rodata R--, data RW-, one hole
 //! ```
 //!
-//! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one for each 512 GiB (1 GiB pages)
-//! or each GiB (2 MiB pages). So no memory has to be found before there is a map of it, and nothing is cleared that the
-//! loader had not cleared. What a pool can't map is said in advance, by [`reach`].
+//! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one
+//! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So no memory has to be found before
+//! there is a map of it, and nothing is cleared that the loader had not cleared. What a pool can't
+//! map is said in advance, by [`reach`].
 //!
-//! The builder knows a pool and the physical address of its start, not the machine: tests walk what it builds on the host.
+//! The builder knows a pool and the physical address of its start, not the machine: tests walk what
+//! it builds on the host.
 
 use core::fmt;
 use core::ops::Range;
@@ -25,7 +27,8 @@ impl Table {
     pub const EMPTY: Self = Self([0; 512]);
 }
 
-/// The pool's size at boot: memory up to 64 GiB and more without 1 GiB pages, and all that an address space has with them.
+/// The pool's size at boot: memory up to 64 GiB and more without 1 GiB pages, and all that an
+/// address space has with them.
 pub const POOL: usize = 80;
 
 const _: () = assert!(
@@ -86,9 +89,11 @@ impl fmt::Display for Full {
     }
 }
 
-/// How much physical memory a pool of `tables` can map in pages of `size`, next to an image of `image` bytes.
+/// How much physical memory a pool of `tables` can map in pages of `size`, next to an image of
+/// `image` bytes.
 pub const fn reach(tables: usize, image: u64, size: PageSize) -> u64 {
-    // The root, two levels above the image's tables, and one more of these where it straddles 2 MiB.
+    // The root, two levels above the image's tables, and one more of these where it straddles 2
+    // MiB.
     let taken = 3 + image.div_ceil(PageSize::Mib2.bytes()) + 1;
     let left = (tables as u64).saturating_sub(taken);
     match size {
@@ -108,7 +113,8 @@ pub struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    /// Nothing is mapped yet. The pool's tables must be empty; `base` is where it lies in physical memory.
+    /// Nothing is mapped yet. The pool's tables must be empty; `base` is where it lies in physical
+    /// memory.
     ///
     /// # Errors
     /// The pool has no table.
@@ -148,7 +154,8 @@ impl<'p> Builder<'p> {
         Ok(table)
     }
 
-    /// Maps `range` to physical memory from `to` on. All three are multiples of the page size, and no part is mapped yet.
+    /// Maps `range` to physical memory from `to` on. All three are multiples of the page size, and
+    /// no part is mapped yet.
     ///
     /// # Errors
     /// The pool is used up; a part of the range may be mapped.

@@ -1,4 +1,5 @@
-//! The channel's lock against a queue without one, on std threads: `cargo run --release -p trefoil-hosted --example contend -- 2`. Figures are nanoseconds.
+//! The channel's lock against a queue without one, on std threads: `cargo run --release -p
+//! trefoil-hosted --example contend -- 2`. Figures are nanoseconds.
 
 #[path = "../../kernel/examples/contend/contest.rs"]
 mod contest;

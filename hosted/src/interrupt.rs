@@ -1,7 +1,8 @@
 //! The one-shot timer of an M: a POSIX timer whose signal goes to the M's own thread.
 //!
-//! Rejected: a timer thread that calls `timer_interrupt` from outside. The handler reads and writes words that only its own core
-//! writes (the slot's alarm); it may interrupt that core, but it must not run beside it.
+//! Rejected: a timer thread that calls `timer_interrupt` from outside. The handler reads and writes
+//! words that only its own core writes (the slot's alarm); it may interrupt that core, but it must
+//! not run beside it.
 
 use std::sync::Once;
 
@@ -43,7 +44,8 @@ extern "C" fn handler(_: libc::c_int) {
 fn install_handler() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: a zeroed sigaction is a valid one, and the fields that matter are set; the handler is async-signal-safe.
+        // SAFETY: a zeroed sigaction is a valid one, and the fields that matter are set; the
+        // handler is async-signal-safe.
         let done = unsafe {
             let mut action: libc::sigaction = core::mem::zeroed();
             action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;

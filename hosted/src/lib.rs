@@ -1,4 +1,5 @@
-//! The scheduler on the host: std threads as M's. For tests, model runs and native figures; no product of its own.
+//! The scheduler on the host: std threads as M's. For tests, model runs and native figures; no
+//! product of its own.
 //!
 //! ```text
 //!   run(config, main)
@@ -8,16 +9,19 @@
 //!   main returns, or nobody can run any more ──▶ stop ─────┴─▶ every M leaves run_m where it rests, by unwinding
 //! ```
 //!
-//! The same `sched`, the same switch (`switch.rs` is the kernel's own file), the same protocols: a resting core is a parked thread, a
-//! wake-up an `unpark`, the one-shot timer a POSIX timer whose signal interrupts just that thread. So `timer_interrupt` runs in
-//! the middle of whatever its M was doing, as it does in the kernel.
+//! The same `sched`, the same switch (`switch.rs` is the kernel's own file), the same protocols: a
+//! resting core is a parked thread, a wake-up an `unpark`, the one-shot timer a POSIX timer whose
+//! signal interrupts just that thread. So `timer_interrupt` runs in the middle of whatever its M
+//! was doing, as it does in the kernel.
 //!
 //! # What differs from the kernel
 //!
-//! * Thread-locals belong to the thread, so a G that parks may wake up with others. This crate reads its one thread-local through one
-//!   function that is never inlined (`machine::current`); code of tests must not keep a reference to one across a park.
+//! * Thread-locals belong to the thread, so a G that parks may wake up with others. This crate
+//!   reads its one thread-local through one function that is never inlined (`machine::current`);
+//!   code of tests must not keep a reference to one across a park.
 //! * `std` counts panics in a thread-local: **no G parks while it unwinds**. `switch` checks that.
-//! * A `main` that has returned does not stop G's that run: each M ends when it finds nothing to run.
+//! * A `main` that has returned does not stop G's that run: each M ends when it finds nothing to
+//!   run.
 //!
 //! # Examples
 //!
@@ -62,7 +66,8 @@ pub fn parked() -> usize {
     parked
 }
 
-/// The number of the M that runs the caller; it may be another one by the time the caller looks at it.
+/// The number of the M that runs the caller; it may be another one by the time the caller looks at
+/// it.
 ///
 /// # Panics
 /// Outside [`run`].

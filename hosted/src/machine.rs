@@ -20,19 +20,22 @@ pub(crate) struct Core {
     pub(crate) thread: OnceLock<Thread>,
     /// How many `PreemptGuard`s stand.
     pub(crate) depth: Cell<u32>,
-    /// The G that runs here is being unwound because it exits; until that is caught, it does not park.
+    /// The G that runs here is being unwound because it exits; until that is caught, it does not
+    /// park.
     pub(crate) exiting: Cell<bool>,
     pub(crate) one_shot: OnceCell<OneShot>,
     /// Where [`shake`](Self::shake) is; 0: it does nothing.
     random: Cell<u64>,
 }
 
-// SAFETY: the cells are touched by the core's own thread only; the rest is atomics, `OnceLock` and an `M`.
+// SAFETY: the cells are touched by the core's own thread only; the rest is atomics, `OnceLock` and
+// an `M`.
 unsafe impl Sync for Core {}
 // SAFETY: a core is made on one thread and then used by another.
 unsafe impl Send for Core {}
 
-/// What all cores of one run share. Lives for ever: G records that outlive the run are never dangling.
+/// What all cores of one run share. Lives for ever: G records that outlive the run are never
+/// dangling.
 pub(crate) struct Machine {
     pub(crate) sched: &'static Sched,
     pub(crate) cores: OnceLock<Box<[Core]>>,
@@ -82,9 +85,9 @@ thread_local! {
 
 /// The core that this thread is; null on a thread that is none.
 ///
-/// The only reader of the thread-local, and never inlined: code on a G may be on another thread after every switch, and the
-/// compiler, which does not know that, must have no address of a thread-local to keep. The volatile read keeps it from
-/// concluding that two calls give the same.
+/// The only reader of the thread-local, and never inlined: code on a G may be on another thread
+/// after every switch, and the compiler, which does not know that, must have no address of a
+/// thread-local to keep. The volatile read keeps it from concluding that two calls give the same.
 #[inline(never)]
 pub(crate) fn current() -> *const Core {
     // SAFETY: the pointer to the cell is good within `with`.
@@ -118,7 +121,8 @@ impl Core {
         }
     }
 
-    /// The life of this core's thread: `begin` runs with preemption off once the M has started; then G's, until the machine stops.
+    /// The life of this core's thread: `begin` runs with preemption off once the M has started;
+    /// then G's, until the machine stops.
     pub(crate) fn live(&'static self, begin: impl FnOnce()) {
         let _ = self.thread.set(std::thread::current());
         CURRENT.set(self);
@@ -206,7 +210,8 @@ impl Machine {
     /// Every M ends when it next rests.
     pub(crate) fn stop(&self) {
         self.end().ended = true;
-        // Release: pairs with the Acquire in `rest`; the `unpark` that follows makes a rester look again.
+        // Release: pairs with the Acquire in `rest`; the `unpark` that follows makes a rester look
+        // again.
         self.stopping.store(true, Ordering::Release);
         self.changed.notify_all();
         for core in self.cores() {
@@ -227,7 +232,8 @@ impl Machine {
         self.stop();
     }
 
-    /// Waits until the run is over, `limit` at most, and then a little longer for its threads. What failed, and whether a thread still runs.
+    /// Waits until the run is over, `limit` at most, and then a little longer for its threads. What
+    /// failed, and whether a thread still runs.
     pub(crate) fn wait(&self, limit: Duration, grace: Duration) -> (Option<Failure>, bool) {
         let deadline = Instant::now() + limit;
         let mut end = self.end();
@@ -268,7 +274,8 @@ impl Machine {
         self.sched.for_each_g(|g| {
             let stack = g.stack();
             if g.state() == State::Idle && stack.size() != 0 {
-                // SAFETY: 1. it came from the `stack_alloc` hook; its G has ended and no M is left to start another on it.
+                // SAFETY: 1. it came from the `stack_alloc` hook; its G has ended and no M is left
+                // to start another on it.
                 unsafe { crate::stack::free(stack) };
                 self.stacks.fetch_sub(1, Ordering::Relaxed);
             }

@@ -14,14 +14,15 @@ use crate::{interrupt, stack, switch};
 
 struct Host;
 
-/// This thread's core, if it is one. Threads outside a run may use a channel, as long as nobody needs to be woken.
+/// This thread's core, if it is one. Threads outside a run may use a channel, as long as nobody
+/// needs to be woken.
 fn maybe_here() -> Option<&'static Core> {
     // SAFETY: a core's record lives for ever.
     unsafe { current().as_ref() }
 }
 
-// SAFETY: 1. a core's record is found through a thread-local that its own thread sets. 2. `switch.rs` documents and keeps the
-// register contract. 3. the host hands out a mapping once.
+// SAFETY: 1. a core's record is found through a thread-local that its own thread sets. 2.
+// `switch.rs` documents and keeps the register contract. 3. the host hands out a mapping once.
 unsafe impl Platform for Host {
     fn current_m() -> *const M {
         &raw const here().m
@@ -175,7 +176,8 @@ unsafe impl Platform for Host {
         if core.m.running().is_none() {
             resume_unwind(Box::new(Stop));
         }
-        // On a G, in the middle of the scheduler: nothing here can be unwound or trusted. The run is given up with this thread.
+        // On a G, in the middle of the scheduler: nothing here can be unwound or trusted. The run
+        // is given up with this thread.
         loop {
             std::thread::park();
         }

@@ -1,4 +1,5 @@
-//! What the kernel's prelude brings, on the host: so that an example of `trefoil_sched` reads like a program of `trefoil`.
+//! What the kernel's prelude brings, on the host: so that an example of `trefoil_sched` reads like
+//! a program of `trefoil`.
 
 pub use std::collections::BTreeMap;
 pub use std::sync::Arc;

@@ -16,7 +16,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Config {
     /// M's and P's.
     pub maxprocs: usize,
-    /// Seeds every random choice. Printed when a run fails; `TREFOIL_SEED` in the environment sets the default.
+    /// Seeds every random choice. Printed when a run fails; `TREFOIL_SEED` in the environment sets
+    /// the default.
     pub seed: u64,
     /// Delays M's at random points, so that rare interleavings are less rare.
     pub shake: bool,
@@ -72,7 +73,8 @@ pub struct Account {
 /// Runs `main` as the first G of a machine of its own, until it returns.
 ///
 /// # Errors
-/// `main` panicked, everybody waited for ever, the scheduler's rules were broken, or it took too long.
+/// `main` panicked, everybody waited for ever, the scheduler's rules were broken, or it took too
+/// long.
 pub fn run<T, F>(config: Config, main: F) -> Result<T, Failure>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -81,7 +83,8 @@ where
     account(config, main).0
 }
 
-/// Runs an example of the documentation on two M's: what it asserts must hold, and it must come to its end.
+/// Runs an example of the documentation on two M's: what it asserts must hold, and it must come to
+/// its end.
 ///
 /// # Panics
 /// With what went wrong.

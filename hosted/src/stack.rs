@@ -1,7 +1,8 @@
 //! Stack windows: anonymous memory with a guard at the low end, backed on touch by the host.
 //!
-//! The guard is a *guard region* where the host kernel has them (Linux 6.13): it costs no mapping of its own, so 100,000 stacks do
-//! not meet the limit on mappings. Elsewhere it is a page without rights.
+//! The guard is a *guard region* where the host kernel has them (Linux 6.13): it costs no mapping
+//! of its own, so 100,000 stacks do not meet the limit on mappings. Elsewhere it is a page without
+//! rights.
 
 use trefoil_sched::Stack;
 
@@ -18,8 +19,8 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
     if lo == libc::MAP_FAILED {
         return None;
     }
-    // SAFETY: all three act on the mapping just made, which nobody else knows yet. Without `NOHUGEPAGE` the first touch of one
-    // stack could back eight of them.
+    // SAFETY: all three act on the mapping just made, which nobody else knows yet. Without
+    // `NOHUGEPAGE` the first touch of one stack could back eight of them.
     let guarded = unsafe {
         libc::madvise(lo, size, libc::MADV_NOHUGEPAGE);
         libc::madvise(lo, PAGE, GUARD_INSTALL) == 0 || libc::mprotect(lo, PAGE, libc::PROT_NONE) == 0

@@ -1,4 +1,5 @@
-//! Channels as `crossbeam` has them: values and their destructors, iterators, errors, deadlines, storms. Go's situations are in `sched/tests/go`.
+//! Channels as `crossbeam` has them: values and their destructors, iterators, errors, deadlines,
+//! storms. Go's situations are in `sched/tests/go`.
 
 mod support;
 
@@ -172,7 +173,8 @@ fn a_destructor_that_panics_leaves_the_other_values_to_be_dropped() {
 
 // --- many at once
 
-/// `senders` × `each` values through one channel; each must come out once, and those of one sender in order for each receiver.
+/// `senders` × `each` values through one channel; each must come out once, and those of one sender
+/// in order for each receiver.
 fn storm(procs: usize, capacity: usize, senders: usize, receivers: usize, each: usize) {
     shaken(procs, move || {
         let (tx, rx) = bounded(capacity);

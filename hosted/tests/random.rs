@@ -1,4 +1,5 @@
-//! Random programs on std threads. What is checked: `sched/tests/random`. `TREFOIL_SEED` repeats the choices of a run.
+//! Random programs on std threads. What is checked: `sched/tests/random`. `TREFOIL_SEED` repeats
+//! the choices of a run.
 
 mod support;
 
@@ -14,7 +15,8 @@ mod api {
 #[path = "../../sched/tests/random/mod.rs"]
 mod random;
 
-/// Rounds of `one` on each number of M's, without and with delays at random points; then nothing may be left.
+/// Rounds of `one` on each number of M's, without and with delays at random points; then nothing
+/// may be left.
 fn rounds(one: fn(u64)) {
     for config in [Config::with_procs(1), Config::with_procs(2), Config::with_procs(4), Config::with_procs(4).shaken()]
     {

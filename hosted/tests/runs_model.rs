@@ -1,4 +1,6 @@
-//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit for each unit.
+//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit
+//! for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
+//! edge of a run breaks INV-EDGE.
 
 #[path = "../../kernel/src/mm/runs.rs"]
 mod runs;

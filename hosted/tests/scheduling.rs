@@ -339,7 +339,8 @@ fn a_burst_that_overflows_the_ring_is_run_whole() {
 fn the_global_queue_gets_its_turn_among_gs_that_yield() {
     tidy(1, || {
         let done = Arc::new(AtomicBool::new(false));
-        // 400 G's fill the ring and spill into the global queue; the last of them must run although the others never stop.
+        // 400 G's fill the ring and spill into the global queue; the last of them must run although
+        // the others never stop.
         let gs: Vec<_> = (0..400)
             .map(|i| {
                 let done = done.clone();
@@ -434,7 +435,8 @@ fn a_deep_stack_fits_where_it_was_asked_for() {
 
 #[test]
 fn hand_overs_between_sleeping_cores_are_not_lost() {
-    // Pairs that hand over and then let their cores fall asleep: every wake-up races a core that lies down.
+    // Pairs that hand over and then let their cores fall asleep: every wake-up races a core that
+    // lies down.
     for round in 0..5 {
         let config = Config { seed: round, ..Config::with_procs(4) }.shaken();
         run(config, || {

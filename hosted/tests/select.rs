@@ -1,4 +1,5 @@
-//! Waiting for several channels. Many cases are situations of Go's select tests and of crossbeam's suite, in new words and code.
+//! Waiting for several channels. Many cases are situations of Go's select tests and of crossbeam's
+//! suite, in new words and code.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! The kernel's switch, on the host: what it keeps, where it starts, and how unwinding and backtraces meet it.
+//! The kernel's switch, on the host: what it keeps, where it starts, and how unwinding and
+//! backtraces meet it.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -51,7 +52,8 @@ impl Pair {
     /// From the test to the other context.
     fn go(&mut self, step: usize) {
         let (here, there, me) = (&raw mut self.here, &raw const self.there, (&raw mut *self).cast());
-        // SAFETY: 1. 2. `there` was made by `fresh` or stored by `back`; both words live in the pair.
+        // SAFETY: 1. 2. `there` was made by `fresh` or stored by `back`; both words live in the
+        // pair.
         unsafe { switch(here, there, after, me, step as *mut ()) }
     }
 

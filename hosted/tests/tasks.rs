@@ -1,4 +1,5 @@
-//! Structure, locals, panics and futures on the host: the cases that `kernel/tests/tasks.rs` runs on the machine.
+//! Structure, locals, panics and futures on the host: the cases that `kernel/tests/tasks.rs` runs
+//! on the machine.
 
 mod support;
 
@@ -118,7 +119,8 @@ fn a_panic_that_nobody_joined_makes_the_scope_panic() {
     }
 }
 
-/// How many panics are told of in `a_payload_that_panics_when_it_is_dropped_harms_nobody`: each thing once, and once for each bomb in it.
+/// How many panics are told of in `a_payload_that_panics_when_it_is_dropped_harms_nobody`: each
+/// thing once, and once for each bomb in it.
 const BOMBS: usize = (3 + 1 + 3 + 2) + (3 + 1 + 3 + 3) + 2 * (3 + 1) + 2 * (3 + 1) + (3 + 1);
 
 /// Their panics are told, each of them.

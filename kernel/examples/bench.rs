@@ -1,5 +1,6 @@
-//! What the fast paths cost. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter counts instructions, one core
-//! repeats exactly, and the figures are instructions; otherwise they are ticks.
+//! What the fast paths cost. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter
+//! counts instructions, one core repeats exactly, and the figures are instructions; otherwise they
+//! are ticks.
 #![no_std]
 #![no_main]
 
@@ -14,7 +15,8 @@ trefoil::main!(main);
 
 const N: u64 = 10_000;
 
-/// Ticks that `f(N)` takes, for each of its N operations; the second of two runs, so that memory is warm.
+/// Ticks that `f(N)` takes, for each of its N operations; the second of two runs, so that memory is
+/// warm.
 fn measure(name: &str, f: impl Fn(u64)) {
     f(N);
     // A slice of its own: who is preempted in the middle is measured with what others do meanwhile.
@@ -129,7 +131,8 @@ fn semaphore(n: u64) {
     (0..n).for_each(|_| drop(semaphore.acquire()));
 }
 
-/// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has grown; the sum of 20.
+/// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has
+/// grown; the sum of 20.
 fn growing(f: fn() -> u64) -> u64 {
     let growth = move || ticks(|| _ = black_box(f())) - ticks(|| _ = black_box(f()));
     // Windows that are not the default are new each time.
@@ -223,7 +226,8 @@ fn shrink_and_pack() {
     end(small);
 }
 
-/// Blocks that no size class serves, amid 20,000 holes between blocks of 3,000 bytes, and 4,000 of a page.
+/// Blocks that no size class serves, amid 20,000 holes between blocks of 3,000 bytes, and 4,000 of
+/// a page.
 fn blocks_amid_holes() {
     const SOME: u64 = 100;
     let (mut kept, mut gone) = (Vec::with_capacity(24_000), Vec::with_capacity(24_000));

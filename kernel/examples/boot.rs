@@ -1,5 +1,5 @@
-//! How many instructions lie between reset and `main`'s first statement. For `ICOUNT=1 MACHINE=microvm`, where the time-stamp counter
-//! starts at reset and counts instructions.
+//! How many instructions lie between reset and `main`'s first statement. For `ICOUNT=1
+//! MACHINE=microvm`, where the time-stamp counter starts at reset and counts instructions.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,7 @@
-//! A chat room on the serial line. One goroutine is the room: it alone knows who is there, and hears of everything by a channel. Everybody else is a
-//! goroutine with a channel of its own: you, by the lines that you type, and three who answer in their own time. `/who`, `/bye`, or Ctrl-D at the end.
+//! A chat room on the serial line. One goroutine is the room: it alone knows who is there, and
+//! hears of everything by a channel. Everybody else is a goroutine with a channel of its own: you,
+//! by the lines that you type, and three who answer in their own time. `/who`, `/bye`, or Ctrl-D at
+//! the end.
 #![no_std]
 #![no_main]
 

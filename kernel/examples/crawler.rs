@@ -1,5 +1,5 @@
-//! A crawler: a goroutine for every page, each page once, and never more than a few fetches at a time. The web is made up: a page's links follow from
-//! its number, and fetching one takes a while.
+//! A crawler: a goroutine for every page, each page once, and never more than a few fetches at a
+//! time. The web is made up: a page's links follow from its number, and fetching one takes a while.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Nobody holds a core: a loop without a call on every core, and beside them an echo of what is typed.
+//! Nobody holds a core: a loop without a call on every core, and beside them an echo of what is
+//! typed.
 //!
 //! `make run APP=fair`, type, and end with Ctrl-D; or `echo hello | make run APP=fair`.
 #![no_std]

@@ -1,4 +1,5 @@
-//! Who gets a lock how often, and who waits how long: sixteen G's at a mutex, and writers beside a flood of readers.
+//! Who gets a lock how often, and who waits how long: sixteen G's at a mutex, and writers beside a
+//! flood of readers.
 #![no_std]
 #![no_main]
 
@@ -18,7 +19,8 @@ struct Share {
     longest: Duration,
 }
 
-/// `n` G's call `take` again and again until time is over; `take` calls its argument while it holds the lock.
+/// `n` G's call `take` again and again until time is over; `take` calls its argument while it holds
+/// the lock.
 fn contest(n: usize, take: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> impl FnOnce() -> Share {
     let stop = Arc::new(AtomicBool::new(false));
     let longest = Arc::new(AtomicU64::new(0));

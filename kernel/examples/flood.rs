@@ -1,7 +1,7 @@
 //! How fast input is read: counts the lines of what is piped in, and what a byte costs.
 //!
-//! `make run APP=flood < FILE`; with `ICOUNT=1` a nanosecond of work is an instruction. All of it counts: the port's interrupts, the goroutine's
-//! parking and waking, the line made of the bytes.
+//! `make run APP=flood < FILE`; with `ICOUNT=1` a nanosecond of work is an instruction. All of it
+//! counts: the port's interrupts, the goroutine's parking and waking, the line made of the bytes.
 #![no_std]
 #![no_main]
 

@@ -1,6 +1,7 @@
-//! Conway's Game of Life with a goroutine a cell. A cell knows nobody but its eight neighbours, through a channel from each: it tells them whether it is
-//! alive, hears it from them, and lives or dies. There is no clock and no barrier; yet all generations come out right, since a cell can be no
-//! more than one ahead of those beside it.
+//! Conway's Game of Life with a goroutine a cell. A cell knows nobody but its eight neighbours,
+//! through a channel from each: it tells them whether it is alive, hears it from them, and lives or
+//! dies. There is no clock and no barrier; yet all generations come out right, since a cell can be
+//! no more than one ahead of those beside it.
 #![no_std]
 #![no_main]
 
@@ -26,7 +27,8 @@ fn live(cell: usize, tell: &[Sender<bool>], hear: &[Receiver<bool>], show: &Send
     let mut alive = ALIVE.contains(&(cell % WIDTH, cell / WIDTH));
     // Nobody looks any more: the world ends.
     while show.send((cell, alive)).is_ok() {
-        // Each channel holds one: a cell never waits for a slow neighbour to be told, only for what that one says.
+        // Each channel holds one: a cell never waits for a slow neighbour to be told, only for what
+        // that one says.
         for to in tell {
             let _ = to.send(alive);
         }
@@ -45,7 +47,8 @@ fn main() {
             hears[neighbour].push(hear);
         }
     }
-    // The painter may get cells of the next generation before this one is whole: those go to the next picture.
+    // The painter may get cells of the next generation before this one is whole: those go to the
+    // next picture.
     let (show, shown) = chan::bounded(WIDTH * HEIGHT);
     for (cell, (tell, hear)) in tells.into_iter().zip(hears).enumerate() {
         let show = show.clone();

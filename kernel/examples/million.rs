@@ -1,4 +1,5 @@
-//! Parks a million goroutines, each blocked in `recv`, says what one of them costs, and wakes them all.
+//! Parks a million goroutines, each blocked in `recv`, says what one of them costs, and wakes them
+//! all.
 //!
 //! ```text
 //!   make run APP=million MEM=6G                                  one close wakes them

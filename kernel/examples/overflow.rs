@@ -1,5 +1,5 @@
-//! One bad goroutine among a thousand good ones: it recurses without end, and dies alone. Its joiner learns why, the others' results are
-//! right, and the memory is back.
+//! One bad goroutine among a thousand good ones: it recurses without end, and dies alone. Its
+//! joiner learns why, the others' results are right, and the memory is back.
 #![no_std]
 #![no_main]
 
@@ -19,7 +19,8 @@ fn mix(sum: u64, seed: u64) -> u64 {
     (sum ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// The checksum the hard way: every level keeps its seed on the stack while others run, and adds it on the way back.
+/// The checksum the hard way: every level keeps its seed on the stack while others run, and adds it
+/// on the way back.
 #[inline(never)]
 fn checksum(seed: u64, levels: u64) -> u64 {
     let kept = black_box([seed; 32]);

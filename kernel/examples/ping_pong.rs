@@ -1,4 +1,5 @@
-//! Two goroutines hand a number back and forth. On one P the pair runs through `runnext`: no wake-up, no other core.
+//! Two goroutines hand a number back and forth. On one P the pair runs through `runnext`: no
+//! wake-up, no other core.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Stages joined by bounded channels: a fast stage waits for a slow one, and closing flows from the source to the sink.
+//! Stages joined by bounded channels: a fast stage waits for a slow one, and closing flows from the
+//! source to the sink.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The concurrent prime sieve: a chain of goroutines, each of which lets pass what its prime does not divide.
+//! The concurrent prime sieve: a chain of goroutines, each of which lets pass what its prime does
+//! not divide.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! A rate limiter: so many requests a second, and a few at once after a rest. A bucket is a channel of tokens; a goroutine drips one in whenever it is
-//! due, and a request takes one out, or waits for it.
+//! A rate limiter: so many requests a second, and a few at once after a rest. A bucket is a channel
+//! of tokens; a goroutine drips one in whenever it is due, and a request takes one out, or waits
+//! for it.
 #![no_std]
 #![no_main]
 
@@ -12,7 +13,8 @@ struct Limiter {
 }
 
 impl Limiter {
-    /// One token each `interval`; up to `burst` are saved up. It starts with a full bucket, and drips for as long as somebody has a clone of it.
+    /// One token each `interval`; up to `burst` are saved up. It starts with a full bucket, and
+    /// drips for as long as somebody has a clone of it.
     fn new(interval: Duration, burst: usize) -> Self {
         let (bucket, tokens) = chan::bounded(burst);
         (0..burst).for_each(|_| bucket.send(()).unwrap());

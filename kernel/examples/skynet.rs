@@ -1,5 +1,5 @@
-//! A tree of goroutines, ten children to a node; every leaf sends its number up, every node the sum of its children.
-//! `skynet 1000000` for the size that others publish.
+//! A tree of goroutines, ten children to a node; every leaf sends its number up, every node the sum
+//! of its children. `skynet 1000000` for the size that others publish.
 #![no_std]
 #![no_main]
 

@@ -1,5 +1,6 @@
-//! What preemption costs: two goroutines that never leave their core, with slices from 5 µs to 1 ms. Under `ICOUNT=1` the clock counts instructions, and the figures
-//! repeat exactly: `ICOUNT=1 make run APP=slices`.
+//! What preemption costs: two goroutines that never leave their core, with slices from 5 µs to 1
+//! ms. Under `ICOUNT=1` the clock counts instructions, and the figures repeat exactly: `ICOUNT=1
+//! make run APP=slices`.
 #![no_std]
 #![no_main]
 

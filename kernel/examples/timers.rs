@@ -1,4 +1,5 @@
-//! What timers cost, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an instruction, and the figures repeat exactly.
+//! What timers cost, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an
+//! instruction, and the figures repeat exactly.
 #![no_std]
 #![no_main]
 
@@ -31,7 +32,8 @@ fn each(f: impl FnOnce()) -> u64 {
     (ticks() - begin) / N
 }
 
-/// Among `pending` others that are due later: what it takes to start a timer, to move its deadline, to stop it; and from there to its function's end.
+/// Among `pending` others that are due later: what it takes to start a timer, to move its deadline,
+/// to stop it; and from there to its function's end.
 fn operations(pending: u64) {
     static FIRED: AtomicU64 = AtomicU64::new(0);
     let nothing = || _ = FIRED.fetch_add(1, Relaxed);

@@ -1,5 +1,5 @@
-//! Counts the words of `INPUT` with thousands of goroutines: map, shuffle through channels, reduce; then shows how the
-//! scheduler got there.
+//! Counts the words of `INPUT` with thousands of goroutines: map, shuffle through channels, reduce;
+//! then shows how the scheduler got there.
 #![no_std]
 #![no_main]
 

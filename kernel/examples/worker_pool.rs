@@ -1,5 +1,5 @@
-//! A pool of workers: a bounded queue of jobs, as many workers as there are P's, and an answer for every job, in the order of submission. A job
-//! that panics fails alone: its worker goes on.
+//! A pool of workers: a bounded queue of jobs, as many workers as there are P's, and an answer for
+//! every job, in the order of submission. A job that panics fails alone: its worker goes on.
 #![no_std]
 #![no_main]
 

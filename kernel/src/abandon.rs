@@ -1,14 +1,16 @@
-//! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, it touched a stack that is no more, or a destructor of it panicked
-//! while it unwound.
+//! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, it
+//! touched a stack that is no more, or a destructor of it panicked while it unwound.
 //!
-//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they own on the heap is leaked, and counted as G's
-//! that were [abandoned](count). The joiner gets the cause. Its locks stay held: a goroutine that wants one
-//! panics with the dead one's name. The stack's memory goes back when nobody can borrow from it any more
-//! (INV-LENT in `sched/src/group.rs`), and an epoch later; its addresses never. Everybody else runs on.
+//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they
+//! own on the heap is leaked, and counted as G's that were [abandoned](count). The joiner gets the
+//! cause. Its locks stay held: a goroutine that wants one panics with the dead one's name. The
+//! stack's memory goes back when nobody can borrow from it any more (INV-LENT in
+//! `sched/src/group.rs`), and an epoch later; its addresses never. Everybody else runs on.
 //!
-//! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off (`arch/x86_64/abandon.rs` draws it). But the report does not: the
-//! unwinder takes 5,000 instructions a frame. The G makes it itself, with preemption on, on its [deathbed]. Its
-//! joiner learns of the end after that. Where there is no memory for a deathbed, the report has the
+//! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off
+//! (`arch/x86_64/abandon.rs` draws it). But the report does not: the unwinder takes 5,000
+//! instructions a frame. The G makes it itself, with preemption on, on its [deathbed]. Its joiner
+//! learns of the end after that. Where there is no memory for a deathbed, the report has the
 //! innermost frames only.
 
 use core::fmt;
@@ -125,7 +127,8 @@ pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     COUNT.fetch_add(1, Ordering::Relaxed);
     panic::abandoned(g);
     console::abandoned(g);
-    // SAFETY: 1. The processor comes back to g0, never to it; its pages stay until this core has passed an epoch.
+    // SAFETY: 1. The processor comes back to g0, never to it; its pages stay until this core has
+    // passed an epoch.
     unsafe { trefoil_sched::abandon(guard, cause) }
 }
 
@@ -164,18 +167,21 @@ pub fn wait_for_reports(until: u64) {
     }
 }
 
-/// Ends `g`, which runs here with preemption on and is doomed: a touch of its guard page takes the way of every other overflow.
+/// Ends `g`, which runs here with preemption on and is doomed: a touch of its guard page takes the
+/// way of every other overflow.
 pub fn end_here(g: &G) {
     touch(g.stack().lo);
 }
 
 /// Writes to the guard page that begins at `lo`, of the window that the caller runs on.
 fn touch(lo: usize) {
-    // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault handler takes the core away from this G.
+    // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault
+    // handler takes the core away from this G.
     unsafe { (lo as *mut u8).write_volatile(0) };
 }
 
-/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths cost.
+/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths
+/// cost.
 #[doc(hidden)]
 pub fn pretend(id: u64) -> bool {
     crate::platform::sched().deaths.pretend(id)

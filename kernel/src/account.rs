@@ -1,6 +1,7 @@
 //! The account after a test: what was there before is there again, and nothing else.
 //!
-//! A test image's kit takes it at the start of `main` and asks at its end. Whatever is not back to its value is named.
+//! A test image's kit takes it at the start of `main` and asks at its end. Whatever is not back to
+//! its value is named.
 
 use alloc::format;
 use alloc::string::String;
@@ -30,8 +31,9 @@ pub fn heap_bytes() -> u64 {
         let growths = platform::sched().timer_growths();
         let before = kept();
         let live = heap::stats().live_bytes;
-        // A core that comes up late, or runs a timer of the kernel's, may make a list longer meanwhile. (Nobody comes to the end of it if it was a G that
-        // was ended where it stood; but then the heap's bytes are not judged.)
+        // A core that comes up late, or runs a timer of the kernel's, may make a list longer
+        // meanwhile. (Nobody comes to the end of it if it was a G that was ended where it stood;
+        // but then the heap's bytes are not judged.)
         let whole = growths.is_some() && platform::sched().timer_growths() == growths;
         if kept() == before && (whole || runtime::stats().memory.abandoned > 0) {
             return live.saturating_sub(before);
@@ -74,7 +76,8 @@ impl Account {
         if timers > self.timers && runtime::stats().memory.abandoned == 0 {
             left += &format!("timers: {} at the start, {timers} now\n", self.timers);
         }
-        // Everything that nobody lives on goes back; what is left belongs to free G's of other P's caches, and to those that live.
+        // Everything that nobody lives on goes back; what is left belongs to free G's of other P's
+        // caches, and to those that live.
         runtime::scavenge();
         heap::trim();
         // A core that comes up late fills its reserves meanwhile; what is lost stays lost.

@@ -1,19 +1,23 @@
 //! `print!` and `println!`: whole lines never interleave.
 //!
-//! A line may be made by several calls, and other G's print in between. So each G has a line of its own in the making
-//! ([`Line`], kept in the G's platform slot); what leaves for the serial port under the console's lock is whole lines. A G that
-//! ends with a line unfinished has it finished for it. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
+//! A line may be made by several calls, and other G's print in between. So each G has a line of its
+//! own in the making ([`Line`], kept in the G's platform slot); what leaves for the serial port
+//! under the console's lock is whole lines. A G that ends with a line unfinished has it finished
+//! for it. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
 //!
-//! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its beginning, and where not even that can be had, the
-//! call makes a [`Piece`] on its stack. What is longer leaves in pieces then. Rejected: formatting straight into the ring under its lock, since what is
-//! formatted may park, print, or panic.
+//! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its
+//! beginning, and where not even that can be had, the call makes a [`Piece`] on its stack. What is
+//! longer leaves in pieces then. Rejected: formatting straight into the ring under its lock, since
+//! what is formatted may park, print, or panic.
 //!
-//! A line does not wait for the port: it goes into a ring ([`Output`](trefoil_sched::output::Output)), which the port's interrupt empties, and only where that is full
-//! does whoever prints park; `arch/x86_64/serial/transmit.rs` has the table of who waits for what. A handler does not print.
+//! A line does not wait for the port: it goes into a ring
+//! ([`Output`](trefoil_sched::output::Output)), which the port's interrupt empties, and only where
+//! that is full does whoever prints park; `arch/x86_64/serial/transmit.rs` has the table of who
+//! waits for what. A handler does not print.
 //!
-//! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at most. Then it
-//! lets no other line begin, and waits until the ring is empty. The report path sends what is in the ring, and then writes to the port
-//! directly, whoever holds the ring's lock.
+//! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at
+//! most. Then it lets no other line begin, and waits until the ring is empty. The report path sends
+//! what is in the ring, and then writes to the port directly, whoever holds the ring's lock.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -38,7 +42,8 @@ const PIECE: usize = 256;
 /// Bytes of one of the kernel's own lines.
 const SAID: usize = 1024;
 
-/// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a port that takes nothing.
+/// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a
+/// port that takes nothing.
 const GRACE: u64 = 1_000_000_000;
 
 /// A line in the making, with a capacity of [`ROOM`] at least.
@@ -84,7 +89,8 @@ impl Line {
     }
 }
 
-/// The line of a G that runs here. It is borrowed a piece of text at a time: what is formatted may print itself.
+/// The line of a G that runs here. It is borrowed a piece of text at a time: what is formatted may
+/// print itself.
 struct LineOf(&'static G);
 
 impl LineOf {
@@ -105,14 +111,16 @@ impl LineOf {
 impl Write for LineOf {
     #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses it, which is running here. The G may move
-        // between cores meanwhile; the line belongs to it, not to a core.
+        // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses
+        // it, which is running here. The G may move between cores meanwhile; the line belongs to
+        // it, not to a core.
         unsafe { &mut *self.0.local.get().cast::<Line>() }.add(s);
         Ok(())
     }
 }
 
-/// What one call prints outside any G, and where there is no memory for a [`Line`]; what is longer than `N` bytes leaves in several pieces.
+/// What one call prints outside any G, and where there is no memory for a [`Line`]; what is longer
+/// than `N` bytes leaves in several pieces.
 struct Piece<const N: usize> {
     len: usize,
     bytes: [u8; N],
@@ -152,7 +160,8 @@ pub(crate) fn may_park() -> bool {
     percpu::depth() == 0 && !percpu::in_handler() && current_g().is_some()
 }
 
-/// Sends a line, or several, [`LINE_MAX`] bytes at most. Parks where it may, and the ring has no room.
+/// Sends a line, or several, [`LINE_MAX`] bytes at most. Parks where it may, and the ring has no
+/// room.
 #[inline(never)]
 pub(crate) fn send(bytes: &[u8]) {
     if bytes.is_empty() || !serial::is_present() {
@@ -246,8 +255,9 @@ pub(crate) fn flush_current() {
     }
 }
 
-/// The machine is about to stop: what the current G has begun is sent, nobody prints from here on, and what has been printed leaves. Whoever stops while it holds
-/// the ring's lock itself is not waited for for ever.
+/// The machine is about to stop: what the current G has begun is sent, nobody prints from here on,
+/// and what has been printed leaves. Whoever stops while it holds the ring's lock itself is not
+/// waited for for ever.
 pub(crate) fn shut() {
     flush_current();
     if may_park() {

@@ -17,12 +17,13 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a program sees is in [`chan`],
-//! [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
+//! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a
+//! program sees is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
-// Boot, reports and what else runs seldom is made small: see the limit on the image in `xtask/tests/host.rs`.
+// Boot, reports and what else runs seldom is made small: see the limit on the image in
+// `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
 extern crate alloc;
@@ -87,11 +88,12 @@ pub mod sync {
     pub use trefoil_sched::locks::*;
 }
 
-/// Names the function that the first goroutine runs. When it returns, the machine stops with exit status 0; when it panics, with a report
-/// and a failing one.
+/// Names the function that the first goroutine runs. When it returns, the machine stops with exit
+/// status 0; when it panics, with a report and a failing one.
 ///
-/// `stack = BYTES`, a constant, lets its stack grow so far, as [`Builder::stack_max`] does for other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of
-/// it is backed by memory until it is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
+/// `stack = BYTES`, a constant, lets its stack grow so far, as [`Builder::stack_max`] does for
+/// other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of it is backed by memory until it
+/// is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
 ///
 /// An overflow of this stack ends the machine: nobody is left for whom the others could run on.
 ///

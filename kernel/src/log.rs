@@ -1,6 +1,8 @@
-//! The `log` crate's macros on the console: `[    0.001234] G 7 "name" INFO target: message`, each record as whole lines.
+//! The `log` crate's macros on the console: `[    0.001234] G 7 "name" INFO target: message`, each
+//! record as whole lines.
 //!
-//! A program says [`init`] once; what it does not use is not in its image. The level is that of the command line: `log=debug`.
+//! A program says [`init`] once; what it does not use is not in its image. The level is that of the
+//! command line: `log=debug`.
 
 use alloc::format;
 
@@ -36,9 +38,10 @@ impl Log for Console {
     fn flush(&self) {}
 }
 
-/// Sends the records of the `log` crate's macros to the console, from the level on that the command line names (`log=off`, `error`, `warn`, `info`,
-/// `debug`, `trace`; `info` unless told). A value that is none of these is named on the console and skipped. Again, or after another logger was set: does
-/// nothing. Not for handlers, nor is logging.
+/// Sends the records of the `log` crate's macros to the console, from the level on that the command
+/// line names (`log=off`, `error`, `warn`, `info`, `debug`, `trace`; `info` unless told). A value
+/// that is none of these is named on the console and skipped. Again, or after another logger was
+/// set: does nothing. Not for handlers, nor is logging.
 ///
 /// # Examples
 /// A program with `log = { version = "0.4", default-features = false }` among its dependencies:
@@ -47,7 +50,8 @@ impl Log for Console {
 /// log::info!("listening"); // [    0.001234] G 1 "main" INFO my_app: listening
 /// ```
 pub fn init() {
-    // To the end: the facade's mark "a logger is being set" has no owner, and without a level nothing would ever be logged.
+    // To the end: the facade's mark "a logger is being set" has no owner, and without a level
+    // nothing would ever be logged.
     let _guard = PreemptGuard::new();
     if log::set_logger(&Console).is_ok() {
         let level = options::late("log", "off, error, warn, info, debug or trace", level);

@@ -8,25 +8,29 @@
 //!     └ where nothing can be unwound (a handler, g0, preemption off, before the scheduler): the same
 //! ```
 //!
-//! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each G's count of panics has a mark beside it: since the
-//! last panic began, a catch was entered. With the mark a new panic has somewhere to go; without it, it would leave the destructor.
+//! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each
+//! G's count of panics has a mark beside it: since the last panic began, a catch was entered. With
+//! the mark a new panic has somewhere to go; without it, it would leave the destructor.
 //!
 //! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the
 //! middle of the first one. What is left is what happens after an overflow (`abandon.rs`): its
 //! frames are abandoned. Its locks stay held; its groups and its joiner are told.
 //!
-//! **The message** is made when its panic has begun, since there may be no memory but what is kept for panics. The program's
-//! code makes it: a `Display` that fails leaves what it has written so far. One that panics begins a panic in the first
-//! one's place; a mark beside the count tells that a message is being made.
+//! **The message** is made when its panic has begun, since there may be no memory but what is kept
+//! for panics. The program's code makes it: a `Display` that fails leaves what it has written so
+//! far. One that panics begins a panic in the first one's place; a mark beside the count tells that
+//! a message is being made.
 //!
-//! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that nobody joins, that is said
-//! at the end ([`unjoined`]); a mark beside the count remembers it until the panic is caught.
+//! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that
+//! nobody joins, that is said at the end ([`unjoined`]); a mark beside the count remembers it until
+//! the panic is caught.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!
-//! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked. What unwinding itself
-//! allocates, the payload and the unwinder's object, comes from the heap's reserve if it must. `BTreeMap` does not let such a panic
-//! through while it gets a level higher: it ends the machine by an invalid opcode, with a report that names `PanicGuard`.
+//! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked.
+//! What unwinding itself allocates, the payload and the unwinder's object, comes from the heap's
+//! reserve if it must. `BTreeMap` does not let such a panic through while it gets a level higher:
+//! it ends the machine by an invalid opcode, with a report that names `PanicGuard`.
 
 use alloc::alloc::Layout;
 use alloc::boxed::Box;
@@ -51,7 +55,8 @@ use crate::{abandon, console, platform};
 
 mod hook;
 
-/// In a G's `panics`, beside their number: since the last of them began a program's own [catch](catch_inside) was entered.
+/// In a G's `panics`, beside their number: since the last of them began a program's own
+/// [catch](catch_inside) was entered.
 const CAUGHT_INSIDE: u32 = 1 << 31;
 /// There as well: it ends where it stands.
 const ENDS_HERE: u32 = 1 << 30;
@@ -155,7 +160,8 @@ fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
     }
 }
 
-/// A panic that has nowhere to go: its G ends here, with everything that it has, and `payload` is what it came to.
+/// A panic that has nowhere to go: its G ends here, with everything that it has, and `payload` is
+/// what it came to.
 #[cold]
 fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -> ! {
     g.panics.set(g.panics.get() | ENDS_HERE);
@@ -194,14 +200,16 @@ fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
 
 /// An allocation that can't fail has failed.
 ///
-/// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind, and says so to the optimiser: with
-/// LTO all that allocates loses the landing pads by which destructors would run. A panic handler comes too late to change that.
+/// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind,
+/// and says so to the optimiser: with LTO all that allocates loses the landing pads by which
+/// destructors would run. A panic handler comes too late to change that.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     panic!("out of memory: the heap has no {} bytes", layout.size())
 }
 
-/// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had begun here, but without a word.
+/// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had
+/// begun here, but without a word.
 pub(crate) fn unwind(payload: Payload) -> ! {
     let is_told = payload.is_told();
     let payload = payload.into_inner();
@@ -247,7 +255,8 @@ pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
     Payload::new(thrown, is_told)
 }
 
-/// As [`catch`], for a program's own: also in a destructor that runs while the G unwinds, and in the program's `main`.
+/// As [`catch`], for a program's own: also in a destructor that runs while the G unwinds, and in
+/// the program's `main`.
 ///
 /// # Safety
 /// 1. As `f` has it.
@@ -264,7 +273,8 @@ pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result
     result.map_err(|thrown| caught(thrown, before))
 }
 
-/// G number `id` panicked, and nobody will see that. The hook has told of it, unless it began without a word.
+/// G number `id` panicked, and nobody will see that. The hook has told of it, unless it began
+/// without a word.
 pub(crate) fn unjoined(id: u64, payload: &Payload) {
     if payload.is_told() {
         return;

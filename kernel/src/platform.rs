@@ -45,7 +45,8 @@ pub(crate) fn sched() -> &'static Sched {
 
 struct Machine;
 
-// SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps the register contract.
+// SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps
+// the register contract.
 // 3. `mm::window` hands a window to one owner at a time.
 unsafe impl Platform for Machine {
     #[inline(always)]

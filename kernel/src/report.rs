@@ -1,8 +1,10 @@
 //! Reports: what the machine says when it can't go on.
 //!
-//! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global queue's), on this core or another. So a
-//! report takes no lock and allocates nothing: it claims the right to speak by one compare-and-swap, stops the other cores by
-//! NMI with a bounded wait, and writes to the serial port byte by byte; first of all what was printed before, and has not left yet.
+//! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
+//! queue's), on this core or another. So a report takes no lock and allocates nothing: it claims
+//! the right to speak by one compare-and-swap, stops the other cores by NMI with a bounded wait,
+//! and writes to the serial port byte by byte; first of all what was printed before, and has not
+//! left yet.
 //!
 //! ```text
 //!   reporter                                      another core
@@ -14,7 +16,8 @@
 //!   "trefoil: end of report", exit
 //! ```
 //!
-//! * A fault inside the report ends it in one line; a fault inside that line ends the machine at once. Nothing is tried twice.
+//! * A fault inside the report ends it in one line; a fault inside that line ends the machine at
+//!   once. Nothing is tried twice.
 //! * A panic's report borrows a stack (`report_stack.rs`): the panicking one may be nearly full.
 
 use core::fmt;
@@ -35,7 +38,8 @@ static STOPPED: AtomicU64 = AtomicU64::new(0);
 /// Faults inside the report.
 static NESTED: AtomicU32 = AtomicU32::new(0);
 
-/// How long the other cores get to stop: a second at most, on any processor that runs at 1 GHz or more.
+/// How long the other cores get to stop: a second at most, on any processor that runs at 1 GHz or
+/// more.
 const STOP_TICKS: u64 = 1_000_000_000;
 
 /// The serial port, without a lock.
@@ -71,7 +75,8 @@ fn is_mine() -> bool {
     REPORTER.load(Ordering::Relaxed) == percpu::current().index() as u32 + 1
 }
 
-/// An NMI: this core stops if another one reports. False: nobody reports, so nobody should have sent it.
+/// An NMI: this core stops if another one reports. False: nobody reports, so nobody should have
+/// sent it.
 pub fn nmi() -> bool {
     if is_under_way() && !is_mine() {
         stop_this_core();
@@ -81,7 +86,8 @@ pub fn nmi() -> bool {
 
 /// A core has just said that it runs: if a report began before that, it did not get the NMI.
 pub fn core_arrives() {
-    // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived, or this core sees the reporter.
+    // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived,
+    // or this core sees the reporter.
     fence(Ordering::SeqCst);
     if is_under_way() {
         stop_this_core();
@@ -90,7 +96,8 @@ pub fn core_arrives() {
 
 /// This core stops for another one's report. In the NMI handler, or instead of a second report.
 fn stop_this_core() -> ! {
-    // Release: pairs with the Acquire in `stop_others`: what this core wrote before is there for the report.
+    // Release: pairs with the Acquire in `stop_others`: what this core wrote before is there for
+    // the report.
     STOPPED.fetch_or(1 << percpu::current().index(), Ordering::Release);
     cpu::stop()
 }
@@ -103,7 +110,8 @@ fn stop_others() -> u64 {
     let mut others = 0;
     for core in percpu::all().filter(|core| core.index() != me && core.has_arrived()) {
         others |= 1 << core.index();
-        // Not one IPI to all but self: it would reach cores that have no IDT yet, and reset the machine.
+        // Not one IPI to all but self: it would reach cores that have no IDT yet, and reset the
+        // machine.
         apic::send_nmi(core.lapic_id());
     }
     let begin = clock::ticks();
@@ -116,7 +124,8 @@ fn stop_others() -> u64 {
     }
 }
 
-/// Claims the report, stops the others and says what happened. From here on this core has no interrupts.
+/// Claims the report, stops the others and says what happened. From here on this core has no
+/// interrupts.
 #[optimize(size)]
 fn begin(what: fmt::Arguments<'_>) {
     cpu::disable_interrupts();
@@ -233,7 +242,8 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     finish(frame)
 }
 
-/// A stack that can't grow, under a G that can't end alone: the program's `main`, or with preemption off where even the red pages are used up.
+/// A stack that can't grow, under a G that can't end alone: the program's `main`, or with
+/// preemption off where even the red pages are used up.
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
         Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(

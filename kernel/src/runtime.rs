@@ -1,4 +1,5 @@
-//! What a program asks of the machine: how many cores, what it was started with, what happened so far, and to stop.
+//! What a program asks of the machine: how many cores, what it was started with, what happened so
+//! far, and to stop.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -29,7 +30,8 @@ pub(crate) fn set_input(input: &'static [u8]) {
     INPUT.1.store(input.len(), Ordering::Release);
 }
 
-/// The bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if there is none.
+/// The bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if there
+/// is none.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -49,7 +51,8 @@ pub fn input() -> &'static [u8] {
     }
 }
 
-/// The program's own words of the command line: everything after `--`, and each `app.NAME=VALUE` as `NAME=VALUE`.
+/// The program's own words of the command line: everything after `--`, and each `app.NAME=VALUE` as
+/// `NAME=VALUE`.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -65,7 +68,8 @@ pub fn args() -> impl Iterator<Item = &'static str> {
     crate::options::app_words()
 }
 
-/// Cores that run: M's that have started. May grow for a moment after boot, since `main` does not wait for the others.
+/// Cores that run: M's that have started. May grow for a moment after boot, since `main` does not
+/// wait for the others.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -97,11 +101,13 @@ pub fn max_procs() -> usize {
     platform::sched().num_ps()
 }
 
-/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it was. Nothing is lost, and nobody who goes on
-/// running notices. When it returns, no more than `n` run. May park.
+/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it
+/// was. Nothing is lost, and nobody who goes on running notices. When it returns, no more than `n`
+/// run. May park.
 ///
 /// # Panics
-/// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a [`PreemptGuard`](crate::PreemptGuard) held.
+/// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a
+/// [`PreemptGuard`](crate::PreemptGuard) held.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -119,7 +125,8 @@ pub fn set_max_procs(n: usize) -> usize {
     trefoil_sched::set_max_procs(n)
 }
 
-/// How long a goroutine may run while others wait for its core; 10 ms unless `slice=` said something else.
+/// How long a goroutine may run while others wait for its core; 10 ms unless `slice=` said
+/// something else.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -134,7 +141,8 @@ pub fn slice() -> Duration {
     Duration::from_nanos(platform::sched().slice())
 }
 
-/// Sets that for all cores, from now on, and returns what it was. Shorter slices cost more: `docs/preemption.md` has the figures.
+/// Sets that for all cores, from now on, and returns what it was. Shorter slices cost more:
+/// `docs/preemption.md` has the figures.
 ///
 /// # Panics
 /// If `slice` is shorter than 5 µs or longer than a minute.
@@ -156,7 +164,8 @@ pub fn set_slice(slice: Duration) -> Duration {
     before
 }
 
-/// How long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=` said something else.
+/// How long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=` said
+/// something else.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -171,7 +180,8 @@ pub fn wakeup() -> Duration {
     Duration::from_nanos(platform::sched().wakeup())
 }
 
-/// Sets that, from the next timer on, and returns what it was. With more than a slice, sleepers wait for the slice's end as others do.
+/// Sets that, from the next timer on, and returns what it was. With more than a slice, sleepers
+/// wait for the slice's end as others do.
 ///
 /// # Panics
 /// As [`set_slice`].
@@ -201,9 +211,10 @@ fn checked(what: &str, time: Duration) -> u64 {
     time.as_nanos() as u64
 }
 
-/// Runs `f`, which may keep this core busy for long without needing the scheduler (slow hardware, a polled device), and lets another core run the G's
-/// that wait for this one. `f` runs here and now, on the caller's stack, and is not preempted. Inside itself it just runs `f`. May park when `f` has ended:
-/// until a P is free.
+/// Runs `f`, which may keep this core busy for long without needing the scheduler (slow hardware, a
+/// polled device), and lets another core run the G's that wait for this one. `f` runs here and now,
+/// on the caller's stack, and is not preempted. Inside itself it just runs `f`. May park when `f`
+/// has ended: until a P is free.
 ///
 /// # Panics
 /// With a [`PreemptGuard`](crate::PreemptGuard) held; and with what `f` panics with.
@@ -227,7 +238,8 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     trefoil_sched::block_in_place(f)
 }
 
-/// The number of the core that runs the caller, from 0. It stays true only while the caller is [pinned](pin).
+/// The number of the core that runs the caller, from 0. It stays true only while the caller is
+/// [pinned](pin).
 ///
 /// ```no_run
 /// # #![no_std]
@@ -299,7 +311,8 @@ impl core::ops::Deref for Stats {
     }
 }
 
-/// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
+/// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little
+/// apart.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -319,8 +332,9 @@ pub fn stats() -> Stats {
     Stats { sched: platform::sched().stats(), interrupts, memory }
 }
 
-/// Gives back at once what can be given back: pages that parked G's do not need, the stacks of those that use little (packed), the windows of
-/// G's that have ended. Returns how many bytes that was. The same happens bit by bit in the background, and when memory is short.
+/// Gives back at once what can be given back: pages that parked G's do not need, the stacks of
+/// those that use little (packed), the windows of G's that have ended. Returns how many bytes that
+/// was. The same happens bit by bit in the background, and when memory is short.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -335,9 +349,10 @@ pub fn scavenge() -> usize {
     crate::mm::window::scavenge::run() as usize
 }
 
-/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. (The report
-/// of a G that has just ended where it stood gets a second to be complete.) What was printed is on the
-/// line (which is waited for as long as it takes something every second); destructors do not run.
+/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. (The
+/// report of a G that has just ended where it stood gets a second to be complete.) What was printed
+/// is on the line (which is waited for as long as it takes something every second); destructors do
+/// not run.
 ///
 /// ```no_run
 /// # #![no_std]

@@ -4,10 +4,12 @@
 //! SCHED 1009ms: gomaxprocs=4 idleprocs=2 threads=4 spinningthreads=0 idlethreads=2 runqueue=0 [3 0 0 0] preemptions=12 steals=40 wakeups=51/3
 //! ```
 //!
-//! As in Go: P's, P's without an M, M's (cores), M's that look for work, M's at rest, the length of the global queue, and of each P's own. Ours, since
-//! boot: G's that made way for others, G's taken from other P's, wake-ups sent and those of them that found nothing.
+//! As in Go: P's, P's without an M, M's (cores), M's that look for work, M's at rest, the length of
+//! the global queue, and of each P's own. Ours, since boot: G's that made way for others, G's taken
+//! from other P's, wake-ups sent and those of them that found nothing.
 //!
-//! A timer prints it, on a g0. It does not come again when it is all that would ever run, so that a deadlock is still found.
+//! A timer prints it, on a g0. It does not come again when it is all that would ever run, so that a
+//! deadlock is still found.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -51,7 +51,8 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }
     if let (Some(at), len) = (boot.info.ramdisk_addr.into_option(), boot.info.ramdisk_len) {
-        // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed out.
+        // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed
+        // out.
         runtime::set_input(unsafe { core::slice::from_raw_parts(at as *const u8, len as usize) });
     }
     let cores = machine.cores.ids();

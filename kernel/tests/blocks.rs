@@ -1,4 +1,5 @@
-//! Blocks above 2 KiB: what they cost amid holes, where they come from, and that their memory goes back.
+//! Blocks above 2 KiB: what they cost amid holes, where they come from, and that their memory goes
+//! back.
 #![no_std]
 #![no_main]
 
@@ -41,7 +42,8 @@ image! { "
 
 const MIB: usize = 1 << 20;
 
-/// Instructions that an allocation or a free may take. Without optimisation it is longer than what ships (500: see `bench`).
+/// Instructions that an allocation or a free may take. Without optimisation it is longer than what
+/// ships (500: see `bench`).
 const MOST: u64 = if cfg!(debug_assertions) { 1000 } else { 500 };
 /// The same for one that takes a new arena, or gives one back.
 const MOST_EVER: u64 = 2 * MOST + 500;
@@ -143,7 +145,8 @@ fn a_sleeper_is_on_time_beside_600_mib() {
     assert!(late < LATE, "{late} ns late while a block is copied");
 }
 
-/// Takes frames until few are left, and gives every second one back: no two free ones are neighbours.
+/// Takes frames until few are left, and gives every second one back: no two free ones are
+/// neighbours.
 struct Sieve(Vec<u64>);
 
 impl Sieve {
@@ -394,7 +397,8 @@ fn blocks_are_found_between_other_frames() {
     assert!(Vec::<u8>::new().try_reserve_exact(40 * MIB).is_ok());
 }
 
-/// Parks goroutines on one channel, 512 at a time, until `n` are there, or no more fit, wakes and joins them: how many there were.
+/// Parks goroutines on one channel, 512 at a time, until `n` are there, or no more fit, wakes and
+/// joins them: how many there were.
 fn fit(n: usize) -> usize {
     static RUN: AtomicUsize = AtomicUsize::new(0);
     RUN.store(0, SeqCst);
@@ -432,7 +436,8 @@ fn fit(n: usize) -> usize {
 }
 
 fn stacks_are_packed_between_other_frames() {
-    // The blocks that hold packed stacks are scattered, and are unpacked by the handler, which reads them by the page tables.
+    // The blocks that hold packed stacks are scattered, and are unpacked by the handler, which
+    // reads them by the page tables.
     let sieve = Sieve::new();
     let fill = fill_runs();
     let free = frames::stats().free as usize;
@@ -472,7 +477,8 @@ fn a_request_beyond_memory_leaves_all_as_it_was() {
     drop((fill, sieve));
 }
 
-/// Blocks of `len` bytes, linked through their first words, until there is no memory: how many bytes. Then all go.
+/// Blocks of `len` bytes, linked through their first words, until there is no memory: how many
+/// bytes. Then all go.
 fn peak(len: usize) -> usize {
     let layout = Layout::from_size_align(len, 16).unwrap();
     let (mut list, mut bytes) = (null_mut::<*mut u8>(), 0);
@@ -537,7 +543,8 @@ fn a_peak_of_goroutines_leaves_room_for_blocks() {
 }
 
 fn go_packs_before_it_refuses() {
-    // They park at once, and none is cold: a period is half a second, and there is none between these.
+    // They park at once, and none is cold: a period is half a second, and there is none between
+    // these.
     let total = frames::stats().total as usize;
     let n = fit(total * 3 / 2);
     assert!(n >= total * 3 / 2, "{n} goroutines fit into {total} frames");

@@ -1,7 +1,10 @@
-//! An interrupt at every instruction: whatever the scheduler does, a preemption or a wake-up in the middle of it changes nothing.
+//! An interrupt at every instruction: whatever the scheduler does, a preemption or a wake-up in the
+//! middle of it changes nothing.
 //!
-//! Each operation is run with the n-th of its instructions interrupted, for n = 1, 2, 3… until it has fewer (`arch/x86_64/step.rs`), and its result checked each time.
-//! That takes minutes (`make test-large`); `app.step=S` takes every S-th of them, each kind of interrupt beginning at another one.
+//! Each operation is run with the n-th of its instructions interrupted, for n = 1, 2, 3… until it
+//! has fewer (`arch/x86_64/step.rs`), and its result checked each time. That takes minutes (`make
+//! test-large`); `app.step=S` takes every S-th of them, each kind of interrupt beginning at another
+//! one.
 #![no_std]
 #![no_main]
 
@@ -53,7 +56,8 @@ fn stride() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("step=")?.parse().ok()).unwrap_or(1)
 }
 
-/// Interrupts every instruction of `op`. On one core there have to be `least` of them, or nothing was stepped.
+/// Interrupts every instruction of `op`. On one core there have to be `least` of them, or nothing
+/// was stepped.
 fn every(what: &str, events: &[Event], least: u64, op: impl Fn()) {
     every_by(|n, event, op| step::run(n, event, op), what, events, least, stride(), &op);
 }
@@ -88,7 +92,8 @@ fn every_by(
     for &event in events {
         let (open, before, turns) = (step::open(), runtime::stats().total(), TURNS.load(SeqCst));
         let (mut n, mut fired, mut missed) = (1 + event as u64 % step, 0, 0);
-        // With two cores the operation may go on where it is not stepped, and the steps where it is not: neither says anything about its length.
+        // With two cores the operation may go on where it is not stepped, and the steps where it is
+        // not: neither says anything about its length.
         while missed < 5 && (runtime::max_procs() == 1 || n < ENOUGH) {
             if run(n, event, op) {
                 (fired, missed) = (fired + 1, 0);
@@ -258,7 +263,8 @@ fn steals() {
     source.join().unwrap();
 }
 
-/// The unwinder's last step, into a destructor and into a catch. What it is about to load lies where a preemption would put its frame.
+/// The unwinder's last step, into a destructor and into a catch. What it is about to load lies
+/// where a preemption would put its frame.
 fn unwinds() {
     static DROPS: AtomicU64 = AtomicU64::new(0);
     static ROUNDS: AtomicU64 = AtomicU64::new(0);

@@ -1,5 +1,6 @@
-//! Channels and `select!` under preemption at any instruction: partners, deadlines and a close that compete for the same selects. (What channels do otherwise:
-//! `hosted/tests/select.rs`, `sched/tests/go`, `sched/tests/random`.)
+//! Channels and `select!` under preemption at any instruction: partners, deadlines and a close that
+//! compete for the same selects. (What channels do otherwise: `hosted/tests/select.rs`,
+//! `sched/tests/go`, `sched/tests/random`.)
 #![no_std]
 #![no_main]
 
@@ -22,7 +23,8 @@ image! { "
 /// Each G of a kind, in a round.
 const GS: u64 = 4;
 
-/// Values that are counted while they live: one that is lost, dropped twice, or received twice shows.
+/// Values that are counted while they live: one that is lost, dropped twice, or received twice
+/// shows.
 struct Counted(u64);
 
 static ALIVE: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +42,8 @@ impl Drop for Counted {
     }
 }
 
-/// Sends to two channels until both are closed: gives the number of values that went in, and their sum.
+/// Sends to two channels until both are closed: gives the number of values that went in, and their
+/// sum.
 fn send(a: &Sender<Counted>, b: &Sender<Counted>, me: u64) -> (u64, u64) {
     let (mut n, mut sum, mut turn) = (0, 0, 0);
     loop {
@@ -116,7 +119,8 @@ fn a_close_loses_nothing_and_leaves_nobody() {
             })
             .collect();
         time::sleep(Duration::from_micros(200 + rounds as u64 * 37 % 1000));
-        // A sender ends with the first error; whoever closes first, the others go on at the other channel.
+        // A sender ends with the first error; whoever closes first, the others go on at the other
+        // channel.
         if rounds % 2 == 0 {
             a.close();
             b.close();
@@ -135,7 +139,8 @@ fn a_close_loses_nothing_and_leaves_nobody() {
     assert!(values > 0);
 }
 
-/// A select that a deadline and a sender compete for: the value comes with it, or stays with the sender.
+/// A select that a deadline and a sender compete for: the value comes with it, or stays with the
+/// sender.
 fn every_select_ends_once() {
     let (mut early, mut late) = (0, 0);
     for turn in 0..600u64 {

@@ -1,5 +1,6 @@
-//! Small programs that once ended the machine, hung it, or got what was somebody else's. Each stands for a kind of fault;
-//! the sweeps in `deaths`, `dying`, `edge`, `values` and `heap` cover the kinds.
+//! Small programs that once ended the machine, hung it, or got what was somebody else's. Each
+//! stands for a kind of fault; the sweeps in `deaths`, `dying`, `edge`, `values` and `heap` cover
+//! the kinds.
 #![no_std]
 #![no_main]
 
@@ -56,7 +57,8 @@ fn text(payload: &(dyn core::any::Any + Send)) -> &str {
     payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied()).unwrap_or("?")
 }
 
-/// The G that leaked the guard ended long ago, in good order. Others overflow on its recycled window.
+/// The G that leaked the guard ended long ago, in good order. Others overflow on its recycled
+/// window.
 fn a_leaked_guard_locks_for_ever() {
     static LOCK: Mutex<Option<Box<u64>>> = Mutex::new(None);
     *LOCK.lock().unwrap() = Some(Box::new(7));
@@ -151,7 +153,8 @@ fn a_timed_wait_on_a_dead_frame_ends() {
     }
 }
 
-/// A lock lies on the stack of the dead; one child holds it and one waits. Then somebody else overflows.
+/// A lock lies on the stack of the dead; one child holds it and one waits. Then somebody else
+/// overflows.
 fn a_lock_on_a_dead_frame_hurts_nobody_else() {
     let opener = go(|| {
         let count = Mutex::new(0u64);

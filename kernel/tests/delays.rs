@@ -1,7 +1,9 @@
-//! How late anybody is at most, as the chapter "Nobody holds a core" has it, with a slice of 1 ms and a wake-up's granularity of 100 µs.
+//! How late anybody is at most, as the chapter "Nobody holds a core" has it, with a slice of 1 ms
+//! and a wake-up's granularity of 100 µs.
 //!
-//! One core is measured by counted instructions, and every single delay has to be within the bound. Several are measured by the host's clock, which stops cores as it
-//! likes: there the least delay has to be within twenty times that, since an alarm that nobody sets makes it for ever.
+//! One core is measured by counted instructions, and every single delay has to be within the bound.
+//! Several are measured by the host's clock, which stops cores as it likes: there the least delay
+//! has to be within twenty times that, since an alarm that nobody sets makes it for ever.
 #![no_std]
 #![no_main]
 
@@ -160,7 +162,8 @@ fn a_queue_moves_by_two_slices_a_core() {
     check("preempted, three ahead on each core", late, 4 * 2 * SLICE + EXTRA);
 }
 
-/// All cores but one have a lone G that began when nobody waited, and then one more comes. By count: how many are preempted, anywhere, between two turns of any of them.
+/// All cores but one have a lone G that began when nobody waited, and then one more comes. By
+/// count: how many are preempted, anywhere, between two turns of any of them.
 fn nobody_is_passed_over() {
     settle();
     let cores = runtime::max_procs() as u64;
@@ -190,7 +193,8 @@ fn nobody_is_passed_over() {
         waits.sort_unstable();
         let (turns, p50) = (waits.len(), waits[waits.len() / 2]);
         println!("{turns} turns, {p50} preemptions (p50) before each, {} at most, on {cores} cores", waits[turns - 1]);
-        // The host may have stopped the core of one that runs, and the others go on: that is no wait.
+        // The host may have stopped the core of one that runs, and the others go on: that is no
+        // wait.
         assert!(turns > 20 && p50 <= 2 * cores, "{waits:?}");
     }
 }

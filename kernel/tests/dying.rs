@@ -1,11 +1,14 @@
-//! A death at every instruction: a goroutine that is ended anywhere inside any public operation takes nobody along.
+//! A death at every instruction: a goroutine that is ended anywhere inside any public operation
+//! takes nobody along.
 //!
-//! A victim performs an operation and is ended at the n-th of its instructions, for n = 1, 2, 3… until the operation has
-//! fewer (`arch/x86_64/step.rs`). Each time a checker then uses what the victim has used. It gets the object, or it
-//! panics with the victim's name, or its attempt says that the object is held. It never hangs. A fresh goroutine,
-//! a timer and an allocation show that the machine goes on.
+//! A victim performs an operation and is ended at the n-th of its instructions, for n = 1, 2, 3…
+//! until the operation has fewer (`arch/x86_64/step.rs`). Each time a checker then uses what the
+//! victim has used. It gets the object, or it panics with the victim's name, or its attempt says
+//! that the object is held. It never hangs. A fresh goroutine, a timer and an allocation show that
+//! the machine goes on.
 //!
-//! `app.deaths=N` spreads N deaths over each operation's instructions. `make test-large` takes nearly all of them.
+//! `app.deaths=N` spreads N deaths over each operation's instructions. `make test-large` takes
+//! nearly all of them.
 #![no_std]
 #![no_main]
 
@@ -69,7 +72,8 @@ fn deaths() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("deaths=")?.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// Ends a victim at `deaths()` instructions of `op`, on fresh objects from `make`, and lets `check` use these.
+/// Ends a victim at `deaths()` instructions of `op`, on fresh objects from `make`, and lets `check`
+/// use these.
 fn sweep<S: Send + Sync + 'static>(what: &str, make: impl Fn() -> S, op: fn(&S), check: fn(&S)) {
     const ALL: u64 = u64::MAX;
     step::quiet_deaths(true);
@@ -310,7 +314,8 @@ fn in_selects() {
     );
 }
 
-/// A lock that is free is taken; one that is held by the dead panics with the victim's name, and is not given by `try_lock`.
+/// A lock that is free is taken; one that is held by the dead panics with the victim's name, and is
+/// not given by `try_lock`.
 fn in_locks() {
     let lock = |lock: &Mutex<u64>| *lock.lock().unwrap() += 1;
     sweep(
@@ -590,7 +595,8 @@ fn in_set_max_procs() {
     );
 }
 
-/// Returns the number of the next whole line of the flood. What is left of a line that somebody else began is passed by.
+/// Returns the number of the next whole line of the flood. What is left of a line that somebody
+/// else began is passed by.
 fn whole_line() -> u64 {
     loop {
         let line = runtime::stdin().next().expect("the flood is too short");
@@ -601,7 +607,8 @@ fn whole_line() -> u64 {
     }
 }
 
-/// Asserts that a reader comes to its end. What it panics with names the victim, and would do for `judge`.
+/// Asserts that a reader comes to its end. What it panics with names the victim, and would do for
+/// `judge`.
 fn reads<T>(reader: JoinHandle<T>) -> T {
     let joined = reader.join_timeout(PATIENCE / 2).unwrap_or_else(|_| panic!("a reader hangs"));
     joined.unwrap_or_else(|_| panic!("stdin is lost"))

@@ -1,5 +1,6 @@
-//! The end of a stack: wherever it is reached, and whatever the kernel does there, that goroutine ends or goes on; the machine does not end. And what stays behind
-//! when it ends: frames that others borrow.
+//! The end of a stack: wherever it is reached, and whatever the kernel does there, that goroutine
+//! ends or goes on; the machine does not end. And what stays behind when it ends: frames that
+//! others borrow.
 //!
 //! The sweep takes every `app.step`-th place; all of them in `make test-large`.
 #![no_std]
@@ -61,7 +62,8 @@ fn number(name: &str, unless: usize) -> usize {
     runtime::args().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).unwrap_or(unless)
 }
 
-/// Calls `f(arg)` with the stack pointer `rsp`, which is a multiple of 16 and far below the caller's.
+/// Calls `f(arg)` with the stack pointer `rsp`, which is a multiple of 16 and far below the
+/// caller's.
 #[unsafe(naked)]
 unsafe extern "C" fn call_at(f: extern "C" fn(usize), arg: usize, rsp: usize) {
     naked_asm!(
@@ -195,7 +197,8 @@ extern "C" fn call(which: usize) {
 }
 const CALLS: usize = 20;
 
-/// Each place of the last 24 KiB: preempted there, up to six times on the way down; then the stack goes on, or the kernel is called.
+/// Each place of the last 24 KiB: preempted there, up to six times on the way down; then the stack
+/// goes on, or the kernel is called.
 fn no_place_at_the_end_ends_the_machine() {
     arch::preempt::set_xsave_bytes(XSAVE);
     let stop = Arc::new(AtomicBool::new(false));
@@ -297,11 +300,13 @@ fn growth_with_preemption_off_goes_as_far_as_memory() {
 fn memory_at_its_end_with_preemption_off_ends_the_g() {
     static LOCK: Lock<()> = Lock::new(());
     let before = runtime::stats().memory.frames.free;
-    // One takes what there is, down to what the other needs; with preemption on it is ended in time, whoever is the unlucky one.
+    // One takes what there is, down to what the other needs; with preemption on it is ended in
+    // time, whoever is the unlucky one.
     let glutton = Builder::new().stack_max(1 << 30).spawn(|| deep(900 << 20, 1)).unwrap();
     assert!(matches!(glutton.join(), Err(JoinError::OutOfMemory)));
     until(|| runtime::scavenge() == 0 && runtime::stats().memory.frames.free + 64 > before);
-    // The same without a moment with preemption on: it stops growing as soon as it is told that memory is short.
+    // The same without a moment with preemption on: it stops growing as soon as it is told that
+    // memory is short.
     let told = Builder::new().stack_max(1 << 30).spawn(|| {
         let _held = LOCK.lock();
         until_doomed(0)
@@ -341,14 +346,16 @@ fn pages_of_the_living_are_there_for_everybody() {
         move || {
             static LOCK: Lock<()> = Lock::new(());
             let _held = off.then(|| LOCK.lock());
-            // SAFETY: the page is the owner's, below what it uses: nobody has a use for these bytes.
+            // SAFETY: the page is the owner's, below what it uses: nobody has a use for these
+            // bytes.
             unsafe {
                 (at as *mut u64).write_volatile(at as u64);
                 assert_eq!((at as *const u64).read_volatile(), at as u64);
             }
         }
     };
-    // Each page by another G, with preemption on and off, while the stack is shrunk again and again.
+    // Each page by another G, with preemption on and off, while the stack is shrunk again and
+    // again.
     let touchers: Vec<_> = (0..20).map(|i| go(touch(low + i * 4096, i % 2 == 0))).collect();
     runtime::scavenge();
     touchers.into_iter().for_each(|t| t.join().unwrap());
@@ -446,7 +453,8 @@ fn frames_of_the_dead_stay_while_children_borrow() {
                     let wrong = filled.iter().filter(|&&word| word != 0x1234_5678_9abc_def0).count() as u64;
                     // As if its own array had lain there and nobody had touched it.
                     let words = core::ptr::without_provenance_mut::<u64>(empty);
-                    // SAFETY: the dead one's, below what it had in use; this is the only one to use it.
+                    // SAFETY: the dead one's, below what it had in use; this is the only one to use
+                    // it.
                     let wrong = wrong
                         + (0..8 * 512)
                             .step_by(512)

@@ -1,4 +1,5 @@
-//! Exceptions raised by the real thing, where `reports.rs` enters stubs by hand; what reports survive; and what interrupts leave alone.
+//! Exceptions raised by the real thing, where `reports.rs` enters stubs by hand; what reports
+//! survive; and what interrupts leave alone.
 #![no_std]
 #![no_main]
 
@@ -279,13 +280,14 @@ fn unexpected_vectors_are_counted() {
     percpu::preempt_on();
 }
 
-/// Fills every register that interrupted code may rely on, the red zone included, with values made of `seed`; waits until `*flag` is
-/// not 0; says how many of them have changed.
+/// Fills every register that interrupted code may rely on, the red zone included, with values made
+/// of `seed`; waits until `*flag` is not 0; says how many of them have changed.
 #[inline(never)]
 fn hold_everything(seed: u64, flag: *const u64) -> u64 {
     let changed: u64;
-    // SAFETY: the block saves what it may not change (rbx, rbp), names the rest, and leaves the stack as it was: below rsp lies what
-    // the `sub` has reserved, and the 128 bytes of the red zone under that.
+    // SAFETY: the block saves what it may not change (rbx, rbp), names the rest, and leaves the
+    // stack as it was: below rsp lies what the `sub` has reserved, and the 128 bytes of the red
+    // zone under that.
     unsafe {
         asm!(
             "push rbx",

@@ -1,5 +1,5 @@
-//! Go's behaviour suite on the machine. The cases and what they stand for: `sched/tests/go`. A boot runs a group, and says each case's name; after
-//! each the account must be what it was.
+//! Go's behaviour suite on the machine. The cases and what they stand for: `sched/tests/go`. A boot
+//! runs a group, and says each case's name; after each the account must be what it was.
 #![no_std]
 #![no_main]
 
@@ -99,7 +99,8 @@ fn run(cases: &'static [(&'static str, fn())]) {
             (Ok(()), Ok(())) => continue,
         };
         failed += 1;
-        // By a G of its own, whose line is off the heap when it ends: the next account is to be right.
+        // By a G of its own, whose line is off the heap when it ends: the next account is to be
+        // right.
         trefoil::go(move || trefoil::println!("FAILED {name}: {wrong}")).join().unwrap();
     }
     assert_eq!(failed, 0, "of {} cases", cases.len());

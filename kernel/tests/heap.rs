@@ -1,4 +1,5 @@
-//! The heap: blocks that go home, bytes that are counted, memory that runs out.
+//! The heap: blocks that go home (INV-HOME), bytes that are counted (INV-LIVE), memory that runs
+//! out.
 #![no_std]
 #![no_main]
 
@@ -50,7 +51,8 @@ image! { "
     exhaustion_in_a_destructor_is_reported,
 }
 
-/// Bytes in use, without what the kernel keeps, and what belongs to goroutines that have been joined and are on their way out.
+/// Bytes in use, without what the kernel keeps, and what belongs to goroutines that have been
+/// joined and are on their way out.
 fn live() -> u64 {
     let mut live = account::heap_bytes();
     for _ in 0..20 {
@@ -60,7 +62,8 @@ fn live() -> u64 {
     live
 }
 
-/// Runs `f` until two rounds leave the same bytes in use: goroutines' records are made once, and lists grow once.
+/// Runs `f` until two rounds leave the same bytes in use: goroutines' records are made once, and
+/// lists grow once.
 fn leaves_nothing(f: impl Fn()) {
     let mut before = 0;
     let mut left = Vec::with_capacity(20);
@@ -103,7 +106,8 @@ fn an_odd_size_wastes_little() {
     }
 }
 
-/// Blocks of `len` are made in one goroutine and freed in others: `bytes` in all are in use at once.
+/// Blocks of `len` are made in one goroutine and freed in others: `bytes` in all are in use at
+/// once.
 fn make_here_free_there(len: usize, bytes: usize) {
     let (tx, rx) = chan::bounded::<Vec<Vec<u8>>>(bytes / len / 100);
     for _ in 0..bytes / len / 100 {
@@ -151,7 +155,8 @@ fn memory_of_one_size_serves_another() {
 fn few_slabs_stay_when_blocks_go_and_none_after_trim() {
     heap::trim();
     let before = heap::stats().slab_bytes;
-    // All slabs but the spare go back while this is dropped, and those of the 16 KiB that the magazine keeps.
+    // All slabs but the spare go back while this is dropped, and those of the 16 KiB that the
+    // magazine keeps.
     drop((0..1000).map(|n| Box::new([n; 24])).collect::<Vec<Box<[u64; 24]>>>());
     let after = heap::stats().slab_bytes;
     assert!(after > before, "no slab stays");
@@ -182,7 +187,8 @@ fn tree(depth: u32) -> Tree {
     Tree { _below: (depth > 0).then(|| Box::new([tree(depth - 1), tree(depth - 1)])) }
 }
 
-/// Trips to the shared blocks for a million calls of `alloc`; eight goroutines do `f`, which returns how many it made.
+/// Trips to the shared blocks for a million calls of `alloc`; eight goroutines do `f`, which
+/// returns how many it made.
 fn trips(f: fn(u64) -> u64) -> u64 {
     let round = || {
         let before = heap::stats().trips;
@@ -347,7 +353,8 @@ impl Drop for Counted<'_> {
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// A function that takes memory by blocks of 64 KiB until there is none. Its list has room already: others may be faster.
+/// A function that takes memory by blocks of 64 KiB until there is none. Its list has room already:
+/// others may be faster.
 fn take_all() -> impl FnOnce() + Send {
     let mut kept = Vec::with_capacity(4096);
     move || {
@@ -466,7 +473,8 @@ fn take_all_of(layout: Layout, list: &mut Vec<(*mut u8, Layout)>) {
 }
 
 fn a_block_that_came_meanwhile_is_not_lost() {
-    // Memory is used up while a magazine is empty; on the way to more, a block of that class is freed on this core.
+    // Memory is used up while a magazine is empty; on the way to more, a block of that class is
+    // freed on this core.
     static LENT: AtomicUsize = AtomicUsize::new(0);
     let (wake, rx) = chan::bounded::<()>(0);
     let lender = go(move || {
@@ -565,7 +573,8 @@ fn try_reserve_gets_an_error() {
     assert!(bytes.try_reserve(20 << 20).is_ok());
 }
 
-/// A bit of everything; true if all of it came to be, false after an error. What can't give an error panics.
+/// A bit of everything; true if all of it came to be, false after an error. What can't give an
+/// error panics.
 fn a_bit_of_everything() -> bool {
     let mut bytes = Vec::<u8>::new();
     if bytes.try_reserve(100).is_err() || bytes.try_reserve(5000).is_err() {

@@ -1,4 +1,5 @@
-//! What comes from outside: the serial port's interrupt, the ready inbox behind it, and the standard input on top.
+//! What comes from outside: the serial port's interrupt, the ready inbox behind it, and the
+//! standard input on top.
 #![no_std]
 #![no_main]
 
@@ -85,7 +86,8 @@ const INTERRUPTS: u16 = DATA + 1;
 const MODEM: u16 = DATA + 4;
 
 fn set_port(port: u16, value: u8) {
-    // SAFETY: a register of the serial port, whose driver finds it as it was when this test is over.
+    // SAFETY: a register of the serial port, whose driver finds it as it was when this test is
+    // over.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value) };
 }
 

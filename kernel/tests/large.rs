@@ -1,5 +1,5 @@
-//! Many goroutines: what one costs, and that nothing of any is lost. Each in two sizes: one for every day, and the one that is claimed, for
-//! `make test-large`.
+//! Many goroutines: what one costs, and that nothing of any is lost. Each in two sizes: one for
+//! every day, and the one that is claimed, for `make test-large`.
 #![no_std]
 #![no_main]
 
@@ -56,8 +56,8 @@ fn until_arrived(n: u64) {
     }
 }
 
-/// Parks `n` G's in `recv` on one channel, or as many as there is memory for: then the closure of the next one comes back. Each adds its number to
-/// ENDED when the channel is closed.
+/// Parks `n` G's in `recv` on one channel, or as many as there is memory for: then the closure of
+/// the next one comes back. Each adds its number to ENDED when the channel is closed.
 fn park(n: u64) -> (Sender<()>, Vec<JoinHandle<u64>>, Option<impl FnOnce() -> u64>) {
     let (gate, wait) = chan::bounded::<()>(0);
     let mut handles = Vec::with_capacity(n as usize);
@@ -96,7 +96,8 @@ fn wake(gate: &Sender<()>, handles: Vec<JoinHandle<u64>>) {
     assert_eq!(ENDED.load(SeqCst), n * (n - 1) / 2, "each has run its end once");
 }
 
-/// Parks `n`, and asserts the bytes of each; of the whole machine if `all_in`, else beyond what was used before.
+/// Parks `n`, and asserts the bytes of each; of the whole machine if `all_in`, else beyond what was
+/// used before.
 fn parked(n: u64, all_in: bool) {
     // A core that comes meanwhile fills its fault reserve.
     wait_for_cores();
@@ -189,7 +190,8 @@ fn woken_1_000_000() {
 /// Goroutines that grow at the same time: up to four pages each.
 const AT_ONCE: u64 = 2000;
 
-/// Uses about `bytes` of stack, with others running in between, and counts what is wrong on the way back.
+/// Uses about `bytes` of stack, with others running in between, and counts what is wrong on the way
+/// back.
 #[inline(never)]
 fn deep(bytes: usize, seed: u64) -> u64 {
     let block = black_box([seed; 64]);
@@ -198,8 +200,10 @@ fn deep(bytes: usize, seed: u64) -> u64 {
     below + black_box(&block).iter().filter(|&&word| word != seed).count() as u64
 }
 
-/// Twice as many as fit with a page each are woken, each grows and parks again, several times: whoever runs gets its pages from those who do not.
-/// (At most [`AT_ONCE`] are under way: the stacks of those who run or wait to run can't be packed, and on a slow core `main` may be far ahead of them.)
+/// Twice as many as fit with a page each are woken, each grows and parks again, several times:
+/// whoever runs gets its pages from those who do not. (At most [`AT_ONCE`] are under way: the
+/// stacks of those who run or wait to run can't be packed, and on a slow core `main` may be far
+/// ahead of them.)
 fn many_run_in_little_memory() {
     let n = 30_000;
     let (tx, rx) = chan::bounded::<usize>(0);
@@ -235,8 +239,8 @@ fn many_run_in_little_memory() {
     assert_eq!(wrong, 0, "stacks lost their bytes");
 }
 
-/// One after another: the machine has the same memory afterwards, to the byte; but for what other P's keep for their next goroutine, or have made room
-/// for when a timer came to them.
+/// One after another: the machine has the same memory afterwards, to the byte; but for what other
+/// P's keep for their next goroutine, or have made room for when a timer came to them.
 fn creations(n: u64) {
     let some = |n: u64| (0..n).for_each(|i| assert_eq!(go(move || i).join().unwrap(), i));
     let memory = || {

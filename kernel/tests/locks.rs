@@ -1,5 +1,6 @@
-//! What parks a goroutine instead of a core, where that takes the machine: under preemption at any instruction, with holders that die of an overflow, and
-//! how fair it is. (What it does otherwise: `hosted/tests/locks`, `sched/tests/go`.)
+//! What parks a goroutine instead of a core, where that takes the machine: under preemption at any
+//! instruction, with holders that die of an overflow, and how fair it is. (What it does otherwise:
+//! `hosted/tests/locks`, `sched/tests/go`.)
 #![no_std]
 #![no_main]
 
@@ -51,8 +52,9 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// Some work, without a call into the scheduler. It ends with a `pause`: under `-icount`, QEMU before 8.1 gives a core all the
-/// time up to the next timer, again and again, and the other cores none, unless that core pauses or halts.
+/// Some work, without a call into the scheduler. It ends with a `pause`: under `-icount`, QEMU
+/// before 8.1 gives a core all the time up to the next timer, again and again, and the other cores
+/// none, unless that core pauses or halts.
 fn work(turns: u64) {
     (0..turns).for_each(|i| _ = black_box(i));
     spin_loop();
@@ -345,7 +347,8 @@ fn deadlines_and_wake_ups_at_the_same_time() {
     }
 }
 
-/// What `n` G's that take a lock again and again for `time` get of it: how often each, and the longest that one of them has waited.
+/// What `n` G's that take a lock again and again for `time` get of it: how often each, and the
+/// longest that one of them has waited.
 fn contest(n: usize, time: Duration, take: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> (Vec<u64>, Duration) {
     let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let gs = {

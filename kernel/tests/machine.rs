@@ -1,4 +1,5 @@
-//! The machine: cores, memory, firmware, interrupts, the command line; and what happens when they are not as they should be.
+//! The machine: cores, memory, firmware, interrupts, the command line; and what happens when they
+//! are not as they should be.
 #![no_std]
 #![no_main]
 
@@ -83,7 +84,8 @@ fn all_cores_come() {
 }
 
 fn main_does_not_wait() {
-    // One core never answers, which is known half a second after the start: `main` must have begun long before.
+    // One core never answers, which is known half a second after the start: `main` must have begun
+    // long before.
     assert!(runtime::num_cpus() < 4);
     let begun = Instant::now().as_nanos();
     assert!(begun < 300_000_000, "main began {begun} ns after boot");
@@ -92,7 +94,8 @@ fn main_does_not_wait() {
 
 fn memory_can_be_used() {
     let before = trefoil::mm::frames::stats();
-    // Nearly all of it, a frame at a time; what is used must be real: each frame keeps its own number.
+    // Nearly all of it, a frame at a time; what is used must be real: each frame keeps its own
+    // number.
     let n = (before.free - 500).min(200_000);
     let mut frames: Vec<u64> = Vec::with_capacity(n as usize);
     for _ in 0..n.min(before.free - 2000) {
@@ -201,8 +204,8 @@ fn idle_cores_are_quiet() {
     let interrupts = after.total().timer_interrupts - before.total().timer_interrupts;
     let runs = after.total().runs - before.total().runs;
     let idle = after.total().idle_ns - before.total().idle_ns;
-    // One is due; the APIC timer's frequency is known to a fraction of a percent, so that a long wait may end early and be armed
-    // again for the rest, a few times.
+    // One is due; the APIC timer's frequency is known to a fraction of a percent, so that a long
+    // wait may end early and be armed again for the rest, a few times.
     assert!(interrupts <= 8, "{interrupts} timer interrupts for one deadline");
     assert!(runs <= 4, "{runs} G's run while everybody slept");
     println!("{interrupts} timer interrupts, {runs} G's run, {idle} ns idle in 200 ms");
@@ -262,7 +265,8 @@ fn words_reach_the_program() {
 }
 
 fn lines_do_not_interleave() {
-    // Each G builds its lines from several calls, and others run in between; the table says what every line must look like.
+    // Each G builds its lines from several calls, and others run in between; the table says what
+    // every line must look like.
     let handles: Vec<_> = (0..8)
         .map(|i| {
             go(move || {

@@ -135,7 +135,8 @@ fn stacks_grow_on_touch_on_all_cores() {
 }
 
 fn stacks_grow_with_preemption_off() {
-    // The page fault hits code that holds the frame pool's lock, the heap's lock, the console's: the handler may want none of them.
+    // The page fault hits code that holds the frame pool's lock, the heap's lock, the console's:
+    // the handler may want none of them.
     static SUM: AtomicU64 = AtomicU64::new(0);
     let handles: Vec<_> = (0..12)
         .map(|i| {
@@ -155,7 +156,8 @@ fn alignment_is_kept() {
     for align in [8, 16, 64, 256, 1024, 4096, 8192] {
         for size in [1, 8, 24, 100, 700, 3000, 10_000] {
             let layout = Layout::from_size_align(size, align).unwrap();
-            // SAFETY: the layout has a size; the block is written within it and freed with the same layout.
+            // SAFETY: the layout has a size; the block is written within it and freed with the same
+            // layout.
             unsafe {
                 let blocks: Vec<*mut u8> = (0..20).map(|_| alloc_one(layout)).collect();
                 assert!(blocks.iter().all(|b| b.addr() % align == 0), "size {size}, alignment {align}");
@@ -185,7 +187,8 @@ unsafe fn trefoil_dealloc(block: *mut u8, layout: core::alloc::Layout) {
     unsafe { alloc::alloc::dealloc(block, layout) }
 }
 
-/// QEMU's translator keeps what it knows of a mebibyte, and of more only if it is flushed: without that an access to each of these pages takes 10 to 40 times as long.
+/// QEMU's translator keeps what it knows of a mebibyte, and of more only if it is flushed: without
+/// that an access to each of these pages takes 10 to 40 times as long.
 fn large_data_are_as_near_as_small_ones() {
     const PAGES: usize = 4096;
     let mut data = vec![1u64; PAGES * 512];
@@ -213,7 +216,8 @@ fn large_data_are_as_near_as_small_ones() {
 }
 
 fn memory_runs_out_with_an_error() {
-    // Parked G's until there is no more; the error gives the closure back, and everybody can still be joined.
+    // Parked G's until there is no more; the error gives the closure back, and everybody can still
+    // be joined.
     let (tx, rx) = chan::bounded::<u32>(0);
     let mut handles = Vec::with_capacity(100_000);
     loop {

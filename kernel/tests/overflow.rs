@@ -1,4 +1,5 @@
-//! Goroutines that end where they stand, and nobody else: their stack has used up its window, or finds no memory, or has ended.
+//! Goroutines that end where they stand, and nobody else: their stack has used up its window, or
+//! finds no memory, or has ended.
 #![no_std]
 #![no_main]
 
@@ -81,7 +82,8 @@ fn one_of_a_thousand_overflows() {
     let after = runtime::stats().memory;
     assert_eq!(after.abandoned, before.abandoned + 1);
     assert_eq!(after.stacks.retired, before.stacks.retired + 1);
-    // Those of the thousand that are cached keep a few pages each. (That nothing is left of the glutton's 60, the kit sees.)
+    // Those of the thousand that are cached keep a few pages each. (That nothing is left of the
+    // glutton's 60, the kit sees.)
     assert!(after.stacks.pages < 60 + 4 * 64 * runtime::max_procs() as u64, "{} pages", after.stacks.pages);
 }
 
@@ -222,7 +224,8 @@ fn lowest() -> usize {
 
 fn overflow_with_preemption_off_waits_until_it_is_on() {
     static REACHED: AtomicU32 = AtomicU32::new(0);
-    // The last 24 KiB are the guard, four red pages, and one ordinary page: what `f` needs lies in the red.
+    // The last 24 KiB are the guard, four red pages, and one ordinary page: what `f` needs lies in
+    // the red.
     for lock in 0..3 {
         let ended = go(move || {
             near_the_end(lowest(), 22 * KIB, &|| {
@@ -247,7 +250,8 @@ fn overflow_with_preemption_off_waits_until_it_is_on() {
 }
 
 fn overflow_on_the_way_to_park() {
-    // Whatever the depth at which the red begins: in `recv`, in the switch itself, in the caller, or nowhere.
+    // Whatever the depth at which the red begins: in `recv`, in the switch itself, in the caller,
+    // or nowhere.
     static CAME_TO_IT: AtomicU32 = AtomicU32::new(0);
     let (tx, rx) = chan::bounded::<u64>(0);
     let (mut ended, mut lived) = (0, 0);
@@ -353,12 +357,14 @@ fn a_borrow_from_a_dead_stack_is_named() {
     while named < 3 {
         let borrower = go(|| {
             let lent = LENT.load(SeqCst) as *const u64;
-            // SAFETY: none: the stack has ended, as a child's borrow of it could not know. The machine answers for it.
+            // SAFETY: none: the stack has ended, as a child's borrow of it could not know. The
+            // machine answers for it.
             unsafe { lent.read_volatile() }
         });
         match borrower.join() {
             Err(JoinError::DeadStack) => named += 1,
-            // The joiner may be faster than the last rites: then the memory is still there, as it was.
+            // The joiner may be faster than the last rites: then the memory is still there, as it
+            // was.
             Ok(42) if named == 0 => _ = runtime::scavenge(),
             other => panic!("read something of somebody: {other:?}"),
         }
@@ -409,7 +415,8 @@ fn growth_without_memory_at_depth_ends_the_g_later() {
                 taken.push(frame);
             }
             let wrong = deep((window::RESERVE - 6) * 4096, 1);
-            // The reserve's last frames have got it here, with all its bytes, and it ends with the lock free.
+            // The reserve's last frames have got it here, with all its bytes, and it ends with the
+            // lock free.
             assert_eq!(wrong, 0);
             REACHED.fetch_add(1, SeqCst);
             drop(taken);

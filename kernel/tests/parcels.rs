@@ -1,4 +1,5 @@
-//! Large values where little room or time is left: stacks that are nearly full, goroutines that die, sleepers beside them.
+//! Large values where little room or time is left: stacks that are nearly full, goroutines that
+//! die, sleepers beside them.
 #![no_std]
 #![no_main]
 
@@ -97,7 +98,8 @@ fn came_through(g: JoinHandle<()>) -> bool {
     }
 }
 
-/// The value arrives, or the receiver alone ends; the sender, the channel and the next receiver see nothing of it.
+/// The value arrives, or the receiver alone ends; the sender, the channel and the next receiver see
+/// nothing of it.
 fn a_receiver_with_little_room_ends_alone() {
     roomy(|| {
         for capacity in [0, 2] {
@@ -160,7 +162,8 @@ fn glut(level: u64) -> u64 {
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// What ends a dead goroutine runs on g0, with preemption off: it must not have a place for the result there.
+/// What ends a dead goroutine runs on g0, with preemption off: it must not have a place for the
+/// result there.
 #[expect(clippy::result_large_err, reason = "that is what it is about")]
 fn a_death_leaves_no_large_result_on_g0() {
     roomy(|| {
@@ -191,7 +194,8 @@ fn a_death_leaves_no_large_result_on_g0() {
     });
 }
 
-/// The closure waits on the heap; if its goroutine moves it to its own stack, that has no room for it.
+/// The closure waits on the heap; if its goroutine moves it to its own stack, that has no room for
+/// it.
 fn a_closure_larger_than_its_stack_ends_alone() {
     static RAN: AtomicBool = AtomicBool::new(false);
     let starts = || {
@@ -252,7 +256,8 @@ fn without_memory(f: &dyn Fn()) -> bool {
     ended.is_err()
 }
 
-/// Values of 1 MiB go by all the time; a sleeper is never late by more than a wake-up's time and the longest stretch without preemption.
+/// Values of 1 MiB go by all the time; a sleeper is never late by more than a wake-up's time and
+/// the longest stretch without preemption.
 fn a_sleeper_beside_large_values_is_on_time() {
     static STOP: AtomicBool = AtomicBool::new(false);
     const MIB: usize = 1 << 20;

@@ -1,4 +1,5 @@
-//! Preemption: nobody holds a core, whatever it does there. That nobody notices that it was taken away: `registers.rs`; how late it is at most: `delays.rs`.
+//! Preemption: nobody holds a core, whatever it does there. That nobody notices that it was taken
+//! away: `registers.rs`; how late it is at most: `delays.rs`.
 #![no_std]
 #![no_main]
 
@@ -82,7 +83,8 @@ fn a_sleeper_keeps_time_beside_tight_loops() {
         // By counted turns.
         assert!(late[50] <= 3_000 && late[98] <= 200_000, "p50 {} ns, p99 {} ns", late[50], late[98]);
     } else {
-        // By the host's clock, which stops cores as it likes; without preemption this would be a slice.
+        // By the host's clock, which stops cores as it likes; without preemption this would be a
+        // slice.
         assert!(late[50] <= 2_000_000, "p50 {} ns", late[50]);
     }
 }
@@ -102,7 +104,8 @@ fn preemptions() -> u64 {
     runtime::stats().total().preemptions
 }
 
-/// Many sleepers that are due all the time take the core away from two that never leave it: those are in front of the eighth in a row, for 100 µs each time.
+/// Many sleepers that are due all the time take the core away from two that never leave it: those
+/// are in front of the eighth in a row, for 100 µs each time.
 fn spinners_have_their_share_in_a_storm() {
     const TIME: Duration = Duration::from_millis(40);
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -228,7 +231,8 @@ fn one_g_has_no_interrupts() {
     time::sleep(Duration::from_millis(100));
     let _pin = runtime::pin();
     let here = runtime::core();
-    // What woke us has left one that looks whether anybody waits. (Without counted time it comes when the host gets round to it.)
+    // What woke us has left one that looks whether anybody waits. (Without counted time it comes
+    // when the host gets round to it.)
     spin_for(Duration::from_millis(5));
     let interrupts = || runtime::stats().ms[here].timer_interrupts;
     let quiet = || {
@@ -317,7 +321,8 @@ fn a_new_slice_holds_at_once() {
             if last == 0 { go(spinner) } else { Builder::new().pin(last).spawn(spinner).unwrap() }
         })
         .collect();
-    // The slice first: with the other, a timer of the kernel's may make us wait behind a slice of a minute.
+    // The slice first: with the other, a timer of the kernel's may make us wait behind a slice of a
+    // minute.
     assert_eq!(runtime::set_slice(Duration::from_millis(1)), Duration::from_secs(60));
     assert_eq!(runtime::slice(), Duration::from_millis(1));
     let begun = runtime::set_wakeup(Duration::from_micros(100));

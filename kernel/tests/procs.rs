@@ -305,7 +305,8 @@ fn so_many_run_and_no_more() {
     while TURNS[1..cores].iter().any(|t| t.load(SeqCst) == 0) {
         runtime::yield_now();
     }
-    // The slice is two seconds: hardly anybody takes turns while we look, and if somebody does, we look again.
+    // The slice is two seconds: hardly anybody takes turns while we look, and if somebody does, we
+    // look again.
     for n in (1..cores).rev() {
         runtime::set_max_procs(n);
         assert!((0..3).any(|_| moving() < n), "more than {n} run");
@@ -344,7 +345,8 @@ fn timers_stay_when_their_p_goes() {
     runtime::set_max_procs(cores);
 }
 
-/// Goes down until its stack is at its end, which is somewhere in `f`. `N` words a level: with each the end is elsewhere.
+/// Goes down until its stack is at its end, which is somewhere in `f`. `N` words a level: with each
+/// the end is elsewhere.
 #[inline(never)]
 fn down<const N: usize>(level: usize, f: fn()) -> u64 {
     let kept = black_box([1u64; N]);
@@ -438,7 +440,8 @@ fn timers_outlive_a_change_that_dies() {
     runtime::set_max_procs(most);
 }
 
-/// One core holds the only P, and its G starts others without end and never makes way; a core outside makes two of it.
+/// One core holds the only P, and its G starts others without end and never makes way; a core
+/// outside makes two of it.
 fn one_p_becomes_two_beside_a_lone_g() {
     static BEGUN: AtomicU64 = AtomicU64::new(0);
     static RAN: AtomicU64 = AtomicU64::new(0);
@@ -592,7 +595,8 @@ fn nobody_else_runs_beside_a_pinned_spinner() {
         })
         .collect();
     time::sleep(Duration::from_millis(30));
-    // A look can fall between the spinner's last instruction on a core that it is about to claim and its first.
+    // A look can fall between the spinner's last instruction on a core that it is about to claim
+    // and its first.
     assert!(TURNS.load(SeqCst) > 100, "the others run: {} turns", TURNS.load(SeqCst));
     let beside = BESIDE.load(SeqCst);
     STOP.store(true, SeqCst);
@@ -653,7 +657,8 @@ fn a_block_comes_back_to_its_p() {
 fn a_block_comes_back_to_a_free_p() {
     static STOP: AtomicBool = AtomicBool::new(false);
     all_cores(4);
-    // Two P's for four cores: one for the spinner, one for us. While we are outside another spinner takes ours, and the first one ends.
+    // Two P's for four cores: one for the spinner, one for us. While we are outside another spinner
+    // takes ours, and the first one ends.
     runtime::set_max_procs(2);
     for _ in 0..20 {
         static FIRST: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -705,7 +710,8 @@ fn a_block_comes_back_to_the_global_queue() {
         STOP.store(false, SeqCst);
         SEEN.store(false, SeqCst);
         BACK.store(false, SeqCst);
-        // It takes the only P while we are outside, sees us come to the global queue, and only then makes room.
+        // It takes the only P while we are outside, sees us come to the global queue, and only then
+        // makes room.
         let taker = runtime::block_in_place(|| {
             let taker = go(|| {
                 STOP.store(true, SeqCst);
@@ -723,7 +729,8 @@ fn a_block_comes_back_to_the_global_queue() {
     }
 }
 
-/// The core that was woken for the one who waits comes too late: we have the P again, and never leave it.
+/// The core that was woken for the one who waits comes too late: we have the P again, and never
+/// leave it.
 fn who_waits_when_a_block_ends_has_a_turn() {
     static RAN: AtomicU64 = AtomicU64::new(0);
     all_cores(runtime::max_procs());
@@ -763,7 +770,8 @@ fn work_from_elsewhere_interrupts_a_lone_g() {
     });
     late.sort_unstable();
     println!("behind a G that ran alone, with a slice of 1 ms: {} µs (least), {} µs (p50)", late[0], late[10]);
-    // It has had its slice, and no more than two; the host may stop a core, but not each time. Without an interrupt it would be never.
+    // It has had its slice, and no more than two; the host may stop a core, but not each time.
+    // Without an interrupt it would be never.
     assert!(late[0] < 100_000, "{late:?}");
     STOP.store(true, SeqCst);
     spinner.join().unwrap();
@@ -843,8 +851,9 @@ fn a_pin_in_a_block_binds_to_the_blocked_core() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// Two cores hold a P each, and send two G's at once to another core, which rests, and so does a P: the second finds a core that rests no more, and has no P yet,
-/// so that an interrupt says nothing to it. Each waits there until the other has run.
+/// Two cores hold a P each, and send two G's at once to another core, which rests, and so does a P:
+/// the second finds a core that rests no more, and has no P yet, so that an interrupt says nothing
+/// to it. Each waits there until the other has run.
 fn two_that_are_sent_to_a_resting_core_take_turns() {
     const ROUNDS: u64 = 500;
     static READY: AtomicU64 = AtomicU64::new(0);

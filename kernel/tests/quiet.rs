@@ -1,4 +1,5 @@
-//! What can be seen of a machine from inside: that it is quiet when nobody runs, how late things are, Go's line about its scheduler.
+//! What can be seen of a machine from inside: that it is quiet when nobody runs, how late things
+//! are, Go's line about its scheduler.
 #![no_std]
 #![no_main]
 
@@ -78,12 +79,14 @@ fn a_core_at_rest_takes_only_due_timers() {
         "{taken} interrupts ({timers} timer, {ipis} wake-up), {due} timers due, {woken} wake-ups; idle {idle:.3?}"
     );
     assert!(due >= SLEEPERS * SLEEPS, "{due} timers");
-    // One for each timer that was due, and for each wake-up. On a host's clock a one-shot rings a little early now and then, and once more then; and
-    // a core rests for timers that another one has taken over.
+    // One for each timer that was due, and for each wake-up. On a host's clock a one-shot rings a
+    // little early now and then, and once more then; and a core rests for timers that another one
+    // has taken over.
     let counted = trefoil::runtime::args().any(|word| word == "counted");
     let bound = if counted { due + 2 } else { 2 * (due + woken) + 8 };
     assert!(taken <= bound, "{taken} interrupts for {due} timers and {woken} wake-ups");
-    // Several at once are one interrupt; and a core to which the host comes back late finds its timers due without any.
+    // Several at once are one interrupt; and a core to which the host comes back late finds its
+    // timers due without any.
     assert!(taken >= SLEEPS || !counted, "{taken}");
     assert!(idle.iter().all(|&share| share > 0.5), "{idle:?}");
 }
@@ -112,7 +115,8 @@ fn wake_ups_reach_a_core_that_watches() {
     }
     let (woken, ipis) = (runtime::stats().total().wakes_sent - sent, ipis() - before);
     println!("{woken} wake-ups, {ipis} IPIs");
-    // At most one each (and those that were on their way); with `mwait`, only to a core that is not watching at this moment. (TCG's `mwait` is a pause: what ends it can't be seen here.)
+    // At most one each (and those that were on their way); with `mwait`, only to a core that is not
+    // watching at this moment. (TCG's `mwait` is a pause: what ends it can't be seen here.)
     assert!(ipis <= woken + runtime::max_procs() as u64, "{ipis} IPIs for {woken} wake-ups");
 }
 

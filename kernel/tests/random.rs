@@ -1,5 +1,6 @@
-//! Random programs on the machine. What is checked: `sched/tests/random`. Each boot prints the seed that it took, which `APPEND="app.seed=N"` repeats;
-//! `app.ms=N` is how long it goes on, of the machine's time.
+//! Random programs on the machine. What is checked: `sched/tests/random`. Each boot prints the seed
+//! that it took, which `APPEND="app.seed=N"` repeats; `app.ms=N` is how long it goes on, of the
+//! machine's time.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Preemption: nobody notices that the core was taken away, nor that it goes on with another one. Registers, flags, vector state, the red zone.
+//! Preemption: nobody notices that the core was taken away, nor that it goes on with another one.
+//! Registers, flags, vector state, the red zone.
 #![no_std]
 #![no_main]
 
@@ -82,7 +83,8 @@ fn torture(seed: u64) -> u64 {
     wrong
 }
 
-/// Carry, parity, adjust, zero, sign, direction, overflow, alignment check, ID: those that a program can set as it likes.
+/// Carry, parity, adjust, zero, sign, direction, overflow, alignment check, ID: those that a
+/// program can set as it likes.
 const FLAGS: u64 = 1 | 1 << 2 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 18 | 1 << 21;
 
 fn general(seed: u64) -> u64 {
@@ -246,7 +248,8 @@ fn the_states_of_every_processor_are_known() {
     );
 }
 
-/// A G uses its window to the last byte above the red pages. The frame lies in those, and that is not its fault.
+/// A G uses its window to the last byte above the red pages. The frame lies in those, and that is
+/// not its fault.
 fn the_last_bytes_of_a_stack_are_enough() {
     static STOP: AtomicBool = AtomicBool::new(false);
     STOP.store(false, SeqCst);
@@ -267,7 +270,8 @@ fn the_last_bytes_of_a_stack_are_enough() {
             };
             let before = preemptions();
             while preemptions() < before + 20 {
-                // SAFETY: the stack is this G's down to the red pages; it is put back before anything is called.
+                // SAFETY: the stack is this G's down to the red pages; it is put back before
+                // anything is called.
                 unsafe {
                     asm!(
                         "mov {saved}, rsp",

@@ -1,4 +1,5 @@
-//! What the machine says when it can't go on: every exception, panics from inside every lock, overflow, deadlock.
+//! What the machine says when it can't go on: every exception, panics from inside every lock,
+//! overflow, deadlock.
 #![no_std]
 #![no_main]
 
@@ -404,7 +405,8 @@ fn deadlock_names_owner_and_time() {
     waits.join().unwrap();
 }
 
-/// A hundred are shown in full: of those that came last, since the newest records come first. The others are two kinds.
+/// A hundred are shown in full: of those that came last, since the newest records come first. The
+/// others are two kinds.
 fn deadlock_of_a_crowd() {
     let (_tx, rx) = chan::bounded::<u64>(0);
     let mutex = Arc::new(Mutex::new(()));

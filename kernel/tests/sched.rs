@@ -177,8 +177,8 @@ fn overflowing_the_ring_loses_nobody() {
 }
 
 fn the_global_queue_is_not_starved() {
-    // 400 G's: the ring takes some, half of it overflows into the global queue. All yield, so the ring is never empty; only the
-    // 61st-dispatch rule lets the others in.
+    // 400 G's: the ring takes some, half of it overflows into the global queue. All yield, so the
+    // ring is never empty; only the 61st-dispatch rule lets the others in.
     const N: usize = 400;
     let begun = Arc::new(AtomicUsize::new(0));
     let yields = Arc::new(AtomicUsize::new(0));
@@ -201,7 +201,8 @@ fn a_pair_in_the_slot_lets_the_ring_run() {
     lets_the_ring_run(100);
 }
 
-/// Each time the pair has at least so many `rounds` while the third waits, or that never was in the ring.
+/// Each time the pair has at least so many `rounds` while the third waits, or that never was in the
+/// ring.
 fn lets_the_ring_run(least: u64) {
     // The slice's end finds the pair in their own code, in the scheduler, or on the way between.
     let mut longest = Duration::ZERO;
@@ -242,7 +243,8 @@ fn behind_a_pair(least: u64) -> Duration {
         };
         round();
         let begin = Instant::now();
-        // From the slot the next hand-over puts it into the ring, and there it stays while the two ready each other.
+        // From the slot the next hand-over puts it into the ring, and there it stays while the two
+        // ready each other.
         let c = go({
             let third = third.clone();
             move || third.store(begin.elapsed().as_nanos() as u64, SeqCst)
@@ -256,7 +258,8 @@ fn behind_a_pair(least: u64) -> Duration {
         assert!(rounds >= least, "it never waited in the ring: {rounds} rounds");
         c.join().unwrap();
     });
-    // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has parked.
+    // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has
+    // parked.
     let b = go(move || from_a.iter().for_each(|v| to_a.send(v).unwrap_or(())));
     for h in [a, b] {
         h.join().unwrap();
@@ -296,7 +299,8 @@ fn ping_pong_wakes_no_other_core() {
 fn equal_gs_spread_over_the_cores() {
     wait_for_cores();
     let runs = |ms: &[MStats]| ms.iter().map(|m| m.runs).collect::<Vec<_>>();
-    // The best of a few rounds: a host that takes a core away for a while makes a round uneven, but none even.
+    // The best of a few rounds: a host that takes a core away for a while makes a round uneven, but
+    // none even.
     let mut best = u64::MAX;
     for _ in 0..8 {
         let before = runs(&runtime::stats().ms);
@@ -348,7 +352,8 @@ fn no_wake_up_is_lost_in_a_storm() {
 }
 
 fn few_wake_ups_are_needless() {
-    // By counted turns: when the host runs several cores' threads one after another, a woken core comes when the work has long been done.
+    // By counted turns: when the host runs several cores' threads one after another, a woken core
+    // comes when the work has long been done.
     wait_for_cores();
     for _ in 0..4 {
         hand_over_in_pairs();
@@ -362,7 +367,8 @@ fn few_wake_ups_are_needless() {
     assert!(useless * 11 <= got + 110, "{useless} of {got} wake-ups were needless");
 }
 
-/// Half of a storm: pairs that hand over through channels, with naps, so that cores rest and get up all the time.
+/// Half of a storm: pairs that hand over through channels, with naps, so that cores rest and get up
+/// all the time.
 fn hand_over_in_pairs() {
     const HAND_OFFS: usize = 50_000;
     const PAIRS: usize = 8;
@@ -394,7 +400,8 @@ fn hand_over_in_pairs() {
     }
 }
 
-/// The other half: one G readies eight parked ones at once, which other cores must be woken for, and waits for all of them.
+/// The other half: one G readies eight parked ones at once, which other cores must be woken for,
+/// and waits for all of them.
 fn fan_out_and_in() {
     const HAND_OFFS: usize = 50_000;
     const WORKERS: usize = 8;

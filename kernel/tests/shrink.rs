@@ -1,4 +1,5 @@
-//! What a parked goroutine does not need goes back: pages, and stacks that stay parked; and who still touches them has them again.
+//! What a parked goroutine does not need goes back: pages, and stacks that stay parked; and who
+//! still touches them has them again.
 #![no_std]
 #![no_main]
 
@@ -49,7 +50,8 @@ fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     (tx, handles)
 }
 
-/// Those that have parked for good: on another core one may still be on its way, and can't be looked at.
+/// Those that have parked for good: on another core one may still be on its way, and can't be
+/// looked at.
 fn waiting() -> usize {
     let parked = |g: &&runtime::GInfo| g.wait_reason == runtime::WaitReason::ChanRecv && g.state.is_parked();
     runtime::goroutines().iter().filter(parked).count()
@@ -136,7 +138,8 @@ fn shrinking_races_wake_ups() {
 }
 
 fn no_g_sees_anothers_bytes() {
-    // Frames wander from stack to stack as fast as they can: grow with a pattern, park, be shrunk, grow elsewhere.
+    // Frames wander from stack to stack as fast as they can: grow with a pattern, park, be shrunk,
+    // grow elsewhere.
     static STOP: AtomicBool = AtomicBool::new(false);
     let scavengers: Vec<_> = (0..2)
         .map(|_| {
@@ -190,7 +193,8 @@ fn deep_and(bytes: usize, seed: u64, f: &dyn Fn()) -> u64 {
 }
 
 fn what_regrows_before_the_epoch_ends_keeps_its_writes() {
-    // Its pages are in limbo, the epoch can't end since one core does not pass, and it runs again, on another core, and grows into them.
+    // Its pages are in limbo, the epoch can't end since one core does not pass, and it runs again,
+    // on another core, and grows into them.
     static HOLD: AtomicBool = AtomicBool::new(false);
     static HOLDS: AtomicBool = AtomicBool::new(false);
     static GROWN: AtomicBool = AtomicBool::new(false);
@@ -275,7 +279,8 @@ fn a_spinner_does_not_stall_epochs() {
 }
 
 fn resting_cores_hold_no_epoch_up() {
-    // The other cores are at rest, but for one that gets up now and then to look for what can go back.
+    // The other cores are at rest, but for one that gets up now and then to look for what can go
+    // back.
     const ROUNDS: u32 = 200;
     until(|| runtime::num_cpus() == 4);
     let mut over_at_once = 0;
@@ -346,7 +351,8 @@ fn packed_stacks_keep_their_bytes() {
 }
 
 fn packed_stacks_are_touched_from_everywhere() {
-    // The borrow of a scope's child, in effect: others read and write an array on the stack of a parked, packed G.
+    // The borrow of a scope's child, in effect: others read and write an array on the stack of a
+    // parked, packed G.
     const WORDS: usize = 8;
     static PLACES: [AtomicUsize; 40] = [const { AtomicUsize::new(0) }; 40];
     for round in 0..20u64 {
@@ -401,7 +407,8 @@ fn packed_stacks_are_touched_from_everywhere() {
 }
 
 fn packed_large_values_are_handed_over() {
-    // A value too large for a record lies on the stack, so whoever hands it over touches a packed page, with the channel's lock just released.
+    // A value too large for a record lies on the stack, so whoever hands it over touches a packed
+    // page, with the channel's lock just released.
     #[derive(Clone, Copy, PartialEq, Debug)]
     struct Large([u64; 12]);
     for _ in 0..10 {
@@ -432,7 +439,8 @@ fn packed_large_values_are_handed_over() {
 }
 
 fn a_g_that_parked_just_now_is_not_packed() {
-    // Without pressure, whoever is woken within a period is not packed, however long the program runs.
+    // Without pressure, whoever is woken within a period is not packed, however long the program
+    // runs.
     let (tx, handles) = park(20);
     let begin = time::Instant::now();
     let beat: Vec<_> = (0..20)
@@ -469,7 +477,8 @@ fn cold_gs_are_packed_in_the_background() {
 }
 
 fn the_background_works_a_piece_at_a_time() {
-    // 5,000 are packed while nobody asks for it, and no timer is late by more than one piece of that.
+    // 5,000 are packed while nobody asks for it, and no timer is late by more than one piece of
+    // that.
     const N: u64 = 5000;
     let (tx, handles) = park(N as usize);
     let (mut latest, begin) = (Duration::ZERO, Instant::now());
@@ -485,5 +494,6 @@ fn the_background_works_a_piece_at_a_time() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand instructions: at the end of a round, 32 stacks are packed.
+/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand
+/// instructions: at the end of a round, 32 stacks are packed.
 const PIECE: u64 = 80;

@@ -1,4 +1,5 @@
-//! Stacks that grow by being touched, wherever that is; and what is kept of them for the next goroutine.
+//! Stacks that grow by being touched, wherever that is; and what is kept of them for the next
+//! goroutine.
 #![no_std]
 #![no_main]
 
@@ -63,15 +64,18 @@ fn growth_on_all_cores_at_once() {
     }
 }
 
-/// Runs the instructions on an absent page of this stack: `at` is the lowest address of a page that is there, or would be, above absent ones.
+/// Runs the instructions on an absent page of this stack: `at` is the lowest address of a page that
+/// is there, or would be, above absent ones.
 macro_rules! across {
     ($at:expr, $($asm:tt)*) => {
-        // SAFETY: `at` lies in this G's own window, far below its stack pointer and above the red pages; nobody else uses those bytes.
+        // SAFETY: `at` lies in this G's own window, far below its stack pointer and above the red
+        // pages; nobody else uses those bytes.
         unsafe { asm!($($asm)*) }
     };
 }
 
-/// Each instruction faults in its middle, on pages that nobody has touched yet, and does all that it does, once.
+/// Each instruction faults in its middle, on pages that nobody has touched yet, and does all that
+/// it does, once.
 #[inline(never)]
 fn halfway(seed: u64) {
     let here = 0u8;
@@ -146,7 +150,8 @@ fn a_large_frame_is_probed_page_by_page() {
     #[inline(never)]
     fn large(seed: u8) -> usize {
         let mut array = [0u8; 200 * KIB];
-        // Only the lowest and the highest page are written by hand; the probes have touched those between.
+        // Only the lowest and the highest page are written by hand; the probes have touched those
+        // between.
         array[0] = seed;
         array[200 * KIB - 1] = seed;
         let array = black_box(&array);
@@ -172,7 +177,8 @@ fn new_pages_are_poisoned_in_debug_builds() {
 }
 
 fn growth_while_the_allocators_are_locked() {
-    // More than one G on each core, and each core with its own reserve: nobody may need the lock that is held.
+    // More than one G on each core, and each core with its own reserve: nobody may need the lock
+    // that is held.
     let handles: Vec<_> = (0..24)
         .map(|i| {
             go(move || {
@@ -208,8 +214,9 @@ fn each_page_may_be_denied_and_nothing_is_lost() {
     let expected = (0..100).sum::<u64>() + 700;
     assert_eq!(go(|| a_bit_of_everything(7)).join().unwrap(), Some(expected));
     let mut seen = Outcomes::default();
-    // While the rounds go on, the heap may grow (denied a few times, then not): a round that gets through has fewer allocations than those before it,
-    // and the last ones were never denied. Then all of it once more.
+    // While the rounds go on, the heap may grow (denied a few times, then not): a round that gets
+    // through has fewer allocations than those before it, and the last ones were never denied. Then
+    // all of it once more.
     let complete = (0..5).any(|_| deny_in_turn(expected, &mut seen));
     assert!(complete, "each time the last round had fewer allocations than the one before");
     println!("{seen:?}");
@@ -224,7 +231,8 @@ struct Outcomes {
     made_good: u32,
 }
 
-/// Denies the first allocation, the second in the next round, and so on until a round gets through. True: that had just as many as were denied.
+/// Denies the first allocation, the second in the next round, and so on until a round gets through.
+/// True: that had just as many as were denied.
 fn deny_in_turn(expected: u64, seen: &mut Outcomes) -> bool {
     for n in 1.. {
         let account = trefoil::account::Account::open();
@@ -249,7 +257,8 @@ fn deny_in_turn(expected: u64, seen: &mut Outcomes) -> bool {
             Err(other) => panic!("allocation {n}: {other}"),
         }
         assert!(fired, "allocation {n} was not made to fail, but something failed");
-        // (The heap is compared until the first G ends where it stands: what that owned stays there.)
+        // (The heap is compared until the first G ends where it stands: what that owned stays
+        // there.)
         if let Err(left) = account.close() {
             panic!("allocation {n} failed, and left behind:\n{left}");
         }
@@ -379,8 +388,8 @@ fn a_reused_g_touches_no_new_page() {
 }
 
 fn a_reused_g_takes_no_global_lock() {
-    // The other core holds every lock that the cores share, until all is done here. Nobody is preempted: that takes the global queue's lock, and on a
-    // slow host slices end while this runs.
+    // The other core holds every lock that the cores share, until all is done here. Nobody is
+    // preempted: that takes the global queue's lock, and on a slow host slices end while this runs.
     static AWAY: AtomicBool = AtomicBool::new(false);
     static HOLD: AtomicBool = AtomicBool::new(false);
     static HELD: AtomicBool = AtomicBool::new(false);
@@ -397,7 +406,8 @@ fn a_reused_g_takes_no_global_lock() {
         trefoil::console::with_locked(|| {
             AWAY.store(true, SeqCst);
             wait(&HOLD);
-            // Not the scavenger's either: a piece of its work may be due meanwhile, and that takes locks.
+            // Not the scavenger's either: a piece of its work may be due meanwhile, and that takes
+            // locks.
             window::scavenge::with_locked(|| {
                 frames::with_locked(|| {
                     heap::with_locked(|| {

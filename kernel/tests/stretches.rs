@@ -1,7 +1,8 @@
 //! How long preemption is off, at the longest, in every operation of the public API.
 //!
-//! Only in an image built for it: `make test-stretches` runs it, `make stretches` prints the table of docs/preemption.md. Counted instructions of a release build, on one core:
-//! with several the clock would count all of them. Where two are needed, the other one rests meanwhile.
+//! Only in an image built for it: `make test-stretches` runs it, `make stretches` prints the table
+//! of docs/preemption.md. Counted instructions of a release build, on one core: with several the
+//! clock would count all of them. Where two are needed, the other one rests meanwhile.
 #![no_std]
 #![no_main]
 

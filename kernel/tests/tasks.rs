@@ -1,4 +1,5 @@
-//! Structure, locals, panics and futures. The cases that need no machine are in `cases/`, and run on the host as well.
+//! Structure, locals, panics and futures. The cases that need no machine are in `cases/`, and run
+//! on the host as well.
 #![no_std]
 #![no_main]
 
@@ -470,7 +471,8 @@ fn a_panic_in_a_destructor_of_main_is_fatal() {
     });
 }
 
-/// One goroutine makes, cancels and drops contexts; another looks how long it had to wait for its turn.
+/// One goroutine makes, cancels and drops contexts; another looks how long it had to wait for its
+/// turn.
 fn contexts_without_number_let_others_run() {
     const MANY: usize = 20_000;
     static LONGEST: AtomicUsize = AtomicUsize::new(0);
@@ -484,7 +486,8 @@ fn contexts_without_number_let_others_run() {
             last = now;
         }
     });
-    // Two slices of 50 µs, and what a core does between two goroutines. An instruction takes a nanosecond.
+    // Two slices of 50 µs, and what a core does between two goroutines. An instruction takes a
+    // nanosecond.
     let check = |what: &str| {
         runtime::yield_now();
         let longest = LONGEST.swap(0, SeqCst);
@@ -593,7 +596,8 @@ fn a_bad_level_is_named() {
 const SPARE: u8 = 0x77;
 /// Whom its handler wakes.
 static WOKEN: OnceLock<Waker> = OnceLock::new();
-/// The interrupts that were asked for, and which was the last of them when the handler ran. (Not how often it did: that is for the machine to say.)
+/// The interrupts that were asked for, and which was the last of them when the handler ran. (Not
+/// how often it did: that is for the machine to say.)
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 static RUNG: AtomicUsize = AtomicUsize::new(0);
 
@@ -621,7 +625,8 @@ fn ring(i: usize) {
 fn an_interrupt_wakes_a_future() {
     listen();
     for i in 0..300 {
-        // Before the poll looks, after it has looked (so that it comes on the way to the park), and while its goroutine is parked.
+        // Before the poll looks, after it has looked (so that it comes on the way to the park), and
+        // while its goroutine is parked.
         let (way, mut rung) = (i % 3, false);
         let wait = poll_fn(|_| {
             if !rung && way == 0 {
@@ -642,7 +647,8 @@ fn an_interrupt_wakes_a_future() {
 }
 
 fn who_waits_for_an_interrupt_alone_is_not_dead() {
-    // Each poll asks for an interrupt of the next core; while it is on its way all cores rest, or are about to.
+    // Each poll asks for an interrupt of the next core; while it is on its way all cores rest, or
+    // are about to.
     listen();
     let wait = poll_fn(|_| {
         let seen = RUNG.load(SeqCst);
@@ -654,7 +660,8 @@ fn who_waits_for_an_interrupt_alone_is_not_dead() {
     task::block_on_interrupt(wait);
 }
 
-/// A future that the old PC's timer wakes in 50 ms. Nobody else knows of it: no timer of the scheduler's is armed, and every core rests meanwhile.
+/// A future that the old PC's timer wakes in 50 ms. Nobody else knows of it: no timer of the
+/// scheduler's is armed, and every core rests meanwhile.
 fn woken_by_a_device() -> impl Future<Output = ()> {
     listen();
     // What the kernel itself has to do soon after boot is done by then.
@@ -664,7 +671,8 @@ fn woken_by_a_device() -> impl Future<Output = ()> {
     poll_fn(move |_| {
         if core::mem::take(&mut first) {
             ASKED.fetch_add(1, SeqCst);
-            // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better clock, so nobody uses it.
+            // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better
+            // clock, so nobody uses it.
             unsafe {
                 cpu::outb(0x43, 0x30);
                 cpu::outb(0x40, 0x0b);

@@ -165,10 +165,12 @@ fn stop_and_reset_race_with_what_is_due() {
     assert!(begun > 0 && begun < 4000, "no race: {begun}");
 }
 
-/// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from one turn to the next.
+/// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from
+/// one turn to the next.
 ///
-/// On more than two cores that of 95 in a hundred: one in 200 takes a slice or several there, by the seed. Counted time runs the cores in turn, which is
-/// taken for the reason; it has not been shown.
+/// On more than two cores that of 95 in a hundred: one in 200 takes a slice or several there, by
+/// the seed. Counted time runs the cores in turn, which is taken for the reason; it has not been
+/// shown.
 fn longest_turn(there_was_a_storm: impl Fn() -> bool) -> Duration {
     let mut last = Instant::now();
     let mut turns = Vec::with_capacity(100_000);
@@ -409,8 +411,9 @@ fn a_ticker_drops_ticks_and_keeps_its_beat() {
     assert!(ticker.receiver().try_recv().is_err(), "a tick after stop");
 }
 
-/// The one-shot's frequency is corrected by what it does. An alarm that came while interrupts were off is taken after another one has been armed: long
-/// before that one's end, which says nothing about how fast it counts.
+/// The one-shot's frequency is corrected by what it does. An alarm that came while interrupts were
+/// off is taken after another one has been armed: long before that one's end, which says nothing
+/// about how fast it counts.
 fn an_alarm_that_was_on_its_way_teaches_nothing() {
     settle();
     for _ in 0..20 {
@@ -429,7 +432,8 @@ fn an_alarm_that_was_on_its_way_teaches_nothing() {
 }
 
 fn without_memory_a_timer_says_so() {
-    // As many timers as there is memory for, and the one that finds none says so and takes nothing with it.
+    // As many timers as there is memory for, and the one that finds none says so and takes nothing
+    // with it.
     let filler = go(|| {
         let mut timers = Vec::new();
         loop {

@@ -24,7 +24,8 @@ image! { "
     small_values_go_every_way, middle_values_go_every_way, large_values_go_every_way, all_sizes_go_every_way,
 }
 
-// Each size once and each alignment once, more or less: all of them with all of them would take minutes to compile.
+// Each size once and each alignment once, more or less: all of them with all of them would take
+// minutes to compile.
 values! {
     A1S1(1, 1), A256S64(256, 64), A1S257(1, 257), A512S1K(512, 1 << 10), A1024S1K(1024, 1 << 10),
     A4096S4K(4096, 4 << 10), A8192S1(8192, 1), A2048S20K(2048, 20 << 10), A32768S1(32768, 1), A32S60K(32, 60 << 10),
@@ -55,7 +56,8 @@ fn large_values_go_every_way() {
     sweep!(A128S128K, A16384S256K, A1S1M);
 }
 
-/// More types, which take minutes to compile: `VALUES=whole cargo test -p trefoil --test values -- --ignored`.
+/// More types, which take minutes to compile: `VALUES=whole cargo test -p trefoil --test values --
+/// --ignored`.
 const WHOLE: bool = option_env!("VALUES").is_some();
 
 values! {

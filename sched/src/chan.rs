@@ -6,9 +6,10 @@
 //!            └─── the last one closes, on either side ────────┘
 //! ```
 //!
-//! A value goes from hand to hand where it can: a sender that finds a parked receiver writes into the place which that one has ready, and readies
-//! it (into `runnext`, so that it runs next on this core); a receiver that finds a parked sender takes from that one. Only
-//! otherwise does a value enter the channel, and only with no room does a G park.
+//! A value goes from hand to hand where it can: a sender that finds a parked receiver writes into
+//! the place which that one has ready, and readies it (into `runnext`, so that it runs next on this
+//! core); a receiver that finds a parked sender takes from that one. Only otherwise does a value
+//! enter the channel, and only with no room does a G park.
 //!
 //! | made by | flavour | a send waits | a receive waits |
 //! |---|---|---|---|
@@ -18,16 +19,19 @@
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
 //! | [`never()`](never) | a channel without a sender | | for ever |
 //!
-//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the receiver empties with no lock held: `parcel.rs`.
-//! What they share is in `exchange.rs`; to wait for several of them, see [`select!`](crate::select!).
+//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the
+//! receiver empties with no lock held: `parcel.rs`. What they share is in `exchange.rs`; to wait
+//! for several of them, see [`select!`](crate::select!).
 //!
 //! # Closed and disconnected
 //!
-//! The two words mean one state, which a channel enters once: by [`Sender::close`] (Go's `close`), or when the last handle of
-//! either side is dropped. From then on a send fails and gives its value back, and receivers get what is in the channel and then an error. G's
-//! that wait are woken: a waiting sender gets its value back (Go panics there). To close again does nothing (Go panics). Values that nobody can
-//! receive any more, because the last receiver is gone, are dropped with it. If the destructor of one panics, that panic goes on in whoever dropped
-//! the handle, after the other values were dropped.
+//! The two words mean one state, which a channel enters once: by [`Sender::close`] (Go's `close`),
+//! or when the last handle of either side is dropped. From then on a send fails and gives its value
+//! back, and receivers get what is in the channel and then an error. G's that wait are woken: a
+//! waiting sender gets its value back (Go panics there). To close again does nothing (Go panics).
+//! Values that nobody can receive any more, because the last receiver is gone, are dropped with it.
+//! If the destructor of one panics, that panic goes on in whoever dropped the handle, after the
+//! other values were dropped.
 //!
 //! A handle may be used by several G's at once, and sent to others.
 
@@ -89,7 +93,8 @@ fn only_receiver(exchange: Exchange<Instant>) -> Receiver<Instant> {
 /// A channel that holds `capacity` values; 0 makes every send wait for its receive.
 ///
 /// # Panics
-/// If that many values do not fit in memory. (Of values of more than 128 bytes, if that many pointers to them do not: see [`Sender::send`].)
+/// If that many values do not fit in memory. (Of values of more than 128 bytes, if that many
+/// pointers to them do not: see [`Sender::send`].)
 ///
 /// # Examples
 ///
@@ -123,7 +128,8 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     pair(Channel::unbounded())
 }
 
-/// A channel that gives one value, the moment that lies `duration` ahead, when that has come. After that it gives nothing, and is not closed either.
+/// A channel that gives one value, the moment that lies `duration` ahead, when that has come. After
+/// that it gives nothing, and is not closed either.
 ///
 /// # Examples
 ///
@@ -154,8 +160,9 @@ pub fn at(when: Instant) -> Receiver<Instant> {
     only_receiver(clock::channel(clock::take_once, when.as_nanos(), 0))
 }
 
-/// A channel that gives a value each `duration`, the first one in `duration` from now: the moment at which it was due. If nobody comes for a while, one
-/// value waits, the others are lost, and the rhythm stays (as with Go's `time.Tick`). A duration of zero: there is always one.
+/// A channel that gives a value each `duration`, the first one in `duration` from now: the moment
+/// at which it was due. If nobody comes for a while, one value waits, the others are lost, and the
+/// rhythm stays (as with Go's `time.Tick`). A duration of zero: there is always one.
 ///
 /// # Examples
 ///
@@ -172,7 +179,8 @@ pub fn tick(duration: Duration) -> Receiver<Instant> {
     only_receiver(clock::channel(clock::take_tick, first, crate::time::nanos(duration)))
 }
 
-/// A channel that never gives anything and is never closed: Go's nil channel, for an arm of a `select!` that is switched off.
+/// A channel that never gives anything and is never closed: Go's nil channel, for an arm of a
+/// `select!` that is switched off.
 ///
 /// # Examples
 ///

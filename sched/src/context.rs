@@ -1,5 +1,5 @@
-//! Contexts: how a goroutine tells those that it has started, and those that they have started, to stop.
-//! Go's `context`.
+//! Contexts: how a goroutine tells those that it has started, and those that they have started, to
+//! stop. Go's `context`.
 //!
 //! ```text
 //!   background ── with_cancel ──▶ a ── with_timeout ──▶ b ── with_value ──▶ b'        b' is cancelled with b
@@ -7,16 +7,18 @@
 //!   Context { canceler ──▶ a node of the tree of `context/tree.rs`, values ──▶ Value ──▶ Value … }
 //! ```
 //!
-//! Nothing is stopped by force. A goroutine can't be ended from outside: its destructors would not run, and what it
-//! has borrowed or locked would be left as it is. It looks at [`err`](Context::err) or [`done`](Context::done), and
-//! returns.
+//! Nothing is stopped by force. A goroutine can't be ended from outside: its destructors would not
+//! run, and what it has borrowed or locked would be left as it is. It looks at
+//! [`err`](Context::err) or [`done`](Context::done), and returns.
 //!
-//! A context is cancelled once; the first reason holds. **The hard race** is a child that is made while its parent is
-//! cancelled. Both take the parent's lock: either the child sees the error and is born cancelled, or the child stands
-//! in the list before the canceller looks there. So no child is forgotten.
+//! A context is cancelled once; the first reason holds. **The hard race** is a child that is made
+//! while its parent is cancelled. Both take the parent's lock: either the child sees the error and
+//! is born cancelled, or the child stands in the list before the canceller looks there. So no child
+//! is forgotten.
 //!
-//! Unlike Go's, a cancel function that is dropped leaks nothing: a context leaves its parent's list with its last
-//! handle. The number and the depth of contexts cost neither stack nor time with preemption off.
+//! Unlike Go's, a cancel function that is dropped leaks nothing: a context leaves its parent's list
+//! with its last handle. The number and the depth of contexts cost neither stack nor time with
+//! preemption off.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -78,7 +80,8 @@ const EXPIRED: Reason = Reason { error: ContextError::DeadlineExceeded, cause: N
 /// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
-/// A part of a program that can be told to stop, with a deadline and values. Clones are the same context.
+/// A part of a program that can be told to stop, with a deadline and values. Clones are the same
+/// context.
 ///
 /// # Examples
 /// ```
@@ -111,7 +114,8 @@ struct Value {
 }
 
 impl Drop for Values {
-    /// Drops a chain in a loop. Should a destructor of the program's panic, the rest is dropped by the field's own.
+    /// Drops a chain in a loop. Should a destructor of the program's panic, the rest is dropped by
+    /// the field's own.
     fn drop(&mut self) {
         while let Some(Value { value, mut outer }) = self.0.take().and_then(Arc::into_inner) {
             self.0 = outer.0.take();
@@ -269,8 +273,9 @@ impl Context {
         Self { canceler: Handle::new(None, None), values: self.values.clone() }
     }
 
-    /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing is ever sent. (A clone of it that is kept longer than
-    /// the context and its [`Cancel`] is closed with the last of them.)
+    /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing
+    /// is ever sent. (A clone of it that is kept longer than the context and its [`Cancel`] is
+    /// closed with the last of them.)
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

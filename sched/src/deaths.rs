@@ -46,8 +46,8 @@
 //! asks for a round that sees both. The waiter does not leave the list by itself: a plain node is
 //! in the middle of it.
 //!
-//! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names those whom it
-//! has not come to; the undertaker wakes them, a few in each piece, before it looks at anybody.
+//! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names those whom
+//! it has not come to; the undertaker wakes them, a few in each piece, before it looks at anybody.
 //!
 //! What it was promised by a dynamic select (`chan/reserve.rs`) is given back on its core, or by a
 //! round if there is much of it.
@@ -558,7 +558,8 @@ pub(crate) trait Waited {
     }
 }
 
-/// Wakes `first`, if there is one, into the panic that names the dead G number `id`. Returns true if there was one.
+/// Wakes `first`, if there is one, into the panic that names the dead G number `id`. Returns true
+/// if there was one.
 pub(crate) fn bury_one(first: Option<Claimed>, id: u64, guard: &PreemptGuard) -> bool {
     let any = first.is_some();
     if let Some(first) = first {

@@ -1,8 +1,9 @@
 //! Epochs: how long a page that was taken away may still be in use.
 //!
-//! A page of a parked G's stack is taken away by changing its page-table entry, and other cores may go on using the old entry from their
-//! TLB, or hold a pointer into a page table that is about to be freed. Nobody interrupts them. The page *waits* until every M has passed a
-//! point at which it holds nothing and has flushed its TLB:
+//! A page of a parked G's stack is taken away by changing its page-table entry, and other cores may
+//! go on using the old entry from their TLB, or hold a pointer into a page table that is about to
+//! be freed. Nobody interrupts them. The page *waits* until every M has passed a point at which it
+//! holds nothing and has flushed its TLB:
 //!
 //! ```text
 //!      reclaimer                                M 1 (busy)            M 2 (resting)        M 3 (rises)
@@ -13,16 +14,19 @@
 //!      all passed: entry → empty, frame free
 //! ```
 //!
-//! **The hard race** is an M that rises while the reclaimer looks at it. The reclaimer changes the entry, fences, reads `seen`; the M writes
-//! `seen`, fences, flushes. If the reclaimer still reads RESTING, its change came before the M's flush, so the M can't have kept the old entry. If it
+//! **The hard race** is an M that rises while the reclaimer looks at it. The reclaimer changes the
+//! entry, fences, reads `seen`; the M writes `seen`, fences, flushes. If the reclaimer still reads
+//! RESTING, its change came before the M's flush, so the M can't have kept the old entry. If it
 //! reads anything else it waits for the M.
 //!
-//! A resting M touches no window and holds no walk, so it counts as passed for as long as it likes: an idle machine ends its epochs at once.
-//! A laggard (a G that never comes to a scheduling point) gets an interrupt whose handler passes for it, unless the interrupted code has
-//! preemption off and may be in the middle of a walk; then its next scheduling point does.
+//! A resting M touches no window and holds no walk, so it counts as passed for as long as it likes:
+//! an idle machine ends its epochs at once. A laggard (a G that never comes to a scheduling point)
+//! gets an interrupt whose handler passes for it, unless the interrupted code has preemption off
+//! and may be in the middle of a walk; then its next scheduling point does.
 //!
-//! Rejected: an interrupt to every core for every page (what shootdowns cost is the reason why few kernels shrink stacks); a counter of
-//! passes a core and a snapshot of all of them for each page (64 words a page).
+//! Rejected: an interrupt to every core for every page (what shootdowns cost is the reason why few
+//! kernels shrink stacks); a counter of passes a core and a snapshot of all of them for each page
+//! (64 words a page).
 
 use crate::idle::MAX;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -53,20 +57,23 @@ impl Epochs {
         }
     }
 
-    /// Whether M `m` has something to pass. One load and a compare where nothing is being taken away.
+    /// Whether M `m` has something to pass. One load and a compare where nothing is being taken
+    /// away.
     #[inline(always)]
     pub fn is_behind(&self, m: usize) -> bool {
         self.now.load(Ordering::Relaxed) != self.seen[m].load(Ordering::Relaxed)
     }
 
-    /// M `m` holds nothing: `flush` makes it forget every entry, and what was taken away before may be reused as far as it is concerned.
-    /// On that M, with preemption off.
+    /// M `m` holds nothing: `flush` makes it forget every entry, and what was taken away before may
+    /// be reused as far as it is concerned. On that M, with preemption off.
     #[inline]
     pub fn pass(&self, m: usize, flush: impl FnOnce()) {
-        // Acquire: pairs with the Release in `begin`: the flush comes after the entries of that epoch were changed.
+        // Acquire: pairs with the Release in `begin`: the flush comes after the entries of that
+        // epoch were changed.
         let now = self.now.load(Ordering::Acquire);
         flush();
-        // Release: pairs with the Acquire in `is_over`: whatever this M did with the old entries is done.
+        // Release: pairs with the Acquire in `is_over`: whatever this M did with the old entries is
+        // done.
         self.seen[m].store(now, Ordering::Release);
     }
 
@@ -77,7 +84,8 @@ impl Epochs {
         self.seen[m].swap(RESTING, Ordering::Release)
     }
 
-    /// M `m` goes on after a rest that began with `flushed`. If no epoch has begun since, it has nothing to forget.
+    /// M `m` goes on after a rest that began with `flushed`. If no epoch has begun since, it has
+    /// nothing to forget.
     #[inline]
     pub fn rise(&self, m: usize, flushed: u64, flush: impl FnOnce()) {
         self.seen[m].store(RISING, Ordering::Relaxed);
@@ -91,12 +99,14 @@ impl Epochs {
         self.seen[m].store(now, Ordering::Release);
     }
 
-    /// Everything that was taken away before this call may be reused once [`is_over`](Self::is_over) says so for the returned epoch.
+    /// Everything that was taken away before this call may be reused once
+    /// [`is_over`](Self::is_over) says so for the returned epoch.
     #[must_use]
     pub fn begin(&self) -> u64 {
         // AcqRel: Release pairs with the Acquire in `pass`.
         let epoch = self.now.fetch_add(1, Ordering::AcqRel) + 1;
-        // SeqCst: between the changed entries and the looks at `seen`; pairs with the fence in `rise`.
+        // SeqCst: between the changed entries and the looks at `seen`; pairs with the fence in
+        // `rise`.
         fence(Ordering::SeqCst);
         epoch
     }

@@ -1,7 +1,7 @@
 //! The G record: everything the scheduler knows of one goroutine.
 //!
-//! G memory is type-stable: records are made in chunks, recycled through free lists and never given back, so a stale `GRef`
-//! is stale but never dangling. Fields are grouped by who may touch them.
+//! G memory is type-stable: records are made in chunks, recycled through free lists and never given
+//! back, so a stale `GRef` is stale but never dangling. Fields are grouped by who may touch them.
 
 mod batch;
 mod grave;
@@ -82,7 +82,8 @@ pub(crate) const COARSE_SHIFT: u32 = 20;
 /// A stack that has at most this many bytes mapped stays with the P on which its G ended.
 const SHALLOW: usize = 16 << 10;
 
-/// What is particular to one type of closure; all of it takes the place where the closure lies. See `spawn.rs`.
+/// What is particular to one type of closure; all of it takes the place where the closure lies. See
+/// `spawn.rs`.
 pub(crate) struct Body {
     /// Runs the closure and leaves its value in the cell.
     pub(crate) run: unsafe fn(*mut ()),
@@ -105,7 +106,8 @@ pub enum Cause {
     OutOfMemory = 2,
     /// It touched the stack of a G that had ended.
     DeadStack = 3,
-    /// A destructor panicked while it unwound. Its outcome is [there already](crate::spawn::came_to_panic).
+    /// A destructor panicked while it unwound. Its outcome is [there
+    /// already](crate::spawn::came_to_panic).
     Panicked = 4,
 }
 
@@ -158,25 +160,29 @@ pub struct G {
     waits_for: AtomicUsize,
     /// Its number in this life, shifted: see [`life`](Self::life).
     life: AtomicUsize,
-    /// Next in the one list the G stands in (global queue, batch, free list). Relaxed: the list's lock orders it.
+    /// Next in the one list the G stands in (global queue, batch, free list). Relaxed: the list's
+    /// lock orders it.
     link: AtomicPtr<G>,
-    /// The lowest address of its stack that may be backed, and the lowest there ever was in this life. Kept by the platform, by the M
-    /// that runs the G or whoever holds its scan.
+    /// The lowest address of its stack that may be backed, and the lowest there ever was in this
+    /// life. Kept by the platform, by the M that runs the G or whoever holds its scan.
     pub stack_low: AtomicUsize,
     /// See `stack_low`.
     pub stack_deepest: AtomicUsize,
-    /// What makes the next dispatch an unusual one: the [`Cause`] with which it ends as soon as preemption is on again, [`EXEMPT`], [`PINNED`].
+    /// What makes the next dispatch an unusual one: the [`Cause`] with which it ends as soon as
+    /// preemption is on again, [`EXEMPT`], [`PINNED`].
     doom: AtomicU8,
     /// It stands in the inbox, by its `link`.
     queued: AtomicBool,
-    /// While it waits: when it parked, in 2^[`COARSE_SHIFT`] ns. While it is [`TIMED`]: when it was readied, in 2^[`READY_SHIFT`] ns.
+    /// While it waits: when it parked, in 2^[`COARSE_SHIFT`] ns. While it is [`TIMED`]: when it was
+    /// readied, in 2^[`READY_SHIFT`] ns.
     since: AtomicU32,
 
     /// Decides what ends a wait that several things may end. It goes on counting from life to life.
     pub(crate) ticket: Ticket,
 
     // --- While it waits: whose lock it waits under guards these.
-    /// Its place in the list of what it waits for. Here and not on its stack, so that waking it leaves the stack alone.
+    /// Its place in the list of what it waits for. Here and not on its stack, so that waking it
+    /// leaves the stack alone.
     pub(crate) waiter: Waiter,
     /// The value it gives or takes, if that is small: for the same reason.
     pub(crate) hand: Hand,
@@ -205,8 +211,9 @@ pub struct G {
     pub local: Cell<*mut ()>,
 }
 
-// SAFETY: the `Cell`s and `sp` are touched only by the G's owner (the table in `gstate.rs`), and ownership passes through
-// queues and locks that order memory; reports read them racily, byte by byte, and cope with nonsense.
+// SAFETY: the `Cell`s and `sp` are touched only by the G's owner (the table in `gstate.rs`), and
+// ownership passes through queues and locks that order memory; reports read them racily, byte by
+// byte, and cope with nonsense.
 unsafe impl Sync for G {}
 // SAFETY: as above; nothing in a G belongs to one core.
 unsafe impl Send for G {}
@@ -274,13 +281,15 @@ impl G {
         self.state.get()
     }
 
-    /// It ends with `cause` when preemption is on again; the first cause counts. For the platform, with preemption off.
+    /// It ends with `cause` when preemption is on again; the first cause counts. For the platform,
+    /// with preemption off.
     pub fn doom(&self, cause: Cause) {
         let alive = |doom: u8| (doom & !NO_DOOM == 0).then_some(doom | cause as u8);
         let _ = self.doom.fetch_update(Ordering::Relaxed, Ordering::Relaxed, alive);
     }
 
-    /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption off.
+    /// While it is exempt nothing dooms it: the platform uses its stack, not the G. With preemption
+    /// off.
     pub fn exempt(&self, exempt: bool) {
         let (from, to) = if exempt { (0, EXEMPT) } else { (EXEMPT, 0) };
         let change = |doom: u8| (doom & !NO_DOOM == from).then_some(doom & NO_DOOM | to);
@@ -304,7 +313,8 @@ impl G {
         self.doom.load(Ordering::Relaxed) & !(EXEMPT | NO_DOOM) != 0
     }
 
-    /// It can run since `now`, and its dispatch is to say how long it waited. By whoever readies it, before others see it.
+    /// It can run since `now`, and its dispatch is to say how long it waited. By whoever readies
+    /// it, before others see it.
     pub(crate) fn time_ready(&self, now: u64) {
         self.since.store((now >> READY_SHIFT) as u32, Ordering::Relaxed);
         self.doom.fetch_or(TIMED, Ordering::Relaxed);
@@ -326,7 +336,8 @@ impl G {
         self.since.store(coarse, Ordering::Relaxed);
     }
 
-    /// How long it has been parked at `now`, in nanoseconds, if it is: rounded to milliseconds, and up to a slice too long. For reports.
+    /// How long it has been parked at `now`, in nanoseconds, if it is: rounded to milliseconds, and
+    /// up to a slice too long. For reports.
     pub fn parked_for(&self, now: u64) -> u64 {
         u64::from(((now >> COARSE_SHIFT) as u32).wrapping_sub(self.since.load(Ordering::Relaxed))) << COARSE_SHIFT
     }
@@ -381,7 +392,8 @@ impl G {
 
     /// It is about to be put into the inbox. False: it is there already.
     pub(crate) fn enter_inbox(&self) -> bool {
-        // Acquire: pairs with the Release in `leave_inbox`: the link was read before it is written again.
+        // Acquire: pairs with the Release in `leave_inbox`: the link was read before it is written
+        // again.
         !self.queued.swap(true, Ordering::Acquire)
     }
 

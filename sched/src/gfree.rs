@@ -10,9 +10,11 @@
 //!   the global bare list   no memory: a window's addresses, or none at all     a lock, a frame
 //! ```
 //!
-//! A G that has used more than a few pages goes to the global list at once, so that what the P's keep stays small.
+//! A G that has used more than a few pages goes to the global list at once, so that what the P's
+//! keep stays small.
 //!
-//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody has wanted for a while goes back.
+//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody
+//! has wanted for a while goes back.
 
 use core::cell::Cell;
 

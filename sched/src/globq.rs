@@ -1,8 +1,8 @@
 //! The global run queue: where a full ring overflows to, and where G's go that no P readied.
 //!
-//! A list under a lock is right here, because it is off every fast path: a P looks at it every 61st dispatch, when its own
-//! ring is empty, and when it overflows (129 G's for one lock). The length is an atomic beside the lock, so that looking at
-//! an empty queue costs one load.
+//! A list under a lock is right here, because it is off every fast path: a P looks at it every 61st
+//! dispatch, when its own ring is empty, and when it overflows (129 G's for one lock). The length
+//! is an atomic beside the lock, so that looking at an empty queue costs one load.
 
 use crate::g::{Batch, GRef};
 use crate::lock::SpinLock;
@@ -27,7 +27,8 @@ impl GlobQ {
     /// How many G's wait.
     #[inline]
     pub fn len(&self) -> usize {
-        // Acquire: pairs with the Release below; a rester that sees 0 after its fence sees no earlier push either.
+        // Acquire: pairs with the Release below; a rester that sees 0 after its fence sees no
+        // earlier push either.
         self.len.load(Ordering::Acquire)
     }
 
@@ -68,7 +69,8 @@ impl GlobQ {
         out
     }
 
-    /// Runs `f` while the queue's lock is held: for tests of the report path, which must not need it.
+    /// Runs `f` while the queue's lock is held: for tests of the report path, which must not need
+    /// it.
     #[doc(hidden)]
     pub fn with_locked<R>(&self, preempt: &PreemptGuard, f: impl FnOnce() -> R) -> R {
         let _list = self.list.lock(preempt);

@@ -1,4 +1,5 @@
-//! Groups of G's: how whoever has opened one learns that all its members have ended, and what becomes of them when it ends first.
+//! Groups of G's: how whoever has opened one learns that all its members have ended, and what
+//! becomes of them when it ends first.
 //!
 //! ```text
 //!   a G opens a group:  running = 1, its own share
@@ -7,26 +8,31 @@
 //!                       whoever makes it 0 is the last: the opener goes on at once, or the member readies it
 //! ```
 //!
-//! One word decides, without a loop: exactly one side brings it to 0. The opener has left its name before it gives up its share, so the
-//! last member finds it. The group is on the heap and each side holds it; nothing of it lies on the opener's stack, because that may be no
-//! more when a member leaves.
+//! One word decides, without a loop: exactly one side brings it to 0. The opener has left its name
+//! before it gives up its share, so the last member finds it. The group is on the heap and each
+//! side holds it; nothing of it lies on the opener's stack, because that may be no more when a
+//! member leaves.
 //!
 //! # An opener that is abandoned
 //!
-//! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it. Their members run on, and may go on using what they
-//! have borrowed: from the frames of the dead opener, and from what the *opener* had borrowed:
+//! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it.
+//! Their members run on, and may go on using what they have borrowed: from the frames of the dead
+//! opener, and from what the *opener* had borrowed:
 //!
 //! ```text
 //!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
 //! ```
 //!
-//! **INV-HEIR**: a member that is abandoned leaves its group only when the members of all groups that it had opened have left theirs. So its
-//! undertaker gives the opener's shares away: the innermost open group is bequeathed to the next one, and the outermost to the group of which
-//! the dead G was a member; each gives up one share in its heir when its own count is 0.
+//! **INV-HEIR**: a member that is abandoned leaves its group only when the members of all groups
+//! that it had opened have left theirs. So its undertaker gives the opener's shares away: the
+//! innermost open group is bequeathed to the next one, and the outermost to the group of which the
+//! dead G was a member; each gives up one share in its heir when its own count is 0.
 //!
-//! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until the members of all groups that it had opened have left
-//! theirs. That is when the count of its outermost group comes to 0, so that one's [`End`] names the dead G: the last member [gives up](crate::spawn) its
-//! frames before it leaves the heir. (Or the G's own core does, if that is still on its way out: `g/grave.rs`.)
+//! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until
+//! the members of all groups that it had opened have left theirs. That is when the count of its
+//! outermost group comes to 0, so that one's [`End`] names the dead G: the last member [gives
+//! up](crate::spawn) its frames before it leaves the heir. (Or the G's own core does, if that is
+//! still on its way out: `g/grave.rs`.)
 //!
 //! # Who else reaches into the frames of a G
 //!
@@ -40,8 +46,9 @@
 //! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | they are on the heap, and leaked with the frames that own them |
 //! | what a new G finds at the top of its stack | that is its own stack; what of it concerns others is read before the G leaves it (`spawn/start.rs`) |
 //!
-//! A share in a group is had by [`enter`](Group::enter) with preemption off, together with the start of the member: a G that dies on the way has either no share
-//! or a member that will give it up.
+//! A share in a group is had by [`enter`](Group::enter) with preemption off, together with the
+//! start of the member: a G that dies on the way has either no share or a member that will give it
+//! up.
 
 use alloc::sync::Arc;
 
@@ -57,7 +64,8 @@ pub(crate) trait Member: Sized + Send {
     /// It is a member of nothing.
     const ALONE: bool = false;
 
-    /// Its G starts next, if this returns true. With preemption off: either both happen, or neither does.
+    /// Its G starts next, if this returns true. With preemption off: either both happen, or neither
+    /// does.
     fn starts(&self) -> bool {
         true
     }
@@ -68,8 +76,8 @@ pub(crate) trait Member: Sized + Send {
     /// The G that calls has come to this, and nobody will ask.
     fn unclaimed(&self, error: JoinError);
 
-    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates nothing, and drops nothing of the user's. The rest is
-    /// dropped with preemption on.
+    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates
+    /// nothing, and drops nothing of the user's. The rest is dropped with preemption on.
     fn leave(self) -> Option<Self::Rest>;
 
     /// As `leave`: `g` was ended where it stood.
@@ -103,9 +111,11 @@ pub struct Group {
     /// Members that have not left, and the opener's share.
     running: AtomicUsize,
     failed: AtomicBool,
-    /// Written by whoever holds the opener's share, before giving it up; read by whoever made `running` 0.
+    /// Written by whoever holds the opener's share, before giving it up; read by whoever made
+    /// `running` 0.
     end: UnsafeCell<End>,
-    /// The group in which this one was opened by the same G. Set once, before others know the group.
+    /// The group in which this one was opened by the same G. Set once, before others know the
+    /// group.
     outer: *const Group,
     /// [`orphan`]: found through the group, so that an image that opens none contains nothing of it.
     orphan: fn(GRef, Option<Arc<Group>>),
@@ -124,13 +134,15 @@ enum End {
     Orphan(GRef, Option<Arc<Group>>),
 }
 
-// SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes, and is used by the opener's undertaker only.
+// SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes,
+// and is used by the opener's undertaker only.
 unsafe impl Sync for Group {}
 // SAFETY: as above.
 unsafe impl Send for Group {}
 
 impl Group {
-    /// A group without members, opened by the G that calls. It must be [waited for](Self::wait) by the same G, innermost first.
+    /// A group without members, opened by the G that calls. It must be [waited for](Self::wait) by
+    /// the same G, innermost first.
     pub fn open() -> Arc<Self> {
         let group = Arc::new(Self::new(1, with_g(|g| g.scope.get())));
         with_g(|g| g.scope.set(Arc::as_ptr(&group)));
@@ -157,7 +169,8 @@ impl Group {
     /// Gives up one share. With preemption off.
     pub fn leave(self: Arc<Self>) {
         let mut group = self;
-        // AcqRel: Release publishes what this member did; Acquire makes the last one see what all did, and who waits.
+        // AcqRel: Release publishes what this member did; Acquire makes the last one see what all
+        // did, and who waits.
         while group.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: only the one that made it 0 comes here, and whoever wrote it had a share.
             let end = group.end.with_mut(|end| core::mem::replace(unsafe { &mut *end }, End::Nothing));
@@ -176,16 +189,19 @@ impl Group {
         }
     }
 
-    /// Parks until all members have left, and closes the group. True: one of them [failed](Self::fail). By the opener, once.
+    /// Parks until all members have left, and closes the group. True: one of them
+    /// [failed](Self::fail). By the opener, once.
     pub fn wait(&self) -> bool {
-        // Acquire: pairs with the Release of each member's `leave`. With the opener's share alone nobody is left to add one.
+        // Acquire: pairs with the Release of each member's `leave`. With the opener's share alone
+        // nobody is left to add one.
         if self.running.load(Ordering::Acquire) > 1 {
             let guard = PreemptGuard::new();
             let g = current_g(&guard);
             // SAFETY: the opener's share is still held.
             self.end.with_mut(|end| unsafe { *end = End::Wake(g) });
             let arg = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the last member readies it once, or there is none and `commit_wait` returns false. 2. the caller holds the group.
+            // SAFETY: 1. the last member readies it once, or there is none and `commit_wait`
+            // returns false. 2. the caller holds the group.
             drop(unsafe { park(guard, WaitReason::Scope, commit_wait, arg) });
         }
         // Release, as far as the compiler is concerned: before the caller lets go of the group.
@@ -197,13 +213,16 @@ impl Group {
 unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
     // SAFETY: `wait` passed its group, which its G holds.
     let group = unsafe { &*group.cast::<Group>() };
-    // AcqRel: Release publishes `end` and the saved registers to the last member's Acquire; Acquire, if the opener is the last.
+    // AcqRel: Release publishes `end` and the saved registers to the last member's Acquire;
+    // Acquire, if the opener is the last.
     group.running.fetch_sub(1, Ordering::AcqRel) != 1
 }
 
-/// The groups that `g` had open, if any, are nobody's any more; it is a member of none. With preemption off.
+/// The groups that `g` had open, if any, are nobody's any more; it is a member of none. With
+/// preemption off.
 pub(crate) fn close_all(g: GRef) {
-    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is still there.
+    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is
+    // still there.
     match unsafe { g.scope.get().as_ref() } {
         Some(group) => (group.orphan)(g, None),
         None => unlend(g),
@@ -217,10 +236,12 @@ fn unlend(g: GRef) {
     }
 }
 
-/// The groups that `g` had open are nobody's any more, and neither is its membership in `heir`; see INV-HEIR. With preemption off.
+/// The groups that `g` had open are nobody's any more, and neither is its membership in `heir`; see
+/// INV-HEIR. With preemption off.
 pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
     let mut inner = g.scope.replace(core::ptr::null());
-    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames held is never dropped.
+    // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames held is
+    // never dropped.
     if let Some(group) = unsafe { inner.as_ref() }
         && group.running.load(Ordering::Acquire) == 0
     {
@@ -241,7 +262,8 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
             // SAFETY: the `Arc` in the frames of `g` is taken over from there, once.
             End::Heir(unsafe { Arc::from_raw(next) })
         };
-        // SAFETY: the opener's share is still held: it is given up below, or by the group further in.
+        // SAFETY: the opener's share is still held: it is given up below, or by the group further
+        // in.
         group.end.with_mut(|end| unsafe { *end = bequeath });
         at = next;
     }

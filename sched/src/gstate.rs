@@ -29,16 +29,18 @@
 //! | ScanReady | as Scan | claimed by its waker; whoever scans requeues it |
 //! | Dead | its M until `after` has run | about to enter `gfree` |
 //!
-//! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G as soon as the object's lock
-//! is free, which is before `after` has written `Waiting`. It must not enqueue it (two places at once), so it leaves a mark and
-//! `finish_park` sees the mark. Each side is one read-modify-write on this word; the loser learns it from the verdict.
+//! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G
+//! as soon as the object's lock is free, which is before `after` has written `Waiting`. It must not
+//! enqueue it (two places at once), so it leaves a mark and `finish_park` sees the mark. Each side
+//! is one read-modify-write on this word; the loser learns it from the verdict.
 //!
-//! A **scan** of a parked G's stack meets `ready` in the same way: the waker never waits for the scan, it leaves a mark, and the scan's end
-//! finds it. A G that has been scanned is Cold instead of Waiting, which is how the next scan knows that it has been parked ever since, and
-//! costs a G that nobody scans nothing.
+//! A **scan** of a parked G's stack meets `ready` in the same way: the waker never waits for the
+//! scan, it leaves a mark, and the scan's end finds it. A G that has been scanned is Cold instead
+//! of Waiting, which is how the next scan knows that it has been parked ever since, and costs a G
+//! that nobody scans nothing.
 //!
-//! Rejected: spinning in `ready` until the G is Waiting (tokio and Go avoid it for the same reason: a waker in an interrupt
-//! would wait for the code it interrupted).
+//! Rejected: spinning in `ready` until the G is Waiting (tokio and Go avoid it for the same reason:
+//! a waker in an interrupt would wait for the code it interrupted).
 
 use crate::platform::{self, Fatal};
 use crate::sync::{AtomicU32, Ordering};
@@ -107,7 +109,8 @@ pub enum Finish {
 pub enum Ready {
     /// The caller owns the G now and enqueues it.
     Enqueue,
-    /// The G is still leaving its M, or its stack is being looked at; whoever finishes that enqueues it.
+    /// The G is still leaving its M, or its stack is being looked at; whoever finishes that
+    /// enqueues it.
     Marked,
 }
 
@@ -128,8 +131,9 @@ impl GState {
         State::from_word(self.0.load(Ordering::Relaxed))
     }
 
-    /// A step that only the G's owner can take: nobody else writes the word in `from`, so a store is enough. Relaxed: the
-    /// queue that hands the G on carries the ordering. Debug builds check the table.
+    /// A step that only the G's owner can take: nobody else writes the word in `from`, so a store
+    /// is enough. Relaxed: the queue that hands the G on carries the ordering. Debug builds check
+    /// the table.
     #[inline(always)]
     fn owned_step(&self, from: State, to: State) {
         if cfg!(debug_assertions) {
@@ -175,8 +179,9 @@ impl GState {
     /// Parking → Waiting, or ParkingReady → Runnable; in `after`, with the registers saved.
     #[inline]
     pub fn finish_park(&self) -> Finish {
-        // AcqRel: Release publishes the saved registers to the Acquire in `ready`; on failure Acquire pairs with the
-        // Release of the mark, so that what the waker wrote is seen by the G that we requeue.
+        // AcqRel: Release publishes the saved registers to the Acquire in `ready`; on failure
+        // Acquire pairs with the Release of the mark, so that what the waker wrote is seen by the G
+        // that we requeue.
         match self.0.compare_exchange(State::Parking as u32, State::Waiting as u32, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => Finish::Parked,
@@ -193,10 +198,12 @@ impl GState {
         if self.ready_waiting() { Ready::Enqueue } else { self.ready_early() }
     }
 
-    /// The first step of [`ready`](Self::ready), and mostly the only one. False: the rest is `ready_early`'s.
+    /// The first step of [`ready`](Self::ready), and mostly the only one. False: the rest is
+    /// `ready_early`'s.
     #[inline(always)]
     pub(crate) fn ready_waiting(&self) -> bool {
-        // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its failure path (our writes).
+        // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its
+        // failure path (our writes).
         self.0
             .compare_exchange(State::Waiting as u32, State::Runnable as u32, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
@@ -213,7 +220,8 @@ impl GState {
                 State::Waiting | State::Cold => (State::Runnable, Ready::Enqueue),
                 was => broken(was, State::Runnable),
             };
-            // AcqRel: as in `ready`. Only one `ready` a park; what changes the word meanwhile is `finish_park` or a scan.
+            // AcqRel: as in `ready`. Only one `ready` a park; what changes the word meanwhile is
+            // `finish_park` or a scan.
             match self.0.compare_exchange(was, to as u32, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return verdict,
                 Err(now) => was = now,
@@ -221,8 +229,8 @@ impl GState {
         }
     }
 
-    /// Waiting or Cold → Scan: the caller may look at the stack until [`finish_scan`](Self::finish_scan). Some(true): it was Cold. None: the G
-    /// does not wait.
+    /// Waiting or Cold → Scan: the caller may look at the stack until
+    /// [`finish_scan`](Self::finish_scan). Some(true): it was Cold. None: the G does not wait.
     pub fn begin_scan(&self) -> Option<bool> {
         let was = self.0.load(Ordering::Relaxed);
         let cold = match State::from_word(was) {
@@ -230,14 +238,16 @@ impl GState {
             State::Cold => true,
             _ => return None,
         };
-        // Acquire: pairs with the Release in `finish_park`: the saved registers, and what lies on the stack, are seen.
+        // Acquire: pairs with the Release in `finish_park`: the saved registers, and what lies on
+        // the stack, are seen.
         self.0.compare_exchange(was, State::Scan as u32, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(cold)
     }
 
     /// Scan → Cold, or ScanReady → Runnable.
     pub fn finish_scan(&self) -> Finish {
-        // AcqRel: Release hands the stack back to whoever readies the G; on failure Acquire pairs with the Release of the mark.
+        // AcqRel: Release hands the stack back to whoever readies the G; on failure Acquire pairs
+        // with the Release of the mark.
         match self.0.compare_exchange(State::Scan as u32, State::Cold as u32, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Finish::Parked,
             Err(_) => {
@@ -266,7 +276,8 @@ impl Default for GState {
     }
 }
 
-/// A transition outside the table: the scheduler itself is wrong, and going on would lose or double a G.
+/// A transition outside the table: the scheduler itself is wrong, and going on would lose or double
+/// a G.
 #[cold]
 #[inline(never)]
 fn broken(was: State, to: State) -> ! {

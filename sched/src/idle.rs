@@ -1,7 +1,9 @@
-//! The sleep protocol: how an M comes to rest without losing a wake-up, and how a submitter wakes one without waking too many.
+//! The sleep protocol: how an M comes to rest without losing a wake-up, and how a submitter wakes
+//! one without waking too many.
 //!
-//! Three words are all there is: a bitmap of resting M's, a bitmap of P's without an M, and the number of spinning M's (those
-//! that look for work and have promised to look once more before they rest).
+//! Three words are all there is: a bitmap of resting M's, a bitmap of P's without an M, and the
+//! number of spinning M's (those that look for work and have promised to look once more before they
+//! rest).
 //!
 //! ```text
 //!      submitter (any M with a G to run)          rester (an M that found nothing)
@@ -15,31 +17,36 @@
 //!      S6  set that M's token, interrupt it           none: rest until the token is set
 //! ```
 //!
-//! **Why nothing is lost.** The two fences are in one order. If S2 is before R4, R5 sees the push of S1. If R4 is before S2,
-//! S3 sees what R1–R3 wrote: the M rests and does not spin, so S4–S6 wake it, unless another M spins, and then the argument
-//! applies to that M's own R3–R5: it either finds the G or rests after it.
+//! **Why nothing is lost.** The two fences are in one order. If S2 is before R4, R5 sees the push
+//! of S1. If R4 is before S2, S3 sees what R1–R3 wrote: the M rests and does not spin, so S4–S6
+//! wake it, unless another M spins, and then the argument applies to that M's own R3–R5: it either
+//! finds the G or rests after it.
 //!
-//! **The hard race** is a submitter A that won S4 and then found nobody to claim at S5, while submitter B saw A's `spinning`
-//! and went away. A undoes S4, fences, and looks again: an M that B should have woken either shows its bit to A now, or sets
-//! it after A's fence, and then its R4 comes after B's push.
+//! **The hard race** is a submitter A that won S4 and then found nobody to claim at S5, while
+//! submitter B saw A's `spinning` and went away. A undoes S4, fences, and looks again: an M that B
+//! should have woken either shows its bit to A now, or sets it after A's fence, and then its R4
+//! comes after B's push.
 //!
-//! **Not too many.** One spinning M is enough: whoever stops spinning because it *found* work looks whether there is more
-//! ([`stop_spinning`](Rest::stop_spinning) tells it to), so wake-ups spread like a chain, as fast as there is work and no
-//! faster. An M that was woken in vain counts it.
+//! **Not too many.** One spinning M is enough: whoever stops spinning because it *found* work looks
+//! whether there is more ([`stop_spinning`](Rest::stop_spinning) tells it to), so wake-ups spread
+//! like a chain, as fast as there is work and no faster. An M that was woken in vain counts it.
 //!
-//! **The budget.** A wake-up can still come too late: the G is short, and its own P runs it before the woken core has come up. Each
-//! wake-up in vain costs [`VAIN_COST`] credits, each useful one earns one. While the account is empty a submitter does not wake at once
-//! but *defers*: its P's alarm (50 µs) wakes an M if the work is still there then. So at most about one wake-up in twenty is needless,
-//! and no G waits longer than 100 µs beside a resting core for it.
+//! **The budget.** A wake-up can still come too late: the G is short, and its own P runs it before
+//! the woken core has come up. Each wake-up in vain costs [`VAIN_COST`] credits, each useful one
+//! earns one. While the account is empty a submitter does not wake at once but *defers*: its P's
+//! alarm (50 µs) wakes an M if the work is still there then. So at most about one wake-up in twenty
+//! is needless, and no G waits longer than 100 µs beside a resting core for it.
 //!
-//! **A P without an M** is what a submitter looks for, too. So whoever gives one up otherwise than by lying down (it blocks, it has
-//! trimmed one, there are to be more P's) does the same: give up, fence, look at every queue. [`give_up`](Rest::give_up) has that fence.
+//! **A P without an M** is what a submitter looks for, too. So whoever gives one up otherwise than
+//! by lying down (it blocks, it has trimmed one, there are to be more P's) does the same: give up,
+//! fence, look at every queue. [`give_up`](Rest::give_up) has that fence.
 //!
-//! Deadlock is declared by an M that finds all started M's resting after its own re-check, with no timer armed. A claimed M
-//! has lost its bit, so an M on its way up is never overlooked.
+//! Deadlock is declared by an M that finds all started M's resting after its own re-check, with no
+//! timer armed. A claimed M has lost its bit, so an M on its way up is never overlooked.
 //!
-//! Rejected: a lock around the idle lists (Go's `sched.lock`; it is also taken from wake-ups in interrupts here); waking on
-//! every push (Hermit went from lost wake-ups to 12,800 needless ones a core).
+//! Rejected: a lock around the idle lists (Go's `sched.lock`; it is also taken from wake-ups in
+//! interrupts here); waking on every push (Hermit went from lost wake-ups to 12,800 needless ones a
+//! core).
 
 use crate::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -48,7 +55,8 @@ pub const MAX: usize = 64;
 
 /// What a wake-up in vain costs; a useful one earns 1.
 const VAIN_COST: i32 = 20;
-/// The account's bounds: how many needless wake-ups in a row are allowed, and how long bad luck is remembered.
+/// The account's bounds: how many needless wake-ups in a row are allowed, and how long bad luck is
+/// remembered.
 const CREDIT_MAX: i32 = 8 * VAIN_COST;
 const CREDIT_MIN: i32 = -VAIN_COST;
 
@@ -74,9 +82,11 @@ pub struct Rest {
     idle_ps: AtomicU64,
     started: AtomicU64,
     spinning: AtomicU32,
-    /// The budget's account. Relaxed: a stale value wakes once too often or too late, never not at all.
+    /// The budget's account. Relaxed: a stale value wakes once too often or too late, never not at
+    /// all.
     credit: AtomicI32,
-    /// How many P's there may be: those with a smaller number. The others are nobody's (see `procs.rs`).
+    /// How many P's there may be: those with a smaller number. The others are nobody's (see
+    /// `procs.rs`).
     ps: AtomicU32,
     /// P's that were claimed for good: no M holds them, and none may. One bit each.
     gone: AtomicU64,
@@ -146,7 +156,8 @@ impl Rest {
         self.ps.load(Ordering::Relaxed) as usize
     }
 
-    /// From now on only P's below `n` are claimed by [`claim_p`](Self::claim_p). Returns how many there were.
+    /// From now on only P's below `n` are claimed by [`claim_p`](Self::claim_p). Returns how many
+    /// there were.
     pub fn set_num_ps(&self, n: usize) -> usize {
         let before = self.ps.swap(n as u32, Ordering::Relaxed) as usize;
         // SeqCst: of two that change the number, and then `gone`, one sees what the other has done.
@@ -156,22 +167,25 @@ impl Rest {
 
     /// Whether P `p` was claimed for good.
     pub(crate) fn is_gone(&self, p: usize) -> bool {
-        // Acquire: pairs with the Release in `give_back`: who sees it back sees the number for which it came.
+        // Acquire: pairs with the Release in `give_back`: who sees it back sees the number for
+        // which it came.
         self.gone.load(Ordering::Acquire) >> p & 1 == 1
     }
 
-    /// P `p` is claimed for good, by the one that has claimed it and emptied it. True: it is not one too many any more; give it back.
+    /// P `p` is claimed for good, by the one that has claimed it and emptied it. True: it is not
+    /// one too many any more; give it back.
     #[must_use]
     pub(crate) fn bury(&self, p: usize) -> bool {
-        // Release: pairs with the Acquire in `give_back`: what was done to the P is seen by its next holder.
+        // Release: pairs with the Acquire in `give_back`: what was done to the P is seen by its
+        // next holder.
         self.gone.fetch_or(1 << p, Ordering::Release);
         // SeqCst: as in `set_num_ps`.
         fence(Ordering::SeqCst);
         p < self.num_ps()
     }
 
-    /// P `p` is free, if it was claimed for good: one that was gone comes back once. True: it is one too many; claim it again. The caller looks at every
-    /// queue next.
+    /// P `p` is free, if it was claimed for good: one that was gone comes back once. True: it is
+    /// one too many; claim it again. The caller looks at every queue next.
     #[must_use]
     pub(crate) fn give_back(&self, p: usize) -> bool {
         // AcqRel: Acquire pairs with the Release in `bury`, Release with the Acquire in `is_gone`.
@@ -194,7 +208,8 @@ impl Rest {
         if self.any_rests() { self.claim_one(budgeted, NOBODY) } else { Submit::Done }
     }
 
-    /// As [`submit`](Self::submit), without a budget, in a handler on the core of M `m`: that one is claimed first, if it rests.
+    /// As [`submit`](Self::submit), without a budget, in a handler on the core of M `m`: that one
+    /// is claimed first, if it rests.
     pub fn submit_near(&self, m: usize) -> Submit {
         if self.any_rests() { self.claim_one(false, m) } else { Submit::Done }
     }
@@ -224,7 +239,8 @@ impl Rest {
             }
             while resting != 0 {
                 let m = if first < MAX && resting >> first & 1 == 1 { first as u32 } else { resting.trailing_zeros() };
-                // AcqRel: Acquire pairs with the Release in `lie_down` (the M's own words are written), Release with `get_up`.
+                // AcqRel: Acquire pairs with the Release in `lie_down` (the M's own words are
+                // written), Release with `get_up`.
                 let was = self.idle_ms.fetch_and(!(1 << m), Ordering::AcqRel);
                 if was >> m & 1 == 1 {
                     return Submit::Wake(m as usize);
@@ -237,7 +253,8 @@ impl Rest {
         }
     }
 
-    /// Claims M `m`, if it rests: the caller sets its token and interrupts it. It counts as spinning from here on.
+    /// Claims M `m`, if it rests: the caller sets its token and interrupts it. It counts as
+    /// spinning from here on.
     pub fn claim_m(&self, m: usize) -> bool {
         // SeqCst: as S2; who lies down after it sees what was pushed before.
         fence(Ordering::SeqCst);
@@ -281,20 +298,22 @@ impl Rest {
         self.spinning.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The M found work. If this says true, nobody spins any more: look at the queues, and [`submit`](Self::submit) if there
-    /// is more.
+    /// The M found work. If this says true, nobody spins any more: look at the queues, and
+    /// [`submit`](Self::submit) if there is more.
     #[inline]
     #[must_use = "the last spinner owes a look at the queues"]
     pub fn stop_spinning(&self) -> bool {
         let last = self.spinning.fetch_sub(1, Ordering::Relaxed) == 1;
-        // SeqCst: a submitter that saw us spin went away; its push must be visible to the look that follows.
+        // SeqCst: a submitter that saw us spin went away; its push must be visible to the look that
+        // follows.
         fence(Ordering::SeqCst);
         last
     }
 
     // --- resters
 
-    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller re-checks every queue next.
+    /// R1–R4: gives up P `p` (if it holds one), shows `m` as resting, stops spinning. The caller
+    /// re-checks every queue next.
     pub fn lie_down(&self, m: usize, p: Option<usize>, spinning: bool) {
         if let Some(p) = p {
             self.free(p);
@@ -304,18 +323,20 @@ impl Rest {
         if spinning {
             self.spinning.fetch_sub(1, Ordering::Relaxed);
         }
-        // SeqCst: R4; pairs with S2, and with that of another that lies down: of two, one sees that the other spins no more.
+        // SeqCst: R4; pairs with S2, and with that of another that lies down: of two, one sees that
+        // the other spins no more.
         fence(Ordering::SeqCst);
     }
 
-    /// After [`lie_down`](Self::lie_down): whether another M spins on. Then it looks at every queue after this.
+    /// After [`lie_down`](Self::lie_down): whether another M spins on. Then it looks at every queue
+    /// after this.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.spinning.load(Ordering::Relaxed) != 0
     }
 
-    /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet. The caller looks at every queue next: a submitter that
-    /// found no P has gone away.
+    /// P `p` has no M from now on. By the M that held it, or for one that nobody has held yet. The
+    /// caller looks at every queue next: a submitter that found no P has gone away.
     pub fn give_up(&self, p: usize) {
         self.free(p);
         // SeqCst: as R4; pairs with S2. A `lock` instruction hides its absence on x86.
@@ -323,12 +344,13 @@ impl Rest {
     }
 
     fn free(&self, p: usize) {
-        // Release: pairs with the Acquire in `claim_exactly`: what the owner wrote to the P is seen by the next one.
+        // Release: pairs with the Acquire in `claim_exactly`: what the owner wrote to the P is seen
+        // by the next one.
         self.idle_ps.fetch_or(1 << p, Ordering::Release);
     }
 
-    /// `m` wants to go on by itself: true if it still was its own to take; false if somebody has claimed it, and then its
-    /// token is set or about to be.
+    /// `m` wants to go on by itself: true if it still was its own to take; false if somebody has
+    /// claimed it, and then its token is set or about to be.
     #[must_use]
     pub fn get_up(&self, m: usize) -> bool {
         // Acquire: pairs with the Release of `claim_one`.
@@ -384,7 +406,8 @@ impl Rest {
         None
     }
 
-    /// Whether every M that has started rests. Only means something to an M that is one of them and has re-checked.
+    /// Whether every M that has started rests. Only means something to an M that is one of them and
+    /// has re-checked.
     pub fn all_rest(&self) -> bool {
         self.idle_ms.load(Ordering::SeqCst) == self.started.load(Ordering::SeqCst)
     }

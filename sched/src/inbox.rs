@@ -1,7 +1,8 @@
 //! The inbox: where an interrupt handler leaves G's that are ready.
 //!
-//! A handler can hit any code, so it may take no lock, and it can't touch the state word of a G or the ring of a P: the code that it has interrupted may be
-//! halfway through a step of its own. What it may do is push the G onto one list, which any M takes as a whole:
+//! A handler can hit any code, so it may take no lock, and it can't touch the state word of a G or
+//! the ring of a P: the code that it has interrupted may be halfway through a step of its own. What
+//! it may do is push the G onto one list, which any M takes as a whole:
 //!
 //! ```text
 //!      handler (on any core, of whatever M)              taker (an M with a P, on its g0)
@@ -14,23 +15,30 @@
 //!          to it that its G makes way
 //! ```
 //!
-//! It is one list for the whole scheduler, not one a core: whoever looks for work before it rests looks at one word (INV-RECHECK), and whoever takes it has all
-//! there is. There is no ABA: pushes only push, and a take takes everything.
+//! It is one list for the whole scheduler, not one a core: whoever looks for work before it rests
+//! looks at one word (INV-RECHECK), and whoever takes it has all there is. There is no ABA: pushes
+//! only push, and a take takes everything.
 //!
-//! **INV-INBOX**: a G in the inbox is parked, or on its way there: it has been published by its `commit`, and this is its one `ready`. It stands there by the
-//! `link` of its record, which a parked G has no other use for. A second push before T2 finds `queued` set and changes nothing.
+//! **INV-INBOX**: a G in the inbox is parked, or on its way there: it has been published by its
+//! `commit`, and this is its one `ready`. It stands there by the `link` of its record, which a
+//! parked G has no other use for. A second push before T2 finds `queued` set and changes nothing.
 //!
-//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`idle.rs`): H2 is its S1, H3 its S2 to S6, and the rester looks at it in R5.
+//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`idle.rs`): H2 is
+//! its S1, H3 its S2 to S6, and the rester looks at it in R5.
 //!
-//! **The hard race** is a push when no M rests. An M that is on its g0 may have looked at the inbox already and be about to run a G that never comes back by
-//! itself; and it may be another core than the handler's, if that one holds no P. So H4 interrupts a core that holds a P, and *its* handler sets the P's mark
-//! and its one-shot, for as long as there is anything in the inbox: at depth 0 of a G, that one makes way after the granularity of a wake-up; on g0 the next interrupt finds a
-//! G; and M's that begin to run a G look once more ([`run_m`](crate::run_m)).
+//! **The hard race** is a push when no M rests. An M that is on its g0 may have looked at the inbox
+//! already and be about to run a G that never comes back by itself; and it may be another core than
+//! the handler's, if that one holds no P. So H4 interrupts a core that holds a P, and *its* handler
+//! sets the P's mark and its one-shot, for as long as there is anything in the inbox: at depth 0 of
+//! a G, that one makes way after the granularity of a wake-up; on g0 the next interrupt finds a G;
+//! and M's that begin to run a G look once more ([`run_m`](crate::run_m)).
 //!
-//! **Deadlock**: who waits for a handler is counted ([`park_for_interrupt`]) until it runs again, so a machine that rests with such a G is not dead.
+//! **Deadlock**: who waits for a handler is counted ([`park_for_interrupt`]) until it runs again,
+//! so a machine that rests with such a G is not dead.
 //!
-//! Rejected: readying in the handler with interrupts off around every queue operation (the hot paths would pay); an inbox a core (every rester would look at all of
-//! them); a lock-free queue with nodes (a handler can't allocate).
+//! Rejected: readying in the handler with interrupts off around every queue operation (the hot
+//! paths would pay); an inbox a core (every rester would look at all of them); a lock-free queue
+//! with nodes (a handler can't allocate).
 
 use crate::g::{Batch, G, GRef, WaitReason};
 use crate::gstate::Ready;
@@ -103,21 +111,25 @@ impl Inbox {
     }
 }
 
-/// Makes a parked G runnable, from an interrupt handler of the core of `m`. Once a park, as [`ready`] is; a second call that comes before
-/// the first was seen changes nothing. Takes no lock, allocates nothing. An M that rests is woken; if none does, the G that runs on `m` makes way as soon as
-/// it has run for the granularity of a wake-up ([`Config::wakeup`](crate::Config::wakeup)).
+/// Makes a parked G runnable, from an interrupt handler of the core of `m`. Once a park, as
+/// [`ready`] is; a second call that comes before the first was seen changes nothing. Takes no lock,
+/// allocates nothing. An M that rests is woken; if none does, the G that runs on `m` makes way as
+/// soon as it has run for the granularity of a wake-up ([`Config::wakeup`](crate::Config::wakeup)).
 ///
-/// Whoever parks for it does so by [`park_for_interrupt`], or the machine may call a deadlock what is none.
+/// Whoever parks for it does so by [`park_for_interrupt`], or the machine may call a deadlock what
+/// is none.
 pub fn ready_from_interrupt(m: &M, g: GRef) {
     if m.sched.inbox.push(g) {
         announce(m);
     }
 }
 
-/// The same from any place: in a handler, on a G, on a g0 with a P or without. For wakers that can't know who calls them.
+/// The same from any place: in a handler, on a G, on a g0 with a P or without. For wakers that
+/// can't know who calls them.
 pub fn ready_anywhere(g: GRef) {
     if platform::in_handler() {
-        // SAFETY: 1. borrowed: a handler is preempted by nobody. Not `new`: its drop might take a reschedule that is pending, here.
+        // SAFETY: 1. borrowed: a handler is preempted by nobody. Not `new`: its drop might take a
+        // reschedule that is pending, here.
         let guard = unsafe { PreemptGuard::adopt() };
         ready_from_interrupt(M::current(&guard), g);
         return guard.release();
@@ -130,7 +142,8 @@ pub fn ready_anywhere(g: GRef) {
     }
 }
 
-/// As [`park`], for a G that a handler will ready: while it waits the machine is not dead, whoever else waits for what.
+/// As [`park`], for a G that a handler will ready: while it waits the machine is not dead, whoever
+/// else waits for what.
 ///
 /// # Safety
 /// As for [`park`].
@@ -162,14 +175,16 @@ fn announce(m: &M) {
 fn attend(m: &M) {
     let (sched, can_wake) = (m.sched, m.sched.rest.can_wake());
     if let Some(p) = m.p().filter(|p| !p.is_outside()) {
-        // A resting M that nobody woke: one spins, which looks before it rests. In case it finds something else, this core looks again a little later.
+        // A resting M that nobody woke: one spins, which looks before it rests. In case it finds
+        // something else, this core looks again a little later.
         attend_inbox(m, p, if can_wake { TIMER_RETRY } else { ALARM_GAP });
     } else if !can_wake && let Some(busy) = sched.ms().find(|m| m.p().is_some_and(|p| !p.is_outside())) {
         platform::wake_m(busy.index());
     }
 }
 
-/// T1 to T3: the G to run first, if there is one. Like a sleeper that is due it goes before those who wait here, but not too often in a row.
+/// T1 to T3: the G to run first, if there is one. Like a sleeper that is due it goes before those
+/// who wait here, but not too often in a row.
 #[cold]
 pub(crate) fn run(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let mut all = m.sched.inbox.take();

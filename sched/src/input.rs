@@ -1,4 +1,5 @@
-//! Bytes from a device: its handler puts them in, one G at a time takes them out, and waits when there are none.
+//! Bytes from a device: its handler puts them in, one G at a time takes them out, and waits when
+//! there are none.
 //!
 //! ```text
 //!      handler (one at a time)                            reader (a G, one at a time)
@@ -13,17 +14,21 @@
 //!             S4  room? paused: true → false, turn it on
 //! ```
 //!
-//! A ring of bytes with one producer and one consumer; each end is an index that only its side writes.
+//! A ring of bytes with one producer and one consumer; each end is an index that only its side
+//! writes.
 //!
-//! **INV-FLOW**: when the ring is full the handler leaves the bytes where they are and turns the device's interrupt off. Nothing is dropped here: what is lost
-//! is lost by a device that has nobody to hold back. Whoever makes `paused` false, and only it, turns the interrupt on again, after the handler has
-//! turned it off (S1 is before S2).
+//! **INV-FLOW**: when the ring is full the handler leaves the bytes where they are and turns the
+//! device's interrupt off. Nothing is dropped here: what is lost is lost by a device that has
+//! nobody to hold back. Whoever makes `paused` false, and only it, turns the interrupt on again,
+//! after the handler has turned it off (S1 is before S2).
 //!
-//! **The hard race** is the handler between the reader's last look and its park; and the reader between the handler's last look and its pause. Each
-//! pair is a store and a load on either side with a fence between, so one side at least sees the other; and who sees it takes what it found
+//! **The hard race** is the handler between the reader's last look and its park; and the reader
+//! between the handler's last look and its pause. Each pair is a store and a load on either side
+//! with a fence between, so one side at least sees the other; and who sees it takes what it found
 //! by a compare-and-swap, so one side at most acts, and who comes too late writes nothing.
 //!
-//! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the ring is full.
+//! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the
+//! ring is full.
 
 use crate::g::{G, GRef, WaitReason};
 use crate::inbox::{park_for_interrupt, ready_from_interrupt};
@@ -84,7 +89,8 @@ impl Input {
 
     /// How many bytes it takes now. For the handler.
     pub fn room(&self) -> usize {
-        // Acquire: pairs with the Release in `read`: the bytes there have been read before they are written anew.
+        // Acquire: pairs with the Release in `read`: the bytes there have been read before they are
+        // written anew.
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
@@ -101,7 +107,8 @@ impl Input {
         n
     }
 
-    /// P2 and P3: who waits for bytes has some, or is told that there will be none. For the handler, on the core of `m`.
+    /// P2 and P3: who waits for bytes has some, or is told that there will be none. For the
+    /// handler, on the core of `m`.
     pub fn wake(&self, m: &M) {
         // SeqCst: P2; pairs with W2.
         fence(Ordering::SeqCst);
@@ -120,7 +127,8 @@ impl Input {
         self.reader.compare_exchange(reader, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// S2 to S4: the handler has found no room and turned the device's interrupt off. True: it is to turn it on again.
+    /// S2 to S4: the handler has found no room and turned the device's interrupt off. True: it is
+    /// to turn it on again.
     #[must_use = "the device may have to be turned on again"]
     pub fn pause(&self) -> bool {
         self.pauses.store(self.pauses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -160,7 +168,8 @@ impl Input {
         n
     }
 
-    /// R2 and R3, after a read, with preemption off until that is done: true: the caller turns the device's interrupt on.
+    /// R2 and R3, after a read, with preemption off until that is done: true: the caller turns the
+    /// device's interrupt on.
     #[must_use = "the device may have to be turned on again"]
     pub fn resume(&self, _: &PreemptGuard) -> bool {
         // SeqCst: R2; pairs with S3.
@@ -175,7 +184,8 @@ impl Input {
         }
         let guard = PreemptGuard::new();
         let me = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps it from parking. 2. `commit` gets a `&Input` that its G borrows.
+        // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps
+        // it from parking. 2. `commit` gets a `&Input` that its G borrows.
         drop(unsafe { park_for_interrupt(guard, WaitReason::Input, Self::commit, me) });
     }
 
@@ -185,7 +195,8 @@ impl Input {
         unsafe { &*input.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g` is to wait: nothing has come yet, or the handler has taken the G and will ready it.
+    /// Whether `g` is to wait: nothing has come yet, or the handler has taken the G and will ready
+    /// it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         // Release: W1; pairs with the Acquire in `take_reader`.
         let me = core::ptr::from_ref(g).cast_mut();

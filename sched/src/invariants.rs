@@ -6,8 +6,8 @@
 //!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
 //! ```
 //!
-//! Where M's do not rest, all G's come to an end instead, and leave nothing behind: no timer, no open
-//! wait, no node in a list, no claimed G, nothing in a queue and no round ([`left_behind`]).
+//! Where M's do not rest, all G's come to an end instead, and leave nothing behind: no timer, no
+//! open wait, no node in a list, no claimed G, nothing in a queue and no round ([`left_behind`]).
 //!
 //! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
 
@@ -42,11 +42,13 @@ fn is_armed(m: &M, when: u64) -> bool {
     armed != 0 && armed <= when.max(platform::now() + TIMER_RETRY)
 }
 
-/// A P without an M and with a pending timer, whose home rests for another P, or runs and has its one-shot armed for something later.
+/// A P without an M and with a pending timer, whose home rests for another P, or runs and has its
+/// one-shot armed for something later.
 pub fn orphan(sched: &'static Sched) -> Option<usize> {
     let free = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()) && p.timers.when() != u64::MAX);
     let is_kept = |p: &P| {
-        // At rest it is the platform that knows until when: see `deadlines`. One that was claimed sets its one-shot when it is up.
+        // At rest it is the platform that knows until when: see `deadlines`. One that was claimed
+        // sets its one-shot when it is up.
         sched.home(p).is_some_and(|m| sched.rests(m) || m.token.is_set() || is_armed(m, p.timers.when()))
     };
     free.filter(|p| !is_kept(p)).map(P::index).next()

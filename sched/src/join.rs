@@ -9,13 +9,14 @@
 //!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
 //! ```
 //!
-//! A joiner with a deadline registers its token instead, and takes it back with a CAS when the time has come: a completer that was faster has left a
-//! token that only makes the G look once more.
+//! A joiner with a deadline registers its token instead, and takes it back with a CAS when the time
+//! has come: a completer that was faster has left a token that only makes the G look once more.
 //!
-//! The value is written before the word becomes DONE and read after, so it needs no lock. The word also says who frees the cell, so that it needs no
-//! counter of references: the handle, unless it was dropped before the end; then the G. **The hard race** is `join` against
-//! `complete`: the joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the result has
-//! arrived in between, and the joiner goes on at once.
+//! The value is written before the word becomes DONE and read after, so it needs no lock. The word
+//! also says who frees the cell, so that it needs no counter of references: the handle, unless it
+//! was dropped before the end; then the G. **The hard race** is `join` against `complete`: the
+//! joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the
+//! result has arrived in between, and the joiner goes on at once.
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::Any;
@@ -47,8 +48,8 @@ use crate::time::{Instant, Timer};
 /// ```
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while it unwound: what the second one threw. Then its frames
-    /// were abandoned.)
+    /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while
+    /// it unwound: what the second one threw. Then its frames were abandoned.)
     Panicked(Payload),
     /// It called [`exit_g`](crate::exit_g).
     Exited,
@@ -151,12 +152,14 @@ const _: () = assert!(align_of::<G>() > BY_TOKEN);
 #[derive(Debug)]
 pub struct JoinWord(AtomicUsize);
 
-/// Result and waiter of one G. The word comes first, so that what does not look at the result exists once for all types.
+/// Result and waiter of one G. The word comes first, so that what does not look at the result
+/// exists once for all types.
 #[derive(Debug)]
 #[repr(C)]
 pub struct JoinCell<T> {
     word: JoinWord,
-    /// Written by the completer before DONE, taken by the one joiner (or the abandoned completer) after.
+    /// Written by the completer before DONE, taken by the one joiner (or the abandoned completer)
+    /// after.
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -184,8 +187,8 @@ impl JoinWord {
     /// 1. The completer has put it into the cell of this word.
     #[inline(always)]
     pub unsafe fn complete(&self) -> Completed {
-        // AcqRel: Release publishes the value to the Acquire of `is_done` and `register`; Acquire pairs with the Release of
-        // `register`, so that the waiter's saved registers are seen.
+        // AcqRel: Release publishes the value to the Acquire of `is_done` and `register`; Acquire
+        // pairs with the Release of `register`, so that the waiter's saved registers are seen.
         match self.0.swap(DONE, Ordering::AcqRel) {
             EMPTY => Completed::Kept,
             ABANDONED => Completed::Unclaimed,
@@ -199,7 +202,8 @@ impl JoinWord {
         }
     }
 
-    /// Leaves the token of `g` as what to wake: that does no harm if it comes late. False if the result is there already.
+    /// Leaves the token of `g` as what to wake: that does no harm if it comes late. False if the
+    /// result is there already.
     #[must_use]
     pub fn register_token(&self, g: GRef) -> bool {
         let g = core::ptr::from_ref(g) as usize | BY_TOKEN;
@@ -232,7 +236,8 @@ impl JoinWord {
         done
     }
 
-    /// Parks `g`, the caller, until the result is there (true), or it `is_over`, of which its token tells.
+    /// Parks `g`, the caller, until the result is there (true), or it `is_over`, of which its token
+    /// tells.
     fn wait_by_token(&self, g: GRef, is_over: impl Fn() -> bool) -> bool {
         crate::task::block_on(core::future::poll_fn(|_| {
             if !self.register_token(g) {
@@ -242,10 +247,12 @@ impl JoinWord {
         }))
     }
 
-    /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by now.
+    /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by
+    /// now.
     #[must_use]
     pub fn register(&self, g: GRef) -> bool {
-        // AcqRel: Release pairs with the Acquire of `complete`; on failure Acquire pairs with its Release.
+        // AcqRel: Release pairs with the Acquire of `complete`; on failure Acquire pairs with its
+        // Release.
         let g = core::ptr::from_ref(g) as usize;
         self.0.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -272,7 +279,8 @@ impl JoinWord {
     unsafe fn wait(&self) {
         let guard = PreemptGuard::new();
         let arg = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one returns false. 2. the cell is ours to free.
+        // SAFETY: 1. a registered waiter is readied by `complete`, once; an unregistered one
+        // returns false. 2. the cell is ours to free.
         drop(unsafe { park(guard, WaitReason::Join, commit_join, arg) });
     }
 }
@@ -302,7 +310,8 @@ impl<T> JoinCell<T> {
     /// The result.
     ///
     /// # Safety
-    /// 1. The caller is the handle, and the word is DONE; or the completer, and it was `Unclaimed`. 2. It has not been taken.
+    /// 1. The caller is the handle, and the word is DONE; or the completer, and it was `Unclaimed`.
+    ///    2. It has not been taken.
     #[inline(always)]
     pub unsafe fn take(&self) -> T {
         // SAFETY: 1. the other side is gone, and has put it there. 2.
@@ -330,8 +339,9 @@ pub type Outcome<T> = Result<T, JoinError>;
 
 /// A cell on the heap, shared by a G and its handle; see the module for who frees it.
 ///
-/// A large result lies behind a cell that only says how the G ended. So an error is written, and a result that nobody wants is dropped, without a place for
-/// a `T` on any stack: what ends a dead G runs on a g0.
+/// A large result lies behind a cell that only says how the G ended. So an error is written, and a
+/// result that nobody wants is dropped, without a place for a `T` on any stack: what ends a dead G
+/// runs on a g0.
 #[repr(transparent)]
 pub(crate) struct CellRef<T>(NonNull<JoinWord>, PhantomData<*mut T>);
 
@@ -442,7 +452,8 @@ impl<T> CellRef<T> {
         }
     }
 
-    /// What the G came to, for one who does not want its result: `drop` is called for it where it lies.
+    /// What the G came to, for one who does not want its result: `drop` is called for it where it
+    /// lies.
     ///
     /// # Safety
     /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
@@ -466,15 +477,18 @@ impl<T> CellRef<T> {
     /// Frees it.
     ///
     /// # Safety
-    /// 1. The caller is the one that the module names, has taken the result if there is one, and nobody looks at the cell any more.
+    /// 1. The caller is the one that the module names, has taken the result if there is one, and
+    ///    nobody looks at the cell any more.
     #[inline(always)]
     pub(crate) unsafe fn free(self) {
-        // SAFETY: 1., and `try_new` allocated it with this layout. What is left in it needs no drop: the result was taken, or never put.
+        // SAFETY: 1., and `try_new` allocated it with this layout. What is left in it needs no
+        // drop: the result was taken, or never put.
         unsafe { dealloc(self.0.as_ptr().cast(), Self::LAYOUT) };
     }
 }
 
-/// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic is reported.
+/// The right to a G's result. Dropping it lets the G go on by itself; if that G panics, the panic
+/// is reported.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -489,7 +503,8 @@ pub struct JoinHandle<T> {
     g: u64,
 }
 
-// SAFETY: a handle is one side of a cell, whose word passes the value from the other; the value is sendable.
+// SAFETY: a handle is one side of a cell, whose word passes the value from the other; the value is
+// sendable.
 unsafe impl<T: Send> Send for JoinHandle<T> {}
 // SAFETY: by reference, it only looks at the cell's word.
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
@@ -528,7 +543,8 @@ impl<T> JoinHandle<T> {
         }
         // SAFETY: 1. right above. 2. DONE, and the handle is gone: nobody else takes it.
         let outcome = unsafe { shared.take() };
-        // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through with it.
+        // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through
+        // with it.
         unsafe { shared.free() };
         outcome
     }
@@ -553,7 +569,8 @@ impl<T> JoinHandle<T> {
         if self.is_finished() { Ok(self.join()) } else { Err(self) }
     }
 
-    /// As [`join`](Self::join), for `d` at most. The G is not ended by that: see [`context`](crate::context).
+    /// As [`join`](Self::join), for `d` at most. The G is not ended by that: see
+    /// [`context`](crate::context).
     ///
     /// # Errors
     /// It has not ended in that time; the handle comes back.
@@ -625,8 +642,9 @@ impl<T> Drop for JoinHandle<T> {
     }
 }
 
-/// Ends the handle's side of a cell. How the G has ended, if it has: the handle is the last to hear of it. Its result is dropped; should the
-/// destructor panic, that is reported, and the caller goes on.
+/// Ends the handle's side of a cell. How the G has ended, if it has: the handle is the last to hear
+/// of it. Its result is dropped; should the destructor panic, that is reported, and the caller goes
+/// on.
 ///
 /// # Safety
 /// 1. The caller is the handle, and ends.
@@ -650,7 +668,8 @@ unsafe fn commit_join(word: *mut (), g: GRef) -> bool {
 
 #[cfg(loom)]
 pub mod model {
-    //! Both sides of a cell without a G of the scheduler's, and waits with a deadline without a timer.
+    //! Both sides of a cell without a G of the scheduler's, and waits with a deadline without a
+    //! timer.
 
     use super::{CellRef, Completed, JoinHandle, Outcome};
     use crate::park::{current_g, ready};
@@ -688,7 +707,8 @@ pub mod model {
         }
     }
 
-    /// As `join_timeout`, whose time is over when `is_over` says so: whoever makes it say so wakes the caller's token.
+    /// As `join_timeout`, whose time is over when `is_over` says so: whoever makes it say so wakes
+    /// the caller's token.
     pub fn join_until<T>(handle: JoinHandle<T>, is_over: impl Fn() -> bool) -> Result<Outcome<T>, JoinHandle<T>> {
         let g = current_g(&PreemptGuard::new());
         // SAFETY: 1. the handle's side ends with the handle.

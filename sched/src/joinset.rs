@@ -1,4 +1,5 @@
-//! Sets of goroutines: [`JoinSet`], whose results come in the order in which they are ready, and [`ErrGroup`], Go's `errgroup`.
+//! Sets of goroutines: [`JoinSet`], whose results come in the order in which they are ready, and
+//! [`ErrGroup`], Go's `errgroup`.
 //!
 //! ```text
 //!   JoinSet ──▶ Shared { lock { done: Node → Node → …, waiter } }
@@ -7,8 +8,8 @@
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
 //!
-//! A member leaves after its outcome is in its cell, whatever ended it (`group.rs`), so an overflow is a result like any other. To leave allocates
-//! nothing: the node was made before the goroutine.
+//! A member leaves after its outcome is in its cell, whatever ended it (`group.rs`), so an overflow
+//! is a result like any other. To leave allocates nothing: the node was made before the goroutine.
 //!
 //! Neither ends a goroutine by force; [`context`](crate::context) says why.
 
@@ -210,7 +211,8 @@ impl<T: Send + 'static> JoinSet<T> {
     ) -> Result<u64, E> {
         let node = Box::new(Node { handle: None, older: self.all, newer: None, next_done: None });
         let node = NonNull::from(Box::leak(node));
-        // With preemption off from the start on: all of it, or nothing, should this G die on the way.
+        // With preemption off from the start on: all of it, or nothing, should this G die on the
+        // way.
         let (handle, _guard) = match start(InSet { shared: self.shared.clone(), node }) {
             Ok(handle) => handle,
             Err(error) => {
@@ -331,8 +333,8 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(node)
     }
 
-    /// Takes a node that was popped out of the set, and gives its outcome. None: the G that started this member died
-    /// before the member was one of the set.
+    /// Takes a node that was popped out of the set, and gives its outcome. None: the G that started
+    /// this member died before the member was one of the set.
     fn finish(&mut self, node: NonNull<Node<T>>) -> Option<Outcome<T>> {
         // SAFETY: its member has left: it is ours alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
@@ -424,7 +426,8 @@ impl<T> Drop for JoinSet<T> {
         let mut at = self.all;
         // First the handles, while the members can't free what they are in.
         while let Some(node) = at {
-            // SAFETY: nodes in `all` are ours until `closed` is set, but for `next_done`, which a member may be writing.
+            // SAFETY: nodes in `all` are ours until `closed` is set, but for `next_done`, which a
+            // member may be writing.
             let (handle, older) = unsafe { ((*node.as_ptr()).handle.take(), (*node.as_ptr()).older) };
             drop(handle);
             at = older;

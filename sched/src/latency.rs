@@ -6,11 +6,14 @@
 //! | `timer` | its deadline | a g0 takes it out of the heap | every timer |
 //! | `preempt` | the end of the slice | the G is off the core | every slice that ends while others wait |
 //!
-//! Nothing of it is on a hot path. A G that is timed has a bit set in the byte that its dispatch looks at anyway (doomed, pinned), so it takes the out-of-line way there;
-//! and the clock is read where it was read before: where an alarm is set, in handlers, in the search for work. Its time of readying stands
-//! in its record, where the time of its park stood, in units of 64 ns; so a wait of more than 4 minutes comes out too short.
+//! Nothing of it is on a hot path. A G that is timed has a bit set in the byte that its dispatch
+//! looks at anyway (doomed, pinned), so it takes the out-of-line way there; and the clock is read
+//! where it was read before: where an alarm is set, in handlers, in the search for work. Its time
+//! of readying stands in its record, where the time of its park stood, in units of 64 ns; so a wait
+//! of more than 4 minutes comes out too short.
 //!
-//! Rejected: timing every dispatch (two clock reads on a path of 119 instructions); every 61st dispatch (by then nobody knows when it was readied).
+//! Rejected: timing every dispatch (two clock reads on a path of 119 instructions); every 61st
+//! dispatch (by then nobody knows when it was readied).
 
 use core::time::Duration;
 
@@ -67,7 +70,8 @@ impl Distribution {
         self.0.iter().sum()
     }
 
-    /// `per_cent` of them (of 100) took at most this long; exact to a factor of two, rounded up. Zero if there were none.
+    /// `per_cent` of them (of 100) took at most this long; exact to a factor of two, rounded up.
+    /// Zero if there were none.
     ///
     /// # Panics
     /// If `per_cent` is above 100.

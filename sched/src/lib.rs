@@ -1,4 +1,5 @@
-//! The portable half of Trefoil: goroutines (G), processors (P), machines (M), and everything that moves a G between them.
+//! The portable half of Trefoil: goroutines (G), processors (P), machines (M), and everything that
+//! moves a G between them.
 //!
 //! ```text
 //!   go, chan, mutex, waitgroup, sleep          what a program calls
@@ -14,18 +15,22 @@
 //!   entry.rs  epoch.rs                         how a page of a parked stack is taken away, and when it may be used again
 //! ```
 //!
-//! There is no machine in this crate: no assembly, no MMIO, no `target_arch`. The kernel and the hosted platform each wire
-//! one [`platform::Platform`] at link time. The crate owns no statics either: the platform keeps the one [`Sched`] and hands
-//! out the current [`M`].
+//! There is no machine in this crate: no assembly, no MMIO, no `target_arch`. The kernel and the
+//! hosted platform each wire one [`platform::Platform`] at link time. The crate owns no statics
+//! either: the platform keeps the one [`Sched`] and hands out the current [`M`].
 //!
 //! # Invariants, by name
 //!
-//! * **INV-PUBLISH**: a G becomes visible to other cores (a queue, a waiter list whose lock is released, a free list) only in
-//!   the `after` of the switch that left it, when its registers are saved. See `park.rs`.
-//! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`, or an object it waits for.
-//! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every queue again. See `idle.rs`.
-//! * **INV-TIMER-HOME**: a P with a timer pending is either held by an M (whose one-shot is armed for it) or idle, and then its
-//!   home, the M that released it, keeps that deadline: it rests with it, or has its one-shot armed for it. See `procs.rs`.
+//! * INV-PUBLISH: a G becomes visible to other cores (a queue, a waiter list whose lock is
+//!   released, a free list) only in the `after` of the switch that left it, when its registers are
+//!   saved. See `park.rs`.
+//! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`,
+//!   or an object it waits for.
+//! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every
+//!   queue again. See `idle.rs`.
+//! * INV-TIMER-HOME: a P with a timer pending is either held by an M (whose one-shot is armed
+//!   for it) or idle, and then its home, the M that released it, keeps that deadline: it rests with
+//!   it, or has its one-shot armed for it. See `procs.rs`.
 #![cfg_attr(not(loom), no_std)]
 // What runs seldom is made small, as in the kernel.
 #![feature(optimize_attribute)]
@@ -133,7 +138,8 @@ pub mod model {
         false
     }
 
-    /// The running `g` puts `line` into `output`, and waits for room by `wait` instead of a switch. It is the only writer.
+    /// The running `g` puts `line` into `output`, and waits for room by `wait` instead of a switch.
+    /// It is the only writer.
     pub fn put_alone(output: &crate::output::Output, g: GRef, line: &[u8], wait: impl Fn()) {
         while !output.try_put_or_need(line) {
             g.state.begin_park();
@@ -214,7 +220,8 @@ pub mod model {
         once.begin(true).map(core::mem::forget).is_some()
     }
 
-    /// The first timer of P number `p` is due, and `m` runs it, as its owner or as a thief. False: there is none.
+    /// The first timer of P number `p` is due, and `m` runs it, as its owner or as a thief. False:
+    /// there is none.
     pub fn fire_one(m: &'static M, p: usize) -> bool {
         crate::schedule::fire_one(&m.sched().ps()[p], &PreemptGuard::new())
     }
@@ -268,7 +275,8 @@ pub mod model {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, core::ptr::null()))
     }
 
-    /// A G with the frames `stack` and the group `open`, if that is one, which was ended where it stood. Its core is not through with it: [`leave_frames`].
+    /// A G with the frames `stack` and the group `open`, if that is one, which was ended where it
+    /// stood. Its core is not through with it: [`leave_frames`].
     pub fn dead(stack: crate::Stack, open: Option<alloc::sync::Arc<crate::group::Group>>) -> GRef {
         let g: GRef = alloc::boxed::Box::leak(alloc::boxed::Box::new(crate::G::new()));
         g.state.spawn();
@@ -279,7 +287,8 @@ pub mod model {
         g
     }
 
-    /// Its undertaker: what it had open is nobody's, and its membership in `heir` goes with the last of that.
+    /// Its undertaker: what it had open is nobody's, and its membership in `heir` goes with the
+    /// last of that.
     pub fn orphan_groups(g: GRef, heir: Option<alloc::sync::Arc<crate::group::Group>>) {
         let _guard = PreemptGuard::new();
         crate::group::orphan(g, heir);
@@ -380,7 +389,8 @@ pub mod model {
         m.p().is_some_and(|p| !p.wants_slice())
     }
 
-    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its own, or holds none. Returns how many there were.
+    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its
+    /// own, or holds none. Returns how many there were.
     pub fn set_max_procs(m: &'static M, n: usize) -> usize {
         let before = m.sched().set_number(n, m);
         (0..m.sched().ps().len()).for_each(|p| crate::procs::retire(m.sched(), p));
@@ -420,7 +430,8 @@ pub mod model {
         m.send(g, &PreemptGuard::new());
     }
 
-    /// What g0 does: looks, rests, looks again, until there is a G for `m`, and passes the search on.
+    /// What g0 does: looks, rests, looks again, until there is a G for `m`, and passes the search
+    /// on.
     pub fn next_g(m: &'static M) -> GRef {
         crate::schedule::next_g(m, &PreemptGuard::new())
     }

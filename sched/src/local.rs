@@ -7,19 +7,21 @@
 //!                              └─▶ Node { key, older, drop, value } ──▶ Node …
 //! ```
 //!
-//! A key is a static, found by its address and its type; a value is a block on the heap, so that references to it stay good when the table
-//! grows. A G that uses none pays one look at a null pointer when it ends; what drops them is reached through the table itself, so an image
-//! whose program has no locals does not contain it.
+//! A key is a static, found by its address and its type; a value is a block on the heap, so that
+//! references to it stay good when the table grows. A G that uses none pays one look at a null
+//! pointer when it ends; what drops them is reached through the table itself, so an image whose
+//! program has no locals does not contain it.
 //!
 //! # The end
 //!
-//! Values are dropped by their G, in the reverse order of their first use, before its joiner learns of the end. A value that is being dropped, or has
-//! been, is gone for the others' destructors: they get an [`AccessError`]. What a destructor touches for the first time is made, and dropped
-//! next. A destructor that panics is told of by the hook, and the others are dropped all the same. The values of a G that was ended
-//! where it stood are leaked with everything else that it had.
+//! Values are dropped by their G, in the reverse order of their first use, before its joiner learns
+//! of the end. A value that is being dropped, or has been, is gone for the others' destructors:
+//! they get an [`AccessError`]. What a destructor touches for the first time is made, and dropped
+//! next. A destructor that panics is told of by the hook, and the others are dropped all the same.
+//! The values of a G that was ended where it stood are leaked with everything else that it had.
 //!
-//! Rejected: an array indexed by a number that each key draws (the numbers would need a static, and this crate owns none); `BTreeMap` (a
-//! panic for want of memory inside it ends the machine).
+//! Rejected: an array indexed by a number that each key draws (the numbers would need a static, and
+//! this crate owns none); `BTreeMap` (a panic for want of memory inside it ends the machine).
 
 use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
@@ -36,7 +38,8 @@ use crate::panic::report_unjoined;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 
-/// Names a value that each goroutine has of its own. Made by [`goroutine_local!`](crate::goroutine_local).
+/// Names a value that each goroutine has of its own. Made by
+/// [`goroutine_local!`](crate::goroutine_local).
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -85,8 +88,8 @@ impl core::error::Error for AccessError {}
 
 /// Declares values that each goroutine has of its own: `thread_local!`, for goroutines.
 ///
-/// Each is a `static` of type [`LocalKey`](crate::local::LocalKey), made by its expression when a goroutine first uses it, and dropped when
-/// that one ends.
+/// Each is a `static` of type [`LocalKey`](crate::local::LocalKey), made by its expression when a
+/// goroutine first uses it, and dropped when that one ends.
 ///
 /// # Examples
 /// ```
@@ -176,7 +179,8 @@ unsafe fn end_all(g: GRef) {
     let mut newest = unsafe { (*table).newest };
     let mut at = newest;
     loop {
-        // SAFETY: 1. the table and its nodes stay until the last has been dropped; no reference to them is kept across a destructor.
+        // SAFETY: 1. the table and its nodes stay until the last has been dropped; no reference to
+        // them is kept across a destructor.
         unsafe {
             // What a destructor has made since comes first: it is newer than all that is left.
             if (*table).newest != newest {
@@ -198,7 +202,8 @@ unsafe fn end_all(g: GRef) {
     let table = unsafe { Box::from_raw(table) };
     let mut at = table.newest;
     while !at.is_null() {
-        // SAFETY: 1. `at` is a node that is read before it is freed, by the function that its maker has left in it.
+        // SAFETY: 1. `at` is a node that is read before it is freed, by the function that its maker
+        // has left in it.
         unsafe {
             let older = (*at).older;
             ((*at).free)(at);
@@ -336,7 +341,8 @@ impl<T: 'static> LocalKey<T> {
         // `init` may have made it itself: then its value is replaced, as `std` does.
         if let Some(existing) = self.existing(g) {
             let existing = existing?;
-            // SAFETY: the node is this G's own, and nobody borrows its value: who made it inside `init` has returned.
+            // SAFETY: the node is this G's own, and nobody borrows its value: who made it inside
+            // `init` has returned.
             drop(core::mem::replace(unsafe { &mut *(*existing).value }, value));
             return Ok(existing);
         }
@@ -355,7 +361,8 @@ impl<T: 'static> LocalKey<T> {
     /// Runs `f` on this goroutine's value.
     ///
     /// # Panics
-    /// If the value is being dropped or has been, or outside any goroutine; see [`try_with`](Self::try_with).
+    /// If the value is being dropped or has been, or outside any goroutine; see
+    /// [`try_with`](Self::try_with).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -397,8 +404,9 @@ impl<T: 'static> LocalKey<T> {
         F: FnOnce(&T) -> R,
     {
         let local = self.get_or_make(self.init)?;
-        // SAFETY: the value is its G's own, which calls, and it is alive. It is dropped when the G ends, which `f` keeps it from; inside a destructor
-        // of another local it stays until that one has returned.
+        // SAFETY: the value is its G's own, which calls, and it is alive. It is dropped when the G
+        // ends, which `f` keeps it from; inside a destructor of another local it stays until that
+        // one has returned.
         Ok(f(unsafe { &(*local).value }))
     }
 

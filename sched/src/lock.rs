@@ -1,11 +1,13 @@
-//! A spin lock for the few words that two cores must change together: a channel's body, a timer heap, the global queue.
+//! A spin lock for the few words that two cores must change together: a channel's body, a timer
+//! heap, the global queue.
 //!
-//! It is held with preemption off (the guard borrows the evidence), for a bounded number of instructions, and never across a
-//! switch except in one way: a G that parks gives the *held* lock to its `commit`, which releases it on the next context's
-//! stack ([`SpinGuard::into_held`], [`SpinLock::unlock`]). Interrupt handlers take none.
+//! It is held with preemption off (the guard borrows the evidence), for a bounded number of
+//! instructions, and never across a switch except in one way: a G that parks gives the *held* lock
+//! to its `commit`, which releases it on the next context's stack ([`SpinGuard::into_held`],
+//! [`SpinLock::unlock`]). Interrupt handlers take none.
 //!
-//! Rejected: a ticket lock (fair, but with more virtual cores than real ones a descheduled ticket holder stops everyone);
-//! `spin::Mutex` (loom cannot see it).
+//! Rejected: a ticket lock (fair, but with more virtual cores than real ones a descheduled ticket
+//! holder stops everyone); `spin::Mutex` (loom cannot see it).
 
 use core::ops::{Deref, DerefMut};
 
@@ -21,7 +23,8 @@ pub struct SpinLock<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock admits one core at a time to the value, so it needs only to be movable between cores.
+// SAFETY: the lock admits one core at a time to the value, so it needs only to be movable between
+// cores.
 unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 // SAFETY: as above; `&SpinLock` gives access to `T` only through `lock`, which excludes.
 unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
@@ -122,7 +125,8 @@ impl<T: ?Sized> Deref for SpinGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the guard exists only while this core holds the lock; the reference lives no longer than the guard.
+        // SAFETY: the guard exists only while this core holds the lock; the reference lives no
+        // longer than the guard.
         self.lock.value.with(|v| unsafe { &*v })
     }
 }

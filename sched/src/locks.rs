@@ -1,4 +1,5 @@
-//! What parks a goroutine instead of a core: `std::sync`'s names, guards and poisoning, and Go's `WaitGroup`.
+//! What parks a goroutine instead of a core: `std::sync`'s names, guards and poisoning, and Go's
+//! `WaitGroup`.
 //!
 //! | | holds it | a panic while it is held | the holder dies where it stands |
 //! |---|---|---|---|

@@ -1,4 +1,5 @@
-//! An M: a core that runs G's. Its g0 is the context it finds work on; a P is what it needs to run any.
+//! An M: a core that runs G's. Its g0 is the context it finds work on; a P is what it needs to run
+//! any.
 
 use core::cell::Cell;
 
@@ -53,17 +54,19 @@ pub struct M {
     pub(crate) outside: P,
     /// It has been outside since it held one of the scheduler's P's.
     pub(crate) strays: Cell<bool>,
-    /// The P's that it gave up last, one bit each: while one has no M its deadlines are this M's (INV-TIMER-HOME). Bits may be out of date: see
-    /// [`kept`](Self::kept). Read by its own handler.
+    /// The P's that it gave up last, one bit each: while one has no M its deadlines are this M's
+    /// (INV-TIMER-HOME). Bits may be out of date: see [`kept`](Self::kept). Read by its own
+    /// handler.
     pub(crate) keeps: OwnU64,
     /// What its one-shot is armed for; its own handler writes it too.
     pub(crate) armed: OwnU64,
-    /// Until then the one-shot does not ring for timers while others wait: it has just rung for due ones. Written by its own handler.
+    /// Until then the one-shot does not ring for timers while others wait: it has just rung for due
+    /// ones. Written by its own handler.
     pub(crate) calm: OwnU64,
 }
 
-// SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own interrupt handlers, which
-// touch none of them); others read atomics.
+// SAFETY: the `Cell`s are touched by the M's own core only, with preemption off (or by its own
+// interrupt handlers, which touch none of them); others read atomics.
 unsafe impl Sync for M {}
 
 /// What an M has done since it started. Counters of a running M may lag by an instruction or two.
@@ -148,7 +151,8 @@ impl M {
     /// The M of this core, for as long as the guard keeps us on it.
     #[inline(always)]
     pub fn current(_preempt: &PreemptGuard) -> &M {
-        // SAFETY: the platform returns this core's M, which lives for ever; the guard keeps the caller on this core.
+        // SAFETY: the platform returns this core's M, which lives for ever; the guard keeps the
+        // caller on this core.
         unsafe { &*platform::current_m() }
     }
 
@@ -199,13 +203,14 @@ impl M {
         self.woken.get()
     }
 
-    /// What its g0 has saved: below this address its stack is free while a G runs. For the platform, on this core.
+    /// What its g0 has saved: below this address its stack is free while a G runs. For the
+    /// platform, on this core.
     pub fn g0_sp(&self) -> usize {
         self.g0.saved_sp()
     }
 
-    /// Makes the next scheduling point of this core go through g0, where [`Platform::on_g0`](crate::Platform::on_g0) is called. For
-    /// handlers that put something off.
+    /// Makes the next scheduling point of this core go through g0, where
+    /// [`Platform::on_g0`](crate::Platform::on_g0) is called. For handlers that put something off.
     pub fn attend_platform(&self) {
         if let Some(p) = self.p() {
             p.attention.fetch_or(ATTEND_PLATFORM, Ordering::Relaxed);
@@ -219,17 +224,20 @@ impl M {
         }
     }
 
-    /// Holds `p` from here on, which it has claimed or was given. The caller arms the one-shot (INV-TIMER-HOME).
+    /// Holds `p` from here on, which it has claimed or was given. The caller arms the one-shot
+    /// (INV-TIMER-HOME).
     #[cold]
     #[inline(never)]
     pub(crate) fn hold(&self, p: &'static P) {
         self.set_p(Some(p));
         self.last_p.set(Some(p.index()));
         self.keeps.store(self.keeps.load(Ordering::Relaxed) & !(1 << p.index()), Ordering::Relaxed);
-        // Whoever runs first has not run yet, also if it was next in the slot when the P was given up.
+        // Whoever runs first has not run yet, also if it was next in the slot when the P was given
+        // up.
         p.begin_slice(0);
         self.come_in();
-        // SeqCst: pairs with the fence in `nudge`: whoever lets a G run on this P without an alarm looks at the global queue after this.
+        // SeqCst: pairs with the fence in `nudge`: whoever lets a G run on this P without an alarm
+        // looks at the global queue after this.
         fence(Ordering::SeqCst);
     }
 
@@ -238,7 +246,8 @@ impl M {
         self.p.store(p, Ordering::Relaxed);
     }
 
-    /// Puts a wake-up off until the alarm of the P that this M holds. On this core, with preemption off.
+    /// Puts a wake-up off until the alarm of the P that this M holds. On this core, with preemption
+    /// off.
     #[cold]
     pub(crate) fn defer_wake(&self) {
         let guard = PreemptGuard::new();
@@ -257,7 +266,8 @@ impl M {
     #[inline(always)]
     pub(crate) fn held<'a>(&'a self, _preempt: &'a PreemptGuard) -> Held<'a> {
         match self.p() {
-            // SAFETY: 1. `self` is the current M (only `current` and `run_m` hand it out) and holds `p`; the guard is alive.
+            // SAFETY: 1. `self` is the current M (only `current` and `run_m` hand it out) and holds
+            // `p`; the guard is alive.
             Some(p) => unsafe { Held::new(p) },
             None => no_p(),
         }

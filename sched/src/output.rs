@@ -1,4 +1,5 @@
-//! Bytes to a device: goroutines put whole lines in, and whoever finds the device ready moves bytes to it. Nobody waits for the device.
+//! Bytes to a device: goroutines put whole lines in, and whoever finds the device ready moves bytes
+//! to it. Nobody waits for the device.
 //!
 //! ```text
 //!      writers (one at a time, under the lock)               drainer (one at a time, whoever has set `draining`)
@@ -13,28 +14,38 @@
 //!      W3  room? take the G back: no park                    I1  wanted := false;  I2  fence, D1
 //! ```
 //!
-//! The drainer is a writer that has just put its line, or the handler of the device's interrupt. A drainer that leaves bytes behind says so by `wanted`: its caller turns
-//! the device's interrupt on, which comes when the device has room. So a device that is always ready takes a line at once and never interrupts, and a slow one holds up
-//! nobody.
+//! The drainer is a writer that has just put its line, or the handler of the device's interrupt. A
+//! drainer that leaves bytes behind says so by `wanted`: its caller turns the device's interrupt
+//! on, which comes when the device has room. So a device that is always ready takes a line at once
+//! and never interrupts, and a slow one holds up nobody.
 //!
-//! **INV-DRAIN**: when the ring is not empty, then somebody drains, or the interrupt is wanted, or a writer is between A1 and D1.
+//! **INV-DRAIN**: when the ring is not empty, then somebody drains, or the interrupt is wanted, or
+//! a writer is between A1 and D1.
 //!
-//! **INV-LINE**: a line stands in the ring as a whole, in the order in which the calls took the lock. A line that does not fit waits for room *with the turn*; behind it
-//! the other goroutines queue, first come, first served.
+//! **INV-LINE**: a line stands in the ring as a whole, in the order in which the calls took the
+//! lock. A line that does not fit waits for room *with the turn*; behind it the other goroutines
+//! queue, first come, first served.
 //!
-//! **The hard race** is a writer that adds a line while a drainer that has seen the ring empty lets go (D3): the writer finds `draining` set and leaves. Both sides store,
-//! fence and load, so the drainer sees the line in D5, or the writer finds `draining` free. The interrupt has the same race with a drainer
-//! that it has interrupted: it takes back `wanted` first (I1), so the drainer sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in `input.rs`.
+//! **The hard race** is a writer that adds a line while a drainer that has seen the ring empty lets
+//! go (D3): the writer finds `draining` set and leaves. Both sides store, fence and load, so the
+//! drainer sees the line in D5, or the writer finds `draining` free. The interrupt has the same
+//! race with a drainer that it has interrupted: it takes back `wanted` first (I1), so the drainer
+//! sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in `input.rs`.
 //!
-//! **A death** breaks none of this: from the end of its park to the hand-over of its turn, and from D1 to D5, a goroutine has preemption off, and it ends with preemption on.
+//! **A death** breaks none of this: from the end of its park to the hand-over of its turn, and from
+//! D1 to D5, a goroutine has preemption off, and it ends with preemption on.
 //!
-//! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock. What a stopped core was just sending may come twice, as much as the device takes
-//! at a time; a line that a stopped core was just copying is not there yet.
+//! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock.
+//! What a stopped core was just sending may come twice, as much as the device takes at a time; a
+//! line that a stopped core was just copying is not there yet.
 //!
-//! Writers that can't park (on g0, with preemption off, at boot) have [`RESERVE`] bytes more than goroutines ([`Output::try_put`]).
+//! Writers that can't park (on g0, with preemption off, at boot) have [`RESERVE`] bytes more than
+//! goroutines ([`Output::try_put`]).
 //!
-//! Rejected: the console's lock held while the port takes a line (9 ms for 100 bytes at 115,200 baud, with preemption off); a lock-free ring for many producers (whoever ends
-//! between taking its place and filling it would stop all others, and a report could not tell); a goroutine that drains (it would have to run first).
+//! Rejected: the console's lock held while the port takes a line (9 ms for 100 bytes at 115,200
+//! baud, with preemption off); a lock-free ring for many producers (whoever ends between taking its
+//! place and filling it would stop all others, and a report could not tell); a goroutine that
+//! drains (it would have to run first).
 
 use crate::g::{G, GRef, WaitReason};
 use crate::inbox::{park_for_interrupt, ready_anywhere};
@@ -97,7 +108,8 @@ struct Writers {
 
 impl Output {
     crate::const_unless_loom! {
-        /// An empty one over `bytes`, which are its alone. (They lie apart: all zeros, they need no place in an image.)
+        /// An empty one over `bytes`, which are its alone. (They lie apart: all zeros, they need no
+        /// place in an image.)
         pub fn new(bytes: &'static Bytes) -> Self {
             Self {
                 writers: SpinLock::new(Writers { turn: false, waiting: WaitQueue::new() }),
@@ -114,7 +126,8 @@ impl Output {
 
     // --- writers
 
-    /// Adds a line of at most [`LINE`] bytes; parks until there is room for it. On a G with preemption on. Somebody has to [`drain`](Self::drain) after that.
+    /// Adds a line of at most [`LINE`] bytes; parks until there is room for it. On a G with
+    /// preemption on. Somebody has to [`drain`](Self::drain) after that.
     pub fn put(&self, line: &[u8]) {
         debug_assert!(line.len() <= LINE);
         let guard = PreemptGuard::new();
@@ -131,7 +144,8 @@ impl Output {
         // SAFETY: 1. this G parks right below, and `pass` readies it when it has popped the node.
         unsafe { writers.waiting.push(Waiter::of(M::current(&guard).caller(), core::ptr::null_mut())) };
         let _ = writers.into_held();
-        // SAFETY: 1. the node was pushed, and is popped once. 2. `release` gets the `Output` that its G borrows, whose lock is held.
+        // SAFETY: 1. the node was pushed, and is popped once. 2. `release` gets the `Output` that
+        // its G borrows, whose lock is held.
         let guard = unsafe { park(guard, WaitReason::Output, Self::release, me) };
         self.put_in_turn(guard, line);
     }
@@ -146,13 +160,14 @@ impl Output {
             }
             drop(writers);
             let me = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps it from parking. 2. `commit` gets an `Output` that its G
-            // borrows.
+            // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or
+            // keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
             guard = unsafe { park_for_interrupt(guard, WaitReason::Output, Self::commit, me) };
         }
     }
 
-    /// A1, if there is room. If not, says how much is needed: more than that, so that the writer is not woken for each byte that leaves.
+    /// A1, if there is room. If not, says how much is needed: more than that, so that the writer is
+    /// not woken for each byte that leaves.
     fn add(&self, writers: &Writers, line: &[u8]) -> bool {
         let needed = line.len() + RESERVE;
         let fits = self.room() >= needed;
@@ -187,7 +202,8 @@ impl Output {
         unsafe { &*output.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g`, which has the turn, is to wait: there is no room yet, or somebody has taken the G and will ready it.
+    /// Whether `g`, which has the turn, is to wait: there is no room yet, or somebody has taken the
+    /// G and will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         let me = core::ptr::from_ref(g).cast_mut();
         // Release: W1; pairs with the Acquire in `take_first`.
@@ -203,8 +219,8 @@ impl Output {
         self.first.compare_exchange(first, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Adds a line for a writer that can't park. False: there is no room for it, not even the reserve. Somebody has to [`drain`](Self::drain) after that, or before
-    /// it is tried again.
+    /// Adds a line for a writer that can't park. False: there is no room for it, not even the
+    /// reserve. Somebody has to [`drain`](Self::drain) after that, or before it is tried again.
     #[must_use = "the line may not have been added"]
     pub fn try_put(&self, guard: &PreemptGuard, line: &[u8]) -> bool {
         let writers = self.writers.lock(guard);
@@ -218,14 +234,16 @@ impl Output {
     /// A1.
     fn write(&self, _: &Writers, line: &[u8]) {
         let tail = self.tail.load(Ordering::Relaxed);
-        // SAFETY: 1. there is room for the line, so the drainer has read what was there, and the lock admits no other writer.
+        // SAFETY: 1. there is room for the line, so the drainer has read what was there, and the
+        // lock admits no other writer.
         unsafe { self.bytes.write(tail, line) };
         // Release: pairs with the Acquire in `len`.
         self.tail.store(tail.wrapping_add(line.len()), Ordering::Release);
     }
 
     fn room(&self) -> usize {
-        // Acquire: pairs with the Release in `drain`: the bytes there have been read before they are written anew.
+        // Acquire: pairs with the Release in `drain`: the bytes there have been read before they
+        // are written anew.
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
@@ -252,14 +270,16 @@ impl Output {
 
     // --- drainers
 
-    /// D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller turns the device's interrupt on. False: none are, or somebody else sees
-    /// to them. With preemption off, or in the handler of the device's interrupt.
+    /// D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller
+    /// turns the device's interrupt on. False: none are, or somebody else sees to them. With
+    /// preemption off, or in the handler of the device's interrupt.
     #[must_use = "the device's interrupt may be wanted"]
     pub fn drain(&self, limit: usize, device: &mut impl Transmitter) -> bool {
         loop {
             // SeqCst: after A1 and I1; pairs with the fence of D4.
             fence(Ordering::SeqCst);
-            // Acquire: D1; pairs with the Release of D3: bytes leave in the order in which they stand here.
+            // Acquire: D1; pairs with the Release of D3: bytes leave in the order in which they
+            // stand here.
             if self.draining.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 return false;
             }
@@ -335,14 +355,16 @@ impl Output {
         self.len() == 0
     }
 
-    /// The next byte, for whoever is alone in the world from here on: a report, when all other cores have stopped wherever they were.
+    /// The next byte, for whoever is alone in the world from here on: a report, when all other
+    /// cores have stopped wherever they were.
     pub fn next_for_report(&self) -> Option<u8> {
         let head = self.head.load(Ordering::Relaxed);
         if self.is_empty() {
             return None;
         }
         let mut byte = None;
-        // SAFETY: 1. it lies before the tail; nobody writes there until `head` has passed, and nobody else does anything here any more.
+        // SAFETY: 1. it lies before the tail; nobody writes there until `head` has passed, and
+        // nobody else does anything here any more.
         let _ = unsafe { self.bytes.read(head, 1, |bytes| byte = bytes.first().copied()) };
         self.head.store(head.wrapping_add(1), Ordering::Relaxed);
         byte

@@ -1,28 +1,37 @@
-//! A P: the right to run G's, and everything a running core needs close by: its queue, its slot, its timers, its free G's.
+//! A P: the right to run G's, and everything a running core needs close by: its queue, its slot,
+//! its timers, its free G's.
 //!
-//! The rest of the machine reaches a P in three ways, and the types say which: anyone may steal through `&P`; the M that
-//! holds it works through [`Held`]; an interrupt handler on its core uses the atomics of the slot and of `attention`.
+//! The rest of the machine reaches a P in three ways, and the types say which: anyone may steal
+//! through `&P`; the M that holds it works through [`Held`]; an interrupt handler on its core uses
+//! the atomics of the slot and of `attention`.
 //!
 //! # The slot (`runnext`)
 //!
-//! What a running G readies goes into the slot and runs next on this P, in the rest of the same slice: a ping-pong pair stays
-//! on one core with warm caches and wakes nobody. Both ways to get this wrong are known. *Not stealable*, it starves: the G in
-//! the slot waits for a long-running G although cores are idle. *Stolen eagerly*, or with a wake-up for every push, a third of
-//! the throughput goes into cores that come too late. So a push that finds no alarm set arms the P's one-shot for
-//! [`SLOT_DELAY`]. When that fires, the handler looks at the slot's sequence number: unchanged since the alarm was set, the G
-//! in it has waited too long, so it is marked *ripe* (thieves take ripe G's only) and an M is woken; changed, the pair
-//! is alive and the alarm is set again; empty, the alarm is off.
+//! What a running G readies goes into the slot and runs next on this P, in the rest of the same
+//! slice: a ping-pong pair stays on one core with warm caches and wakes nobody. Both ways to get
+//! this wrong are known. *Not stealable*, it starves: the G in the slot waits for a long-running G
+//! although cores are idle. *Stolen eagerly*, or with a wake-up for every push, a third of the
+//! throughput goes into cores that come too late. So a push that finds no alarm set arms the P's
+//! one-shot for [`SLOT_DELAY`]. When that fires, the handler looks at the slot's sequence number:
+//! unchanged since the alarm was set, the G in it has waited too long, so it is marked *ripe*
+//! (thieves take ripe G's only) and an M is woken; changed, the pair is alive and the alarm is set
+//! again; empty, the alarm is off.
 //!
 //! # The slice
 //!
-//! A G that runs while others wait has a slice; one that runs alone is never interrupted. **INV-SLICE**: while a G runs and the ring or the slot holds
-//! another, the slot's or the slice's alarm is set. Whoever queues something there sets it ([`Held::wants_slice`]), on the core whose one-shot it is, so there is
-//! no race with the handler that turns it off when it finds nobody waiting. And while a G waits in the *global* queue and no M could be woken for it, the
-//! slice's alarm of some P whose G runs is set. There the one who queues may be another core; `Sched::nudge` has the handshake. This is all that Go's sysmon
-//! does about slices, without a thread that looks.
+//! A G that runs while others wait has a slice; one that runs alone is never interrupted.
+//! **INV-SLICE**: while a G runs and the ring or the slot holds another, the slot's or the slice's
+//! alarm is set. Whoever queues something there sets it ([`Held::wants_slice`]), on the core whose
+//! one-shot it is, so there is no race with the handler that turns it off when it finds nobody
+//! waiting. And while a G waits in the *global* queue and no M could be woken for it, the slice's
+//! alarm of some P whose G runs is set. There the one who queues may be another core;
+//! `Sched::nudge` has the handshake. This is all that Go's sysmon does about slices, without a
+//! thread that looks.
 //!
-//! Nobody reads a clock when G's switch among themselves: `slice_start` is 0, "unknown", after a G came from the ring, and the alarm that finds it so takes
-//! the present for it. So a G gets between one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep) the start is exact.
+//! Nobody reads a clock when G's switch among themselves: `slice_start` is 0, "unknown", after a G
+//! came from the ring, and the alarm that finds it so takes the present for it. So a G gets between
+//! one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep) the
+//! start is exact.
 
 use core::cell::Cell;
 use core::ops::Deref;
@@ -45,7 +54,8 @@ const MAKING_WAY: u64 = 1_000;
 /// So many sleepers may go before those who wait in the ring.
 const AHEAD: u32 = 8;
 
-/// Every so many dispatches the global queue goes first. Prime, so that it does not fall in step with what programs do.
+/// Every so many dispatches the global queue goes first. Prime, so that it does not fall in step
+/// with what programs do.
 pub(crate) const FAIR_TICKS: u32 = 61;
 
 /// `attention`: a timer is due.
@@ -60,7 +70,8 @@ pub(crate) const ATTEND_SLICE: u32 = 4;
 /// `attention`: there are to be fewer P's, and this is one of those that go.
 pub(crate) const ATTEND_RETIRE: u32 = 8;
 
-/// `attention`: the G that runs has said that it will not leave; see [`M::hold_back`](crate::M::hold_back).
+/// `attention`: the G that runs has said that it will not leave; see
+/// [`M::hold_back`](crate::M::hold_back).
 pub(crate) const ATTEND_HELD: u32 = 16;
 
 /// A processor: the right to run G's.
@@ -94,17 +105,20 @@ pub struct P {
     slice_start: AtomicU64,
     /// When the slice ended of a G that has not made way yet; 0: there is none.
     overdue: AtomicU64,
-    /// When the clock was last read here, in units of [`COARSE_SHIFT`]: less than a slice ago while others wait (INV-SLICE), and anew when a core goes to its g0.
+    /// When the clock was last read here, in units of [`COARSE_SHIFT`]: less than a slice ago while
+    /// others wait (INV-SLICE), and anew when a core goes to its g0.
     pub(crate) coarse: AtomicU32,
 
     // --- Holder only.
     pub(crate) free: LocalFree,
-    /// The last call to give free G's away that it has followed; see [`Sched::trim`](crate::Sched::trim).
+    /// The last call to give free G's away that it has followed; see
+    /// [`Sched::trim`](crate::Sched::trim).
     pub(crate) trimmed: Cell<u32>,
     pub(crate) rng: Rng,
     /// Dispatches left before the global queue goes first.
     pub(crate) fair: Cell<u32>,
-    /// Sleepers in a row that went before those who wait in the ring, and the dispatches of the M up to the last of them.
+    /// Sleepers in a row that went before those who wait in the ring, and the dispatches of the M
+    /// up to the last of them.
     pub(crate) ahead: Cell<(u32, u64)>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) last_id: Cell<u64>,
@@ -114,8 +128,8 @@ pub struct P {
     pub(crate) ended: AtomicU64,
 }
 
-// SAFETY: the `Cell`s and `free` are touched only through `Held`, of which one M has one at a time; `Rest::claim_p`
-// (Acquire) and `lie_down` (Release) order one holder after the other.
+// SAFETY: the `Cell`s and `free` are touched only through `Held`, of which one M has one at a time;
+// `Rest::claim_p` (Acquire) and `lie_down` (Release) order one holder after the other.
 unsafe impl Sync for P {}
 
 impl P {
@@ -199,13 +213,15 @@ impl P {
         if g.is_null() {
             return None;
         }
-        // AcqRel: Acquire pairs with the Release of `Held::put_slot`; a G that was put back meanwhile is as good.
+        // AcqRel: Acquire pairs with the Release of `Held::put_slot`; a G that was put back
+        // meanwhile is as good.
         self.runnext.compare_exchange(g, core::ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).ok()?;
         // SAFETY: the slot holds `GRef`s only.
         Some(unsafe { &*g })
     }
 
-    /// The alarm, in the timer interrupt of the P's core (or its holder with preemption off). True: wake an M if there is work.
+    /// The alarm, in the timer interrupt of the P's core (or its holder with preemption off). True:
+    /// wake an M if there is work.
     pub(crate) fn alarm(&self, now: u64, delay: u64) -> bool {
         if self.slot_alarm.load(Ordering::Relaxed) > now {
             return false;
@@ -251,7 +267,8 @@ impl P {
         self.timers.when().min(self.next_own_alarm())
     }
 
-    /// There are more P's than one from now on: what waits in the slot waits for a thief, for `delay` and no longer. In an interrupt of the P's core.
+    /// There are more P's than one from now on: what waits in the slot waits for a thief, for
+    /// `delay` and no longer. In an interrupt of the P's core.
     pub(crate) fn hasten_slot(&self, at: u64) {
         let set = self.slot_alarm.load(Ordering::Relaxed);
         if set != u64::MAX {
@@ -320,7 +337,8 @@ impl P {
         }
     }
 
-    /// The slice's alarm, in an interrupt of the P's core, with somebody waiting or nobody: whether who runs has run for `limit`.
+    /// The slice's alarm, in an interrupt of the P's core, with somebody waiting or nobody: whether
+    /// who runs has run for `limit`.
     pub(crate) fn slice_over(&self, now: u64, waits: bool, limit: u64) -> bool {
         if self.slice_alarm.load(Ordering::Relaxed) > now {
             return false;
@@ -330,7 +348,8 @@ impl P {
             return false;
         }
         let end = self.slice_started(now).saturating_add(limit);
-        // The next one's slice begins when it is there: an alarm before its end would be one for nothing.
+        // The next one's slice begins when it is there: an alarm before its end would be one for
+        // nothing.
         self.slice_alarm.store(if end <= now { now + MAKING_WAY + limit } else { end }, Ordering::Relaxed);
         if end <= now && self.overdue.load(Ordering::Relaxed) == 0 {
             self.overdue.store(end, Ordering::Relaxed);
@@ -339,7 +358,8 @@ impl P {
     }
 }
 
-/// A P in the hands of the M that holds it. Made by [`M::p`](crate::M::p), lives as long as preemption is off.
+/// A P in the hands of the M that holds it. Made by [`M::p`](crate::M::p), lives as long as
+/// preemption is off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held<'a>(&'a P);
 
@@ -353,8 +373,8 @@ impl<'a> Held<'a> {
     /// The owner's side of the ring.
     #[inline(always)]
     pub(crate) fn ring(&self) -> Local<'a> {
-        // SAFETY: 1. the current M holds this P (that is what `Held` says) and preemption is off, so nobody else is owner;
-        // callers use the `Local` within one expression.
+        // SAFETY: 1. the current M holds this P (that is what `Held` says) and preemption is off,
+        // so nobody else is owner; callers use the `Local` within one expression.
         unsafe { self.0.runq.owner() }
     }
 
@@ -381,8 +401,9 @@ impl<'a> Held<'a> {
         unsafe { g.as_ref() }
     }
 
-    /// Whether a G that was woken for its time may go before those who wait in the ring: not more than [`AHEAD`] in a row, with `runs` dispatches of
-    /// this M so far. (In a row: nobody has been dispatched since the last of them.) It counts as one.
+    /// Whether a G that was woken for its time may go before those who wait in the ring: not more
+    /// than [`AHEAD`] in a row, with `runs` dispatches of this M so far. (In a row: nobody has been
+    /// dispatched since the last of them.) It counts as one.
     pub(crate) fn may_go_ahead(&self, runs: u64) -> bool {
         let (row, at) = self.0.ahead.get();
         let row = if runs == at { row } else { 0 };

@@ -1,6 +1,7 @@
 //! Catching panics, and passing them on.
 //!
-//! How a panic begins, and what is said about it, is the platform's; so is unwinding. This is what a program calls, with `std`'s signatures.
+//! How a panic begins, and what is said about it, is the platform's; so is unwinding. This is what
+//! a program calls, with `std`'s signatures.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -15,10 +16,11 @@ use crate::platform;
 pub use payload::Payload;
 pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 
-/// Runs `f`, and gives its value, or the payload of the panic that left it. [`exit_g`](crate::exit_g) is caught as well: its payload is to be
-/// [passed on](resume_unwind).
+/// Runs `f`, and gives its value, or the payload of the panic that left it.
+/// [`exit_g`](crate::exit_g) is caught as well: its payload is to be [passed on](resume_unwind).
 ///
-/// An overflow of the stack is no panic, and can't be caught: see [`JoinError::StackOverflow`](crate::join::JoinError::StackOverflow).
+/// An overflow of the stack is no panic, and can't be caught: see
+/// [`JoinError::StackOverflow`](crate::join::JoinError::StackOverflow).
 ///
 /// # Errors
 /// What `panic!` threw.
@@ -57,8 +59,8 @@ pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
     Ok(ManuallyDrop::into_inner(unsafe { slot.value }))
 }
 
-/// Goes on with a panic that was caught, without calling the hook again. If nobody joins the goroutine that it ends, it is
-/// reported then.
+/// Goes on with a panic that was caught, without calling the hook again. If nobody joins the
+/// goroutine that it ends, it is reported then.
 ///
 /// # Examples
 /// ```

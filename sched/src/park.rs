@@ -11,9 +11,10 @@
 //!                                                returns into b, where b once left
 //! ```
 //!
-//! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks for work (`schedule.rs`).
-//! **INV-PUBLISH** stands here: nothing makes `a` visible before `after`, because until then its registers are on their way
-//! into memory, and another core that resumed it would run with half of them.
+//! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks
+//! for work (`schedule.rs`). INV-PUBLISH stands here: nothing makes `a` visible before `after`,
+//! because until then its registers are on their way into memory, and another core that resumed it
+//! would run with half of them.
 
 use crate::g::{GRef, WaitReason};
 use crate::gstate::{Finish, Ready};
@@ -35,15 +36,17 @@ struct Parking {
 
 /// Parks the current G until somebody calls [`ready`] on it, once.
 ///
-/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g` visible to its waker. A channel or
-/// lock has put it on a list before, and `commit` releases the lock that covers the list; a sleep, a join or a `select!` is
-/// published here. If it returns false there is no reason to wait any more: the G
-/// goes on at once. `arg` should be the object that is waited for: reports print it.
+/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g`
+/// visible to its waker. A channel or lock has put it on a list before, and `commit` releases the
+/// lock that covers the list; a sleep, a join or a `select!` is published here. If it returns false
+/// there is no reason to wait any more: the G goes on at once. `arg` should be the object that is
+/// waited for: reports print it.
 ///
 /// The guard must be the only one of this G; the returned one may belong to another M.
 ///
 /// # Safety
-/// 1. Whatever `commit` publishes leads to exactly one `ready` for this park, and to none if it returns false.
+/// 1. Whatever `commit` publishes leads to exactly one `ready` for this park, and to none if it
+///    returns false.
 /// 2. `arg` is what `commit` expects, and stays valid until `commit` has run.
 #[inline]
 pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
@@ -83,7 +86,8 @@ pub(crate) unsafe fn park_as(
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
-/// The next one's dispatch needs a second look. Out of line: it needs registers that most parks do not.
+/// The next one's dispatch needs a second look. Out of line: it needs registers that most parks do
+/// not.
 ///
 /// # Safety
 /// As [`park_as`].
@@ -101,7 +105,8 @@ unsafe fn park_for_special(
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
-/// Whether the function that begins at `start` is one that parks in place of another, at times: for reports, which want to know what the program called.
+/// Whether the function that begins at `start` is one that parks in place of another, at times: for
+/// reports, which want to know what the program called.
 pub fn is_side_door(start: usize) -> bool {
     start == park_for_special as *const () as usize
 }
@@ -111,13 +116,14 @@ pub fn is_side_door(start: usize) -> bool {
 #[inline(always)]
 unsafe fn leave_parking(guard: PreemptGuard, g: GRef, next: NextSp, commit: Commit, arg: *mut ()) -> PreemptGuard {
     let parking = Parking { commit, arg };
-    // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed, and `after_park` reads it first.
+    // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed,
+    // and `after_park` reads it first.
     unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }
 }
 
 unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
-    // SAFETY: `leave` passes the G it left and the `Parking` on that G's stack, which stays as it is until somebody resumes
-    // the G; so it is read before `commit` lets anybody do so.
+    // SAFETY: `leave` passes the G it left and the `Parking` on that G's stack, which stays as it
+    // is until somebody resumes the G; so it is read before `commit` lets anybody do so.
     let (g, Parking { commit, arg }) = unsafe { (&*g.cast::<crate::g::G>(), parking.cast::<Parking>().read()) };
     // SAFETY: `park`'s caller vouches for `arg`.
     if !unsafe { commit(arg, g) } {
@@ -131,7 +137,8 @@ unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
 /// There is no reason to wait any more. Out of line: it needs registers that most parks do not.
 #[inline(never)]
 fn requeue(g: GRef) {
-    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will take over; borrowed here.
+    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
+    // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     enqueue_next(&guard, g);
     guard.release();
@@ -147,7 +154,8 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
     }
 }
 
-/// It is not Waiting. Out of line with all that follows, so that the short way saves no register for it.
+/// It is not Waiting. Out of line with all that follows, so that the short way saves no register
+/// for it.
 #[cold]
 #[inline(never)]
 fn ready_early(guard: &PreemptGuard, g: GRef) {
@@ -206,8 +214,9 @@ fn yield_pinned(guard: PreemptGuard) {
     drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
 }
 
-/// Takes the core away from the current G, which goes behind all others: its slice is over. Called on its stack by the platform's stub for
-/// interrupted code, with one level of preemption off; returns when it is its turn again, perhaps on another core.
+/// Takes the core away from the current G, which goes behind all others: its slice is over. Called
+/// on its stack by the platform's stub for interrupted code, with one level of preemption off;
+/// returns when it is its turn again, perhaps on another core.
 #[inline(never)]
 pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
@@ -219,7 +228,8 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
 }
 
-/// The slice ended while preemption was off, and the last guard is about to go: makes way, if that is still wanted.
+/// The slice ended while preemption was off, and the last guard is about to go: makes way, if that
+/// is still wanted.
 #[cold]
 #[inline(never)]
 pub fn make_way(guard: PreemptGuard) -> PreemptGuard {
@@ -249,7 +259,8 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     p.saw(now);
     p.made_way(now);
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
-        // It made way for sleepers only: it stays here, so that a storm of them can't keep it from its share.
+        // It made way for sleepers only: it stays here, so that a storm of them can't keep it from
+        // its share.
         enqueue_last(m, &p, g, &guard);
         return guard.release();
     }
@@ -265,7 +276,8 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
 pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
     m.sched.globq.push_one(guard, g);
     m.sched.wake_one(m);
-    // A core whose G began when nobody waited has no alarm, and would not notice that somebody does now.
+    // A core whose G began when nobody waited has no alarm, and would not notice that somebody does
+    // now.
     m.sched.nudge();
 }
 
@@ -319,7 +331,8 @@ extern "C" fn leaves_held() -> ! {
 /// Where a core goes when it leaves a G: the saved stack pointer of the next one, or of its g0.
 pub(crate) type NextSp = *const usize;
 
-/// Makes `next` the G that runs on `m`, or with none, g0. One that was doomed while it left its last M ends as soon as it is there.
+/// Makes `next` the G that runs on `m`, or with none, g0. One that was doomed while it left its
+/// last M ends as soon as it is there.
 #[inline(always)]
 pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
     match next {
@@ -373,12 +386,14 @@ fn run_special(m: &M, next: GRef) -> NextSp {
 /// Leaves `g` for `next`, and runs `after(g, arg)` there.
 ///
 /// # Safety
-/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects. 3. `next` came from [`run_next`], right before.
+/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects. 3. `next` came from
+///    [`run_next`], right before.
 #[inline(always)]
 pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: AfterFn, arg: *mut ()) -> PreemptGuard {
     guard.release();
-    // SAFETY: 3. `next` was popped from a queue (so its context is saved and ours alone) or is this M's own g0, which switched
-    // away when it dispatched. Both sides of the switch have one level of preemption off, which is handed over.
+    // SAFETY: 3. `next` was popped from a queue (so its context is saved and ours alone) or is this
+    // M's own g0, which switched away when it dispatched. Both sides of the switch have one level
+    // of preemption off, which is handed over.
     unsafe {
         platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
         PreemptGuard::adopt()
@@ -402,7 +417,8 @@ pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     }
 }
 
-/// Out of line, so that the short way saves no registers; and `p` by value, so that it has no place on each caller's stack.
+/// Out of line, so that the short way saves no registers; and `p` by value, so that it has no place
+/// on each caller's stack.
 #[inline(never)]
 fn displace(m: &M, p: Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
     enqueue_last(m, &p, old, guard);
@@ -417,7 +433,8 @@ fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
     }
 }
 
-/// Somebody may wait too long in the slot: for a thief; or where there is none, for the end of the slice.
+/// Somebody may wait too long in the slot: for a thief; or where there is none, for the end of the
+/// slice.
 #[cold]
 #[inline(never)]
 fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
@@ -445,7 +462,8 @@ pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
     m.arm(p.next_alarm());
 }
 
-/// To the ring's end, with half of the ring to the global queue if it is full; wakes an M if one should be.
+/// To the ring's end, with half of the ring to the global queue if it is full; wakes an M if one
+/// should be.
 #[inline]
 pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if p.ring().push_if_room(g).is_err() {
@@ -466,15 +484,17 @@ fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
 }
 
 impl M {
-    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes way at its next scheduling point, or when
-    /// preemption is on again ([`make_way`]). For handlers.
+    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes
+    /// way at its next scheduling point, or when preemption is on again ([`make_way`]). For
+    /// handlers.
     pub fn attend_slice(&self) {
         if let Some(p) = self.p() {
             p.attention.fetch_or(ATTEND_SLICE, Ordering::Relaxed);
         }
     }
 
-    /// The slice of the G that runs here is over, and its core's alarm is due: for tests. In a handler, or with preemption off.
+    /// The slice of the G that runs here is over, and its core's alarm is due: for tests. In a
+    /// handler, or with preemption off.
     #[doc(hidden)]
     pub fn expire_slice(&self) {
         if let Some(p) = self.p() {
@@ -483,8 +503,10 @@ impl M {
         }
     }
 
-    /// The G that runs here promises not to park, yield or end until this is called with false: if it does, the machine ends with a report. For the
-    /// platform's own guard, by the G, with preemption off: it stays with its P as long. A bit of `attention`, so that nobody else looks at it.
+    /// The G that runs here promises not to park, yield or end until this is called with false: if
+    /// it does, the machine ends with a report. For the platform's own guard, by the G, with
+    /// preemption off: it stays with its P as long. A bit of `attention`, so that nobody else looks
+    /// at it.
     pub fn hold_back(&self, held: bool) {
         if let Some(p) = self.p() {
             if held {

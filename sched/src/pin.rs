@@ -7,16 +7,21 @@
 //!   M x          its own queue comes before all others
 //! ```
 //!
-//! A ready pinned G stands in the queues like any other, so that readying it costs what it always costs; only its dispatch is another, and finds that
-//! out by the word that it reads anyway, for doomed G's.
+//! A ready pinned G stands in the queues like any other, so that readying it costs what it always
+//! costs; only its dispatch is another, and finds that out by the word that it reads anyway, for
+//! doomed G's.
 //!
-//! **While a pinned G can run, its M runs nothing else**: when it yields, or its slice is over, what waits on that P goes to the global queue, where the
-//! other P's find it, and the G goes on. With one P there are no others: it takes turns then.
+//! **While a pinned G can run, its M runs nothing else**: when it yields, or its slice is over,
+//! what waits on that P goes to the global queue, where the other P's find it, and the G goes on.
+//! With one P there are no others: it takes turns then.
 //!
-//! **INV-OWN**: an M never rests with a G in its own queue. Whoever puts one there fences and claims the M's bit; the M sets the bit, fences, and looks. If
-//! there is no P for it, it passes them on to the global queue: whoever has a P comes upon them, and this time sees the M rest, and hands over its own P.
+//! **INV-OWN**: an M never rests with a G in its own queue. Whoever puts one there fences and
+//! claims the M's bit; the M sets the bit, fences, and looks. If there is no P for it, it passes
+//! them on to the global queue: whoever has a P comes upon them, and this time sees the M rest, and
+//! hands over its own P.
 //!
-//! Rejected: Go's way, an M that runs nobody else even while its G waits (`stoplockedm`): there an M is a thread, of which there is always one more.
+//! Rejected: Go's way, an M that runs nobody else even while its G waits (`stoplockedm`): there an
+//! M is a thread, of which there is always one more.
 
 use core::marker::PhantomData;
 
@@ -43,8 +48,9 @@ pub struct Pin {
     _g: PhantomData<*mut ()>,
 }
 
-/// Binds the current G to the core that it runs on (Go's `LockOSThread`) until what is returned is dropped, or the G ends. Pins nest. It is still preempted
-/// and may park; other cores run what waits behind it. Needs no P: in `block_in_place` it binds to the core that is blocked.
+/// Binds the current G to the core that it runs on (Go's `LockOSThread`) until what is returned is
+/// dropped, or the G ends. Pins nest. It is still preempted and may park; other cores run what
+/// waits behind it. Needs no P: in `block_in_place` it binds to the core that is blocked.
 ///
 /// # Panics
 /// Outside any G: ends the machine with a report.

@@ -1,10 +1,11 @@
 //! What the scheduler needs of a machine, and how it is wired.
 //!
 //! The hooks are wired at link time: a platform implements [`Platform`] for a unit type and calls
-//! [`platform!`](crate::platform!) once; the macro defines one symbol a hook, and this module declares them. Chosen over a
-//! type parameter because a parameter would stand in every public type (`Sender<T, Kernel>`, `JoinHandle<T, Kernel>`) and in
-//! every error message, for nothing: with fat LTO the symbols are resolved and inlined, and the release disassembly of
-//! `yield_now` shows `gs:` accesses where the calls stood.
+//! [`platform!`](crate::platform!) once; the macro defines one symbol a hook, and this module
+//! declares them. Chosen over a type parameter because a parameter would stand in every public type
+//! (`Sender<T, Kernel>`, `JoinHandle<T, Kernel>`) and in every error message, for nothing: with fat
+//! LTO the symbols are resolved and inlined, and the release disassembly of `yield_now` shows `gs:`
+//! accesses where the calls stood.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -16,7 +17,8 @@ use crate::panic::Payload;
 /// What a panic throws.
 pub type Thrown = Box<dyn Any + Send>;
 
-/// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes visible.
+/// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes
+/// visible.
 pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
 
 /// The first function on a fresh stack.
@@ -44,8 +46,8 @@ pub enum NoStack {
 ///
 /// # Safety
 /// 1. `current_m` returns the M whose core executes the call.
-/// 2. `switch` saves and loads every callee-saved register and the stack pointer, and calls `after(a, b)` on the next stack
-///    after `*prev_sp` is written.
+/// 2. `switch` saves and loads every callee-saved register and the stack pointer, and calls
+///    `after(a, b)` on the next stack after `*prev_sp` is written.
 /// 3. `stack_alloc` returns memory that nobody else uses until `stack_free`.
 pub unsafe trait Platform {
     /// This core's M.
@@ -62,7 +64,8 @@ pub unsafe trait Platform {
     /// Leaves one context for another; see the trait's safety rules.
     ///
     /// # Safety
-    /// 1. `next_sp` holds what an earlier `switch` or `fresh_stack` stored, and nobody else loads it.
+    /// 1. `next_sp` holds what an earlier `switch` or `fresh_stack` stored, and nobody else loads
+    ///    it.
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ());
     /// Lays the first frame of a context that starts in `entry(arg)`; returns its stack pointer.
     ///
@@ -75,7 +78,8 @@ pub unsafe trait Platform {
     fn idle(m: &M, until: u64);
     /// Nanoseconds since boot, never backwards. Callable anywhere.
     fn now() -> u64;
-    /// This M's one-shot: calls [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later; `u64::MAX` disarms.
+    /// This M's one-shot: calls [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little
+    /// later; `u64::MAX` disarms.
     fn arm_timer(m: &M, at: u64);
     /// A stack window of `size` bytes, its top page there.
     fn stack_alloc(size: usize) -> Result<Stack, NoStack>;
@@ -86,41 +90,49 @@ pub unsafe trait Platform {
     /// # Safety
     /// 1. `stack` came from `stack_alloc`, and nobody runs on it or points into it.
     unsafe fn stack_free(stack: Stack);
-    /// `g` was ended where it stood, and others may still point into its stack: its window's addresses are never used again.
+    /// `g` was ended where it stood, and others may still point into its stack: its window's
+    /// addresses are never used again.
     fn stack_retire(g: &G);
     /// Whether `addr` lies in a window that was retired.
     fn stack_is_dead(addr: usize) -> bool;
     /// The number of the G whose window that was; 0: `addr` lies in none.
     fn dead_stack(addr: usize) -> u64;
-    /// Gives back what memory can be given back, at once. True: something was. Called with preemption on or off, with no lock held.
+    /// Gives back what memory can be given back, at once. True: something was. Called with
+    /// preemption on or off, with no lock held.
     fn reclaim() -> bool;
     /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
     fn pend();
-    /// Runs `f(arg)` and stops unwinding here; what was thrown is to go to [`caught`](Self::caught) next. Called on a G with preemption on.
+    /// Runs `f(arg)` and stops unwinding here; what was thrown is to go to [`caught`](Self::caught)
+    /// next. Called on a G with preemption on.
     ///
-    /// Every G has the caller's frame on its stack, so there are two hooks: what is thrown passes in registers.
+    /// Every G has the caller's frame on its stack, so there are two hooks: what is thrown passes
+    /// in registers.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown>;
     /// The current G has caught `thrown` in [`catch`](Self::catch), right before.
     fn caught(thrown: Thrown) -> Payload;
-    /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and what panics inside may be the program's `main`.
+    /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and
+    /// what panics inside may be the program's `main`.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
-    /// Unwinds the current G with `payload`: it panics, without a hook, unless that is [`exit_g`](crate::spawn::is_exit)'s. Called on a G with
-    /// preemption on.
+    /// Unwinds the current G with `payload`: it panics, without a hook, unless that is
+    /// [`exit_g`](crate::spawn::is_exit)'s. Called on a G with preemption on.
     fn unwind(payload: Payload) -> !;
     /// Whether the current G unwinds. Callable on a G.
     fn panicking() -> bool;
-    /// G number `id` panicked and nobody will see that: say so, unless that [was done](Payload::is_told). Called on a G, that one or whoever dropped its
-    /// handle, with preemption on; or on a g0.
+    /// G number `id` panicked and nobody will see that: say so, unless that [was
+    /// done](Payload::is_told). Called on a G, that one or whoever dropped its handle, with
+    /// preemption on; or on a g0.
     fn unjoined_panic(id: u64, payload: &Payload);
-    /// On g0, each time it looks for work: does what handlers of this core have put off (see [`M::attend_platform`]), and passes epochs.
+    /// On g0, each time it looks for work: does what handlers of this core have put off (see
+    /// [`M::attend_platform`]), and passes epochs.
     fn on_g0(m: &M);
-    /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with preemption on.
+    /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with
+    /// preemption on.
     fn g_ends(g: &G);
     /// Whether the caller is an interrupt handler. Callable anywhere.
     fn in_handler() -> bool;
@@ -178,7 +190,8 @@ pub use symbols::{
     __trefoil_unwind as unwind, __trefoil_wake_m as wake_m,
 };
 
-/// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler. Once a program.
+/// Wires `$platform` (a type that implements [`Platform`](crate::Platform)) into the scheduler.
+/// Once a program.
 #[macro_export]
 macro_rules! platform {
     ($platform:ty) => {

@@ -1,8 +1,9 @@
 //! Evidence that preemption is off.
 //!
-//! The current M is only meaningful while the G that asks cannot be moved to another core. A [`PreemptGuard`] is that fact as
-//! a value: `M::current` wants one, every spin lock wants one, and the switch consumes one and returns a new one, so that no
-//! reference to the old M survives it. Guards nest; each is one increment of the core's depth.
+//! The current M is only meaningful while the G that asks cannot be moved to another core. A
+//! [`PreemptGuard`] is that fact as a value: `M::current` wants one, every spin lock wants one, and
+//! the switch consumes one and returns a new one, so that no reference to the old M survives it.
+//! Guards nest; each is one increment of the core's depth.
 
 use core::marker::PhantomData;
 

@@ -1,4 +1,5 @@
-//! P's change hands: a core that waits for slow hardware gives its P away, and the number of P's changes while everybody runs.
+//! P's change hands: a core that waits for slow hardware gives its P away, and the number of P's
+//! changes while everybody runs.
 //!
 //! ```text
 //!   block_in_place(f)    M a ── P 1 ──▶ free ──▶ M b, which was woken for it, runs what waited
@@ -14,37 +15,48 @@
 //!                        for each that is gone: free
 //! ```
 //!
-//! **Outside.** An M that has given its P away still holds one: its own, which is none of the scheduler's, so that `go`, `ready` and the rest find what they
-//! always find. Nobody steals from it, so nothing may stay in it: what is put there goes to the global queue at once ([`M::hand_out`]), which
-//! costs the ordinary way nothing, since an alarm that is never set leads to the out-of-line part each time. G's that park outside leave by g0, as
-//! always, where the M gives that P up and looks for a real one.
+//! **Outside.** An M that has given its P away still holds one: its own, which is none of the
+//! scheduler's, so that `go`, `ready` and the rest find what they always find. Nobody steals from
+//! it, so nothing may stay in it: what is put there goes to the global queue at once
+//! ([`M::hand_out`]), which costs the ordinary way nothing, since an alarm that is never set leads
+//! to the out-of-line part each time. G's that park outside leave by g0, as always, where the M
+//! gives that P up and looks for a real one.
 //!
-//! **The rule for short blocks.** The P is free from the first moment, but nobody is woken for it unless work waits: a short `f` with nothing queued costs two
-//! atomic operations and finds its P again. Who finds work later and wakes an M gives it that P. So there is no time after which a P is retaken: no
-//! wait is needed to find out whether the block is short.
+//! **The rule for short blocks.** The P is free from the first moment, but nobody is woken for it
+//! unless work waits: a short `f` with nothing queued costs two atomic operations and finds its P
+//! again. Who finds work later and wakes an M gives it that P. So there is no time after which a P
+//! is retaken: no wait is needed to find out whether the block is short.
 //!
-//! **INV-STRAY.** Timers of a P that is free since its M is outside, and timers started outside, have that M's one-shot. Its handler can't run them, nor is
-//! it an M that could be woken: it wakes a resting one, or has a busy core interrupted, which runs them on g0. All look for them while
+//! **INV-STRAY.** Timers of a P that is free since its M is outside, and timers started outside,
+//! have that M's one-shot. Its handler can't run them, nor is it an M that could be woken: it wakes
+//! a resting one, or has a busy core interrupted, which runs them on g0. All look for them while
 //! [`Strays`] are counted, and only then.
 //!
-//! **Nobody owns a change.** The number and the bits of those that are gone say what there is to do, and each step is whole with preemption off: so a
-//! G that dies in the middle of a change (its stack is at its end, memory is short) leaves less to do and nothing locked. Those beyond the number that are not gone yet
-//! are claimed by nobody, and their M's give them up at their next turn on g0; the next change takes them away. Two that change the number at once help each
-//! other; each step looks at the number once more after it (`Rest::bury`, `Rest::give_back`), so that the last one to write it has its way.
+//! **Nobody owns a change.** The number and the bits of those that are gone say what there is to
+//! do, and each step is whole with preemption off: so a G that dies in the middle of a change (its
+//! stack is at its end, memory is short) leaves less to do and nothing locked. Those beyond the
+//! number that are not gone yet are claimed by nobody, and their M's give them up at their next
+//! turn on g0; the next change takes them away. Two that change the number at once help each other;
+//! each step looks at the number once more after it (`Rest::bury`, `Rest::give_back`), so that the
+//! last one to write it has its way.
 //!
 //! **A P's timers go in pieces**, with preemption on in between. After each piece the P is free
-//! again, though nobody claims it to run, and the M that has moved the piece is its home. So a timer
-//! that becomes due meanwhile is found as those of any free P are.
+//! again, though nobody claims it to run, and the M that has moved the piece is its home. So a
+//! timer that becomes due meanwhile is found as those of any free P are.
 //!
-//! **INV-TIMER-HOME.** Who gives a P up is its home, and keeps its deadlines: at rest by the rest's end, else by the one-shot ([`M::arm`]), also while
-//! it holds another P. Until there is an M that holds the P, or another home.
+//! INV-TIMER-HOME: Who gives a P up is its home, and keeps its deadlines: at rest by the rest's
+//! end, else by the one-shot ([`M::arm`]), also while it holds another P. Until there is an M that
+//! holds the P, or another home.
 //!
-//! **The hard race** is a P that is one too many and claimed at the same moment by an M that has read the old number. Nobody waits for that M's word: each M
-//! looks at the number of its P whenever it comes to g0, and gives up one that is too many, as often as it happens; and whoever lowered the number comes
-//! back until it has claimed each of them itself. A P is one bit, so it has one owner at any time.
+//! **The hard race** is a P that is one too many and claimed at the same moment by an M that has
+//! read the old number. Nobody waits for that M's word: each M looks at the number of its P
+//! whenever it comes to g0, and gives up one that is too many, as often as it happens; and whoever
+//! lowered the number comes back until it has claimed each of them itself. A P is one bit, so it
+//! has one owner at any time.
 //!
-//! Rejected: stopping the world for it. A change of the number moves the queues of those P's that go, whose owner is known without it; it would
-//! have stopped those that stay. Go's sysmon rule (retake after 20 µs): needs a core that looks.
+//! Rejected: stopping the world for it. A change of the number moves the queues of those P's that
+//! go, whose owner is known without it; it would have stopped those that stay. Go's sysmon rule
+//! (retake after 20 µs): needs a core that looks.
 
 use crate::g::{Batch, G};
 use crate::idle::MAX;
@@ -80,9 +92,11 @@ impl Strays {
     }
 }
 
-/// Runs `f`, which may keep this core busy for long without needing it (slow hardware, a polled device), and lets another core run the G's that wait for
-/// this one. `f` runs here and now, on the caller's stack; it is not preempted. If it parks, it goes on as any G does, and the rest of it keeps its core.
-/// Inside itself it just runs `f`. Afterwards the G may have to wait for its turn, if all P's are taken.
+/// Runs `f`, which may keep this core busy for long without needing it (slow hardware, a polled
+/// device), and lets another core run the G's that wait for this one. `f` runs here and now, on the
+/// caller's stack; it is not preempted. If it parks, it goes on as any G does, and the rest of it
+/// keeps its core. Inside itself it just runs `f`. Afterwards the G may have to wait for its turn,
+/// if all P's are taken.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -97,7 +111,8 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Until it is dropped the caller's M is outside, unless the G parks. False: it was before, and whoever took it there brings it back.
+/// Until it is dropped the caller's M is outside, unless the G parks. False: it was before, and
+/// whoever took it there brings it back.
 struct Outside(bool);
 
 impl Outside {
@@ -169,7 +184,8 @@ impl M {
         self.stray();
         self.keep(&p);
         self.set_p(Some(outside));
-        // Fences: who queues something while the P is held finds nobody to wake, and we see it here.
+        // Fences: who queues something while the P is held finds nobody to wake, and we see it
+        // here.
         sched.rest.give_up(p.index());
         if sched.has_work(0) {
             sched.wake_any(self);
@@ -217,7 +233,8 @@ impl M {
         self.keeps.store(keeps, Ordering::Relaxed);
     }
 
-    /// The block is over: takes its P back, or another one. Who waits does not wait for the caller's end: the P they were woken for is taken.
+    /// The block is over: takes its P back, or another one. Who waits does not wait for the
+    /// caller's end: the P they were woken for is taken.
     pub(crate) fn retake(&self, guard: &PreemptGuard) -> bool {
         if !self.sched.take_p(self) {
             return false;
@@ -267,7 +284,8 @@ impl M {
         sched.strays.ms.fetch_sub(1, Ordering::Release);
     }
 
-    /// On g0 with a P that is one too many, or with its own: gives it up, and takes another if one is free.
+    /// On g0 with a P that is one too many, or with its own: gives it up, and takes another if one
+    /// is free.
     #[cold]
     #[optimize(size)]
     pub(crate) fn surrender(&'static self, guard: &PreemptGuard) {
@@ -283,7 +301,8 @@ impl M {
         }
     }
 
-    /// From now on its timers, and those of the P's that it keeps, are looked for by others until it holds a P.
+    /// From now on its timers, and those of the P's that it keeps, are looked for by others until
+    /// it holds a P.
     pub(crate) fn stray(&self) {
         if !self.strays.replace(true) {
             // Relaxed: who sees one of its P's free, or is interrupted by it, sees this.
@@ -291,8 +310,8 @@ impl M {
         }
     }
 
-    /// Deadlines that this M keeps have come, and it has no P to run them with: wakes a resting M, or if there is no P for one, interrupts a busy core, which
-    /// runs them on g0.
+    /// Deadlines that this M keeps have come, and it has no P to run them with: wakes a resting M,
+    /// or if there is no P for one, interrupts a busy core, which runs them on g0.
     pub(crate) fn ask_others(&self) {
         let sched = self.sched;
         sched.wake_now(self);
@@ -305,7 +324,8 @@ impl M {
 }
 
 impl Sched {
-    /// After a push to the global queue: wakes an M if there is a P for it, or sees to it that a busy one takes turns.
+    /// After a push to the global queue: wakes an M if there is a P for it, or sees to it that a
+    /// busy one takes turns.
     pub(crate) fn wake_any(&'static self, by: &M) {
         self.wake_now(by);
         self.nudge();
@@ -330,11 +350,13 @@ impl Sched {
     }
 }
 
-/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it was. Nothing is lost, and nobody who goes on running
-/// notices. When it returns, no more than `n` run. May park.
+/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it
+/// was. Nothing is lost, and nobody who goes on running notices. When it returns, no more than `n`
+/// run. May park.
 ///
 /// # Panics
-/// If `n` is 0, or more than the scheduler was made for (the number of cores, or `maxprocs` if that was more).
+/// If `n` is 0, or more than the scheduler was made for (the number of cores, or `maxprocs` if that
+/// was more).
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -356,18 +378,21 @@ pub fn set_max_procs(n: usize) -> usize {
 }
 
 impl Sched {
-    /// From now on there are `n` P's: those that were gone are back when this returns. Those that are too many are not [gone](retire) yet, but nobody claims
-    /// them any more. Returns how many there were.
+    /// From now on there are `n` P's: those that were gone are back when this returns. Those that
+    /// are too many are not [gone](retire) yet, but nobody claims them any more. Returns how many
+    /// there were.
     pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
         let before = self.rest.set_num_ps(n);
         let mut look = n > before;
         for p in (0..n).filter(|&p| self.rest.is_gone(p)) {
-            // One that is one too many again is for the caller that has lowered the number meanwhile, or if it sees this too early, for the next one.
+            // One that is one too many again is for the caller that has lowered the number
+            // meanwhile, or if it sees this too early, for the next one.
             let _ = self.rest.give_back(p);
             look = true;
         }
-        // Also without one that was gone: an M that has given up one that was to go may have looked for it too early. And also if another caller has raised the
-        // number: it has looked before our P was free.
+        // Also without one that was gone: an M that has given up one that was to go may have looked
+        // for it too early. And also if another caller has raised the number: it has looked before
+        // our P was free.
         if look && self.has_work(0) {
             self.wake_now(by);
         }
@@ -377,8 +402,10 @@ impl Sched {
         before
     }
 
-    /// There was one P. Its M has not looked whether anybody rests when it queued something, nor fenced ([`is_single`](Self::is_single)). So we ask it to look now: its
-    /// [handler](crate::wake_interrupt) sees what was queued before it, and what is queued after it is queued by one who sees the new number.
+    /// There was one P. Its M has not looked whether anybody rests when it queued something, nor
+    /// fenced ([`is_single`](Self::is_single)). So we ask it to look now: its
+    /// [handler](crate::wake_interrupt) sees what was queued before it, and what is queued after it
+    /// is queued by one who sees the new number.
     #[cold]
     fn end_single(&'static self, by: &M) {
         let holds = |m: &&M| m.index() != by.index() && m.p().is_some_and(|p| !p.is_outside());
@@ -386,7 +413,8 @@ impl Sched {
     }
 }
 
-/// If P `at` is one too many, claims it for good, whoever holds it now, and empties it. Any number of callers may do so at once.
+/// If P `at` is one too many, claims it for good, whoever holds it now, and empties it. Any number
+/// of callers may do so at once.
 pub(crate) fn retire(sched: &'static Sched, at: usize) {
     let p = &sched.ps()[at];
     let mut looks = 0;
@@ -409,7 +437,8 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
                 continue;
             }
             if sched.rest.bury(at) && !sched.rest.give_back(at) && sched.has_work(0) {
-                // Meanwhile there are to be more: it was nobody's for a moment, in which others may have looked for it.
+                // Meanwhile there are to be more: it was nobody's for a moment, in which others may
+                // have looked for it.
                 sched.wake_any(m);
             }
             continue;
@@ -430,17 +459,22 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
         }
         looks += 1;
         drop(guard);
-        // Not a yield: the caller would wait for a slice. Whoever has it comes to g0 without our doing.
+        // Not a yield: the caller would wait for a slice. Whoever has it comes to g0 without our
+        // doing.
         spin_loop();
     }
 }
 
 impl Sched {
-    /// P's that have no M give their free G's to the global list, by our hand. For when memory is short.
+    /// P's that have no M give their free G's to the global list, by our hand. For when memory is
+    /// short.
     ///
-    /// Each is ours for a moment, in which others may look for a free P and find none: so afterwards we look for what they have left. A P with timers is not
-    /// taken from the M that is its home and keeps their time; that M gets up instead, takes it, and does what [`trim`](Self::trim) has told it. One that has
-    /// got timers between the look and the claim is ours to keep: its home may have gone to rest without them, or be up again and hold another P.
+    /// Each is ours for a moment, in which others may look for a free P and find none: so
+    /// afterwards we look for what they have left. A P with timers is not taken from the M that is
+    /// its home and keeps their time; that M gets up instead, takes it, and does what
+    /// [`trim`](Self::trim) has told it. One that has got timers between the look and the claim is
+    /// ours to keep: its home may have gone to rest without them, or be up again and hold another
+    /// P.
     #[cold]
     #[inline(never)]
     pub fn trim_resting(&'static self, guard: &PreemptGuard) {
@@ -449,7 +483,8 @@ impl Sched {
             if p.timers.when() != u64::MAX {
                 self.wake_home(p, m);
             } else if self.rest.claim_exactly(p.index()) {
-                // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its holder.
+                // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we
+                // are its holder.
                 let held = unsafe { Held::new(p) };
                 held.free.flush(&self.free, guard);
                 let timers = p.timers.when() != u64::MAX;
@@ -490,11 +525,12 @@ pub(crate) fn empty_or_keep(m: &M, p: &'static P, guard: &PreemptGuard) -> Resul
     emptied
 }
 
-/// Empties a P that was claimed to stay without an M, but for its timers: of those, a piece moves to
-/// the caller's P. Returns true if none is left. Returns `Err` if the heap there must be larger.
+/// Empties a P that was claimed to stay without an M, but for its timers: of those, a piece moves
+/// to the caller's P. Returns true if none is left. Returns `Err` if the heap there must be larger.
 fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
     let (sched, own) = (m.sched, m.held(guard));
-    // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its holder.
+    // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its
+    // holder.
     let p = unsafe { Held::new(p) };
     let any = to_global(sched, &p, guard);
     p.free.flush(&sched.free, guard);

@@ -1,7 +1,7 @@
 //! All G records ever made, for reports.
 //!
-//! Records are made in chunks and the chunks form a list that only grows, so a report walks it without a lock, even while
-//! other cores stopped in the middle of a spawn.
+//! Records are made in chunks and the chunks form a list that only grows, so a report walks it
+//! without a lock, even while other cores stopped in the middle of a spawn.
 
 use alloc::alloc::{Layout, alloc};
 
@@ -46,7 +46,8 @@ impl Registry {
         if chunk.is_null() {
             return false;
         }
-        // SAFETY: fresh memory of the right layout. It is never freed, so the reference below is good for ever.
+        // SAFETY: fresh memory of the right layout. It is never freed, so the reference below is
+        // good for ever.
         let chunk: &'static mut Chunk = unsafe {
             chunk.write(Chunk { next: core::ptr::null(), gs: core::array::from_fn(|_| G::new()) });
             &mut *chunk
@@ -68,8 +69,8 @@ impl Registry {
         true
     }
 
-    /// The next `n` records (or up to a chunk more) from where `cursor` stands; true when it has come round. Records made since it began are
-    /// not among them.
+    /// The next `n` records (or up to a chunk more) from where `cursor` stands; true when it has
+    /// come round. Records made since it began are not among them.
     pub(crate) fn walk(&self, cursor: &mut Cursor, n: usize, mut f: impl FnMut(GRef)) -> bool {
         // Acquire: as in `for_each`.
         let mut at: *const Chunk = match cursor.0 {

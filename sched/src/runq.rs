@@ -1,4 +1,5 @@
-//! A P's local run queue: a ring with one producer (the P's owner) and many consumers (the owner and thieves).
+//! A P's local run queue: a ring with one producer (the P's owner) and many consumers (the owner
+//! and thieves).
 //!
 //! ```text
 //!            head ── consumers advance it by CAS          tail ── only the owner advances it
@@ -10,17 +11,20 @@
 //!
 //! `head` and `tail` count up for ever and wrap at 2³²; `tail - head` is the length.
 //!
-//! **The hard race**: a consumer reads a slot, and only then claims it by moving `head`. If the claim fails, what it read may
-//! be nonsense (the owner may have reused the slot) and is dropped unused; if it succeeds, nobody moved `head` in between, so
-//! the owner could not have reused the slot: it reuses slots only below the `head` it has loaded.
+//! **The hard race**: a consumer reads a slot, and only then claims it by moving `head`. If the
+//! claim fails, what it read may be nonsense (the owner may have reused the slot) and is dropped
+//! unused; if it succeeds, nobody moved `head` in between, so the owner could not have reused the
+//! slot: it reuses slots only below the `head` it has loaded.
 //!
-//! When the ring is full, the owner moves half of it and the new G to the global queue in one batch, so that a burst of
-//! spawns costs one lock for 129 G's.
+//! When the ring is full, the owner moves half of it and the new G to the global queue in one
+//! batch, so that a burst of spawns costs one lock for 129 G's.
 //!
-//! Ownership by type: [`Runq::owner`] gives [`Local`], whose operations take `&mut self`; anyone may hold `&Runq` and steal.
+//! Ownership by type: [`Runq::owner`] gives [`Local`], whose operations take `&mut self`; anyone
+//! may hold `&Runq` and steal.
 //!
-//! Rejected: the Chase–Lev deque (its owner pops the newest end; a run queue wants the oldest) and tokio's two packed heads
-//! (they let a thief copy outside the claim; our copy is at most 128 words).
+//! Rejected: the Chase–Lev deque (its owner pops the newest end; a run queue wants the oldest) and
+//! tokio's two packed heads (they let a thief copy outside the claim; our copy is at most 128
+//! words).
 
 use crossbeam_utils::CachePadded;
 
@@ -38,7 +42,8 @@ pub struct Runq {
     head: CachePadded<AtomicU32>,
     /// Written by the owner alone, read by all.
     tail: CachePadded<AtomicU32>,
-    /// Written by the owner, read by consumers before they claim. Relaxed throughout: `head` and `tail` order them.
+    /// Written by the owner, read by consumers before they claim. Relaxed throughout: `head` and
+    /// `tail` order them.
     slots: [AtomicPtr<G>; CAPACITY as usize],
 }
 
@@ -69,12 +74,14 @@ impl Runq {
     /// How many G's wait here; a guess for anyone but the owner.
     #[inline]
     pub fn len(&self) -> u32 {
-        // Acquire, in this order: `head` never passes a `tail` loaded after it, so the difference is never negative.
+        // Acquire, in this order: `head` never passes a `tail` loaded after it, so the difference
+        // is never negative.
         let head = self.head.load(Ordering::Acquire);
         self.tail.load(Ordering::Acquire).wrapping_sub(head)
     }
 
-    /// How many G's have left, and how many wait: [`len`](Self::len)'s guess with the count that it is made of.
+    /// How many G's have left, and how many wait: [`len`](Self::len)'s guess with the count that it
+    /// is made of.
     pub(crate) fn look(&self) -> (u32, u32) {
         // Acquire, in this order: as in `len`.
         let head = self.head.load(Ordering::Acquire);
@@ -95,18 +102,21 @@ impl Runq {
     /// Moves `head` from `from` over `n` slots that the caller has read: the claim.
     #[inline(always)]
     fn claim(&self, from: u32, n: u32) -> bool {
-        // AcqRel: Release lets the owner reuse the slots only after our reads (pairs with its Acquire of `head`);
-        // Acquire keeps the reads of what we claimed after the claims before us.
+        // AcqRel: Release lets the owner reuse the slots only after our reads (pairs with its
+        // Acquire of `head`); Acquire keeps the reads of what we claimed after the claims before
+        // us.
         self.head.compare_exchange(from, from.wrapping_add(n), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes half of what waits here (the older half, rounded up), but `most` at most: one to return and the rest into `thief`'s ring.
+    /// Takes half of what waits here (the older half, rounded up), but `most` at most: one to
+    /// return and the rest into `thief`'s ring.
     pub fn steal_into(&self, thief: &mut Local<'_>, most: u32) -> Option<GRef> {
         let to = thief.ring;
         // Relaxed: only we write our own tail.
         let at = to.tail.load(Ordering::Relaxed);
         loop {
-            // Acquire on both: `head` pairs with other consumers' claims, `tail` with the owner's publication of the slots.
+            // Acquire on both: `head` pairs with other consumers' claims, `tail` with the owner's
+            // publication of the slots.
             let head = self.head.load(Ordering::Acquire);
             let tail = self.tail.load(Ordering::Acquire);
             let waiting = tail.wrapping_sub(head);
@@ -132,7 +142,8 @@ impl Runq {
                 // Release: publishes the slots to thieves of *our* ring.
                 to.tail.store(last, Ordering::Release);
             }
-            // SAFETY: the slots we claimed were filled from `GRef`s by `push`, and G memory is never freed.
+            // SAFETY: the slots we claimed were filled from `GRef`s by `push`, and G memory is
+            // never freed.
             return Some(unsafe { &*g });
         }
     }
@@ -185,8 +196,9 @@ impl Local<'_> {
     fn take_half(&mut self, head: u32, g: GRef) -> Option<Batch> {
         let ring = self.ring;
         let n = CAPACITY / 2;
-        // The links of G's that are not ours yet must not be touched: claim first. The slots stay as they are until *we*
-        // reuse them, so reading them after the claim is sound for the owner (and only for the owner).
+        // The links of G's that are not ours yet must not be touched: claim first. The slots stay
+        // as they are until *we* reuse them, so reading them after the claim is sound for the owner
+        // (and only for the owner).
         if !ring.claim(head, n) {
             return None;
         }

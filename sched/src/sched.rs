@@ -29,7 +29,8 @@ pub struct Config {
     pub limit: usize,
     /// Seeds every random choice.
     pub seed: u64,
-    /// How long a G, or a chain of `runnext` hand-overs, may hold a P while others wait, in nanoseconds.
+    /// How long a G, or a chain of `runnext` hand-overs, may hold a P while others wait, in
+    /// nanoseconds.
     pub slice: u64,
     /// The same while a timer is due.
     pub wakeup: u64,
@@ -110,7 +111,8 @@ impl Sched {
         self.rest.idle_p_count() as usize
     }
 
-    /// Only one P: there is nobody to wake and nobody to steal from. Who makes more of it has the one who has just read this look again (`Sched::end_single`).
+    /// Only one P: there is nobody to wake and nobody to steal from. Who makes more of it has the
+    /// one who has just read this look again (`Sched::end_single`).
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.num_ps() == 1
@@ -127,7 +129,8 @@ impl Sched {
         self.ms.get(index).and_then(|m| unsafe_ref(m.load(Ordering::Acquire)))
     }
 
-    /// Makes `m` take part, and gives it a P if one is free. On its own core, with preemption off, once.
+    /// Makes `m` take part, and gives it a P if one is free. On its own core, with preemption off,
+    /// once.
     pub fn start_m(&'static self, m: &'static M) {
         // Release: pairs with the Acquire in `ms`.
         self.ms[m.index()].store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
@@ -145,8 +148,9 @@ impl Sched {
         })
     }
 
-    /// The same for an M that goes on to look for work: it runs the timers that are due, so it is not interrupted for them. (In a while it is, in case that
-    /// a thief is faster, who does not know of later ones.)
+    /// The same for an M that goes on to look for work: it runs the timers that are due, so it is
+    /// not interrupted for them. (In a while it is, in case that a thief is faster, who does not
+    /// know of later ones.)
     pub(crate) fn take_p_to_look(&'static self, m: &M) -> bool {
         self.claim_p(m).is_some_and(|p| {
             let (at, now) = (p.next_alarm(), platform::now());
@@ -162,8 +166,8 @@ impl Sched {
         Some(p)
     }
 
-    /// After a push that others may take: wakes one M if one should be, now or (see the budget in `idle.rs`) by this P's alarm. By the
-    /// P's holder, with preemption off.
+    /// After a push that others may take: wakes one M if one should be, now or (see the budget in
+    /// `idle.rs`) by this P's alarm. By the P's holder, with preemption off.
     #[inline]
     pub(crate) fn wake_one(&'static self, by: &M) {
         if !self.is_single() && self.rest.any_rests() {
@@ -262,9 +266,10 @@ impl Sched {
         self.free.len() + self.all_ps().map(|p| p.free.len()).sum::<usize>()
     }
 
-    /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it parked already. False: it does not wait. If it
-    /// is readied meanwhile, it is queued here afterwards. (Until then it is in no queue, and an M that rests may be the one that scans: see
-    /// `check_deadlock`.)
+    /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it
+    /// parked already. False: it does not wait. If it is readied meanwhile, it is queued here
+    /// afterwards. (Until then it is in no queue, and an M that rests may be the one that scans:
+    /// see `check_deadlock`.)
     pub fn scan(&'static self, guard: &PreemptGuard, g: GRef, f: impl FnOnce(GRef, bool)) -> bool {
         // Before `begin_scan`, so that whoever readies it meanwhile, and then rests, sees this.
         self.scanning.fetch_add(1, Ordering::SeqCst);
@@ -303,14 +308,16 @@ impl Sched {
         self.wakeup.store(ns, Ordering::Relaxed);
     }
 
-    /// After a push to the global queue from outside all P's, when every P is busy: a P whose G runs alone has no alarm, so one such core is
-    /// interrupted, and [`wake_interrupt`](crate::wake_interrupt) sets it.
+    /// After a push to the global queue from outside all P's, when every P is busy: a P whose G
+    /// runs alone has no alarm, so one such core is interrupted, and
+    /// [`wake_interrupt`](crate::wake_interrupt) sets it.
     ///
-    /// Whoever turns an alarm off, or takes a P, fences and looks at the queue *after* that: it sees what was pushed, or we see that the alarm is off, or
-    /// the P held (INV-SLICE).
+    /// Whoever turns an alarm off, or takes a P, fences and looks at the queue *after* that: it
+    /// sees what was pushed, or we see that the alarm is off, or the P held (INV-SLICE).
     #[cold]
     pub(crate) fn nudge(&'static self) {
-        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`. (Who has tried to wake an M before has fenced already; not all have.)
+        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`. (Who has tried to
+        // wake an M before has fenced already; not all have.)
         fence(Ordering::SeqCst);
         if self.rest.can_wake() {
             return;
@@ -321,7 +328,8 @@ impl Sched {
         }
     }
 
-    /// Whether some M, which may be one that rests, holds a G still: that G may be runnable although no queue has it.
+    /// Whether some M, which may be one that rests, holds a G still: that G may be runnable
+    /// although no queue has it.
     pub(crate) fn is_scanning(&self) -> bool {
         self.scanning.load(Ordering::Acquire) != 0
     }
@@ -338,7 +346,8 @@ impl Sched {
         self.nudge();
     }
 
-    /// Tells every P to give its free G's to the global list, at its next scheduling point. (One that has no M: [`trim_resting`](Self::trim_resting).)
+    /// Tells every P to give its free G's to the global list, at its next scheduling point. (One
+    /// that has no M: [`trim_resting`](Self::trim_resting).)
     pub fn trim(&self) {
         self.trims.fetch_add(1, Ordering::Relaxed);
     }
@@ -353,7 +362,8 @@ impl Sched {
         self.free.warm_len()
     }
 
-    /// Takes up to `n` of them: the caller strips their windows and gives them back by [`give_bare`](Self::give_bare).
+    /// Takes up to `n` of them: the caller strips their windows and gives them back by
+    /// [`give_bare`](Self::give_bare).
     pub fn take_warm(&self, guard: &PreemptGuard, n: usize) -> Batch {
         self.free.take(guard, n)
     }
@@ -363,7 +373,8 @@ impl Sched {
         self.free.push_bare(g, guard);
     }
 
-    /// The next `n` or a few more G records from where `cursor` stands; true when it has come round.
+    /// The next `n` or a few more G records from where `cursor` stands; true when it has come
+    /// round.
     pub fn walk_gs(&self, cursor: &mut Cursor, n: usize, f: impl FnMut(GRef)) -> bool {
         self.registry.walk(cursor, n, f)
     }

@@ -9,15 +9,18 @@
 //!                → end of the ring
 //! ```
 //!
-//! **The slice.** A G in the slot inherits the slice of the one that readied it, so a pair that readies each other could keep
-//! the ring waiting for ever. The clock is not read on the fast path; instead every G that comes from the ring resets
-//! `slice_start` to "unknown", and the 61st dispatch looks: unknown becomes now; known and older than a slice, the G in the
-//! slot goes to the end of the ring (step 3), and the ring's first runs. The same happens when the slice's alarm has found preemption off: a pair that readies
-//! each other is in the scheduler most of the time.
+//! **The slice.** A G in the slot inherits the slice of the one that readied it, so a pair that
+//! readies each other could keep the ring waiting for ever. The clock is not read on the fast path;
+//! instead every G that comes from the ring resets `slice_start` to "unknown", and the 61st
+//! dispatch looks: unknown becomes now; known and older than a slice, the G in the slot goes to the
+//! end of the ring (step 3), and the ring's first runs. The same happens when the slice's alarm has
+//! found preemption off: a pair that readies each other is in the scheduler most of the time.
 //!
-//! **INV-TIMER-HOME.** An M gives up its P with the timers in it, and rests with the earliest of them as its deadline. It
-//! is that P's *home* from then on and prefers it when it gets up. If it gets another one, its one-shot is armed for what it keeps as well. A P
-//! taken by another M takes its timers along (`Sched::take_p` arms them). So every pending timer has a core whose one-shot is armed for it.
+//! INV-TIMER-HOME: An M gives up its P with the timers in it, and rests with the earliest of
+//! them as its deadline. It is that P's *home* from then on and prefers it when it gets up. If it
+//! gets another one, its one-shot is armed for what it keeps as well. A P taken by another M takes
+//! its timers along (`Sched::take_p` arms them). So every pending timer has a core whose one-shot
+//! is armed for it.
 //!
 //! No object lock is held here, and nothing here runs on a G's stack.
 
@@ -40,28 +43,33 @@ use crate::timers::{Alarm, Due};
 /// The most G's taken from the global queue at once: half a ring.
 const GLOBAL_SHARE: usize = CAPACITY as usize / 2;
 
-/// How often a thief goes round before it rests; due timers and ripe slots are looked at from the last of these on.
+/// How often a thief goes round before it rests; due timers and ripe slots are looked at from the
+/// last of these on.
 const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 
-/// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for was taken by somebody faster. More
-/// work usually follows within microseconds, so it looks longer before the wake-up counts as needless.
+/// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for
+/// was taken by somebody faster. More work usually follows within microseconds, so it looks longer
+/// before the wake-up counts as needless.
 const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
 
-/// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs. Also the shortest distance
-/// of two interrupts for due timers, so that a storm of deadlines cannot take the core.
+/// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs.
+/// Also the shortest distance of two interrupts for due timers, so that a storm of deadlines cannot
+/// take the core.
 pub(crate) const TIMER_RETRY: u64 = 100_000;
 
-/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm of them does not keep the core from everybody else. With 10,000
-/// pending, each takes 500 instructions.
+/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm
+/// of them does not keep the core from everybody else. With 10,000 pending, each takes 500
+/// instructions.
 const BURST: usize = 16;
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
 pub(crate) const ALARM_GAP: u64 = 2_000;
 
-/// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with preemption off (depth 1).
+/// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with
+/// preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
     // SAFETY: 1. the caller hands over the one level.
     let guard = unsafe { PreemptGuard::adopt() };
@@ -73,14 +81,16 @@ pub fn run_m(m: &'static M) -> ! {
         }
         begin_slice(m, &m.held(&guard));
         let next = run_next(m, Some(g));
-        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of preemption goes with the switch
-        // and comes back with it.
+        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of
+        // preemption goes with the switch and comes back with it.
         unsafe { platform::switch(m.g0.sp.get(), next, after_nothing, core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 }
 
-/// If others wait, the G that runs next has a slice, which begins now; but a chain of hand-overs through the slot, which passes by here every 61st time and
-/// whenever this P has something to attend to, goes on with the one that it has: every other source has said that a new one begins, or that it [goes first](goes_first).
+/// If others wait, the G that runs next has a slice, which begins now; but a chain of hand-overs
+/// through the slot, which passes by here every 61st time and whenever this P has something to
+/// attend to, goes on with the one that it has: every other source has said that a new one begins,
+/// or that it [goes first](goes_first).
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
         p.slice_started(platform::now());
@@ -93,7 +103,8 @@ fn begin_slice(m: &M, p: &Held<'_>) {
 /// g0 needs no publishing.
 unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
 
-/// Searches and rests until there is a G for `m`; passes the search on if it was the last to search.
+/// Searches and rests until there is a G for `m`; passes the search on if it was the last to
+/// search.
 pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
     let g = find_runnable(m, guard);
     if m.spinning.replace(false) && m.sched.rest.stop_spinning() && m.sched.has_work(0) {
@@ -191,7 +202,8 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     from_global(m, p, guard)
 }
 
-/// Who goes before the slot has a slice of its own, or, if somebody waits there, what is left of that chain's: those who come again and again would renew it.
+/// Who goes before the slot has a slice of its own, or, if somebody waits there, what is left of
+/// that chain's: those who come again and again would renew it.
 #[inline(always)]
 fn goes_first(p: &Held<'_>) {
     if p.slot_is_empty() {
@@ -216,7 +228,8 @@ fn run_some_stray(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     m.sched.stray_ps().find_map(|from| run_timers(m, p, from, guard, now))
 }
 
-/// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the ring.
+/// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the
+/// ring.
 fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();
     if now.saturating_sub(p.slice_started(now)) >= m.sched.slice() {
@@ -274,10 +287,12 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
 
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
 ///
-/// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the timers behind it stay where they are until it has left the
-/// core (or a thief takes them). But not too many in a row: then those who wait have a turn. If nobody waits, [`BURST`] of them go to the ring in the order of
-/// their deadlines (not through the slot, where the last would run first). Calls are made one at a time while others wait, and what they start waits
-/// behind them: so the ring grows no longer however many are due.
+/// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the
+/// timers behind it stay where they are until it has left the core (or a thief takes them). But not
+/// too many in a row: then those who wait have a turn. If nobody waits, [`BURST`] of them go to the
+/// ring in the order of their deadlines (not through the slot, where the last would run first).
+/// Calls are made one at a time while others wait, and what they start waits behind them: so the
+/// ring grows no longer however many are due.
 fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
     if from.timers.when() > now {
         return None;
@@ -285,7 +300,8 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
     let (mut ran, mut first) = (false, None);
     let others_wait = !own.queues_are_empty();
     if others_wait && own.has_let_ahead(m.counters.runs.get()) {
-        // They stay where they are: at the ring's end they would be ahead of those who have had a turn, and so be ahead twice.
+        // They stay where they are: at the ring's end they would be ahead of those who have had a
+        // turn, and so be ahead twice.
         attend_timer(own);
         return None;
     }
@@ -440,7 +456,8 @@ fn rest(m: &'static M) {
                 m.spinning.set(true);
                 return;
             }
-            // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a moment.
+            // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a
+            // moment.
             if own {
                 m.pass_on_own();
             }
@@ -488,16 +505,18 @@ fn wait_for_token(m: &'static M) {
     m.sched.take_p_to_look(m);
 }
 
-/// Every started M rests and no timer is pending. If that is still so with nothing to run, and nobody waits for an interrupt, nobody will ever run again.
+/// Every started M rests and no timer is pending. If that is still so with nothing to run, and
+/// nobody waits for an interrupt, nobody will ever run again.
 #[cold]
 fn check_deadlock(m: &M, now: u64) {
     let sched = m.sched;
-    // An M that rests and scans looks again when it is through, and comes here itself. First, because what it queues then is work.
+    // An M that rests and scans looks again when it is through, and comes here itself. First,
+    // because what it queues then is work.
     if sched.is_scanning() {
         return;
     }
-    // Nobody has run between two looks at who rests: then all that is seen in between was so at the same time. (An interrupt may have woken an M, whose G
-    // waits for the next one now.)
+    // Nobody has run between two looks at who rests: then all that is seen in between was so at the
+    // same time. (An interrupt may have woken an M, whose G waits for the next one now.)
     let before = sched.dispatches();
     if sched.is_stuck(now) && sched.rest.all_rest() && sched.dispatches() == before && sched.num_goroutines() > 0 {
         platform::fatal(Fatal::Deadlock);
@@ -521,18 +540,22 @@ impl Sched {
             || self.deaths.rounds.is_pending())
     }
 
-    /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better not come again, for it hides that.
+    /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better
+    /// not come again, for it hides that.
     pub fn is_dead_but_for_me(&'static self, now: u64) -> bool {
         let me = M::current(&PreemptGuard::new()).index();
         self.rest.all_rest_but(me) && !self.is_scanning() && self.is_stuck(now)
     }
 }
 
-/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no lock, parks nobody. True: the G that runs there has had
-/// its slice while others wait, and the platform is to make it [`preempt`](crate::preempt).
+/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no
+/// lock, parks nobody. True: the G that runs there has had its slice while others wait, and the
+/// platform is to make it [`preempt`](crate::preempt).
 ///
-/// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals the timer; if none rests, who runs has to make way once it
-/// has run for [`Config::wakeup`](crate::Config::wakeup). A slot whose G has waited too long becomes ripe, and an M is woken for it.
+/// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals
+/// the timer; if none rests, who runs has to make way once it has run for
+/// [`Config::wakeup`](crate::Config::wakeup). A slot whose G has waited too long becomes ripe, and
+/// an M is woken for it.
 pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
     let Some(p) = m.p() else {
@@ -570,13 +593,15 @@ pub fn timer_interrupt(m: &M) -> bool {
     let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.own.is_empty();
     let over = p.slice_over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
     if p.wants_slice() {
-        // SeqCst: pairs with the fence in `nudge`: who has queued something sees that the alarm is off, or we see what was queued.
+        // SeqCst: pairs with the fence in `nudge`: who has queued something sees that the alarm is
+        // off, or we see what was queued.
         fence(Ordering::SeqCst);
         if !sched.globq.is_empty() || !m.own.is_empty() {
             p.set_slice_alarm(p.slice_started(now) + sched.slice());
         }
     }
-    // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran it may have left later ones.
+    // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran
+    // it may have left later ones.
     if due {
         m.calm.store(now + TIMER_RETRY, Ordering::Relaxed);
     }
@@ -585,7 +610,8 @@ pub fn timer_interrupt(m: &M) -> bool {
     over && m.running().is_some()
 }
 
-/// For handlers: this P's M finds the inbox at its next scheduling point, and its one-shot looks at it `after` so many nanoseconds at the latest.
+/// For handlers: this P's M finds the inbox at its next scheduling point, and its one-shot looks at
+/// it `after` so many nanoseconds at the latest.
 pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
     attend_timer(p);
     let at = platform::now() + after;
@@ -595,7 +621,8 @@ pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
     }
 }
 
-/// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody has taken that, are for others to run.
+/// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody
+/// has taken that, are for others to run.
 fn outside_interrupt(m: &M) {
     let now = platform::now();
     let when = m.kept_until().min(m.outside.timers.when());
@@ -606,8 +633,9 @@ fn outside_interrupt(m: &M) {
     m.rearm(now + TIMER_RETRY);
 }
 
-/// Another core has interrupted this one: its M was woken; or there is work that nobody else can take and this P's alarm is off, or later than it
-/// should be; or this P is one too many. In the handler. Returns as [`timer_interrupt`].
+/// Another core has interrupted this one: its M was woken; or there is work that nobody else can
+/// take and this P's alarm is off, or later than it should be; or this P is one too many. In the
+/// handler. Returns as [`timer_interrupt`].
 ///
 /// On g0 the alarm is set as well: the look at the queues may be over, and the next G about to run.
 #[cold]
@@ -628,7 +656,8 @@ pub fn wake_interrupt(m: &M) -> bool {
     }
     let sched = m.sched;
     if !sched.is_single() {
-        // There was one P, and here something was queued without a look at who rests: see `Sched::end_single`. The others have looked.
+        // There was one P, and here something was queued without a look at who rests: see
+        // `Sched::end_single`. The others have looked.
         if p.has_work() || !sched.globq.is_empty() {
             // Fences, as that submitter has not.
             sched.wake_now(m);

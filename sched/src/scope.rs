@@ -6,9 +6,10 @@
 //!   })                               waits until every member has left, even when the closure panics
 //! ```
 //!
-//! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the last member has left, and a member leaves
-//! after its closure and its value are gone. A G that overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are until
-//! the last member has left, and its stack's addresses are never used again.
+//! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the
+//! last member has left, and a member leaves after its closure and its value are gone. A G that
+//! overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are
+//! until the last member has left, and its stack's addresses are never used again.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -35,16 +36,18 @@ use crate::spawn::{Builder, SpawnError};
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     group: Arc<Group>,
-    // Invariant in both, as `std` has it: a shorter `'scope` would let borrows end too soon, a shorter `'env` would let them be made inside.
+    // Invariant in both, as `std` has it: a shorter `'scope` would let borrows end too soon, a
+    // shorter `'env` would let them be made inside.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// Runs `f`, and parks until every goroutine that was started in the scope has ended. They may borrow what lives outside, and each other's results
-/// are had by [`ScopedJoinHandle::join`].
+/// Runs `f`, and parks until every goroutine that was started in the scope has ended. They may
+/// borrow what lives outside, and each other's results are had by [`ScopedJoinHandle::join`].
 ///
 /// # Panics
-/// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died of its stack) and nobody has joined it.
+/// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died
+/// of its stack) and nobody has joined it.
 ///
 /// # Examples
 /// ```
@@ -163,7 +166,8 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on the heap.
+        // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on
+        // the heap.
         let handle = unsafe { self.spawn_member(f, InScope(scope.group.clone())) }?;
         Ok(ScopedJoinHandle { handle: ManuallyDrop::new(handle), group: &scope.group, scope: PhantomData })
     }
@@ -202,7 +206,8 @@ fn lost(group: &Group, error: JoinError, id: u64) {
     error.unseen(id);
 }
 
-/// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by itself, to the scope's end at most.
+/// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by
+/// itself, to the scope's end at most.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -220,10 +225,12 @@ pub struct ScopedJoinHandle<'scope, T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// Parks until the goroutine has ended, and gives its result. All that it did has happened before.
+    /// Parks until the goroutine has ended, and gives its result. All that it did has happened
+    /// before.
     ///
     /// # Errors
-    /// It panicked, ended without a result, or was ended where it stood. The scope does not panic for it any more.
+    /// It panicked, ended without a result, or was ended where it stood. The scope does not panic
+    /// for it any more.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,4 +1,5 @@
-//! Waiting for several channels: Go's `select`, as a macro ([`select!`](crate::select!)) and for lists known at run time ([`Select`]).
+//! Waiting for several channels: Go's `select`, as a macro ([`select!`](crate::select!)) and for
+//! lists known at run time ([`Select`]).
 //!
 //! ```text
 //!   run(arms):
@@ -11,24 +12,31 @@
 //!          served: chosen · a channel was closed, or something changed that is watched: back to 1. · the timer: no arm
 //! ```
 //!
-//! * **One winner.** Partners, closers and the timer compete for the G's ticket (`ticket.rs`). The winner moves the value, as for a G that
-//!   waits for one channel; so an arm is done once, and no other arm of the same select is.
-//! * **INV-PUBLISH** holds: nodes are pushed in `commit`, when the G is saved. What comes to a channel between the first pass and the
-//!   registration is seen by the registration, under the same lock; what comes after it finds the node.
-//! * **A G does not meet itself**: in the second pass its own node on the other side of the same channel does not count as a partner.
-//! * **Fair**: the order of the first pass is a new random permutation each time (made as far as it is needed), so arms that are ready are
-//!   chosen equally often, whichever others are not.
+//! * **One winner.** Partners, closers and the timer compete for the G's ticket (`ticket.rs`). The
+//!   winner moves the value, as for a G that waits for one channel; so an arm is done once, and no
+//!   other arm of the same select is.
+//! * INV-PUBLISH holds: nodes are pushed in `commit`, when the G is saved. What comes to a
+//!   channel between the first pass and the registration is seen by the registration, under the
+//!   same lock; what comes after it finds the node.
+//! * **A G does not meet itself**: in the second pass its own node on the other side of the same
+//!   channel does not count as a partner.
+//! * **Fair**: the order of the first pass is a new random permutation each time (made as far as it
+//!   is needed), so arms that are ready are chosen equally often, whichever others are not.
 //!
-//! The nodes, and values up to 32 bytes, lie on the heap: whoever serves a G that has waited long leaves its stack packed. A select that need not
-//! wait allocates nothing.
+//! The nodes, and values up to 32 bytes, lie on the heap: whoever serves a G that has waited long
+//! leaves its stack packed. A select that need not wait allocates nothing.
 //!
-//! **Sends have their value from the start**, as in Go: `send(s, value())` evaluates `value()` whether or not the arm is chosen, and a value that is not
-//! sent is dropped (crossbeam evaluates it when the arm is chosen). So a receiver that meets a waiting select has the value at once. Where it matters,
-//! [`Select`] chooses first and takes the value later; its sends wait as *watchers*, which are woken when something changes on their channel
-//! and look again. The price: on a `bounded(0)`, a watcher meets receivers that wait, but not the `try_recv` of one that does not.
+//! **Sends have their value from the start**, as in Go: `send(s, value())` evaluates `value()`
+//! whether or not the arm is chosen, and a value that is not sent is dropped (crossbeam evaluates
+//! it when the arm is chosen). So a receiver that meets a waiting select has the value at once.
+//! Where it matters, [`Select`] chooses first and takes the value later; its sends wait as
+//! *watchers*, which are woken when something changes on their channel and look again. The price:
+//! on a `bounded(0)`, a watcher meets receivers that wait, but not the `try_recv` of one that does
+//! not.
 //!
-//! Rejected: Go's locking of all channels at once (see `ticket.rs`); nodes on the stack (a stack in use by others can't be packed); a random start
-//! with the arms in order behind it (an arm behind one that is never ready gets that one's share).
+//! Rejected: Go's locking of all channels at once (see `ticket.rs`); nodes on the stack (a stack in
+//! use by others can't be packed); a random start with the arms in order behind it (an arm behind
+//! one that is never ready gets that one's share).
 
 mod dynamic;
 mod macros;
@@ -83,7 +91,8 @@ pub trait Arm {
     /// The wait is over.
     ///
     /// # Safety
-    /// 1. `slot` came from `lay`, nobody else knows it any more, and `served` says whether a partner has used it.
+    /// 1. `slot` came from `lay`, nobody else knows it any more, and `served` says whether a
+    ///    partner has used it.
     unsafe fn collect(&mut self, slot: *mut (), served: bool);
     /// What tells its channel from others.
     fn channel(&self) -> *const ();
@@ -148,7 +157,8 @@ pub fn wait_for_ever() -> ! {
     }
 }
 
-/// Gives the place of the arm that was done (or is ready) in `arms`, which are in another order now; `None`: the deadline came first.
+/// Gives the place of the arm that was done (or is ready) in `arms`, which are in another order
+/// now; `None`: the deadline came first.
 pub(crate) fn select(arms: &mut [&mut dyn Arm], deadline: u64, order: Order, until: Until) -> Option<usize> {
     if let Some(chosen) = first_pass(arms, order, until) {
         return Some(chosen);
@@ -163,7 +173,8 @@ pub(crate) fn first_pass(arms: &mut [&mut dyn Arm], order: Order, until: Until) 
     for at in 0..arms.len() {
         let left = arms.len() - at;
         if order == Order::Fair && left > 1 {
-            // The next element of a random permutation. The upper half of the number, which is the random one of this generator.
+            // The next element of a random permutation. The upper half of the number, which is the
+            // random one of this generator.
             let other = at + (((random >> 32) * left as u64) >> 32) as usize;
             arms.swap(at, other);
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
@@ -247,8 +258,9 @@ fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) 
     }
     let reason = if arms.is_empty() { WaitReason::SelectNoCases } else { WaitReason::Select };
     let wait = Wait { arms, nodes, number, deadline, spared: Cell::new(false) };
-    // SAFETY: 1. `register` publishes nodes of which one, or the timer, wins the ticket and readies the G; or the G wins it itself, and it
-    // returns false. 2. `wait` lies on this stack, and is not used after `register` has returned.
+    // SAFETY: 1. `register` publishes nodes of which one, or the timer, wins the ticket and readies
+    // the G; or the G wins it itself, and it returns false. 2. `wait` lies on this stack, and is
+    // not used after `register` has returned.
     let guard = unsafe { park(guard, reason, register, (&raw const wait).cast_mut().cast()) };
     let spared = wait.spared.get();
     // Preemption stays off until the nodes are out: INV-NO-ORPHAN in `waitq.rs`.
@@ -269,9 +281,11 @@ fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) 
     Ends::Changed
 }
 
-/// `park`'s commit: the G is saved and may be seen. It stays Parking until this returns, whoever readies it.
+/// `park`'s commit: the G is saved and may be seen. It stays Parking until this returns, whoever
+/// readies it.
 unsafe fn register(wait: *mut (), g: GRef) -> bool {
-    // SAFETY: `wait` passes its `Wait`, on the stack of a G that is not resumed before this has returned.
+    // SAFETY: `wait` passes its `Wait`, on the stack of a G that is not resumed before this has
+    // returned.
     let wait = unsafe { &*wait.cast::<Wait<'_, '_>>() };
     let guard = PreemptGuard::new();
     for (arm, node) in wait.arms.iter().zip(wait.nodes) {

@@ -12,16 +12,20 @@
 //!
 //! Only what looks at the closure or its value exists once a type (`Body`); the rest exists once.
 //!
-//! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not come to the end of its body. Its frames are
-//! [abandoned](abandon): an instruction in the middle of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
-//! joiner gets the cause, the locks that it held stay held, and its window's addresses are never used again. Its frames stay in memory while
-//! members of its scopes may borrow from them (INV-LENT in `group.rs`), and so long the G is Dead.
+//! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not
+//! come to the end of its body. Its frames are [abandoned](abandon): an instruction in the middle
+//! of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
+//! joiner gets the cause, the locks that it held stay held, and its window's addresses are never
+//! used again. Its frames stay in memory while members of its scopes may borrow from them (INV-LENT
+//! in `group.rs`), and so long the G is Dead.
 //!
-//! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of the end in any case, last.
+//! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
+//! the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
 //!
-//! Here is what is public; `record.rs` has the record and its stack, `start.rs` what lies on it, `end.rs` the first function and the ends.
+//! Here is what is public; `record.rs` has the record and its stack, `start.rs` what lies on it,
+//! `end.rs` the first function and the ends.
 
 mod end;
 mod record;
@@ -41,7 +45,8 @@ use start::{Head, Laid, Start};
 
 pub use end::{abandon, came_to_panic, exit_g, is_exit};
 
-/// The window of a G that did not ask for another: 256 KiB of address space, of which one page is backed at birth.
+/// The window of a G that did not ask for another: 256 KiB of address space, of which one page is
+/// backed at birth.
 pub const DEFAULT_STACK: usize = 256 << 10;
 
 /// The windows there are; a request gets the next larger one.
@@ -152,7 +157,8 @@ impl Builder {
         self
     }
 
-    /// How far its stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB, guard included).
+    /// How far its stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB, guard
+    /// included).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -167,7 +173,8 @@ impl Builder {
         self
     }
 
-    /// It runs on core number `core` only, from its first instruction to its last; see [`pin`](crate::pin).
+    /// It runs on core number `core` only, from its first instruction to its last; see
+    /// [`pin`](crate::pin).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -217,8 +224,9 @@ impl Builder {
         unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
-    /// As `spawn_member`, but preemption stays off after the start, for what the caller does in one piece with it; and a
-    /// member that does not start comes back. (With "out of memory", if it did not want to.)
+    /// As `spawn_member`, but preemption stays off after the start, for what the caller does in one
+    /// piece with it; and a member that does not start comes back. (With "out of memory", if it did
+    /// not want to.)
     ///
     /// # Safety
     /// 1. As there.
@@ -333,7 +341,8 @@ where
     Builder::new().spawn(f)
 }
 
-/// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off. Without memory for one the value is leaked.
+/// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off.
+/// Without memory for one the value is leaked.
 pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
     if let Err(error) = try_go(move || drop(value)) {
         core::mem::forget(error.into_inner());

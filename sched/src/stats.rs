@@ -85,7 +85,8 @@ impl Latencies {
     }
 }
 
-/// What the scheduler has done since boot. Taken without stopping anybody, so the numbers of running cores may be a little apart.
+/// What the scheduler has done since boot. Taken without stopping anybody, so the numbers of
+/// running cores may be a little apart.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {

@@ -1,9 +1,11 @@
-//! In which order a thief visits its victims: a random start and a random stride coprime to the number of P's, so that every
-//! P is visited once and no two thieves queue up behind the same victim.
+//! In which order a thief visits its victims: a random start and a random stride coprime to the
+//! number of P's, so that every P is visited once and no two thieves queue up behind the same
+//! victim.
 
 use core::cell::Cell;
 
-/// A small generator (xorshift64*), one a P, seeded from `seed=`: every choice of the scheduler comes from here.
+/// A small generator (xorshift64*), one a P, seeded from `seed=`: every choice of the scheduler
+/// comes from here.
 #[derive(Debug)]
 pub(crate) struct Rng(Cell<u64>);
 
@@ -30,7 +32,8 @@ fn gcd(a: usize, b: usize) -> usize {
 /// Every number below `n` once, in an order chosen by `rng`.
 pub(crate) fn victims(n: usize, rng: &Rng) -> impl Iterator<Item = usize> {
     let start = rng.next() as usize % n;
-    // The strides coprime to n start at 1, so this ends at once for n = 1 and 2 and after a few steps for all n ≤ 64.
+    // The strides coprime to n start at 1, so this ends at once for n = 1 and 2 and after a few
+    // steps for all n ≤ 64.
     let mut stride = rng.next() as usize % n;
     while gcd(stride, n) != 1 {
         stride = if stride + 1 >= n { 1 } else { stride + 1 };

@@ -1,5 +1,5 @@
-//! The one door to atomics, cells and fences. Under `--cfg loom` the same names come from loom, and every interleaving of
-//! the production types is explored instead of run.
+//! The one door to atomics, cells and fences. Under `--cfg loom` the same names come from loom, and
+//! every interleaving of the production types is explored instead of run.
 
 #[cfg(not(loom))]
 mod native {
@@ -8,7 +8,8 @@ mod native {
         AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
     };
 
-    /// `core`'s cell behind loom's interface: access goes through closures, so that loom can watch it.
+    /// `core`'s cell behind loom's interface: access goes through closures, so that loom can watch
+    /// it.
     #[derive(Debug)]
     #[repr(transparent)]
     pub struct UnsafeCell<T: ?Sized>(core::cell::UnsafeCell<T>);
@@ -53,7 +54,8 @@ mod native {
 
 pub use native::*;
 
-/// A word that one core uses, its interrupt handlers included: atomic for these, and nothing that a model would explore.
+/// A word that one core uses, its interrupt handlers included: atomic for these, and nothing that a
+/// model would explore.
 pub use core::sync::atomic::AtomicU64 as OwnU64;
 
 /// Declares a constructor that is `const` except under loom, whose atomics have none.

@@ -8,16 +8,20 @@
 //!          token: NONE → PARKED, or it was WOKEN: poll again
 //! ```
 //!
-//! A waker is nothing but the address of its G's record. G memory is type-stable, so there is nothing to count and nothing to free: to clone
-//! one, to drop one and to wake with one cost no memory, and a handler may do all three. (What wakes it in a handler is `inbox.rs`.)
+//! A waker is nothing but the address of its G's record. G memory is type-stable, so there is
+//! nothing to count and nothing to free: to clone one, to drop one and to wake with one cost no
+//! memory, and a handler may do all three. (What wakes it in a handler is `inbox.rs`.)
 //!
-//! **A stale waker** (its `block_on` has returned, its G has ended, the record lives another life) leaves a token in a G that did not ask for
-//! it. A token only ever means "poll once more", which a future must bear at any time. It readies a G only if that parks in `block_on`;
-//! to be there is the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
+//! **A stale waker** (its `block_on` has returned, its G has ended, the record lives another life)
+//! leaves a token in a G that did not ask for it. A token only ever means "poll once more", which a
+//! future must bear at any time. It readies a G only if that parks in `block_on`; to be there is
+//! the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
 //!
-//! **Nested** `block_on`s on one G share the token. The inner one may take what was meant for the outer, so it leaves one behind when it returns.
+//! **Nested** `block_on`s on one G share the token. The inner one may take what was meant for the
+//! outer, so it leaves one behind when it returns.
 //!
-//! **The hard race**, a wake-up between the poll and the sleep, is the token: it stays until the next look.
+//! **The hard race**, a wake-up between the poll and the sleep, is the token: it stays until the
+//! next look.
 
 use core::future::Future;
 use core::pin::pin;
@@ -52,7 +56,8 @@ impl Token {
 
     /// In `commit`. False: there is a token.
     fn park(&self) -> bool {
-        // Release: pairs with the Acquire in `wake`: the waker sees the saved registers. On failure the next `take` acquires.
+        // Release: pairs with the Acquire in `wake`: the waker sees the saved registers. On failure
+        // the next `take` acquires.
         self.0.compare_exchange(NONE, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
@@ -83,7 +88,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     run::<F, false>(future)
 }
 
-/// As [`block_on`], for a future that an interrupt handler wakes: while it waits, the machine is not dead, whoever else waits for what.
+/// As [`block_on`], for a future that an interrupt handler wakes: while it waits, the machine is
+/// not dead, whoever else waits for what.
 ///
 /// # Panics
 /// As [`block_on`].
@@ -122,7 +128,8 @@ fn run<F: Future, const INTERRUPT: bool>(future: F) -> F::Output {
         }
         let guard = PreemptGuard::new();
         let park = if INTERRUPT { park_for_interrupt } else { park };
-        // SAFETY: 1. one `wake` finds PARKED, and readies the G; or `commit` returns false. 2. it needs no argument.
+        // SAFETY: 1. one `wake` finds PARKED, and readies the G; or `commit` returns false. 2. it
+        // needs no argument.
         drop(unsafe { park(guard, WaitReason::Task, commit, core::ptr::null_mut()) });
     }
 }
@@ -133,8 +140,8 @@ unsafe fn commit(_: *mut (), g: GRef) -> bool {
 
 /// Starts a goroutine that runs `future` to its end.
 ///
-/// A future so gets a stack of its own, which is what lets it call what parks. Many futures on one goroutine: join them, and
-/// [`block_on`] that.
+/// A future so gets a stack of its own, which is what lets it call what parks. Many futures on one
+/// goroutine: join them, and [`block_on`] that.
 ///
 /// # Panics
 /// When there is no memory for it.
@@ -156,7 +163,8 @@ where
 }
 
 pub(crate) fn waker_of(g: GRef) -> Waker {
-    // SAFETY: the functions of the table take the record of a G, which lives for ever, and are safe to call from anywhere.
+    // SAFETY: the functions of the table take the record of a G, which lives for ever, and are safe
+    // to call from anywhere.
     unsafe { Waker::new(core::ptr::from_ref(g).cast(), &TABLE) }
 }
 

@@ -1,4 +1,5 @@
-//! One word in each G decides what ends a wait that several things may end: one of several objects, or a deadline.
+//! One word in each G decides what ends a wait that several things may end: one of several objects,
+//! or a deadline.
 //!
 //! ```text
 //!   G's ticket:   … 6 ──open──▶ 7 ──────────────────────────▶ 8 ──open──▶ 9 …       odd: a wait with this number is open
@@ -8,9 +9,10 @@
 //!                                  under b's lock
 //! ```
 //!
-//! Who wins readies the G, once; who loses does nothing. A number is never used again, so whoever is late, a timer that was not cancelled in
-//! time or the popper of a node that is about to be taken out, finds another number and does nothing: a record is recycled, but its ticket
-//! goes on counting (G's are type-stable: a stale reference to one can be looked at for ever).
+//! Who wins readies the G, once; who loses does nothing. A number is never used again, so whoever
+//! is late, a timer that was not cancelled in time or the popper of a node that is about to be
+//! taken out, finds another number and does nothing: a record is recycled, but its ticket goes on
+//! counting (G's are type-stable: a stale reference to one can be looked at for ever).
 //!
 //! # A wait with a deadline, step by step
 //!
@@ -20,22 +22,30 @@
 //!   G again:       cancel the timer              take the node out, under the lock
 //! ```
 //!
-//! * **INV-TICKET**: for each number there is at most one winner, and the winner readies the G exactly once. The G itself may be the winner: while its
-//!   registers are saved and its nodes are pushed one by one (`commit`), an object may turn out to need no wait; then nobody is owed a `ready`.
-//! * No lock is held while another is taken: a G that waits for several objects registers with each under that one's own lock. It can be claimed
-//!   and readied through the first before it is registered with the second: it is Parking then, `ready` only marks it, and `after` finds the mark
-//!   (`gstate.rs`). So its nodes stay where they are until `commit` is through.
+//! * **INV-TICKET**: for each number there is at most one winner, and the winner readies the G
+//!   exactly once. The G itself may be the winner: while its registers are saved and its nodes are
+//!   pushed one by one (`commit`), an object may turn out to need no wait; then nobody is owed a
+//!   `ready`.
+//! * No lock is held while another is taken: a G that waits for several objects registers with each
+//!   under that one's own lock. It can be claimed and readied through the first before it is
+//!   registered with the second: it is Parking then, `ready` only marks it, and `after` finds the
+//!   mark (`gstate.rs`). So its nodes stay where they are until `commit` is through.
 //!
-//! **The hard races.** *Two objects at once*: both poppers hold their own lock; the compare-and-swap decides, the loser goes on to the next node
-//! in its list, so no value is given to a G that already has one, and no waiter behind it is passed over. *An object and the timer*: the same; a G
-//! that timed out takes its node out under the object's lock, after which no popper knows the node. *A G that is ended where it stands* (its
-//! stack has overflowed) while a popper and the timer compete for it: it ends when preemption is on again, that is after its nodes are out and its
-//! timer is cancelled (INV-NO-ORPHAN in `waitq.rs`); a timer on its way to fire meets a number that is over.
+//! **The hard races.** *Two objects at once*: both poppers hold their own lock; the
+//! compare-and-swap decides, the loser goes on to the next node in its list, so no value is given
+//! to a G that already has one, and no waiter behind it is passed over. *An object and the timer*:
+//! the same; a G that timed out takes its node out under the object's lock, after which no popper
+//! knows the node. *A G that is ended where it stands* (its stack has overflowed) while a popper
+//! and the timer compete for it: it ends when preemption is on again, that is after its nodes are
+//! out and its timer is cancelled (INV-NO-ORPHAN in `waitq.rs`); a timer on its way to fire meets a
+//! number that is over.
 //!
-//! Relaxed throughout: the word decides, it publishes nothing. What a loser or a winner touched is handed on by the object's lock and by `ready`.
+//! Relaxed throughout: the word decides, it publishes nothing. What a loser or a winner touched is
+//! handed on by the object's lock and by `ready`.
 //!
-//! Rejected: locking all objects in the order of their addresses and waiting with all locks held, as Go does (the longer the list, the longer
-//! everybody else waits, with preemption off); a lock in each G (a popper would hold two); a heap node with a reference count for each wait.
+//! Rejected: locking all objects in the order of their addresses and waiting with all locks held,
+//! as Go does (the longer the list, the longer everybody else waits, with preemption off); a lock
+//! in each G (a popper would hold two); a heap node with a reference count for each wait.
 
 use crate::deaths::{Waited, carry, settle};
 use crate::g::{GRef, WaitReason};
@@ -101,7 +111,8 @@ pub(crate) enum Woken {
 /// For a wait without a deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// Before a wait with a deadline, and before the object's lock is taken: preemption off, and room for its timer, since `commit` must not allocate.
+/// Before a wait with a deadline, and before the object's lock is taken: preemption off, and room
+/// for its timer, since `commit` must not allocate.
 ///
 /// # Panics
 /// When there is no memory for the timer.
@@ -110,14 +121,17 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
     if deadline == NEVER { PreemptGuard::new() } else { timers::reserve() }
 }
 
-/// Parks the current G in the list `queue` of the object behind `lock` until somebody claims it or the clock reads `deadline` nanoseconds
-/// ([`NEVER`]: no deadline). `slot` is its place for a value. A deadline that has passed is still a wait: look at the clock first.
+/// Parks the current G in the list `queue` of the object behind `lock` until somebody claims it or
+/// the clock reads `deadline` nanoseconds ([`NEVER`]: no deadline). `slot` is its place for a
+/// value. A deadline that has passed is still a wait: look at the clock first.
 ///
-/// The lock is released when the G is saved. When this returns, the object is touched only if the wait has timed out.
+/// The lock is released when the G is saved. When this returns, the object is touched only if the
+/// wait has timed out.
 ///
 /// # Safety
-/// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)), and `guard` is its only one. 2. Whoever pops
-///    from the list wakes what it claims. 3. A [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
+/// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)),
+///    and `guard` is its only one. 2. Whoever pops from the list wakes what it claims. 3. A [timer
+///    is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
 ///    the caller.
 #[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
@@ -219,7 +233,8 @@ unsafe fn wait_timed<S>(
     // SAFETY: 1. as above; it is removed below.
     unsafe { lock.with_held(|state| queue(state).push_ticketed(waiter)) };
     let wait = Timed { watched, lock, number, deadline };
-    // SAFETY: 1. one wins the ticket, and readies. 2. it lies on this stack, and is read before the lock is released.
+    // SAFETY: 1. one wins the ticket, and readies. 2. it lies on this stack, and is read before the
+    // lock is released.
     let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
     // Preemption stays off until the node is out: INV-NO-ORPHAN.
     let woken = if waiter.was_claimed() {
@@ -257,7 +272,8 @@ unsafe fn settle_and_unlock<S>(lock: *mut (), g: GRef) -> bool {
 
 /// The same, with a deadline.
 unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
-    // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its stack is there.
+    // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its
+    // stack is there.
     let wait = unsafe { &*wait.cast::<Timed<'_, S>>() };
     // SAFETY: as in `unlock`.
     let unlock = || unsafe { wait.lock.unlock() };

@@ -1,7 +1,8 @@
 //! Time as programs see it: moments, and G's that wait for them.
 //!
-//! An [`Instant`] is the platform's clock, in nanoseconds since boot. Its last value, [`Instant::NEVER`], is no moment: a deadline that would lie
-//! behind the end of the clock (580 years) is that one, and a wait until then ends by nothing but what is waited for.
+//! An [`Instant`] is the platform's clock, in nanoseconds since boot. Its last value,
+//! [`Instant::NEVER`], is no moment: a deadline that would lie behind the end of the clock (580
+//! years) is that one, and a wait until then ends by nothing but what is waited for.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};

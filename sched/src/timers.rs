@@ -13,26 +13,35 @@
 //!              └── cancel ─┘
 //! ```
 //!
-//! A P's heap is guarded by a lock, because thieves run the due timers of busy P's and anybody may cancel; its earliest deadline stands beside it in an
-//! atomic, so that the scheduler and the interrupt handler look at one word. Nothing here runs in a handler: that only sees that a deadline has passed,
-//! tells the P (`attention`) and wakes an M that can steal the timer.
+//! A P's heap is guarded by a lock, because thieves run the due timers of busy P's and anybody may
+//! cancel; its earliest deadline stands beside it in an atomic, so that the scheduler and the
+//! interrupt handler look at one word. Nothing here runs in a handler: that only sees that a
+//! deadline has passed, tells the P (`attention`) and wakes an M that can steal the timer.
 //!
-//! **INV-NODE**: `home` says in which heap a node stands, and is written under that heap's lock (a move holds both). So who has locked the heap that `home`
-//! named, and finds it unchanged, may take the node out. Who finds it empty knows that the timer has left its heap; it never goes back by itself.
+//! **INV-NODE**: `home` says in which heap a node stands, and is written under that heap's lock (a
+//! move holds both). So who has locked the heap that `home` named, and finds it unchanged, may take
+//! the node out. Who finds it empty knows that the timer has left its heap; it never goes back by
+//! itself.
 //!
-//! **The hard race** is `cancel` against a timer that has just left: its action is on its way, on another core. Nobody waits for it. What leaves the heap
-//! is a copy, with the *generation* that the timer had when it was started; the node itself is not looked at again, and may be started anew
-//! at once. Whoever carries the action out asks whether that generation is still wanted, in the same step that makes it happen:
+//! **The hard race** is `cancel` against a timer that has just left: its action is on its way, on
+//! another core. Nobody waits for it. What leaves the heap is a copy, with the *generation* that
+//! the timer had when it was started; the node itself is not looked at again, and may be started
+//! anew at once. Whoever carries the action out asks whether that generation is still wanted, in
+//! the same step that makes it happen:
 //!
-//! * a G that waits with a deadline has a ticket that one compare-and-swap wins, for a waker or for the timer (`ticket.rs`);
-//! * an [`Alarm`]'s call asks under its owner's lock, and the owner changes the generation under that lock.
+//! * a G that waits with a deadline has a ticket that one compare-and-swap wins, for a waker or for
+//!   the timer (`ticket.rs`);
+//! * an [`Alarm`]'s call asks under its owner's lock, and the owner changes the generation under
+//!   that lock.
 //!
-//! So `cancel` says true: it will never fire. False: it has fired, or was not started; and if its owner has ended the generation, what is still on its way
-//! does nothing. There is no state "being fired", and nothing to wait for.
+//! So `cancel` says true: it will never fire. False: it has fired, or was not started; and if its
+//! owner has ended the generation, what is still on its way does nothing. There is no state "being
+//! fired", and nothing to wait for.
 //!
-//! Starting a timer does not allocate: [`reserve`] makes room before, while the G can still be told that there is no memory. Only the holder of a P adds to its
-//! heap, since it is the holder's one-shot that is armed for it; anyone else takes away. A deadline that is taken away stays armed: one interrupt too many
-//! costs less than a look at another core's one-shot.
+//! Starting a timer does not allocate: [`reserve`] makes room before, while the G can still be told
+//! that there is no memory. Only the holder of a P adds to its heap, since it is the holder's
+//! one-shot that is armed for it; anyone else takes away. A deadline that is taken away stays
+//! armed: one interrupt too many costs less than a look at another core's one-shot.
 
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -105,11 +114,13 @@ impl Node {
     /// What a node that has just left its heap wants done.
     fn due(&'static self) -> Due {
         let at = core::ptr::from_ref(self).addr();
-        // SAFETY: a node with this `what` is the field of a G's record, whose provenance `start_g` has exposed; records live for ever.
+        // SAFETY: a node with this `what` is the field of a G's record, whose provenance `start_g`
+        // has exposed; records live for ever.
         let g = || unsafe { &*core::ptr::with_exposed_provenance::<G>(at - core::mem::offset_of!(G, timer)) };
         match self.what.get() {
             What::Sleep => Due::Wake(g()),
-            // While the node is in a heap the G does not begin another wait, so the ticket's number, if one is open, is that of this one.
+            // While the node is in a heap the G does not begin another wait, so the ticket's
+            // number, if one is open, is that of this one.
             What::Wait => g().ticket.current().map_or(Due::Nothing, |number| Due::Expire(g(), number)),
             What::Call(generation) => Due::Call(Alarm::of(self), generation),
         }
@@ -121,7 +132,8 @@ impl Node {
     }
 }
 
-/// So many entries are copied, or looked at, with preemption off: some hundred instructions, or a few thousand.
+/// So many entries are copied, or looked at, with preemption off: some hundred instructions, or a
+/// few thousand.
 const PIECE: usize = 256;
 
 /// So many timers are moved with preemption off: a few thousand instructions. One, in models.
@@ -133,8 +145,8 @@ pub(crate) struct Timers {
     heap: SpinLock<Heap>,
     /// The earliest deadline; `u64::MAX`: none. Written under the lock.
     when: AtomicU64,
-    /// How often the array was to be exchanged for a larger one, and how often that is over. In between there is memory that [`bytes`](Self::bytes) does not
-    /// tell of.
+    /// How often the array was to be exchanged for a larger one, and how often that is over. In
+    /// between there is memory that [`bytes`](Self::bytes) does not tell of.
     begun: AtomicU32,
     ended: AtomicU32,
 }
@@ -148,7 +160,8 @@ impl Timers {
     /// The earliest deadline.
     #[inline]
     pub(crate) fn when(&self) -> u64 {
-        // Acquire: pairs with the Release in `publish`; a rester that re-checks sees what was inserted before it lay down.
+        // Acquire: pairs with the Release in `publish`; a rester that re-checks sees what was
+        // inserted before it lay down.
         self.when.load(Ordering::Acquire)
     }
 
@@ -223,8 +236,8 @@ impl Timers {
         Ok(from.len() == 0)
     }
 
-    /// Makes room for one that may be started on this P's g0. False: there is none yet, since there is no memory or there are many to be copied. A
-    /// piece of them is. By the P's holder.
+    /// Makes room for one that may be started on this P's g0. False: there is none yet, since there
+    /// is no memory or there are many to be copied. A piece of them is. By the P's holder.
     pub(crate) fn make_room(&self, preempt: &PreemptGuard) -> bool {
         let wants = self.heap.lock(preempt).wants(1);
         wants.is_none_or(|larger| self.grow_by(larger, 2))
@@ -235,7 +248,8 @@ impl Timers {
         self.grow_by(capacity, usize::MAX)
     }
 
-    /// In at most so many steps, if it does not end before. The lock is held for a piece each time, and what is not needed any more is freed without it.
+    /// In at most so many steps, if it does not end before. The lock is held for a piece each time,
+    /// and what is not needed any more is freed without it.
     #[optimize(size)]
     fn grow_by(&self, capacity: usize, mut steps: usize) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -278,13 +292,15 @@ impl Timers {
     }
 }
 
-/// Takes a timer out of whatever heap it stands in. True: it will not fire. By its owner, who is the only one to start it.
+/// Takes a timer out of whatever heap it stands in. True: it will not fire. By its owner, who is
+/// the only one to start it.
 #[inline(never)]
 pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
     loop {
         // Acquire: pairs with the Release in `adopt` and in `pop_due`.
         let home = node.home.load(Ordering::Acquire);
-        // SAFETY: only `adopt` stores something else than null there: the timers of a P, which live for ever.
+        // SAFETY: only `adopt` stores something else than null there: the timers of a P, which live
+        // for ever.
         let Some(timers) = (unsafe { home.as_ref() }) else { return false };
         let mut heap = timers.heap.lock(preempt);
         // It may have left, or moved, before we had the lock.
@@ -321,7 +337,8 @@ fn restart(guard: &PreemptGuard, node: &'static Node, when: u64, what: What) -> 
     was
 }
 
-/// Preemption off, and room for one timer in the heap of the P that is held here: who starts one with this guard does not allocate.
+/// Preemption off, and room for one timer in the heap of the P that is held here: who starts one
+/// with this guard does not allocate.
 ///
 /// # Panics
 /// When there is no memory.
@@ -334,7 +351,8 @@ pub(crate) fn reserve() -> PreemptGuard {
         let Some(larger) = wants else { return guard };
         let timers = m.p().map(|p| &p.timers);
         drop(guard);
-        // Meanwhile this G may have gone elsewhere: then that P gets room in vain, and we come round again.
+        // Meanwhile this G may have gone elsewhere: then that P gets room in vain, and we come
+        // round again.
         if !timers.is_some_and(|timers| timers.grow(larger)) && !platform::reclaim() {
             no_memory();
         }
@@ -347,7 +365,8 @@ fn no_memory() -> ! {
     panic!("out of memory for a timer");
 }
 
-/// At `when`, ends the open wait of `g` unless it has ended, and readies `g`. In its `commit`, under a guard of [`reserve`].
+/// At `when`, ends the open wait of `g` unless it has ended, and readies `g`. In its `commit`,
+/// under a guard of [`reserve`].
 pub(crate) fn start_expiry(when: u64, g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
@@ -374,7 +393,8 @@ fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
     start(guard, when, &g.timer);
 }
 
-/// Puts a node into the heap of the P that is held here, where there is room, and sets the one-shot.
+/// Puts a node into the heap of the P that is held here, where there is room, and sets the
+/// one-shot.
 fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
     let m = M::current(guard);
     let p = m.held(guard);
@@ -386,11 +406,12 @@ fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
     m.arm(p.next_alarm());
 }
 
-/// Who sleeps for ever wakes up then: a heap's deadlines lie before `u64::MAX`, which says that it is empty.
+/// Who sleeps for ever wakes up then: a heap's deadlines lie before `u64::MAX`, which says that it
+/// is empty.
 pub(crate) const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 
-/// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end of the clock is no deadlock: who sleeps for
-/// ever, sleeps.
+/// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end
+/// of the clock is no deadlock: who sleeps for ever, sleeps.
 ///
 /// # Panics
 /// When there is no memory for the timer.
@@ -425,11 +446,13 @@ pub fn sleep(duration: Duration) {
 /// ```
 pub fn sleep_until(when: Instant) {
     if when <= Instant::now() {
-        // Nobody sleeps with a deadline before the present: it would always be the earliest, and keep later ones from their turn.
+        // Nobody sleeps with a deadline before the present: it would always be the earliest, and
+        // keep later ones from their turn.
         return crate::park::yield_now();
     }
     let when = when.min(LAST).as_nanos();
-    // SAFETY: `when` outlives the park (it is on this stack), and `commit` hands G to one timer, which readies it once.
+    // SAFETY: `when` outlives the park (it is on this stack), and `commit` hands G to one timer,
+    // which readies it once.
     drop(unsafe { park(reserve(), WaitReason::Sleep, commit_sleep, (&raw const when).cast_mut().cast()) });
 }
 
@@ -444,16 +467,21 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     true
 }
 
-/// How late an interrupt of the one-shot comes at most: 1 ms. (An emulated timer waits for its host.)
+/// How late an interrupt of the one-shot comes at most: 1 ms. (An emulated timer waits for its
+/// host.)
 const LATE: u64 = 1_000_000;
 
 impl M {
-    /// Arms this core's one-shot for `at`, unless it is armed for that, or for an earlier time: its handler arms it for what there is then. An interrupt for
-    /// nothing is rare; on a P with many timers the next alarm is another one each time somebody looks. Out of line: many do so, none often.
+    /// Arms this core's one-shot for `at`, unless it is armed for that, or for an earlier time: its
+    /// handler arms it for what there is then. An interrupt for nothing is rare; on a P with many
+    /// timers the next alarm is another one each time somebody looks. Out of line: many do so, none
+    /// often.
     ///
-    /// **The hard race**: an interrupt of this core comes between the caller's look at its P's alarms and the one-shot. Its handler has set an earlier alarm, and armed for
-    /// it; what is armed here then would make that one late, or undo it. So the alarms are looked at once more afterwards. But not if `at` has passed: then
-    /// the interrupt has come, or does at once, and its handler arms for all there is; to insist would bring one after the other, for ever.
+    /// **The hard race**: an interrupt of this core comes between the caller's look at its P's
+    /// alarms and the one-shot. Its handler has set an earlier alarm, and armed for it; what is
+    /// armed here then would make that one late, or undo it. So the alarms are looked at once more
+    /// afterwards. But not if `at` has passed: then the interrupt has come, or does at once, and
+    /// its handler arms for all there is; to insist would bring one after the other, for ever.
     #[inline(never)]
     pub(crate) fn arm(&self, at: u64) {
         // In most cases this is all: it is armed for that, and keeps nobody's deadlines.
@@ -465,7 +493,8 @@ impl M {
     #[inline(never)]
     fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
-        // 0: somebody else has used it. An alarm that has just passed has its interrupt on the way; after a while it has had it.
+        // 0: somebody else has used it. An alarm that has just passed has its interrupt on the way;
+        // after a while it has had it.
         let is_armed = |at| {
             let armed = self.armed.load(Ordering::Relaxed);
             at == u64::MAX || armed.wrapping_sub(1) < at && armed.saturating_add(LATE) >= platform::now()
@@ -491,7 +520,8 @@ impl M {
         }
     }
 
-    /// Arms it once more for what it is armed for: the platform has a use of its own for the one-shot. On this core, with preemption off.
+    /// Arms it once more for what it is armed for: the platform has a use of its own for the
+    /// one-shot. On this core, with preemption off.
     pub fn arm_again(&self) {
         loop {
             // 0: whoever has taken it arms it next.

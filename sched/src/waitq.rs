@@ -1,4 +1,5 @@
-//! The list of G's that wait for an object: FIFO, through the nodes in the G's own records, guarded by the object's lock.
+//! The list of G's that wait for an object: FIFO, through the nodes in the G's own records, guarded
+//! by the object's lock.
 //!
 //! ```text
 //!   object { lock, WaitQueue { head, tail } }
@@ -8,30 +9,39 @@
 //!              { g, slot, outcome }               { g, slot, outcome }
 //! ```
 //!
-//! Nothing of it lies on a stack: waking a G that has waited long must not touch its stack, which may be packed away. A value up to 32
-//! bytes is handed over in the record as well ([`place_for`]). A G that waits for several objects has a block of nodes on the heap.
+//! Nothing of it lies on a stack: waking a G that has waited long must not touch its stack, which
+//! may be packed away. A value up to 32 bytes is handed over in the record as well ([`place_for`]).
+//! A G that waits for several objects has a block of nodes on the heap.
 //!
-//! A node is pushed with the lock held, and the lock is released by `park`'s `commit`, when the G is saved (INV-PUBLISH). Whoever
-//! pops a node under the lock has claimed the G: it alone serves it (moves a value through `slot`, marks it served) or leaves it
-//! unserved (the object was closed), and then readies it. The node lives until then, so it is not touched after [`Claimed::wake`].
+//! A node is pushed with the lock held, and the lock is released by `park`'s `commit`, when the G
+//! is saved (INV-PUBLISH). Whoever pops a node under the lock has claimed the G: it alone serves it
+//! (moves a value through `slot`, marks it served) or leaves it unserved (the object was closed),
+//! and then readies it. The node lives until then, so it is not touched after [`Claimed::wake`].
 //!
 //! # Two kinds of nodes
 //!
-//! A G that waits for one object without a deadline has a *plain* node: to pop it is to claim it. The node of a G whose wait may end in another
-//! way has a number from the G's ticket (`ticket.rs`): to pop it is not enough, the popper has to win the ticket as well, and skips the node if
-//! it comes too late. A third kind only *watches*: its G wants to know that something has changed, and looks again; a pop wakes it in passing.
+//! A G that waits for one object without a deadline has a *plain* node: to pop it is to claim it.
+//! The node of a G whose wait may end in another way has a number from the G's ticket
+//! (`ticket.rs`): to pop it is not enough, the popper has to win the ticket as well, and skips the
+//! node if it comes too late. A third kind only *watches*: its G wants to know that something has
+//! changed, and looks again; a pop wakes it in passing.
 //!
-//! * **INV-NODE**: a plain node is in its list until it is popped. A ticketed one is in its list until it is popped, or until its G, which runs
-//!   again because something else has won, takes it out under the object's lock. `linked`, guarded by that lock, says which was first. So a
-//!   popper that has lost touches the node under the lock only, and when the G has taken out (or found gone) all of its nodes, nobody knows them.
-//! * **INV-NO-ORPHAN**: from the return of `park` until all of its nodes are out, a G keeps preemption off. A G that is ended where it stands
-//!   ends with preemption on, so it leaves no node behind.
-//! * A plain push and pop know nothing of tickets but one comparison: `prev` is set by ticketed pushes only, since only a ticketed node is ever
-//!   taken out of the middle, and whoever takes out a node puts its neighbours right.
+//! * **INV-WAITER**: a plain node is in its list until it is popped. A ticketed one is in its list
+//!   until it is popped, or until its G, which runs again because something else has won, takes it
+//!   out under the object's lock. `linked`, guarded by that lock, says which was first. So a popper
+//!   that has lost touches the node under the lock only, and when the G has taken out (or found
+//!   gone) all of its nodes, nobody knows them.
+//! * **INV-NO-ORPHAN**: from the return of `park` until all of its nodes are out, a G keeps
+//!   preemption off. A G that is ended where it stands ends with preemption on, so it leaves no
+//!   node behind.
+//! * A plain push and pop know nothing of tickets but one comparison: `prev` is set by ticketed
+//!   pushes only, since only a ticketed node is ever taken out of the middle, and whoever takes out
+//!   a node puts its neighbours right.
 //!
-//! Rejected: the G's own link instead of a node (a G that waits for two objects has one link); a lock-free list (every
-//! operation on a channel looks at its values and at both lists, which have to agree); stale nodes that stay in the list until a pop finds them
-//! (a `select` in a loop over one quiet and one busy channel would fill the quiet one's list).
+//! Rejected: the G's own link instead of a node (a G that waits for two objects has one link); a
+//! lock-free list (every operation on a channel looks at its values and at both lists, which have
+//! to agree); stale nodes that stay in the list until a pop finds them (a `select` in a loop over
+//! one quiet and one busy channel would fill the quiet one's list).
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -123,7 +133,8 @@ impl Waiter {
     }
 
     fn outcome(&self) -> Outcome {
-        // SAFETY: the claimer has written it before it readied this G, which therefore sees it and is alone with it.
+        // SAFETY: the claimer has written it before it readied this G, which therefore sees it and
+        // is alone with it.
         self.outcome.with(|outcome| unsafe { *outcome })
     }
 
@@ -140,12 +151,14 @@ impl Waiter {
         (self.outcome() == Outcome::Buried).then(|| self.slot.get().addr() as u64)
     }
 
-    /// Whether this is the node through which a ticketed wait ended; only its own G, after the park.
+    /// Whether this is the node through which a ticketed wait ended; only its own G, after the
+    /// park.
     pub(crate) fn was_claimed(&self) -> bool {
         self.outcome() != Outcome::Waits
     }
 
-    /// Whether it is in its list; under the lock. (A cell that models watch: whoever comes here without the lock is seen.)
+    /// Whether it is in its list; under the lock. (A cell that models watch: whoever comes here
+    /// without the lock is seen.)
     pub(crate) fn is_linked(&self) -> bool {
         // SAFETY: the lock admits one.
         self.linked.with(|linked| unsafe { *linked })
@@ -232,13 +245,15 @@ impl WaitQueue {
     /// Appends a plain node.
     ///
     /// # Safety
-    /// 1. The node stays where it is until it was popped and its G readied: the caller parks right after this.
+    /// 1. The node stays where it is until it was popped and its G readied: the caller parks right
+    ///    after this.
     #[inline(always)]
     pub(crate) unsafe fn push(&mut self, waiter: &Waiter) {
         let node = NonNull::from(waiter);
         match self.head {
             None => self.head = Some(node),
-            // SAFETY: the tail of a list that is not empty is in the list, hence its G is parked and the node lives.
+            // SAFETY: the tail of a list that is not empty is in the list, hence its G is parked
+            // and the node lives.
             Some(_) => unsafe { self.tail.as_ref() }.next.set(Some(node)),
         }
         self.tail = node;
@@ -253,7 +268,8 @@ impl WaitQueue {
         let node = NonNull::from(waiter);
         match self.head.replace(node) {
             None => self.tail = node,
-            // SAFETY: nodes in the list live; see `push`. A ticketed one that is not the first any more needs its `prev`.
+            // SAFETY: nodes in the list live; see `push`. A ticketed one that is not the first any
+            // more needs its `prev`.
             Some(second) => unsafe { second.as_ref() }.prev.set(Some(node)),
         }
     }
@@ -264,7 +280,8 @@ impl WaitQueue {
         unsafe { self.push_front(claimed.0.as_ref()) };
     }
 
-    /// What the one that has waited longest has for a place, if anybody waits. In a list of plain nodes.
+    /// What the one that has waited longest has for a place, if anybody waits. In a list of plain
+    /// nodes.
     pub(crate) fn first_slot(&self) -> Option<*mut ()> {
         // SAFETY: nodes in the list live; see `push`.
         self.head.map(|node| unsafe { node.as_ref() }.slot.get())
@@ -283,7 +300,8 @@ impl WaitQueue {
     /// Appends a ticketed node.
     ///
     /// # Safety
-    /// 1. The node stays where it is until [`remove`](Self::remove) was called for it: the caller parks, and does that when it runs again.
+    /// 1. The node stays where it is until [`remove`](Self::remove) was called for it: the caller
+    ///    parks, and does that when it runs again.
     pub(crate) unsafe fn push_ticketed(&mut self, waiter: &Waiter) {
         waiter.prev.set(Some(self.tail));
         waiter.set_linked(true);
@@ -305,7 +323,8 @@ impl WaitQueue {
         Some(Claimed(node))
     }
 
-    /// Claims the one that has waited longest if `fits` says so of its place; those whose wait is over are skipped.
+    /// Claims the one that has waited longest if `fits` says so of its place; those whose wait is
+    /// over are skipped.
     pub(crate) fn pop_if(&mut self, fits: impl Fn(*mut ()) -> bool) -> Option<Claimed> {
         loop {
             let node = self.head?;
@@ -340,7 +359,8 @@ impl WaitQueue {
         }
     }
 
-    /// What the pop of a ticketed node comes to: whether it is claimed. The node is not the list's any more.
+    /// What the pop of a ticketed node comes to: whether it is claimed. The node is not the list's
+    /// any more.
     fn win(&mut self, waiter: &Waiter) -> bool {
         waiter.set_linked(false);
         self.ticketed -= 1;
@@ -348,10 +368,12 @@ impl WaitQueue {
         if !g.ticket.win(number) {
             return false;
         }
-        // SAFETY: the ticket is ours: nobody else writes the outcome, and the G is parked until it is readied.
+        // SAFETY: the ticket is ours: nobody else writes the outcome, and the G is parked until it
+        // is readied.
         waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
         if waiter.watches.get() {
-            // Under the object's lock, in an object's rare case. The G will want that lock, so it looks at what comes of this pop.
+            // Under the object's lock, in an object's rare case. The G will want that lock, so it
+            // looks at what comes of this pop.
             ready_rarely(g);
             return false;
         }
@@ -399,7 +421,8 @@ impl WaitQueue {
         self.ticketed -= 1;
         match prev {
             _ if self.head == Some(node) => self.head = next,
-            // SAFETY: it is not the first, so the one before it is in the list and lives; whoever took one out between put `prev` right.
+            // SAFETY: it is not the first, so the one before it is in the list and lives; whoever
+            // took one out between put `prev` right.
             Some(prev) => unsafe { prev.as_ref() }.next.set(next),
             None => {}
         }
@@ -411,7 +434,8 @@ impl WaitQueue {
         }
     }
 
-    /// Claims everybody; watchers are woken at once. Takes no time for each, unless there are ticketed ones.
+    /// Claims everybody; watchers are woken at once. Takes no time for each, unless there are
+    /// ticketed ones.
     pub(crate) fn take(&mut self) -> Crowd {
         if self.ticketed != 0 {
             self.claim_ticketed();
@@ -549,7 +573,8 @@ impl Orphans {
     /// One more crowd.
     pub(crate) fn add(&mut self, crowd: Crowd) {
         if let Some(node) = crowd.0.head {
-            // SAFETY: a claimed G is parked until it is woken, so its node lives. Its `prev` means nothing.
+            // SAFETY: a claimed G is parked until it is woken, so its node lives. Its `prev` means
+            // nothing.
             unsafe { node.as_ref() }.prev.set(self.0.replace(node));
         }
     }
@@ -577,7 +602,8 @@ fn ready_rarely(g: GRef) {
     ready(&PreemptGuard::new(), g);
 }
 
-/// Where `g` keeps a `T` that passes from hand to hand while it waits: in its record if it fits there, else at `stack`.
+/// Where `g` keeps a `T` that passes from hand to hand while it waits: in its record if it fits
+/// there, else at `stack`.
 #[inline(always)]
 pub(crate) fn place_for<T>(g: GRef, stack: *mut T) -> *mut T {
     if size_of::<T>() <= HAND_BYTES && align_of::<T>() <= 8 { g.hand().cast() } else { stack }

@@ -1,4 +1,5 @@
-//! Channels, the production types: every interleaving of a few G's that send, receive, wait and drop.
+//! Channels, the production types: every interleaving of a few G's that send, receive, wait and
+//! drop.
 #![cfg(loom)]
 
 mod baton;

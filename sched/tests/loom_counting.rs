@@ -1,4 +1,6 @@
-//! `Condvar`, `Semaphore`, `WaitGroup` and `Barrier`, the production types: every interleaving of a few G's. A wake-up that is lost is a deadlock that loom reports.
+//! `Condvar`, `Semaphore`, `WaitGroup` and `Barrier`, the production types: every interleaving of a
+//! few G's. A wake-up that is lost is a deadlock that loom reports.
+//! A waiter that is left behind with units free breaks INV-UNITS.
 #![cfg(loom)]
 
 mod baton;

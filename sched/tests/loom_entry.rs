@@ -1,9 +1,10 @@
-//! What backs a page of a parked G's stack: the production entry, epochs and state word, used as the kernel uses them, against touches from
-//! several cores.
+//! What backs a page of a parked G's stack: the production entry, epochs and state word, used as
+//! the kernel uses them, against touches from several cores.
 //!
-//! Each M is a thread with a TLB that nobody else can empty. A frame is a few words; word 0 is the G's, word `m` is written by code on M `m`,
-//! through a pointer into the stack. Words are Relaxed, so that a lost write and one that came without its ordering look the same: something
-//! else is read. A freed frame or block is overwritten at once.
+//! Each M is a thread with a TLB that nobody else can empty. A frame is a few words; word 0 is the
+//! G's, word `m` is written by code on M `m`, through a pointer into the stack. Words are Relaxed,
+//! so that a lost write and one that came without its ordering look the same: something else is
+//! read. A freed frame or block is overwritten at once.
 #![cfg(loom)]
 
 mod support;
@@ -186,7 +187,8 @@ impl Core {
         assert_eq!(self.read(self.m), self.m as u64, "a write is lost");
     }
 
-    /// A write through a pointer into a stack that has ended. If that is not a fault, nobody else may have the frame.
+    /// A write through a pointer into a stack that has ended. If that is not a fault, nobody else
+    /// may have the frame.
     fn wild(&mut self) {
         while self.tlb.is_none() {
             match self.machine.entry.get() {
@@ -271,7 +273,8 @@ impl Core {
         }
     }
 
-    /// Holds the parked G still, as `Sched::scan` does, and runs it here if it was readied meanwhile.
+    /// Holds the parked G still, as `Sched::scan` does, and runs it here if it was readied
+    /// meanwhile.
     fn scan(&mut self, f: impl FnOnce(&mut Self, Place)) -> bool {
         let machine = self.machine.clone();
         if machine.g.begin_scan().is_none() {
@@ -338,7 +341,8 @@ impl Core {
         packed
     }
 
-    /// A round of a page whose G has ended: it goes, unless somebody touches it. What is left of it.
+    /// A round of a page whose G has ended: it goes, unless somebody touches it. What is left of
+    /// it.
     fn strip(&mut self, epoch: Option<u64>) -> Option<u64> {
         let epoch = match epoch {
             Some(epoch) => epoch,
@@ -403,7 +407,8 @@ impl Core {
 type Body = fn(&mut Core);
 type Other = (bool, Body);
 
-/// A G that wakes up, needs the page that was below its stack pointer, and parks with its bytes in it.
+/// A G that wakes up, needs the page that was below its stack pointer, and parks with its bytes in
+/// it.
 const GROWS: &[Step] = &[
     Step { expects: None, writes: Some(21), parks: Place::Needed },
     Step { expects: Some(21), writes: Some(22), parks: Place::Needed },
@@ -443,8 +448,9 @@ fn pokes(core: &mut Core) {
     core.peek();
 }
 
-/// The G's `life`, beginning parked with its page at `place`, packed if that is asked for; the scavenger does `rounds` beside `others`. If there
-/// is one other, once more with the threads exchanged: what few preemptions reach differs.
+/// The G's `life`, beginning parked with its page at `place`, packed if that is asked for; the
+/// scavenger does `rounds` beside `others`. If there is one other, once more with the threads
+/// exchanged: what few preemptions reach differs.
 fn explore(place: Place, packed: bool, life: &'static [Step], rounds: usize, others: &'static [Other]) {
     let setup = move || {
         let machine = Arc::new(Machine::new(place, life));

@@ -1,8 +1,9 @@
 //! Epochs, the production type, against simulated TLBs.
 //!
-//! Each M is a thread with a TLB of its own, which hardware may fill at any time, also right after it was flushed, and which nobody else can
-//! empty. A frame is a loom cell: its M's read it through what their TLBs say, and the reclaimer writes it once it is free. So a frame that
-//! is freed under somebody's TLB shows as a data race, or as a read of a frame that is not the page's any more.
+//! Each M is a thread with a TLB of its own, which hardware may fill at any time, also right after
+//! it was flushed, and which nobody else can empty. A frame is a loom cell: its M's read it through
+//! what their TLBs say, and the reclaimer writes it once it is free. So a frame that is freed under
+//! somebody's TLB shows as a data race, or as a read of a frame that is not the page's any more.
 #![cfg(loom)]
 
 mod support;
@@ -99,13 +100,15 @@ impl<'a> Core<'a> {
     fn touch(&mut self) {
         self.fill();
         for (_, page) in self.tlb.iter().zip(&self.machine.pages).filter(|(cached, _)| **cached) {
-            // SAFETY: the reclaimer writes the cell only when nobody reaches the frame; loom checks that.
+            // SAFETY: the reclaimer writes the cell only when nobody reaches the frame; loom checks
+            // that.
             page.frame.with(|f| assert!(unsafe { *f }, "a stale entry leads to a frame that was freed"));
         }
     }
 
-    /// A scheduling point. It does not ask `is_behind`, as the kernel does to be fast: loom, which remembers one access to an atomic,
-    /// would take that load for the reclaimer's, and not try the pass before it.
+    /// A scheduling point. It does not ask `is_behind`, as the kernel does to be fast: loom, which
+    /// remembers one access to an atomic, would take that load for the reclaimer's, and not try the
+    /// pass before it.
     fn poll(&mut self) {
         let machine = self.machine;
         machine.epochs.pass(self.m, || {
@@ -125,8 +128,8 @@ impl<'a> Core<'a> {
     }
 }
 
-/// Takes page 0 away while M 1 does `body`; then the epoch must be over. Once with the reclaimer and once with M 1 on a thread of its own: what
-/// can be explored with few preemptions differs.
+/// Takes page 0 away while M 1 does `body`; then the epoch must be over. Once with the reclaimer
+/// and once with M 1 on a thread of its own: what can be explored with few preemptions differs.
 fn one_page_against(body: fn(&mut Core)) {
     support::cores::model(move || {
         let machine = Machine::new(2);

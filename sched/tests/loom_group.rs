@@ -1,4 +1,5 @@
-//! Groups: the opener's wait against the members' end, and against its own death; every interleaving.
+//! Groups: the opener's wait against the members' end, and against its own death; every
+//! interleaving.
 #![cfg(loom)]
 
 mod baton;
@@ -12,7 +13,8 @@ use trefoil_sched::{GRef, PreemptGuard, Stack, model};
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// What the members borrow: a cell each, so that the opener's return before one of them has left shows as a data race.
+/// What the members borrow: a cell each, so that the opener's return before one of them has left
+/// shows as a data race.
 #[derive(Default)]
 struct Lent([UnsafeCell<u32>; 2]);
 
@@ -77,7 +79,8 @@ fn a_member_that_enters_another_is_waited_for_through_it() {
     });
 }
 
-/// The frames of a dead opener: a cell for its core, which stands on them, and one for each member that borrows from them.
+/// The frames of a dead opener: a cell for its core, which stands on them, and one for each member
+/// that borrows from them.
 #[derive(Default)]
 struct Frames {
     core: UnsafeCell<u32>,
@@ -150,7 +153,8 @@ fn frames_of_the_dead_go_once_and_after_the_last_borrow() {
 fn a_member_of_a_dead_one_borrows_from_it_and_from_its_heir() {
     explore_stacks(Frames::gone, || {
         let (frames, lent) = (Arc::new(Frames::default()), Arc::new(Lent::default()));
-        // `g` is a member of `heir`, whose opener waits; it has opened two groups, one in the other.
+        // `g` is a member of `heir`, whose opener waits; it has opened two groups, one in the
+        // other.
         let (heir, outer) = (model::group(1), model::group(1));
         let inner = model::group_inside(0, &outer);
         // Its frames hold both.

@@ -1,5 +1,6 @@
-//! The inbox, in the production scheduler: handlers on any core push G's, M's look for work with the real `next_g`. A G that is lost leaves an M resting for
-//! ever, which loom reports as a deadlock; one that is there twice runs twice.
+//! The inbox, in the production scheduler: handlers on any core push G's, M's look for work with
+//! the real `next_g`. A G that is lost leaves an M resting for ever, which loom reports as a
+//! deadlock; one that is there twice runs twice.
 #![cfg(loom)]
 
 mod support;
@@ -112,7 +113,8 @@ fn a_g_that_is_pushed_twice_before_it_is_seen_is_there_once() {
     });
 }
 
-/// The first of two runs and parks again while the taker is still at work on the second, and is pushed again: its link is read before it is written.
+/// The first of two runs and parks again while the taker is still at work on the second, and is
+/// pushed again: its link is read before it is written.
 #[test]
 fn a_g_that_parks_again_at_once_can_be_pushed_again() {
     cores::model(|| {
@@ -138,7 +140,8 @@ fn a_g_that_parks_again_at_once_can_be_pushed_again() {
         };
         run(a, &turns);
         other.join().unwrap();
-        // Three turns in all; the third one is the second of `one`, or it went to `one` twice and `two` is left.
+        // Three turns in all; the third one is the second of `one`, or it went to `one` twice and
+        // `two` is left.
         let last = model::next_g(a);
         assert!(std::ptr::eq(last, one) || std::ptr::eq(last, two));
         assert_eq!(turns.load(Ordering::Relaxed), 2);

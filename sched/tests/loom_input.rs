@@ -1,5 +1,6 @@
-//! Bytes from a handler to a G, on the production ring, inbox and sleep protocol: none is lost, changed or there twice; the reader does not wait beside
-//! bytes, and the device does not stay off beside room. The ring has two places here.
+//! Bytes from a handler to a G, on the production ring, inbox and sleep protocol: none is lost,
+//! changed or there twice; the reader does not wait beside bytes, and the device does not stay off
+//! beside room. The ring has two places here.
 #![cfg(loom)]
 
 mod support;
@@ -17,7 +18,8 @@ struct Device {
     on: AtomicBool,
 }
 
-/// One interrupt for so many bytes, on the core of `m`; those for which there is no room wait until the interrupt is on again.
+/// One interrupt for so many bytes, on the core of `m`; those for which there is no room wait until
+/// the interrupt is on again.
 fn send(device: &Device, m: &'static M, bytes: u8, at_once: usize) {
     cores::run_on(m);
     for mut bytes in (0..bytes).collect::<Vec<u8>>().chunks(at_once) {

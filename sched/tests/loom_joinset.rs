@@ -1,4 +1,5 @@
-//! `JoinSet`, `ErrGroup` and joins with a deadline, the production types without their goroutines' stacks: ends against whoever waits for them.
+//! `JoinSet`, `ErrGroup` and joins with a deadline, the production types without their goroutines'
+//! stacks: ends against whoever waits for them.
 #![cfg(loom)]
 
 mod baton;

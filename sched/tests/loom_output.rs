@@ -1,5 +1,6 @@
-//! Lines to a device, on the production ring, inbox and sleep protocol: none is lost, changed, torn or there twice; no byte stays in the ring while the device is ready and
-//! its interrupt is off; the writer does not wait beside room. The ring has two places here.
+//! Lines to a device, on the production ring, inbox and sleep protocol: none is lost, changed, torn
+//! or there twice; no byte stays in the ring while the device is ready and its interrupt is off;
+//! the writer does not wait beside room. The ring has two places here.
 #![cfg(loom)]
 
 mod support;
@@ -77,7 +78,8 @@ fn machine() -> [&'static M; 2] {
     ms
 }
 
-/// Two cores add a byte each to a device that is always ready: whoever comes second may find the first one at the device, which must see the second byte.
+/// Two cores add a byte each to a device that is always ready: whoever comes second may find the
+/// first one at the device, which must see the second byte.
 #[test]
 fn a_line_that_is_added_while_another_core_lets_go_leaves() {
     support::cores::model(|| {
@@ -102,7 +104,8 @@ fn a_line_that_is_added_while_another_core_lets_go_leaves() {
     });
 }
 
-/// An interrupt that was meant for something else comes while a core drains a busy device: the bytes that are left must not be forgotten.
+/// An interrupt that was meant for something else comes while a core drains a busy device: the
+/// bytes that are left must not be forgotten.
 #[test]
 fn an_interrupt_beside_a_drainer_leaves_the_interrupt_wanted() {
     support::cores::model(|| {

@@ -1,5 +1,5 @@
-//! Park against ready, on the production state word. The saved context is a loom cell: a G that is resumed before its registers
-//! are saved shows as a data race, without any assembly.
+//! Park against ready, on the production state word. The saved context is a loom cell: a G that is
+//! resumed before its registers are saved shows as a data race, without any assembly.
 #![cfg(loom)]
 
 mod support;

@@ -1,4 +1,5 @@
-//! P's change hands: no G is lost, none runs twice, and a P has one owner, whoever blocks, comes back, goes, or is pinned meanwhile.
+//! P's change hands: no G is lost, none runs twice, and a P has one owner, whoever blocks, comes
+//! back, goes, or is pinned meanwhile.
 #![cfg(loom)]
 
 mod support;
@@ -44,7 +45,8 @@ fn what_a_blocked_core_readies_runs_elsewhere() {
     });
 }
 
-/// The end of the block races with the wake-up: whoever has the P runs what waits, and gives the other one a turn.
+/// The end of the block races with the wake-up: whoever has the P runs what waits, and gives the
+/// other one a turn.
 #[test]
 fn a_core_that_comes_back_and_one_that_was_woken_share_what_there_is() {
     cores::model(|| {
@@ -142,7 +144,8 @@ fn a_pinned_g_takes_the_p_along() {
         });
         cores::run_on(a);
         model::send(a, b, pinned);
-        // While the M does not rest yet, it passes the G on, and its turn comes here again; or it takes this core's P, when that rests.
+        // While the M does not rest yet, it passes the G on, and its turn comes here again; or it
+        // takes this core's P, when that rests.
         while a.p().is_some() && std::ptr::eq(model::next_g(a), pinned) {
             model::send(a, b, pinned);
         }
@@ -150,7 +153,8 @@ fn a_pinned_g_takes_the_p_along() {
     });
 }
 
-/// A P without an M is somebody's for a moment, while its free G's are taken. What is submitted meanwhile runs there.
+/// A P without an M is somebody's for a moment, while its free G's are taken. What is submitted
+/// meanwhile runs there.
 #[test]
 fn what_is_submitted_while_a_resting_p_is_trimmed_runs() {
     cores::model(|| {
@@ -195,7 +199,8 @@ fn who_finds_no_free_p_while_it_is_trimmed_is_made_good() {
     });
 }
 
-/// A block ends and its core takes the P for which another M was woken: who waits has an alarm on this core, or the other core has run it.
+/// A block ends and its core takes the P for which another M was woken: who waits has an alarm on
+/// this core, or the other core has run it.
 #[test]
 fn who_waits_while_a_block_ends_is_not_forgotten() {
     cores::model(|| {
@@ -218,7 +223,8 @@ fn who_waits_while_a_block_ends_is_not_forgotten() {
     });
 }
 
-/// What has been queued for all waits behind the G that runs on `a`, and nobody rests: `a` has an alarm, or the interrupt that has come sets one.
+/// What has been queued for all waits behind the G that runs on `a`, and nobody rests: `a` has an
+/// alarm, or the interrupt that has come sets one.
 fn has_alarm_for_who_waits(sched: &Sched, a: &'static M) {
     cores::run_on(a);
     if cores::take_interrupt(a.index()) {
@@ -227,7 +233,8 @@ fn has_alarm_for_who_waits(sched: &Sched, a: &'static M) {
     assert!(!sched.globq.is_empty() && model::has_alarm(a), "it waits behind a G that nobody will interrupt");
 }
 
-/// A block ends and its core finds its P free and nobody waiting, while another core outside queues one.
+/// A block ends and its core finds its P free and nobody waiting, while another core outside queues
+/// one.
 #[test]
 fn who_is_queued_while_a_block_ends_has_an_alarm() {
     cores::model(|| {
@@ -247,7 +254,8 @@ fn who_is_queued_while_a_block_ends_has_an_alarm() {
     });
 }
 
-/// The handler of the one core that runs G's finds nobody waiting and turns its alarm off, while a core outside queues one.
+/// The handler of the one core that runs G's finds nobody waiting and turns its alarm off, while a
+/// core outside queues one.
 #[test]
 fn who_is_queued_while_the_alarm_is_turned_off_gets_one() {
     cores::model(|| {
@@ -337,7 +345,8 @@ fn who_sleeps_on_a_trimmed_p_wakes_up() {
     });
 }
 
-/// A core gives its P away while another one, whose G runs on for ever, queues one behind it; a third rests.
+/// A core gives its P away while another one, whose G runs on for ever, queues one behind it; a
+/// third rests.
 #[test]
 fn who_is_queued_while_a_p_is_given_away_runs() {
     cores::model(|| {
@@ -359,7 +368,8 @@ fn who_is_queued_while_a_p_is_given_away_runs() {
     });
 }
 
-/// There is one P, and a core outside makes two of it while the one that holds it queues a G, without a look at who rests.
+/// There is one P, and a core outside makes two of it while the one that holds it queues a G,
+/// without a look at who rests.
 #[test]
 fn who_is_queued_while_a_second_p_comes_runs() {
     cores::model(|| {
@@ -424,7 +434,8 @@ fn who_is_queued_while_a_third_p_comes_runs() {
     });
 }
 
-/// Two change the number at once, one down, one up. Whoever is last has its way, and each P has one owner.
+/// Two change the number at once, one down, one up. Whoever is last has its way, and each P has one
+/// owner.
 #[test]
 fn two_changes_at_once_leave_each_p_one_owner() {
     cores::model(|| {
@@ -488,7 +499,8 @@ fn a_p_that_two_bring_back_has_one_owner() {
     });
 }
 
-/// A change has died when the number was lowered and nothing else done: the next one finishes it, and the timer of the P that goes comes along.
+/// A change has died when the number was lowered and nothing else done: the next one finishes it,
+/// and the timer of the P that goes comes along.
 #[test]
 fn what_a_dead_change_leaves_is_taken_up() {
     cores::model(|| {
@@ -509,7 +521,8 @@ fn what_a_dead_change_leaves_is_taken_up() {
     });
 }
 
-/// The same, and nobody changes the number again: the timer of the P that is one too many is run all the same.
+/// The same, and nobody changes the number again: the timer of the P that is one too many is run
+/// all the same.
 #[test]
 fn a_timer_that_a_dead_change_leaves_is_run() {
     cores::model(|| {

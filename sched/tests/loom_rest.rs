@@ -1,6 +1,6 @@
-//! The sleep protocol, in the production scheduler: real M's look for work with the real `next_g`, rest on a condition
-//! variable, and a submitter pushes through the real `enqueue`. A lost wake-up leaves an M resting for ever, which loom reports as
-//! a deadlock.
+//! The sleep protocol, in the production scheduler: real M's look for work with the real `next_g`,
+//! rest on a condition variable, and a submitter pushes through the real `enqueue`. A lost wake-up
+//! leaves an M resting for ever, which loom reports as a deadlock.
 #![cfg(loom)]
 
 mod support;
@@ -65,7 +65,8 @@ fn the_one_that_found_work_wakes_the_next() {
     });
 }
 
-/// INV-WATCH: two thieves leave the same G where it is, each because the other one looks on. One of them has to.
+/// INV-WATCH: two thieves leave the same G where it is, each because the other one looks on. One of
+/// them has to.
 #[test]
 fn of_two_that_lie_down_one_knows_that_nobody_looks_on() {
     cores::model(|| {

@@ -1,4 +1,5 @@
-//! The ring, on its production type with four slots: every interleaving of an owner and a thief, at loom's preemption bound.
+//! The ring, on its production type with four slots: every interleaving of an owner and a thief, at
+//! loom's preemption bound.
 #![cfg(loom)]
 
 mod support;

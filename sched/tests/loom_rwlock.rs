@@ -1,4 +1,5 @@
-//! `RwLock`, the production type: every interleaving of a few readers and writers. The value is a loom cell: a reader beside a writer shows.
+//! `RwLock`, the production type: every interleaving of a few readers and writers. The value is a
+//! loom cell: a reader beside a writer shows.
 #![cfg(loom)]
 
 mod baton;
@@ -203,7 +204,8 @@ fn attempts_take_nothing_from_a_writer_that_starves() {
     explore_hurried(sharing(&[|lock| drop(lock.try_read()), |lock| drop(lock.try_write()), |lock| change(&lock)]));
 }
 
-/// A writer is on its way when the last reader that lives leaves: the other writer has only that one to learn it from.
+/// A writer is on its way when the last reader that lives leaves: the other writer has only that
+/// one to learn it from.
 #[test]
 fn two_writers_are_told_that_only_a_dead_reader_is_left() {
     explore_coarsely(sharing(&[

@@ -1,7 +1,8 @@
-//! A scan of a parked G's stack against those who ready it, on the production state word. What lies on the stack is a loom cell that the
-//! scan writes (it shrinks and packs) and that the G writes when it runs: a G that runs while it is scanned, or a scan of a stack that is
-//! still being left, shows as a data race. What the waker wrote before its `ready` is a
-//! count, which the G must find up to date. Everything else is Relaxed, so that nothing but the state word carries ordering.
+//! A scan of a parked G's stack against those who ready it, on the production state word. What lies
+//! on the stack is a loom cell that the scan writes (it shrinks and packs) and that the G writes
+//! when it runs: a G that runs while it is scanned, or a scan of a stack that is still being left,
+//! shows as a data race. What the waker wrote before its `ready` is a count, which the G must find
+//! up to date. Everything else is Relaxed, so that nothing but the state word carries ordering.
 #![cfg(loom)]
 
 mod support;
@@ -64,7 +65,8 @@ impl Sleeper {
         }
     }
 
-    /// What an M does that takes it from a queue. Whoever enqueues it runs it here, so no queue's ordering helps.
+    /// What an M does that takes it from a queue. Whoever enqueues it runs it here, so no queue's
+    /// ordering helps.
     fn run(&self) {
         self.state.dispatch();
         // SAFETY: whoever runs the G owns it; loom checks that.
@@ -102,7 +104,8 @@ impl Sleeper {
         true
     }
 
-    /// After all threads have ended: every wake-up has run it once, and if nobody woke it, it waits and can be woken.
+    /// After all threads have ended: every wake-up has run it once, and if nobody woke it, it waits
+    /// and can be woken.
     fn check(&self, woken: usize) {
         assert_eq!(self.runs.load(Ordering::Relaxed), woken, "lost or doubled");
         if self.listed.load(Ordering::Relaxed) {
@@ -206,7 +209,8 @@ fn a_g_that_a_scanner_queues_wakes_a_resting_m() {
     });
 }
 
-/// The scavenger runs on cores that are about to rest: those have no P to queue the G on, and can be woken already.
+/// The scavenger runs on cores that are about to rest: those have no P to queue the G on, and can
+/// be woken already.
 #[test]
 fn a_g_that_a_resting_scanner_queues_is_found_by_it() {
     cores::model(|| {

@@ -1,4 +1,5 @@
-//! Waiting for several channels, the production types: the ticket that partners, closers, deadlines and other selects compete for.
+//! Waiting for several channels, the production types: the ticket that partners, closers, deadlines
+//! and other selects compete for.
 #![cfg(loom)]
 
 mod baton;
@@ -14,7 +15,8 @@ use trefoil_sched::time::Duration;
 
 type Body = Box<dyn FnOnce() + Send>;
 
-// Two G's a model, with two preemptions, or three with one: three with two take hours. And the arms in order: each random order would be a model of its own.
+// Two G's a model, with two preemptions, or three with one: three with two take hours. And the arms
+// in order: each random order would be a model of its own.
 
 #[test]
 fn a_sender_meets_a_select_on_both_arms() {
@@ -96,7 +98,8 @@ fn a_deadline_and_a_sender_compete_for_a_select() {
         vec![
             Box::new(move || a.send(1).unwrap()),
             Box::new(move || {
-                // The deadline comes while this one's M has nothing to do. Whoever wins, the value comes: with the select, or after it.
+                // The deadline comes while this one's M has nothing to do. Whoever wins, the value
+                // comes: with the select, or after it.
                 let got = select_biased! {
                     recv(from_a) -> v => v,
                     recv(from_b) -> _ => unreachable!(),
@@ -206,7 +209,8 @@ fn two_senders_meet_a_select_of_two_arms() {
                 Box::new(move || a.send(1).unwrap()),
                 Box::new(move || b.send(2).unwrap()),
                 Box::new(move || {
-                    // One arm is done, the other sender's value stays where it is: on its channel, once.
+                    // One arm is done, the other sender's value stays where it is: on its channel,
+                    // once.
                     let first = select_biased! { recv(from_a) -> v => v.unwrap(), recv(from_b) -> v => v.unwrap() };
                     let (other, done) = if first == 1 { (from_b, from_a) } else { (from_a, from_b) };
                     assert_eq!(other.recv(), Ok(3 - first));

@@ -1,4 +1,5 @@
-//! A receiver as a stream, the production types: polls and their watchers against senders, closers and the stream's own end, every interleaving.
+//! A receiver as a stream, the production types: polls and their watchers against senders, closers
+//! and the stream's own end, every interleaving.
 #![cfg(loom)]
 
 mod baton;
@@ -41,7 +42,8 @@ fn a_stream_that_goes_takes_its_watcher_along_and_closes_its_channel() {
     explore(|| {
         let ((tx, rx), (jobs, watchers)) = (bounded::<u8>(0), bounded(1));
         vec![
-            // The channel is open until the watcher has ended: only the stream's end can have ended it.
+            // The channel is open until the watcher has ended: only the stream's end can have ended
+            // it.
             Box::new(move || {
                 watchers.iter().for_each(Watch::run);
                 assert!(tx.try_send(1).unwrap_err().is_disconnected());

@@ -1,6 +1,7 @@
-//! A last-level page table that has no pages any more, taken away and packed as the kernel does it, against cores that walk through it: two
-//! windows share it, each of a G on a core of its own. A core's paging-structure cache keeps the table, a handler that is under way holds a
-//! pointer to an entry in it, and either may still put a page in.
+//! A last-level page table that has no pages any more, taken away and packed as the kernel does it,
+//! against cores that walk through it: two windows share it, each of a G on a core of its own. A
+//! core's paging-structure cache keeps the table, a handler that is under way holds a pointer to an
+//! entry in it, and either may still put a page in.
 #![cfg(loom)]
 
 mod support;
@@ -34,7 +35,8 @@ fn word(number: usize) -> u64 {
     (number as u64) << SHIFT
 }
 
-/// A round's epoch, if it has found anything; and its end, if that has come: the frame of the table, if that was taken.
+/// A round's epoch, if it has found anything; and its end, if that has come: the frame of the
+/// table, if that was taken.
 type Round = (Option<u64>, Option<Option<usize>>);
 
 struct Machine {
@@ -146,7 +148,8 @@ impl Core {
         Self { machine: machine.clone(), window, table, page: false, reserve: vec![window + 1] }
     }
 
-    /// Its G comes to its page twice, the first time after a scheduling point if that is asked for. The tables that are left in the reserve.
+    /// Its G comes to its page twice, the first time after a scheduling point if that is asked for.
+    /// The tables that are left in the reserve.
     fn go(mut self, passes: bool, before: Option<u64>) -> Vec<usize> {
         let bytes = &self.machine.clone().frames[self.window];
         if passes {
@@ -237,8 +240,8 @@ impl Core {
     }
 }
 
-/// The table, with the pages of the first `packed` windows packed and taken away itself if `gone`, against the first `cores` cores, with or
-/// without it in their caches.
+/// The table, with the pages of the first `packed` windows packed and taken away itself if `gone`,
+/// against the first `cores` cores, with or without it in their caches.
 fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
     for passes in [false, true] {
         support::cores::model(move || {
@@ -284,7 +287,8 @@ fn setup(packed: usize, gone: bool, cores: usize, cached: bool) -> (Arc<Machine>
     (machine, free, cores)
 }
 
-/// All rest: the round ends, every table is in one place, and every page under the one that is in use.
+/// All rest: the round ends, every table is in one place, and every page under the one that is in
+/// use.
 fn check(machine: &Machine, (epoch, end): Round, mut free: Vec<usize>, packed: usize, cores: usize) {
     let end = end.or_else(|| epoch.and_then(|epoch| machine.finish(epoch)));
     assert_eq!(end.is_some(), epoch.is_some(), "M's that rest hold the epoch up");

@@ -1,5 +1,6 @@
-//! Timers that are cancelled, started anew, stolen and moved, on the production heaps, nodes and alarms. A bell is an alarm whose owner counts its calls as
-//! `Timer` does. G's that wait with a deadline are in `loom_chan.rs`.
+//! Timers that are cancelled, started anew, stolen and moved, on the production heaps, nodes and
+//! alarms. A bell is an alarm whose owner counts its calls as `Timer` does. G's that wait with a
+//! deadline are in `loom_chan.rs`.
 #![cfg(loom)]
 
 mod support;
@@ -127,7 +128,8 @@ fn timer() -> Timer {
     timer
 }
 
-/// The production `Timer`: a value that comes after the reset belongs to the new deadline, so that one is not in the heap any more.
+/// The production `Timer`: a value that comes after the reset belongs to the new deadline, so that
+/// one is not in the heap any more.
 #[test]
 fn no_value_is_received_for_a_deadline_that_was_reset() {
     cores::model(|| {

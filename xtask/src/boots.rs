@@ -7,8 +7,9 @@
 //!   divide_error   | smp 1 | exit 1 | expect exception 0 #DE | expect end of report
 //! ```
 //!
-//! Each case is one boot for each of its `smp`s, with the case's name as the program's word. `cargo test` runs the image through the
-//! cargo runner, which finds the section and prints what libtest would.
+//! Each case is one boot for each of its `smp`s, with the case's name as the program's word. `cargo
+//! test` runs the image through the cargo runner, which finds the section and prints what libtest
+//! would.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -35,7 +36,8 @@ pub struct Boot {
     in_order: bool,
     /// It compares times: it runs alone, and only where the host has so many free cores.
     free_cores: usize,
-    /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as libtest has it).
+    /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as
+    /// libtest has it).
     large: bool,
 }
 
@@ -103,8 +105,8 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
     Ok(boots)
 }
 
-/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced N`,
-/// the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
+/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced
+/// N`, the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
 /// itself. `\\n` stands for a line end.
 fn stdin(value: &str) -> Stdin {
     let text = |text: &str| text.replace("\\n", "\n").into_bytes();
@@ -116,7 +118,8 @@ fn stdin(value: &str) -> Stdin {
     }
 }
 
-/// `n` bytes of lines that tell if one of them is missing: each begins with its number, in eight digits.
+/// `n` bytes of lines that tell if one of them is missing: each begins with its number, in eight
+/// digits.
 fn flood(n: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..n.div_ceil(64))
         .flat_map(|i| format!("{i:08} {:54}\n", "some more, as one pastes it").into_bytes())
@@ -194,8 +197,9 @@ fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
-/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as libtest does. The large ones are ignored; with `large` it is
-/// they that run, and no others. With `show` one sees what they print also where they pass.
+/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as
+/// libtest does. The large ones are ignored; with `large` it is they that run, and no others. With
+/// `show` one sees what they print also where they pass.
 ///
 /// # Errors
 /// The section's text is wrong.
@@ -233,7 +237,8 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: 
         }
     });
     for boot in &alone {
-        // What a case measures is worth something only if the cores were free from its beginning to its end.
+        // What a case measures is worth something only if the cores were free from its beginning to
+        // its end.
         let is_free = || boot.free_cores == 0 || has_free_cores(boot.free_cores);
         let result = is_free().then(|| boot.run(image));
         match result {

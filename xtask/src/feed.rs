@@ -1,8 +1,9 @@
 //! What a machine reads: this process's standard input, or bytes that a test wants typed.
 //!
-//! A terminal is QEMU's own to read, byte by byte as it is typed on; it is put back as it was when the machine has ended, however that went. Anything
-//! else goes through a thread, which sends nothing before the machine has asked (by XON: until its port is set up, bytes are lost in it), and at
-//! the end sends Ctrl-D, since a serial line has no end of its own.
+//! A terminal is QEMU's own to read, byte by byte as it is typed on; it is put back as it was when
+//! the machine has ended, however that went. Anything else goes through a thread, which sends
+//! nothing before the machine has asked (by XON: until its port is set up, bytes are lost in it),
+//! and at the end sends Ctrl-D, since a serial line has no end of its own.
 
 use std::io::{IsTerminal, Read, Write};
 use std::mem::MaybeUninit;

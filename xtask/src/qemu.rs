@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What goes to a machine's serial line. All but the terminal begin when the machine asks for it by XON (Ctrl-Q), and end with Ctrl-D.
+/// What goes to a machine's serial line. All but the terminal begin when the machine asks for it by
+/// XON (Ctrl-Q), and end with Ctrl-D.
 #[derive(Debug, Clone)]
 pub enum Stdin {
     /// Nothing, ever: no end either.
     Nothing,
-    /// This process's own standard input: a terminal, which QEMU reads as it is typed on; or anything else, to its end.
+    /// This process's own standard input: a terminal, which QEMU reads as it is typed on; or
+    /// anything else, to its end.
     Inherit,
     /// These bytes, so long after the machine has asked.
     Bytes(Vec<u8>, Duration),
@@ -17,7 +19,8 @@ pub enum Stdin {
     Paced(Vec<u8>),
 }
 
-/// The machine that an image runs on. `MACHINE`, `SMP`, `MEM`, `INPUT`, `APPEND`, `TIMEOUT`, `QEMU_ARGS` and `ICOUNT` set it.
+/// The machine that an image runs on. `MACHINE`, `SMP`, `MEM`, `INPUT`, `APPEND`, `TIMEOUT`,
+/// `QEMU_ARGS` and `ICOUNT` set it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `q35` (a PC), `pc`, or `microvm`.
@@ -95,7 +98,8 @@ impl Settings {
         };
         qemu.args(["-M", machine, "-m", &self.memory, "-smp", &self.smp]);
         if self.icount {
-            // QEMU runs and counts each step of a `rep` as an instruction, so `rep` is not called fast here.
+            // QEMU runs and counts each step of a `rep` as an instruction, so `rep` is not called
+            // fast here.
             qemu.args([
                 "-accel",
                 "tcg",

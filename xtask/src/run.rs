@@ -1,4 +1,5 @@
-//! Runs an image to its end: streams the serial line, symbolises backtraces, maps exit codes, and leaves no QEMU behind.
+//! Runs an image to its end: streams the serial line, symbolises backtraces, maps exit codes, and
+//! leaves no QEMU behind.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -152,7 +153,8 @@ fn watch(id: u32, limit: Duration, late: Arc<AtomicBool>) -> impl Drop {
             let now = Instant::now();
             if now >= end {
                 late.store(true, Ordering::Relaxed);
-                // SAFETY: the child is not reaped before this thread has ended or `late` is set, so the id is its.
+                // SAFETY: the child is not reaped before this thread has ended or `late` is set, so
+                // the id is its.
                 unsafe { libc::kill(id as libc::pid_t, libc::SIGKILL) };
                 return;
             }

@@ -1,6 +1,7 @@
 //! Names for the addresses in a report.
 //!
-//! The guest prints raw addresses: looking them up needs the image's debug information, which is on the host.
+//! The guest prints raw addresses: looking them up needs the image's debug information, which is on
+//! the host.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,8 @@ impl Symbols {
         address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
-    /// The function at `address`, by the image's symbols; what is inlined there goes by the name of what it is inlined into.
+    /// The function at `address`, by the image's symbols; what is inlined there goes by the name of
+    /// what it is inlined into.
     pub fn function(&mut self, address: u64) -> String {
         let name = self.loader().and_then(|loader| loader.find_symbol(address));
         name.map_or(UNKNOWN.into(), |name| format!("{:#}", rustc_demangle::demangle(name)))
@@ -79,7 +81,8 @@ impl Symbols {
                 None => text += " ?",
             }
             let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
-            // What the compiler has added to a function has no line; it belongs to what stands before. (Of what is inlined, the call has one.)
+            // What the compiler has added to a function has no line; it belongs to what stands
+            // before. (Of what is inlined, the call has one.)
             let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
             if let Some((file, line)) = at {
                 let _ = write!(text, " at {}:{line}", short(&file));
@@ -97,7 +100,8 @@ impl Symbols {
 /// How far [`place_before`] looks, in bytes.
 const BEFORE: u64 = 1024;
 
-/// File and line of the nearest code before `address`, or failing that, after it, that has them and belongs to the same function.
+/// File and line of the nearest code before `address`, or failing that, after it, that has them and
+/// belongs to the same function.
 fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     let innermost = |address: u64| {
         let frame = loader.find_frames(address).ok()?.next().ok()??;
@@ -117,7 +121,8 @@ fn short(file: &str) -> &str {
     if let Some(inside) = file.strip_prefix(workspace) {
         return inside;
     }
-    // A crate of the registry without the registry's own folder; the standard library from its root.
+    // A crate of the registry without the registry's own folder; the standard library from its
+    // root.
     if let Some((_, rest)) = file.split_once("/registry/src/") {
         return rest.split_once('/').map_or(rest, |(_, inside)| inside);
     }

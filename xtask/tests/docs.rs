@@ -1,5 +1,6 @@
-//! The examples in the documentation of crate `trefoil` need the machine. `cargo test --doc` only compiles them (`no_run`), since rustdoc can't be told
-//! how an image is linked. Here each becomes a program of an app elsewhere, is booted, and has to end with success.
+//! The examples in the documentation of crate `trefoil` need the machine. `cargo test --doc` only
+//! compiles them (`no_run`), since rustdoc can't be told how an image is linked. Here each becomes
+//! a program of an app elsewhere, is booted, and has to end with success.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,8 @@ fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
     assert_eq!(examples(text), [(4, "fn main() {\n\nyes();\n}\n".to_string())]);
 }
 
-/// What programs use: files and folders, and names in them that no program sees although they are `pub` (the kernel or a model uses them).
+/// What programs use: files and folders, and names in them that no program sees although they are
+/// `pub` (the kernel or a model uses them).
 const LIBRARY: [(&str, &[&str]); 22] = [
     ("kernel/src/runtime.rs", &[]),
     ("kernel/src/runtime", &[]),

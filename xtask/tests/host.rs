@@ -1,4 +1,5 @@
-//! What only the host can see: that the figures of an image are right, how large it is, how fast it boots, and that an app elsewhere builds.
+//! What only the host can see: that the figures of an image are right, how large it is, how fast it
+//! boots, and that an app elsewhere builds.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -184,8 +185,9 @@ fn a_flood_of_input_costs_few_instructions_and_loses_nothing() {
     println!("{text}");
     assert!(text.contains(&format!("4000 lines, {rest} bytes")), "{text}");
     assert_eq!((figure(&text, "flood pauses"), figure(&text, "flood overruns")), (0.0, 0.0));
-    // From the port to a line in the goroutine's hand: at an instruction a cycle, 200 MHz take a megabyte a second. How many bytes an interrupt
-    // brings is the host's affair: with fewer, each costs more.
+    // From the port to a line in the goroutine's hand: at an instruction a cycle, 200 MHz take a
+    // megabyte a second. How many bytes an interrupt brings is the host's affair: with fewer, each
+    // costs more.
     let each = figure(&text, "flood nanoseconds of work a byte");
     assert!(each <= 200.0, "{each} instructions a byte");
 }
@@ -225,7 +227,8 @@ fn a_machine_that_does_not_end_is_killed_and_said_so() {
 
 #[test]
 fn counted_figures_stay_below_their_bounds() {
-    // One core, instructions counted: the same figures on every host. The bounds are a tenth above what was measured.
+    // One core, instructions counted: the same figures on every host. The bounds are a tenth above
+    // what was measured.
     let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
     let (code, text) = boot(&example("bench"), &[], &counted);
     assert_eq!(code, 0, "{text}");

@@ -208,7 +208,8 @@ fn random_bytes_never_fault() {
             state ^= state << 17;
             *byte = state as u8;
         }
-        // Half of the rounds get past the first checks, and their pointers half of the time lead into the noise.
+        // Half of the rounds get past the first checks, and their pointers half of the time lead
+        // into the noise.
         if round % 2 == 0 {
             ram.put(0, &MAGIC.to_le_bytes());
             ram.put(48, &u32::from(state as u8).to_le_bytes());

@@ -114,8 +114,9 @@ fn a_flood_of_readers_does_not_keep_writers_out() {
                 reads.load(Ordering::Relaxed) - before
             })
             .collect();
-        // Those who were inside, and those who came before this writer did: a round of the sixteen, or two. (The host may stop this thread before it has
-        // asked for the lock: then readers who do not know of it yet go on. That is rare; a writer that is kept out is so each time.)
+        // Those who were inside, and those who came before this writer did: a round of the sixteen,
+        // or two. (The host may stop this thread before it has asked for the lock: then readers who
+        // do not know of it yet go on. That is rare; a writer that is kept out is so each time.)
         let late = came_before.iter().filter(|&&came| came > 32).count();
         assert!(late <= 10, "readers that went before each writer: {came_before:?}");
         stop.store(true, Ordering::Relaxed);

@@ -6,7 +6,8 @@
 //! | bare | `crossbeam`'s array queue: no lock, and nobody can wait in it; who finds it full or empty yields |
 //! | watched | the same with what a channel needs besides: after each operation a full fence, and a look whether anybody waits on the other side |
 //!
-//! *watched* is the least that a channel without a lock would do: it can neither wait nor be closed, and a value in it goes past those who wait.
+//! *watched* is the least that a channel without a lock would do: it can neither wait nor be
+//! closed, and a value in it goes past those who wait.
 
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -61,7 +62,8 @@ struct Watched {
     senders: AtomicUsize,
 }
 
-/// The cheapest that an x86 has: any locked instruction is one, and takes half the time of `mfence`.
+/// The cheapest that an x86 has: any locked instruction is one, and takes half the time of
+/// `mfence`.
 fn full_fence() {
     black_box(&AtomicU8::new(0)).swap(1, SeqCst);
 }
@@ -114,7 +116,8 @@ fn consumer(way: &dyn Way, n: u64) -> u64 {
     (0..n).map(|_| way.take()).sum()
 }
 
-/// Ticks from when a G runs on each core until the last has ended: `n` for each of `parts`, `each` values for each of them.
+/// Ticks from when a G runs on each core until the last has ended: `n` for each of `parts`, `each`
+/// values for each of them.
 fn run(way: Arc<dyn Way>, parts: &[Part], n: usize, each: u64, cores: usize) -> u64 {
     let (came, begin) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     // The first ones wait for each other without giving their cores away: so each has one.
@@ -159,7 +162,8 @@ fn contest(name: &str, parts: &[Part], n: usize, values: u64, cores: usize) {
     println!("{line}");
 }
 
-/// Ticks a value, of a send and a receive together; in brackets as a multiple of what the channel takes.
+/// Ticks a value, of a send and a receive together; in brackets as a multiple of what the channel
+/// takes.
 pub fn run_all(cores: usize, values: u64) {
     for n in [1, 2, 4, 16] {
         // Everybody puts one in and takes one out: nobody ever waits.

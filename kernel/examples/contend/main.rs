@@ -1,5 +1,6 @@
-//! The channel's lock against a queue without one, under contention: `make run APP=contend SMP=2`. Under `ICOUNT=1` the figures are instructions.
-//! `cargo run --release -p trefoil-hosted --example contend -- 2` runs the same on the host's cores.
+//! The channel's lock against a queue without one, under contention: `make run APP=contend SMP=2`.
+//! Under `ICOUNT=1` the figures are instructions. `cargo run --release -p trefoil-hosted --example
+//! contend -- 2` runs the same on the host's cores.
 #![no_std]
 #![no_main]
 

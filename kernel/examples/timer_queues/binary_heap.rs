@@ -1,4 +1,5 @@
-//! `alloc`'s heap. It can't take anything out of its middle, so a timer that is cancelled stays until it is due, and is known by its number to be over.
+//! `alloc`'s heap. It can't take anything out of its middle, so a timer that is cancelled stays
+//! until it is due, and is known by its number to be over.
 
 use alloc::collections;
 use core::cmp::Reverse;

@@ -1,8 +1,11 @@
-//! What keeps timers best? The scheduler's heap (its own source), the library's binary heap, a hierarchical wheel: each gets the same deadlines.
+//! What keeps timers best? The scheduler's heap (its own source), the library's binary heap, a
+//! hierarchical wheel: each gets the same deadlines.
 //!
-//! `ICOUNT=1 make run APP=timer_queues`: a tick is an instruction then, and the figures repeat exactly.
+//! `ICOUNT=1 make run APP=timer_queues`: a tick is an instruction then, and the figures repeat
+//! exactly.
 //!
-//! So many timers are put in, and taken out again in another order; put in anew, and taken as they fall due, each look at the clock as late as the queue allows.
+//! So many timers are put in, and taken out again in another order; put in anew, and taken as they
+//! fall due, each look at the clock as late as the queue allows.
 #![no_std]
 #![no_main]
 

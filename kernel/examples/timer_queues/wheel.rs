@@ -6,8 +6,9 @@
 //!   level 0   x . x . . . .     when its time comes, they are due
 //! ```
 //!
-//! A timer stands on the level on which its tick first differs from the present one, so levels come due from below, and a word a level says which
-//! slots have any. A deadline is rounded up to a tick: never early, late by a tick at most.
+//! A timer stands on the level on which its tick first differs from the present one, so levels come
+//! due from below, and a word a level says which slots have any. A deadline is rounded up to a
+//! tick: never early, late by a tick at most.
 
 use trefoil::prelude::*;
 

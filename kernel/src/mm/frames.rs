@@ -1,9 +1,9 @@
 //! Physical frames of 4 KiB, one by one or in runs.
 //!
 //! All free memory is one structure of free runs (`runs.rs`), whose words lie in the free frames
-//! themselves, reached by the physical map. One bit a frame lies in front of the first region that has
-//! room. Boot adds each region as one run, so nothing is built or cleared, whatever the size of memory:
-//! two frames of each region are touched, and the other frames when somebody wants them.
+//! themselves, reached by the physical map. One bit a frame lies in front of the first region that
+//! has room. Boot adds each region as one run, so nothing is built or cleared, whatever the size of
+//! memory: two frames of each region are touched, and the other frames when somebody wants them.
 //!
 //! ```text
 //!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
@@ -13,10 +13,11 @@
 //!              no run is long enough? [`JOIN`] of them join the free runs, and again: alloc_run
 //! ```
 //!
-//! Runs and single frames come from both ends of the free memory, so what lives long on one side leaves
-//! no holes in the other. A run that comes back joins its neighbours at once. A single frame does so when
-//! a run is wanted: most go from stack to stack, and to join and split each costs three times as much as
-//! a list. So memory that the heap has held is good for stacks, and the other way round.
+//! Runs and single frames come from both ends of the free memory, so what lives long on one side
+//! leaves no holes in the other. A run that comes back joins its neighbours at once. A single frame
+//! does so when a run is wanted: most go from stack to stack, and to join and split each costs
+//! three times as much as a list. So memory that the heap has held is good for stacks, and the
+//! other way round.
 //!
 //! What runs short is given out by rank, so that those who could free memory still get theirs:
 //!
@@ -29,12 +30,14 @@
 //! half-way below the heap's floor.
 //! ```
 //!
-//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and to the common pool by
-//! [`BATCH`], so the lock is met once in 32 operations.
+//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and
+//! to the common pool by [`BATCH`], so the lock is met once in 32 operations.
 //!
-//! The #PF handler may take frames from the pool as well ([`in_fault`]), whatever code it has interrupted. A core says that it uses the pool before it
-//! asks for the lock, and takes that back after it has left the lock. So the handler knows whether its own core is in there, and waits for other
-//! cores only. Those leave the lock after a few instructions: nothing under it waits, and what faults under it is served by that core's own reserve.
+//! The #PF handler may take frames from the pool as well ([`in_fault`]), whatever code it has
+//! interrupted. A core says that it uses the pool before it asks for the lock, and takes that back
+//! after it has left the lock. So the handler knows whether its own core is in there, and waits for
+//! other cores only. Those leave the lock after a few instructions: nothing under it waits, and
+//! what faults under it is served by that core's own reserve.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ops::{Deref, DerefMut};
@@ -64,14 +67,16 @@ const JOINS: usize = 2;
 const HEAP_LEAVES: u64 = 64;
 /// Packing leaves so many frames in the pool: for fault reserves.
 const PACKING_LEAVES: u64 = 64;
-/// New stacks leave that and this share more, and at least so many frames: some growths of the heap.
+/// New stacks leave that and this share more, and at least so many frames: some growths of the
+/// heap.
 const STACKS_LEAVE: u64 = 128;
 const STACKS_LEAVE_LEAST: u64 = 256;
 /// Memory is short when less than this share of it is in the pool…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
 const LOW_LEAST: u64 = 1024;
-/// Memory beyond this address is left alone: 1 TiB. The heap's arenas number their granules in 32 bits.
+/// Memory beyond this address is left alone: 1 TiB. The heap's arenas number their granules in 32
+/// bits.
 const END: u64 = 1 << 40;
 /// Rows for runs up to [`END`].
 const ROWS: usize = 26;
@@ -168,7 +173,8 @@ impl FrameCache {
     fn pop(&self) -> Option<u64> {
         let len = self.len.get().checked_sub(1)?;
         self.len.set(len);
-        // SAFETY: this core only, with preemption off, and no handler uses the cache: nobody else touches the array.
+        // SAFETY: this core only, with preemption off, and no handler uses the cache: nobody else
+        // touches the array.
         Some(unsafe { (*self.frames.get())[len] })
     }
 
@@ -220,7 +226,8 @@ impl DerefMut for Locked {
 }
 
 impl Pool {
-    /// Calls `keep` for free frames until it says no, or `most` were taken. False: no more are free.
+    /// Calls `keep` for free frames until it says no, or `most` were taken. False: no more are
+    /// free.
     #[inline(always)]
     fn take_while(&mut self, most: usize, mut keep: impl FnMut(u64) -> bool) -> bool {
         let (mut taken, mut full) = (0, false);
@@ -252,7 +259,8 @@ impl Pool {
     fn take_loose(&mut self) -> Option<u64> {
         let frame = self.loose;
         (frame != 0).then(|| {
-            // SAFETY: a loose frame belongs to the pool; its first word is the link that `give` wrote.
+            // SAFETY: a loose frame belongs to the pool; its first word is the link that `give`
+            // wrote.
             self.loose = unsafe { phys_to_virt(frame).cast::<u64>().read() };
             frame
         })
@@ -372,7 +380,8 @@ pub fn alloc() -> Option<u64> {
     frame
 }
 
-/// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not in a handler over code that has preemption off.
+/// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not
+/// in a handler over code that has preemption off.
 pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     percpu::preempt_off();
     let mut pool = pool();
@@ -383,11 +392,12 @@ pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     full
 }
 
-/// How often [`in_fault`] looks whether the lock is free. Its holder needs a few hundred instructions. If the host has stopped that core, the
-/// next fault tries again.
+/// How often [`in_fault`] looks whether the lock is free. Its holder needs a few hundred
+/// instructions. If the host has stopped that core, the next fault tries again.
 const PATIENCE: usize = 10_000;
 
-/// As [`alloc_while`], in the #PF handler, whatever it has interrupted. False as well: this core is using the pool itself, or another one does not leave it.
+/// As [`alloc_while`], in the #PF handler, whatever it has interrupted. False as well: this core is
+/// using the pool itself, or another one does not leave it.
 #[cold]
 pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
     let mine = percpu::current().in_pool.load(Ordering::Relaxed);
@@ -402,8 +412,8 @@ pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
     pool.is_some_and(|mut pool| pool.take_while(usize::MAX, keep))
 }
 
-/// A run of `frames` frames for the heap, whose first address is a multiple of `align` frames. None: no run
-/// is so long, or what is left is for others.
+/// A run of `frames` frames for the heap, whose first address is a multiple of `align` frames.
+/// None: no run is so long, or what is left is for others.
 pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
     let (len, align) = (u32::try_from(frames).ok()?, u32::try_from(align).ok()?);
     let mut joins = if percpu::depth() == 0 { usize::MAX } else { JOINS };
@@ -426,7 +436,8 @@ pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
     }
 }
 
-/// Makes a run longer by `more` frames, in place. False: what lies behind it is in use, or for others.
+/// Makes a run longer by `more` frames, in place. False: what lies behind it is in use, or for
+/// others.
 ///
 /// # Safety
 /// 1. `frame` is the first of `frames` frames that [`alloc_run`] gave, or this.
@@ -464,7 +475,8 @@ pub(super) fn heap_may_have(frames: u64) -> bool {
     frames <= POOLED.load(Ordering::Relaxed)
 }
 
-/// Up to [`BATCH`] frames for the heap, which wants `wanted` in all; how many those are. 0: there are not so many for the heap.
+/// Up to [`BATCH`] frames for the heap, which wants `wanted` in all; how many those are. 0: there
+/// are not so many for the heap.
 pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
     percpu::preempt_off();
     let mut taken = 0;
@@ -506,7 +518,8 @@ fn cached_at_most() -> u64 {
     (CACHE * percpu::all().count()) as u64
 }
 
-/// Whether a new stack must not have a frame: what is left is for those that live, and for the heap that packs them.
+/// Whether a new stack must not have a frame: what is left is for those that live, and for the heap
+/// that packs them.
 #[inline(always)]
 pub fn is_scarce() -> bool {
     is_low() && is_below_stacks()

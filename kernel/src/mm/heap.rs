@@ -1,4 +1,5 @@
-//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over whole pages.
+//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over
+//! whole pages.
 //!
 //! ```text
 //!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐  slab.rs
@@ -10,54 +11,60 @@
 //!                                   none so long: frames mapped side by side, bounded pieces ◀─────┘  scattered.rs
 //! ```
 //!
-//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn and
-//! channels meet neither a lock nor a search. It may hold blocks of any slab: a block freed on another core
-//! goes into that core's magazine, and home from there.
+//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn
+//! and channels meet neither a lock nor a search. It may hold blocks of any slab: a block freed on
+//! another core goes into that core's magazine, and home from there.
 //!
-//! **Trips.** Between the magazines and the slabs blocks move many at a time, under the class's lock. Cores
-//! that build and drop trees would meet there all the time, so trips are few, and short under the lock:
+//! **Trips.** Between the magazines and the slabs blocks move many at a time, under the class's
+//! lock. Cores that build and drop trees would meet there all the time, so trips are few, and short
+//! under the lock:
 //!
-//! * A magazine keeps 64 blocks at first (16 of the larger ones). Each trip doubles that, up to 16 KiB or 512
-//!   blocks. A trip moves half of what the magazine keeps.
-//! * A slab's whole list leaves as it stands, if it is long enough and the magazine has room for it.
-//! * On the way home, the blocks are sorted into runs of neighbours before the lock is taken. Under it, a run
-//!   moves as one piece (`slab.rs`).
-//! * [`HeapStats::trips`] counts them. A million blocks of trees take 4,400, and would take 51,000 with 64 blocks
-//!   kept.
+//! * A magazine keeps 64 blocks at first (16 of the larger ones). Each trip doubles that, up to 16
+//!   KiB or 512 blocks. A trip moves half of what the magazine keeps.
+//! * A slab's whole list leaves as it stands, if it is long enough and the magazine has room for
+//!   it.
+//! * On the way home, the blocks are sorted into runs of neighbours before the lock is taken. Under
+//!   it, a run moves as one piece (`slab.rs`).
+//! * [`HeapStats::trips`] counts them. A million blocks of trees take 4,400, and would take 51,000
+//!   with 64 blocks kept.
 //!
-//! **Back.** A magazine that has grown is given back when memory is short, and begins small again ([`trim`]). The
-//! core that needs memory empties its own magazines, and those of the cores at rest. A core that goes to rest opens its
-//! magazines to others, and takes them back when it rises. What a busy core keeps stays there: 0.5 MiB at
-//! most, if it has used all sizes.
+//! **Back.** A magazine that has grown is given back when memory is short, and begins small again
+//! ([`trim`]). The core that needs memory empties its own magazines, and those of the cores at
+//! rest. A core that goes to rest opens its magazines to others, and takes them back when it rises.
+//! What a busy core keeps stays there: 0.5 MiB at most, if it has used all sizes.
 //!
-//! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant time,
-//! however many holes there are. No lock is held while a page is mapped, and mostly none is mapped:
-//! a large block is a run of frames. So what the heap does not use is free for stacks at once.
+//! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant
+//! time, however many holes there are. No lock is held while a page is mapped, and mostly none is
+//! mapped: a large block is a run of frames. So what the heap does not use is free for stacks at
+//! once.
 //!
-//! * INV-LIVE: blocks that are out of their slabs are handed out or in a magazine, and both ends are counted where they move anyway: so
-//!   the bytes in use are known to the byte, and no small allocation counts anything for it ([`stats`]).
-//! * Used up: a block that can't be had is null, after what this core and those at rest keep has gone home,
-//!   and, for a goroutine that may wait so long, after the parked stacks have given back what they don't need.
-//!   `handle_alloc_error` then panics in the goroutine that asked (`panic.rs`); while it unwinds, small blocks
-//!   come from a reserve.
-//! * The heap leaves frames for others (`frames.rs`): a heap that takes the last one takes the stack from
-//!   the goroutine that must unwind because the heap is used up. A request that would go below that maps
-//!   nothing at all.
-//! * Memory is never cleared ahead of use: `alloc_zeroed` clears where its caller runs, with preemption on.
-//!   `realloc` of a large block looks whether the memory behind it is free; else it copies the same way.
+//! * **INV-LIVE**: blocks that are out of their slabs are handed out or in a magazine, and both ends
+//!   are counted where they move anyway: so the bytes in use are known to the byte, and no small
+//!   allocation counts anything for it ([`stats`]).
+//! * Used up: a block that can't be had is null, after what this core and those at rest keep has
+//!   gone home, and, for a goroutine that may wait so long, after the parked stacks have given back
+//!   what they don't need. `handle_alloc_error` then panics in the goroutine that asked
+//!   (`panic.rs`); while it unwinds, small blocks come from a reserve.
+//! * The heap leaves frames for others (`frames.rs`): a heap that takes the last one takes the
+//!   stack from the goroutine that must unwind because the heap is used up. A request that would go
+//!   below that maps nothing at all.
+//! * Memory is never cleared ahead of use: `alloc_zeroed` clears where its caller runs, with
+//!   preemption on. `realloc` of a large block looks whether the memory behind it is free; else it
+//!   copies the same way.
 //!
-//! **The hard race** is between two cores that find a class empty: each brings a slab, one more than needed. The lock is
-//! not held for that, since the chunks' lock and the frames' come with it; the slab goes back when its blocks are home.
+//! **The hard race** is between two cores that find a class empty: each brings a slab, one more
+//! than needed. The lock is not held for that, since the chunks' lock and the frames' come with it;
+//! the slab goes back when its blocks are home.
 //!
-//! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each alloc and free, for what two
-//! lengths tell); a depot of full magazines a class (its blocks belong to no slab, so none ever goes back, and a tree of
-//! 2 MiB passes it by).
+//! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each
+//! alloc and free, for what two lengths tell); a depot of full magazines a class (its blocks belong
+//! to no slab, so none ever goes back, and a tree of 2 MiB passes it by).
 //!
-//! Rejected, for large blocks: a region of addresses that is mapped as it grows. It takes a page-table
-//! entry and a flush for each page that goes back, and 15 million instructions to map 600 MiB.
-//! `linked_list_allocator` there: it searches all holes, 1.5 ms a free at 20,000. (Even at boot there is
-//! no use for it: frames and runs are there first.) `rlsf`, `talc`, `buddy_system_allocator`: see
-//! `runs.rs`.
+//! Rejected, for large blocks: a region of addresses that is mapped as it grows. It takes a
+//! page-table entry and a flush for each page that goes back, and 15 million instructions to map
+//! 600 MiB. `linked_list_allocator` there: it searches all holes, 1.5 ms a free at 20,000. (Even at
+//! boot there is no use for it: frames and runs are there first.) `rlsf`, `talc`,
+//! `buddy_system_allocator`: see `runs.rs`.
 //!
 //! Handlers never allocate.
 
@@ -149,7 +156,8 @@ const _: () = {
 struct Magazine {
     /// This core with preemption off.
     head: Cell<*mut Block>,
-    /// Its length. Written by this core with preemption off, never by two at once; others read it to count.
+    /// Its length. Written by this core with preemption off, never by two at once; others read it
+    /// to count.
     len: AtomicU32,
     /// How many blocks it keeps at most. This core with preemption off.
     keep: Cell<u32>,
@@ -160,7 +168,8 @@ impl Magazine {
         Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
     }
 
-    /// A trip to the shared store. How many blocks it moves, half of what the magazine keeps; the next trip comes later.
+    /// A trip to the shared store. How many blocks it moves, half of what the magazine keeps; the
+    /// next trip comes later.
     fn trip(&self, class: usize) -> u32 {
         let keep = self.keep.get();
         self.keep.set((2 * keep).min(most_keep(SIZES[class])));
@@ -179,7 +188,8 @@ impl Magazine {
         if block.is_null() {
             return None;
         }
-        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word is the link.
+        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word is the
+        // link.
         self.head.set(unsafe { (*block).next });
         self.len.store(self.len() - 1, Ordering::Relaxed);
         Some(block.cast())
@@ -202,7 +212,8 @@ pub struct Magazines {
     all: [Magazine; SIZES.len()],
     /// Trips to the shared store. This and the next two count by [`percpu::add`].
     trips: AtomicU64,
-    /// Bytes handed out on this core for layouts that no class serves, less those that came back here.
+    /// Bytes handed out on this core for layouts that no class serves, less those that came back
+    /// here.
     large: AtomicU64,
     /// Bytes that the heap has: the same.
     mapped: AtomicU64,
@@ -284,7 +295,8 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
-/// The class that serves `layout`, if one does: blocks are aligned to the largest power of two that divides their size.
+/// The class that serves `layout`, if one does: blocks are aligned to the largest power of two that
+/// divides their size.
 #[inline(always)]
 fn class(layout: Layout) -> Option<usize> {
     // No overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
@@ -292,7 +304,8 @@ fn class(layout: Layout) -> Option<usize> {
     (size <= LARGEST).then(|| CLASS[size.div_ceil(16)] as usize)
 }
 
-// SAFETY: blocks come from slabs, arenas or pages, each to one owner at a time; sizes and alignment as `class` says.
+// SAFETY: blocks come from slabs, arenas or pages, each to one owner at a time; sizes and alignment
+// as `class` says.
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -323,7 +336,8 @@ unsafe impl GlobalAlloc for KernelHeap {
         };
         percpu::preempt_off();
         let magazine = &percpu::current().magazines.all[class];
-        // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came from.
+        // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came
+        // from.
         unsafe { magazine.push(block) };
         if magazine.len() > magazine.keep.get() {
             spill(magazine, class);
@@ -451,7 +465,8 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
-/// A block of a class whose magazine is empty. With preemption off, once more than the caller had it.
+/// A block of a class whose magazine is empty. With preemption off, once more than the caller had
+/// it.
 #[cold]
 #[inline(never)]
 fn alloc_cold(class: usize) -> *mut u8 {
@@ -473,7 +488,8 @@ fn alloc_cold(class: usize) -> *mut u8 {
 /// The same later, when there may be memory.
 fn refill_again(class: usize) -> *mut u8 {
     percpu::preempt_off();
-    // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and from unpacked stacks.
+    // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and
+    // from unpacked stacks.
     let magazine = &percpu::current().magazines.all[class];
     let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
     percpu::preempt_on();
@@ -528,12 +544,14 @@ fn spill(magazine: &Magazine, class: usize) {
 /// Gives slabs back to their chunks. With no class's lock held.
 fn release(gone: Gone, size: usize) {
     for slab in gone {
-        // SAFETY: 1. all its blocks are home, and it stands in no list; `Gone` read its header before.
+        // SAFETY: 1. all its blocks are home, and it stands in no list; `Gone` read its header
+        // before.
         unsafe { chunks::free_slab(slab, slab::bytes(size)) };
     }
 }
 
-/// A trip of a magazine that is to be empty. True: there is more in it. With preemption off, on its core or on behalf of that.
+/// A trip of a magazine that is to be empty. True: there is more in it. With preemption off, on its
+/// core or on behalf of that.
 fn trim_some(magazines: &Magazines, class: usize) -> bool {
     let magazine = &magazines.all[class];
     if magazine.len() > 0 {
@@ -546,7 +564,8 @@ fn trim_some(magazines: &Magazines, class: usize) -> bool {
     more
 }
 
-/// Sends home what this core's magazines hold, and those of cores at rest. Gives the slabs back that nobody uses.
+/// Sends home what this core's magazines hold, and those of cores at rest. Gives the slabs back
+/// that nobody uses.
 ///
 /// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
 #[optimize(size)]
@@ -586,7 +605,8 @@ pub struct HeapStats {
     pub slab_bytes: u64,
     /// Bytes of the frames that the heap has, for slabs, large blocks, and the room between them.
     pub mapped_bytes: u64,
-    /// How often a core took free blocks from those that the cores share, or left some there, since boot.
+    /// How often a core took free blocks from those that the cores share, or left some there, since
+    /// boot.
     pub trips: u64,
 }
 
@@ -622,7 +642,8 @@ pub fn mapped() -> u64 {
     pages::mapped()
 }
 
-/// Runs `f` with the locks of all classes and the arenas' held: for tests of who needs them, and of the report path.
+/// Runs `f` with the locks of all classes and the arenas' held: for tests of who needs them, and of
+/// the report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
     let _classes = CLASSES.each_ref().map(Class::lock);

@@ -7,21 +7,25 @@
 //!
 //! Counted is what a goroutine asks for, on the core that armed it, and where somebody can be told:
 //!
-//! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption off it would be the end of the machine.
-//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer: spawning, the heap when it grows.
+//! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption
+//!   off it would be the end of the machine.
+//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer:
+//!   spawning, the heap when it grows.
 //!
 //! * pages that a stack grows by, with preemption on: the G ends.
 //!
 //! Not counted are other handlers and g0.
 //!
-//! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the allocations' code is as if they were not there.
+//! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the
+//! allocations' code is as if they were not there.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::arch::percpu;
 use crate::panic;
 
-/// The core that is armed, + 1; 0: none. Written by that core's goroutines only, so no order between these matters.
+/// The core that is armed, + 1; 0: none. Written by that core's goroutines only, so no order
+/// between these matters.
 static CORE: AtomicU32 = AtomicU32::new(0);
 /// Allocations until one fails, that one included.
 static LEFT: AtomicU32 = AtomicU32::new(0);
@@ -34,7 +38,8 @@ fn core() -> u32 {
     core
 }
 
-/// The `n`th allocation that counts from now on, on this core, fails; the next one, if `n` is 0 or 1. Once. One core at a time.
+/// The `n`th allocation that counts from now on, on this core, fails; the next one, if `n` is 0 or
+/// 1. Once. One core at a time.
 pub fn fail_after(n: u32) {
     FIRED.store(false, Ordering::Relaxed);
     LEFT.store(n.max(1), Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! The kernel's own stacks: g0 and the IST stacks of every core, each with an unmapped guard page below.
+//! The kernel's own stacks: g0 and the IST stacks of every core, each with an unmapped guard page
+//! below.
 //!
 //! ```text
 //!   slot n of the region (64 KiB):   │ guard, never mapped … │ pages of the stack │

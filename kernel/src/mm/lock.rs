@@ -1,6 +1,7 @@
 //! The lock of this module: a spin lock held with preemption off.
 //!
-//! Separate from the scheduler's `SpinLock` only because it serves before there is a scheduler; the rules are the same.
+//! Separate from the scheduler's `SpinLock` only because it serves before there is a scheduler; the
+//! rules are the same.
 
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
@@ -9,8 +10,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::percpu;
 
-/// Looks between two pauses of a core that waits. Most locks are open again sooner than a pause is over: it takes some
-/// 100 cycles, and a microsecond under QEMU's translator.
+/// Looks between two pauses of a core that waits. Most locks are open again sooner than a pause is
+/// over: it takes some 100 cycles, and a microsecond under QEMU's translator.
 const LOOKS: u32 = 128;
 
 /// A value behind a spin lock.

@@ -1,8 +1,9 @@
 //! Page tables, reached through the physical map.
 //!
-//! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that map neighbouring pages at
-//! once need no lock. A page that was absent needs no flush: x86 does not remember absent entries. The tables under the G's windows have a
-//! life of their own: `window/walk.rs`.
+//! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that
+//! map neighbouring pages at once need no lock. A page that was absent needs no flush: x86 does not
+//! remember absent entries. The tables under the G's windows have a life of their own:
+//! `window/walk.rs`.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +47,8 @@ type Entry = AtomicU64;
 
 fn entry(table: u64, virt: u64, level: u32) -> &'static Entry {
     let index = (virt >> (12 + 9 * level)) as usize & 511;
-    // SAFETY: `table` is a page table (the root, or an entry's address): 512 entries in the physical map, shared as atomics.
+    // SAFETY: `table` is a page table (the root, or an entry's address): 512 entries in the
+    // physical map, shared as atomics.
     unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
 }
 
@@ -114,8 +116,8 @@ pub fn map_page(virt: u64, frame: u64, flags: Flags) -> Result<(), MapError> {
         .map_err(|_| MapError::Occupied)
 }
 
-/// Takes the page at `virt` away on this core and returns its frame. Other cores may still remember it: the caller knows that
-/// none does.
+/// Takes the page at `virt` away on this core and returns its frame. Other cores may still remember
+/// it: the caller knows that none does.
 pub fn unmap_page(virt: u64) -> Option<u64> {
     let e = find(virt)?;
     let old = e.swap(0, Ordering::AcqRel);

@@ -14,20 +14,21 @@
 //!              rows: a bit for each row that has a run; columns: a bit for each list of the row
 //! ```
 //!
-//! * INV-EDGE: the edge bits of a free run's first and last unit are set; those of the first and the
-//!   last unit of a piece that was handed out are clear. Inner bits mean nothing, and nobody reads
-//!   them. So a large piece costs as much as a small one, and no bit is prepared in advance.
-//! * INV-JOINED: no two free runs touch. A piece that comes back looks at the two bits beside it.
-//! * A list is doubly linked through the runs' first units, so a neighbour leaves it without a search.
+//! * **INV-EDGE**: the edge bits of a free run's first and last unit are set; those of the first and
+//!   the last unit of a piece that was handed out are clear. Inner bits mean nothing, and nobody
+//!   reads them. So a large piece costs as much as a small one, and no bit is prepared in advance.
+//! * **INV-JOINED**: no two free runs touch. A piece that comes back looks at the two bits beside it.
+//! * A list is doubly linked through the runs' first units, so a neighbour leaves it without a
+//!   search.
 //!
 //! **The search** rounds a wanted length up to the next list: each run there fits, so the first one
 //! is taken (a *good fit*; at most an eighth longer than the shortest that fits). Only if all those
 //! lists are empty, it looks at up to [`LOOKS`] runs of the lists below.
 //!
-//! Rejected: allocators of others, all of which build on the pinned compiler. Measured on the host with
-//! blocks of 3,000 bytes to 64 KiB, amid 20,000 holes between blocks of 3,000 bytes and as many between
-//! blocks of a page. *Full* is the share of 64 MiB in use at the worst failure, with random lengths from
-//! 2 to 64 KiB.
+//! Rejected: allocators of others, all of which build on the pinned compiler. Measured on the host
+//! with blocks of 3,000 bytes to 64 KiB, amid 20,000 holes between blocks of 3,000 bytes and as
+//! many between blocks of a page. *Full* is the share of 64 MiB in use at the worst failure, with
+//! random lengths from 2 to 64 KiB.
 //!
 //! | | alloc, ticks | free, ticks | full | why not |
 //! |---|--:|--:|--:|---|
@@ -202,7 +203,8 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         None
     }
 
-    /// Hands out `len` units that begin at a multiple of `align`, a power of two. None: no run is long enough.
+    /// Hands out `len` units that begin at a multiple of `align`, a power of two. None: no run is
+    /// long enough.
     #[inline]
     pub fn take(&mut self, len: u32, align: u32) -> Option<u32> {
         debug_assert!(len > 0 && align.is_power_of_two());
@@ -221,8 +223,8 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         Some(at)
     }
 
-    /// Hands out up to `most` units of the shortest run, from its end: each may come back alone. So single
-    /// units use up the holes, and then the end of memory that long pieces do not begin at.
+    /// Hands out up to `most` units of the shortest run, from its end: each may come back alone. So
+    /// single units use up the holes, and then the end of memory that long pieces do not begin at.
     #[inline]
     pub fn take_some(&mut self, most: u32) -> Option<(u32, u32)> {
         let (row, column) = self.first_from((0, 0))?;
@@ -258,7 +260,8 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         (first, len)
     }
 
-    /// Makes a piece of `len` units longer by `more`, in place. False: what lies behind it is not free.
+    /// Makes a piece of `len` units longer by `more`, in place. False: what lies behind it is not
+    /// free.
     #[inline]
     pub fn grow(&mut self, first: u32, len: u32, more: u32) -> bool {
         let behind = first + len;

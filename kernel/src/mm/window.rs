@@ -7,16 +7,20 @@
 //!   │ mapped │ overflow           │                                    │ birth       │
 //! ```
 //!
-//! No copying, no moved pointers, no check in a function's prologue: the first touch of a page faults, and the #PF handler (on a
-//! stack of its own) maps a frame (`fault.rs`). Rust probes large frames page by page, so the guard can't be jumped over.
+//! No copying, no moved pointers, no check in a function's prologue: the first touch of a page
+//! faults, and the #PF handler (on a stack of its own) maps a frame (`fault.rs`). Rust probes large
+//! frames page by page, so the guard can't be jumped over.
 //!
-//! What the pages of a parked G's stack are not needed for goes back: those far below its stack pointer, and when it stays parked and has used
-//! little, the top page too, packed into a block of the heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the
-//! steps of [`trefoil_sched::entry`].
+//! What the pages of a parked G's stack are not needed for goes back: those far below its stack
+//! pointer, and when it stays parked and has used little, the top page too, packed into a block of
+//! the heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the steps
+//! of [`trefoil_sched::entry`].
 //!
-//! A default window belongs to its G's record for good, memory or no memory. A larger one goes back to its class when its G ends. The window of a G that
-//! was *ended where it stood* is retired: somebody may still have a pointer into it. So its memory stays until all members of the G's scopes have
-//! ended. Its addresses are never used again, and a touch after that is a fault that says whose they were (`retired.rs`).
+//! A default window belongs to its G's record for good, memory or no memory. A larger one goes back
+//! to its class when its G ends. The window of a G that was *ended where it stood* is retired:
+//! somebody may still have a pointer into it. So its memory stays until all members of the G's
+//! scopes have ended. Its addresses are never used again, and a touch after that is a fault that
+//! says whose they were (`retired.rs`).
 //!
 //! The top word says whose a window is, and handlers read it:
 //!
@@ -28,8 +32,8 @@
 //! | the same, but the G lives elsewhere | is its deathbed (`deathbed.rs`) |
 //! | another window's end, [`LINK`] | is nobody's, and in the list of `stale.rs` |
 //!
-//! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends meanwhile, so a table that was found is not freed
-//! under the walker.
+//! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends
+//! meanwhile, so a table that was found is not freed under the walker.
 
 pub mod deathbed;
 mod fault;
@@ -108,9 +112,11 @@ impl Window {
         self.hi - FRAME
     }
 
-    /// What its top word says; 0 if its top page is not there, or packed. With preemption off, or in a handler.
+    /// What its top word says; 0 if its top page is not there, or packed. With preemption off, or
+    /// in a handler.
     ///
-    /// Not read through the window: the G may have got past its top page by an old entry of this core's TLB, while the page is in limbo.
+    /// Not read through the window: the G may have got past its top page by an old entry of this
+    /// core's TLB, while the page is in limbo.
     #[inline(always)]
     fn top_word(self) -> usize {
         let word = loop {
@@ -122,7 +128,8 @@ impl Window {
             }
         };
         let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<usize>();
-        // SAFETY: a word of a frame that is not freed before this core passes an epoch. It is written whole.
+        // SAFETY: a word of a frame that is not freed before this core passes an epoch. It is
+        // written whole.
         unsafe { top_word.read_volatile() }
     }
 
@@ -137,8 +144,9 @@ impl Window {
         unsafe { ((word & !RETIRED) as *const G).as_ref() }
     }
 
-    /// Whether others than its G may have a use for its pages: the G lives, or was ended where it stood and its frames are kept. Of red pages, only if the G has
-    /// used them up: a G that is doomed may have parked there. In a handler; not of a packed stack.
+    /// Whether others than its G may have a use for its pages: the G lives, or was ended where it
+    /// stood and its frames are kept. Of red pages, only if the G has used them up: a G that is
+    /// doomed may have parked there. In a handler; not of a packed stack.
     #[cold]
     #[optimize(size)]
     fn may_be_borrowed(self, addr: u64) -> bool {
@@ -168,7 +176,8 @@ struct Class {
     made: AtomicU64,
     /// Those that somebody has.
     out: AtomicU64,
-    /// Numbers of those that are free, with no memory. If there is none to remember one, its addresses are given up.
+    /// Numbers of those that are free, with no memory. If there is none to remember one, its
+    /// addresses are given up.
     free: Lock<Vec<u32>>,
 }
 
@@ -225,10 +234,12 @@ pub fn warm(window: Window) -> bool {
     walk::map_from_pool(window.top())
 }
 
-/// A window that is not needed any more: the scavenger takes its memory, if it has any, and its addresses, unless it is retired.
+/// A window that is not needed any more: the scavenger takes its memory, if it has any, and its
+/// addresses, unless it is retired.
 ///
 /// # Safety
-/// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it, unless it is retired.
+/// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it,
+///    unless it is retired.
 pub unsafe fn free(window: Window) {
     let _here = PreemptGuard::new();
     match walk::find(window.top()) {
@@ -251,8 +262,8 @@ pub unsafe fn free(window: Window) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WindowStats {
-    /// Windows that G's have, free ones and [kept](Self::kept) ones included, and those that were retired.
-    /// (A G that ends where it stands has another one, until the scavenger comes by.)
+    /// Windows that G's have, free ones and [kept](Self::kept) ones included, and those that were
+    /// retired. (A G that ends where it stands has another one, until the scavenger comes by.)
     pub windows: u64,
     /// Pages mapped in windows, those in limbo included.
     pub pages: u64,
@@ -262,9 +273,11 @@ pub struct WindowStats {
     pub packed: u64,
     /// Bytes of the blocks that hold them, and of packed tables.
     pub packed_bytes: u64,
-    /// Windows that were retired: their G's were ended where they stood, and their memory was given up.
+    /// Windows that were retired: their G's were ended where they stood, and their memory was given
+    /// up.
     pub retired: u64,
-    /// Windows whose G's were ended where they stood, with their memory: members of their scopes may borrow from it.
+    /// Windows whose G's were ended where they stood, with their memory: members of their scopes
+    /// may borrow from it.
     pub kept: u64,
 }
 
@@ -297,7 +310,8 @@ pub fn unpacked() -> u64 {
     percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
 }
 
-/// The G that lives on the stack that `addr` is part of. With preemption off, or when all other cores have stopped.
+/// The G that lives on the stack that `addr` is part of. With preemption off, or when all other
+/// cores have stopped.
 pub fn lives_at(addr: u64) -> Option<GRef> {
     Window::of(addr)?.owner().filter(|g| !matches!(g.state(), State::Idle | State::Dead))
 }
@@ -307,8 +321,8 @@ pub fn mapped_pages() -> u64 {
     stats().pages
 }
 
-/// How many pages of `g`'s window are mapped, and how deep its stack ever was in this life (both in bytes). The G must not be running
-/// elsewhere, or the first is a guess.
+/// How many pages of `g`'s window are mapped, and how deep its stack ever was in this life (both in
+/// bytes). The G must not be running elsewhere, or the first is a guess.
 pub fn in_use(g: &G) -> (usize, usize) {
     let window = Window::from(g.stack());
     if window.hi == 0 {

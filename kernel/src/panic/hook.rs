@@ -1,7 +1,8 @@
 //! What is said when a panic begins.
 //!
-//! The default says who panicked, where, why, and how it got there, line by line on the console. A program may put a function of its own in its place. It
-//! runs on the G that panics, before that unwinds, and may do what any code may; should it panic as well, that G ends where it stands.
+//! The default says who panicked, where, why, and how it got there, line by line on the console. A
+//! program may put a function of its own in its place. It runs on the G that panics, before that
+//! unwinds, and may do what any code may; should it panic as well, that G ends where it stands.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -21,7 +22,8 @@ const FRAMES: usize = 24;
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static;
 
-/// What calls the program's own; null: there is none. Found through this pointer, so that an image that sets none contains nothing of it.
+/// What calls the program's own; null: there is none. Found through this pointer, so that an image
+/// that sets none contains nothing of it.
 static CALL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 type Call = fn(&PanicHookInfo<'_>);
 
@@ -201,8 +203,8 @@ pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
     drop(old);
 }
 
-/// Takes the program's hook away, and returns it; if there is none, the default, which is in its place from here on. (That one shows no backtrace when it
-/// is called by another hook.)
+/// Takes the program's hook away, and returns it; if there is none, the default, which is in its
+/// place from here on. (That one shows no backtrace when it is called by another hook.)
 ///
 /// ```no_run
 /// # #![no_std]

@@ -1,14 +1,16 @@
 //! Backtraces for reports: lines of `  #03 0xffffffff80201234`, which the runner gives names to.
 //!
-//! They come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few hundred bytes of stack, no lock and no
-//! allocation. An address lies *inside* the instruction that was on its way: a return address is printed less one, so that a
-//! call at the very end of a function does not show as the next function, and whoever looks it up need not know which is which.
+//! They come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few hundred
+//! bytes of stack, no lock and no allocation. An address lies *inside* the instruction that was on
+//! its way: a return address is printed less one, so that a call at the very end of a function does
+//! not show as the next function, and whoever looks it up need not know which is which.
 //!
-//! A walk begins inside the report, so it says after which function the interesting part starts. A fault during a walk
-//! (a broken stack) ends the report by its nested-fault rule.
+//! A walk begins inside the report, so it says after which function the interesting part starts. A
+//! fault during a walk (a broken stack) ends the report by its nested-fault rule.
 //!
-//! Rejected: following `rbp` (the precompiled `core` keeps no frame pointers); scanning the stack for addresses (old ones lie between
-//! the true ones), except where the interrupted `rip` is wild and no return address is in sight.
+//! Rejected: following `rbp` (the precompiled `core` keeps no frame pointers); scanning the stack
+//! for addresses (old ones lie between the true ones), except where the interrupted `rip` is wild
+//! and no return address is in sight.
 
 use core::ffi::c_void;
 use core::fmt;
@@ -35,7 +37,8 @@ fn raw(line: fmt::Arguments<'_>) {
 
 /// The most frames that are looked at: more than a window of 1 MiB holds.
 const FRAMES_MAX: usize = 20_000;
-/// Words of a stack that are looked at when there is no frame to start from, and how many hits are shown.
+/// Words of a stack that are looked at when there is no frame to start from, and how many hits are
+/// shown.
 const SCAN_WORDS: u64 = 512;
 const SCAN_LINES: usize = 16;
 
@@ -121,7 +124,8 @@ fn walk_most(most: usize, after: usize, above: usize, from: usize, head: usize, 
     walk.shown
 }
 
-/// The `head` innermost and the [`TAIL`] outermost frames that come after the function that begins at `after`.
+/// The `head` innermost and the [`TAIL`] outermost frames that come after the function that begins
+/// at `after`.
 pub fn ends(after: usize, head: usize, out: Out) {
     walk(after, 0, 0, head, out);
 }
@@ -137,7 +141,8 @@ pub fn above(above: usize, head: usize, out: Out) {
     walk(0, above, 0, head, out);
 }
 
-/// The callers of the function that begins at `after`, as far as their frames lie above the address `above`.
+/// The callers of the function that begins at `after`, as far as their frames lie above the address
+/// `above`.
 pub(super) fn callers(after: usize, above: usize) {
     if walk(after, above, 0, HEAD, raw) == 0 {
         // The function was inlined: better too much than nothing.
@@ -145,11 +150,14 @@ pub(super) fn callers(after: usize, above: usize) {
     }
 }
 
-/// A place in the code where a G has parked: the innermost frames of its backtrace, kept instead of shown.
+/// A place in the code where a G has parked: the innermost frames of its backtrace, kept instead of
+/// shown.
 ///
-/// The scheduler leaves a core by more than one instruction, and now and then by a function more ([`is_side_door`]). A place is the program's, not the scheduler's:
-/// so that function does not count, the function that parks counts as a whole (it is one of a lock's or channel's slow ways, which are not inlined into programs),
-/// and each of those above it by its call, so that two lines of one function are two places.
+/// The scheduler leaves a core by more than one instruction, and now and then by a function more
+/// ([`is_side_door`]). A place is the program's, not the scheduler's: so that function does not
+/// count, the function that parks counts as a whole (it is one of a lock's or channel's slow ways,
+/// which are not inlined into programs), and each of those above it by its call, so that two lines
+/// of one function are two places.
 #[derive(Default)]
 pub(super) struct Place {
     after: usize,
@@ -210,7 +218,8 @@ pub(super) fn interrupted(frame: &Frame) {
     }
     line(raw, 0, frame.rip.get());
     match word(frame.rsp.get()) {
-        // A call through a bad pointer has left its return address here: as if the callee had returned at once.
+        // A call through a bad pointer has left its return address here: as if the callee had
+        // returned at once.
         Some(back) if is_code(back) => {
             frame.rip.set(back - 1);
             frame.rsp.set(frame.rsp.get() + 8);
@@ -227,7 +236,8 @@ fn word(addr: u64) -> Option<u64> {
         return None;
     }
     paging::translate(addr)?;
-    // SAFETY: the page is mapped and the word lies in it. If the owner of the page writes it meanwhile, any value will do.
+    // SAFETY: the page is mapped and the word lies in it. If the owner of the page writes it
+    // meanwhile, any value will do.
     Some(unsafe { (addr as *const u64).read_volatile() })
 }
 

@@ -5,11 +5,13 @@
 //!   #00 0xffffffff80201234 …
 //! ```
 //!
-//! The first hundred G's are shown in full. Of the others those that wait for the same reason at the same place of the program ([`Place`]) are a group, which is
-//! shown once, with their number at the end.
+//! The first hundred G's are shown in full. Of the others those that wait for the same reason at
+//! the same place of the program ([`Place`]) are a group, which is shown once, with their number at
+//! the end.
 //!
-//! The trace of a *parked* G is made by switching to it with a function that prints instead of returning: `switch` runs `after` as if the parked
-//! context had called it. Each is walked once: the walk leaves a frame on its stack.
+//! The trace of a *parked* G is made by switching to it with a function that prints instead of
+//! returning: `switch` runs `after` as if the parked context had called it. Each is walked once:
+//! the walk leaves a frame on its stack.
 //!
 //! *Since when* is as exact as [`G::parked_for`] is: parking does not read the clock.
 
@@ -30,7 +32,8 @@ const IN_FULL: usize = 100;
 /// Kinds of the others that are told apart.
 const KINDS: usize = 32;
 
-/// G's that wait for one reason at one place. (Atomics in place of a `static mut`: only the core that reports is left.)
+/// G's that wait for one reason at one place. (Atomics in place of a `static mut`: only the core
+/// that reports is left.)
 struct Kind {
     place: AtomicU64,
     /// The first of them; none yet.
@@ -111,7 +114,8 @@ struct HeldBy<'a>(&'static Sched, &'a G);
 
 impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes parked G's.
+        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes
+        // parked G's.
         match unsafe { holder(self.0, self.1) } {
             Some(Holder::Lives(holder)) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
             Some(Holder::Lives(holder)) => write!(f, ", held by {}", Who(holder)),
@@ -149,10 +153,12 @@ fn visit(g: &G, place: Option<&mut Place>) {
     }
     let packed = window::is_packed(stack.hi as u64);
     let place = place.map_or(core::ptr::null_mut(), core::ptr::from_mut).cast();
-    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning into it.
+    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning
+    // into it.
     unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, place, core::ptr::null_mut()) };
     if packed {
-        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may want.
+        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may
+        // want.
         window::put_back(stack.hi as u64);
     }
 }

@@ -40,7 +40,8 @@ pub struct MemoryStats {
     pub records: u64,
     /// G's that ended where they stood; what their frames owned on the heap is leaked.
     pub abandoned: u64,
-    /// Frames of the kernel's own: stacks of cores, page tables other than the last level under stacks, fault reserves.
+    /// Frames of the kernel's own: stacks of cores, page tables other than the last level under
+    /// stacks, fault reserves.
     pub kernel_frames: u64,
 }
 
@@ -145,7 +146,8 @@ pub fn current() -> GInfo {
     GInfo::of(g)
 }
 
-/// All G's that live. A G that runs, starts or ends meanwhile is described as it was at some moment, or not at all.
+/// All G's that live. A G that runs, starts or ends meanwhile is described as it was at some
+/// moment, or not at all.
 ///
 /// ```no_run
 /// # #![no_std]

@@ -1,7 +1,8 @@
 //! Standard input: what arrives at the serial port.
 //!
-//! The port begins to receive with the first read, and says so to the other end by XON (Ctrl-Q), which a terminal swallows. The runner sends nothing
-//! before: what comes while nobody has set up the port is lost in it.
+//! The port begins to receive with the first read, and says so to the other end by XON (Ctrl-Q),
+//! which a terminal swallows. The runner sends nothing before: what comes while nobody has set up
+//! the port is lost in it.
 //!
 //! **A reader may die at any instruction**, and the next one goes on. So what lies between the port
 //! and the readers changes under a spin lock only, where nobody ends (the dying one ends when it
@@ -25,8 +26,8 @@ const END: u8 = 4;
 /// Ctrl-Q: go on sending.
 const XON: u8 = 0x11;
 
-/// What arrives at the machine's serial port: what is typed, or what the runner's own standard input has. Made by [`stdin`]. As an iterator it gives
-/// lines.
+/// What arrives at the machine's serial port: what is typed, or what the runner's own standard
+/// input has. Made by [`stdin`]. As an iterator it gives lines.
 ///
 /// One goroutine reads at a time; others wait for their turn. If one dies while it reads
 /// (`docs/sync.md`), the bytes that it has taken are lost with it, and the next one reads on.
@@ -48,8 +49,9 @@ pub struct Stdin(());
 
 /// The standard input.
 ///
-/// It ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input ends; what comes after that is not read. Bytes come as
-/// they are sent: nothing is echoed, and no line is edited.
+/// It ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input ends; what
+/// comes after that is not read. Bytes come as they are sent: nothing is echoed, and no line is
+/// edited.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -162,8 +164,8 @@ impl Reading {
 }
 
 impl Stdin {
-    /// Reads what is there, at least a byte and at most as many as `into` takes, and says how many; parks until there is something. 0: the input has
-    /// ended (or `into` is empty).
+    /// Reads what is there, at least a byte and at most as many as `into` takes, and says how many;
+    /// parks until there is something. 0: the input has ended (or `into` is empty).
     ///
     /// ```no_run
     /// # #![no_std]
@@ -207,7 +209,8 @@ impl Stdin {
         })
     }
 
-    /// How often the port lost bytes because nobody took them in time. (A sender that heeds flow control loses none.)
+    /// How often the port lost bytes because nobody took them in time. (A sender that heeds flow
+    /// control loses none.)
     ///
     /// ```no_run
     /// # #![no_std]
@@ -242,8 +245,9 @@ impl Stdin {
     }
 }
 
-/// Lines, without what ends them: a line feed, a carriage return (what a terminal sends), or both. The last one need not be ended. What is not UTF-8 is
-/// replaced by U+FFFD. Each may park; after the end of the input there are no more.
+/// Lines, without what ends them: a line feed, a carriage return (what a terminal sends), or both.
+/// The last one need not be ended. What is not UTF-8 is replaced by U+FFFD. Each may park; after
+/// the end of the input there are no more.
 ///
 /// # Panics
 /// If there is no memory for a line.

@@ -78,7 +78,8 @@ pub fn a_sender_that_goes_is_an_error_for_the_one_who_awaits() {
 }
 
 pub fn many_futures_on_one_goroutine_are_woken_by_many() {
-    // Each future in the set has a waker of the crate's own, which is called on the senders' goroutines.
+    // Each future in the set has a waker of the crate's own, which is called on the senders'
+    // goroutines.
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..100u64).map(|_| oneshot::channel()).unzip();
     let set: FuturesUnordered<_> = receivers.into_iter().collect();
     let collector = task::spawn_future(set.fold(0, async |sum, value| sum + value.unwrap()));
@@ -213,7 +214,8 @@ pub fn a_timeout_drops_what_is_late() {
 }
 
 pub fn a_delay_may_change_hands_at_any_moment() {
-    // Polled on one goroutine, awaited on another, as it comes due: the second waker must not be missed.
+    // Polled on one goroutine, awaited on another, as it comes due: the second waker must not be
+    // missed.
     for round in 0..300u64 {
         let mut delay = time::delay(Duration::from_micros(round % 30 * 10));
         task::block_on(poll_fn(|context| {
@@ -340,7 +342,8 @@ pub fn clocks_and_timeouts_go_with_streams() {
 }
 
 pub fn a_stream_may_change_hands_while_its_value_comes() {
-    // Polled here for a goroutine that does not wait; awaited there: the second waker must not be missed.
+    // Polled here for a goroutine that does not wait; awaited there: the second waker must not be
+    // missed.
     for round in 0..300 {
         let (tx, rx) = chan::bounded(round % 2);
         let mut stream = rx.into_stream();

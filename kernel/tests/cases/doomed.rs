@@ -1,5 +1,6 @@
-//! Goroutines whose stack is used up on the way to a park, with preemption off: each waits as any other would, and ends when it runs again. What it has
-//! waited for goes on: nobody stays in its list, nobody behind it is forgotten.
+//! Goroutines whose stack is used up on the way to a park, with preemption off: each waits as any
+//! other would, and ends when it runs again. What it has waited for goes on: nobody stays in its
+//! list, nobody behind it is forgotten.
 
 use core::cell::Cell;
 use core::hint::black_box;
@@ -18,7 +19,8 @@ use crate::{lowest, near_the_end};
 /// Something to wait for.
 trait Object: Send + Sync + 'static {
     const REASON: WaitReason;
-    /// Nothing on the way needs more of the stack than the park does, so that some wait with their stacks used up.
+    /// Nothing on the way needs more of the stack than the park does, so that some wait with their
+    /// stacks used up.
     const DOOMED: bool = true;
     fn new() -> Self;
     fn wait(&self);
@@ -263,7 +265,8 @@ fn waits_for(reason: WaitReason) -> bool {
     runtime::goroutines().iter().any(|g| g.name.as_str() == "doomed" && g.wait_reason == reason)
 }
 
-/// As [`near_the_end`], from a frame that is `N` bytes larger: the recursion goes down in steps, and this moves where they fall.
+/// As [`near_the_end`], from a frame that is `N` bytes larger: the recursion goes down in steps,
+/// and this moves where they fall.
 #[inline(never)]
 fn padded<const N: usize>(left: usize, f: &dyn Fn()) -> u64 {
     let block = black_box([0u8; N]);

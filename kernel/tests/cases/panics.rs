@@ -171,7 +171,8 @@ fn settle() {
     until(|| runtime::num_goroutines() == 1);
 }
 
-/// `main` drops results and payloads of others in every way that there is, and goes on. The host counts what is told of.
+/// `main` drops results and payloads of others in every way that there is, and goes on. The host
+/// counts what is told of.
 pub fn a_payload_that_panics_when_it_is_dropped_harms_nobody() {
     // The handle is dropped before the end.
     drop(go(throws::<u32>));
@@ -212,7 +213,8 @@ pub fn a_payload_that_panics_when_it_is_dropped_harms_nobody() {
     drop(time::Timer::after_func(Duration::from_micros(1), move || _ = &bomb));
     time::sleep(Duration::from_millis(2));
     settle();
-    // What a catch has caught is dropped by the program: an ordinary panic of the goroutine that does it.
+    // What a catch has caught is dropped by the program: an ordinary panic of the goroutine that
+    // does it.
     let own = go(|| drop(catch_unwind(throws::<()>))).join().unwrap_err();
     assert_eq!(panic_message(&*catch_unwind(AssertUnwindSafe(|| drop(own))).unwrap_err()), Some("bomb"));
     assert!(go(|| 5).join().is_ok_and(|five| five == 5) && !panicking());

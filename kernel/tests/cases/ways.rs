@@ -326,7 +326,8 @@ fn reservations<T: Value>() {
         assert!(dropped.is_err());
         sender.join().unwrap();
         ok(rx2.recv()).check(2);
-        // A receiver that came meanwhile has the promised value; one that was promised a value and gets none waits on.
+        // A receiver that came meanwhile has the promised value; one that was promised a value and
+        // gets none waits on.
         let chosen = select.select();
         let receiver = waiting(Stack::Cold, WaitReason::ChanRecv, move || ok(rx.recv()).check(3));
         done(chosen.send(&tx2, T::make(3)));

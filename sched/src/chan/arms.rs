@@ -341,7 +341,8 @@ impl<V> Arm for Giving<'_, V> {
     }
 }
 
-/// A dynamic select's send, which has its value when it is chosen: it waits until there is something to reserve.
+/// A dynamic select's send, which has its value when it is chosen: it waits until there is
+/// something to reserve.
 #[repr(C)]
 pub(crate) struct WatchArm<'a, T> {
     /// First: [`give_back`] finds the rest behind it.

@@ -5,7 +5,8 @@
 //!      │     │     │     │  3  │  4  │  5  │     │     │     │        both go around
 //! ```
 //!
-//! With capacity 0 there is no ring and never any room: every value goes from hand to hand, so each send waits for its receive (a rendezvous).
+//! With capacity 0 there is no ring and never any room: every value goes from hand to hand, so each
+//! send waits for its receive (a rendezvous).
 
 use super::exchange::{Exchange, Flavour, State, empty};
 

@@ -1,4 +1,5 @@
-//! A channel without its handles, by the values that its users see; below it, large ones are in parcels (`parcel.rs`).
+//! A channel without its handles, by the values that its users see; below it, large ones are in
+//! parcels (`parcel.rs`).
 
 use alloc::boxed::Box;
 

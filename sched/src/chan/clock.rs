@@ -1,8 +1,10 @@
-//! Channels whose values come from the clock: [`after`](super::after), [`at`](super::at) and [`tick`](super::tick).
+//! Channels whose values come from the clock: [`after`](super::after), [`at`](super::at) and
+//! [`tick`](super::tick).
 //!
-//! There is no sender, and no timer as long as nobody waits: a value is made when it is taken, and a wait for it is a wait for its time. A select
-//! with such an arm has a deadline, and looks again when that has come. One word says when the next value is due; who takes the value moves the
-//! word by a compare-and-swap, so that of several receivers one has it.
+//! There is no sender, and no timer as long as nobody waits: a value is made when it is taken, and
+//! a wait for it is a wait for its time. A select with such an arm has a deadline, and looks again
+//! when that has come. One word says when the next value is due; who takes the value moves the word
+//! by a compare-and-swap, so that of several receivers one has it.
 
 use super::errors::RecvTimeoutError;
 use super::exchange::{Clock, Exchange, Flavour, RECEIVING, wait};
@@ -51,8 +53,9 @@ pub(super) fn take_once(exchange: &Exchange<Instant>, now: u64) -> Option<Instan
     mine.then(|| Instant::from_nanos(due))
 }
 
-/// One value a period. Of the periods in which nobody came for theirs, one value is kept; the others are lost, and the next one is due when it would
-/// have been anyway. A period of zero: always.
+/// One value a period. Of the periods in which nobody came for theirs, one value is kept; the
+/// others are lost, and the next one is due when it would have been anyway. A period of zero:
+/// always.
 pub(super) fn take_tick(exchange: &Exchange<Instant>, now: u64) -> Option<Instant> {
     let due = exchange.due.load(Ordering::Relaxed);
     let late = now.checked_sub(due)?;

@@ -1,4 +1,5 @@
-//! What can go wrong with a channel; names and texts as in `crossbeam-channel`. A value that was not sent comes back.
+//! What can go wrong with a channel; names and texts as in `crossbeam-channel`. A value that was
+//! not sent comes back.
 
 use core::error::Error;
 use core::fmt;

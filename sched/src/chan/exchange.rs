@@ -9,35 +9,46 @@
 //!   └───────────────────────────────┘
 //! ```
 //!
-//! The ways that are taken often know two numbers: `len`, the values that can be taken, and `room`, the values that can be put in before the
-//! flavour has to be asked. What happens at their ends differs, and stands in a [`Flavour`]: a table of functions that only the constructor of that
+//! The ways that are taken often know two numbers: `len`, the values that can be taken, and `room`,
+//! the values that can be put in before the flavour has to be asked. What happens at their ends
+//! differs, and stands in a [`Flavour`]: a table of functions that only the constructor of that
 //! flavour names, so that a program has the code of the flavours it uses.
 //!
-//! * **INV-ONE-SIDE**: a G waits in `recvq` only while there is no value, and in `sendq` only while there is no room. A receiver looks at `sendq`
-//!   before it waits, a sender at `recvq`: so at most one of the lists has anybody to claim in it.
-//! * **INV-ROOM**: `len`, `room` and the places reserved (`reserve.rs`) by a dynamic select make up the capacity of a ring.
-//! * What is a value here is a small value of the program's, or the parcel of a large one (`parcel.rs`): so a move under the lock is short.
-//! * A value moves once on every way: into the storage and out of it, or from the sender to the receiver's place for it (the receiver's
-//!   record up to 32 bytes, so that its stack may stay packed away; its stack above).
-//! * The lock covers moves of values only: no `Drop`, no allocation, and nobody's `ready` (but a watcher's) runs under it.
+//! * **INV-ONE-SIDE**: a G waits in `recvq` only while there is no value, and in `sendq` only while
+//!   there is no room. A receiver looks at `sendq` before it waits, a sender at `recvq`: so at most
+//!   one of the lists has anybody to claim in it.
+//! * **INV-ROOM**: `len`, `room` and the places reserved (`reserve.rs`) by a dynamic select make up
+//!   the capacity of a ring.
+//! * What is a value here is a small value of the program's, or the parcel of a large one
+//!   (`parcel.rs`): so a move under the lock is short.
+//! * A value moves once on every way: into the storage and out of it, or from the sender to the
+//!   receiver's place for it (the receiver's record up to 32 bytes, so that its stack may stay
+//!   packed away; its stack above).
+//! * The lock covers moves of values only: no `Drop`, no allocation, and nobody's `ready` (but a
+//!   watcher's) runs under it.
 //! * A closed channel has nobody in `sendq`, and nobody in `recvq`.
 //!
-//! **The hard race**, a value that comes between a receiver's look and its sleep, cannot happen: the receiver keeps the lock from its
-//! look until its registers are saved, and `park`'s `commit` releases it.
+//! **The hard race**, a value that comes between a receiver's look and its sleep, cannot happen:
+//! the receiver keeps the lock from its look until its registers are saved, and `park`'s `commit`
+//! releases it.
 //!
 //! Only [`State`] is known to the slow paths, which so exist once for all types.
 //!
 //! # A lock, and not a queue without one
 //!
-//! An array queue without locks (a stamp in each slot, a compare-and-swap on each end) takes one atomic read-modify-write for each operation, as the lock
-//! does. But a channel also has G's that wait: after a value is in, the sender must look for a receiver that went to sleep
-//! meanwhile, with a full fence between the two, which is a second read-modify-write (the receiver pays the same for its look at the senders). And
-//! it can't keep INV-ONE-SIDE: a value goes into the array although somebody waits, and is fetched from there.
+//! An array queue without locks (a stamp in each slot, a compare-and-swap on each end) takes one
+//! atomic read-modify-write for each operation, as the lock does. But a channel also has G's that
+//! wait: after a value is in, the sender must look for a receiver that went to sleep meanwhile,
+//! with a full fence between the two, which is a second read-modify-write (the receiver pays the
+//! same for its look at the senders). And it can't keep INV-ONE-SIDE: a value goes into the array
+//! although somebody waits, and is fetched from there.
 //!
-//! `kernel/examples/contend` measures both (`docs/channels.md` has the tables). A send and a receive of a ready value, without the contest's own 29 instructions: 50
-//! here, 42 through `crossbeam`'s array queue, in which nobody can wait, and 78 with the fences and looks that waiting needs. On two cores that all want the same queue the last
-//! one takes 1.2 to 1.8 times as long as the lock. So the lock it is; it is held with preemption off for a few dozen instructions, so a holder is never
-//! switched away.
+//! `kernel/examples/contend` measures both (`docs/channels.md` has the tables). A send and a
+//! receive of a ready value, without the contest's own 29 instructions: 50 here, 42 through
+//! `crossbeam`'s array queue, in which nobody can wait, and 78 with the fences and looks that
+//! waiting needs. On two cores that all want the same queue the last one takes 1.2 to 1.8 times as
+//! long as the lock. So the lock it is; it is held with preemption off for a few dozen
+//! instructions, so a holder is never switched away.
 
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
@@ -104,7 +115,8 @@ pub(crate) struct State {
     pub(super) closed: bool,
     pub(super) len: usize,
     pub(super) room: usize,
-    /// What a value that is taken adds to `room`: 1, but 0 in an endless channel, whose room is what is left of a block.
+    /// What a value that is taken adds to `room`: 1, but 0 in an endless channel, whose room is
+    /// what is left of a block.
     pub(super) returns: usize,
     /// The slot of the oldest value, and the end of its block.
     pub(super) read: *mut u8,
@@ -201,9 +213,11 @@ impl<T> Exchange<T> {
             // Only a ring's: an endless one has no room at the end of its block.
             state.write = state.start;
         }
-        // SAFETY: `write` lies in the storage and before the end of its block (1.), on a slot: it goes from slot to slot.
+        // SAFETY: `write` lies in the storage and before the end of its block (1.), on a slot: it
+        // goes from slot to slot.
         let slot = unsafe { &*state.write.cast::<Slot<T>>() };
-        // SAFETY: the lock is held, and the slot at `write` of a channel that has room holds nothing.
+        // SAFETY: the lock is held, and the slot at `write` of a channel that has room holds
+        // nothing.
         slot.with_mut(|slot| unsafe { (*slot).write(value) });
         state.write = state.write.wrapping_add(size_of::<Slot<T>>());
         state.len += 1;
@@ -218,15 +232,18 @@ impl<T> Exchange<T> {
         if state.read == state.read_end {
             (self.flavour.turn)(state);
         }
-        // SAFETY: `read` lies in the storage and before the end of its block (1.), on a slot: it goes from slot to slot.
+        // SAFETY: `read` lies in the storage and before the end of its block (1.), on a slot: it
+        // goes from slot to slot.
         let slot = unsafe { &*state.read.cast::<Slot<T>>() };
         state.read = state.read.wrapping_add(size_of::<Slot<T>>());
         state.len -= 1;
-        // SAFETY: the lock is held, the slot at `read` of a channel that is not empty holds a value, and it is not read again.
+        // SAFETY: the lock is held, the slot at `read` of a channel that is not empty holds a
+        // value, and it is not read again.
         unsafe { take(slot) }
     }
 
-    /// What a send does while it needs no waiting; with a lock that is held. The value comes back, and the lock is still held.
+    /// What a send does while it needs no waiting; with a lock that is held. The value comes back,
+    /// and the lock is still held.
     #[inline(always)]
     fn send_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>, value: T) -> Result<(), T> {
         if !state.closed {
@@ -361,7 +378,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// After `send_now` or `recv_now` has left the lock held: releases it, and says whether the channel is closed.
+    /// After `send_now` or `recv_now` has left the lock held: releases it, and says whether the
+    /// channel is closed.
     ///
     /// # Safety
     /// 1. As in `send_slowly`.
@@ -388,7 +406,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// What a receive does while there is something; with a lock that is held. None: there is nothing, and the lock is still held.
+    /// What a receive does while there is something; with a lock that is held. None: there is
+    /// nothing, and the lock is still held.
     #[inline(always)]
     pub(super) fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
         if state.len > 0 {
@@ -416,7 +435,8 @@ impl<T> Exchange<T> {
     /// A gap is the longest waiting sender's.
     ///
     /// # Safety
-    /// 1. `state` is this channel's, there is room that is not in `room`, and the sender was claimed from its `sendq`.
+    /// 1. `state` is this channel's, there is room that is not in `room`, and the sender was
+    ///    claimed from its `sendq`.
     #[inline(never)]
     pub(super) unsafe fn refill(guard: &PreemptGuard, mut state: SpinGuard<'_, State>, sender: Claimed) {
         // SAFETY: 1.
@@ -521,7 +541,8 @@ impl<T> Exchange<T> {
                 // SAFETY: a sender has served us: it wrote a value.
                 Woken::Served => return Ok(unsafe { take(&*slot) }),
                 Woken::TimedOut => return Err(RecvTimeoutError::Timeout),
-                // Closed; or a select that had chosen us has thought better of it: we had lost our ticket. The next look tells.
+                // Closed; or a select that had chosen us has thought better of it: we had lost our
+                // ticket. The next look tells.
                 Woken::Unserved => {}
             }
             guard = reserve_timer(deadline);
@@ -546,7 +567,8 @@ impl<T> Exchange<T> {
         clock.and_then(|clock| (clock.take)(self, Instant::now().as_nanos())).ok_or(TryRecvError::Empty)
     }
 
-    /// Takes a value out of a channel that is closed, or that nobody has any more: nobody waits to send.
+    /// Takes a value out of a channel that is closed, or that nobody has any more: nobody waits to
+    /// send.
     pub(super) fn drain_one(&self) -> Option<T> {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);
@@ -568,7 +590,8 @@ impl<T> Exchange<T> {
 }
 
 impl State {
-    /// Whether the other side would not have to wait for `g`: for who is about to wait on this side of several channels.
+    /// Whether the other side would not have to wait for `g`: for who is about to wait on this side
+    /// of several channels.
     pub(crate) fn is_ready(&mut self, sending: bool, g: GRef) -> bool {
         self.closed
             || if sending { self.room > 0 || self.recvq.has_other(g) } else { self.len > 0 || self.sendq.has_other(g) }
@@ -582,7 +605,8 @@ impl State {
 
 impl<T> Drop for Exchange<T> {
     fn drop(&mut self) {
-        /// Should a value's destructor panic, the others are dropped all the same (and a second panic is one too many).
+        /// Should a value's destructor panic, the others are dropped all the same (and a second
+        /// panic is one too many).
         struct Rest<'a, T>(&'a Exchange<T>);
         impl<T> Drop for Rest<'_, T> {
             fn drop(&mut self) {
@@ -590,7 +614,8 @@ impl<T> Drop for Exchange<T> {
                 if let Some(free) = self.0.flavour.free {
                     self.0.with_state(free);
                 }
-                // SAFETY: it was leaked in `new`, no value is in it, and nobody else has the channel any more.
+                // SAFETY: it was leaked in `new`, no value is in it, and nobody else has the
+                // channel any more.
                 drop(unsafe { Box::from_raw(self.0.slots.as_ptr()) });
             }
         }
@@ -615,7 +640,8 @@ pub(super) unsafe fn take<T>(slot: &Slot<T>) -> T {
 /// 1. It was claimed from the `recvq` of a channel of `T`.
 #[inline(always)]
 pub(super) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
-    // SAFETY: 1. whoever receives put the address of its empty slot there, and stays parked until it is woken.
+    // SAFETY: 1. whoever receives put the address of its empty slot there, and stays parked until
+    // it is woken.
     let slot = unsafe { &*receiver.slot().cast::<Slot<T>>() };
     // SAFETY: the slot is the claimer's until then.
     slot.with_mut(|slot| unsafe { (*slot).write(value) });
@@ -628,9 +654,11 @@ pub(super) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
 /// 1. It was claimed from the `sendq` of a channel of `T`.
 #[inline(always)]
 unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
-    // SAFETY: 1. whoever sends put the address of its full slot there, and stays parked until it is woken.
+    // SAFETY: 1. whoever sends put the address of its full slot there, and stays parked until it is
+    // woken.
     let slot = unsafe { &*sender.slot().cast::<Slot<T>>() };
-    // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it is served.
+    // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it
+    // is served.
     (unsafe { take(slot) }, sender.serve())
 }
 
@@ -640,7 +668,8 @@ pub(super) const RECEIVING: bool = false;
 /// Parks the caller in its side's list.
 ///
 /// # Safety
-/// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2. `slot` is what the other side of the channel expects.
+/// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2.
+///    `slot` is what the other side of the channel expects.
 #[inline(always)]
 pub(super) unsafe fn wait<const SIDE: bool>(
     guard: PreemptGuard,

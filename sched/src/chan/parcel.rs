@@ -1,4 +1,5 @@
-//! How a value travels: as it is, or, above [`LARGE`] bytes, in a parcel, a block of the heap of its own.
+//! How a value travels: as it is, or, above [`LARGE`] bytes, in a parcel, a block of the heap of
+//! its own.
 //!
 //! ```text
 //!   small:   sender's stack ─────────────── under the lock ──────────────▶ slot, or the receiver's place
@@ -8,30 +9,36 @@
 //!            preemption on      off                                         preemption on
 //! ```
 //!
-//! A channel's lock is held with preemption off, so a move under it must be short. It must touch nobody's stack where that is not backed yet,
-//! and leave the channel whole if the mover's stack ends there. A pointer does all that for values of any size and alignment.
+//! A channel's lock is held with preemption off, so a move under it must be short. It must touch
+//! nobody's stack where that is not backed yet, and leave the channel whole if the mover's stack
+//! ends there. A pointer does all that for values of any size and alignment.
 //!
-//! * **INV-PARCEL**: with a channel's lock held, or with preemption off, a channel moves at most [`LARGE`] bytes of a value.
-//! * The sender packs before it locks, and the receiver unpacks after it has released the lock. Either may be preempted, may overflow its stack
-//!   or may find no memory there: the channel is not involved. A goroutine that dies while it has a parcel leaks the parcel.
-//! * A value of at most [`LARGE`] bytes is aligned to [`LARGE`] at most. So a place for it in a frame lies on pages that the frame has touched.
+//! * **INV-PARCEL**: with a channel's lock held, or with preemption off, a channel moves at most
+//!   [`LARGE`] bytes of a value.
+//! * The sender packs before it locks, and the receiver unpacks after it has released the lock.
+//!   Either may be preempted, may overflow its stack or may find no memory there: the channel is
+//!   not involved. A goroutine that dies while it has a parcel leaks the parcel.
+//! * A value of at most [`LARGE`] bytes is aligned to [`LARGE`] at most. So a place for it in a
+//!   frame lies on pages that the frame has touched.
 //!
-//! The decision is a constant of the type. [`Either`] holds one of two things by that constant, and `on!` is the one place that looks: below it,
-//! the same code works on `T` or on `Box<T>`.
+//! The decision is a constant of the type. [`Either`] holds one of two things by that constant, and
+//! `on!` is the one place that looks: below it, the same code works on `T` or on `Box<T>`.
 //!
 //! # Rejected
 //!
-//! * From stack to stack with preemption on: one move instead of two, and no block. But the two goroutines would depend on each other while the move
-//!   lasts. A receiver that dies in its middle would leave a sender parked with half a value, and every wait would need an owner that others can
-//!   find dead. A value in a buffer needs the block anyway. `docs/channels.md` has the counts.
-//! * A ring of large slots, filled with preemption on between a reservation and a publication: a sender that dies in between stops every
-//!   receiver behind it.
+//! * From stack to stack with preemption on: one move instead of two, and no block. But the two
+//!   goroutines would depend on each other while the move lasts. A receiver that dies in its middle
+//!   would leave a sender parked with half a value, and every wait would need an owner that others
+//!   can find dead. A value in a buffer needs the block anyway. `docs/channels.md` has the counts.
+//! * A ring of large slots, filled with preemption on between a reservation and a publication: a
+//!   sender that dies in between stops every receiver behind it.
 
 use alloc::alloc::{Layout, alloc, handle_alloc_error};
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 
-/// The largest value that travels as it is, in bytes: two cache lines. Up to here a parcel costs more than it saves (`docs/channels.md`).
+/// The largest value that travels as it is, in bytes: two cache lines. Up to here a parcel costs
+/// more than it saves (`docs/channels.md`).
 pub(super) const LARGE: usize = 128;
 
 /// Whether values of this type travel in parcels.
@@ -58,7 +65,8 @@ pub(super) fn pack<T>(value: T) -> Box<T> {
     }
 }
 
-/// `S` for a type of small values, `L` for a type of large ones. Its owner knows the type, and drops it.
+/// `S` for a type of small values, `L` for a type of large ones. Its owner knows the type, and
+/// drops it.
 pub(super) union Either<S, L> {
     small: ManuallyDrop<S>,
     large: ManuallyDrop<L>,

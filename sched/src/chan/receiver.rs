@@ -11,7 +11,8 @@ use super::iter::{IntoIter, Iter, TryIter};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
-/// The receiving end. Clones share the channel, and each value goes to one of them; when the last is dropped, it is closed.
+/// The receiving end. Clones share the channel, and each value goes to one of them; when the last
+/// is dropped, it is closed.
 ///
 /// # Examples
 ///
@@ -86,7 +87,8 @@ impl<T> Receiver<T> {
         self.recv_deadline(Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no waiting.
+    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no
+    /// waiting.
     ///
     /// # Errors
     /// The deadline came first, or the channel is empty and closed.
@@ -134,7 +136,8 @@ impl<T> Receiver<T> {
         TryIter(self)
     }
 
-    /// How many values are in it. Those of senders that wait do not count; a channel of the clock holds one when that is due.
+    /// How many values are in it. Those of senders that wait do not count; a channel of the clock
+    /// holds one when that is due.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,17 +1,19 @@
 //! A send in two steps, for a dynamic select: it chooses a channel first, and has the value later.
 //!
-//! A place is taken out of `room` (INV-ROOM), or a receiver that waits is claimed and goes on waiting; either is promised to one G, which
-//! [fulfils](Exchange::fulfil) the promise or [gives it back](Exchange::give_back). Values stand in the order in which they are put in, so nobody waits for a
-//! promised one that is late: a receiver that comes meanwhile waits in the list, and is served by the promised value or an earlier one.
+//! A place is taken out of `room` (INV-ROOM), or a receiver that waits is claimed and goes on
+//! waiting; either is promised to one G, which [fulfils](Exchange::fulfil) the promise or [gives it
+//! back](Exchange::give_back). Values stand in the order in which they are put in, so nobody waits
+//! for a promised one that is late: a receiver that comes meanwhile waits in the list, and is
+//! served by the promised value or an earlier one.
 //!
 //! **A G may die** between the two steps. So its record has a list of what it was promised
-//! ([`Promise`], in the arm's block on the heap), and its death gives that back, before others learn of
-//! the death. (Of a long list the undertaker gives back the rest, in pieces.) The list changes under
-//! the same guard as the promise itself: nobody dies in between.
+//! ([`Promise`], in the arm's block on the heap), and its death gives that back, before others
+//! learn of the death. (Of a long list the undertaker gives back the rest, in pieces.) The list
+//! changes under the same guard as the promise itself: nobody dies in between.
 //!
-//! A program may also *leak* a chosen operation. Then its promise stays in the list, in a block that is
-//! never freed, while its channel may be gone: so it has a weak handle. The list of a record's
-//! earlier life is not this life's: each promise has the number of its life.
+//! A program may also *leak* a chosen operation. Then its promise stays in the list, in a block
+//! that is never freed, while its channel may be gone: so it has a weak handle. The list of a
+//! record's earlier life is not this life's: each promise has the number of its life.
 
 use core::cell::Cell;
 use core::marker::PhantomPinned;
@@ -61,7 +63,8 @@ impl Promise {
     /// None yet.
     ///
     /// # Safety
-    /// 1. `give_back` may be called with this promise as soon as something is [kept](Self::keep) in it.
+    /// 1. `give_back` may be called with this promise as soon as something is [kept](Self::keep) in
+    ///    it.
     pub(super) unsafe fn new(give_back: unsafe fn(*const Promise)) -> Self {
         let nothing = || Cell::new(core::ptr::null());
         Self {
@@ -84,7 +87,8 @@ impl Promise {
     /// `reserved` is the caller's, dead or alive.
     ///
     /// # Safety
-    /// 1. `at` is a promise in no list. It does not move, and its memory stays, until it was [taken](Self::take).
+    /// 1. `at` is a promise in no list. It does not move, and its memory stays, until it was
+    ///    [taken](Self::take).
     pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
         // SAFETY: 1.
         let promise = unsafe { &*at };
@@ -191,7 +195,8 @@ impl Owed {
 const TOGETHER: usize = 16;
 
 impl<T> Exchange<T> {
-    /// Makes sure that a value can be sent without waiting. What is reserved is [fulfilled](Self::fulfil) or [given back](Self::give_back).
+    /// Makes sure that a value can be sent without waiting. What is reserved is
+    /// [fulfilled](Self::fulfil) or [given back](Self::give_back).
     pub(super) fn reserve(&self, guard: &PreemptGuard) -> Option<Reserved> {
         let mut state = self.state.lock(guard);
         if state.closed {
@@ -256,7 +261,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// A receiver was promised a value that does not come: it gets another one, or goes on waiting where it was.
+    /// A receiver was promised a value that does not come: it gets another one, or goes on waiting
+    /// where it was.
     fn let_go(&self, guard: &PreemptGuard, receiver: Claimed) {
         let state = self.state.lock(guard);
         if state.closed || !receiver.is_plain() {

@@ -39,7 +39,8 @@ impl<T> Sender<T> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// When there is no memory for the block in which a value of more than 128 bytes travels. The value is dropped then, and the channel is as it was.
+    /// When there is no memory for the block in which a value of more than 128 bytes travels. The
+    /// value is dropped then, and the channel is as it was.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -75,7 +76,8 @@ impl<T> Sender<T> {
         self.0.channel.try_send(value)
     }
 
-    /// Sends `value`; parks for at most `timeout` while there is no room (or, with capacity 0, no receiver).
+    /// Sends `value`; parks for at most `timeout` while there is no room (or, with capacity 0, no
+    /// receiver).
     ///
     /// # Errors
     /// The time is over, or the channel is closed; the value comes back.
@@ -94,7 +96,8 @@ impl<T> Sender<T> {
         self.send_deadline(value, Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no waiting.
+    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no
+    /// waiting.
     ///
     /// # Errors
     /// The deadline came first, or the channel is closed; the value comes back.
@@ -113,7 +116,8 @@ impl<T> Sender<T> {
         self.0.channel.send_deadline(value, deadline)
     }
 
-    /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders get an error. Again: does nothing.
+    /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders
+    /// get an error. Again: does nothing.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

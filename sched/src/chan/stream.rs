@@ -6,22 +6,29 @@
 //!          if nobody watches, a watcher starts                 the stream is dropped:     ends
 //! ```
 //!
-//! A waker is anybody's code, which may lock, allocate and park. Whoever sends a value has the channel's lock, or has just released it and has preemption
-//! off; it can't call such a thing. So a goroutine does, as for a [`delay`](crate::time::delay): one for each wait, none for a poll that finds something.
+//! A waker is anybody's code, which may lock, allocate and park. Whoever sends a value has the
+//! channel's lock, or has just released it and has preemption off; it can't call such a thing. So a
+//! goroutine does, as for a [`delay`](crate::time::delay): one for each wait, none for a poll that
+//! finds something.
 //!
-//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it, and a receiver that waits behind the watcher is not
-//! passed over: whoever comes first has the value, and a poll that comes too late waits again. The price is that of every watcher: on a `bounded(0)`, a `try_send`
-//! does not meet a stream that waits, while a `send` parks until the stream is polled.
+//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it, and
+//! a receiver that waits behind the watcher is not passed over: whoever comes first has the value,
+//! and a poll that comes too late waits again. The price is that of every watcher: on a
+//! `bounded(0)`, a `try_send` does not meet a stream that waits, while a `send` parks until the
+//! stream is polled.
 //!
-//! * **INV-WATCHED**: the slot says `watched` while there is a watcher that will look into it. To look, it clears the mark and takes the waker in one
-//!   step, under the slot's lock.
-//! * The watcher is no receiver: it holds the channel, but when the stream goes and was the last receiver, the channel is closed at once.
+//! * **INV-WATCHED**: the slot says `watched` while there is a watcher that will look into it. To
+//!   look, it clears the mark and takes the waker in one step, under the slot's lock.
+//! * The watcher is no receiver: it holds the channel, but when the stream goes and was the last
+//!   receiver, the channel is closed at once.
 //!
-//! **The hard race** is a value that comes between the poll's look and the watcher's wait: the watcher looks itself before it waits, under the channel's
-//! lock. A poll with another waker, while the watcher is on its way to the slot, either puts the new waker there in time, or finds that nobody watches
-//! and starts another. A wake-up may come for nothing; none is lost.
+//! **The hard race** is a value that comes between the poll's look and the watcher's wait: the
+//! watcher looks itself before it waits, under the channel's lock. A poll with another waker, while
+//! the watcher is on its way to the slot, either puts the new waker there in time, or finds that
+//! nobody watches and starts another. A wake-up may come for nothing; none is lost.
 //!
-//! Rejected: the waker in the waiter's node (its call would have to wait until the popper is out of lock and guard, which every send would have to look for).
+//! Rejected: the waker in the waiter's node (its call would have to wait until the popper is out of
+//! lock and guard, which every send would have to look for).
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -37,7 +44,8 @@ use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::spawn::Builder;
 
-/// A receiver as a [`Stream`]: it ends when the channel is empty and closed. Made by [`Receiver::stream`] and [`Receiver::into_stream`].
+/// A receiver as a [`Stream`]: it ends when the channel is empty and closed. Made by
+/// [`Receiver::stream`] and [`Receiver::into_stream`].
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -88,7 +96,8 @@ pub struct Watch<T> {
 }
 
 impl<T> Watch<T> {
-    /// Waits until there is something for the stream, or it is gone; and wakes whoever waits for it.
+    /// Waits until there is something for the stream, or it is gone; and wakes whoever waits for
+    /// it.
     pub fn run(self) {
         watch(&self.shared.channel, &self.gone);
         let waker = self.slot.with(|waiting| {

@@ -7,26 +7,29 @@
 //!     └ the links of a child belong to its parent's lock
 //! ```
 //!
-//! A child holds its parent, so that a parent lives at least as long. A parent only knows its children: the last
-//! handle of a child takes the child out of the list, before its memory is freed. So a parent needs memory for
-//! living children only, whatever came before.
+//! A child holds its parent, so that a parent lives at least as long. A parent only knows its
+//! children: the last handle of a child takes the child out of the list, before its memory is
+//! freed. So a parent needs memory for living children only, whatever came before.
 //!
-//! * **INV-KNOWN**: a canceler is in its parent's list from its birth until its last handle is gone, or until it
-//!   and all below it are cancelled. One that is born cancelled was never in the list.
+//! * **INV-KNOWN**: a canceler is in its parent's list from its birth until its last handle is
+//!   gone, or until it and all below it are cancelled. One that is born cancelled was never in the
+//!   list.
 //! * No code here holds two locks, and no lock is held for more than a few steps.
-//! * Depth is no recursion: [`cancel`](Handle::cancel) goes down to a first child, and up by the child's `parent`; the
-//!   end of a chain ([`Chain`]) is a loop.
+//! * Depth is no recursion: [`cancel`](Handle::cancel) goes down to a first child, and up by the
+//!   child's `parent`; the end of a chain ([`Chain`]) is a loop.
 //!
-//! **The hard race** is a canceller that meets a child whose last handle is going. The count is 0 by then, and the
-//! child waits for the parent's lock, to leave the list. Under that lock the canceller sees the 0, takes the child out
-//! itself, and touches it no more. The child finds that it is out, and frees its memory.
+//! **The hard race** is a canceller that meets a child whose last handle is going. The count is 0
+//! by then, and the child waits for the parent's lock, to leave the list. Under that lock the
+//! canceller sees the 0, takes the child out itself, and touches it no more. The child finds that
+//! it is out, and frees its memory.
 //!
-//! **Two cancellers** in one tree help each other. A child leaves the list only when all below it are cancelled, so
-//! the second one goes down to where the first one is. When either returns, everything below is cancelled. If one
-//! dies half way, its work is still there for the next.
+//! **Two cancellers** in one tree help each other. A child leaves the list only when all below it
+//! are cancelled, so the second one goes down to where the first one is. When either returns,
+//! everything below is cancelled. If one dies half way, its work is still there for the next.
 //!
-//! Rejected: `Arc` and `Weak` alone. A `Weak` keeps the memory of what is gone, and a list of them grows until someone
-//! prunes it. `Arc::into_inner`, which would make the end of a chain a loop, moves what the list points to.
+//! Rejected: `Arc` and `Weak` alone. A `Weak` keeps the memory of what is gone, and a list of them
+//! grows until someone prunes it. `Arc::into_inner`, which would make the end of a chain a loop,
+//! moves what the list points to.
 
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
@@ -40,7 +43,8 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Children that are on their way out, which a canceller takes out of the list without letting go of the lock.
+/// Children that are on their way out, which a canceller takes out of the list without letting go
+/// of the lock.
 const BATCH: usize = 32;
 
 /// Why a context is over, as it is passed down.
@@ -52,7 +56,8 @@ pub(super) struct Reason {
 
 /// What a context and those made from it by `with_value` share.
 pub(super) struct Canceler {
-    /// While it is not 0, the memory is there and the tree knows this node. All handles own one count of the `Arc`.
+    /// While it is not 0, the memory is there and the tree knows this node. All handles own one
+    /// count of the `Arc`.
     handles: AtomicUsize,
     state: SpinLock<State>,
     /// Guarded by the parent's lock.
@@ -81,7 +86,8 @@ struct Links {
     after: *const Canceler,
 }
 
-// SAFETY: the pointers lead to children, which are touched under the parent's lock only (INV-KNOWN).
+// SAFETY: the pointers lead to children, which are touched under the parent's lock only
+// (INV-KNOWN).
 unsafe impl Send for State {}
 // SAFETY: `links` is guarded by the parent's lock; the other fields are shareable by themselves.
 unsafe impl Sync for Canceler {}
@@ -92,7 +98,8 @@ impl State {
     /// Puts `child` at the front.
     ///
     /// # Safety
-    /// 1. This is the state of the child's parent. 2. The child is in no list, and somebody has a handle.
+    /// 1. This is the state of the child's parent. 2. The child is in no list, and somebody has a
+    ///    handle.
     unsafe fn link(&mut self, child: &Canceler) {
         let links = Links { is_linked: true, before: core::ptr::null(), after: self.first };
         // SAFETY: 1. the parent's lock is held (`&mut self`), and guards the links.
@@ -131,7 +138,8 @@ impl State {
     }
 }
 
-/// A counted reference to a node of the tree: a context, the right to cancel one, a child's hold on its parent.
+/// A counted reference to a node of the tree: a context, the right to cancel one, a child's hold on
+/// its parent.
 pub(super) struct Handle(NonNull<Canceler>);
 
 // SAFETY: a handle is a counted reference to what is shareable.
@@ -197,7 +205,8 @@ impl Handle {
         match state.error {
             Some(error) => Some(Reason { error, cause: state.cause.clone() }),
             None => {
-                // SAFETY: 1. `child` gave it this parent. 2. it is new, and the caller has a handle.
+                // SAFETY: 1. `child` gave it this parent. 2. it is new, and the caller has a
+                // handle.
                 unsafe { state.link(child) };
                 None
             }
@@ -206,7 +215,8 @@ impl Handle {
 
     /// Gives up this handle's count. True: it was the last one, and the caller ends the node.
     fn release(&self) -> bool {
-        // AcqRel: Release publishes what was done by this handle; Acquire makes the last one see all of that.
+        // AcqRel: Release publishes what was done by this handle; Acquire makes the last one see
+        // all of that.
         self.handles.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
@@ -333,7 +343,8 @@ impl Canceler {
     }
 }
 
-/// A node whose last handle is gone. It ends, and then those above it of which it had the last handle.
+/// A node whose last handle is gone. It ends, and then those above it of which it had the last
+/// handle.
 struct Chain(Option<NonNull<Canceler>>);
 
 impl Chain {
@@ -346,7 +357,8 @@ impl Chain {
                 timer.stop();
             }
             node.leave_parent();
-            // SAFETY: once, and nobody reads it again: no handle is left, and the parent does not know the node.
+            // SAFETY: once, and nobody reads it again: no handle is left, and the parent does not
+            // know the node.
             let parent = unsafe { core::ptr::read(&raw const *node.parent) };
             // Its count is given up here, and not by `drop`.
             if let Some(parent) = parent.map(ManuallyDrop::new)

@@ -2,7 +2,8 @@
 
 use crate::g::GRef;
 
-/// A FIFO of G's through their own links: what the global queue is made of, and what moves between queues in one piece.
+/// A FIFO of G's through their own links: what the global queue is made of, and what moves between
+/// queues in one piece.
 #[derive(Debug, Default)]
 pub struct Batch {
     head: Option<GRef>,

@@ -1,8 +1,10 @@
 //! The frames of a G that was ended where it stood, and who gives them up.
 //!
-//! Two things must have happened: the G's core has left its stack ([`left`](Grave::left), in `after_exit`), and the members of all groups that the G
-//! had open have left them ([`unlent`](Grave::unlent), by the last of those), since they may borrow from its frames. They come in any order, on any
-//! core. Each is one read-modify-write on this word; the second one is told so, and gives the frames up.
+//! Two things must have happened: the G's core has left its stack ([`left`](Grave::left), in
+//! `after_exit`), and the members of all groups that the G had open have left them
+//! ([`unlent`](Grave::unlent), by the last of those), since they may borrow from its frames. They
+//! come in any order, on any core. Each is one read-modify-write on this word; the second one is
+//! told so, and gives the frames up.
 
 use crate::sync::{AtomicU8, Ordering};
 
@@ -25,7 +27,8 @@ impl Grave {
     }
 
     fn add(&self, mine: u8) -> bool {
-        // AcqRel: Release publishes what came before to the second one's Acquire: the last use of the frames, or that nobody runs there.
+        // AcqRel: Release publishes what came before to the second one's Acquire: the last use of
+        // the frames, or that nobody runs there.
         self.0.fetch_or(mine, Ordering::AcqRel) == (LEFT | UNLENT) & !mine
     }
 

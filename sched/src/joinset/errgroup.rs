@@ -7,11 +7,13 @@
 //!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
 //! ```
 //!
-//! A starter that finds no room after all, because another one was faster, waits again. One that dies is either not
-//! counted, or its member is there. If it was woken for room that it did not come to use, or if the last member dies
-//! while it wakes the waiters, the undertaker wakes the next (`deaths.rs`).
+//! A starter that finds no room after all, because another one was faster, waits again. One that
+//! dies is either not counted, or its member is there. If it was woken for room that it did not
+//! come to use, or if the last member dies while it wakes the waiters, the undertaker wakes the
+//! next (`deaths.rs`).
 //!
-//! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one that panicked or died of its stack.
+//! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one
+//! that panicked or died of its stack.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -31,7 +33,8 @@ use crate::spawn::{Builder, drop_elsewhere};
 use crate::ticket::{NEVER, wait_watched};
 use crate::waitq::{Claimed, WaitQueue};
 
-/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's `errgroup.Group`. Clones are the same group.
+/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's
+/// `errgroup.Group`. Clones are the same group.
 ///
 /// # Examples
 /// ```
@@ -112,7 +115,8 @@ impl<E: Send + 'static> Member for InGroup<E> {
 
     fn abandoned(self, g: GRef) {
         close_all(g);
-        // Those in `wait` are the undertaker's to wake; and nothing of the program's is dropped on a g0.
+        // Those in `wait` are the undertaker's to wake; and nothing of the program's is dropped on
+        // a g0.
         Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
     }
 }
@@ -176,7 +180,8 @@ impl<E> Running<E> {
         self.running < self.limit
     }
 
-    /// One that waits and need not: who is in `wait` when nobody runs, or in `go` while there is room.
+    /// One that waits and need not: who is in `wait` when nobody runs, or in `go` while there is
+    /// room.
     fn pop_free(&mut self) -> Option<Claimed> {
         let waiter = if self.running == 0 { self.waiters.pop() } else { None };
         if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
@@ -267,7 +272,8 @@ impl<E: Send> Common<E> {
             }
             state.into_held();
             let (none, reason) = (core::ptr::null_mut(), WaitReason::Semaphore);
-            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the group.
+            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the
+            // group.
             let _ = unsafe { wait_watched(guard, self, &self.state, Running::starters, none, reason, NEVER) };
         }
     }
@@ -305,7 +311,8 @@ impl<E: Send + 'static> ErrGroup<E> {
         Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
     }
 
-    /// A group, and the context that its first failure cancels; so does the return of [`wait`](Self::wait).
+    /// A group, and the context that its first failure cancels; so does the return of
+    /// [`wait`](Self::wait).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,14 +1,17 @@
 //! `Condvar`: `std`'s.
 //!
-//! A waiter enters the list under the list's lock, lets the mutex go, and the list's lock is released when the waiter is saved. A notifier needs that lock.
-//! So **the hard race**, a notification between the mutex's release and the waiter's sleep, is settled: whoever has the mutex after the waiter finds
-//! it in the list.
+//! A waiter enters the list under the list's lock, lets the mutex go, and the list's lock is
+//! released when the waiter is saved. A notifier needs that lock. So **the hard race**, a
+//! notification between the mutex's release and the waiter's sleep, is settled: whoever has the
+//! mutex after the waiter finds it in the list.
 //!
-//! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a notification and a deadline one wins the
-//! waiter's ticket (`ticket.rs`), so a notification is never spent on somebody who goes away with "timed out".
+//! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a
+//! notification and a deadline one wins the waiter's ticket (`ticket.rs`), so a notification is
+//! never spent on somebody who goes away with "timed out".
 //!
-//! Rejected: moving the notified from this list to the mutex's instead of waking them (they would be switched to once less where the notifier still holds the
-//! mutex, but each mutex's list would hold waiters of two kinds).
+//! Rejected: moving the notified from this list to the mutex's instead of waking them (they would
+//! be switched to once less where the notifier still holds the mutex, but each mutex's list would
+//! hold waiters of two kinds).
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -41,8 +44,8 @@ use crate::waitq::WaitQueue;
 /// # });
 /// ```
 ///
-/// As in `std`, a wait may end without a notification: look at what you wait for again, or use [`wait_while`](Self::wait_while). All who wait
-/// at the same time wait with the same mutex.
+/// As in `std`, a wait may end without a notification: look at what you wait for again, or use
+/// [`wait_while`](Self::wait_while). All who wait at the same time wait with the same mutex.
 pub struct Condvar {
     state: SpinLock<State>,
 }
@@ -192,7 +195,8 @@ impl Condvar {
         mutex.poison().check((lent.back(), WaitTimeoutResult(!notified)))
     }
 
-    /// As [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that `condition` still says so.
+    /// As [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that
+    /// `condition` still says so.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -293,7 +297,8 @@ impl Condvar {
         state.into_held();
         *held = false;
         mutex.unlock();
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `notify_one` and `notify_all` wake. 3. right above. 4. it is borrowed.
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `notify_one` and `notify_all`
+        // wake. 3. right above. 4. it is borrowed.
         let woken = unsafe {
             wait_watched(
                 guard,

@@ -78,7 +78,8 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
             // SAFETY: one closure at a time, and none after this; `make` has gone.
             this.content.with_mut(|content| unsafe { (*content).value = ManuallyDrop::new(value) });
         });
-        // SAFETY: it is complete, so the value is there, and only read as long as `this` is borrowed.
+        // SAFETY: it is complete, so the value is there, and only read as long as `this` is
+        // borrowed.
         this.content.with(|content| unsafe { &(*content).value })
     }
 }
@@ -117,7 +118,8 @@ impl<T, F> LazyLock<T, F> {
     /// # });
     /// ```
     pub fn get(this: &Self) -> Option<&T> {
-        // SAFETY: it is complete, so the value is there, and only read as long as `this` is borrowed.
+        // SAFETY: it is complete, so the value is there, and only read as long as `this` is
+        // borrowed.
         this.once.is_completed().then(|| this.content.with(|content| unsafe { &*(*content).value }))
     }
 

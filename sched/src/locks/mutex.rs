@@ -80,7 +80,8 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Parks until the mutex is ours. Locking it twice from one G waits for ever; the deadlock report names that G.
+    /// Parks until the mutex is ours. Locking it twice from one G waits for ever; the deadlock
+    /// report names that G.
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
@@ -104,7 +105,8 @@ impl<T: ?Sized> Mutex<T> {
         self.guard()
     }
 
-    /// Takes the mutex only if it is free: before those who wait for it, unless one of them has waited for a millisecond. Never parks.
+    /// Takes the mutex only if it is free: before those who wait for it, unless one of them has
+    /// waited for a millisecond. Never parks.
     ///
     /// # Errors
     /// Held by another G, be it alive or dead; or poisoned.

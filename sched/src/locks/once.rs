@@ -7,9 +7,11 @@
 //!   POISONED ◀───────────────────────────────┘
 //! ```
 //!
-//! QUEUED may stand beside any state but COMPLETE: somebody waits in the list, and the next swap takes and wakes all of it. They look again: of
-//! several that find POISONED and force it, one runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's look and its
-//! sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock, or the waiter's CAS fails.
+//! QUEUED may stand beside any state but COMPLETE: somebody waits in the list, and the next swap
+//! takes and wakes all of it. They look again: of several that find POISONED and force it, one
+//! runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's
+//! look and its sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock,
+//! or the waiter's CAS fails.
 //!
 //! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
 //! write may be lent to others. Callers and waiters panic.
@@ -33,8 +35,8 @@ const COMPLETE: usize = 4;
 
 /// Runs something once: `std`'s `Once`.
 ///
-/// Asking whether it is done takes three instructions. A closure that calls into its own `Once` waits for itself, for ever; the deadlock report
-/// names it as the holder.
+/// Asking whether it is done takes three instructions. A closure that calls into its own `Once`
+/// waits for itself, for ever; the deadlock report names it as the holder.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -89,7 +91,8 @@ impl Once {
         }
     }
 
-    /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done. When it returns, it is done, and what was written is seen.
+    /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done.
+    /// When it returns, it is done, and what was written is seen.
     ///
     /// # Panics
     /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what
@@ -116,7 +119,8 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f` is told.
+    /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f`
+    /// is told.
     ///
     /// # Panics
     /// If the G that runs a closure here has died; and with what `f` panics with.
@@ -232,7 +236,8 @@ impl Once {
                 POISONED if !force => poisoned(),
                 state @ (INCOMPLETE | POISONED) => {
                     let mine = life_here() | word & QUEUED;
-                    // Acquire: pairs with the Release in `Finish::drop`: what a closure that panicked wrote is seen.
+                    // Acquire: pairs with the Release in `Finish::drop`: what a closure that
+                    // panicked wrote is seen.
                     match self.word.compare_exchange(word, mine, Ordering::Acquire, Ordering::Acquire) {
                         Ok(_) => {
                             let state = OnceState { poisoned: state == POISONED };

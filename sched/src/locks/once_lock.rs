@@ -109,7 +109,8 @@ impl<T> OnceLock<T> {
         value.map_or(Ok(()), Err)
     }
 
-    /// The value; if none is there, the one that `f` makes. If somebody else makes one now, parks until it is there.
+    /// The value; if none is there, the one that `f` makes. If somebody else makes one now, parks
+    /// until it is there.
     ///
     /// # Panics
     /// With what `f` panics with; the cell stays empty then. If the G that makes a value has died.

@@ -1,4 +1,5 @@
-//! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how its successors learn of it.
+//! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how
+//! its successors learn of it.
 
 use core::fmt;
 use core::ops::Deref;
@@ -6,7 +7,8 @@ use core::ops::Deref;
 use crate::platform;
 use crate::sync::{AtomicBool, Ordering};
 
-/// A lock's mark. Relaxed throughout: it is written before the unlock that the reader's lock pairs with.
+/// A lock's mark. Relaxed throughout: it is written before the unlock that the reader's lock pairs
+/// with.
 #[derive(Debug)]
 pub(crate) struct Poison(AtomicBool);
 

@@ -128,7 +128,8 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Parks until nobody holds the lock, and it is this writer's turn. Asking for it twice from one G waits for ever; the deadlock report names that G.
+    /// Parks until nobody holds the lock, and it is this writer's turn. Asking for it twice from
+    /// one G waits for ever; the deadlock report names that G.
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.

@@ -7,12 +7,14 @@
 //!   release(n)   add them; if QUEUED: the first gets its n as soon as they are there, then the second, …
 //! ```
 //!
-//! Uncontended, each is one atomic operation. QUEUED keeps newcomers out, so a large request at the head is not passed by small ones: it starves
-//! nobody and is not starved. **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody waits. While it is set the permits only grow, but
+//! Uncontended, each is one atomic operation. QUEUED keeps newcomers out, so a large request at the
+//! head is not passed by small ones: it starves nobody and is not starved. **INV-UNITS**: with the
+//! list's lock free, QUEUED says whether anybody waits. While it is set the permits only grow, but
 //! for those that the holder of the list's lock gives away.
 //!
-//! A wait that is over without having been served may have been what those behind it waited for: it looks at the list once more (and so does whoever
-//! comes next, should that G have died in between).
+//! A wait that is over without having been served may have been what those behind it waited for: it
+//! looks at the list once more (and so does whoever comes next, should that G have died in
+//! between).
 
 use core::fmt;
 use core::time::Duration;
@@ -55,7 +57,8 @@ const ONE: usize = 2;
 ///
 /// It can't be closed: who may have to give up waits with a deadline.
 ///
-/// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting; the deadlock report shows it.
+/// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting;
+/// the deadlock report shows it.
 pub struct Semaphore {
     word: AtomicUsize,
     /// Their slots: how many permits each wants.
@@ -263,7 +266,8 @@ impl Semaphore {
         }
     }
 
-    /// Takes them if nobody is in the list; otherwise there is somebody in it in a moment. With the list's lock held.
+    /// Takes them if nobody is in the list; otherwise there is somebody in it in a moment. With the
+    /// list's lock held.
     fn take_first(&self, n: usize, nobody: bool) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -292,7 +296,8 @@ impl Semaphore {
         }
         waiters.into_held();
         let slot = core::ptr::without_provenance_mut(n);
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `serve` wakes. 3. right above. 4. it is borrowed.
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `serve` wakes. 3. right
+        // above. 4. it is borrowed.
         let woken = unsafe {
             wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, WaitReason::Semaphore, deadline)
         };
@@ -316,7 +321,8 @@ impl Semaphore {
     fn serve_one(&self, guard: &PreemptGuard) -> bool {
         let first = {
             let mut waiters = self.waiters.lock(guard);
-            // Acquire: pairs with the Release in `release`; the one that is served learns of it by `ready`.
+            // Acquire: pairs with the Release in `release`; the one that is served learns of it by
+            // `ready`.
             let there = self.word.load(Ordering::Acquire) / ONE;
             let first = waiters.pop_if(|slot| slot.addr() <= there);
             let taken = first.as_ref().map_or(0, |first| first.slot().addr());

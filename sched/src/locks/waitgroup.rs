@@ -10,8 +10,8 @@
 //! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
 //! has its life, and a `wait` that would be for ever panics.
 //!
-//! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before those who wait are released, and things to do
-//! again before a `wait` has returned.
+//! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before
+//! those who wait are released, and things to do again before a `wait` has returned.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -34,7 +34,8 @@ const QUEUED: usize = 1;
 /// One thing to do.
 const ONE: usize = 2;
 
-/// A counter, and the G's that wait until it is zero. Share it in an `Arc`, or let it be a `static`.
+/// A counter, and the G's that wait until it is zero. Share it in an `Arc`, or let it be a
+/// `static`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -78,7 +79,8 @@ impl WaitGroup {
     /// `n` more things to wait for. From zero on, before the matching `wait` begins.
     ///
     /// # Panics
-    /// If the count overflows; or if somebody waits, and the last of what it waits for was done a moment ago ("Add called concurrently with Wait").
+    /// If the count overflows; or if somebody waits, and the last of what it waits for was done a
+    /// moment ago ("Add called concurrently with Wait").
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -151,7 +153,8 @@ impl WaitGroup {
         }
     }
 
-    /// Runs `f` as a G and waits for it, too: `add`, `go` and `done` in one, as Go's `WaitGroup.Go`.
+    /// Runs `f` as a G and waits for it, too: `add`, `go` and `done` in one, as Go's
+    /// `WaitGroup.Go`.
     ///
     /// A panic in `f` is reported as of any G that nobody joins, and counts as done. A G that is
     /// abandoned (its stack overflowed) is not counted as done, and never will be:
@@ -240,7 +243,8 @@ impl WaitGroup {
         }
         waiters.into_held();
         let (slot, reason) = (core::ptr::null_mut(), WaitReason::WaitGroup);
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `release` wakes. 3. there is no deadline. 4. it is borrowed.
+        // SAFETY: 1. the lock is held, and this is the only guard. 2. `release` wakes. 3. there is
+        // no deadline. 4. it is borrowed.
         let woken = unsafe { wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, reason, NEVER) };
         if let Err(Lost(id)) = woken {
             self.is_never_done(id);
@@ -280,7 +284,8 @@ impl WaitGroup {
     fn release(&self, guard: PreemptGuard) {
         let all = {
             let mut waiters = self.waiters.lock(&guard);
-            // Acquire: pairs with the Release of everybody who is done; those who wait learn of it by `ready`.
+            // Acquire: pairs with the Release of everybody who is done; those who wait learn of it
+            // by `ready`.
             self.word.fetch_and(!QUEUED, Ordering::Acquire);
             waiters.take()
         };
@@ -327,7 +332,8 @@ impl Member for Doing {
     type Rest = Self;
 
     fn starts(&self) -> bool {
-        // Counted if it starts and only then: its starter can't die in between. Relaxed: as in `add`.
+        // Counted if it starts and only then: its starter can't die in between. Relaxed: as in
+        // `add`.
         self.0.word.fetch_add(ONE, Ordering::Relaxed);
         true
     }

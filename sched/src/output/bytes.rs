@@ -1,4 +1,5 @@
-//! The bytes of the ring: plain memory, which the protocol of `output.rs` gives to one side at a time.
+//! The bytes of the ring: plain memory, which the protocol of `output.rs` gives to one side at a
+//! time.
 
 pub use storage::Bytes;
 
@@ -37,7 +38,8 @@ mod storage {
             });
         }
 
-        /// Calls `f` with the first of the `len` bytes from number `at` on, and returns how many those are: as far as they lie side by side.
+        /// Calls `f` with the first of the `len` bytes from number `at` on, and returns how many
+        /// those are: as far as they lie side by side.
         ///
         /// # Safety
         /// 1. Nobody writes those bytes meanwhile.

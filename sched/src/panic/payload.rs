@@ -1,9 +1,10 @@
 //! What a panic has thrown, and how the scheduler drops what is the program's.
 //!
-//! A payload is anybody's value, and so is a result that nobody wants: their destructors may panic. Where a
-//! program drops one, that is a panic like any other. Where the scheduler does it in the program's place (a handle
-//! is dropped, a goroutine ends), nobody expects one. So there the destructor runs inside a catch
-//! ([`drop_caught`]); its panic is reported, and the goroutine goes on.
+//! A payload is anybody's value, and so is a result that nobody wants: their destructors may panic.
+//! Where a program drops one, that is a panic like any other. Where the scheduler does it in the
+//! program's place (a handle is dropped, a goroutine ends), nobody expects one. So there the
+//! destructor runs inside a catch ([`drop_caught`]); its panic is reported, and the goroutine goes
+//! on.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -21,8 +22,9 @@ const PATIENCE: usize = 4;
 
 /// What a panic has thrown: in [`JoinError::Panicked`](crate::join::JoinError::Panicked).
 ///
-/// It can be shared between goroutines, although the value in it need not be. A shared payload gives its message and
-/// values that can be shared themselves. All others need the payload itself: [`into_inner`](Self::into_inner).
+/// It can be shared between goroutines, although the value in it need not be. A shared payload
+/// gives its message and values that can be shared themselves. All others need the payload itself:
+/// [`into_inner`](Self::into_inner).
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -39,11 +41,13 @@ pub struct Payload {
     is_told: bool,
 }
 
-// SAFETY: a shared reference gives access to strings and to `T: Sync` only, and to the value's type.
+// SAFETY: a shared reference gives access to strings and to `T: Sync` only, and to the value's
+// type.
 unsafe impl Sync for Payload {}
 
 impl Payload {
-    /// What `thrown` was thrown by. For platforms: `is_told` says that they have told of the panic when it began.
+    /// What `thrown` was thrown by. For platforms: `is_told` says that they have told of the panic
+    /// when it began.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -144,8 +148,8 @@ impl Payload {
         panic_message(&*self.thrown)
     }
 
-    /// Returns true if the platform has told of this panic when it began: [`resume_unwind`](super::resume_unwind) throws
-    /// without a word.
+    /// Returns true if the platform has told of this panic when it began:
+    /// [`resume_unwind`](super::resume_unwind) throws without a word.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -204,8 +208,8 @@ unsafe fn try_drop_at<T>(place: *mut T) -> Result<(), Payload> {
     unsafe { platform::catch_inside(drop_at::<T>, place.cast()) }
 }
 
-/// Drops `value`, which is the program's, for the scheduler: a panic of its destructor is reported and ends there. On a G,
-/// with preemption on.
+/// Drops `value`, which is the program's, for the scheduler: a panic of its destructor is reported
+/// and ends there. On a G, with preemption on.
 #[inline]
 pub(crate) fn drop_caught<T>(value: T) {
     if needs_drop::<T>()

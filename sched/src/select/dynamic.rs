@@ -15,9 +15,10 @@ use crate::time::{Duration, Instant};
 
 /// Several channel operations, of which one is to be done.
 ///
-/// An operation is first chosen ([`select`](Self::select)) and then completed, through the [`SelectedOperation`]. Sends have their value then, and so
-/// wait in another way than those of [`select!`](crate::select!): see there. `ready` and its kin choose without doing: the operation may find
-/// that others were faster.
+/// An operation is first chosen ([`select`](Self::select)) and then completed, through the
+/// [`SelectedOperation`]. Sends have their value then, and so wait in another way than those of
+/// [`select!`](crate::select!): see there. `ready` and its kin choose without doing: the operation
+/// may find that others were faster.
 ///
 /// # Examples
 ///
@@ -240,7 +241,8 @@ impl<'a> Select<'a> {
         self.find(0).ok_or(TryReadyError)
     }
 
-    /// The index of an operation that could be done; parks until there is one. Others may be faster.
+    /// The index of an operation that could be done; parks until there is one. Others may be
+    /// faster.
     ///
     /// # Panics
     /// If there is no operation.
@@ -360,10 +362,12 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that was chosen. It must be completed, by [`send`](Self::send) or [`recv`](Self::recv) on the channel that it was chosen for.
+/// An operation that was chosen. It must be completed, by [`send`](Self::send) or
+/// [`recv`](Self::recv) on the channel that it was chosen for.
 ///
 /// # Panics
-/// When it is dropped without. What it was promised is given back, and a value that it has received is dropped.
+/// When it is dropped without. What it was promised is given back, and a value that it has received
+/// is dropped.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -412,7 +416,8 @@ impl SelectedOperation<'_> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given back.
+    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given
+    /// back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -427,7 +432,8 @@ impl SelectedOperation<'_> {
     pub fn send<T>(mut self, to: &Sender<T>, value: T) -> Result<(), SendError<T>> {
         assert!(self.is_for(to.id(), true), "SelectedOperation::send: not the sender that was chosen");
         let Some(arm) = self.arm.take() else { return Err(SendError(value)) };
-        // SAFETY: the arms that send in a `Select` are `WatchArm`s, and this one's channel is that of `to`: so it carries the same type of values.
+        // SAFETY: the arms that send in a `Select` are `WatchArm`s, and this one's channel is that
+        // of `to`: so it carries the same type of values.
         let arm = unsafe { Box::from_raw(Box::into_raw(arm).cast::<WatchArm<'_, T>>()) };
         arm.fulfil(value)
     }

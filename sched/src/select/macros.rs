@@ -9,26 +9,32 @@
 //!                                     (another `arm` each: each step of the macro has its own names)
 //! ```
 //!
-//! Bodies stand in the function itself and not in closures, so `return`, `break`, `continue` and `?` do what they say.
+//! Bodies stand in the function itself and not in closures, so `return`, `break`, `continue` and
+//! `?` do what they say.
 
-/// Waits until one of several channel operations can be done, does it, and runs the code of that arm: Go's `select`.
+/// Waits until one of several channel operations can be done, does it, and runs the code of that
+/// arm: Go's `select`.
 ///
 /// * `recv(receiver) -> result => code`: `result` is a `Result<T, RecvError>`.
 /// * `send(sender, value) -> result => code`: `result` is a `Result<(), SendError<T>>`.
 /// * `default => code`: runs if no other arm can be done at once.
 /// * `default(duration) => code`: runs if no other arm can be done before `duration` is over.
 ///
-/// An operation on a closed channel can be done: its result is the error. If several can be done, one is taken at random, each with
-/// the same chance. Arms may name the same channel several times, also both of its ends; a select does not meet itself. Without any arm it waits
-/// for ever; a deadlock report says `select (no cases)`.
+/// An operation on a closed channel can be done: its result is the error. If several can be done,
+/// one is taken at random, each with the same chance. Arms may name the same channel several times,
+/// also both of its ends; a select does not meet itself. Without any arm it waits for ever; a
+/// deadlock report says `select (no cases)`.
 ///
-/// Channels and values are evaluated once, in the order in which they are written, as in Go; the values of arms that are not chosen are dropped.
-/// After code in braces the comma may be left out. More than about thirty arms need a higher `recursion_limit`, or a [`Select`](crate::select::Select).
+/// Channels and values are evaluated once, in the order in which they are written, as in Go; the
+/// values of arms that are not chosen are dropped. After code in braces the comma may be left out.
+/// More than about thirty arms need a higher `recursion_limit`, or a
+/// [`Select`](crate::select::Select).
 ///
 /// Parks the G unless an arm can be done at once or there is a `default`.
 ///
 /// # Panics
-/// As [`Sender::send`](crate::chan::Sender::send) for the value of each arm that sends, chosen or not; and when there is no memory to wait.
+/// As [`Sender::send`](crate::chan::Sender::send) for the value of each arm that sends, chosen or
+/// not; and when there is no memory to wait.
 ///
 /// # Examples
 ///

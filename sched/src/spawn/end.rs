@@ -109,8 +109,8 @@ fn complete(g: GRef, start: *mut ()) -> bool {
 /// In a G's `closure`, which is aligned to 16 at least: its outcome has been handed over.
 const HANDED_OVER: usize = 1;
 
-/// Ends the G that runs on this M where it stands; see the module. The platform has taken the core away from it: this runs on a stack of the
-/// platform's, below what the M's g0 has saved.
+/// Ends the G that runs on this M where it stands; see the module. The platform has taken the core
+/// away from it: this runs on a stack of the platform's, below what the M's g0 has saved.
 ///
 /// # Safety
 /// 1. The G never runs again, and its stack can still be read.
@@ -129,7 +129,8 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
         let start = g.closure.get();
         if start.addr() & HANDED_OVER == 0 {
             if let Some(error) = JoinError::of(cause) {
-                // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does it ever run again.
+                // SAFETY: 1. the run did not come to its end, or the closure would say so; nor does
+                // it ever run again.
                 unsafe { (body.fail)(start, error) };
             }
             if complete(g, start) {
@@ -158,8 +159,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
-/// The G that calls has come to a panic with `payload`, of which the platform has told, and from which it will not unwind: the platform [abandons](abandon) it next, for
-/// [`Cause::Panicked`]. With preemption on.
+/// The G that calls has come to a panic with `payload`, of which the platform has told, and from
+/// which it will not unwind: the platform [abandons](abandon) it next, for [`Cause::Panicked`].
+/// With preemption on.
 pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let g = {
         let guard = PreemptGuard::new();
@@ -201,7 +203,8 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     } else if g.grave.left() {
         give_up_frames(g, &guard);
     }
-    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack where free ones are.
+    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack
+    // where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
     guard.release();
 }

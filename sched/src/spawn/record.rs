@@ -74,7 +74,8 @@ fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
 pub(super) fn drop_stack(g: GRef) {
     let stack = g.stack.replace(Stack::NONE);
     if stack != Stack::NONE {
-        // SAFETY: the caller owns `g`, which is Idle or has left its stack for ever: nobody runs there, nothing points there.
+        // SAFETY: the caller owns `g`, which is Idle or has left its stack for ever: nobody runs
+        // there, nothing points there.
         unsafe { platform::stack_free(stack) };
     }
 }
@@ -127,8 +128,9 @@ pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// The end of a G that was ended where it stood, and until now was Dead with its frames in place: those go, and its record is free. Allocates nothing. By whoever
-/// its [`Grave`](crate::g::Grave) has told to.
+/// The end of a G that was ended where it stood, and until now was Dead with its frames in place:
+/// those go, and its record is free. Allocates nothing. By whoever its [`Grave`](crate::g::Grave)
+/// has told to.
 #[cold]
 #[inline(never)]
 pub(crate) fn give_up_frames(g: GRef, guard: &PreemptGuard) {

@@ -32,7 +32,8 @@ pub(super) struct Head<T, N> {
     pub(super) member: N,
 }
 
-/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G to lay them on.
+/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G
+/// to lay them on.
 pub(super) enum Laid<F, T, N> {
     Inline(Start<F, T, N>),
     Boxed(Start<Box<F>, T, N>),
@@ -96,8 +97,9 @@ where
     let record = (g.stack.get().hi - size_of::<GRef>()) as *mut GRef;
     let at = (record.addr() - size_of::<Start<F, T, N>>()) & !(ALIGN.max(align_of::<Start<F, T, N>>()) - 1);
     let at = at as *mut Start<F, T, N>;
-    // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is mapped, and the record's address, `start` and the
-    // frame below fit in it (INLINE_CLOSURE); `at` is aligned as it wants, and as a frame.
+    // SAFETY: the G is ours (Idle, off every list), so its window is unused; its top page is
+    // mapped, and the record's address, `start` and the frame below fit in it (INLINE_CLOSURE);
+    // `at` is aligned as it wants, and as a frame.
     unsafe {
         record.write(g);
         at.write(start);
@@ -119,14 +121,16 @@ where
     T: Send,
 {
     let start = start.cast::<Start<F, T, N>>();
-    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the cell as well.
+    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the
+    // cell as well.
     let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
     // SAFETY: 1. and 2. the G's side ends with `end_of_body`.
     unsafe { cell.put(value) };
 }
 
-/// Leaves an error in place of the value. What is there already was written by a run that was abandoned: it is leaked like the rest.
+/// Leaves an error in place of the value. What is there already was written by a run that was
+/// abandoned: it is leaked like the rest.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
@@ -138,9 +142,11 @@ unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
 /// Drops what no handle will ask for. On the G that has ended, or on the g0 on which it dies.
 ///
 /// # Safety
-/// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its group; once.
+/// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its
+///    group; once.
 unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
-    // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to free.
+    // SAFETY: 1. the head comes first; an abandoned cell is the completer's to take from and to
+    // free.
     let (outcome, member) = unsafe {
         let head = start.cast::<Head<T, N>>();
         let cell = (*head).cell;

@@ -7,11 +7,13 @@
 //!          is it time? ready
 //! ```
 //!
-//! **The hard race** is a poll with another waker while the timer's goroutine takes the old one. Whoever takes does so at `when` or later, so a poll whose
-//! waker came behind it finds that it is time when it looks again.
+//! **The hard race** is a poll with another waker while the timer's goroutine takes the old one.
+//! Whoever takes does so at `when` or later, so a poll whose waker came behind it finds that it is
+//! time when it looks again.
 //!
-//! A waker is anybody's code, which may lock, allocate and park. So it is called by a goroutine, never on the g0 that runs the timers; that costs a
-//! goroutine for each that comes due, and none for one that is dropped before.
+//! A waker is anybody's code, which may lock, allocate and park. So it is called by a goroutine,
+//! never on the g0 that runs the timers; that costs a goroutine for each that comes due, and none
+//! for one that is dropped before.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -23,7 +25,8 @@ use super::{Duration, Instant, Timer};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 
-/// A future that is ready at some moment. Made by [`delay`] and [`delay_until`]. Dropped, it leaves no timer behind.
+/// A future that is ready at some moment. Made by [`delay`] and [`delay_until`]. Dropped, it leaves
+/// no timer behind.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -56,7 +59,8 @@ impl Slot {
     }
 }
 
-/// A future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the others of its goroutine go on.
+/// A future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the others
+/// of its goroutine go on.
 ///
 /// # Panics
 /// When it is polled, if there is no memory for its timer.
@@ -135,8 +139,9 @@ impl fmt::Debug for Delay {
     }
 }
 
-/// Gives `future` so long, from this call on: its value, or [`Elapsed`] if it is not ready by then. What is late is dropped with this future; a poll of
-/// it that is under way is not broken off, nor is one that parks.
+/// Gives `future` so long, from this call on: its value, or [`Elapsed`] if it is not ready by then.
+/// What is late is dropped with this future; a poll of it that is under way is not broken off, nor
+/// is one that parks.
 ///
 /// # Errors
 /// [`Elapsed`].

@@ -9,11 +9,13 @@
 //!   stop, reset:     under the lock: the generation ends; the alarm leaves its heap, or its count is the call's to drop; the channel is emptied
 //! ```
 //!
-//! So `stop` and what was to happen never both win: it says true if that does not happen any more, even if the G for it exists already, and false if it has
-//! begun (or nothing was started). It waits for nobody. **No stale value**: when `stop` or `reset` has returned, a receive finds nothing that was sent
-//! before.
+//! So `stop` and what was to happen never both win: it says true if that does not happen any more,
+//! even if the G for it exists already, and false if it has begun (or nothing was started). It
+//! waits for nobody. **No stale value**: when `stop` or `reset` has returned, a receive finds
+//! nothing that was sent before.
 //!
-//! A function and what it holds are dropped by a G, never on a g0. When there is no memory for a G, the alarm tries again a little later.
+//! A function and what it holds are dropped by a G, never on a g0. When there is no memory for a G,
+//! the alarm tries again a little later.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -44,8 +46,9 @@ const RETRY: u64 = 1_000_000;
 /// ```
 pub struct Timer(Arc<Inner>);
 
-/// A clock that ticks: a value in its channel every so often. As Go's: a tick for which there is no room, since the last one has not been received yet, is
-/// dropped. When it is dropped it stops, and its channel is closed.
+/// A clock that ticks: a value in its channel every so often. As Go's: a tick for which there is no
+/// room, since the last one has not been received yet, is dropped. When it is dropped it stops, and
+/// its channel is closed.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -86,8 +89,8 @@ enum What {
 }
 
 impl Timer {
-    /// Sends the present into a channel of its own after `d`; see [`receiver`](Self::receiver). Go's `NewTimer`. When it is dropped it stops, and the channel
-    /// is closed.
+    /// Sends the present into a channel of its own after `d`; see [`receiver`](Self::receiver).
+    /// Go's `NewTimer`. When it is dropped it stops, and the channel is closed.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -145,8 +148,8 @@ impl Timer {
         self.0.receiver()
     }
 
-    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, or its value had not been received; what it was to do then does
-    /// not happen.
+    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, or its
+    /// value had not been received; what it was to do then does not happen.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -180,8 +183,8 @@ impl Timer {
         self.0.start(when, None)
     }
 
-    /// Stops it. True: it was running, or its value had not been received; it does not happen any more. False: its function has begun, its value has been
-    /// received, or it was stopped before.
+    /// Stops it. True: it was running, or its value had not been received; it does not happen any
+    /// more. False: its function has begun, its value has been received, or it was stopped before.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -242,7 +245,8 @@ impl Ticker {
         self.receiver().recv().unwrap_or(Instant::NEVER)
     }
 
-    /// From now on it ticks every `period`, the first time `period` from now. A tick that has not been received is lost.
+    /// From now on it ticks every `period`, the first time `period` from now. A tick that has not
+    /// been received is lost.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -260,7 +264,8 @@ impl Ticker {
         self.0.start(Instant::now() + period, Some(ns));
     }
 
-    /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been received is lost.
+    /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been
+    /// received is lost.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -315,7 +320,8 @@ impl Inner {
         (state.armed, state.due, state.period) = (true, when, period);
         // The heap's count.
         let count = Arc::into_raw(self.clone());
-        // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the call.
+        // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the
+        // call.
         if unsafe { Alarm::start(alarm_of(count), &guard, when, state.generation) } {
             // SAFETY: the heap had one already; nor is it the last.
             unsafe { Arc::decrement_strong_count(count) };
@@ -334,7 +340,8 @@ impl Inner {
         was
     }
 
-    /// Empties the channel of what was sent before. True: there was something. Under the lock: what comes after it is another generation's.
+    /// Empties the channel of what was sent before. True: there was something. Under the lock: what
+    /// comes after it is another generation's.
     fn drain(&self) -> bool {
         matches!(&self.what, What::Channel(_, receiver) if receiver.try_recv().is_ok())
     }
@@ -359,7 +366,8 @@ fn alarm_of(inner: *const Inner) -> NonNull<Alarm> {
 
 /// On a g0: a value for the channel.
 unsafe fn ring_channel(alarm: NonNull<Alarm>, firing: Firing<'_>) {
-    // SAFETY: `start` has put an alarm with this call into an `Inner`, with a count, which has come to us.
+    // SAFETY: `start` has put an alarm with this call into an `Inner`, with a count, which has come
+    // to us.
     let inner = unsafe { Arc::from_raw(alarm.cast::<Inner>().as_ptr()) };
     let mut state = inner.state.lock(firing.preempt());
     if !state.wants(firing.generation()) {
@@ -417,8 +425,8 @@ unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let inner = unsafe { alarm.cast::<Inner>().as_ref() };
     let _state = inner.state.lock(firing.preempt());
     if inner.alarm.is_pending() {
-        // It was started anew, with a count of its own; and what is taken out of its heap now will ask for the lock before it drops that.
-        // SAFETY: so ours is not the last.
+        // It was started anew, with a count of its own; and what is taken out of its heap now will
+        // ask for the lock before it drops that. SAFETY: so ours is not the last.
         unsafe { Arc::decrement_strong_count(alarm.cast::<Inner>().as_ptr()) };
     } else {
         // Even if it is over: a G is needed to drop it.

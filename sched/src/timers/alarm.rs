@@ -7,12 +7,16 @@
 //!     call:    with the generation that it was started with; under the lock: is it still the owner's? then it happens
 //! ```
 //!
-//! The call runs on the g0 of whichever M runs the timers, with preemption off: it may ready G's and start some, takes only locks that are held for a
-//! few instructions, and is short. It comes after the alarm has left its heap, so whoever has started it must keep the owner's memory until the call
-//! has been made: a count of references that start takes and cancel, or the call, gives back.
+//! The call runs on the g0 of whichever M runs the timers, with preemption off: it may ready G's
+//! and start some, takes only locks that are held for a few instructions, and is short. It comes
+//! after the alarm has left its heap, so whoever has started it must keep the owner's memory until
+//! the call has been made: a count of references that start takes and cancel, or the call, gives
+//! back.
 //!
-//! A call may start its own alarm again ([`Firing::again`]), and no other: a chore that repeats, a goroutine for which there was no memory. There is room for
-//! it, since only the holder of a P adds to its heap: where the alarm has just left, or if that was another P's, where there was room before.
+//! A call may start its own alarm again ([`Firing::again`]), and no other: a chore that repeats, a
+//! goroutine for which there was no memory. There is room for it, since only the holder of a P adds
+//! to its heap: where the alarm has just left, or if that was another P's, where there was room
+//! before.
 
 #[cfg(loom)]
 use alloc::boxed::Box;
@@ -47,7 +51,8 @@ pub(crate) struct Firing<'a> {
     preempt: &'a PreemptGuard,
 }
 
-// SAFETY: the node's cells are guarded by the lock of the heap that it stands in, or else are its owner's, who alone starts and cancels.
+// SAFETY: the node's cells are guarded by the lock of the heap that it stands in, or else are its
+// owner's, who alone starts and cancels.
 unsafe impl Sync for Alarm {}
 // SAFETY: nothing in it belongs to one core.
 unsafe impl Send for Alarm {}
@@ -65,11 +70,13 @@ impl Alarm {
         NonNull::with_exposed_provenance(NonNull::from(node).addr())
     }
 
-    /// Starts it, anew if it runs: at `when` or a little later it is called with `generation`. True: it ran, and the call that was to be made then will not
-    /// be. Under a guard from [`reserve`](super::reserve), by its owner.
+    /// Starts it, anew if it runs: at `when` or a little later it is called with `generation`.
+    /// True: it ran, and the call that was to be made then will not be. Under a guard from
+    /// [`reserve`](super::reserve), by its owner.
     ///
     /// # Safety
-    /// 1. What `alarm` points to, and what its call needs, stays until it was cancelled with success, or called.
+    /// 1. What `alarm` points to, and what its call needs, stays until it was cancelled with
+    ///    success, or called.
     pub(crate) unsafe fn start(alarm: NonNull<Self>, preempt: &PreemptGuard, when: Instant, generation: u32) -> bool {
         alarm.expose_provenance();
         // SAFETY: 1. so its node is good for as long as a heap has it.
@@ -78,17 +85,20 @@ impl Alarm {
         restart(preempt, node, when.max(Instant::now()).min(LAST).as_nanos(), What::Call(generation))
     }
 
-    /// True: the call will not be made. False: it has been, or is on its way, or it was not started. By its owner.
+    /// True: the call will not be made. False: it has been, or is on its way, or it was not
+    /// started. By its owner.
     pub(crate) fn cancel(&self, preempt: &PreemptGuard) -> bool {
         cancel(preempt, &self.node)
     }
 
-    /// Whether it is in a heap: a guess, unless the owner's lock is held and says that it was started.
+    /// Whether it is in a heap: a guess, unless the owner's lock is held and says that it was
+    /// started.
     pub(crate) fn is_pending(&self) -> bool {
         self.node.is_pending()
     }
 
-    /// Makes the call of one that has just left its heap. There is room for one in the heap of the P that is held here, which sets its one-shot next.
+    /// Makes the call of one that has just left its heap. There is room for one in the heap of the
+    /// P that is held here, which sets its one-shot next.
     ///
     /// # Safety
     /// 1. It is what [`Due::Call`](super::Due) says, and called once.
@@ -116,7 +126,8 @@ impl<'a> Firing<'a> {
         self.preempt
     }
 
-    /// Starts the alarm again, with the same generation; its memory has to stay. In the call, while its owner does not start it.
+    /// Starts the alarm again, with the same generation; its memory has to stay. In the call, while
+    /// its owner does not start it.
     pub(crate) fn again(self, when: u64) {
         // SAFETY: 1. of `start`, which the caller goes on to keep.
         let node = unsafe { &(*self.alarm.as_ptr()).node };
@@ -124,7 +135,8 @@ impl<'a> Firing<'a> {
     }
 }
 
-/// A chore of the platform's: a function that is called on a g0 at some time, and if it returns a time, again then. It is never cancelled.
+/// A chore of the platform's: a function that is called on a g0 at some time, and if it returns a
+/// time, again then. It is never cancelled.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Chore {

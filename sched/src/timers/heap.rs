@@ -6,27 +6,37 @@
 //!     5 6 7 8  9 10 11 12  …
 //! ```
 //!
-//! A parent is never later than its children, so the earliest is at the top. Each node knows its place, so one that is not needed any more is taken out of the
-//! middle: the last entry takes its place and moves up or down from there. Equal deadlines leave in the order in which they came, by their numbers.
+//! A parent is never later than its children, so the earliest is at the top. Each node knows its
+//! place, so one that is not needed any more is taken out of the middle: the last entry takes its
+//! place and moves up or down from there. Equal deadlines leave in the order in which they came, by
+//! their numbers.
 //!
-//! **It grows in pieces**: a copy of 100,000 entries in one go would hold the core for 180,000 instructions. The larger array is made without the lock, lies beside
-//! the old one as [`next`](Heap::next), and gets 256 entries each time that the lock is taken. Until it has all of them the old one counts.
+//! **It grows in pieces**: a copy of 100,000 entries in one go would hold the core for 180,000
+//! instructions. The larger array is made without the lock, lies beside the old one as
+//! [`next`](Heap::next), and gets 256 entries each time that the lock is taken. Until it has all of
+//! them the old one counts.
 //!
 //! ```text
 //!     entries:  0 1 2 3 4 5 6 7 8 9        full, or nearly so
 //!     next:     0 1 2 3 . . . . . . . . . . . . . . . .        what is copied is kept equal
 //! ```
 //!
-//! An operation changes entries between one and the root, and no others. While there is a `next`, it copies that line of
-//! parents (nine entries among 100,000) when it is through; at all other times it pays one comparison. Anybody who wants
-//! room copies on, so a growth whose beginner has died is nobody's in particular.
+//! An operation changes entries between one and the root, and no others. While there is a `next`,
+//! it copies that line of parents (nine entries among 100,000) when it is through; at all other
+//! times it pays one comparison. Anybody who wants room copies on, so a growth whose beginner has
+//! died is nobody's in particular.
 //!
-//! Rejected: blocks that never move (every look at an entry goes through a list of blocks: a cancellation takes 30 instructions more, a fifth).
+//! Rejected: blocks that never move (every look at an entry goes through a list of blocks: a
+//! cancellation takes 30 instructions more, a fifth).
 //!
-//! Against two children a node: half as many levels, and a level costs one line of the cache either way; with 100,000 timers an insertion moves at most nine
-//! entries. Rejected: a hierarchical wheel (cheaper on the average, but the resolution of its slots is lateness, and the next deadline is not at hand, which a tickless
-//! core needs at every rest: docs/time.md has the figures, `kernel/examples/timer_queues`, which is built of this very file, prints them); leaving cancelled timers in place until they are due (a program that sets a deadline of a minute for each of its requests
-//! would keep a minute's worth of them); a pairing heap (three pointers a node).
+//! Against two children a node: half as many levels, and a level costs one line of the cache either
+//! way; with 100,000 timers an insertion moves at most nine entries. Rejected: a hierarchical wheel
+//! (cheaper on the average, but the resolution of its slots is lateness, and the next deadline is
+//! not at hand, which a tickless core needs at every rest: docs/time.md has the figures,
+//! `kernel/examples/timer_queues`, which is built of this very file, prints them); leaving
+//! cancelled timers in place until they are due (a program that sets a deadline of a minute for
+//! each of its requests would keep a minute's worth of them); a pairing heap (three pointers a
+//! node).
 
 use alloc::vec::Vec;
 
@@ -55,7 +65,8 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Heap {
     entries: Vec<Entry>,
-    /// The array that it grows into, with a copy of the first entries. No capacity: it does not grow.
+    /// The array that it grows into, with a copy of the first entries. No capacity: it does not
+    /// grow.
     next: Vec<Entry>,
     inserted: u32,
 }
@@ -119,7 +130,8 @@ impl Heap {
         self.next.capacity() > 0
     }
 
-    /// Begins to grow into `array`. It comes back if another growth is under way, or none is needed.
+    /// Begins to grow into `array`. It comes back if another growth is under way, or none is
+    /// needed.
     #[must_use = "freed with the lock held, otherwise"]
     pub(super) fn begin(&mut self, array: Vec<Entry>) -> Vec<Entry> {
         if self.grows() || array.capacity() <= self.entries.capacity() {
@@ -128,7 +140,8 @@ impl Heap {
         core::mem::replace(&mut self.next, array)
     }
 
-    /// Copies at most `n` entries more. After the last, the larger array counts, and the old one comes back.
+    /// Copies at most `n` entries more. After the last, the larger array counts, and the old one
+    /// comes back.
     #[must_use = "freed with the lock held, otherwise"]
     pub(super) fn copy(&mut self, n: usize) -> Vec<Entry> {
         if !self.grows() {

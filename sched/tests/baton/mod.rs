@@ -1,13 +1,15 @@
-//! A platform for models in which G's really park: each G is a loom thread, and an M is a baton that the running ones hold.
+//! A platform for models in which G's really park: each G is a loom thread, and an M is a baton
+//! that the running ones hold.
 //!
 //! ```text
 //!   switch(a → b):   a's thread saves a, runs `after`, passes its M to b's thread, waits until somebody passes it one
 //!   switch(a → g0):  the same, and the M's own queue says who b is; with nobody there the M is laid aside
 //! ```
 //!
-//! So park, ready, the state word, the slot and the objects are the production code, and no more cores run than there are M's. A G's saved
-//! stack pointer is the number of its context, and what it "saves" is a loom cell: a G that is resumed before it is saved shows as a data
-//! race. A G that nobody readies waits for its baton for ever: the last M that is laid aside reports it.
+//! So park, ready, the state word, the slot and the objects are the production code, and no more
+//! cores run than there are M's. A G's saved stack pointer is the number of its context, and what
+//! it "saves" is a loom cell: a G that is resumed before it is saved shows as a data race. A G that
+//! nobody readies waits for its baton for ever: the last M that is laid aside reports it.
 #![allow(dead_code)]
 
 #[path = "../ending/mod.rs"]
@@ -57,7 +59,8 @@ loom::lazy_static! {
 }
 
 loom::thread_local! {
-    /// The M that this thread holds, its context's number (from 1), and whether its G ends with the next switch.
+    /// The M that this thread holds, its context's number (from 1), and whether its G ends with the
+    /// next switch.
     static ME: (Cell<*const M>, Cell<usize>, Cell<bool>) =
         (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
     /// How many levels of preemption are off, and what comes between two pieces of a crowd.
@@ -192,7 +195,8 @@ std::thread_local! {
     static BOUND: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// As [`explore`], with at most one preemption in an execution: for models that would take hours with two. (Where a G waits, another goes on: that is none.)
+/// As [`explore`], with at most one preemption in an execution: for models that would take hours
+/// with two. (Where a G waits, another goes on: that is none.)
 pub fn explore_coarsely(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync + 'static) {
     BOUND.set(Some(1));
     explore(bodies);
@@ -289,7 +293,8 @@ fn live(m: &'static M, g: GRef, number: usize, body: Box<dyn FnOnce() + Send>) {
     // Its last park: nobody will ready it, and its thread does not wait for that.
     ME.with(|me| me.2.set(true));
     CAST.lock().unwrap().gs[number - 1].1 = true;
-    // SAFETY: 1. `stay` publishes nothing, so nobody can ready it, and the thread ends instead of going on.
+    // SAFETY: 1. `stay` publishes nothing, so nobody can ready it, and the thread ends instead of
+    // going on.
     unsafe { park(PreemptGuard::new(), WaitReason::None, stay, std::ptr::null_mut()) }.release();
 }
 
@@ -299,7 +304,8 @@ unsafe fn stay(_: *mut (), _: GRef) -> bool {
 
 struct Batons;
 
-// SAFETY: 1. `ME` holds the M that was passed to this thread. 2. "registers" are the thread's own. 3. no stacks.
+// SAFETY: 1. `ME` holds the M that was passed to this thread. 2. "registers" are the thread's own.
+// 3. no stacks.
 unsafe impl Platform for Batons {
     fn current_m() -> *const M {
         ME.with(|me| me.0.get())

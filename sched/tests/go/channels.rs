@@ -249,7 +249,8 @@ fn waiting_senders_are_served_in_the_order_they_came() {
     }
 }
 
-/// Go: chan.go's `send` ends with `goready`, which puts the receiver into `runnext`: it goes before those who waited for the core already.
+/// Go: chan.go's `send` ends with `goready`, which puts the receiver into `runnext`: it goes before
+/// those who waited for the core already.
 fn a_receiver_that_gets_its_value_runs_next() {
     if runtime::max_procs() > 1 {
         // Others may be faster, elsewhere.
@@ -279,7 +280,8 @@ fn a_receiver_that_gets_its_value_runs_next() {
     assert!(first > 25, "first in {first} of 50");
 }
 
-/// Go: chan.go's `recv`: with a sender that waits, a receive takes the oldest value and lets that sender's in.
+/// Go: chan.go's `recv`: with a sender that waits, a receive takes the oldest value and lets that
+/// sender's in.
 fn a_freed_place_goes_to_the_sender_that_waits() {
     let (tx, rx) = bounded(2);
     tx.send(0).unwrap();
@@ -350,7 +352,8 @@ fn a_channel_sends_trait_objects() {
     assert_eq!(rx.recv().unwrap().downcast_ref(), Some(&7u32));
 }
 
-/// Go: the garbage collector frees what nobody has; here each value is dropped once, by whom has it.
+/// Go: the garbage collector frees what nobody has; here each value is dropped once, by whom has
+/// it.
 fn a_value_belongs_to_its_receiver() {
     let (tx, rx) = bounded(2);
     let value = Arc::new(());
@@ -380,7 +383,8 @@ fn a_receivers_loop_sees_what_was_sent_before_the_end() {
     }
 }
 
-/// Go: the memory model: "a send on a channel is synchronized before the completion of the corresponding receive".
+/// Go: the memory model: "a send on a channel is synchronized before the completion of the
+/// corresponding receive".
 fn a_send_is_seen_before_its_receive_returns() {
     let data = Arc::new(AtomicUsize::new(0));
     for capacity in [0, 1] {
@@ -405,7 +409,8 @@ fn a_capacity_beyond_memory_panics() {
     assert!(!panic_of(|| bounded::<u64>(usize::MAX)).is_empty());
 }
 
-/// Go: chan_test.go, TestShrinkStackDuringBlockedSend: the stack below a parked sender shrinks and grows again.
+/// Go: chan_test.go, TestShrinkStackDuringBlockedSend: the stack below a parked sender shrinks and
+/// grows again.
 fn a_blocked_senders_value_survives_that_its_stack_is_taken_away() {
     fn deep(n: usize) -> usize {
         let block = core::hint::black_box([n; 256]);

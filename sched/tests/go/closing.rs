@@ -200,7 +200,8 @@ fn a_sender_that_exits_ends_the_receivers_loop() {
     assert!(matches!(sender.join(), Err(JoinError::Exited)));
 }
 
-/// Go: the memory model: "the closing of a channel is synchronized before a receive that returns because the channel is closed".
+/// Go: the memory model: "the closing of a channel is synchronized before a receive that returns
+/// because the channel is closed".
 fn a_close_is_seen_after_everything_before_it() {
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     for i in 1..=200 {
@@ -247,7 +248,8 @@ fn closing_under_load_loses_nothing_that_was_sent() {
     }
 }
 
-/// Go: the collector frees a buffer with its channel; here values go as soon as nobody can have them, though senders are left.
+/// Go: the collector frees a buffer with its channel; here values go as soon as nobody can have
+/// them, though senders are left.
 fn values_that_nobody_can_receive_go_with_the_last_receiver() {
     let (tx, rx) = bounded(4);
     let value = Arc::new(());

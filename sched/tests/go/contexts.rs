@@ -186,7 +186,8 @@ fn everybody_may_cancel_at_the_same_time() {
     waiting.into_iter().for_each(|g| assert!(g.join().unwrap()));
 }
 
-/// Go: context_test.go, TestInterlockedCancels; x_test's TestWithCancelSimultaneouslyCanceledParent.
+/// Go: context_test.go, TestInterlockedCancels; x_test's
+/// TestWithCancelSimultaneouslyCanceledParent.
 fn children_are_made_while_the_parent_is_cancelled() {
     for _ in 0..30 {
         let (parent, cancel) = Context::background().with_cancel();

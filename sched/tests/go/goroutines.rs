@@ -98,7 +98,8 @@ fn yielding_lets_the_others_have_their_turn() {
     other.join().unwrap();
 }
 
-/// Go: proc_test.go, TestStopTheWorldDeadlock's relative: busy G's, and one that wants to come to its end.
+/// Go: proc_test.go, TestStopTheWorldDeadlock's relative: busy G's, and one that wants to come to
+/// its end.
 fn a_goroutine_that_never_parks_keeps_nobody_from_ending() {
     let busy = go(|| (0..20_000u64).fold(1u64, |x, i| core::hint::black_box(x.wrapping_mul(31) + i)));
     assert_eq!(go(|| 3).join().unwrap(), 3);
@@ -113,7 +114,8 @@ fn a_panic_reaches_whoever_joins() {
     assert!(panic_of(|| Vec::<u8>::new()[core::hint::black_box(3)]).contains("index"));
 }
 
-/// Go: `panic(v)` with any value; here `resume_unwind` or `panic_any` throws it, and a G's end by `exit_g` is no panic.
+/// Go: `panic(v)` with any value; here `resume_unwind` or `panic_any` throws it, and a G's end by
+/// `exit_g` is no panic.
 fn a_panic_with_a_value_brings_the_value() {
     let error = go(|| panic!("{}", String::from("owned"))).join().unwrap_err();
     match error {
@@ -241,7 +243,8 @@ fn goexit_in_one_goroutine_is_not_seen_by_another() {
     assert_eq!(gs.into_iter().filter_map(|g| g.join().ok()).sum::<i32>(), 25);
 }
 
-/// Go: chan_test.go sets GOMAXPROCS in the middle of things; proc_test.go, TestStopTheWorldDeadlock.
+/// Go: chan_test.go sets GOMAXPROCS in the middle of things; proc_test.go,
+/// TestStopTheWorldDeadlock.
 fn the_number_of_procs_changes_while_goroutines_run() {
     let most = runtime::max_procs();
     let (tx, rx) = bounded(2);

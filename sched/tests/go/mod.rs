@@ -1,15 +1,19 @@
-//! Go's behaviour suite: the situations of Go's own tests (`test/chan`, `runtime/chan_test.go`, `sync`, `context`, `time`, `x/sync`), in new words and code.
+//! Go's behaviour suite: the situations of Go's own tests (`test/chan`, `runtime/chan_test.go`,
+//! `sync`, `context`, `time`, `x/sync`), in new words and code.
 //!
 //! ```text
 //!   sched/tests/go/*.rs ──┬── hosted/tests/go_suite.rs   each case a #[test], over 1, 2 and 4 M's, and with delays at random points
 //!                         └── kernel/tests/go_suite.rs   each group an image's case, over 1, 2 and 4 cores
 //! ```
 //!
-//! One source for both, so a case uses nothing but [`api`](crate::api): the names of `trefoil::prelude`, which the hosted platform's prelude has, too.
-//! Each case says in front which situation of Go's it stands for. Where Trefoil differs on purpose (a send on a closed channel gives the value
-//! back, Go panics; a receive says `Err`, Go gives the zero value and `false`), the case holds Trefoil's side, and `docs/from-go.md` has the difference.
+//! One source for both, so a case uses nothing but [`api`](crate::api): the names of
+//! `trefoil::prelude`, which the hosted platform's prelude has, too. Each case says in front which
+//! situation of Go's it stands for. Where Trefoil differs on purpose (a send on a closed channel
+//! gives the value back, Go panics; a receive says `Err`, Go gives the zero value and `false`), the
+//! case holds Trefoil's side, and `docs/from-go.md` has the difference.
 //!
-//! A case leaves nothing behind: the hosted runner checks G's, stacks and panics; the image checks that account after each case.
+//! A case leaves nothing behind: the hosted runner checks G's, stacks and panics; the image checks
+//! that account after each case.
 
 use crate::api::*;
 
@@ -31,7 +35,8 @@ pub mod semaphore;
 pub mod timers;
 pub mod waitgroup;
 
-/// Waits until `n` G's are parked, so that those of a case are where it wants them. The caller is none of them.
+/// Waits until `n` G's are parked, so that those of a case are where it wants them. The caller is
+/// none of them.
 pub fn until_parked(n: usize) {
     until(|| parked() >= n);
 }

@@ -115,7 +115,8 @@ fn unlocking_hands_on_to_whoever_waits() {
     }
 }
 
-/// Go: mutex_test.go, TestMutexFairness: one locks for long and all the time, the other now and then.
+/// Go: mutex_test.go, TestMutexFairness: one locks for long and all the time, the other now and
+/// then.
 fn a_busy_goroutine_does_not_starve_a_polite_one() {
     let mutex = Arc::new(Mutex::new(()));
     let (stop, stopped) = bounded::<()>(0);
@@ -166,7 +167,8 @@ fn a_guard_may_be_held_across_a_park() {
     assert_eq!(*mutex.lock().unwrap(), 7);
 }
 
-/// Go: there the mutex stays locked unless its unlock is deferred; here it is poisoned, as in `std`.
+/// Go: there the mutex stays locked unless its unlock is deferred; here it is poisoned, as in
+/// `std`.
 fn a_panic_inside_poisons() {
     let mutex = Arc::new(Mutex::new(1));
     let other = mutex.clone();

@@ -113,7 +113,8 @@ fn a_once_lock_is_set_once() {
     assert_eq!(lock.set(99), Err(99));
 }
 
-/// Go: oncefunc_test.go, TestOnceFuncPanic: there every caller panics; a `OnceLock` stays empty, as in `std`.
+/// Go: oncefunc_test.go, TestOnceFuncPanic: there every caller panics; a `OnceLock` stays empty, as
+/// in `std`.
 fn a_panic_leaves_a_once_lock_empty() {
     let lock = Arc::new(OnceLock::<u32>::new());
     let first = lock.clone();

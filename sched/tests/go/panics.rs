@@ -119,7 +119,8 @@ fn a_panic_in_a_destructor_without_another_is_an_ordinary_one() {
     assert_eq!(message(catch_unwind(|| drop(Bomb)).unwrap_err()), "in a destructor");
 }
 
-/// Go: test/recover.go, test13: a deferred function that panics and recovers while another panic goes on.
+/// Go: test/recover.go, test13: a deferred function that panics and recovers while another panic
+/// goes on.
 fn a_catch_inside_a_destructor_that_runs_in_a_panic() {
     struct Careful<'a>(&'a AtomicUsize);
     impl Drop for Careful<'_> {

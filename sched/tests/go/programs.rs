@@ -129,7 +129,8 @@ fn power_series_multiply() {
     assert!(square.iter().take(8).eq(1..=8));
 }
 
-/// Go: test/chan/powser1.go, powser2.go: the derivative of 1 + x + x² + … is 1 + 2x + 3x² + …; integrated, it is what it was.
+/// Go: test/chan/powser1.go, powser2.go: the derivative of 1 + x + x² + … is 1 + 2x + 3x² + …;
+/// integrated, it is what it was.
 fn power_series_integrate_and_differentiate() {
     let ones = series(|send| while send(1) {});
     let derivative = series(move |send| {
@@ -243,7 +244,8 @@ fn most_inside(enter: impl Fn() + Clone + Send + 'static, leave: impl Fn() + Clo
     most.load(Relaxed)
 }
 
-/// Go: "a buffered channel can be used like a semaphore" (Effective Go); chan_test.go, TestChan's semaphore.
+/// Go: "a buffered channel can be used like a semaphore" (Effective Go); chan_test.go, TestChan's
+/// semaphore.
 fn a_channel_as_a_semaphore() {
     let (tx, rx) = bounded(3);
     let most = most_inside(move || tx.send(()).unwrap(), move || rx.recv().unwrap());
@@ -385,7 +387,8 @@ fn a_tree_is_walked_by_a_goroutine_a_node() {
     root.join().unwrap();
 }
 
-/// Go: the parallel quicksort of many an introduction: it joins children in the order of the halves.
+/// Go: the parallel quicksort of many an introduction: it joins children in the order of the
+/// halves.
 fn quicksort_by_goroutines() {
     fn sort(mut v: Vec<u32>) -> Vec<u32> {
         if v.len() < 2 {

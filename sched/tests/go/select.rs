@@ -49,7 +49,8 @@ fn a_nil_channel_is_never_chosen() {
     }
 }
 
-/// Go: test/chan/select3.go: "selects with only nil channels always block"; "empty selects always block".
+/// Go: test/chan/select3.go: "selects with only nil channels always block"; "empty selects always
+/// block".
 fn a_select_of_nil_channels_waits_for_ever_unless_told_otherwise() {
     let nil = never::<u32>();
     let begin = Instant::now();
@@ -134,7 +135,8 @@ fn a_closed_channel_is_an_ordinary_ready_arm() {
     assert!(select! { recv(rx) -> v => v.is_err(), default => false });
 }
 
-/// Go: test/chan/select3.go: a send to a closed channel in a select panics; here the arm is chosen, with the value.
+/// Go: test/chan/select3.go: a send to a closed channel in a select panics; here the arm is chosen,
+/// with the value.
 fn a_send_to_a_closed_channel_is_chosen_and_gives_the_value_back() {
     let (tx, _rx) = bounded(0);
     tx.close();

@@ -20,8 +20,9 @@ cases! {
 
 /// Go: chan_test.go, TestNonblockSelectRace: there is always a value in one of the two.
 ///
-/// Go locks all channels of a select at once, so that its default can't be taken; Trefoil looks at one after the other, as `crossbeam` does. So here
-/// the default may be taken, and the case says what holds nonetheless: nothing is lost, and whoever looks again finds it.
+/// Go locks all channels of a select at once, so that its default can't be taken; Trefoil looks at
+/// one after the other, as `crossbeam` does. So here the default may be taken, and the case says
+/// what holds nonetheless: nothing is lost, and whoever looks again finds it.
 fn a_nonblocking_select_sees_one_moment() {
     for _ in 0..300 {
         let ((t1, c1), (t2, c2)) = (bounded(1), bounded(1));
@@ -119,8 +120,9 @@ fn selects_and_plain_operations_in_a_storm() {
     assert!(channels.iter().all(|(_, rx)| rx.is_empty()));
 }
 
-/// Go: chan_test.go, TestPseudoRandomSend; test/chan/fifo's opposite. Four arms that are always ready, 4,000 choices: chi-square with three degrees of
-/// freedom is below 27 but once in 200,000 runs.
+/// Go: chan_test.go, TestPseudoRandomSend; test/chan/fifo's opposite. Four arms that are always
+/// ready, 4,000 choices: chi-square with three degrees of freedom is below 27 but once in 200,000
+/// runs.
 fn equal_arms_are_chosen_about_equally_often() {
     let channels: [_; 4] = core::array::from_fn(|_| bounded::<()>(1));
     channels.iter().for_each(|(tx, _)| tx.send(()).unwrap());
@@ -133,7 +135,8 @@ fn equal_arms_are_chosen_about_equally_often() {
     }
     let chi_square: f64 = chosen.iter().map(|n| (n - 1_000.0) * (n - 1_000.0) / 1_000.0).sum();
     assert!(chi_square < 27.0, "{chosen:?}: {chi_square}");
-    // With two of them never ready, the other two share what is left equally: one degree of freedom.
+    // With two of them never ready, the other two share what is left equally: one degree of
+    // freedom.
     let nil = never::<()>();
     let mut first = 0f64;
     for _ in 0..4_000 {

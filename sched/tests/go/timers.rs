@@ -177,7 +177,8 @@ fn a_stopped_function_is_not_called() {
     until(|| Arc::strong_count(&called) == 1);
 }
 
-/// Go: Timer.Stop "returns true if the call stops the timer, false if the timer has already expired or been stopped".
+/// Go: Timer.Stop "returns true if the call stops the timer, false if the timer has already expired
+/// or been stopped".
 fn stop_says_whether_it_came_in_time() {
     let (tx, rx) = bounded(1);
     let timer = Timer::after_func(MS / 10, move || tx.send(()).unwrap());
@@ -258,7 +259,8 @@ fn a_stopped_timer_sends_nothing() {
     assert!(timer.receiver().try_recv().is_err());
 }
 
-/// Go: since 1.23, "t.Stop reports whether the call stops the timer", and no stale value is received after Stop or Reset: TestChan, synctimerchan.
+/// Go: since 1.23, "t.Stop reports whether the call stops the timer", and no stale value is
+/// received after Stop or Reset: TestChan, synctimerchan.
 fn a_value_that_nobody_has_received_is_gone_after_stop_and_reset() {
     let timer = Timer::new(MS / 10);
     until(|| !timer.receiver().is_empty());

@@ -67,7 +67,8 @@ fn done_once_too_often_panics() {
     group.wait();
 }
 
-/// Go: "If a WaitGroup is reused to wait for several independent sets of events, new Add calls must happen after all previous Wait calls".
+/// Go: "If a WaitGroup is reused to wait for several independent sets of events, new Add calls must
+/// happen after all previous Wait calls".
 fn a_group_is_used_again() {
     let group = Arc::new(WaitGroup::new());
     let done = Arc::new(AtomicUsize::new(0));
@@ -126,7 +127,8 @@ fn a_group_within_a_group() {
     assert_eq!(count.load(Relaxed), 25);
 }
 
-/// Go: the memory model: "a call to Done synchronizes before the return of any Wait call that it unblocks".
+/// Go: the memory model: "a call to Done synchronizes before the return of any Wait call that it
+/// unblocks".
 fn what_was_done_is_seen_after_wait() {
     for i in 1..=100 {
         let group = Arc::new(WaitGroup::new());
@@ -142,7 +144,8 @@ fn what_was_done_is_seen_after_wait() {
     }
 }
 
-/// Go: "calls with a positive delta that start when the counter is greater than zero may happen at any time".
+/// Go: "calls with a positive delta that start when the counter is greater than zero may happen at
+/// any time".
 fn adding_while_others_are_not_done_prolongs_the_wait() {
     let group = Arc::new(WaitGroup::new());
     let (tx, rx) = bounded(100);

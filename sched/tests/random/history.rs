@@ -7,8 +7,9 @@
 //!   ──▶ time      an operation happens at one moment between its two ends (it is linearizable)
 //! ```
 //!
-//! A history is explained if its operations can be put in a row, none before one that had ended when it began, so that a *model* (the object as one who
-//! is alone with it sees it) gives every operation what it returned. The search tries them depth first and remembers where it has been.
+//! A history is explained if its operations can be put in a row, none before one that had ended
+//! when it began, so that a *model* (the object as one who is alone with it sees it) gives every
+//! operation what it returned. The search tries them depth first and remembers where it has been.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 

@@ -117,7 +117,8 @@ impl Model for Shared {
     }
 }
 
-/// One history: three or four G's read and write. (Whether a `try_` had to fail can't be told from a history: a writer that waits makes a reader's fail.)
+/// One history: three or four G's read and write. (Whether a `try_` had to fail can't be told from
+/// a history: a writer that waits makes a reader's fail.)
 pub fn round_of_readers_and_writers(seed: u64) {
     let mut random = Random::new(seed);
     let (lock, clock) = (Arc::new(RwLock::new(0u32)), Arc::new(Clock::default()));

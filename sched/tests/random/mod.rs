@@ -1,11 +1,13 @@
 //! What no list of cases finds: random programs, checked by what must hold of all of them.
 //!
-//! * `storm`: many G's, random operations on one channel; every value that was sent is received once, in order for each sender, or dropped; nothing is
-//!   sent after the close.
-//! * `history`: few G's, few operations, and a check that some order of them one after the other explains all that they returned.
+//! * `storm`: many G's, random operations on one channel; every value that was sent is received
+//!   once, in order for each sender, or dropped; nothing is sent after the close.
+//! * `history`: few G's, few operations, and a check that some order of them one after the other
+//!   explains all that they returned.
 //!
-//! The same source runs on std threads (`hosted/tests/random.rs`) and on the machine (`kernel/tests/random.rs`). Each round has a seed of its own, which
-//! is printed when the round fails, and decides everything but who runs when.
+//! The same source runs on std threads (`hosted/tests/random.rs`) and on the machine
+//! (`kernel/tests/random.rs`). Each round has a seed of its own, which is printed when the round
+//! fails, and decides everything but who runs when.
 
 use crate::api::*;
 
@@ -58,7 +60,8 @@ impl Random {
     }
 }
 
-/// Runs rounds of `one` until the time is over, each with a seed that follows from `seed`; returns how many.
+/// Runs rounds of `one` until the time is over, each with a seed that follows from `seed`; returns
+/// how many.
 pub fn rounds(seed: u64, how_long: Duration, one: impl Fn(u64)) -> u64 {
     let (begin, mut seeds, mut n) = (Instant::now(), Random::new(seed), 0);
     while n == 0 || begin.elapsed() < how_long {

@@ -122,7 +122,8 @@ fn receive(rx: &Receiver<u32>, how: u64) -> Operation {
     })
 }
 
-/// One history: three or four G's do a few operations each; then the channel is closed, so that nobody waits for ever.
+/// One history: three or four G's do a few operations each; then the channel is closed, so that
+/// nobody waits for ever.
 pub fn round(seed: u64) {
     let mut random = Random::new(seed);
     let capacity = random.one_of(&[0, 1, 2, usize::MAX]);

@@ -1,4 +1,5 @@
-//! Random programs on one channel: senders, receivers and somebody who closes, each doing what its random stream says.
+//! Random programs on one channel: senders, receivers and somebody who closes, each doing what its
+//! random stream says.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 

@@ -1,4 +1,5 @@
-//! A platform for tests that never switch: locks and queues need one to link. What a test must not reach panics.
+//! A platform for tests that never switch: locks and queues need one to link. What a test must not
+//! reach panics.
 #![allow(dead_code)]
 
 use trefoil_sched::panic::Payload;
@@ -44,8 +45,9 @@ pub fn machine_with(config: Config, ms: usize) -> (&'static Sched, Vec<&'static 
 
 #[cfg(loom)]
 pub mod cores {
-    //! Cores as loom threads: a core rests on a condition variable until an interrupt or its deadline. A wake-up that is lost is a deadlock that loom finds, or,
-    //! of a core that [rests to the end](rest_to_the_end), a state that the end of the model finds.
+    //! Cores as loom threads: a core rests on a condition variable until an interrupt or its
+    //! deadline. A wake-up that is lost is a deadlock that loom finds, or, of a core that [rests to
+    //! the end](rest_to_the_end), a state that the end of the model finds.
 
     use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -137,8 +139,8 @@ pub mod cores {
         }
     }
 
-    /// A core that looks for a G, and if there is none rests for as long as the model lasts. In a thread of its own, which ends when the model
-    /// [is over](all_over).
+    /// A core that looks for a G, and if there is none rests for as long as the model lasts. In a
+    /// thread of its own, which ends when the model [is over](all_over).
     pub fn rest_to_the_end(m: &'static M) -> Option<GRef> {
         run_on(m);
         match catch_unwind(AssertUnwindSafe(|| model::next_g(m))) {
@@ -227,7 +229,8 @@ mod cores {
 
 struct Double;
 
-// SAFETY: nothing here switches or hands out stacks; `current_m` is what the test named for its thread, which stays there.
+// SAFETY: nothing here switches or hands out stacks; `current_m` is what the test named for its
+// thread, which stays there.
 unsafe impl Platform for Double {
     fn current_m() -> *const M {
         cores::current_m()

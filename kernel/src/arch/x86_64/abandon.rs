@@ -1,8 +1,9 @@
 //! Taking a core away from the G that runs on it, for good.
 //!
-//! A G's fault can't be answered on its own stack (that is what it has run out of) nor in the handler (which may take no lock). But while a G runs, its
-//! core's g0 is suspended, and below what g0 has saved its stack is free. So the handler lays a copy of what was interrupted there, and returns into
-//! [`abandon_entry`] instead of into the G:
+//! A G's fault can't be answered on its own stack (that is what it has run out of) nor in the
+//! handler (which may take no lock). But while a G runs, its core's g0 is suspended, and below what
+//! g0 has saved its stack is free. So the handler lays a copy of what was interrupted there, and
+//! returns into [`abandon_entry`] instead of into the G:
 //!
 //! ```text
 //!   the G's stack                   g0's stack
@@ -13,8 +14,8 @@
 //!                                   │ the last rites       │
 //! ```
 //!
-//! The CFI of `abandon_entry` describes the copied frame as a signal frame, so a backtrace made there goes on into the G. At its end the
-//! scheduler switches to g0 as if the G had parked.
+//! The CFI of `abandon_entry` describes the copied frame as a signal frame, so a backtrace made
+//! there goes on into the G. At its end the scheduler switches to g0 as if the G had parked.
 //!
 //! The report may take long, so it is made with preemption on. For that the G gets up once more, on
 //! a window beside its own (`mm/window/deathbed.rs`):
@@ -147,7 +148,8 @@ pub fn seam() -> usize {
     abandon_entry as *const () as usize
 }
 
-/// Makes the handler return into the last rites of the G that it interrupted at depth 0. False: there is no such G, or its end is the machine's.
+/// Makes the handler return into the last rites of the G that it interrupted at depth 0. False:
+/// there is no such G, or its end is the machine's.
 pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool {
     let Some(m) = core.m() else { return false };
     let Some(g) = m.running() else { return false };
@@ -155,7 +157,8 @@ pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool 
         return false;
     }
     let at = (m.g0_sp() - size_of::<Rites>()) & !15;
-    // SAFETY: while a G runs on this core, g0's stack is unused below what it has saved; a frame is as many words as `Rites` has room for.
+    // SAFETY: while a G runs on this core, g0's stack is unused below what it has saved; a frame is
+    // as many words as `Rites` has room for.
     unsafe {
         let rites = at as *mut Rites;
         (*rites).frame = core::ptr::from_ref(frame).cast::<[u64; FRAME_BYTES / 8]>().read();

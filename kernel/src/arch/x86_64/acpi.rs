@@ -1,4 +1,5 @@
-//! ACPI on this machine: the tables through the physical map, and the faults that tests inject into them.
+//! ACPI on this machine: the tables through the physical map, and the faults that tests inject into
+//! them.
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -34,7 +35,8 @@ impl Memory for Physical {
         if physical.checked_add(len as u64)? > self.top {
             return None;
         }
-        // SAFETY: the physical map covers everything below `top`, and nobody writes to the firmware's tables.
+        // SAFETY: the physical map covers everything below `top`, and nobody writes to the
+        // firmware's tables.
         let bytes: &[u8] = unsafe { core::slice::from_raw_parts(phys_to_virt(physical), len) };
         Some(self.damage(bytes).unwrap_or(bytes))
     }
@@ -64,10 +66,12 @@ impl Physical {
     }
 }
 
-/// Where the tables begin (0: they are not looked for), and one past the highest address that is mapped: for those who look again later.
+/// Where the tables begin (0: they are not looked for), and one past the highest address that is
+/// mapped: for those who look again later.
 static FIRMWARE: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
 
-/// Where the line `irq` of the old PC's interrupt controllers goes. Reads the tables anew: only those programs look that need a device.
+/// Where the line `irq` of the old PC's interrupt controllers goes. Reads the tables anew: only
+/// those programs look that need a device.
 ///
 /// # Errors
 /// What is wrong with the tables, or missing in them.
@@ -82,7 +86,8 @@ pub fn isa_route(irq: u8) -> Result<Route, Error> {
     if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
 }
 
-/// Reads the tables. What is wrong is said, and the machine goes on with what is known: at least this core.
+/// Reads the tables. What is wrong is said, and the machine goes on with what is known: at least
+/// this core.
 pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
     let alone = || Machine { cores: Cores::only(cpu::initial_apic_id()), pm_timer: None };
     let Some(rsdp) = rsdp.filter(|_| !faults.no_acpi) else {

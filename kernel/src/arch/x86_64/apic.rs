@@ -1,7 +1,7 @@
 //! The local APIC: end of interrupt, IPIs, and the one-shot timer.
 //!
-//! Two interfaces: MSRs (x2APIC) where CPUID has them, else registers in memory. In the second the command register takes two
-//! writes, so interrupts are off across them.
+//! Two interfaces: MSRs (x2APIC) where CPUID has them, else registers in memory. In the second the
+//! command register takes two writes, so interrupts are off across them.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -51,8 +51,9 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// A one-shot from a tenth of a millisecond to a second tells whether its frequency is right.
 const LEARN_FROM: u64 = 100_000;
 const LEARN_TO: u64 = 1_000_000_000;
-/// A wait longer than this is made in two, the first shorter by this part: the frequency is measured in a tenth of a millisecond, so it may be wrong by some
-/// ten-thousandths, and whoever sleeps for a second would be late by as many.
+/// A wait longer than this is made in two, the first shorter by this part: the frequency is
+/// measured in a tenth of a millisecond, so it may be wrong by some ten-thousandths, and whoever
+/// sleeps for a second would be late by as many.
 const LONG: u64 = 100_000_000;
 const LONG_PART: u64 = 512;
 /// Counts down from here while it is being measured.
@@ -68,7 +69,8 @@ fn read(register: u32) -> u32 {
     }
 }
 
-/// Out of line, as `command` is: the code for both interfaces at each of twenty places would be kilobytes.
+/// Out of line, as `command` is: the code for both interfaces at each of twenty places would be
+/// kilobytes.
 #[inline(never)]
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
@@ -85,7 +87,8 @@ pub fn init_core(features: &Features) -> u32 {
     // SAFETY: every processor with long mode has a local APIC with this register.
     let base = unsafe { read_msr(IA32_APIC_BASE) };
     let x2apic = features.x2apic;
-    // SAFETY: turns the APIC on, in the mode that CPUID offers; bits 10 and 11 are set in the order the manual wants.
+    // SAFETY: turns the APIC on, in the mode that CPUID offers; bits 10 and 11 are set in the order
+    // the manual wants.
     unsafe {
         write_msr(IA32_APIC_BASE, base | 1 << 11);
         if x2apic {
@@ -134,8 +137,9 @@ pub fn scale_timer_hz(now: u64, then: u64) {
     TIMER_HZ.store((hz as u64).max(1), Ordering::Relaxed);
 }
 
-/// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that has passed fires at once. One that
-/// is far off, or beyond the counter's reach, fires early, and the handler arms the rest. So does one behind the next flush of a series (see `tlb.rs`).
+/// Arms this core's one-shot for `at` (nanoseconds since boot); `u64::MAX` disarms it. A time that
+/// has passed fires at once. One that is far off, or beyond the counter's reach, fires early, and
+/// the handler arms the rest. So does one behind the next flush of a series (see `tlb.rs`).
 pub fn arm(at: u64) {
     program(at.min(percpu::current().beat.next()));
 }
@@ -164,13 +168,15 @@ fn program(at: u64) {
     write(TIMER_INITIAL, count);
 }
 
-/// Rests until the token of `m` is set, an interrupt comes, or `until` has come. Returns with interrupts on.
+/// Rests until the token of `m` is set, an interrupt comes, or `until` has come. Returns with
+/// interrupts on.
 ///
-/// A core that rests by `mwait` says so before it looks at its token, with a fence in between, and whoever sets the token looks at that after it, with another
-/// ([`wake`]): either this core sees the token, or the other one sees that the store of the token is enough.
+/// A core that rests by `mwait` says so before it looks at its token, with a fence in between, and
+/// whoever sets the token looks at that after it, with another ([`wake`]): either this core sees
+/// the token, or the other one sees that the store of the token is enough.
 pub fn rest_until(until: u64, m: &M) {
-    // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits until `hlt` has begun and ends it: `sti`
-    // takes effect after the next instruction.
+    // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits
+    // until `hlt` has begun and ends it: `sti` takes effect after the next instruction.
     unsafe { asm!("cli", options(nomem, nostack)) };
     program(until);
     let watches = MWAIT.load(Ordering::Relaxed);
@@ -272,8 +278,9 @@ pub fn on_timer() -> bool {
     percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
 }
 
-/// A one-shot that fires before its time means an interrupt more, for what is left. It does so if its frequency was measured too low, in a
-/// tenth of a millisecond and maybe on a crowded host: then the frequency is what it would have been right with. (Too late is no proof: handlers wait.)
+/// A one-shot that fires before its time means an interrupt more, for what is left. It does so if
+/// its frequency was measured too low, in a tenth of a millisecond and maybe on a crowded host:
+/// then the frequency is what it would have been right with. (Too late is no proof: handlers wait.)
 fn learn() {
     let (armed, at) = percpu::current().one_shot.get();
     let (wanted, took) = (at.saturating_sub(armed), clock::now().saturating_sub(armed));
@@ -281,7 +288,8 @@ fn learn() {
     if !(LEARN_FROM..LEARN_TO).contains(&wanted) || took >= wanted {
         return;
     }
-    // Nor the end of what was armed: an interrupt that had come before, and was taken after another one's handler had armed anew, or one that a test has sent.
+    // Nor the end of what was armed: an interrupt that had come before, and was taken after another
+    // one's handler had armed anew, or one that a test has sent.
     if read(TIMER_CURRENT) != 0 {
         return;
     }
@@ -291,7 +299,8 @@ fn learn() {
     TIMER_HZ.store(better + (better >> 16), Ordering::Relaxed);
 }
 
-/// Another core has set this M's token, and the interrupt itself ends its rest; or has work that nobody takes. As [`on_timer`].
+/// Another core has set this M's token, and the interrupt itself ends its rest; or has work that
+/// nobody takes. As [`on_timer`].
 pub fn on_wake() -> bool {
     let core = percpu::current();
     core.wake_ipis.fetch_add(1, Ordering::Relaxed);

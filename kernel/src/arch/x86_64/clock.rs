@@ -1,17 +1,19 @@
 //! The clock: the time-stamp counter, scaled to nanoseconds since boot.
 //!
-//! CPUID tells the frequency on some processors. Else it is measured: a first estimate against the ACPI PM timer or the PIT within
-//! 100 µs (good to about 1 %), so that boot does not spin for milliseconds, and a better one [`REFINE_AFTER`] later, while the program
-//! runs.
+//! CPUID tells the frequency on some processors. Else it is measured: a first estimate against the
+//! ACPI PM timer or the PIT within 100 µs (good to about 1 %), so that boot does not spin for
+//! milliseconds, and a better one [`REFINE_AFTER`] later, while the program runs.
 //!
-//! The clock is a function of the counter alone: the first scale up to the tick [`SWITCH`], the second from there on, where both agree.
-//! **The hard race** is a core that computes while the second scale is published, and may be delayed at any point. It reads the counter
-//! *first*; the second scale is published [`AHEAD`] before its tick comes, so whoever reads a tick behind `SWITCH` sees it. Rejected: an
-//! index of the valid scale. A core that has read the index and is then delayed for a millisecond computes with the old one while
-//! others use the new one, and the clock goes back by the difference.
+//! The clock is a function of the counter alone: the first scale up to the tick [`SWITCH`], the
+//! second from there on, where both agree. **The hard race** is a core that computes while the
+//! second scale is published, and may be delayed at any point. It reads the counter *first*; the
+//! second scale is published [`AHEAD`] before its tick comes, so whoever reads a tick behind
+//! `SWITCH` sees it. Rejected: an index of the valid scale. A core that has read the index and is
+//! then delayed for a millisecond computes with the old one while others use the new one, and the
+//! clock goes back by the difference.
 //!
-//! The counters of all cores are taken to run together, as they do since Nehalem and under QEMU; `check_core` measures it as each
-//! core arrives.
+//! The counters of all cores are taken to run together, as they do since Nehalem and under QEMU;
+//! `check_core` measures it as each core arrives.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -182,8 +184,9 @@ static FIRST_TICKS: AtomicU64 = AtomicU64::new(0);
 static FIRST_COUNT: AtomicU64 = AtomicU64::new(0);
 static PM_PORT: AtomicUsize = AtomicUsize::new(0);
 
-/// Finds the counter's frequency, and lets `other` (a counter that counts *down*, the APIC timer) be measured in the same time.
-/// Returns what it was measured against, and the frequency of `other`.
+/// Finds the counter's frequency, and lets `other` (a counter that counts *down*, the APIC timer)
+/// be measured in the same time. Returns what it was measured against, and the frequency of
+/// `other`.
 pub fn calibrate(
     pm_timer: Option<u16>,
     no_reference: bool,
@@ -223,8 +226,9 @@ pub fn calibrate(
     (if told.is_some() { Reference::Cpuid } else { reference }, rate(other_start.saturating_sub(other_end)).max(1))
 }
 
-/// Measures again over the whole time since the first measurement, and sets the better scale. Called once, by a timer.
-/// Too late for the reference's counter not to have wrapped: keeps the first scale.
+/// Measures again over the whole time since the first measurement, and sets the better scale.
+/// Called once, by a timer. Too late for the reference's counter not to have wrapped: keeps the
+/// first scale.
 pub fn refine(_now: u64) -> Option<u64> {
     if REFERENCE.swap(0, Ordering::Relaxed) == 0 {
         return None;
@@ -247,7 +251,8 @@ pub fn refine(_now: u64) -> Option<u64> {
     set_scale(1, switch, SCALES[0].at(switch), measured.max(1));
     // Release: pairs with the Acquire in `now`.
     SWITCH.store(switch, Ordering::Release);
-    // The APIC timer was measured in the same window as the first estimate, so it was wrong by the same factor.
+    // The APIC timer was measured in the same window as the first estimate, so it was wrong by the
+    // same factor.
     super::apic::scale_timer_hz(measured.max(1), before);
     None
 }

@@ -60,8 +60,8 @@ impl Features {
     }
 }
 
-/// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present; and MCE, without which a machine check is a reset
-/// instead of a report. SSE is on since boot (or the trampoline).
+/// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present; and MCE, without which
+/// a machine check is a reset instead of a report. SSE is on since boot (or the trampoline).
 pub fn init_core() -> Features {
     const CR0_WP: u64 = 1 << 16;
     let features = Features::read();
@@ -70,8 +70,8 @@ pub fn init_core() -> Features {
         | u64::from(features.smep) << 20
         | u64::from(features.smap) << 21;
     let (mut cr0, mut cr4): (u64, u64);
-    // SAFETY: reads and sets architectural bits that CPUID announces; the kernel has no user pages, so SMEP and SMAP forbid
-    // nothing that it does.
+    // SAFETY: reads and sets architectural bits that CPUID announces; the kernel has no user pages,
+    // so SMEP and SMAP forbid nothing that it does.
     unsafe {
         asm!("mov {}, cr0", "mov {}, cr4", out(reg) cr0, out(reg) cr4, options(nomem, nostack, preserves_flags));
         cr0 |= CR0_WP;
@@ -81,13 +81,15 @@ pub fn init_core() -> Features {
     if features.xsave {
         enable_xsave();
     }
-    // QEMU's translator announces it, and takes a `rep` byte by byte: 64 KiB take ten times as long as by the loop.
+    // QEMU's translator announces it, and takes a `rep` byte by byte: 64 KiB take ten times as long
+    // as by the loop.
     mem::FAST_REP.store(features.erms && !tlb::is_translator(&features), Ordering::Relaxed);
     features
 }
 
-/// Of the state components that a processor has, as XCR0 numbers them, those that G's may use: x87, SSE, and where present AVX and AVX-512, whose three parts come
-/// together or not at all. (Not AMX: 8 KiB for what nobody here uses.)
+/// Of the state components that a processor has, as XCR0 numbers them, those that G's may use: x87,
+/// SSE, and where present AVX and AVX-512, whose three parts come together or not at all. (Not AMX:
+/// 8 KiB for what nobody here uses.)
 pub const fn vector_state(present: u32) -> u32 {
     const AVX512: u32 = 0b1110_0000;
     present & if present & (AVX512 | 0b100) == AVX512 | 0b100 { AVX512 | 0b111 } else { 0b111 }
@@ -97,7 +99,8 @@ pub const fn vector_state(present: u32) -> u32 {
 fn enable_xsave() {
     const CR4_OSXSAVE: u64 = 1 << 18;
     let mask = vector_state(__cpuid_count(0xd, 0).eax);
-    // SAFETY: CPUID announces the instructions and these components; x87 and SSE are always among them.
+    // SAFETY: CPUID announces the instructions and these components; x87 and SSE are always among
+    // them.
     unsafe {
         let mut cr4: u64;
         asm!("mov {}, cr4", out(reg) cr4, options(nomem, nostack, preserves_flags));
@@ -175,7 +178,8 @@ pub unsafe fn inb(port: u16) -> u8 {
     value
 }
 
-/// Reads an I/O port once for each of `into`, by one instruction: under a hypervisor that is one exit.
+/// Reads an I/O port once for each of `into`, by one instruction: under a hypervisor that is one
+/// exit.
 ///
 /// # Safety
 /// 1. As for [`inb`].
@@ -194,7 +198,8 @@ pub unsafe fn insb(port: u16, into: &mut [u8]) {
 /// 1. As for [`outb`].
 #[inline(always)]
 pub unsafe fn outsb(port: u16, bytes: &[u8]) {
-    // SAFETY: 1. reads `bytes`, from their start to their end, upwards: compiled code keeps DF clear.
+    // SAFETY: 1. reads `bytes`, from their start to their end, upwards: compiled code keeps DF
+    // clear.
     unsafe {
         asm!("rep outsb", in("dx") port, inout("rsi") bytes.as_ptr() => _, inout("rcx") bytes.len() => _,
             options(nostack, preserves_flags, readonly))

@@ -1,7 +1,7 @@
 //! What each vector means.
 //!
-//! Interrupts are handled and return. A page fault on a growing stack maps the page and returns. Everything else ends the machine
-//! with a report.
+//! Interrupts are handled and return. A page fault on a growing stack maps the page and returns.
+//! Everything else ends the machine with a report.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -28,7 +28,8 @@ pub const VECTOR_SPURIOUS: u8 = 0xff;
 pub const VECTOR_PIC: u8 = 0x30;
 const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 
-/// What the handler of a vector that nobody has calls, after it has counted it: for tests of what a handler may do.
+/// What the handler of a vector that nobody has calls, after it has counted it: for tests of what a
+/// handler may do.
 pub static ON_UNEXPECTED: Once<fn()> = Once::new();
 
 const DEBUG: u64 = 1;
@@ -131,7 +132,8 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     if frame.error & PRESENT != 0 {
         report::page_fault(frame, addr);
     }
-    // During a report a stack may still grow, but must not wait for the pool's lock: a core that is stopped may hold it. At depth > 0 it tries for a while only.
+    // During a report a stack may still grow, but must not wait for the pool's lock: a core that is
+    // stopped may hold it. At depth > 0 it tries for a while only.
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
     stretch::handler_begins(frame.vector);
     core.enter_handler();
@@ -152,16 +154,19 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     }
 }
 
-/// Enters the stub of `vector` as the processor would, with an error code of `error` where the vector has one: for tests of
-/// vectors that ring 0 can't raise (#AC, #CP, #VE…) or nobody sends (an unexpected interrupt). Returns if the handler does.
+/// Enters the stub of `vector` as the processor would, with an error code of `error` where the
+/// vector has one: for tests of vectors that ring 0 can't raise (#AC, #CP, #VE…) or nobody sends
+/// (an unexpected interrupt). Returns if the handler does.
 ///
-/// Whatever the vector, the frame lies on the exceptions' IST stack, so a test of #PF's or #DF's own stack needs the real thing.
+/// Whatever the vector, the frame lies on the exceptions' IST stack, so a test of #PF's or #DF's
+/// own stack needs the real thing.
 #[doc(hidden)]
 pub fn enter_with_frame(vector: u8, error: u64) {
     let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
     let top = gdt::ist_stack(percpu::current(), gdt::IST_EXCEPTIONS).end;
-    // SAFETY: builds the frame on the exceptions' IST stack, which no handler uses while this code runs with interrupts off, and
-    // jumps to the vector's entry, which returns by `iretq` to the label with the stack that the frame names.
+    // SAFETY: builds the frame on the exceptions' IST stack, which no handler uses while this code
+    // runs with interrupts off, and jumps to the vector's entry, which returns by `iretq` to the
+    // label with the stack that the frame names.
     unsafe {
         asm!(
             "pushfq",

@@ -1,4 +1,5 @@
-//! How the machine ends: through QEMU's debug-exit port, or, on hardware, by halting with the report still on the line.
+//! How the machine ends: through QEMU's debug-exit port, or, on hardware, by halting with the
+//! report still on the line.
 
 use core::arch::asm;
 
@@ -18,7 +19,8 @@ const PORT: u16 = 0xf4;
 /// Ends the machine. Takes no lock and may be called from anywhere.
 pub fn exit(how: Exit) -> ! {
     loop {
-        // SAFETY: the port is the debug-exit device or nothing; then this core stops, with interrupts off, for good.
+        // SAFETY: the port is the debug-exit device or nothing; then this core stops, with
+        // interrupts off, for good.
         unsafe { asm!("out dx, eax", "cli", "hlt", in("dx") PORT, in("eax") how as u32, options(nomem, nostack)) };
     }
 }

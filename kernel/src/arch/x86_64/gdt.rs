@@ -1,7 +1,8 @@
 //! GDT and TSS of a core, and the seven IST stacks that its vectors run on.
 //!
-//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone), so no vector may push on the stack it finds:
-//! every gate names one of these stacks. A vector that can hit while another one's handler runs has a stack of its own.
+//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone), so no vector
+//! may push on the stack it finds: every gate names one of these stacks. A vector that can hit
+//! while another one's handler runs has a stack of its own.
 
 use core::arch::asm;
 use core::ops::Range;
@@ -86,7 +87,8 @@ pub fn use_early_stacks(core: &'static PerCpu) {
     unsafe { (*core.tables.get()).tss.ist = [top & !15; 7] };
 }
 
-/// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs. False: no memory.
+/// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
+/// False: no memory.
 pub fn make_stacks(core: &'static PerCpu) -> bool {
     let mut tops = [0; 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {
@@ -95,7 +97,8 @@ pub fn make_stacks(core: &'static PerCpu) -> bool {
     }
     let Some(g0) = kstack::alloc(G0_PAGES, core.index(), Purpose::G0) else { return false };
     core.set_g0_stack(g0);
-    // SAFETY: the core does not take interrupts now (it has not started, or runs `start` with interrupts off).
+    // SAFETY: the core does not take interrupts now (it has not started, or runs `start` with
+    // interrupts off).
     unsafe { (*core.tables.get()).tss.ist = tops };
     true
 }
@@ -108,8 +111,8 @@ pub fn load(core: &'static PerCpu) {
         base: u64,
     }
     let tables = core.tables.get();
-    // SAFETY: the tables are this core's, live for ever, and are not being used yet; the selectors match the descriptors.
-    // `gs` keeps its base: only its selector is left alone.
+    // SAFETY: the tables are this core's, live for ever, and are not being used yet; the selectors
+    // match the descriptors. `gs` keeps its base: only its selector is left alone.
     unsafe {
         let tss = (&raw const (*tables).tss) as u64;
         let limit = size_of::<TaskState>() as u64 - 1;

@@ -8,19 +8,20 @@
 //!              │ fxsave area (512 bytes)           │ before any Rust runs: it uses XMM registers freely
 //! ```
 //!
-//! `fxsave` is enough: all Rust here is made for baseline x86-64, so no handler touches the upper halves of the YMM registers.
-//! The stub has CFI as a signal frame, so that unwinding crosses it into the interrupted code. The entries before it have none:
-//! nothing is ever called from there.
+//! `fxsave` is enough: all Rust here is made for baseline x86-64, so no handler touches the upper
+//! halves of the YMM registers. The stub has CFI as a signal frame, so that unwinding crosses it
+//! into the interrupted code. The entries before it have none: nothing is ever called from there.
 //!
-//! `fxsave` itself raises #NM when CR0.TS or CR0.EM is set, and nothing here ever sets them. If something does, #NM must not
-//! raise itself for ever: its entry clears both bits first.
+//! `fxsave` itself raises #NM when CR0.TS or CR0.EM is set, and nothing here ever sets them. If
+//! something does, #NM must not raise itself for ever: its entry clears both bits first.
 
 use core::arch::{asm, naked_asm};
 use core::cell::{Cell, UnsafeCell};
 
 use super::{exceptions, gdt};
 
-/// What the stub leaves on the stack, lowest address first. A handler may change where it returns to.
+/// What the stub leaves on the stack, lowest address first. A handler may change where it returns
+/// to.
 #[repr(C)]
 #[derive(Debug)]
 #[expect(missing_docs, reason = "registers by their names")]
@@ -53,8 +54,9 @@ pub struct Frame {
 /// Bytes of a vector's entry: `push`, `push`, `jmp`.
 const ENTRY_BYTES: usize = 2 + 2 + 5;
 
-/// 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the others push a 0 in its place. The number of the vector is
-/// pushed as a signed byte: from 128 on all the bits above it are set.
+/// 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the
+/// others push a 0 in its place. The number of the vector is pushed as a signed byte: from 128 on
+/// all the bits above it are set.
 #[unsafe(naked)]
 unsafe extern "C" fn idt_entries() {
     naked_asm!(
@@ -163,7 +165,8 @@ unsafe extern "C" fn idt_common() {
 /// All floating-point exceptions masked, as the ABI has it at a program's start.
 pub(super) static MXCSR: u32 = 0x1f80;
 
-/// Where the stub begins that all vectors go through: in a backtrace, what it interrupted comes after it.
+/// Where the stub begins that all vectors go through: in a backtrace, what it interrupted comes
+/// after it.
 pub fn stub() -> usize {
     idt_common as *const () as usize
 }

@@ -1,6 +1,7 @@
 //! The I/O APIC: which interrupt line of a device reaches which core, on which vector.
 //!
-//! Two registers in memory: one selects, the other is the selected one. Nobody changes a line but whoever owns the device, once, at its first use.
+//! Two registers in memory: one selects, the other is the selected one. Nobody changes a line but
+//! whoever owns the device, once, at its first use.
 
 use trefoil_boot::acpi::Route;
 
@@ -19,7 +20,8 @@ struct Registers(*mut u8);
 
 impl Registers {
     fn select(&self, register: u32) -> *mut u32 {
-        // SAFETY: an I/O APIC has its two registers here, and the physical map covers them (`acpi::isa_route` has checked).
+        // SAFETY: an I/O APIC has its two registers here, and the physical map covers them
+        // (`acpi::isa_route` has checked).
         unsafe {
             self.0.cast::<u32>().write_volatile(register);
             self.0.add(0x10).cast()
@@ -37,7 +39,8 @@ impl Registers {
     }
 }
 
-/// From here on the line of `route` interrupts the core with this APIC id on `vector`. False: there is no such line.
+/// From here on the line of `route` interrupts the core with this APIC id on `vector`. False: there
+/// is no such line.
 #[must_use]
 pub fn connect(route: Route, vector: u8, lapic_id: u32) -> bool {
     let _window = WINDOW.lock();

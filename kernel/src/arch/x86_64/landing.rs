@@ -12,15 +12,18 @@
 //!                       └────────── the context lies below rsp, and is still needed ─────────┘
 //! ```
 //!
-//! A process has a signal stack for that; the frame of a preemption lies on the G's own stack, right below rsp, and would overwrite the context. So a G that is
-//! interrupted there is taken back to the first of these instructions, with its rsp below the context: it has written nothing but its return address, and
-//! will write that again. The frame lies below the context then.
+//! A process has a signal stack for that; the frame of a preemption lies on the G's own stack,
+//! right below rsp, and would overwrite the context. So a G that is interrupted there is taken back
+//! to the first of these instructions, with its rsp below the context: it has written nothing but
+//! its return address, and will write that again. The frame lies below the context then.
 //!
-//! The instructions are those of `restore_context` in the crate `unwinding`, which ends up inside other functions, so they are known by what they are, not by
-//! where they are. `kernel/tests/boundaries.rs` interrupts each of them, and fails if they are other ones.
+//! The instructions are those of `restore_context` in the crate `unwinding`, which ends up inside
+//! other functions, so they are known by what they are, not by where they are.
+//! `kernel/tests/boundaries.rs` interrupts each of them, and fails if they are other ones.
 //!
-//! Rejected: preemption off while the unwinder works, since it may work for long, and what ends it is a jump into code of the compiler's; coming again a little later, since a
-//! panic in a deep recursion is there again and again.
+//! Rejected: preemption off while the unwinder works, since it may work for long, and what ends it
+//! is a jump into code of the compiler's; coming again a little later, since a panic in a deep
+//! recursion is there again and again.
 
 use super::idt::Frame;
 use crate::report::backtrace::code;
@@ -37,7 +40,8 @@ const BELOW: u64 = 256;
 /// A stack's window is not larger.
 const WINDOW_MAX: u64 = 1 << 30;
 
-/// Bytes from where they begin to behind the last boundary at which the context is needed: for tests.
+/// Bytes from where they begin to behind the last boundary at which the context is needed: for
+/// tests.
 pub const BYTES: u64 = TO + 1;
 
 /// Where they begin, in the whole image: for tests.
@@ -45,7 +49,8 @@ pub fn places() -> impl Iterator<Item = u64> {
     code().filter(|&at| begins(at))
 }
 
-/// Where these instructions begin, if the one at `rip` is among them and needs the context below the stack pointer.
+/// Where these instructions begin, if the one at `rip` is among them and needs the context below
+/// the stack pointer.
 #[cold]
 #[inline(never)]
 fn search(rip: u64) -> Option<u64> {
@@ -59,7 +64,8 @@ fn begins(at: u64) -> bool {
     unsafe { (at as *const [u8; BEGIN.len()]).read() == BEGIN }
 }
 
-/// Takes `frame` back to where these instructions begin, if it is among them: its G can be preempted there.
+/// Takes `frame` back to where these instructions begin, if it is among them: its G can be
+/// preempted there.
 #[inline]
 pub(super) fn take_back(frame: &Frame) {
     // Nothing but this has a pointer in rdi to what is below rsp, unless it is a stale one.

@@ -1,4 +1,5 @@
-//! The `mem*` functions that `core` calls and the stock `compiler_builtins` of this target leaves to libc.
+//! The `mem*` functions that `core` calls and the stock `compiler_builtins` of this target leaves
+//! to libc.
 //!
 //! | bytes | copy and fill |
 //! |---|---|
@@ -6,8 +7,9 @@
 //! | 16 and more | 64 bytes a step, then 16, and the last 16 bytes as one overlapping step |
 //! | [`REP_MIN`] and more | `rep movsb`/`rep stosb` where CPUID says that it is fast (ERMS) and does not name QEMU's translator; upwards only |
 //!
-//! The compiler knows these loops by sight and would replace them by calls of the very functions that they make up. So the long
-//! ones are assembly, and the short ones pass their counter through [`opaque`].
+//! The compiler knows these loops by sight and would replace them by calls of the very functions
+//! that they make up. So the long ones are assembly, and the short ones pass their counter through
+//! [`opaque`].
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +34,8 @@ fn opaque(i: usize) -> usize {
     i
 }
 
-/// Copies two words of type `$word` that cover `$n` bytes together, and returns. Both are read before one is written, so the
-/// places may overlap.
+/// Copies two words of type `$word` that cover `$n` bytes together, and returns. Both are read
+/// before one is written, so the places may overlap.
 macro_rules! copy_pair {
     ($word:ty, $to:expr, $from:expr, $n:expr) => {{
         let last = $n - size_of::<$word>();
@@ -65,11 +67,13 @@ unsafe fn copy_few(to: *mut u8, from: *const u8, n: usize) {
     }
 }
 
-/// 16 bytes or more, from the lowest address up: right for places that overlap with `to` below `from`.
+/// 16 bytes or more, from the lowest address up: right for places that overlap with `to` below
+/// `from`.
 #[inline(always)]
 unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
-    // SAFETY: the caller's: `n` bytes at both places. The last 16 are read first, since the loop may write over them; a step reads all
-    // that it writes, and writes nothing that a later step reads.
+    // SAFETY: the caller's: `n` bytes at both places. The last 16 are read first, since the loop
+    // may write over them; a step reads all that it writes, and writes nothing that a later step
+    // reads.
     unsafe {
         asm!(
             "movups xmm4, [{from} + {last}]",
@@ -111,10 +115,12 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
     }
 }
 
-/// 16 bytes or more, from the highest address down: right for places that overlap with `to` above `from`.
+/// 16 bytes or more, from the highest address down: right for places that overlap with `to` above
+/// `from`.
 #[inline(always)]
 unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
-    // SAFETY: as in `copy_up`, the other way round: the first 16 bytes are read first and written last.
+    // SAFETY: as in `copy_up`, the other way round: the first 16 bytes are read first and written
+    // last.
     unsafe {
         asm!(
             "movups xmm4, [{from}]",

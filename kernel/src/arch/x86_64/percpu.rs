@@ -1,10 +1,11 @@
 //! One record a core, found through `gs`.
 //!
-//! `gs` is set before anything else runs on a core, so that the preemption depth, the caches and the report path work from the
-//! first instruction on. The boot core's record is static; the others' are made before their core starts and live for ever.
+//! `gs` is set before anything else runs on a core, so that the preemption depth, the caches and
+//! the report path work from the first instruction on. The boot core's record is static; the
+//! others' are made before their core starts and live for ever.
 //!
-//! A field is either this core's alone (a `Cell`: touched with preemption off, or by this core's handlers where its comment
-//! says so) or an atomic that anyone may read.
+//! A field is either this core's alone (a `Cell`: touched with preemption off, or by this core's
+//! handlers where its comment says so) or an atomic that anyone may read.
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -34,7 +35,8 @@ const IA32_GS_BASE: u32 = 0xc000_0101;
 pub struct PerCpu {
     /// This record, for `gs:0`.
     me: Cell<*const PerCpu>,
-    /// How deep preemption is off, plus [`CLEAR`] while nothing waits for it to be on again; by `gs`-relative instructions.
+    /// How deep preemption is off, plus [`CLEAR`] while nothing waits for it to be on again; by
+    /// `gs`-relative instructions.
     depth: Cell<u32>,
     /// How many handlers are on their way.
     handlers: Cell<u32>,
@@ -48,14 +50,16 @@ pub struct PerCpu {
     lapic_id: AtomicU32,
     /// Not zero: it has arrived.
     arrived: AtomicU32,
-    /// What the handler that takes the core away from a G has interrupted, for `preempt_entry`: rip, cs, rflags, rsp, ss.
+    /// What the handler that takes the core away from a G has interrupted, for `preempt_entry`:
+    /// rip, cs, rflags, rsp, ss.
     pub interrupted: Cell<[u64; 5]>,
     /// g0's stack, for reports.
     g0: Cell<(u64, u64)>,
 
     /// Free frames; this core with preemption off.
     pub frames: FrameCache,
-    /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts off.
+    /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts
+    /// off.
     pub reserve: FaultReserve,
     /// This core uses the pool of frames, or is about to; for its #PF handler.
     pub in_pool: AtomicBool,
@@ -84,11 +88,13 @@ pub struct PerCpu {
     pub flush_ipis: AtomicU64,
     /// What this core has done to stacks.
     pub stacks: Stacks,
-    /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption off.
+    /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption
+    /// off.
     pub deferred: Deferred,
 }
 
-/// Counters of one core. A page that this core maps and another one frees counts +1 here and -1 there: only the sums over all cores mean something.
+/// Counters of one core. A page that this core maps and another one frees counts +1 here and -1
+/// there: only the sums over all cores mean something.
 #[derive(Debug, Default)]
 pub struct Stacks {
     /// Pages mapped in windows.
@@ -121,15 +127,16 @@ impl Stacks {
     }
 }
 
-/// Set in `depth` while nothing is pending: so the decrement that reaches depth 0 reaches the value 0 exactly when something is, and one
-/// conditional jump tells.
+/// Set in `depth` while nothing is pending: so the decrement that reaches depth 0 reaches the value
+/// 0 exactly when something is, and one conditional jump tells.
 const CLEAR: u32 = 1 << 31;
 
 /// Where `interrupted` and `depth` lie, for assembly.
 pub(super) const INTERRUPTED: usize = offset_of!(PerCpu, interrupted);
 pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
 
-// SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch it.
+// SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch
+// it.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
@@ -271,12 +278,13 @@ pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..COUNT.load(Ordering::Relaxed)).filter_map(get)
 }
 
-/// Adds `n` to the count that lies `OFFSET` bytes into this core's record: an `AtomicU64` that only this core writes. It is one
-/// instruction, so it may be preempted before and after.
+/// Adds `n` to the count that lies `OFFSET` bytes into this core's record: an `AtomicU64` that only
+/// this core writes. It is one instruction, so it may be preempted before and after.
 #[inline(always)]
 pub fn add<const OFFSET: usize>(n: u64) {
     const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= size_of::<PerCpu>()) };
-    // SAFETY: `gs` is the record (`install`), and no reference to what is inside an atomic is alive.
+    // SAFETY: `gs` is the record (`install`), and no reference to what is inside an atomic is
+    // alive.
     unsafe { asm!("add gs:[{offset}], {n}", offset = const OFFSET, n = in(reg) n, options(nostack)) };
 }
 
@@ -341,7 +349,8 @@ pub fn m() -> *const M {
     m
 }
 
-/// One level deeper without preemption: one instruction, so that it can't be torn by the preemption it forbids.
+/// One level deeper without preemption: one instruction, so that it can't be torn by the preemption
+/// it forbids.
 #[inline(always)]
 pub fn preempt_off() {
     // SAFETY: `install` has set `gs`. Not `nomem`: what follows must not be moved before it.
@@ -349,7 +358,8 @@ pub fn preempt_off() {
     stretch::begins();
 }
 
-/// One level up. If that was the last one and something waits for it, that happens now: see [`pend`].
+/// One level up. If that was the last one and something waits for it, that happens now: see
+/// [`pend`].
 #[inline(always)]
 pub fn preempt_on() {
     stretch::ends();
@@ -369,20 +379,23 @@ pub fn pend() {
     };
 }
 
-/// Preemption is on again, and something has waited for that: whether the G is to end, or its slice is over.
+/// Preemption is on again, and something has waited for that: whether the G is to end, or its slice
+/// is over.
 ///
-/// A loop, and no recursion by the guards that it takes: a slice that ends sooner than this gets through would otherwise lay one frame below the other. Once
-/// round, the G has had its turn.
+/// A loop, and no recursion by the guards that it takes: a slice that ends sooner than this gets
+/// through would otherwise lay one frame below the other. Once round, the G has had its turn.
 #[cold]
 #[inline(never)]
 fn preempt_pending() {
     if in_handler() {
-        // It has interrupted code at depth 0 that something waits for: an interrupt came between that G's last look and the end that it takes, or it is
-        // on its way here itself. What waits stays marked, for the next time that preemption is turned on outside a handler.
+        // It has interrupted code at depth 0 that something waits for: an interrupt came between
+        // that G's last look and the end that it takes, or it is on its way here itself. What waits
+        // stays marked, for the next time that preemption is turned on outside a handler.
         return;
     }
     loop {
-        // SAFETY: as above. Here the G may be moved no more: preemption is off again before the mark goes.
+        // SAFETY: as above. Here the G may be moved no more: preemption is off again before the
+        // mark goes.
         unsafe {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
@@ -437,7 +450,8 @@ fn see_to_doom() {
     }
 }
 
-/// How deep preemption is off on this core. One instruction: whoever is at depth 0 gets 0, wherever it moves meanwhile.
+/// How deep preemption is off on this core. One instruction: whoever is at depth 0 gets 0, wherever
+/// it moves meanwhile.
 #[inline(always)]
 pub fn depth() -> u32 {
     let depth: u32;

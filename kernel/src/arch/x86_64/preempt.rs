@@ -1,4 +1,5 @@
-//! Taking the core away from a G in the middle of its code, so that it can go on later, on any core.
+//! Taking the core away from a G in the middle of its code, so that it can go on later, on any
+//! core.
 //!
 //! ```text
 //!   the G's stack                                          who writes it
@@ -13,17 +14,22 @@
 //!   │ preempted → switch│
 //! ```
 //!
-//! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites. So it puts the interrupted instruction pointer, flags and
-//! stack pointer into its core's record, turns preemption off one level, and returns into [`preempt_entry`] on the G's own stack. At depth 1
-//! nobody preempts again, so the record is read before it is written anew. The stub saves every register and all vector state, and then makes an
-//! ordinary call that makes an ordinary switch. Whoever resumes the G, wherever, comes back through the stub.
+//! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites.
+//! So it puts the interrupted instruction pointer, flags and stack pointer into its core's record,
+//! turns preemption off one level, and returns into [`preempt_entry`] on the G's own stack. At
+//! depth 1 nobody preempts again, so the record is read before it is written anew. The stub saves
+//! every register and all vector state, and then makes an ordinary call that makes an ordinary
+//! switch. Whoever resumes the G, wherever, comes back through the stub.
 //!
-//! **The hard race** is the way back: between the decrement that turns preemption on and the `iretq` another interrupt would lay a second frame below the
-//! first, and so on for as long as interrupts come faster than this gets through. So interrupts are off there. The decrement may find that something waits for
-//! it (see [`percpu::pend`]): then depth 1 and interrupts come back, that is seen to, and the way back begins anew.
+//! **The hard race** is the way back: between the decrement that turns preemption on and the
+//! `iretq` another interrupt would lay a second frame below the first, and so on for as long as
+//! interrupts come faster than this gets through. So interrupts are off there. The decrement may
+//! find that something waits for it (see [`percpu::pend`]): then depth 1 and interrupts come back,
+//! that is seen to, and the way back begins anew.
 //!
-//! There is always room: below what a G may use lie four red pages. A frame that reaches into them is not the G's fault, so it does not doom the G
-//! ([`G::exempt`](trefoil_sched::G::exempt)). But it leaves red pages mapped, and the G could go down into those without a fault. So:
+//! There is always room: below what a G may use lie four red pages. A frame that reaches into them
+//! is not the G's fault, so it does not doom the G ([`G::exempt`](trefoil_sched::G::exempt)). But
+//! it leaves red pages mapped, and the G could go down into those without a fault. So:
 //!
 //! **INV-RED**: at depth 0 at least two red pages, the lowest, are not mapped.
 //!
@@ -34,20 +40,24 @@
 //!   │        │             │      rsp here, at depth 0: the G ends, no frame is laid
 //! ```
 //!
-//! * A frame of the largest size that starts above the red pages ends within the two topmost ones (asserted below).
-//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. That G has overflowed without a fault. The handler ends it there
-//!   and then, as the #PF handler would.
+//! * A frame of the largest size that starts above the red pages ends within the two topmost ones
+//!   (asserted below).
+//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. That G has
+//!   overflowed without a fault. The handler ends it there and then, as the #PF handler would.
 //! * Code at depth > 0 that maps a red page dooms its G, which so never comes back to depth 0.
-//! * A window whose G has ended in order may keep its red pages for the next G: they are the same two.
+//! * A window whose G has ended in order may keep its red pages for the next G: they are the same
+//!   two.
 //!
-//! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages. `kernel/tests/edge.rs` starts from everywhere.
+//! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages.
+//! `kernel/tests/edge.rs` starts from everywhere.
 //!
-//! A G on its [deathbed] is far above that window's red pages, and is preempted there like any other.
+//! A G on its [deathbed] is far above that window's red pages, and is preempted there like any
+//! other.
 //!
 //! One place needs what lies below its stack pointer: the unwinder's last step (`landing.rs`).
 //!
-//! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page there is a fault in a handler); switching in
-//! the handler on one IST stack per G (a page each).
+//! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page
+//! there is a fault in a handler); switching in the handler on one IST stack per G (a page each).
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -66,7 +76,8 @@ static XSAVE_BYTES: AtomicU32 = AtomicU32::new(0);
 /// The same where there is only `fxsave`.
 const FXSAVE_BYTES: u32 = 512;
 
-/// Which interface saves the vector state, and how much room it needs. By each core, the same on all.
+/// Which interface saves the vector state, and how much room it needs. By each core, the same on
+/// all.
 pub fn set_xsave_bytes(bytes: u32) {
     XSAVE_BYTES.store(bytes.next_multiple_of(64), Ordering::Relaxed);
 }
@@ -75,19 +86,22 @@ pub fn set_xsave_bytes(bytes: u32) {
 const XSAVE_MOST: usize = 2688;
 /// The red zone, the two gaps down to multiples of 64, and the registers.
 const AROUND: usize = 128 + 63 + 192;
-/// What [`preempted`] and [`pending`] use, down to the switch. Builds without optimisation need the most.
+/// What [`preempted`] and [`pending`] use, down to the switch. Builds without optimisation need the
+/// most.
 const SWITCH: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
 /// Red pages that a preemption may map.
 const RED_PAGES: usize = 2;
 // INV-RED.
 const _: () = assert!(AROUND + XSAVE_MOST + SWITCH <= RED_PAGES * FRAME as usize);
 
-/// Bytes of stack that a preempted G uses at most, besides what it had in use: its frame, and what the switch needs.
+/// Bytes of stack that a preempted G uses at most, besides what it had in use: its frame, and what
+/// the switch needs.
 pub fn frame_bytes() -> usize {
     AROUND + XSAVE_BYTES.load(Ordering::Relaxed).max(FXSAVE_BYTES) as usize + 512
 }
 
-/// The G that `frame` interrupted on this core is to make way: at once, if it can be interrupted there; else as soon as it can. In a handler.
+/// The G that `frame` interrupted on this core is to make way: at once, if it can be interrupted
+/// there; else as soon as it can. In a handler.
 pub fn request(core: &PerCpu, frame: &Frame) {
     let Some(m) = core.m() else { return };
     let Some(g) = m.running() else { return };
@@ -108,7 +122,8 @@ pub fn request(core: &PerCpu, frame: &Frame) {
     frame.rflags.set(FLAGS);
 }
 
-/// Ends the G that `frame` interrupted with its stack pointer in the red pages, or the machine if that G is the program's `main`.
+/// Ends the G that `frame` interrupted with its stack pointer in the red pages, or the machine if
+/// that G is the program's `main`.
 #[cold]
 fn end(core: &PerCpu, frame: &Frame) {
     let rsp = frame.rsp.get();
@@ -117,12 +132,14 @@ fn end(core: &PerCpu, frame: &Frame) {
     }
 }
 
-/// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its own stack, with interrupts on. In a handler.
+/// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its
+/// own stack, with interrupts on. In a handler.
 pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
     percpu::depth() == 0 && frame.rflags.get() & INTERRUPTS != 0 && on_its_stack(core, frame) && !report::is_under_way()
 }
 
-/// Returns true if `frame` interrupted a G on that G's own stack, or on its [deathbed]. In a handler.
+/// Returns true if `frame` interrupted a G on that G's own stack, or on its [deathbed]. In a
+/// handler.
 pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
     let rsp = frame.rsp.get();
     let on_its_stack = |g: GRef| deathbed::is_up(g, rsp) || deathbed::of(g, rsp).is_some();
@@ -134,7 +151,8 @@ pub(super) const INTERRUPTS: u64 = 1 << 9;
 /// What the stub runs with: interrupts on, everything else as a function expects it.
 pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 
-/// In: rsp = a multiple of 64, depth 1, interrupts on; every other register is the interrupted code's.
+/// In: rsp = a multiple of 64, depth 1, interrupts on; every other register is the interrupted
+/// code's.
 #[unsafe(naked)]
 unsafe extern "C" fn preempt_entry() -> ! {
     naked_asm!(

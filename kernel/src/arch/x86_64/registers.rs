@@ -1,4 +1,5 @@
-//! Lines of assembly that several stubs have in common: registers go to the stack and come back, and unwinders are told.
+//! Lines of assembly that several stubs have in common: registers go to the stack and come back,
+//! and unwinders are told.
 
 /// Pushes registers, the first of them first.
 macro_rules! push {

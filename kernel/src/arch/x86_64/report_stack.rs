@@ -1,7 +1,8 @@
 //! A stack for reports that no fault started.
 //!
-//! A fault's report runs on its vector's IST stack. A panic is an ordinary call, and its G may have a few hundred bytes left above
-//! its red pages, or no memory to grow into; a report there would run into the very fault that it should tell of. So it borrows the
+//! A fault's report runs on its vector's IST stack. A panic is an ordinary call, and its G may have
+//! a few hundred bytes left above its red pages, or no memory to grow into; a report there would
+//! run into the very fault that it should tell of. So it borrows the
 //! #DF stack of its core, which nobody misses: while a report is under way a double fault has nothing left to do but to end it.
 //!
 //! ```text
@@ -12,8 +13,8 @@
 //!   │ rbp                │ ◀── rbp ──────────  │ …          │
 //! ```
 //!
-//! `report_stack_call` keeps the way back in `rbp` and its CFI says so: a backtrace made on the borrowed stack goes on into the
-//! panicking one.
+//! `report_stack_call` keeps the way back in `rbp` and its CFI says so: a backtrace made on the
+//! borrowed stack goes on into the panicking one.
 
 use core::arch::{asm, naked_asm};
 
@@ -39,13 +40,14 @@ unsafe extern "C" fn report_stack_call(arg: *mut (), f: unsafe extern "C" fn(*mu
     )
 }
 
-/// Where the function begins that leads from one stack to the other: a backtrace shows what comes after it.
+/// Where the function begins that leads from one stack to the other: a backtrace shows what comes
+/// after it.
 pub fn seam() -> usize {
     report_stack_call as *const () as usize
 }
 
-/// Runs `f` on the report stack of this core, or where it is if it is there already or there is none yet. Interrupts are off, and a
-/// report is about to begin or under way.
+/// Runs `f` on the report stack of this core, or where it is if it is there already or there is
+/// none yet. Interrupts are off, and a report is about to begin or under way.
 pub fn run(f: &mut dyn FnMut()) {
     unsafe extern "C" fn enter(f: *mut ()) {
         // SAFETY: `run` passes a pointer to its `f`, which outlives the call.
@@ -59,7 +61,7 @@ pub fn run(f: &mut dyn FnMut()) {
         return f();
     }
     let mut f = f;
-    // SAFETY: the stack is this core's, mapped, 16-byte aligned at its top, and unused: no double fault that returned has run on it
-    // (none returns), and one that comes now ends the machine.
+    // SAFETY: the stack is this core's, mapped, 16-byte aligned at its top, and unused: no double
+    // fault that returned has run on it (none returns), and one that comes now ends the machine.
     unsafe { report_stack_call((&raw mut f).cast(), enter, stack.end) };
 }

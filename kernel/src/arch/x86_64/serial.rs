@@ -1,19 +1,27 @@
-//! The first serial port: a 16550 at 0x3f8. What leaves stands in an [`Output`] first ([`transmit`]); what arrives, in an [`Input`], once somebody wants to read.
+//! The first serial port: a 16550 at 0x3f8. What leaves stands in an [`Output`] first
+//! ([`transmit`]); what arrives, in an [`Input`], once somebody wants to read.
 //!
-//! Both share the port's interrupt, which comes to the boot core and is connected when it is needed for the first time. The line is edge-triggered, and one cause may come while another
-//! is seen to. So the handler turns the port's interrupts off first, does a bounded piece of each, and turns on what is wanted then: whatever is there by that time makes
-//! an edge. Who changes what is wanted outside the handler writes the register anew ([`write_enables`]).
+//! Both share the port's interrupt, which comes to the boot core and is connected when it is needed
+//! for the first time. The line is edge-triggered, and one cause may come while another is seen to.
+//! So the handler turns the port's interrupts off first, does a bounded piece of each, and turns on
+//! what is wanted then: whatever is there by that time makes an edge. Who changes what is wanted
+//! outside the handler writes the register anew ([`write_enables`]).
 //!
-//! The report path comes past all this and writes to the port itself, byte by byte, when it has sent what was in the ring ([`take_over`]).
+//! The report path comes past all this and writes to the port itself, byte by byte, when it has
+//! sent what was in the ring ([`take_over`]).
 //!
-//! **What arrives.** Where no I/O APIC has the port's line, a timer looks. While the ring has no room
-//! the bytes stay in the port with its interrupt off: a sender that heeds flow control (QEMU's other end does) waits, and one that does not loses
-//! bytes in the port, which counts that. Nothing of it is linked into a program that does not read.
+//! **What arrives.** Where no I/O APIC has the port's line, a timer looks. While the ring has no
+//! room the bytes stay in the port with its interrupt off: a sender that heeds flow control (QEMU's
+//! other end does) waits, and one that does not loses bytes in the port, which counts that. Nothing
+//! of it is linked into a program that does not read.
 //!
-//! **A flood.** The port interrupts when its FIFO has 14 of its 16 bytes, which one instruction takes out; the reader is readied once for all that was there. From the port
-//! to a line in a goroutine's hand a byte takes 80 to 95 instructions (`ICOUNT=1 make run APP=flood < FILE`), so a megabyte a second needs a tenth of a 1 GHz
-//! core. QEMU brings less, 0.28 to 0.37 MB/s on two host cores: it hands over 14 bytes a turn of its main loop, and the guest rests for nine tenths of
-//! the time (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520 bytes a second.
+//! **A flood.** The port interrupts when its FIFO has 14 of its 16 bytes, which one instruction
+//! takes out; the reader is readied once for all that was there. From the port to a line in a
+//! goroutine's hand a byte takes 80 to 95 instructions (`ICOUNT=1 make run APP=flood < FILE`), so a
+//! megabyte a second needs a tenth of a 1 GHz core. QEMU brings less, 0.28 to 0.37 MB/s on two host
+//! cores: it hands over 14 bytes a turn of its main loop, and the guest rests for nine tenths of
+//! the time (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520
+//! bytes a second.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
@@ -40,7 +48,8 @@ const LINE: u8 = 4;
 /// Interrupts: when data has been received; when the transmitter is empty.
 const RECEIVE: u8 = 1;
 const TRANSMIT: u8 = 2;
-/// Line status: data is there; some were lost; the transmitter has room; nothing is on its way any more.
+/// Line status: data is there; some were lost; the transmitter has room; nothing is on its way any
+/// more.
 const DATA: u8 = 1 << 0;
 const OVERRUN: u8 = 1 << 1;
 const ROOM: u8 = 1 << 5;
@@ -48,7 +57,8 @@ const IDLE: u8 = 1 << 6;
 
 /// The port interrupts when its FIFO has so many bytes, or some for a while.
 const TRIGGER: usize = 14;
-/// What the identification register says then, its two reserved bits aside: FIFOs on, data received.
+/// What the identification register says then, its two reserved bits aside: FIFOs on, data
+/// received.
 const TRIGGERED: u8 = 0xc4;
 
 /// What it says whenever there are FIFOs.
@@ -57,11 +67,13 @@ const FIFOS: u8 = 0xc0;
 /// How often a full transmitter is asked before a byte is given up.
 const PATIENCE: u32 = 100_000;
 
-/// Bytes that a handler takes at once: a sender that never ends does not hold the core for more. One by one, as when a sender is just
-/// fast enough to keep the FIFO from being full, a byte takes 50 instructions. What is left interrupts again.
+/// Bytes that a handler takes at once: a sender that never ends does not hold the core for more.
+/// One by one, as when a sender is just fast enough to keep the FIFO from being full, a byte takes
+/// 50 instructions. What is left interrupts again.
 const BURST: usize = 48;
 
-/// How often the port is looked at where it can't interrupt: a FIFO of 16 bytes is full in 1.4 ms at 115,200 baud.
+/// How often the port is looked at where it can't interrupt: a FIFO of 16 bytes is full in 1.4 ms
+/// at 115,200 baud.
 const POLL: u64 = 1_000_000;
 
 static PRESENT: AtomicBool = AtomicBool::new(false);
@@ -187,8 +199,9 @@ fn connect() -> Result<(), trefoil_boot::acpi::Error> {
 
 /// Turns on in the port what is wanted, and nothing else.
 ///
-/// **The hard race** is another core that changes its mind and writes the register between this core's look and its write. So each looks again
-/// after it has written: whoever writes last has looked since.
+/// **The hard race** is another core that changes its mind and writes the register between this
+/// core's look and its write. So each looks again after it has written: whoever writes last has
+/// looked since.
 fn write_enables() {
     let wanted = || {
         let transmit = OUTPUT.is_wanted() && !pace::is_paced();
@@ -255,7 +268,8 @@ fn poll(now: u64) -> Option<u64> {
     Some(now + POLL)
 }
 
-/// Moves what has arrived into the ring, and wakes who waits for it. The ring's one producer: in the handler on the boot core, or by the timer.
+/// Moves what has arrived into the ring, and wakes who waits for it. The ring's one producer: in
+/// the handler on the boot core, or by the timer.
 fn receive(m: &M) {
     let mut taken = 0;
     while taken < BURST {

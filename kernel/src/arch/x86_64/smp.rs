@@ -11,9 +11,10 @@
 //!     half a second: "did not answer"
 //! ```
 //!
-//! Nobody waits: the 10 ms that old processors want between INIT and the startup IPI are covered by the second and third
-//! startup IPI, which a core that already runs ignores. A core is known by its ticket, so that all can come at once; it then says who it
-//! is (its APIC id), which is how the missing ones are named.
+//! Nobody waits: the 10 ms that old processors want between INIT and the startup IPI are covered by
+//! the second and third startup IPI, which a core that already runs ignores. A core is known by its
+//! ticket, so that all can come at once; it then says who it is (its APIC id), which is how the
+//! missing ones are named.
 
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm, naked_asm};
@@ -134,10 +135,12 @@ static CALLED: [AtomicU32; MAX_CORES] = [const { AtomicU32::new(u32::MAX) }; MAX
 static CALLED_COUNT: AtomicUsize = AtomicUsize::new(0);
 static STEP: AtomicUsize = AtomicUsize::new(0);
 
-/// When to look who is missing, after the start, in nanoseconds; after the last step whoever is missing is left out.
+/// When to look who is missing, after the start, in nanoseconds; after the last step whoever is
+/// missing is left out.
 const STEPS: [u64; 4] = [300_000, 10_000_000, 50_000_000, 500_000_000];
 
-/// Calls the cores with these APIC ids. Returns when `poll` should be called first, if any was called.
+/// Calls the cores with these APIC ids. Returns when `poll` should be called first, if any was
+/// called.
 pub fn start(ids: &[u32], faults: Faults, now: u64) -> Option<u64> {
     if ids.is_empty() {
         return None;
@@ -187,7 +190,8 @@ fn lay_trampoline() -> bool {
     let (from, cr3_at, end) = (&raw const smp_trampoline, &raw const smp_trampoline_cr3, &raw const smp_trampoline_end);
     let len = end as usize - from as usize;
     let cr3: u64;
-    // SAFETY: reads a register; copies the trampoline into memory that boot keeps free for it (below 1 MiB, never handed out).
+    // SAFETY: reads a register; copies the trampoline into memory that boot keeps free for it
+    // (below 1 MiB, never handed out).
     unsafe {
         asm!("mov {}, cr3", out(reg) cr3, options(nomem, nostack, preserves_flags));
         let to = phys_to_virt(TRAMPOLINE);
@@ -203,7 +207,8 @@ fn has_come(id: u32) -> bool {
     percpu::all().any(|core| core.has_arrived() && core.lapic_id() == id)
 }
 
-/// Looks who is missing and calls them again, or names them. On a g0, by a timer; returns when to look again.
+/// Looks who is missing and calls them again, or names them. On a g0, by a timer; returns when to
+/// look again.
 #[optimize(size)]
 pub fn poll(now: u64) -> Option<u64> {
     let step = STEP.fetch_add(1, Ordering::Relaxed);

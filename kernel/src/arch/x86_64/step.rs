@@ -7,15 +7,19 @@
 //!                                  the timer's own vector, as an IPI to this core: taken at the very next boundary, or as soon as interrupts are on
 //! ```
 //!
-//! TF is a flag like any other: a voluntary switch leaves it on, so the steps go on in whatever runs next on this core; a preempted G takes it along. Handlers are not
-//! stepped: the processor turns TF off there. `run` with n = 1, 2, 3… until nothing fires has interrupted everything that `f` does, once each.
+//! TF is a flag like any other: a voluntary switch leaves it on, so the steps go on in whatever
+//! runs next on this core; a preempted G takes it along. Handlers are not stepped: the processor
+//! turns TF off there. `run` with n = 1, 2, 3… until nothing fires has interrupted everything that
+//! `f` does, once each.
 //!
-//! What lies behind a hundred thousand instructions is reached faster by [`run_in`]: a breakpoint register turns TF on where it begins.
+//! What lies behind a hundred thousand instructions is reached faster by [`run_in`]: a breakpoint
+//! register turns TF on where it begins.
 //!
-//! [`die`] ends the G that steps at its n-th instruction, as an overflow there would. Only that G's own instructions count: whoever else runs on its core meanwhile
-//! is stepped over.
+//! [`die`] ends the G that steps at its n-th instruction, as an overflow there would. Only that G's
+//! own instructions count: whoever else runs on its core meanwhile is stepped over.
 //!
-//! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over, and the core does not rest.
+//! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over,
+//! and the core does not rest.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -44,7 +48,8 @@ const REST: [u8; 2] = [0xfb, 0xf4];
 pub enum Event {
     /// The slice of whoever runs is over: the timer's vector comes.
     Timer = 1,
-    /// The same, without the interrupt controller: what the timer's handler does when the slice is over.
+    /// The same, without the interrupt controller: what the timer's handler does when the slice is
+    /// over.
     Preempt = 2,
     /// Another core's wake-up comes, for nothing.
     Wake = 3,
@@ -68,7 +73,8 @@ static ON: AtomicBool = AtomicBool::new(false);
 /// Boundaries where somebody was at depth 0 with interrupts on, on a G.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. False: `f` had fewer. One at a time on the whole machine.
+/// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. False: `f` had fewer.
+/// One at a time on the whole machine.
 pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, 0);
     // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
@@ -79,10 +85,10 @@ pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     has_fired()
 }
 
-/// Runs `f`, and ends the calling G at the `n`th instruction boundary of its own, counted from 1. At depth 0 the G
-/// ends there and then. With preemption off it is doomed there and ends when preemption is on again, as after a touch
-/// of a red page. Returns false if `f` had fewer boundaries, and true if the G outlived its doom. One G at a time on
-/// the whole machine.
+/// Runs `f`, and ends the calling G at the `n`th instruction boundary of its own, counted from 1.
+/// At depth 0 the G ends there and then. With preemption off it is doomed there and ends when
+/// preemption is on again, as after a touch of a red page. Returns false if `f` had fewer
+/// boundaries, and true if the G outlived its doom. One G at a time on the whole machine.
 pub fn die(n: u64, f: impl FnOnce()) -> bool {
     let me = {
         let guard = PreemptGuard::new();
@@ -97,8 +103,8 @@ pub fn quiet_deaths(quiet: bool) {
     crate::abandon::quiet(quiet);
 }
 
-/// As [`run`], of those boundaries only that lie behind the first instruction of one of the stretches that begin at `places`, `bytes` long each.
-/// Not with [`Event::Again`].
+/// As [`run`], of those boundaries only that lie behind the first instruction of one of the
+/// stretches that begin at `places`, `bytes` long each. Not with [`Event::Again`].
 pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, bytes);
     // SAFETY: #DB comes before what is at these places, and `on_debug` expects it.
@@ -106,7 +112,8 @@ pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr7, {}", in(reg) places[0], in(reg) places[1], in(reg) 0b0101u64)
     };
     f();
-    // SAFETY: turns that off. (On another core than before it is off: what that one still meets is passed by.)
+    // SAFETY: turns that off. (On another core than before it is off: what that one still meets is
+    // passed by.)
     unsafe { asm!("mov dr7, {}", in(reg) 0u64) };
     has_fired()
 }
@@ -124,12 +131,14 @@ fn has_fired() -> bool {
     LEFT.load(Ordering::Relaxed) == 0
 }
 
-/// How many boundaries have been counted since the last [`run`], [`run_in`] or [`die`] with `n` began.
+/// How many boundaries have been counted since the last [`run`], [`run_in`] or [`die`] with `n`
+/// began.
 pub fn counted(n: u64) -> u64 {
     n - LEFT.load(Ordering::Relaxed)
 }
 
-/// How many of the boundaries at which the event came were such that a G could be preempted there and then.
+/// How many of the boundaries at which the event came were such that a G could be preempted there
+/// and then.
 pub fn open() -> u64 {
     OPEN.load(Ordering::Relaxed)
 }

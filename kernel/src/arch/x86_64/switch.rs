@@ -14,28 +14,34 @@
 //!   │ mxcsr, x87 cw    │ ◀ saved   │ 0x1f80, 0x037f     │ ◀ saved
 //! ```
 //!
-//! A voluntary switch is a function call: the caller has saved what the ABI lets a callee destroy, so six registers, the stack
-//! pointer and the two floating-point control words are a whole context. `after` is *jumped to* once the next stack is in place: its
-//! `ret` takes the next context's return address. So publishing the previous context costs no extra frame, and happens when its
-//! registers are in memory and its stack is left.
+//! A voluntary switch is a function call: the caller has saved what the ABI lets a callee destroy,
+//! so six registers, the stack pointer and the two floating-point control words are a whole
+//! context. `after` is *jumped to* once the next stack is in place: its `ret` takes the next
+//! context's return address. So publishing the previous context costs no extra frame, and happens
+//! when its registers are in memory and its stack is left.
 //!
-//! `fresh` lays the frame that `switch` would have left, with `switch_enter` as its return address. That one passes `arg` to `entry`
-//! and is where every backtrace ends: its CFI calls the return address undefined, and `rbp` is 0.
+//! `fresh` lays the frame that `switch` would have left, with `switch_enter` as its return address.
+//! That one passes `arg` to `entry` and is where every backtrace ends: its CFI calls the return
+//! address undefined, and `rbp` is 0.
 //!
-//! The control bits of `mxcsr` and the whole x87 control word belong to the callee-saved state; the exception flags in the low six bits
-//! of `mxcsr` do not. Loading either word is dear and nearly never needed, so each is loaded only when its control bits differ.
+//! The control bits of `mxcsr` and the whole x87 control word belong to the callee-saved state; the
+//! exception flags in the low six bits of `mxcsr` do not. Loading either word is dear and nearly
+//! never needed, so each is loaded only when its control bits differ.
 //!
-//! The frames of both sides have the same shape, so the CFI that describes the pushes is right before and after `rsp` changes:
-//! a debugger steps through, and unwinding from `after` ends in the next context, not in the previous one.
+//! The frames of both sides have the same shape, so the CFI that describes the pushes is right
+//! before and after `rsp` changes: a debugger steps through, and unwinding from `after` ends in the
+//! next context, not in the previous one.
 
 use core::arch::naked_asm;
 
 use super::registers::{pop, push};
 
-/// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when somebody switches back.
+/// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when
+/// somebody switches back.
 ///
 /// # Safety
-/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack is intact.
+/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack
+///    is intact.
 /// 2. `prev_sp` is valid until somebody has loaded from it.
 #[unsafe(naked)]
 pub unsafe extern "C" fn switch(
@@ -47,7 +53,8 @@ pub unsafe extern "C" fn switch(
 ) {
     naked_asm!(
         ".cfi_startproc",
-        // In: rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address. rdx, rcx, r8 stay as they are.
+        // In: rdi = prev_sp, rsi = next_sp, rdx = after, rcx = a, r8 = b; [rsp] = return address.
+        // rdx, rcx, r8 stay as they are.
         push!("rbp" "rbx" "r12" "r13" "r14" "r15"),
         "sub rsp, 8",
         ".cfi_adjust_cfa_offset 8",
@@ -57,7 +64,8 @@ pub unsafe extern "C" fn switch(
         "movzx r9d, word ptr [rsp + 4]",
         "mov [rdi], rsp",
         "mov rsp, [rsi]",
-        // Another stack of the same shape. eax, r9w = the control words as they are; [rsp], [rsp + 4] = as they shall be.
+        // Another stack of the same shape. eax, r9w = the control words as they are; [rsp], [rsp +
+        // 4] = as they shall be.
         ".cfi_remember_state",
         "xor eax, [rsp]",
         "test eax, {mxcsr_control}",
@@ -69,7 +77,8 @@ pub unsafe extern "C" fn switch(
         "add rsp, 8",
         ".cfi_adjust_cfa_offset -8",
         pop!("r15" "r14" "r13" "r12" "rbx" "rbp"),
-        // rsp = as at entry, of the next context: [rsp] is where it once called from. Out: `after(a, b)`.
+        // rsp = as at entry, of the next context: [rsp] is where it once called from. Out:
+        // `after(a, b)`.
         "mov rdi, rcx",
         "mov rsi, r8",
         "jmp rdx",
@@ -85,10 +94,11 @@ pub unsafe extern "C" fn switch(
     )
 }
 
-/// The first code on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top. Unwinding ends here.
+/// The first code on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top.
+/// Unwinding ends here.
 ///
-/// Frames return to the instruction after the `nop`: an unwinder looks up the byte *before* a return address, and that must be
-/// a byte of this function while `after` runs on a fresh stack.
+/// Frames return to the instruction after the `nop`: an unwinder looks up the byte *before* a
+/// return address, and that must be a byte of this function while `after` runs on a fresh stack.
 #[unsafe(naked)]
 unsafe extern "C" fn switch_enter() {
     naked_asm!(".cfi_startproc", ".cfi_undefined rip", "nop", "mov rdi, r13", "call r12", "ud2", ".cfi_endproc",)
@@ -100,13 +110,15 @@ const NOP: usize = 1;
 /// The bits of `mxcsr` that a callee preserves: all but the six exception flags.
 const MXCSR_CONTROL: u32 = 0xffc0;
 
-/// Every floating-point exception masked, round to nearest; x87 in extended precision. As the ABI has it at a program's start.
+/// Every floating-point exception masked, round to nearest; x87 in extended precision. As the ABI
+/// has it at a program's start.
 const CONTROL_WORDS: usize = 0x037f << 32 | 0x1f80;
 
 /// Words that `switch` leaves on a stack, return address included.
 const FRAME_WORDS: usize = 8;
 
-/// Lays the frame of a context that will start in `entry(arg)` below `top`; returns its saved stack pointer.
+/// Lays the frame of a context that will start in `entry(arg)` below `top`; returns its saved stack
+/// pointer.
 ///
 /// # Safety
 /// 1. The 80 bytes below `top` (64 and its alignment) are mapped and unused.

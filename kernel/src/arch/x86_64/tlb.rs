@@ -1,9 +1,12 @@
 //! QEMU's translator (TCG) and its TLB, which grows only when the guest flushes it.
 //!
-//! The translator keeps the addresses that a core has used last in a table of 256 entries, of 4 KiB each whatever the guest maps, so of 1 MiB. At each flush it
-//! doubles the table if most of it was in use, and halves it if for 100 ms little was. Other kernels flush whenever they change a process;
-//! Trefoil has one address space, and flushes when stacks give pages back. Without flushes a program whose data are larger than that mebibyte takes the
-//! slow path at every other access: a matrix product of 400 × 400 runs 5 to 10 times slower, accesses to random words of 4 MiB 20 times.
+//! The translator keeps the addresses that a core has used last in a table of 256 entries, of 4 KiB
+//! each whatever the guest maps, so of 1 MiB. At each flush it doubles the table if most of it was
+//! in use, and halves it if for 100 ms little was. Other kernels flush whenever they change a
+//! process; Trefoil has one address space, and flushes when stacks give pages back. Without flushes
+//! a program whose data are larger than that mebibyte takes the slow path at every other access: a
+//! matrix product of 400 × 400 runs 5 to 10 times slower, accesses to random words of 4 MiB 20
+//! times.
 //!
 //! So where CPUID names the translator, and nowhere else, cores flush for the table's sake:
 //!
@@ -13,14 +16,18 @@
 //!   any timer or wake-up interrupt             ──▶ a flush, if the last one is 10 ms ago
 //! ```
 //!
-//! Twelve doublings are enough for 4 GiB. A series ends, so that a G that runs alone is not interrupted for ever, and a core at rest is not woken for one. A
-//! reload of CR3 may come at any instruction: entries that are right are found again.
+//! Twelve doublings are enough for 4 GiB. A series ends, so that a G that runs alone is not
+//! interrupted for ever, and a core at rest is not woken for one. A reload of CR3 may come at any
+//! instruction: entries that are right are found again.
 //!
-//! On a processor, and on a hypervisor that uses one, all of this is a load and a branch where memory is taken, a core gets up, or an interrupt comes.
+//! On a processor, and on a hypervisor that uses one, all of this is a load and a branch where
+//! memory is taken, a core gets up, or an interrupt comes.
 //!
-//! The runner hides the translator's name where it counts instructions (`ICOUNT=1`), so figures are those of a machine without flushes.
+//! The runner hides the translator's name where it counts instructions (`ICOUNT=1`), so figures are
+//! those of a machine without flushes.
 //!
-//! Rejected: reloads at boot (the table grows only if what it holds is in use), at each scheduling point (a G that runs alone has none), and a beat that never ends.
+//! Rejected: reloads at boot (the table grows only if what it holds is in use), at each scheduling
+//! point (a G that runs alone has none), and a beat that never ends.
 
 use core::arch::x86_64::__cpuid;
 use core::cell::Cell;
@@ -31,7 +38,8 @@ use super::cpu::Features;
 use super::percpu;
 use crate::mm::window::scavenge::flush_tlb;
 
-/// Frames that make a series: the heap's weigh more, for its pages are data. Half as many of those as there are entries in the translator's smallest table.
+/// Frames that make a series: the heap's weigh more, for its pages are data. Half as many of those
+/// as there are entries in the translator's smallest table.
 const SERIES_AFTER: u64 = 128 * OF_HEAP;
 const OF_HEAP: u64 = 16;
 /// Flushes in a series.
@@ -47,7 +55,8 @@ static TRANSLATED: AtomicBool = AtomicBool::new(false);
 /// Frames that were ever taken from the pool since boot, by weight.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// A core's flushes. By this core with preemption off, and its handlers: what one overwrites of the other's is a flush more or less.
+/// A core's flushes. By this core with preemption off, and its handlers: what one overwrites of the
+/// other's is a flush more or less.
 #[derive(Debug)]
 pub struct Beat {
     /// Flushes left of the series.
@@ -115,7 +124,8 @@ pub(super) fn is_translator(features: &Features) -> bool {
     features.hypervisor && names_it()
 }
 
-/// So many frames have left the pool for the heap, by this core. With preemption off, not in a handler.
+/// So many frames have left the pool for the heap, by this core. With preemption off, not in a
+/// handler.
 #[inline]
 pub fn taken_by_heap(frames: u64) {
     taken(OF_HEAP * frames);

@@ -5,16 +5,17 @@
 //!   │ header: edge bits │ block │ free run │ block │ block │ free run …                     │
 //! ```
 //!
-//! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an arena. Runs
-//! do not join across arenas, since a header is never free. An arena that is one free run goes back to
-//! the pages; one such arena is kept as a spare, so that one block that comes and goes does not make
-//! and unmake it.
+//! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an
+//! arena. Runs do not join across arenas, since a header is never free. An arena that is one free
+//! run goes back to the pages; one such arena is kept as a spare, so that one block that comes and
+//! goes does not make and unmake it.
 //!
-//! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part of its
-//! arena, which is named in the header. Before a core makes an arena, it looks for a run in the other parts:
-//! memory is as full as with a single part.
+//! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part
+//! of its arena, which is named in the header. Before a core makes an arena, it looks for a run in
+//! the other parts: memory is as full as with a single part.
 //!
-//! All is done under the part's lock, in constant time. An arena is made and given back without a lock.
+//! All is done under the part's lock, in constant time. An arena is made and given back without a
+//! lock.
 
 use core::ptr::{self, null_mut};
 
@@ -142,7 +143,8 @@ fn granules(bytes: usize) -> u32 {
     bytes.div_ceil(GRANULE) as u32
 }
 
-/// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no memory.
+/// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no
+/// memory.
 pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     let (len, align) = (granules(bytes), granules(align));
     // This core's, or one that was: any will do.
@@ -151,7 +153,8 @@ pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     if block.is_null() { alloc_elsewhere(part, len, align) } else { block }
 }
 
-/// A block of a part's arenas, which get a new one's granules from `fresh` on before, if it is not 0. Null: no run is long enough.
+/// A block of a part's arenas, which get a new one's granules from `fresh` on before, if it is not
+/// 0. Null: no run is long enough.
 #[inline(never)]
 fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
     let mut arenas = part.lock();
@@ -213,7 +216,8 @@ pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
 }
 
 impl Arenas {
-    /// The arena of `first` is one free run. It is the spare, or nobody's: then its first usable granule.
+    /// The arena of `first` is one free run. It is the spare, or nobody's: then its first usable
+    /// granule.
     #[cold]
     fn retire(&mut self, first: u32) -> u32 {
         if self.spare == 0 || !self.runs.is_run(self.spare, USABLE) || self.spare == first {

@@ -11,7 +11,8 @@ use super::slab::{self, BIG, Block, Class, Gone, SMALL};
 use crate::mm::frames::FRAME;
 use crate::mm::lock::Lock;
 
-/// Pieces of a small slab's size that wait for unwinding: one for each class up to 128 bytes, where panics allocate.
+/// Pieces of a small slab's size that wait for unwinding: one for each class up to 128 bytes, where
+/// panics allocate.
 const RESERVE: usize = 8;
 
 /// Chunks, for each size of slab.
@@ -95,7 +96,8 @@ pub(super) fn trim() {
 
 fn free_chunks(gone: Gone, slab: usize) {
     for chunk in gone {
-        // SAFETY: 1. all its slabs are home, and it stands in no list; `Gone` read its header before.
+        // SAFETY: 1. all its slabs are home, and it stands in no list; `Gone` read its header
+        // before.
         unsafe { pages::free(chunk, chunk_pages(slab), chunk_pages(slab)) };
     }
 }

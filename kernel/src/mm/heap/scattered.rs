@@ -9,24 +9,25 @@
 //!      └───────────────────┴───────────────────────── alloc ───────────────────────────────────────┘
 //! ```
 //!
-//! The *frames* of a piece go back at once: nobody touches the addresses of a freed block. But other
-//! cores may remember where those addresses led. So the *addresses* rest until every core has flushed
-//! (`sched/src/epoch.rs`). Nobody waits for that: as long as an epoch lasts, new addresses are taken.
-//! Laggards are asked to pass when a place is wanted and none is free.
+//! The *frames* of a piece go back at once: nobody touches the addresses of a freed block. But
+//! other cores may remember where those addresses led. So the *addresses* rest until every core has
+//! flushed (`sched/src/epoch.rs`). Nobody waits for that: as long as an epoch lasts, new addresses
+//! are taken. Laggards are asked to pass when a place is wanted and none is free.
 //!
-//! * A place that is not in use stands in one list of its order. The link is its first page's entry in
-//!   the page table, which is not present then. Tables are never freed.
-//! * Frames are taken, mapped and given back [`BATCH`] at a time. Preemption is off for one batch, if the
-//!   caller has it on; no lock is held while a page is mapped. A G that ends between two batches leaves
-//!   the accounts right.
+//! * A place that is not in use stands in one list of its order. The link is its first page's entry
+//!   in the page table, which is not present then. Tables are never freed.
+//! * Frames are taken, mapped and given back [`BATCH`] at a time. Preemption is off for one batch,
+//!   if the caller has it on; no lock is held while a page is mapped. A G that ends between two
+//!   batches leaves the accounts right.
 //! * All pages or none: if frames run out on the way, those that came go back.
 //!
-//! **The hard race** is with a core that unpacks a stack from a block here, while another core has been
-//! faster and the block is freed: the page may be gone. So that core reads through the page table
-//! ([`read`]), and throws away what it has read.
+//! **The hard race** is with a core that unpacks a stack from a block here, while another core has
+//! been faster and the block is freed: the page may be gone. So that core reads through the page
+//! table ([`read`]), and throws away what it has read.
 //!
-//! Rejected: an interrupt to all cores for each free; addresses that are never used again (page tables
-//! would grow for ever); moving the stacks' pages out of the way (each needs its G held, and an epoch).
+//! Rejected: an interrupt to all cores for each free; addresses that are never used again (page
+//! tables would grow for ever); moving the stacks' pages out of the way (each needs its G held, and
+//! an epoch).
 
 use core::sync::atomic::Ordering;
 
@@ -209,7 +210,8 @@ fn unmap(at: u64, pages: u64) {
         percpu::preempt_off();
         for page in batch..end {
             if let Some(frame) = paging::unmap_page(at + page * FRAME) {
-                // SAFETY: 1. it was mapped here alone, and nobody touches this address before all cores have forgotten it.
+                // SAFETY: 1. it was mapped here alone, and nobody touches this address before all
+                // cores have forgotten it.
                 unsafe { frames::free(frame) };
             }
         }
@@ -230,7 +232,8 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     }
     let holds_nothing = percpu::depth() == 0 && !percpu::in_handler();
     let Some(at) = PLACES.lock().take(order, holds_nothing) else { return null };
-    // Without a table for its first page it could stand in no list: then its addresses are given up.
+    // Without a table for its first page it could stand in no list: then its addresses are given
+    // up.
     if paging::leaf(at).is_err() {
         return null;
     }
@@ -269,7 +272,8 @@ pub(super) unsafe fn resize(at: u64, pages: u64, new: u64) -> bool {
     true
 }
 
-/// Copies `len` bytes of heap memory that may be free, and even unmapped. Takes no lock: for the #PF handler.
+/// Copies `len` bytes of heap memory that may be free, and even unmapped. Takes no lock: for the
+/// #PF handler.
 ///
 /// # Safety
 /// 1. `from` is, or was, a block of `len` bytes, and `to` has room for them.
@@ -281,7 +285,8 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
         let at = from as u64 + done as u64;
         let piece = (len - done).min((FRAME - at % FRAME) as usize);
         if let Some((frame, _)) = paging::translate(at) {
-            // SAFETY: 1. the frame was a block's, and the physical map covers it, whoever has it now.
+            // SAFETY: 1. the frame was a block's, and the physical map covers it, whoever has it
+            // now.
             unsafe { to.add(done).copy_from_nonoverlapping(phys_to_virt(frame + at % FRAME), piece) };
         }
         done += piece;

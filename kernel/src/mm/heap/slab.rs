@@ -1,4 +1,5 @@
-//! Slabs: pieces of 8 or 32 KiB, aligned to their size, cut into blocks of one class. And chunks, which are slabs of slabs.
+//! Slabs: pieces of 8 or 32 KiB, aligned to their size, cut into blocks of one class. And chunks,
+//! which are slabs of slabs.
 //!
 //! ```text
 //!   slab (address = block & !(bytes - 1))            chunk of 128 KiB
@@ -16,23 +17,30 @@
 //!                        spare there already
 //! ```
 //!
-//! A block is *at home* while it stands in its slab's own list or was never in use, and *out* otherwise: handed out, or in a core's
-//! magazine. A new slab writes no list: 500 links at once would keep preemption off for long. Each is written when its block leaves.
+//! A block is *at home* while it stands in its slab's own list or was never in use, and *out*
+//! otherwise: handed out, or in a core's magazine. A new slab writes no list: 500 links at once
+//! would keep preemption off for long. Each is written when its block leaves.
 //!
-//! * INV-HOME: a block comes home to the slab that its address names, whichever core frees it; `home` of a slab counts its list and
-//!   the blocks from `fresh` on, which were never handed out; `out` of a class is the number of blocks of all its slabs that are out.
-//! * Everything here is written under the class's lock, which is held for little. A refill takes a slab's whole list, or
-//!   cuts a piece off; no slab is searched for. Blocks on their way home come as runs: [`Class::give`] looks for neighbours
-//!   before it takes the lock, and writes each run's length and end into its first block. A trip ends at [`MOST_RUNS`]
-//!   runs or slabs, and at [`MOST_GONE`] slabs that leave: preemption is off as long. A slab that leaves is unlinked under
-//!   the lock and given to its chunk after it. Locks are taken in this order, if two at all: class, reserve, chunks, frames.
-//! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for "block". The header of a chunk lies in its
-//!   first slab, which leaves those bytes alone, whether it is cut into blocks or not.
-//! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when nobody else gets anything.
+//! * **INV-HOME**: a block comes home to the slab that its address names, whichever core frees it;
+//!   `home` of a slab counts its list and the blocks from `fresh` on, which were never handed out;
+//!   `out` of a class is the number of blocks of all its slabs that are out.
+//! * Everything here is written under the class's lock, which is held for little. A refill takes a
+//!   slab's whole list, or cuts a piece off; no slab is searched for. Blocks on their way home come
+//!   as runs: [`Class::give`] looks for neighbours before it takes the lock, and writes each run's
+//!   length and end into its first block. A trip ends at [`MOST_RUNS`] runs or slabs, and at
+//!   [`MOST_GONE`] slabs that leave: preemption is off as long. A slab that leaves is unlinked
+//!   under the lock and given to its chunk after it. Locks are taken in this order, if two at all:
+//!   class, reserve, chunks, frames.
+//! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for
+//!   "block". The header of a chunk lies in its first slab, which leaves those bytes alone, whether
+//!   it is cut into blocks or not.
+//! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when
+//!   nobody else gets anything.
 //!
-//! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for the whole class (one block that
-//! stays out keeps every slab, and nobody can tell which); slabs straight from the pages (what one long-lived
-//! block keeps is a hole's border then: a burst of small blocks leaves short runs of frames everywhere).
+//! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for
+//! the whole class (one block that stays out keeps every slab, and nobody can tell which); slabs
+//! straight from the pages (what one long-lived block keeps is a hole's border then: a burst of
+//! small blocks leaves short runs of frames everywhere).
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +53,8 @@ pub(super) struct Block {
     pub(super) next: *mut Block,
 }
 
-/// Blocks of one slab that stand side by side in a list on its way home. Written into the first of them.
+/// Blocks of one slab that stand side by side in a list on its way home. Written into the first of
+/// them.
 #[repr(C)]
 struct Run {
     first: Block,
@@ -65,7 +74,8 @@ pub(super) struct Slab {
     free: *mut Block,
     home: u16,
     total: u16,
-    /// The first of the blocks that were never in use, by its number; those behind it weren't either.
+    /// The first of the blocks that were never in use, by its number; those behind it weren't
+    /// either.
     fresh: u16,
     /// It feeds goroutines that unwind.
     reserve: bool,
@@ -91,7 +101,8 @@ pub(super) const fn bytes(size: usize) -> usize {
     }
 }
 
-/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A chunk is all slabs.
+/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A
+/// chunk is all slabs.
 const fn first(size: usize) -> usize {
     if size < SMALL { (2 * HEADER).next_multiple_of(1 << size.trailing_zeros()) } else { 0 }
 }
@@ -116,7 +127,8 @@ const _: () = {
     }
 };
 
-/// A trip takes from so many slabs at most, or leaves so many runs of blocks at home, for that is with preemption off.
+/// A trip takes from so many slabs at most, or leaves so many runs of blocks at home, for that is
+/// with preemption off.
 const MOST_RUNS: u32 = 32;
 /// A trip brings so many slabs back to their chunks at most.
 const MOST_GONE: u64 = 6;
@@ -136,7 +148,8 @@ pub(super) struct Class {
 struct Lists {
     /// Slabs with blocks both at home and out.
     partial: *mut Slab,
-    /// A slab with all blocks at home, kept so that one block that comes and goes does not make and unmake a slab.
+    /// A slab with all blocks at home, kept so that one block that comes and goes does not make and
+    /// unmake a slab.
     spare: *mut Slab,
     /// The reserve slab in use.
     reserve: *mut Slab,
@@ -179,7 +192,8 @@ impl Lists {
     /// All blocks of a slab are home: it is the spare, or it goes.
     ///
     /// # Safety
-    /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no list.
+    /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no
+    ///    list.
     #[cold]
     unsafe fn retire(&mut self, slab: *mut Slab, listed: bool, gone: &mut Gone) {
         if listed {
@@ -228,7 +242,8 @@ impl Slab {
         }
     }
 
-    /// Takes all blocks that were in use, if they are `few` to `most`. Their list leaves as it stands: no block is touched.
+    /// Takes all blocks that were in use, if they are `few` to `most`. Their list leaves as it
+    /// stands: no block is touched.
     fn pour(&mut self, few: u32, most: u32) -> Option<Chain> {
         let listed = self.listed();
         if !(few..=most).contains(&u32::from(listed)) {
@@ -243,7 +258,8 @@ impl Slab {
         self.home - (self.total - self.fresh)
     }
 
-    /// Cuts up to `want` blocks off, in front of `rest`: of those that were in use first, the nearest in the caches.
+    /// Cuts up to `want` blocks off, in front of `rest`: of those that were in use first, the
+    /// nearest in the caches.
     ///
     /// # Safety
     /// 1. `at` is a slab of blocks of `size`, and the caller's or under its class's lock.
@@ -256,7 +272,8 @@ impl Slab {
             let head = slab.free;
             let mut last = head;
             for _ in 1..listed {
-                // SAFETY: the list has as many blocks as are home and not fresh (INV-HOME), and `listed` is not more.
+                // SAFETY: the list has as many blocks as are home and not fresh (INV-HOME), and
+                // `listed` is not more.
                 last = unsafe { (*last).next };
             }
             // SAFETY: as above: `last` is the list's block number `listed`.
@@ -270,7 +287,8 @@ impl Slab {
         let blocks =
             at.cast::<u8>().map_addr(|at| (at & !(bytes(size) - 1)) + first(size) + usize::from(slab.fresh) * size);
         for i in (0..usize::from(fresh)).rev() {
-            // SAFETY: 1. there are `total - fresh` such blocks, each ends within the slab, and nobody has them.
+            // SAFETY: 1. there are `total - fresh` such blocks, each ends within the slab, and
+            // nobody has them.
             unsafe {
                 let block = blocks.add(i * size).cast::<Block>();
                 block.write(Block { next: chain });
@@ -283,7 +301,8 @@ impl Slab {
     }
 }
 
-/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their memory's addresses.
+/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their
+/// memory's addresses.
 pub(super) struct Gone(*mut Slab, u64);
 
 impl Iterator for Gone {
@@ -293,7 +312,8 @@ impl Iterator for Gone {
         let slab = self.0;
         // SAFETY: slabs in this list are their holder's alone.
         self.0 = unsafe { slab.as_ref()?.next };
-        // Slabs and chunks are aligned to more than a header's size, and headers lie in the first two of it.
+        // Slabs and chunks are aligned to more than a header's size, and headers lie in the first
+        // two of it.
         Some(slab.map_addr(|at| at & !(2 * HEADER - 1)).cast())
     }
 }
@@ -304,7 +324,8 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to `most`; `size` is this class's.
+    /// Up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to
+    /// `most`; `size` is this class's.
     pub(super) fn take(&self, size: usize, want: u32, most: u32) -> Chain {
         let mut lists = self.lists.lock();
         let mut chain = (null_mut(), 0);
@@ -336,7 +357,8 @@ impl Class {
     /// Up to `want` blocks of a new slab.
     ///
     /// # Safety
-    /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this class's.
+    /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this
+    ///    class's.
     pub(super) unsafe fn take_new(&self, at: *mut u8, size: usize, want: u32) -> Chain {
         // SAFETY: 1.
         let slab = unsafe { Slab::make(at, size, false) };
@@ -372,18 +394,21 @@ impl Class {
         block.cast()
     }
 
-    /// Sends the first blocks of a list home, up to `most`. Returns how many they were, and the rest of the list; slabs that nobody
-    /// needs any more are the caller's.
+    /// Sends the first blocks of a list home, up to `most`. Returns how many they were, and the
+    /// rest of the list; slabs that nobody needs any more are the caller's.
     ///
     /// # Safety
-    /// 1. The list has `most` blocks at least, one or more, all free blocks of this class, whose blocks have `size`, and out.
+    /// 1. The list has `most` blocks at least, one or more, all free blocks of this class, whose
+    ///    blocks have `size`, and out.
     pub(super) unsafe fn give(&self, size: usize, list: *mut Block, most: u32) -> (u32, *mut Block, Gone) {
-        // Neighbours in the list are often neighbours in a slab: a run of them goes home in one piece, linked as it is.
+        // Neighbours in the list are often neighbours in a slab: a run of them goes home in one
+        // piece, linked as it is.
         let (mut rest, mut left, mut runs) = (list, most, 0);
         while left > 0 && runs < MOST_RUNS {
             let (run, mut last, before) = (rest, rest, left);
             loop {
-                // SAFETY: 1. `last` is a block of the list, hence free memory whose first word is the link.
+                // SAFETY: 1. `last` is a block of the list, hence free memory whose first word is
+                // the link.
                 rest = unsafe { (*last).next };
                 left -= 1;
                 if left == 0 || Slab::of(rest, size) != Slab::of(run, size) {
@@ -404,8 +429,8 @@ impl Class {
         let mut next = list;
         while runs > 0 && gone.1 < MOST_GONE {
             let (at, run) = (Slab::of(next, size), next.cast::<Run>());
-            // SAFETY: 1. by INV-HOME a block of this class lies in a slab of this class; its header is written under this lock only.
-            // The runs were written above.
+            // SAFETY: 1. by INV-HOME a block of this class lies in a slab of this class; its header
+            // is written under this lock only. The runs were written above.
             let (slab, last, len) = unsafe { (&mut *at, next.byte_offset((*run).last as isize), (*run).len) };
             // SAFETY: as above.
             let rest = unsafe { core::mem::replace(&mut (*last).next, slab.free) };

@@ -1,12 +1,15 @@
 //! A touch of a page that is not there.
 //!
-//! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off: it can hit code that holds the
-//! frame pool's lock, or is in the middle of the frame cache, on this very core. So the handler takes frames from the core's
-//! [`FaultReserve`], which nobody else pops. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off:
+//! it can hit code that holds the frame pool's lock, or is in the middle of the frame cache, on
+//! this very core. So the handler takes frames from the core's [`FaultReserve`], which nobody else
+//! pops. What it has to free (packed blocks) goes on a list of its core that g0 empties.
 //!
-//! When the reserve is low, the handler fills it from the pool, at any depth: a stack may grow with preemption off as far as memory goes. It does not
-//! wait for its own core. If that is in the pool already, or adds to the reserve, the handler uses what the reserve has, and the next fault tries again: what is in
-//! there needs a few hundred bytes of stack. Over code at depth 0 none of that can be.
+//! When the reserve is low, the handler fills it from the pool, at any depth: a stack may grow with
+//! preemption off as far as memory goes. It does not wait for its own core. If that is in the pool
+//! already, or adds to the reserve, the handler uses what the reserve has, and the next fault tries
+//! again: what is in there needs a few hundred bytes of stack. Over code at depth 0 none of that
+//! can be.
 //!
 //! | what is touched | by the stack's own G | by anybody else |
 //! |---|---|---|
@@ -17,13 +20,16 @@
 //! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | the same |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
-//! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in the few instructions before a switch, where
-//! the M already names the next G. A G on its [deathbed](super::deathbed) grows that one.
+//! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in
+//! the few instructions before a switch, where the M already names the next G. A G on its
+//! [deathbed](super::deathbed) grows that one.
 //!
-//! An empty page may well be somebody else's to touch first: the place for a value that a sender writes may reach into a page that the receiver's
-//! stack has skipped, and a child may be the first that writes to its parent's array.
+//! An empty page may well be somebody else's to touch first: the place for a value that a sender
+//! writes may reach into a page that the receiver's stack has skipped, and a child may be the first
+//! that writes to its parent's array.
 //!
-//! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended where it stands gets through to where it can.
+//! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended
+//! where it stands gets through to where it can.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
@@ -37,7 +43,8 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::inject;
 
-/// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle of adding one.
+/// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle
+/// of adding one.
 pub struct FaultReserve {
     len: AtomicUsize,
     /// Code of this core outside the handler is about to add one, not under the pool's lock.
@@ -45,7 +52,8 @@ pub struct FaultReserve {
     frames: UnsafeCell<[u64; RESERVE]>,
 }
 
-/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the emergency.
+/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the
+/// emergency.
 pub const RESERVE: usize = 80;
 /// Four red pages, a table for each of two levels, and some to spare.
 const EMERGENCY: usize = 12;
@@ -64,12 +72,14 @@ impl FaultReserve {
             return None;
         }
         self.len.store(len - 1, Ordering::Relaxed);
-        // SAFETY: this core only, and no handler interrupts this one: nobody else touches the array. `len` is at most RESERVE.
+        // SAFETY: this core only, and no handler interrupts this one: nobody else touches the
+        // array. `len` is at most RESERVE.
         Some(unsafe { (*self.frames.get())[len - 1] })
     }
 
-    /// Adds a frame. The handler may come in between, take some and give some back: then the length has changed, or everything below it is as it was. (It fills the
-    /// reserve only where nobody is in here.) False: it is full.
+    /// Adds a frame. The handler may come in between, take some and give some back: then the length
+    /// has changed, or everything below it is as it was. (It fills the reserve only where nobody is
+    /// in here.) False: it is full.
     #[inline(always)]
     fn push(&self, frame: u64) -> bool {
         loop {
@@ -77,7 +87,8 @@ impl FaultReserve {
             if len >= RESERVE {
                 return false;
             }
-            // SAFETY: as in `pop`; the place is not counted yet. Volatile: it is written before it is counted.
+            // SAFETY: as in `pop`; the place is not counted yet. Volatile: it is written before it
+            // is counted.
             unsafe { self.frames.get().cast::<u64>().add(len).write_volatile(frame) };
             if self.len.compare_exchange(len, len + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return true;
@@ -101,7 +112,8 @@ impl FaultReserve {
         self.add(frame);
     }
 
-    /// A frame for what must be recorded though there is no memory. Outside the handler, with preemption off, on a stack that does not grow.
+    /// A frame for what must be recorded though there is no memory. Outside the handler, with
+    /// preemption off, on a stack that does not grow.
     pub(super) fn take(&self) -> Option<u64> {
         self.pop(0)
     }
@@ -119,7 +131,8 @@ impl Default for FaultReserve {
     }
 }
 
-/// Fills this core's reserve: in the #PF handler over code at depth 0, or with preemption off; with no lock of the frames held by this core.
+/// Fills this core's reserve: in the #PF handler over code at depth 0, or with preemption off; with
+/// no lock of the frames held by this core.
 #[cold]
 #[optimize(size)]
 pub fn fill_reserve() {
@@ -159,14 +172,15 @@ pub enum WindowFault {
     Overflow,
     /// No frame is left for a page of the stack that was in use.
     OutOfMemory,
-    /// A page of some other stack that has nothing behind it: that G has ended, or the pointer is wild.
+    /// A page of some other stack that has nothing behind it: that G has ended, or the pointer is
+    /// wild.
     DeadStack,
     /// The address is not in any window.
     NotAWindow,
 }
 
-/// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and in which preemption was off `depth` deep. In the #PF
-/// handler of `core`: interrupts off.
+/// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and in which
+/// preemption was off `depth` deep. In the #PF handler of `core`: interrupts off.
 #[inline(always)]
 pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
     let Some(window) = Window::of(addr) else { return WindowFault::NotAWindow };
@@ -211,7 +225,8 @@ fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) 
     if core.reserve.is_low()
         && let Some(m) = core.m()
     {
-        // Memory is short, or this core is in the pool: whoever turns preemption on sees to it, or the next scheduling point.
+        // Memory is short, or this core is in the pool: whoever turns preemption on sees to it, or
+        // the next scheduling point.
         m.attend_platform();
         if depth > 0 {
             percpu::pend();
@@ -242,7 +257,8 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
         let (level, entry, backing) = walk::find(addr);
         match backing {
             Backing::Present(_) => return WindowFault::Resolved,
-            // Else who touches it again and again would keep it for ever, and whoever waits for its frame as well.
+            // Else who touches it again and again would keep it for ever, and whoever waits for its
+            // frame as well.
             Backing::Limbo(_) if !own && keep > 0 && retired::is_gone(addr) => return WindowFault::DeadStack,
             Backing::Limbo(word) => {
                 if entry.restore(word) && level == 0 && own {
@@ -324,7 +340,8 @@ fn mapped(core: &PerCpu, window: Window, addr: u64) {
     note_depth(core, window, addr);
 }
 
-/// The stack of `window` reaches down to `addr` now. Others than its G may do that as well, at the same time.
+/// The stack of `window` reaches down to `addr` now. Others than its G may do that as well, at the
+/// same time.
 #[inline(always)]
 fn note_depth(core: &PerCpu, window: Window, addr: u64) {
     // Nearly always the one that runs; between a switch and its beginning it is another.

@@ -9,11 +9,12 @@
 //!   │ … │ packed │ … │ packed │ … (8 windows)      ───▶   │ the eight entries │   the table's entry: PACKED, where
 //! ```
 //!
-//! Whoever touches the page, on any core, through any pointer, gets it back at the same address with the same bytes, like a page from compressed
-//! swap; nobody else needs to know. What is below the used bytes is not kept: a parked G's stack is used from its stack pointer up.
+//! Whoever touches the page, on any core, through any pointer, gets it back at the same address
+//! with the same bytes, like a page from compressed swap; nobody else needs to know. What is below
+//! the used bytes is not kept: a parked G's stack is used from its stack pointer up.
 //!
-//! Packing runs on ordinary stacks and may use the heap. Unpacking runs in the #PF handler and may not: the block that it is through with goes on
-//! its core's [`Deferred`] list.
+//! Packing runs on ordinary stacks and may use the heap. Unpacking runs in the #PF handler and may
+//! not: the block that it is through with goes on its core's [`Deferred`] list.
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::arch::asm;
@@ -29,7 +30,8 @@ use crate::arch::percpu;
 use crate::mm::frames::FRAME;
 use crate::mm::{heap, phys_to_virt};
 
-/// The most that a packed stack may have used, in bytes: half a page. More is hardly worth it, and fits no size class.
+/// The most that a packed stack may have used, in bytes: half a page. More is hardly worth it, and
+/// fits no size class.
 pub(super) const MOST: u64 = 2048;
 
 /// Where the entries of the top pages stand in a table of eight default windows.
@@ -128,12 +130,14 @@ pub fn free_deferred() {
     }
 }
 
-/// Packs the page whose entry has been in `limbo` for an epoch and of which the `used` uppermost bytes matter. The frame is the caller's then. None:
-/// no memory for a block, or somebody has touched the page.
+/// Packs the page whose entry has been in `limbo` for an epoch and of which the `used` uppermost
+/// bytes matter. The frame is the caller's then. None: no memory for a block, or somebody has
+/// touched the page.
 pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
     let block = Block::new(used.next_multiple_of(ALIGN as u64) as usize)?;
     let frame = limbo & ADDRESS;
-    // SAFETY: both places are `len` bytes. Should the page be in use again, this is a read of bytes that change: what was copied is thrown away then.
+    // SAFETY: both places are `len` bytes. Should the page be in use again, this is a read of bytes
+    // that change: what was copied is thrown away then.
     unsafe { block.at.copy_from_nonoverlapping(phys_to_virt(frame + FRAME - block.len as u64), block.len) };
     if !entry.pack(limbo, block.reference()) {
         block.free();
@@ -146,7 +150,8 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
     Some(frame)
 }
 
-/// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another core may be faster.
+/// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another
+/// core may be faster.
 #[inline(always)]
 pub(super) fn unpack_page(
     entry: &Entry,
@@ -157,8 +162,8 @@ pub(super) fn unpack_page(
     let Some(frame) = take() else { return false };
     let block = Block::from_reference(word);
     walk::poison(frame);
-    // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the block may be somebody else's by now, or its page gone; what is
-    // copied is thrown away.
+    // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the
+    // block may be somebody else's by now, or its page gone; what is copied is thrown away.
     unsafe { heap::read(block.at, phys_to_virt(frame + FRAME - block.len as u64), block.len) };
     if !entry.unpack(word, frame | PAGE) {
         give(frame);
@@ -205,7 +210,8 @@ pub(super) fn content(table: u64) -> Content {
     if any { Content::Packed(tops) } else { Content::Nothing }
 }
 
-/// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page; its frame is the caller's then. Else it is put back.
+/// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page; its frame
+/// is the caller's then. Else it is put back.
 pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u64> {
     let table = limbo & ADDRESS;
     let taken = match content(table) {
@@ -245,7 +251,8 @@ pub(super) fn unpack_table(
     let Some(table) = take() else { return false };
     let block = Block::from_reference(word);
     walk::clear(table);
-    // SAFETY: the block holds eight words, or has been freed by a faster core, and then the table is thrown away. The frame is ours.
+    // SAFETY: the block holds eight words, or has been freed by a faster core, and then the table
+    // is thrown away. The frame is ours.
     unsafe {
         let mut words = [0u64; 8];
         heap::read(block.at, words.as_mut_ptr().cast(), TABLE_BYTES);
@@ -267,7 +274,8 @@ pub(super) fn unpack_table(
 /// Whether a packed table says anything of the page at `addr`. With preemption off.
 pub(super) fn table_has(word: u64, addr: u64) -> bool {
     let index = (addr / FRAME) as usize & 511;
-    // SAFETY: the block holds eight words; should a faster core unpack it, it is not freed before this core passes an epoch.
+    // SAFETY: the block holds eight words; should a faster core unpack it, it is not freed before
+    // this core passes an epoch.
     let words = unsafe { Block::from_reference(word).at.cast::<[u64; 8]>().read_volatile() };
     TOPS.into_iter().zip(words).any(|(at, word)| at == index && word != 0)
 }
@@ -277,7 +285,8 @@ pub fn is_packed(hi: u64) -> bool {
     matches!(walk::find(hi - FRAME), (_, _, Backing::Packed(_)))
 }
 
-/// For a report that has looked at a packed stack: its frame may serve for the next look. All other cores have stopped, and the G never runs again.
+/// For a report that has looked at a packed stack: its frame may serve for the next look. All other
+/// cores have stopped, and the G never runs again.
 pub fn put_back(hi: u64) {
     let top = Window::of(hi - 1).map_or(hi - FRAME, Window::top);
     let (0, entry, Backing::Present(word)) = walk::find(top) else { return };

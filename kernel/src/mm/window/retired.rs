@@ -1,24 +1,29 @@
 //! Windows whose addresses are never used again.
 //!
-//! A G that was ended where it stood may have lent something on its stack to others: a child that borrows, a list that it stands in. Rust would have
-//! kept it from leaving those frames before the borrow ends; an overflow does not ask. So its frames stay until all members of its scopes have
-//! ended, and nobody else ever gets its addresses: what still points there afterwards meets a fault that names the G whose stack it was.
+//! A G that was ended where it stood may have lent something on its stack to others: a child that
+//! borrows, a list that it stands in. Rust would have kept it from leaving those frames before the
+//! borrow ends; an overflow does not ask. So its frames stay until all members of its scopes have
+//! ended, and nobody else ever gets its addresses: what still points there afterwards meets a fault
+//! that names the G whose stack it was.
 //!
 //! ```text
 //!   ended where it stood ──▶ DEAD: its memory is there ──▶ GONE: the memory goes back after an epoch
 //!                            (who may still borrow from it)        (a touch is a named fault)
 //! ```
 //!
-//! A look costs the same however many there are, and takes no lock: a tree by the window's number, to which entries are only added.
+//! A look costs the same however many there are, and takes no lock: a tree by the window's number,
+//! to which entries are only added.
 //!
 //! ```text
 //!   ROOT (static)      node (a frame)           leaf (a frame)
 //!   │ … │ number/32768 ──▶ │ … │ number/64 ──▶ │ state, cause, id, name │ 64 of these
 //! ```
 //!
-//! So 64 neighbours share a frame, and an overflow costs 64 bytes to 4 KiB for good, and 8 KiB the first time among 32,768 windows. The
-//! frames come from where growing stacks have theirs, and from the core's fault reserve if there are no others: a G often dies because there is no memory. If there is
-//! none at all, its name is lost. Its addresses are not used again even so: a tag in the window's top word says that, not this tree.
+//! So 64 neighbours share a frame, and an overflow costs 64 bytes to 4 KiB for good, and 8 KiB the
+//! first time among 32,768 windows. The frames come from where growing stacks have theirs, and from
+//! the core's fault reserve if there are no others: a G often dies because there is no memory. If
+//! there is none at all, its name is lost. Its addresses are not used again even so: a tag in the
+//! window's top word says that, not this tree.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -49,7 +54,8 @@ pub struct Retired {
     name: Cell<Name>,
 }
 
-// SAFETY: what is in the cells is written before `state` says that there is something, and never after.
+// SAFETY: what is in the cells is written before `state` says that there is something, and never
+// after.
 unsafe impl Sync for Retired {}
 
 const _: () = assert!(size_of::<Retired>() == 64);
@@ -120,7 +126,8 @@ fn grow(place: &AtomicU64) -> Option<u64> {
     }
 }
 
-/// The entry of `window`. None: nobody has died in its neighbourhood; or with `make`, there is no memory.
+/// The entry of `window`. None: nobody has died in its neighbourhood; or with `make`, there is no
+/// memory.
 #[inline(always)]
 fn entry(window: Window, make: bool) -> Option<&'static Retired> {
     let class = window.class();
@@ -134,10 +141,12 @@ fn entry(window: Window, make: bool) -> Option<&'static Retired> {
     Some(unsafe { &*phys_to_virt(leaf).cast::<Retired>().add((number % LEAF) as usize) })
 }
 
-/// The window of `g`, which has [its cause](G::doomed), is never used again. Once for each G that ends where it stands, with preemption off, not in a handler.
+/// The window of `g`, which has [its cause](G::doomed), is never used again. Once for each G that
+/// ends where it stands, with preemption off, not in a handler.
 pub fn retire(g: &G) {
     let window = Window::from(g.stack());
-    // SAFETY: the top word of a stack in use is its G's address; the G is at its end, and nobody else writes it.
+    // SAFETY: the top word of a stack in use is its G's address; the G is at its end, and nobody
+    // else writes it.
     unsafe {
         let top = (window.hi as *mut usize).sub(1);
         top.write(top.read() | RETIRED);

@@ -1,4 +1,5 @@
-//! Giving memory back: pages that a parked G's stack does not need, stacks that stay parked, windows that nobody lives on.
+//! Giving memory back: pages that a parked G's stack does not need, stacks that stay parked,
+//! windows that nobody lives on.
 //!
 //! ```text
 //!   one round    collect   pages → limbo      from: ended G's windows · warm free G's nobody wants · parked G's (under Scan)
@@ -8,13 +9,16 @@
 //!   one pass     as many rounds as it takes to look at every G record once
 //! ```
 //!
-//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), as long as anybody has parked since the last one. It shrinks what is
-//! parked, packs what was parked through the whole period (Cold, see `gstate.rs`), and strips free windows beyond a few. *Pressed*: free memory has fallen below a
-//! watermark: nothing counts as too recent, and rounds follow one another. *Forced*: somebody asks for everything ([`run`]): `runtime::scavenge()`, or a spawn
+//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), as long as
+//! anybody has parked since the last one. It shrinks what is parked, packs what was parked through
+//! the whole period (Cold, see `gstate.rs`), and strips free windows beyond a few. *Pressed*: free
+//! memory has fallen below a watermark: nothing counts as too recent, and rounds follow one
+//! another. *Forced*: somebody asks for everything ([`run`]): `runtime::scavenge()`, or a spawn
 //! that found no memory.
 //!
-//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records), on whichever core finds the lock free; and in forced passes on the caller's
-//! stack. There is one round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
+//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records), on
+//! whichever core finds the lock free; and in forced passes on the caller's stack. There is one
+//! round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
 
 mod round;
 mod stale;
@@ -34,7 +38,8 @@ use round::{DESPAIR, ROUND_IDLE, Round, Urgency};
 
 static ROUND_STATE: Lock<Round> = Lock::new(Round::new());
 
-/// When there is something to do next, in ticks: what `poll` looks at. Relaxed: a core that sees an old value looks a little later.
+/// When there is something to do next, in ticks: what `poll` looks at. Relaxed: a core that sees an
+/// old value looks a little later.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 /// The same in nanoseconds.
 static NEXT_NS: AtomicU64 = AtomicU64::new(0);
@@ -78,7 +83,8 @@ pub(super) unsafe fn put_stale(window: Window, low: u64, retired: bool) {
     }
 }
 
-/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames, with preemption off.
+/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames,
+/// with preemption off.
 #[cold]
 #[inline(never)]
 pub fn press() {
@@ -109,7 +115,8 @@ fn pass(m: usize) {
     EPOCHS.pass(m, flush_tlb);
 }
 
-/// The interrupt that asks a laggard to pass. The interrupted code had preemption off `depth` deep: at 0 it holds nothing.
+/// The interrupt that asks a laggard to pass. The interrupted code had preemption off `depth` deep:
+/// at 0 it holds nothing.
 pub fn on_interrupt(depth: u32) {
     let core = percpu::current();
     let Some(m) = core.m() else { return };
@@ -137,8 +144,8 @@ fn work() -> bool {
         Urgency::Idle
     };
     let mut wait = round.step(sched, &guard, urgency);
-    // Where memory is scarce, the next goroutine that grows may die of it. So pieces follow each other here, and
-    // this core comes back before each goroutine that it runs.
+    // Where memory is scarce, the next goroutine that grows may die of it. So pieces follow each
+    // other here, and this core comes back before each goroutine that it runs.
     let mut pieces = 1;
     while wait == 0 && pieces < PIECES_IN_NEED && frames::is_scarce() {
         wait = round.step(sched, &guard, urgency);
@@ -157,8 +164,8 @@ fn work() -> bool {
 /// The resting core that wakes up for the next piece of work; `usize::MAX`: none does.
 static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// When the next piece of work is due, in nanoseconds since boot: a resting core wakes up for it. `u64::MAX`: nobody has parked since the last pass, so there is nothing to
-/// look for.
+/// When the next piece of work is due, in nanoseconds since boot: a resting core wakes up for it.
+/// `u64::MAX`: nobody has parked since the last pass, so there is nothing to look for.
 fn next_due() -> u64 {
     let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
     if round.is_quiet() && !round.in_pass && !round.busy && round.parks == parks() + 1 && stale::is_empty() {
@@ -172,7 +179,8 @@ fn parks() -> u64 {
     platform::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
 }
 
-/// The pool is empty, and so is this core's fault reserve: the next G may not even be unpacked. Packs and strips until there is something. On g0.
+/// The pool is empty, and so is this core's fault reserve: the next G may not even be unpacked.
+/// Packs and strips until there is something. On g0.
 #[cold]
 pub fn make_room() {
     let Some(sched) = platform::try_sched() else { return };
@@ -207,7 +215,8 @@ pub fn make_room() {
     }
 }
 
-/// Gives back everything that can be given back, and returns how many bytes that was. Not in a handler, with none of the locks of this module held.
+/// Gives back everything that can be given back, and returns how many bytes that was. Not in a
+/// handler, with none of the locks of this module held.
 pub fn run() -> u64 {
     let Some(sched) = platform::try_sched() else { return 0 };
     let before = ROUND_STATE.lock().freed;
@@ -218,7 +227,8 @@ pub fn run() -> u64 {
         sched.trim_resting(&guard);
         sched.trim_own(&guard);
     }
-    // A pass that is under way may have missed what lies behind it: the one that begins next counts; and tables follow their pages by a round.
+    // A pass that is under way may have missed what lies behind it: the one that begins next
+    // counts; and tables follow their pages by a round.
     let target = {
         let mut round = ROUND_STATE.lock();
         round.force_next = true;
@@ -243,14 +253,16 @@ pub fn run() -> u64 {
     }
 }
 
-/// Runs `f` with the round's lock held, so that nobody scavenges meanwhile: for tests of who needs the other locks.
+/// Runs `f` with the round's lock held, so that nobody scavenges meanwhile: for tests of who needs
+/// the other locks.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
     let _round = ROUND_STATE.lock();
     f()
 }
 
-/// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine that holds nothing, and not in vain again and again.
+/// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine
+/// that holds nothing, and not in vain again and again.
 #[cold]
 pub fn for_the_heap() -> bool {
     if percpu::depth() > 0 || percpu::in_handler() || panic::current_g().is_none() {
@@ -264,8 +276,8 @@ pub fn for_the_heap() -> bool {
     }
     true
 }
-/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing. Returns what to tell [`rise`]. None: there was something to do,
-/// so look again for work first.
+/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing.
+/// Returns what to tell [`rise`]. None: there was something to do, so look again for work first.
 pub fn rest(m: &M, until: u64) -> Option<(u64, u64)> {
     if poll(m) {
         return None;

@@ -24,7 +24,8 @@ pub(super) const TABLE_SPAN: u64 = 512 * FRAME;
 #[inline(always)]
 pub(super) fn entry(table: u64, index: usize) -> &'static Entry {
     debug_assert!(index < 512);
-    // SAFETY: `table` is a page table: 512 words in the physical map, which are only used as entries while it is one.
+    // SAFETY: `table` is a page table: 512 words in the physical map, which are only used as
+    // entries while it is one.
     unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
 }
 
@@ -34,7 +35,8 @@ fn entry_for(table: u64, addr: u64, level: u32) -> &'static Entry {
     entry(table, (addr >> (12 + 9 * level)) as usize & 511)
 }
 
-/// Goes down towards the page at `addr`, as far as tables are present: the level and the entry where it ends, and what that says.
+/// Goes down towards the page at `addr`, as far as tables are present: the level and the entry
+/// where it ends, and what that says.
 #[inline(always)]
 pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
     let mut table = paging::root();
@@ -107,8 +109,8 @@ pub(super) fn poison(frame: u64) {
     }
 }
 
-/// Maps the page at `addr`, which nobody uses, with frames of the common pool; it may be there already. False: no memory, or so little that it is kept
-/// for the stacks that there are.
+/// Maps the page at `addr`, which nobody uses, with frames of the common pool; it may be there
+/// already. False: no memory, or so little that it is kept for the stacks that there are.
 pub(super) fn map_from_pool(addr: u64) -> bool {
     let _here = PreemptGuard::new();
     loop {
@@ -118,7 +120,8 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
             Backing::Limbo(word) => {
                 entry.restore(word);
             }
-            // Nobody uses the window, so no page of it is packed; its neighbours may be, with their table.
+            // Nobody uses the window, so no page of it is packed; its neighbours may be, with their
+            // table.
             Backing::Packed(word) => {
                 if !super::packed::unpack_table(entry, word, &mut frames::alloc, &mut give_back) {
                     return false;

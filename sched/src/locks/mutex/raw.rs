@@ -1,4 +1,5 @@
-//! A mutex that parks the goroutine, not the core; `std`'s signatures and poisoning, Go's two modes.
+//! A mutex that parks the goroutine, not the core; `std`'s signatures and poisoning, Go's two
+//! modes.
 //!
 //! ```text
 //!   word:   owner's life | STARVING | QUEUED
@@ -10,28 +11,38 @@
 //!                                                      STARVING: the first waiter owns it now
 //! ```
 //!
-//! Uncontended, lock and unlock are one atomic operation each. What the word's owner means, and what happens when it is dead: `owner.rs`.
+//! Uncontended, lock and unlock are one atomic operation each. What the word's owner means, and
+//! what happens when it is dead: `owner.rs`.
 //!
-//! **Normal mode.** A woken waiter competes, and a G that runs may be faster (barging: no switch for each hand-over). A waiter that loses goes back to
-//! the *front* of the list, so waiters come in order among themselves. At most one is on its way at a time (`woken`). Until it has come, the word does not say that
-//! others wait: whoever runs takes the mutex and gives it back at the price of a free one, and a slice has thousands of that. The one that comes
-//! says so again: QUEUED.
+//! **Normal mode.** A woken waiter competes, and a G that runs may be faster (barging: no switch
+//! for each hand-over). A waiter that loses goes back to the *front* of the list, so waiters come
+//! in order among themselves. At most one is on its way at a time (`woken`). Until it has come, the
+//! word does not say that others wait: whoever runs takes the mutex and gives it back at the price
+//! of a free one, and a slice has thousands of that. The one that comes says so again: QUEUED.
 //!
-//! **Starvation mode.** A waiter that loses when it has waited for [`STARVES`] sets STARVING. From then on an unlock gives the mutex to the
-//! first waiter, nobody barges in, who comes goes to the end. The receiver ends this mode if it has waited less than that or nobody waits behind it.
-//! So nobody waits longer than that and one round through those before it; and the throughput of the normal mode comes back by itself.
+//! **Starvation mode.** A waiter that loses when it has waited for [`STARVES`] sets STARVING. From
+//! then on an unlock gives the mutex to the first waiter, nobody barges in, who comes goes to the
+//! end. The receiver ends this mode if it has waited less than that or nobody waits behind it. So
+//! nobody waits longer than that and one round through those before it; and the throughput of the
+//! normal mode comes back by itself.
 //!
-//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list, or one that was woken is on its way. QUEUED, and an owner in the place of none in starvation mode,
-//! are written under that lock only.
+//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list, or one
+//! that was woken is on its way. QUEUED, and an owner in the place of none in starvation mode, are
+//! written under that lock only.
 //!
-//! **The hard race** is an unlock between a waiter's look at the word and its entry into the list. The waiter holds the list's
-//! lock from its CAS to QUEUED until it is saved in the list, and an unlock that finds a flag takes that lock before it looks at the list: so
-//! either the waiter's CAS sees no owner, or the unlock sees the waiter. While one is on its way, who comes need not be seen: that one looks at the list.
+//! **The hard race** is an unlock between a waiter's look at the word and its entry into the list.
+//! The waiter holds the list's lock from its CAS to QUEUED until it is saved in the list, and an
+//! unlock that finds a flag takes that lock before it looks at the list: so either the waiter's CAS
+//! sees no owner, or the unlock sees the waiter. While one is on its way, who comes need not be
+//! seen: that one looks at the list.
 //!
-//! Rejected: handing over always (every contended unlock would wait for a switch); taking the word by a swap (between a swap to 0 and a look at
-//! the flags a barger takes what a starving waiter is to get); spinning before parking, as Go does where another core runs the owner. Measured on std threads, two
-//! M's, best of five runs, nanoseconds a turn without and with Go's four times thirty pauses: 60 and 60 (two G's, a hundred turns of a loop inside and outside), 300
-//! and 300 (a thousand), 5,380 and 5,370 (twenty thousand), 389 and 387 (eight G's, a thousand). Nobody waits for the one that parks: who runs barges in.
+//! Rejected: handing over always (every contended unlock would wait for a switch); taking the word
+//! by a swap (between a swap to 0 and a look at the flags a barger takes what a starving waiter is
+//! to get); spinning before parking, as Go does where another core runs the owner. Measured on std
+//! threads, two M's, best of five runs, nanoseconds a turn without and with Go's four times thirty
+//! pauses: 60 and 60 (two G's, a hundred turns of a loop inside and outside), 300 and 300 (a
+//! thousand), 5,380 and 5,370 (twenty thousand), 389 and 387 (eight G's, a thousand). Nobody waits
+//! for the one that parks: who runs barges in.
 
 use crate::deaths::{Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, WaitReason, id_of};
@@ -121,7 +132,8 @@ impl Raw {
         self.word.fetch_and(FLAGS, Ordering::Release);
     }
 
-    /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`; otherwise the flags `else_set`. False: it was not taken.
+    /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`;
+    /// otherwise the flags `else_set`. False: it was not taken.
     fn take(&self, taken: usize, else_set: usize) -> bool {
         let mine = life_here();
         let mut word = self.word.load(Ordering::Relaxed);
@@ -227,7 +239,8 @@ impl Raw {
         }
     }
 
-    /// What `pass_on` asks, without the list's lock first: whoever has barged in sees to the others.
+    /// What `pass_on` asks, without the list's lock first: whoever has barged in sees to the
+    /// others.
     #[cold]
     #[inline(never)]
     fn unlock_contended(&self) {
@@ -255,7 +268,8 @@ impl Raw {
         loop {
             let gives = word & STARVING != 0;
             if word & OWNER != 0 || !gives && waiters.woken {
-                // Whoever has taken it finds QUEUED when it unlocks; so does the one that was woken.
+                // Whoever has taken it finds QUEUED when it unlocks; so does the one that was
+                // woken.
                 return None;
             }
             let queued = if waiters.list.has_two() { QUEUED } else { 0 };
@@ -265,7 +279,8 @@ impl Raw {
                 // The one that is on its way sets QUEUED itself: until then all others are fast.
                 _ => FREE,
             };
-            // Relaxed: the one that gets it learns so from `ready`; for all others this only goes on what `unlock` released.
+            // Relaxed: the one that gets it learns so from `ready`; for all others this only goes
+            // on what `unlock` released.
             match self.word.compare_exchange(word, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) if gives => return waiters.list.pop().map(Claimed::serve),
                 Ok(_) => {
@@ -326,7 +341,8 @@ impl Waited for Raw {
     }
 }
 
-/// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after that: its G may be woken at once and free it.
+/// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after
+/// that: its G may be woken at once and free it.
 unsafe fn unlock_list(raw: *mut (), g: GRef) -> bool {
     // SAFETY: `try_to_get` passes its mutex, whose list it holds locked. 1. of both: it is, without
     // a guard, and ours to release.

@@ -9,26 +9,32 @@
 //!
 //! Uncontended, each lock and unlock is one atomic operation. QUEUED says that somebody waits.
 //!
-//! **Barging.** A lock that nobody holds is taken by whoever runs, as the mutex is: one preempted holder must not make a convoy of all the others, in
-//! which each unlock is a switch. Who leaves wakes the first writer, if none is on its way, and that one competes. Until it has come, the word does not say
-//! that others wait (the mutex again). Readers don't compete: they are let in, all that wait. While QUEUED is there, newcomers don't read beside readers
-//! for whom a writer waits.
+//! **Barging.** A lock that nobody holds is taken by whoever runs, as the mutex is: one preempted
+//! holder must not make a convoy of all the others, in which each unlock is a switch. Who leaves
+//! wakes the first writer, if none is on its way, and that one competes. Until it has come, the
+//! word does not say that others wait (the mutex again). Readers don't compete: they are let in,
+//! all that wait. While QUEUED is there, newcomers don't read beside readers for whom a writer
+//! waits.
 //!
-//! **FAIR.** A writer that was woken, and finds the lock held after it has waited for [`STARVES`], sets FAIR. From then on nobody barges in, and the lock
-//! passes from hand to hand, in phases that alternate, as in Go:
+//! **FAIR.** A writer that was woken, and finds the lock held after it has waited for [`STARVES`],
+//! sets FAIR. From then on nobody barges in, and the lock passes from hand to hand, in phases that
+//! alternate, as in Go:
 //!
 //! * a writer leaves: all readers that wait by then get it, else the first writer;
 //! * the last reader leaves: the first writer gets it, else the readers.
 //!
-//! It ends with a writer that has waited less than that, or when no writer waits. So a writer waits for the readers that were there when it came, for
-//! [`STARVES`], and for one round through the writers before it (with a round of readers between any two); a reader for a writer that holds or is
-//! given the lock.
+//! It ends with a writer that has waited less than that, or when no writer waits. So a writer waits
+//! for the readers that were there when it came, for [`STARVES`], and for one round through the
+//! writers before it (with a round of readers between any two); a reader for a writer that holds or
+//! is given the lock.
 //!
-//! **INV-OURS**: a word that says FAIR and QUEUED, and has no owner, belongs to whoever has the lists' lock: nobody takes it.
+//! **INV-OURS**: a word that says FAIR and QUEUED, and has no owner, belongs to whoever has the
+//! lists' lock: nobody takes it.
 //!
-//! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's node is in its list, before the lists' lock is free; and who
-//! leaves and finds a flag asks the word again: if somebody has taken it, that one will come here. While a writer is on its way, who comes need not be seen:
-//! that writer looks at the lists.
+//! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's
+//! node is in its list, before the lists' lock is free; and who leaves and finds a flag asks the
+//! word again: if somebody has taken it, that one will come here. While a writer is on its way, who
+//! comes need not be seen: that writer looks at the lists.
 //!
 //! **A dead writer** keeps everybody out: those who want the lock panic (`owner.rs`). **A dead
 //! reader** has the lock for reading, for ever: it keeps writers out, and takes nothing away from
@@ -37,9 +43,10 @@
 //! left nobody can say which summands are dead: writers wait. So they do until one is left; if all
 //! of several are dead, for ever, and the deadlock report shows them.
 //!
-//! Rejected: a list of its readers for each lock, or of its locks for each G (an allocation or a search for each read); Go's writer mutex beside
-//! the count (two words to take); handing over always (one preemption, and every operation is a switch from then on); readers that are woken to compete (a
-//! crowd of them would find a writer there, one by one, and wait again).
+//! Rejected: a list of its readers for each lock, or of its locks for each G (an allocation or a
+//! search for each read); Go's writer mutex beside the count (two words to take); handing over
+//! always (one preemption, and every operation is a switch from then on); readers that are woken to
+//! compete (a crowd of them would find a writer there, one by one, and wait again).
 
 use crate::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
@@ -78,7 +85,8 @@ const BARRED: usize = QUEUED | WRITER | MANY;
 /// A writer that has waited so long has the lock handed over: 1 ms, as in the mutex.
 const STARVES: u64 = 1_000_000;
 
-/// Whether a reader may come in: nobody writes, and it does not come between readers and a writer that waits for them.
+/// Whether a reader may come in: nobody writes, and it does not come between readers and a writer
+/// that waits for them.
 #[inline(always)]
 fn admits_a_reader(word: usize) -> bool {
     word & (WRITER | FAIR | MANY) == 0 && (word & QUEUED == 0 || word & COUNT == 0)
@@ -239,7 +247,8 @@ impl Raw {
         self.take_to_write(life_here() | WRITER, 0, 0)
     }
 
-    /// Takes the word for a writer if it may be taken, and sets the flags `taken`; otherwise the flags `else_set`. False: it was not taken.
+    /// Takes the word for a writer if it may be taken, and sets the flags `taken`; otherwise the
+    /// flags `else_set`. False: it was not taken.
     fn take_to_write(&self, mine: usize, taken: usize, else_set: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -288,7 +297,8 @@ impl Raw {
         }
     }
 
-    /// What `pass_on` asks, without the lists' lock first: who has come since sees to the others when it leaves.
+    /// What `pass_on` asks, without the lists' lock first: who has come since sees to the others
+    /// when it leaves.
     #[cold]
     #[inline(never)]
     fn left(&self, who: Left) {
@@ -385,7 +395,8 @@ impl Raw {
             if let Some(dead) = dead_holder::<WRITING>(self.word.load(Ordering::Relaxed), deaths(&guard)) {
                 self.set_queued(&lists);
                 if !lists.is_empty() {
-                    // The last reader that lives has left while the word did not say that others wait.
+                    // The last reader that lives has left while the word did not say that others
+                    // wait.
                     deaths::ask(M::current(&guard), &guard);
                 }
                 drop(lists);
@@ -464,10 +475,12 @@ impl Raw {
         !doomed
     }
 
-    /// If nobody holds the lock any more, and no writer is on its way to it: those whose turn it is. With the lists' lock held.
+    /// If nobody holds the lock any more, and no writer is on its way to it: those whose turn it
+    /// is. With the lists' lock held.
     #[inline(never)]
     fn pass_on(&self, lists: &mut Lists, left: Left) -> Woken {
-        // Acquire: pairs with the Release of every reader that has left: what they have read was read before the next one writes.
+        // Acquire: pairs with the Release of every reader that has left: what they have read was
+        // read before the next one writes.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let fair = word & FAIR != 0;
@@ -485,7 +498,8 @@ impl Raw {
                 }
                 None => (lists.units, !lists.writers.is_empty()),
             };
-            // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has got the lock, or the next one ends it.
+            // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has
+            // got the lock, or the next one ends it.
             let flags = if more { QUEUED | word & FAIR } else { 0 };
             // AcqRel: goes on with what the readers released.
             match self.word.compare_exchange(word, to | flags, Ordering::AcqRel, Ordering::Acquire) {

@@ -1,4 +1,5 @@
-//! What leaves: lines stand in the ring [`OUTPUT`], and move to the port whenever it has room. Nobody waits for the port, but where nothing else is left to do:
+//! What leaves: lines stand in the ring [`OUTPUT`], and move to the port whenever it has room.
+//! Nobody waits for the port, but where nothing else is left to do:
 //!
 //! | who prints | the ring has room | the ring is full |
 //! |---|---|---|
@@ -7,11 +8,13 @@
 //! | boot, before the scheduler | the same, and waits until all has left | |
 //! | a report | sends what is in the ring, then its own text, byte by byte; takes no lock | |
 //!
-//! The rest leaves by the port's interrupt, a FIFO of 16 bytes each; QEMU's port takes everything at once, and never has to interrupt. Where no I/O APIC has the port's line, the
-//! goroutine that prints looks again and again until the ring is empty, and lets others run in between.
+//! The rest leaves by the port's interrupt, a FIFO of 16 bytes each; QEMU's port takes everything
+//! at once, and never has to interrupt. Where no I/O APIC has the port's line, the goroutine that
+//! prints looks again and again until the ring is empty, and lets others run in between.
 //!
-//! A line that can't park and finds the port stuck (its other end takes nothing, for a second or so) is given up, as a report's bytes are: a core that waits for ever with
-//! preemption off would be worse.
+//! A line that can't park and finds the port stuck (its other end takes nothing, for a second or
+//! so) is given up, as a report's bytes are: a core that waits for ever with preemption off would
+//! be worse.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -27,7 +30,8 @@ pub static OUTPUT: Output = Output::new(&BYTES);
 
 static BYTES: Bytes = Bytes::new();
 
-/// Bytes that whoever prints moves to the port at once, with preemption off: more than a line usually has.
+/// Bytes that whoever prints moves to the port at once, with preemption off: more than a line
+/// usually has.
 const PIECE: usize = 256;
 /// Bytes that the handler moves, beside those that it receives.
 const BURST: usize = 64;
@@ -57,7 +61,8 @@ impl Transmitter for Port {
     }
 }
 
-/// Moves what is in the ring to the port, as far as that takes it now, and sees to it that the rest follows. After each line.
+/// Moves what is in the ring to the port, as far as that takes it now, and sees to it that the rest
+/// follows. After each line.
 pub fn transmit() {
     loop {
         let guard = PreemptGuard::new();
@@ -66,7 +71,8 @@ pub fn transmit() {
         }
         drop(guard);
         if CONNECTED.load(Ordering::Relaxed) {
-            // With preemption on, if it was: the interrupt may come at once, and again until the ring is empty.
+            // With preemption on, if it was: the interrupt may come at once, and again until the
+            // ring is empty.
             return write_enables();
         }
         // Once: the tables are read with preemption on, where it can be.
@@ -92,7 +98,8 @@ pub(super) fn interrupted() {
     let _ = OUTPUT.drain(BURST, &mut Port);
 }
 
-/// Moves a few bytes to the port, when it has room: for a writer that can't park and finds the ring full. With preemption off.
+/// Moves a few bytes to the port, when it has room: for a writer that can't park and finds the ring
+/// full. With preemption off.
 pub fn make_room() {
     for _ in 0..PATIENCE {
         let before = OUTPUT.len();
@@ -113,7 +120,8 @@ pub fn make_room() {
     let _ = OUTPUT.drain(trefoil_sched::output::LINE, &mut Lost);
 }
 
-/// Waits until all has left, the port's own FIFO included, as long as some leaves every `grace` nanoseconds.
+/// Waits until all has left, the port's own FIFO included, as long as some leaves every `grace`
+/// nanoseconds.
 pub fn flush(grace: u64) {
     if !is_present() {
         return;

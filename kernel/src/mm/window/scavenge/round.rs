@@ -1,10 +1,12 @@
 //! One round of the scavenger: what it looks at, and what becomes of it when its epoch is over.
 //!
-//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds it for as long as it is looked at and no longer. What it touches
-//! comes back, *if that faults*: a core that has run it before may still have the entries in its TLB, and use and change the pages without anybody
-//! noticing. So the round's end decides anew: it holds the G again, and by the stack pointer of *now* sees which of the pages are needed. A G that is not
-//! parked then gets all of them back. No core has old entries by that time (that is what the epoch was for), and none gets new ones (limbo is not
-//! present), so what is decided under Scan stays true.
+//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds it for as
+//! long as it is looked at and no longer. What it touches comes back, *if that faults*: a core that
+//! has run it before may still have the entries in its TLB, and use and change the pages without
+//! anybody noticing. So the round's end decides anew: it holds the G again, and by the stack
+//! pointer of *now* sees which of the pages are needed. A G that is not parked then gets all of
+//! them back. No core has old entries by that time (that is what the epoch was for), and none gets
+//! new ones (limbo is not present), so what is decided under Scan stays true.
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
@@ -19,14 +21,18 @@ use crate::mm::window::packed::{self, Content};
 use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
 use crate::mm::window::{self, GUARD, Window, forget};
 
-/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer cores than the machine it costs milliseconds.
+/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer
+/// cores than the machine it costs milliseconds.
 const ROUND: usize = 512;
-/// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one piece, and who wakes up meanwhile on that core waits.
+/// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one
+/// piece, and who wakes up meanwhile on that core waits.
 pub(super) const ROUND_IDLE: usize = 32;
-/// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table more: preemption is off as long.
+/// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table
+/// more: preemption is off as long.
 const PIECE: u64 = 6_000;
-/// A piece of work with preemption off. It ends after [`PIECE`] ticks, but not before it has done something: time may
-/// run faster than work (single steps, a busy host), and the work must come to its end all the same.
+/// A piece of work with preemption off. It ends after [`PIECE`] ticks, but not before it has done
+/// something: time may run faster than work (single steps, a busy host), and the work must come to
+/// its end all the same.
 struct Piece {
     begun: u64,
     has_advanced: Cell<bool>,
@@ -51,7 +57,8 @@ impl Piece {
 const TABLES: usize = 512;
 /// G records that an idle round looks at.
 const LOOKS: usize = 32;
-/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed already, and quickly passed over.
+/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed
+/// already, and quickly passed over.
 const LOOKS_PRESSED: usize = 2048;
 /// Idle passes begin this far apart, in nanoseconds.
 const PERIOD: u64 = 500_000_000;
@@ -71,11 +78,13 @@ pub(super) const DESPAIR: u64 = 5_000_000;
 /// What is to become of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
-    /// A window without a G: all goes back, and the addresses. (First, so that an empty round is all zeros and takes no room in the image.)
+    /// A window without a G: all goes back, and the addresses. (First, so that an empty round is
+    /// all zeros and takes no room in the image.)
     Free,
     /// A retired window: all goes back but the addresses.
     Bury,
-    /// What this parked G does not need goes back; its top page is packed if that was taken as well.
+    /// What this parked G does not need goes back; its top page is packed if that was taken as
+    /// well.
     Shrink(GRef),
     /// A free G's window: all goes back, the G goes to the bare list.
     Strip(GRef),
@@ -128,7 +137,8 @@ pub(super) struct Round {
     cursor: Cursor,
     /// A pass is under way.
     pub(super) in_pass: bool,
-    /// The pass is for somebody who wants everything, whoever does a piece of it; and so will the next one be.
+    /// The pass is for somebody who wants everything, whoever does a piece of it; and so will the
+    /// next one be.
     forced: bool,
     pub(super) force_next: bool,
     /// Before this the next idle pass does not begin.
@@ -175,7 +185,8 @@ impl Round {
         }
     }
 
-    /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one is due; 0: at once.
+    /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one
+    /// is due; 0: at once.
     pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
         if self.epoch != 0 {
             if !self.settling && !EPOCHS.is_over(self.epoch) {
@@ -326,7 +337,8 @@ impl Round {
                 break;
             }
             let (mut seen, before) = (0, self.len);
-            // Those that have nothing to give take some instructions each: the clock is not read for each chunk of them.
+            // Those that have nothing to give take some instructions each: the clock is not read
+            // for each chunk of them.
             while !done && self.len == before && seen < self.looks.min(128) {
                 done = sched.walk_gs(&mut cursor, 1, |g| {
                     seen += 1;
@@ -366,13 +378,15 @@ impl Round {
         }
     }
 
-    /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held still again, it keeps what it needs now.
+    /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held
+    /// still again, it keeps what it needs now.
     fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
         let needs = Needs::of(g).filter(|needs| needs.window == window);
         let now = g.stack_low.load(Ordering::Relaxed);
         if needs.is_some() && now as u64 >= from {
-            // First it is raised, then each page that is there lowers it again: others may map pages meanwhile, and lower it as well. Should one of them have been
-            // faster, it stays where it is. (Below `from` if the G has gone deeper since the round began.)
+            // First it is raised, then each page that is there lowers it again: others may map
+            // pages meanwhile, and lower it as well. Should one of them have been faster, it stays
+            // where it is. (Below `from` if the G has gone deeper since the round began.)
             let top = to.min(window.top()) as usize;
             let _ = g.stack_low.compare_exchange(now, top, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -403,7 +417,8 @@ impl Round {
         });
     }
 
-    /// The round's epoch is over: whatever is still in limbo is ours. A piece of it; true: that was the last.
+    /// The round's epoch is over: whatever is still in limbo is ours. A piece of it; true: that was
+    /// the last.
     fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &percpu::current().packs;
         packs.set(true);
@@ -504,7 +519,8 @@ impl Round {
 
     fn give(&mut self, frame: u64) {
         self.freed += FRAME;
-        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can reach it.
+        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can
+        // reach it.
         unsafe { frames::free(frame) };
     }
 }

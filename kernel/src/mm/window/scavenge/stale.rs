@@ -3,8 +3,9 @@
 use crate::mm::lock::Lock;
 use crate::mm::window::{LINK, Window};
 
-/// Windows without a G, linked through the words below their top: the next one's end, and how low each reaches. [`LINK`] says that the first is no G, and
-/// [`RETIRED`] beside the second that the addresses are never used again.
+/// Windows without a G, linked through the words below their top: the next one's end, and how low
+/// each reaches. [`LINK`] says that the first is no G, and [`RETIRED`] beside the second that the
+/// addresses are never used again.
 static STALE: Lock<Stale> = Lock::new(Stale { first: 0, len: 0 });
 
 struct Stale {
@@ -15,7 +16,8 @@ struct Stale {
 /// In the second word.
 const RETIRED: u64 = 1;
 
-/// Adds a window whose pages begin at `low`, a retired one or another; returns how many there are now.
+/// Adds a window whose pages begin at `low`, a retired one or another; returns how many there are
+/// now.
 ///
 /// # Safety
 /// 1. As [`free`](crate::mm::window::free).
