@@ -1,4 +1,4 @@
-//! What a thief learns from its hauls, and when it leaves work where it is.
+//! Hauls: how a thief learns from its steals, and when it leaves work where it is.
 //!
 //! ```text
 //!              200 µs of hauls that did not pay
@@ -9,32 +9,35 @@
 //! ```
 //!
 //! G's that pass messages run for a fraction of a microsecond, then wait for each other. A steal of
-//! such a G costs more than the G's run: its stack and its channel lie in the other core's cache,
+//! such a G costs more than the G's run. Its stack and its channel lie in the other core's cache,
 //! and from then on both cores contend for the channel. Such a program is fastest on one core. A G
 //! that computes is worth the steal. A thief cannot tell the two apart beforehand, so it tries, and
-//! judges after [`TRIAL`]. A trial *pays*
+//! judges after [`TRIAL`]. A trial *pays* in two cases:
 //!
-//! * if most G's ended, or were preempted, rather than parked;
-//! * else, if M's did not wait for spin locks for an eighth of their time (G's that contend run
-//!   often and get nowhere), and either the G's ran for [`GRAIN`] each, or all M's together
-//!   dispatched a quarter more G's a second than without this one.
+//! * Most G's ended, or were preempted, rather than parked.
+//! * M's did not wait for spin locks for an eighth of their time (G's that contend run often and
+//!   get nowhere). And either the G's ran for [`GRAIN`] each, or all M's together dispatched a
+//!   quarter more G's a second than without this one.
 //!
-//! The rate without this M is measured while it is shy, and anew after [`STALE`].
+//! The rate without this M is measured while the M is shy, and anew after [`STALE`].
 //!
-//! **INV-WATCH**: a shy M that leaves G's behind goes on looking for as long as G's wait or are
-//! dispatched, and counts as spinning; or another M does, which had not stopped spinning when this
-//! one lay down ([`is_watched`](crate::idle::Rest::is_watched)). So submitters wake nobody
-//! meanwhile, and a G behind a long-running one waits for two looks, 100 µs, beside an M without
-//! work. A nap is a rest with the P kept; every interrupt ends it. Its cost falls to the core that
-//! has nothing to do.
+//! **INV-WATCH**: a shy M that leaves G's behind goes on looking while G's wait or are dispatched,
+//! and counts as spinning. The alternative is another M that had not stopped spinning when this one
+//! lay down ([`is_watched`](crate::idle::Rest::is_watched)). So submitters wake nobody meanwhile. A
+//! G behind a long-running one waits for two looks, 100 µs, beside an M without work. A nap is a
+//! rest with the P kept, and every interrupt ends it. Only the core that has nothing to do pays for
+//! it.
 //!
-//! The global queue, due timers and ripe slots are anybody's at once, shy or not.
+//! Any M takes from the global queue, due timers and ripe slots at once, shy or not.
 //!
-//! Rejected: an age in each G (a clock read in each `ready`); a look at how fast a ring gets on,
-//! without a memory (once two cores contend, everything is slow and seems worth a steal); a bound
-//! on how long G's run alone (a `select!` over eight channels parks every microsecond, and gains
-//! 2.5 times from a second core); wake-ups by the busy core's alarm (an interrupt every 50 µs where
-//! the work is).
+//! Rejected:
+//!
+//! * an age in each G: a clock read in each `ready`;
+//! * a look at a ring's progress, without a memory: once two cores contend, everything is slow and
+//!   seems worth a steal;
+//! * a bound on how long G's run alone: a `select!` over eight channels parks every microsecond,
+//!   and gains 2.5 times from a second core;
+//! * wake-ups by the busy core's alarm: an interrupt every 50 µs where the work is.
 
 use core::cell::Cell;
 
@@ -45,96 +48,96 @@ use crate::platform;
 use crate::sched::Sched;
 use crate::sync::Ordering;
 
-/// A G that runs so long at a time is worth its way to another core, whatever the rates say: 5 µs.
+/// A G that runs for this long at a time is worth its way to another core, at any rates: 5 µs.
 const GRAIN: u64 = 5_000;
 
-/// M's that wait for spin locks for more than this part of their time have a quarrel.
+/// M's that wait for spin locks for more than this part of their time contend (a *quarrel*).
 const QUARREL: u64 = 8;
 
-/// So long an M tries before it judges: 200 µs.
+/// An M tries for this long before it judges: 200 µs.
 const TRIAL: u64 = 200_000;
 
-/// Or until it has taken so many G's.
+/// An M judges earlier if it has taken this many G's.
 const TRIED: u64 = 128;
 
-/// So long an M stays shy after a trial that did not pay: 2 ms, and up to 64 ms after several in a
-/// row.
+/// An M stays shy for this long after a trial that did not pay: 2 ms, and up to 64 ms after several
+/// in a row.
 const SHY: u64 = 2_000_000;
 const SHY_MAX: u64 = 64_000_000;
 
-/// What all do without this M is measured anew after so long: 50 ms.
+/// The rate of the others without this M is measured anew after this long: 50 ms.
 const STALE: u64 = 50_000_000;
 
-/// Between two looks of a shy M.
+/// The time between two looks of a shy M.
 const NEAR: u64 = SLOT_DELAY;
 
 /// A P that runs its G's for longer than this at a time is stuck: 10 µs.
 const STUCK: u64 = 10_000;
 
-/// So long a chain of hand-overs may pass by a G in the ring: 1 ms.
+/// A chain of hand-overs may pass by a G in the ring for this long: 1 ms.
 const PASSED: u64 = 1_000_000;
 
 /// An M's memory.
 #[derive(Debug)]
 pub(crate) struct Haul {
-    /// 0: eager. Else shy, and then it tries again.
+    /// 0: eager. Else the M is shy, and this is the time of its next trial.
     shy_until: Cell<u64>,
-    /// What it measures, and since when.
+    /// The current measurement, and its start.
     what: Cell<What>,
     since: Cell<u64>,
-    /// What had been done by then: by all, and by this M.
+    /// The totals at that start: of all M's, and of this one.
     all: Cell<Done>,
     runs: Cell<u64>,
     parks: Cell<u64>,
     steals: Cell<u64>,
-    /// How many dispatches a second there were of all M's without this one, and when that was. 0:
+    /// The dispatches a second of all M's without this one, and the time of that measurement. 0:
     /// not known.
     alone: Cell<(u64, u64)>,
-    /// And with it, in the last trial, if that is to be compared with the first that follows. 0: it
-    /// is not.
+    /// The rate with this M in the last trial, if the next rate without it is to be compared with
+    /// it. 0: no comparison is due.
     with: Cell<u64>,
-    /// What it took from a P that was stuck has quarrelled: one G is enough next time.
+    /// The last G's taken from a stuck P quarrelled: next time one G is enough.
     meek: Cell<bool>,
-    /// How long it is shy next time.
+    /// The length of the next shy time.
     patience: Cell<u64>,
-    /// All dispatches there had been at the last look, and when that was.
+    /// The total of dispatches at the last look, and its time.
     look: Cell<(u64, u64)>,
-    /// What it saw of each P.
+    /// The last sight of each P.
     seen: [Cell<Seen>; MAX],
 }
 
-/// What an M measures.
+/// A kind of measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Nothing,
-    /// Eager: what comes of its hauls.
+    /// Eager: the effect of this M's hauls.
     Trial,
-    /// Shy: how the others get on without it.
+    /// Shy: the others' progress without this M.
     Alone,
-    /// Shy: what comes of a haul from a P that was stuck.
+    /// Shy: the effect of a haul from a stuck P.
     Rescue,
 }
 
-/// What all M's have done.
+/// Totals of all M's.
 #[derive(Debug, Clone, Copy, Default)]
 struct Done {
     dispatches: u64,
-    /// Nanoseconds that they have waited for spin locks.
+    /// Nanoseconds spent waiting for spin locks.
     waited: u64,
 }
 
-/// What a shy M saw of a P.
+/// A shy M's last sight of a P.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     /// How many G's had left the ring.
     head: u32,
-    /// What its M had run.
+    /// The dispatches of its M.
     ran: u64,
-    /// Since when the oldest waits. 0: none did.
+    /// The time since which the oldest G waits. 0: none waited.
     since: u64,
 }
 
-/// How many G's a thief may take from a ring.
+/// The share of a ring that a thief may take.
 pub(crate) enum Share {
     Nothing,
     One,
@@ -162,21 +165,21 @@ impl Haul {
 }
 
 impl M {
-    /// It has taken G's from another P.
+    /// Starts a measurement when this M has taken G's from another P.
     #[cold]
     #[inline(never)]
     pub(crate) fn begin_haul(&self) {
         if cfg!(loom) {
             return;
         }
-        // What follows is not what the others do without it.
+        // The time that follows does not show the others' progress without this M.
         let what = if self.is_shy() { What::Rescue } else { What::Trial };
         if self.haul.what.get() != what {
             self.measure(what, platform::now());
         }
     }
 
-    /// It goes to rest: what follows is no part of a trial.
+    /// Ends any measurement when this M goes to rest: a rest is no part of a trial.
     pub(crate) fn forget_haul(&self) {
         self.haul.what.set(What::Nothing);
     }
@@ -193,7 +196,7 @@ impl M {
         haul.steals.set(self.counters.steals.get());
     }
 
-    /// It is out of work: what came of its hauls, or of leaving things where they are.
+    /// Judges, when this M is out of work, its hauls or its leaving G's where they are.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -244,8 +247,8 @@ impl M {
         }
     }
 
-    /// How many dispatches a second there were, of all, and how long each waited for spin locks,
-    /// since the measure began `took` ago.
+    /// Returns the dispatches a second of all M's, and each one's wait for spin locks, since the
+    /// measurement began `took` ago.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -265,7 +268,7 @@ impl M {
         haul.meek.set(false);
     }
 
-    /// Whether it pays to take part: by how much all get on `with` this M, and without.
+    /// Judges whether it pays to take part, by the rate of all M's `with` this one and without.
     #[cold]
     #[inline(never)]
     fn judge(&self, now: u64, with: u64, alone: u64) {
@@ -279,12 +282,12 @@ impl M {
         haul.patience.set((2 * patience).min(SHY_MAX));
     }
 
-    /// Whether it leaves work alone that comes and goes.
+    /// Returns true if this M leaves short-lived work to others.
     pub(crate) fn is_shy(&self) -> bool {
         self.haul.shy_until.get() != 0
     }
 
-    /// How much of what waits in the ring of `victim` it may take.
+    /// Returns the share of the ring of `victim` that this M may take.
     pub(crate) fn share(&self, victim: &P) -> Share {
         if self.is_shy() { self.shy_share(victim) } else { Share::Half }
     }
@@ -315,8 +318,8 @@ impl M {
         }
     }
 
-    /// Found nothing that it may take: whether it goes on looking, in a while. It counts as
-    /// spinning.
+    /// Returns true if an M that found nothing it may take goes on looking, in a while. Such an M
+    /// counts as spinning.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -327,12 +330,12 @@ impl M {
         let now = platform::now();
         let all = self.sched.dispatches();
         let (before, since) = self.haul.look.replace((all, now));
-        // Since a look that is long ago, anything may have been.
+        // After a look that is long ago, the rate tells nothing.
         let gets_on = all - before >= (now - since) / STUCK && now - since < 4 * NEAR;
         gets_on || self.sched.ps().iter().any(|p| p.waiting() != 0)
     }
 
-    /// Between two looks: a rest with the P kept.
+    /// Rests with the P kept, between two looks.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -363,12 +366,12 @@ impl Sched {
         })
     }
 
-    /// How many P's have an M; at least one, for an M that asks has one.
+    /// Returns how many P's have an M, at least one: the asking M has one.
     fn busy_ps(&self) -> u32 {
         (self.num_ps() as u32).saturating_sub(self.rest.idle_p_count()).max(1)
     }
 
-    /// What the M that holds `p` has run.
+    /// Returns the dispatches of the M that holds `p`.
     fn runs_of(&'static self, p: &P) -> u64 {
         let holder = self.ms().find(|m| m.p().is_some_and(|held| core::ptr::eq(held, p)));
         holder.map_or(0, |m| m.counters.runs.get())

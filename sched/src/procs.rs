@@ -1,5 +1,5 @@
 //! P's change hands: a core that waits for slow hardware gives its P away, and the number of P's
-//! changes while everybody runs.
+//! changes while G's run.
 //!
 //! ```text
 //!   block_in_place(f)    M a ── P 1 ──▶ free ──▶ M b, which was woken for it, runs what waited
@@ -15,48 +15,47 @@
 //!                        for each that is gone: free
 //! ```
 //!
-//! **Outside.** An M that has given its P away still holds one: its own, which is none of the
-//! scheduler's, so that `go`, `ready` and the rest find what they always find. Nobody steals from
-//! it, so nothing may stay in it: what is put there goes to the global queue at once
-//! ([`M::hand_out`]), which costs the ordinary way nothing, since an alarm that is never set leads
-//! to the out-of-line part each time. G's that park outside leave by g0, as always, where the M
-//! gives that P up and looks for a real one.
+//! **Outside.** An M that has given its P away is *outside*. Until the M holds a P of the scheduler
+//! again, it holds a private P, so `go`, `ready` and the rest work unchanged. No thief steals from
+//! a private P, so no G may stay there. [`M::hand_out`] moves every G that is queued there to the
+//! global queue at once. The ordinary path pays nothing for this: a private P's alarm is never set,
+//! so each push takes the out-of-line path. A G that parks outside leaves by g0, as always. There
+//! the M gives up its private P and looks for a real one.
 //!
-//! **The rule for short blocks.** The P is free from the first moment, but nobody is woken for it
-//! unless work waits: a short `f` with nothing queued costs two atomic operations and finds its P
-//! again. Who finds work later and wakes an M gives it that P. So there is no time after which a P
-//! is retaken: no wait is needed to find out whether the block is short.
+//! **The rule for short blocks.** The P is free from the first moment, but no M is woken for it
+//! unless work waits. A short `f` with nothing queued costs two atomic operations and finds its P
+//! again. A submitter that queues work later, and wakes an M, gives it that P. So there is no delay
+//! after which a P is retaken, and nobody waits to learn whether the block is short.
 //!
-//! **INV-STRAY.** Timers of a P that is free since its M is outside, and timers started outside,
-//! have that M's one-shot. Its handler can't run them, nor is it an M that could be woken: it wakes
-//! a resting one, or has a busy core interrupted, which runs them on g0. All look for them while
-//! [`Strays`] are counted, and only then.
+//! **INV-STRAY.** While an M is outside, its one-shot covers the timers of the P that it gave up
+//! and the timers started outside. The M's timer handler cannot run them, nor wake its own M for
+//! them. Instead the handler wakes a resting M, or interrupts a busy core, which runs the timers on
+//! g0. Every M looks for such timers while [`Strays`] are counted, and only then.
 //!
-//! **Nobody owns a change.** The number and the bits of those that are gone say what there is to
-//! do, and each step is whole with preemption off: so a G that dies in the middle of a change (its
-//! stack is at its end, memory is short) leaves less to do and nothing locked. Those beyond the
-//! number that are not gone yet are claimed by nobody, and their M's give them up at their next
-//! turn on g0; the next change takes them away. Two that change the number at once help each other;
-//! each step looks at the number once more after it (`Rest::bury`, `Rest::give_back`), so that the
-//! last one to write it has its way.
+//! **Nobody owns a change.** The number of P's and the bits of the gone P's say what remains to be
+//! done. Each step runs to its end with preemption off. So a G that dies in the middle of a change
+//! (stack overflow, out of memory) leaves no lock held, and its finished steps stand. P's at or
+//! beyond the number that are not gone yet are not claimed to run. Their M's give them up at their
+//! next turn on g0, and the next change takes them away. Two callers that change the number at once
+//! help each other. Each step looks at the number once more afterwards (`Rest::bury`,
+//! `Rest::give_back`), so the last writer's number prevails.
 //!
 //! **A P's timers go in pieces**, with preemption on in between. After each piece the P is free
-//! again, though nobody claims it to run, and the M that has moved the piece is its home. So a
-//! timer that becomes due meanwhile is found as those of any free P are.
+//! again, though no M claims it to run. The M that moved the piece becomes the P's home. So a timer
+//! that becomes due meanwhile is found as the timers of any free P are.
 //!
-//! INV-TIMER-HOME: Who gives a P up is its home, and keeps its deadlines: at rest by the rest's
-//! end, else by the one-shot ([`M::arm`]), also while it holds another P. Until there is an M that
-//! holds the P, or another home.
+//! INV-TIMER-HOME: The M that gives a P up becomes its home, and keeps its deadlines. A resting M
+//! keeps them by the end of its rest, any other M by its one-shot ([`M::arm`]), even while it holds
+//! another P. The duty ends when another M holds the P or becomes its home.
 //!
-//! **The hard race** is a P that is one too many and claimed at the same moment by an M that has
-//! read the old number. Nobody waits for that M's word: each M looks at the number of its P
-//! whenever it comes to g0, and gives up one that is too many, as often as it happens; and whoever
-//! lowered the number comes back until it has claimed each of them itself. A P is one bit, so it
-//! has one owner at any time.
+//! **The hard race** is a surplus P that is claimed at the same moment by an M that has read the
+//! old number. Nobody waits for that M to confirm. Each M checks its P against the number whenever
+//! it comes to g0, and gives a surplus P up each time. The caller that lowered the number retries
+//! until it has claimed each surplus P itself. A P is one bit, so it has one owner at any time.
 //!
-//! Rejected: stopping the world for it. A change of the number moves the queues of those P's that
-//! go, whose owner is known without it; it would have stopped those that stay. Go's sysmon rule
-//! (retake after 20 µs): needs a core that looks.
+//! Rejected: stopping the world. A change of the number moves the queues of the P's that go, and
+//! their owners are known without a stop. A stop would also have halted the P's that stay.
+//! Rejected: Go's sysmon rule (retake after 20 µs), which needs a core that looks.
 
 use crate::g::{Batch, G};
 use crate::idle::MAX;
@@ -69,13 +68,13 @@ use crate::sched::Sched;
 use crate::sync::{AtomicU32, Ordering, spin_loop};
 use crate::timers::MOVED;
 
-/// The number of a P that is none of the scheduler's.
+/// The number of a private P, which is none of the scheduler's.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 
-/// An M that does not give up its P is interrupted again after so many looks.
+/// Looks after which an M that does not give up its P is interrupted again.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
 
-/// How many M's are outside, or have been and have not held a P since.
+/// Counts the M's that are outside, and those that were and have not held a P since.
 #[derive(Debug)]
 pub(crate) struct Strays {
     ms: AtomicU32,
@@ -93,10 +92,12 @@ impl Strays {
 }
 
 /// Runs `f`, which may keep this core busy for long without needing it (slow hardware, a polled
-/// device), and lets another core run the G's that wait for this one. `f` runs here and now, on the
-/// caller's stack; it is not preempted. If it parks, it goes on as any G does, and the rest of it
-/// keeps its core. Inside itself it just runs `f`. Afterwards the G may have to wait for its turn,
-/// if all P's are taken.
+/// device).
+///
+/// Meanwhile another core runs the G's that wait for this one. `f` runs at once on the caller's
+/// stack, and is not preempted. If `f` parks, it goes on afterwards as any G does, and the rest of
+/// `f` keeps its core. A nested call just runs its `f`. Afterwards the G may have to wait for its
+/// turn, if all P's are taken.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -111,8 +112,8 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Until it is dropped the caller's M is outside, unless the G parks. False: it was before, and
-/// whoever took it there brings it back.
+/// Keeps the caller's M outside until it is dropped, unless the G parks. Holds false if the M was
+/// outside before: then the outer `Outside` brings it back.
 struct Outside(bool);
 
 impl Outside {
@@ -142,7 +143,7 @@ fn come_back(guard: PreemptGuard) {
     drop(unsafe { leave(guard, g, g0, after_global, core::ptr::null_mut()) });
 }
 
-/// The G waits with all others, for whichever P comes first.
+/// Queues the G globally, where it waits for the first P that is free.
 unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
     // SAFETY: `leave` passes the G it left.
     let g = unsafe { &*g.cast::<G>() };
@@ -155,7 +156,8 @@ unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
     guard.release();
 }
 
-/// Empties the queue and the slot of `p` into the global queue. True: there was something.
+/// Moves the G's in the queue and the slot of `p` to the global queue. Returns true if there were
+/// any.
 pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bool {
     let mut all = Batch::new();
     if let Some(g) = p.take_slot() {
@@ -172,7 +174,7 @@ pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bo
 }
 
 impl M {
-    /// Gives the P away. False: it is none of the scheduler's.
+    /// Gives the P away. Returns false if it is a private one.
     pub(crate) fn go_outside(&self, guard: &PreemptGuard) -> bool {
         let (sched, p) = (self.sched, self.held(guard));
         let Some(outside) = sched.m(self.index()).map(|m| &m.outside) else { return false };
@@ -184,38 +186,38 @@ impl M {
         self.stray();
         self.keep(&p);
         self.set_p(Some(outside));
-        // Fences: who queues something while the P is held finds nobody to wake, and we see it
+        // Fences: a submitter that queues while the P is held finds no M to wake, and we see its G
         // here.
         sched.rest.give_up(p.index());
         if sched.has_work(0) {
             sched.wake_any(self);
         }
-        // From here on only for the timers.
+        // From here on the one-shot serves only the timers.
         self.rearm(self.kept_until());
         true
     }
 
-    /// This M keeps the deadlines of `p`, which it holds and is about to give up.
+    /// Makes this M keep the deadlines of `p`, which it holds and is about to give up.
     pub(crate) fn keep(&self, p: &P) {
         p.home.store(self.index(), Ordering::Relaxed);
         self.keeps.store(self.keeps.load(Ordering::Relaxed) | 1 << p.index(), Ordering::Relaxed);
     }
 
-    /// Whether it keeps the deadlines of any P that has no M: a guess.
+    /// Returns true if this M keeps the deadlines of any P that has no M. The answer is a guess.
     #[inline(always)]
     pub(crate) fn keeps_any(&self) -> bool {
         self.keeps.load(Ordering::Relaxed) != 0
     }
 
-    /// The P's without an M whose deadlines it keeps. On its core.
+    /// Yields the P's without an M whose deadlines this M keeps. On its core.
     fn kept(&self) -> impl Iterator<Item = &'static P> {
         let (sched, keeps) = (self.sched, self.keeps.load(Ordering::Relaxed));
-        // Whoever holds one, for a moment or longer, is its home when it is free again.
+        // Any M that holds one, for a moment or longer, is its home when it is free again.
         let is_mine = |p: &P| p.home.load(Ordering::Relaxed) == self.index() && sched.rest.is_idle_p(p.index());
         sched.ps().iter().filter(move |p| keeps >> p.index() & 1 == 1 && is_mine(p))
     }
 
-    /// The earliest of those deadlines. On its core, also in its handlers.
+    /// Returns the earliest of those deadlines. On its core, also in its handlers.
     #[inline(always)]
     pub(crate) fn kept_until(&self) -> u64 {
         if self.keeps_any() { self.first_kept() } else { u64::MAX }
@@ -227,14 +229,14 @@ impl M {
         self.kept().map(|p| p.timers.when()).min().unwrap_or(u64::MAX)
     }
 
-    /// Those that it does not keep any more it need not look at again. On its g0.
+    /// Drops the P's whose deadlines this M keeps no longer. On its g0.
     pub(crate) fn forget_kept(&self) {
         let keeps = self.kept().fold(0, |bits, p| bits | 1 << p.index());
         self.keeps.store(keeps, Ordering::Relaxed);
     }
 
-    /// The block is over: takes its P back, or another one. Who waits does not wait for the
-    /// caller's end: the P they were woken for is taken.
+    /// Takes a P at the end of the block: the M's own, or another. A waiting G need not wait until
+    /// the caller ends: the P that was given up for it is taken.
     pub(crate) fn retake(&self, guard: &PreemptGuard) -> bool {
         if !self.sched.take_p(self) {
             return false;
@@ -247,7 +249,7 @@ impl M {
         true
     }
 
-    /// What has been put into this M's own P goes where others find it.
+    /// Moves the G's in this M's private P to the global queue, where others find them.
     #[optimize(size)]
     pub(crate) fn hand_out(&self) {
         let guard = PreemptGuard::new();
@@ -257,7 +259,7 @@ impl M {
         self.arm(self.outside.timers.when().min(self.armed.load(Ordering::Relaxed)));
     }
 
-    /// It has a P of the scheduler's: what is left of its time outside goes there.
+    /// Moves the rest of this M's time outside to the P of the scheduler that it now holds.
     #[inline(always)]
     pub(crate) fn come_in(&self) {
         if self.strays.get() {
@@ -271,21 +273,20 @@ impl M {
         let (sched, p) = (self.sched, self.held(&guard));
         self.outside.attention.store(0, Ordering::Relaxed);
         self.outside.free.flush(&sched.free, &guard);
-        // All at once: in this heap, only the timers that were started in a block can be.
+        // All at once: this heap holds only the timers that were started in a block.
         if let Err(larger) = self.outside.timers.move_to(&p.timers, usize::MAX, &guard) {
-            // Until there is room they are where they were, and found as strays.
+            // Until there is room the timers stay where they are, and are found as strays.
             p.timers.grow(larger);
             if self.outside.timers.move_to(&p.timers, usize::MAX, &guard).is_err() {
                 return;
             }
         }
         self.strays.set(false);
-        // Release: whoever counts no strays finds their timers where we have put them.
+        // Release: an M that counts no strays finds their timers where we have put them.
         sched.strays.ms.fetch_sub(1, Ordering::Release);
     }
 
-    /// On g0 with a P that is one too many, or with its own: gives it up, and takes another if one
-    /// is free.
+    /// Gives up a surplus or private P, and takes another if one is free. On g0.
     #[cold]
     #[optimize(size)]
     pub(crate) fn surrender(&'static self, guard: &PreemptGuard) {
@@ -301,17 +302,17 @@ impl M {
         }
     }
 
-    /// From now on its timers, and those of the P's that it keeps, are looked for by others until
-    /// it holds a P.
+    /// Makes others look for this M's timers, and for those of the P's that it keeps, until it
+    /// holds a P.
     pub(crate) fn stray(&self) {
         if !self.strays.replace(true) {
-            // Relaxed: who sees one of its P's free, or is interrupted by it, sees this.
+            // Relaxed: an M that sees one of its P's free, or is interrupted by it, sees this.
             self.sched.strays.ms.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Deadlines that this M keeps have come, and it has no P to run them with: wakes a resting M,
-    /// or if there is no P for one, interrupts a busy core, which runs them on g0.
+    /// Passes on due deadlines that this M keeps and has no P to run with. Wakes a resting M. If
+    /// there is no P for one, interrupts a busy core, which runs the timers on g0.
     pub(crate) fn ask_others(&self) {
         let sched = self.sched;
         sched.wake_now(self);
@@ -324,20 +325,20 @@ impl M {
 }
 
 impl Sched {
-    /// After a push to the global queue: wakes an M if there is a P for it, or sees to it that a
-    /// busy one takes turns.
+    /// Follows a push to the global queue: wakes an M if there is a P for it, or sees to it that a
+    /// busy M takes turns.
     pub(crate) fn wake_any(&'static self, by: &M) {
         self.wake_now(by);
         self.nudge();
     }
 
-    /// The P's whose timers may have no core that runs them in time.
+    /// Yields the P's whose timers may have no core that runs them in time.
     pub(crate) fn stray_ps(&'static self) -> impl Iterator<Item = &'static P> {
         let free = self.ps().iter().filter(|p| self.rest.is_idle_p(p.index()));
         self.ms().map(|m| &m.outside).chain(free)
     }
 
-    /// Whether one of those is due.
+    /// Returns true if a timer of one of those P's is due.
     #[inline(always)]
     pub(crate) fn strays_due(&'static self, now: u64) -> bool {
         !self.strays.none() && self.some_stray_due(now)
@@ -350,9 +351,11 @@ impl Sched {
     }
 }
 
-/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it
-/// was. Nothing is lost, and nobody who goes on running notices. When it returns, no more than `n`
-/// run. May park.
+/// Changes the number of P's, that is, how many G's may run at the same time. Returns the number
+/// that it was.
+///
+/// No G is lost, and a G that goes on running notices nothing. When the call returns, at most `n`
+/// G's run. May park.
 ///
 /// # Panics
 /// If `n` is 0, or more than the scheduler was made for (the number of cores, or `maxprocs` if that
@@ -378,21 +381,19 @@ pub fn set_max_procs(n: usize) -> usize {
 }
 
 impl Sched {
-    /// From now on there are `n` P's: those that were gone are back when this returns. Those that
-    /// are too many are not [gone](retire) yet, but nobody claims them any more. Returns how many
-    /// there were.
+    /// Sets the number of P's to `n`: those that were gone are back when this returns. Surplus P's
+    /// are not [gone](retire) yet, but no M claims them any more. Returns the number that it was.
     pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
         let before = self.rest.set_num_ps(n);
         let mut look = n > before;
         for p in (0..n).filter(|&p| self.rest.is_gone(p)) {
-            // One that is one too many again is for the caller that has lowered the number
-            // meanwhile, or if it sees this too early, for the next one.
+            // A P that is surplus again is left to the caller that has lowered the number
+            // meanwhile. If that caller sees this too early, the next one takes it.
             let _ = self.rest.give_back(p);
             look = true;
         }
-        // Also without one that was gone: an M that has given up one that was to go may have looked
-        // for it too early. And also if another caller has raised the number: it has looked before
-        // our P was free.
+        // Also if none was gone: an M that gave up a surplus P may have looked for one too early.
+        // Also if another caller has raised the number: it looked before our P was free.
         if look && self.has_work(0) {
             self.wake_now(by);
         }
@@ -402,10 +403,10 @@ impl Sched {
         before
     }
 
-    /// There was one P. Its M has not looked whether anybody rests when it queued something, nor
-    /// fenced ([`is_single`](Self::is_single)). So we ask it to look now: its
-    /// [handler](crate::wake_interrupt) sees what was queued before it, and what is queued after it
-    /// is queued by one who sees the new number.
+    /// Ends the time of the single P. Its M has neither fenced nor looked for resting M's when it
+    /// queued something ([`is_single`](Self::is_single)). So we ask it to look now. Its
+    /// [handler](crate::wake_interrupt) sees all that was queued before. A submitter that queues
+    /// later sees the new number.
     #[cold]
     fn end_single(&'static self, by: &M) {
         let holds = |m: &&M| m.index() != by.index() && m.p().is_some_and(|p| !p.is_outside());
@@ -413,17 +414,17 @@ impl Sched {
     }
 }
 
-/// If P `at` is one too many, claims it for good, whoever holds it now, and empties it. Any number
-/// of callers may do so at once.
+/// Claims P `at` for good and empties it, if it is surplus, whichever M holds it now. Any number of
+/// callers may do so at once.
 pub(crate) fn retire(sched: &'static Sched, at: usize) {
     let p = &sched.ps()[at];
     let mut looks = 0;
-    // In this order: who sees that it is back sees the number for which it came.
+    // In this order: a caller that sees that the P is back sees the number for which it came.
     while !sched.rest.is_gone(at) && at >= sched.num_ps() {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
         if sched.rest.claim_exactly(at) {
-            // To the end without a scheduling point: the caller may be ended at the next.
+            // No scheduling point until the end: the caller may be ended at the next.
             let emptied = empty_or_keep(m, p, &guard);
             if emptied != Ok(true) {
                 // A caller that dies here leaves the rest to the next change.
@@ -437,8 +438,8 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
                 continue;
             }
             if sched.rest.bury(at) && !sched.rest.give_back(at) && sched.has_work(0) {
-                // Meanwhile there are to be more: it was nobody's for a moment, in which others may
-                // have looked for it.
+                // The number has risen meanwhile. The P was nobody's for a moment, in which others
+                // may have looked for it.
                 sched.wake_any(m);
             }
             continue;
@@ -459,22 +460,19 @@ pub(crate) fn retire(sched: &'static Sched, at: usize) {
         }
         looks += 1;
         drop(guard);
-        // Not a yield: the caller would wait for a slice. Whoever has it comes to g0 without our
-        // doing.
+        // Not a yield: the caller would wait for a slice. The holder comes to g0 by itself.
         spin_loop();
     }
 }
 
 impl Sched {
-    /// P's that have no M give their free G's to the global list, by our hand. For when memory is
-    /// short.
+    /// Moves the free G's of P's that have no M to the global list, for when memory is short.
     ///
-    /// Each is ours for a moment, in which others may look for a free P and find none: so
-    /// afterwards we look for what they have left. A P with timers is not taken from the M that is
-    /// its home and keeps their time; that M gets up instead, takes it, and does what
-    /// [`trim`](Self::trim) has told it. One that has got timers between the look and the claim is
-    /// ours to keep: its home may have gone to rest without them, or be up again and hold another
-    /// P.
+    /// Each P is ours for a moment, in which others may look for a free P and find none. So
+    /// afterwards we look for the work that they have left. A P with timers stays with its home,
+    /// which keeps their time. Instead we wake that M, which takes the P and does what
+    /// [`trim`](Self::trim) has told it. A P may get timers between our look and the claim. Then
+    /// its deadlines are ours to keep, because its home may rest without them, or hold another P.
     #[cold]
     #[inline(never)]
     pub fn trim_resting(&'static self, guard: &PreemptGuard) {
@@ -491,7 +489,7 @@ impl Sched {
                 if timers {
                     m.keep(p);
                 }
-                // Fences: who pushed and found no free P is seen below.
+                // Fences: a submitter that pushed and found no free P is seen below.
                 self.rest.give_up(p.index());
                 if timers && let Some(held) = m.p() {
                     m.arm(held.next_alarm());
@@ -513,8 +511,8 @@ impl Sched {
     }
 }
 
-/// Empties a P that was claimed to stay without an M. If timers are left, the P is free again, and
-/// `m` is its home. Returns as [`empty`].
+/// Empties a P that was claimed to stay without an M. If timers are left, frees the P again, with
+/// `m` as its home. Returns as [`empty`].
 pub(crate) fn empty_or_keep(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
     let emptied = empty(m, p, guard);
     if emptied != Ok(true) {
@@ -525,8 +523,8 @@ pub(crate) fn empty_or_keep(m: &M, p: &'static P, guard: &PreemptGuard) -> Resul
     emptied
 }
 
-/// Empties a P that was claimed to stay without an M, but for its timers: of those, a piece moves
-/// to the caller's P. Returns true if none is left. Returns `Err` if the heap there must be larger.
+/// Empties a P that was claimed to stay without an M. Of its timers, only a piece moves to the
+/// caller's P. Returns true if none is left. Returns `Err` if the heap there must be larger.
 fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
     let (sched, own) = (m.sched, m.held(guard));
     // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its
