@@ -1,15 +1,15 @@
-//! Goroutines that ended where they stood: who they were, and those who wait for them.
+//! Goroutines that ended where they stood: the record of the dead, and the G's that wait for them.
 //!
-//! An abandoned G (see [`abandon`](crate::abandon)) is a G that is parked for ever. Nothing that it
-//! held passes to anybody: access that it had may have been lent to others, who still have it. What
-//! remains to be done is to *tell*: a waiter that would wait for ever for a dead G is woken, and
-//! panics with the dead one's name.
+//! An abandoned G (see [`abandon`](crate::abandon)) is a G that is parked for ever. Nothing that
+//! the dead G held passes to another: it may have lent its access to G's that still use it. The
+//! remaining duty is to *tell*. A waiter that would wait for ever for a dead G is woken, and panics
+//! with the dead G's name.
 //!
 //! # Who is dead
 //!
 //! A lock's word names a life of a G by its number, which is never used again. [`Deaths`] is the
-//! set of those numbers: a tree of 64-way nodes, indexed by six bits of the number at each level,
-//! the lowest first. It only grows, and is read without a lock.
+//! set of those numbers. The set is a tree of 64-way nodes, indexed by six bits of the number at
+//! each level, the lowest first. The tree only grows, and is read without a lock.
 //!
 //! ```text
 //!   root ─ slot(id & 63) ─┬─ nothing
@@ -19,14 +19,14 @@
 //!
 //! So a look costs a step for each factor of 64 in the number of deaths. The first entries lie in
 //! the scheduler itself, since a G often dies because there is no memory. A death that can't be
-//! recorded has no name: those who wait for it go on waiting, and the deadlock report shows them.
-//! They are never *granted* anything either way.
+//! recorded has no name. Its waiters go on waiting, and the deadlock report shows them. A waiter of
+//! a dead G is never *granted* anything either way.
 //!
 //! # The undertaker
 //!
-//! After each death somebody looks at every G that waits: is what it waits for lost, or left half
-//! done by the dead one? That look is a *round*, in pieces of a few records, on g0, by whichever M
-//! comes by; resting M's count a round as work, and while it lasts nobody declares a deadlock. A
+//! After each death an M looks at every G that waits. Is the awaited object lost, or left half done
+//! by the dead G? That look is a *round*. A round runs in pieces of a few records, on g0, on any M
+//! that comes by. Resting M's count a round as work, and no M declares a deadlock while it lasts. A
 //! death during a round asks for another one.
 //!
 //! **The hard race** is a waiter that goes to sleep while the owner dies:
@@ -42,29 +42,32 @@
 //!                                              (Parking: the piece ends, and looks once more)
 //! ```
 //!
-//! With a fence on both sides, either the round sees the waiter or the waiter sees the death, and
-//! asks for a round that sees both. The waiter does not leave the list by itself: a plain node is
-//! in the middle of it.
+//! With a fence on both sides, either the round sees the waiter, or the waiter sees the death and
+//! asks for a round that sees both. The waiter does not leave the list by itself, because a plain
+//! node is in the middle of it.
 //!
-//! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names those whom
-//! it has not come to; the undertaker wakes them, a few in each piece, before it looks at anybody.
+//! A G may also die while it wakes a crowd (a `notify_all`, a close). Its record names the waiters
+//! that it has not reached. The undertaker wakes them, a few in each piece, before it looks at any
+//! other G.
 //!
-//! What it was promised by a dynamic select (`chan/reserve.rs`) is given back on its core, or by a
-//! round if there is much of it.
+//! Values that a dynamic select promised to the dead G (`chan/reserve.rs`) are given back on its
+//! core, or by a round if there are many.
 //!
-//! The undertaker *pops*, so it needs no node by name: of the list of an object that is lost,
-//! everybody is to be woken. It comes to G's in no order, and goes on from one that waits for a
-//! lost object only when that list is empty. So all of the list are out of it when the round is
-//! over.
+//! The undertaker *pops*, so it needs no node by name: every waiter in the list of a lost object is
+//! to be woken. The undertaker visits G's in no order. From a G that waits for a lost object, it
+//! goes on only when that object's list is empty. So the list is empty when the round is over.
 //!
-//! An unlock in two steps (the word is free, somebody is to be woken) may be cut short by a death
-//! between the two. So the undertaker also finishes that: it treats a lock that nobody holds as one
-//! whose wake-up was lost. A waiter that was woken does not die before it has competed, since
-//! preemption is off from its wake-up until then.
+//! An unlock has two steps: free the word, then wake a waiter. A death may come between the two. So
+//! the undertaker also finishes that unlock: it treats a lock that nobody holds as one whose
+//! wake-up was lost. A waiter that was woken does not die before it has competed, since preemption
+//! is off from its wake-up until then.
 //!
-//! Rejected: a walk over all G's by the dying core, in one piece (100,000 G's are milliseconds
-//! without preemption); a list, for each G, of what it holds (each lock would have to enter it
-//! there); a G of its own for this work (no memory for its stack, just then).
+//! Rejected:
+//!
+//! * a walk over all G's by the dying core in one piece: 100,000 G's are milliseconds without
+//!   preemption;
+//! * a list, for each G, of the locks that it holds: each lock would have to enter it there;
+//! * a G of its own for this work: there may be no memory for its stack just then.
 
 use alloc::alloc::{Layout, alloc};
 use core::fmt;
@@ -86,10 +89,10 @@ const BITS: u32 = if cfg!(loom) { 1 } else { 6 };
 const FANOUT: usize = 1 << BITS;
 /// Deaths that need no memory.
 const FIRST: usize = if cfg!(loom) { 3 } else { 32 };
-/// Nodes that need none.
+/// Nodes that need no memory.
 const FIRST_NODES: usize = if cfg!(loom) { 3 } else { 4 };
 
-/// The low bit of a slot: it leads to a death.
+/// The low bit of a slot: the slot leads to a death.
 const LEAF: usize = 1;
 
 /// A goroutine that ended where it stood. Displays as `G 12 "name", which died of stack overflow`.
@@ -116,21 +119,21 @@ impl Dead {
     }
 
     fn read<T>(&self, f: impl FnOnce(&Record) -> T) -> T {
-        // SAFETY: what can be found is published: nobody writes it.
+        // SAFETY: a death that can be found is published: nobody writes it.
         self.0.with(|record| f(unsafe { &*record }))
     }
 
-    /// The number of the G.
+    /// Returns the number of the G.
     pub fn id(&self) -> u64 {
         self.read(|dead| dead.id)
     }
 
-    /// Its name, or "".
+    /// Returns the name of the G, or "".
     pub fn name(&self) -> Name {
         self.read(|dead| dead.name)
     }
 
-    /// What it died of.
+    /// Returns the cause of the death.
     pub fn cause(&self) -> Cause {
         self.read(|dead| dead.cause)
     }
@@ -160,7 +163,7 @@ impl Node {
     }
 }
 
-/// All deaths there have been, by the number of the G; and the rounds after them.
+/// Holds all deaths there have been, by the number of the G, and the rounds after them.
 #[derive(Debug)]
 pub struct Deaths {
     root: Node,
@@ -169,12 +172,12 @@ pub struct Deaths {
     first_used: AtomicUsize,
     first_nodes: [Node; FIRST_NODES],
     first_nodes_used: AtomicUsize,
-    /// Bytes of heap that it takes.
+    /// Bytes of heap that the record takes.
     bytes: AtomicUsize,
     pub(crate) rounds: Rounds,
 }
 
-/// What stands in a slot.
+/// The contents of a slot.
 enum Found {
     Nothing,
     Death(&'static Dead),
@@ -193,12 +196,12 @@ fn found(slot: *mut ()) -> Found {
     }
 }
 
-/// Which slot of a node at `level` is for `id`.
+/// Returns the slot of a node at `level` that is for `id`.
 fn digit(id: u64, level: u32) -> usize {
     (id >> (level * BITS)) as usize & (FANOUT - 1)
 }
 
-/// Fresh memory for a `T`, which is never freed; none if there is none.
+/// Returns fresh memory for a `T`, which is never freed. Returns `None` if there is no memory.
 fn leak<T>(value: T) -> Option<&'static T> {
     // SAFETY: both types that come here have a size.
     let place = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
@@ -213,7 +216,7 @@ fn leak<T>(value: T) -> Option<&'static T> {
 }
 
 impl Deaths {
-    /// None yet.
+    /// Makes an empty set.
     pub fn new() -> Self {
         Self {
             root: Node::new(),
@@ -227,18 +230,18 @@ impl Deaths {
         }
     }
 
-    /// How many are recorded.
+    /// Returns how many deaths are recorded.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The bytes of heap that the record takes for good.
+    /// Returns the bytes of heap that the record takes for good.
     pub fn heap_bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// `g` dies of `cause`. Before anybody learns of its end. False: there is no memory to record
-    /// it.
+    /// Records that `g` dies of `cause`, before any G learns of its end. Returns false if there is
+    /// no memory to record the death.
     pub(crate) fn record(&'static self, g: &G, cause: Cause) -> bool {
         let dead = match self.first.get(self.first_used.fetch_add(1, Ordering::Relaxed)) {
             Some(dead) => Some(dead),
@@ -255,7 +258,7 @@ impl Deaths {
         inserted
     }
 
-    /// As if the G with this number had died, which never lives: for tests.
+    /// Records a death for a number that no G ever has: for tests.
     #[doc(hidden)]
     pub fn pretend(&'static self, id: u64) -> bool {
         let g = G::new();
@@ -263,7 +266,7 @@ impl Deaths {
         self.record(&g, Cause::StackOverflow)
     }
 
-    /// Whether those who wait are still looked at.
+    /// Returns true if a round is under way or asked for.
     #[doc(hidden)]
     pub fn is_round_pending(&self) -> bool {
         self.rounds.is_pending()
@@ -289,7 +292,7 @@ impl Deaths {
         let (mut at, mut level, mut spare) = (&self.root, 0, None);
         loop {
             let slot = &at.slots[digit(dead.id(), level)];
-            // Acquire: pairs with the Release below: what a slot leads to is written.
+            // Acquire: pairs with the Release below: the target of a slot is written.
             let seen = slot.load(Ordering::Acquire);
             let to = match found(seen) {
                 Found::Nothing => leaf,
@@ -306,8 +309,8 @@ impl Deaths {
                     core::ptr::from_ref(node).cast_mut().cast()
                 }
             };
-            // Release: pairs with the Acquire above and in `walk`. If it fails, another death was
-            // faster here: look again.
+            // Release: pairs with the Acquire above and in `walk`. A failure means that another
+            // death was faster here: look again.
             if slot.compare_exchange(seen, to, Ordering::Release, Ordering::Relaxed).is_ok() {
                 if to == leaf {
                     return true;
@@ -317,18 +320,18 @@ impl Deaths {
         }
     }
 
-    /// The death of the G with this number.
+    /// Finds the death of the G with this number.
     pub fn find(&self, id: u64) -> Option<&'static Dead> {
         self.walk(id, u64::BITS).filter(|dead| dead.id() == id)
     }
 
-    /// The death of a G of whose number only the lowest `bits` are known.
+    /// Finds the death of a G by the lowest `bits` of its number.
     pub(crate) fn find_short(&self, low: u64, bits: u32) -> Option<&'static Dead> {
         let mask = (1 << bits) - 1;
         self.walk(low, bits).filter(|dead| dead.id() & mask == low & mask)
     }
 
-    /// The one death that can be it, as far as `bits` of the number tell.
+    /// Finds the one death that can match, as far as `bits` of the number tell.
     fn walk(&self, id: u64, bits: u32) -> Option<&'static Dead> {
         let (mut at, mut level) = (&self.root, 0);
         while level * BITS < bits {
@@ -351,32 +354,33 @@ impl Default for Deaths {
 
 /// Records that a piece of a round looks at: two chunks of them.
 const CHUNKS: usize = 2;
-/// Waiters that it wakes, at most, before the last of those records.
+/// The most waiters that a piece wakes.
 const WAKES: usize = 16;
-/// How soon a piece follows the one before where a G runs in between, in nanoseconds.
+/// The time between two pieces if a G runs in between, in nanoseconds.
 const GAP: u64 = 20_000;
 
 /// The rounds of the undertaker.
 #[derive(Debug)]
 pub(crate) struct Rounds {
-    /// How many were asked for.
+    /// Counts the rounds that were asked for.
     asked: AtomicU64,
-    /// How many of those are over, by a round that began after they were asked for.
+    /// Counts the requests that are over, by a round that began after them.
     done: AtomicU64,
-    /// Somebody works at one.
+    /// True while an M works at a round.
     at_work: AtomicBool,
-    /// That one's.
+    /// The state of that round.
     walk: UnsafeCell<Walk>,
-    /// Who is to be woken before anybody is looked at.
+    /// The waiters to wake before the round looks at any G.
     orphans: SpinLock<Orphans>,
-    /// What is to be given back before that.
+    /// The values to give back before that.
     owed: SpinLock<Owed>,
 }
 
 #[derive(Debug)]
 struct Walk {
     cursor: Cursor,
-    /// What `done` will be at its end; the same: there is none under way.
+    /// The value of `done` at the end of this round. If `done` has it already, no round is under
+    /// way.
     target: u64,
 }
 
@@ -395,7 +399,7 @@ impl Rounds {
         }
     }
 
-    /// Whether there is something to do.
+    /// Returns true if there is something to do.
     #[inline(always)]
     pub(crate) fn is_pending(&self) -> bool {
         let asked = self.asked.load(Ordering::Relaxed);
@@ -403,27 +407,27 @@ impl Rounds {
         asked != 0 && asked != self.done.load(Ordering::Relaxed)
     }
 
-    /// Whether G's are to be woken for wakers that have died.
+    /// Returns true if G's are to be woken for wakers that have died.
     #[cfg(loom)]
     pub(crate) fn has_orphans(&self) -> bool {
         !self.orphans.lock(&PreemptGuard::new()).is_empty()
     }
 
-    /// Whether there is, and nobody is at it.
+    /// Returns true if a round is pending and no M works at it.
     #[inline]
     pub(crate) fn wants_hand(&self) -> bool {
         self.is_pending() && !self.at_work.load(Ordering::Relaxed)
     }
 }
 
-/// `crowd` is woken by a round.
+/// Leaves `crowd` for a round to wake.
 #[cold]
 pub(crate) fn leave_to_round(m: &M, crowd: Crowd, guard: &PreemptGuard) {
     m.sched().deaths.rounds.orphans.lock(guard).add(crowd);
     ask(m, guard);
 }
 
-/// What `dead`, which dies on `m`, was promised is given back: some here, the rest by a round.
+/// Gives back the values promised to `dead`, which dies on `m`: some here, the rest by a round.
 pub(crate) fn give_back(m: &M, dead: GRef, guard: &PreemptGuard) {
     if !dead.promises.get().is_null() {
         let mut owed = m.sched().deaths.rounds.owed.lock(guard);
@@ -434,8 +438,7 @@ pub(crate) fn give_back(m: &M, dead: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// Those who wait are to be looked at: a G has died, or one that waits has seen that too late to
-/// turn back. On `m`.
+/// Asks for a round: a G has died, or a waiter has seen a death too late to turn back. On `m`.
 pub(crate) fn ask(m: &M, guard: &PreemptGuard) {
     let sched = m.sched();
     // SeqCst: pairs with the fence in `settle`: see the hard race.
@@ -445,7 +448,7 @@ pub(crate) fn ask(m: &M, guard: &PreemptGuard) {
     follow(m, guard);
 }
 
-/// The next piece comes soon, whoever runs here meanwhile.
+/// Makes the next piece come soon, even if a G runs here meanwhile.
 fn follow(m: &M, guard: &PreemptGuard) {
     m.attend_platform();
     let p = m.held(guard);
@@ -456,21 +459,21 @@ fn follow(m: &M, guard: &PreemptGuard) {
     m.arm(p.next_alarm());
 }
 
-/// A piece of the round that is pending. On the g0 of `m`, or by a model.
+/// Runs a piece of the round that is pending. On the g0 of `m`, or by a model.
 #[cold]
 #[inline(never)]
 pub(crate) fn work(m: &M, guard: &PreemptGuard) {
     let sched = m.sched();
     let rounds = &sched.deaths.rounds;
-    // AcqRel: Acquire pairs with the Release of the one before; Release tells the one at work, by
-    // its own swap, of what was asked for.
+    // AcqRel: Acquire pairs with the Release of the M before. Release tells the M at work, by its
+    // own swap, of the requests so far.
     if rounds.at_work.swap(true, Ordering::AcqRel) {
         return;
     }
     // SAFETY: `at_work` admits one.
     rounds.walk.with_mut(|walk| piece(sched, guard, unsafe { &mut *walk }));
-    // AcqRel: as above. (A swap, so that it sees what one that has just gone away in vain had asked
-    // for.)
+    // AcqRel: as above. A swap, so that it sees the request of an M that has just gone away in
+    // vain.
     rounds.at_work.swap(false, Ordering::AcqRel);
     if rounds.is_pending() {
         follow(m, guard);
@@ -505,7 +508,7 @@ fn piece(sched: &'static Sched, guard: &PreemptGuard, walk: &mut Walk) {
             return;
         }
         if last {
-            // Release: whoever sees that it is over sees those who were readied.
+            // Release: an M that sees the end of the round sees the G's that it readied.
             rounds.done.store(walk.target, Ordering::Release);
             return;
         }
@@ -516,13 +519,13 @@ fn next_orphan(rounds: &Rounds, guard: &PreemptGuard) -> Option<Claimed> {
     rounds.orphans.lock(guard).pop()
 }
 
-/// Sees to what `g` waits for. False: it is to be visited once more.
+/// Sees to the object that `g` waits for. Returns false if `g` is to be visited once more.
 fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize) -> bool {
     if !is_watched(g.wait_reason()) {
         return true;
     }
     match g.state() {
-        // On its way to park on another core, or somebody looks at its stack.
+        // On its way to park on another core, or another M looks at its stack.
         State::Parking | State::Scan => false,
         State::Waiting | State::Cold => {
             let mut settled = true;
@@ -543,16 +546,17 @@ fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize
     }
 }
 
-/// What can be waited for in vain because a G has died. A waiting G carries it in the place for
-/// values from hand to hand, which it does not need meanwhile; so a program without locks has no
-/// code for this.
+/// An object that a G may wait for in vain because another G has died.
+///
+/// A waiting G carries the object in its place for values from hand to hand, which is free
+/// meanwhile. So a program without locks has no code for this.
 pub(crate) trait Waited {
-    /// Whether all who wait here would wait for ever. With the list's lock held.
+    /// Returns true if all who wait here would wait for ever. With the list's lock held.
     fn is_lost(&self, deaths: &Deaths) -> bool;
-    /// Wakes one of those who wait, if they would wait for ever, or if a step that a dead G has
-    /// begun is to be finished. True: it did, so there may be more.
+    /// Wakes one waiter, if it would wait for ever, or if a dead G has left a step unfinished.
+    /// Returns true if it did, so there may be more.
     fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool;
-    /// Who holds it, as far as that is known.
+    /// Returns the holder, as far as it is known.
     fn holder(&self) -> Holding {
         Holding::Unknown
     }
@@ -568,26 +572,26 @@ pub(crate) fn bury_one(first: Option<Claimed>, id: u64, guard: &PreemptGuard) ->
     any
 }
 
-/// The holder of what is waited for.
+/// The holder of an object that G's wait for.
 pub(crate) enum Holding {
-    /// Nobody, or several, or it is nothing to hold.
+    /// Nobody, or several holders, or the object cannot be held.
     Unknown,
     /// The G with this number.
     By(u64),
-    /// The G whose number ends with so many bits like this.
+    /// The G whose number ends with these bits: the value, and how many there are.
     ByShort(u64, u32),
 }
 
 const _: () = assert!(size_of::<*const dyn Waited>() <= HAND_BYTES);
 
-/// `g`, which runs, is about to wait for `object`, for a [watched](is_watched) reason.
+/// Stores `object`, for which the running `g` is about to wait for a [watched](is_watched) reason.
 pub(crate) fn carry<'a>(g: GRef, object: &'a (dyn Waited + 'a)) {
     let object: *const (dyn Waited + 'a) = object;
     // SAFETY: the place is large and aligned enough, and the G's own while it runs.
     unsafe { g.hand().cast::<*const (dyn Waited + 'a)>().write(object) };
 }
 
-/// Returns true if a G that waits for that carries its object.
+/// Returns true if a G that waits for this reason carries its object.
 fn is_watched(reason: WaitReason) -> bool {
     matches!(
         reason,
@@ -602,7 +606,7 @@ fn is_watched(reason: WaitReason) -> bool {
     )
 }
 
-/// What `g` waits for, if it carries it.
+/// Returns the object that `g` waits for, if `g` carries it.
 ///
 /// # Safety
 /// 1. `g` is parked, and stays so as long as the reference lives.
@@ -615,9 +619,9 @@ pub(crate) unsafe fn object_of<'a>(g: &'a G) -> Option<&'a (dyn Waited + 'a)> {
     unsafe { Some(&*g.hand().cast::<*const (dyn Waited + 'a)>().read()) }
 }
 
-/// In the `commit` of `g`, which carries what it waits for and stands in the list: lets the list's
-/// lock go by `unlock`, after which the object may be gone. If it would wait for ever, a round will
-/// find it.
+/// Releases the list's lock by `unlock`, after which the object may be gone. Runs in the `commit`
+/// of `g`, which carries its object and stands in the list. If `g` would wait for ever, a round
+/// will find it.
 ///
 /// # Safety
 /// 1. In a `commit`, with the object's lock held, which `unlock` releases.

@@ -1,4 +1,4 @@
-//! On g0: what an M does between G's when the next one is not at hand.
+//! The scheduling loop on g0: how an M finds its next G when none is at hand.
 //!
 //! ```text
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
@@ -9,20 +9,20 @@
 //!                → end of the ring
 //! ```
 //!
-//! **The slice.** A G in the slot inherits the slice of the one that readied it, so a pair that
-//! readies each other could keep the ring waiting for ever. The clock is not read on the fast path;
-//! instead every G that comes from the ring resets `slice_start` to "unknown", and the 61st
-//! dispatch looks: unknown becomes now; known and older than a slice, the G in the slot goes to the
-//! end of the ring (step 3), and the ring's first runs. The same happens when the slice's alarm has
-//! found preemption off: a pair that readies each other is in the scheduler most of the time.
+//! **The slice.** A G in the slot inherits the slice of the G that readied it. So a pair that
+//! readies each other could keep the ring waiting for ever. The fast path does not read the clock.
+//! Instead every G from the ring resets `slice_start` to "unknown", and the 61st dispatch looks. An
+//! unknown start becomes now. If a known start is older than a slice, the G in the slot goes to the
+//! end of the ring (step 3), and the ring's first G runs. The same happens when the slice's alarm
+//! has found preemption off: a pair that readies each other is in the scheduler most of the time.
 //!
-//! INV-TIMER-HOME: An M gives up its P with the timers in it, and rests with the earliest of
-//! them as its deadline. It is that P's *home* from then on and prefers it when it gets up. If it
-//! gets another one, its one-shot is armed for what it keeps as well. A P taken by another M takes
-//! its timers along (`Sched::take_p` arms them). So every pending timer has a core whose one-shot
-//! is armed for it.
+//! INV-TIMER-HOME: An M gives up its P with the timers in it, and rests with the earliest of them
+//! as its deadline. The M is that P's *home* from then on, and prefers it when it gets up. An M
+//! that gets another P also arms its one-shot for the deadlines that it keeps. A P taken by another
+//! M takes its timers along (`Sched::take_p` arms them). So every pending timer has a core whose
+//! one-shot is armed for it.
 //!
-//! No object lock is held here, and nothing here runs on a G's stack.
+//! No object lock is held here, and no code here runs on a G's stack.
 
 use crate::deaths;
 use crate::g::GRef;
@@ -43,25 +43,25 @@ use crate::timers::{Alarm, Due};
 /// The most G's taken from the global queue at once: half a ring.
 const GLOBAL_SHARE: usize = CAPACITY as usize / 2;
 
-/// How often a thief goes round before it rests; due timers and ripe slots are looked at from the
-/// last of these on.
+/// Rounds that a thief makes before it rests. From the last of these on it also looks at due timers
+/// and ripe slots.
 const ROUNDS: usize = if cfg!(loom) { 1 } else { 4 };
 
-/// The same for an M that was woken: its wake-up has been paid for, and the work it was meant for
-/// was taken by somebody faster. More work usually follows within microseconds, so it looks longer
+/// Rounds of an M that was woken. Its wake-up has been paid for, and another M has taken the work
+/// that it was meant for. More work usually follows within microseconds, so the M looks longer
 /// before the wake-up counts as needless.
 const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
 
-/// How soon the handler looks again at a P with a due timer that its G keeps from running: 100 µs.
-/// Also the shortest distance of two interrupts for due timers, so that a storm of deadlines cannot
-/// take the core.
+/// The delay after which the handler looks again at a P with a due timer that its G keeps from
+/// running: 100 µs. Also the shortest distance of two interrupts for due timers, so that a storm of
+/// deadlines cannot take the core.
 pub(crate) const TIMER_RETRY: u64 = 100_000;
 
-/// So many due timers are run at once; those behind them wait until g0 looks again, so that a storm
-/// of them does not keep the core from everybody else. With 10,000 pending, each takes 500
+/// The most due timers that run at once. Later ones wait until g0 looks again, so that a storm of
+/// timers does not keep the core from other G's. With 10,000 pending, each timer takes 500
 /// instructions.
 const BURST: usize = 16;
 
@@ -87,15 +87,16 @@ pub fn run_m(m: &'static M) -> ! {
     }
 }
 
-/// If others wait, the G that runs next has a slice, which begins now; but a chain of hand-overs
-/// through the slot, which passes by here every 61st time and whenever this P has something to
-/// attend to, goes on with the one that it has: every other source has said that a new one begins,
-/// or that it [goes first](goes_first).
+/// Arms the slice alarm if others wait.
+///
+/// A chain of hand-overs through the slot passes by here every 61st time, and whenever this P has
+/// something to attend to. Such a G continues its chain's slice. Every other source has already
+/// reset `slice_start`, or has called [`goes_first`].
 fn begin_slice(m: &M, p: &Held<'_>) {
     if !p.wants_slice() {
         p.slice_started(platform::now());
     } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() || !m.own.is_empty() {
-        // Pinned ones, too: who sent the second while this M had no P interrupted nobody.
+        // Pinned ones, too: a submitter of the second, while this M had no P, interrupted nobody.
         set_slice_alarm(m, p);
     }
 }
@@ -103,7 +104,7 @@ fn begin_slice(m: &M, p: &Held<'_>) {
 /// g0 needs no publishing.
 unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
 
-/// Searches and rests until there is a G for `m`; passes the search on if it was the last to
+/// Searches and rests until there is a G for `m`. Passes the search on if `m` was the last to
 /// search.
 pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
     let g = find_runnable(m, guard);
@@ -123,7 +124,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
             m.send(g, guard);
         }
         if m.p().is_some_and(|p| p.index() >= m.sched.num_ps()) {
-            // It is one too many, or M's own: others may run what waits there.
+            // A surplus or private P: other M's may run the G's that wait there.
             m.surrender(guard);
         }
         if m.p().is_some() {
@@ -143,7 +144,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     }
 }
 
-/// Steps 1 to 6.
+/// Takes steps 1 to 6.
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let attention = p.attention.load(Ordering::Relaxed);
     if attention != 0 {
@@ -202,8 +203,8 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     from_global(m, p, guard)
 }
 
-/// Who goes before the slot has a slice of its own, or, if somebody waits there, what is left of
-/// that chain's: those who come again and again would renew it.
+/// Sets the slice of a G that runs before the slot. With an empty slot, a new slice begins.
+/// Otherwise the G has the rest of the chain's slice: G's that come again and again would renew it.
 #[inline(always)]
 fn goes_first(p: &Held<'_>) {
     if p.slot_is_empty() {
@@ -211,7 +212,7 @@ fn goes_first(p: &Held<'_>) {
     }
 }
 
-/// Due timers that no core would run in time: see `procs.rs`.
+/// Runs due timers that no core would run in time: see `procs.rs`.
 #[inline(always)]
 fn run_strays(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     if m.sched.strays.none() && !m.keeps_any() { None } else { run_some_stray(m, p, guard) }
@@ -228,8 +229,8 @@ fn run_some_stray(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     m.sched.stray_ps().find_map(|from| run_timers(m, p, from, guard, now))
 }
 
-/// Step 3: a chain of hand-overs through the slot that has used up its slice makes way for the
-/// ring.
+/// Takes step 3: a chain of hand-overs through the slot that has used up its slice makes way for
+/// the ring.
 fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();
     if now.saturating_sub(p.slice_started(now)) >= m.sched.slice() {
@@ -237,7 +238,7 @@ fn end_slice(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     }
 }
 
-/// Who was to go on with a slice that is over waits behind the ring.
+/// Moves the G in the slot, whose slice is over, behind the ring.
 #[cold]
 #[inline(never)]
 pub(crate) fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
@@ -247,7 +248,7 @@ pub(crate) fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     }
 }
 
-/// Step 6: a fair share of the global queue, the first of it to run.
+/// Takes step 6: takes a fair share of the global queue, and returns the first G to run.
 fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let globq = &m.sched.globq;
     let waiting = globq.len();
@@ -265,7 +266,7 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     Some(first)
 }
 
-/// Fires the first timer of `from`, whatever the clock says.
+/// Fires the first timer of `from` at any time.
 #[cfg(loom)]
 pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
     match from.timers.pop_due(guard, u64::MAX - 1) {
@@ -287,12 +288,12 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
 
 /// Runs the due timers of `from` (our own P or a victim's) on this M.
 ///
-/// A sleeper that is due goes before those who wait here: it is returned, to run at once, and the
-/// timers behind it stay where they are until it has left the core (or a thief takes them). But not
-/// too many in a row: then those who wait have a turn. If nobody waits, [`BURST`] of them go to the
-/// ring in the order of their deadlines (not through the slot, where the last would run first).
-/// Calls are made one at a time while others wait, and what they start waits behind them: so the
-/// ring grows no longer however many are due.
+/// A due sleeper goes before the G's that wait here: it is returned, to run at once. The timers
+/// behind it stay in place until it has left the core (or a thief takes them). After too many in a
+/// row, the waiting G's have a turn. If no G waits, [`BURST`] sleepers go to the ring in the order
+/// of their deadlines. The slot would run the last of them first. While others wait, one call is
+/// made at a time, and the G's that it starts wait behind them. So the ring grows no longer however
+/// many timers are due.
 fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -> Option<GRef> {
     if from.timers.when() > now {
         return None;
@@ -300,8 +301,8 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
     let (mut ran, mut first) = (false, None);
     let others_wait = !own.queues_are_empty();
     if others_wait && own.has_let_ahead(m.counters.runs.get()) {
-        // They stay where they are: at the ring's end they would be ahead of those who have had a
-        // turn, and so be ahead twice.
+        // The timers stay in place. At the ring's end their G's would be ahead of G's that have had
+        // a turn, and so be ahead twice.
         attend_timer(own);
         return None;
     }
@@ -321,7 +322,7 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
             Due::Call(alarm, generation) => {
                 // SAFETY: 1. right above.
                 unsafe { Alarm::ring(alarm, generation, guard, now) };
-                // What it has readied or started waits as the others do.
+                // A G that the call has readied or started waits as the others do.
                 if let Some(g) = own.take_slot() {
                     push_last(m, own, g, guard);
                 }
@@ -350,7 +351,7 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
         }
         m.arm(own.next_alarm());
     }
-    // One of them this M runs itself.
+    // This M runs one of them itself.
     if own.runq.len() > 1 {
         m.sched.wake_one(m);
     }
@@ -363,7 +364,7 @@ fn push_last(m: &M, own: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// Step 7: as a spinning M, other P's.
+/// Takes step 7: looks at other P's, as a spinning M.
 fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let sched = m.sched;
     if sched.is_single() || !(m.spinning.get() || sched.rest.try_spin()) {
@@ -382,7 +383,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
         if round > 0 {
             (0..PAUSES).for_each(|_| spin_loop());
         }
-        // Those beyond the number, too, while they are not gone: timers may be left in them.
+        // P's beyond the number, too, while they are not gone: timers may be left in them.
         for v in victims(sched.num_ps(), &p.rng).chain(sched.num_ps()..sched.ps().len()) {
             let victim = &sched.ps()[v];
             if v == p.index() {
@@ -409,7 +410,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
                     return Some(g);
                 }
                 if victim.timers.when() != u64::MAX {
-                    // With an empty ring, that is where they go.
+                    // With an empty ring, due G's go there.
                     let first = run_timers(m, p, victim, guard, platform::now());
                     if let Some(g) = first.or_else(|| p.ring().pop()) {
                         p.begin_slice(0);
@@ -425,7 +426,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
     None
 }
 
-/// Step 8. Returns when there may be work and this M has a P.
+/// Takes step 8. Returns when there may be work and this M has a P.
 fn rest(m: &'static M) {
     let sched = m.sched;
     if m.woken.replace(false) {
@@ -435,17 +436,17 @@ fn rest(m: &'static M) {
     let p = m.p();
     if let Some(p) = p {
         m.keep(p);
-        // Nobody waits here. An alarm that is left would interrupt whoever takes the P next.
+        // Nobody waits here. An alarm that is left would interrupt the M that takes the P next.
         p.forget_alarms();
     }
     m.forget_haul();
     m.set_p(None);
-    // INV-WATCH: whoever spins on sees to what this one has left where it is.
+    // INV-WATCH: an M that spins on sees to the G's that this one has left in place.
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
     let mut watched = m.is_shy() && sched.rest.is_watched();
     let mut now = platform::now();
     loop {
-        // INV-RECHECK: we are findable now; what was pushed before we were is ours to see.
+        // INV-RECHECK: we are findable now. A push from before that moment is ours to see.
         let own = !m.own.is_empty();
         if own || sched.rest.has_idle_p() && sched.has_work_but(core::mem::take(&mut watched), now) {
             if !sched.rest.get_up(m.index()) {
@@ -456,7 +457,7 @@ fn rest(m: &'static M) {
                 m.spinning.set(true);
                 return;
             }
-            // Somebody was faster, or it is a P that goes (see `procs.rs`) and will be claimed in a
+            // Another M was faster, or the P is surplus (see `procs.rs`) and will be claimed in a
             // moment.
             if own {
                 m.pass_on_own();
@@ -469,10 +470,10 @@ fn rest(m: &'static M) {
         if !sched.has_timers() && sched.rest.all_rest() {
             check_deadlock(m, now);
         }
-        // INV-TIMER-HOME: the timers of the P that we gave up are ours until somebody takes it.
+        // INV-TIMER-HOME: the timers of the P that we gave up are ours until another M takes the P.
         let mut until = m.kept_until().min(m.outside.timers.when());
         if until <= now {
-            // All P's are taken, or it is one that goes: whoever has one runs them.
+            // All P's are taken, or the P is surplus: an M that has a P runs them.
             m.stray();
             m.ask_others();
             until = now + TIMER_RETRY;
@@ -490,7 +491,7 @@ fn rest(m: &'static M) {
     }
 }
 
-/// Somebody has claimed us and counts us as spinning: take the token and a P.
+/// Takes the token and a P, after another M has claimed us and counts us as spinning.
 fn wait_for_token(m: &'static M) {
     while !m.token.take() {
         spin_loop();
@@ -505,18 +506,18 @@ fn wait_for_token(m: &'static M) {
     m.sched.take_p_to_look(m);
 }
 
-/// Every started M rests and no timer is pending. If that is still so with nothing to run, and
-/// nobody waits for an interrupt, nobody will ever run again.
+/// Reports a deadlock if it is certain. Every started M rests and no timer is pending. If that
+/// still holds, with nothing to run and no interrupt expected, no G will ever run again.
 #[cold]
 fn check_deadlock(m: &M, now: u64) {
     let sched = m.sched;
-    // An M that rests and scans looks again when it is through, and comes here itself. First,
-    // because what it queues then is work.
+    // An M that rests and scans looks again when it is through, and comes here itself. This check
+    // comes first, because a G that the scanner queues is work.
     if sched.is_scanning() {
         return;
     }
-    // Nobody has run between two looks at who rests: then all that is seen in between was so at the
-    // same time. (An interrupt may have woken an M, whose G waits for the next one now.)
+    // No dispatch between two looks at the resting M's: then all facts in between held at the same
+    // time. (An interrupt may have woken an M, whose G waits for the next one now.)
     let before = sched.dispatches();
     if sched.is_stuck(now) && sched.rest.all_rest() && sched.dispatches() == before && sched.num_goroutines() > 0 {
         platform::fatal(Fatal::Deadlock);
@@ -524,13 +525,13 @@ fn check_deadlock(m: &M, now: u64) {
 }
 
 impl Sched {
-    /// All dispatches there have been.
+    /// Returns the total of dispatches.
     #[inline(never)]
     pub(crate) fn dispatches(&'static self) -> u64 {
         self.ms().fold(0, |sum: u64, m| sum.wrapping_add(m.counters.runs.get()))
     }
 
-    /// Whether nothing is queued, no timer is armed and nobody waits for an interrupt.
+    /// Returns true if no G is queued, no timer is armed and nobody waits for an interrupt.
     #[inline(never)]
     fn is_stuck(&'static self, now: u64) -> bool {
         !(self.inbox.is_expected()
@@ -540,26 +541,26 @@ impl Sched {
             || self.deaths.rounds.is_pending())
     }
 
-    /// For a timer's own call, on a g0: without it, nobody would ever run again. Then it had better
-    /// not come again, for it hides that.
+    /// Returns true if only the calling timer keeps the scheduler from a deadlock. For a timer's
+    /// own call, on a g0. Such a timer should not fire again, for it hides the deadlock.
     pub fn is_dead_but_for_me(&'static self, now: u64) -> bool {
         let me = M::current(&PreemptGuard::new()).index();
         self.rest.all_rest_but(me) && !self.is_scanning() && self.is_stuck(now)
     }
 }
 
-/// The one-shot of `m` has fired. In the interrupt handler of its core: touches atomics, takes no
-/// lock, parks nobody. True: the G that runs there has had its slice while others wait, and the
-/// platform is to make it [`preempt`](crate::preempt).
+/// Handles the one-shot of `m`, in the interrupt handler of its core. Touches atomics, takes no
+/// lock, parks nobody. Returns true if the running G has had its slice while others wait: then the
+/// platform makes it [`preempt`](crate::preempt).
 ///
 /// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals
-/// the timer; if none rests, who runs has to make way once it has run for
+/// the timer. If none rests, the running G has to make way once it has run for
 /// [`Config::wakeup`](crate::Config::wakeup). A slot whose G has waited too long becomes ripe, and
-/// an M is woken for it.
+/// the handler wakes an M for it.
 pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
     let Some(p) = m.p() else {
-        // It is armed for nothing now: with its next P it is armed anew.
+        // The one-shot is armed for nothing now. With its next P the M arms it anew.
         m.forget_armed();
         return false;
     };
@@ -585,7 +586,7 @@ pub fn timer_interrupt(m: &M) -> bool {
         if sched.has_work(now) {
             sched.wake_now(m);
         }
-        // INV-SLICE: also when an M was woken. It may find other work first.
+        // INV-SLICE: also when an M was woken. That M may find other work first.
         if !p.queues_are_empty() {
             p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }
@@ -593,15 +594,15 @@ pub fn timer_interrupt(m: &M) -> bool {
     let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.own.is_empty();
     let over = p.slice_over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
     if p.wants_slice() {
-        // SeqCst: pairs with the fence in `nudge`: who has queued something sees that the alarm is
-        // off, or we see what was queued.
+        // SeqCst: pairs with the fence in `nudge`. Either the submitter sees that the alarm is off,
+        // or we see the G that it queued.
         fence(Ordering::SeqCst);
         if !sched.globq.is_empty() || !m.own.is_empty() {
             p.set_slice_alarm(p.slice_started(now) + sched.slice());
         }
     }
-    // A due timer stays due until some g0 has run it. Look again a little later: a thief that ran
-    // it may have left later ones.
+    // A due timer stays due until some g0 has run it. The handler looks again a little later,
+    // because a thief that ran it may have left later ones.
     if due {
         m.calm.store(now + TIMER_RETRY, Ordering::Relaxed);
     }
@@ -610,8 +611,8 @@ pub fn timer_interrupt(m: &M) -> bool {
     over && m.running().is_some()
 }
 
-/// For handlers: this P's M finds the inbox at its next scheduling point, and its one-shot looks at
-/// it `after` so many nanoseconds at the latest.
+/// Makes this P's M find the inbox at its next scheduling point. Its one-shot looks at the inbox
+/// `after` nanoseconds at the latest. For handlers.
 pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
     attend_timer(p);
     let at = platform::now() + after;
@@ -621,8 +622,8 @@ pub(crate) fn attend_inbox(m: &M, p: &P, after: u64) {
     }
 }
 
-/// The one-shot of an M that is outside: its timers, and those of the P that it gave up if nobody
-/// has taken that, are for others to run.
+/// Handles the one-shot of an M that is outside. Other M's run its timers, and those of the P that
+/// it gave up if no M has taken that.
 fn outside_interrupt(m: &M) {
     let now = platform::now();
     let when = m.kept_until().min(m.outside.timers.when());
@@ -633,11 +634,12 @@ fn outside_interrupt(m: &M) {
     m.rearm(now + TIMER_RETRY);
 }
 
-/// Another core has interrupted this one: its M was woken; or there is work that nobody else can
-/// take and this P's alarm is off, or later than it should be; or this P is one too many. In the
-/// handler. Returns as [`timer_interrupt`].
+/// Handles an interrupt from another core. Returns as [`timer_interrupt`]. There are three reasons:
+/// this core's M was woken; this P is surplus; or there is work that no other M can take, and this
+/// P's alarm is off or late.
 ///
-/// On g0 the alarm is set as well: the look at the queues may be over, and the next G about to run.
+/// On g0 the handler sets the alarm as well: the look at the queues may be over, and the next G
+/// about to run.
 #[cold]
 #[optimize(size)]
 pub fn wake_interrupt(m: &M) -> bool {
@@ -656,7 +658,7 @@ pub fn wake_interrupt(m: &M) -> bool {
     }
     let sched = m.sched;
     if !sched.is_single() {
-        // There was one P, and here something was queued without a look at who rests: see
+        // There was one P, and a submitter queued here without a look at the resting M's: see
         // `Sched::end_single`. The others have looked.
         if p.has_work() || !sched.globq.is_empty() {
             // Fences, as that submitter has not.
@@ -670,7 +672,7 @@ pub fn wake_interrupt(m: &M) -> bool {
         if waits {
             p.set_slice_alarm(p.slice_started(now).saturating_add(slice));
         }
-        // What is set may be so for a longer slice; who comes next would wait for it.
+        // The alarm may be set for a longer slice, for which the next G would wait.
         p.hasten(now.saturating_add(slice));
         m.rearm(p.next_alarm().min(m.kept_until()).max(now + ALARM_GAP));
     }

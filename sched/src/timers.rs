@@ -13,35 +13,35 @@
 //!              └── cancel ─┘
 //! ```
 //!
-//! A P's heap is guarded by a lock, because thieves run the due timers of busy P's and anybody may
-//! cancel; its earliest deadline stands beside it in an atomic, so that the scheduler and the
-//! interrupt handler look at one word. Nothing here runs in a handler: that only sees that a
-//! deadline has passed, tells the P (`attention`) and wakes an M that can steal the timer.
+//! A P's heap is guarded by a lock: thieves run the due timers of busy P's, and any core may cancel
+//! a timer. The earliest deadline stands beside the heap in an atomic, so the scheduler and the
+//! interrupt handler look at one word. No timer runs in a handler. The handler only sees that a
+//! deadline has passed, tells the P (`attention`), and wakes an M that can steal the timer.
 //!
 //! **INV-NODE**: `home` says in which heap a node stands, and is written under that heap's lock (a
-//! move holds both). So who has locked the heap that `home` named, and finds it unchanged, may take
-//! the node out. Who finds it empty knows that the timer has left its heap; it never goes back by
-//! itself.
+//! move holds both). A caller that has locked the heap that `home` named, and finds it unchanged,
+//! may take the node out. A caller that finds `home` empty knows that the timer has left its heap.
+//! A timer never goes back by itself.
 //!
 //! **The hard race** is `cancel` against a timer that has just left: its action is on its way, on
-//! another core. Nobody waits for it. What leaves the heap is a copy, with the *generation* that
-//! the timer had when it was started; the node itself is not looked at again, and may be started
-//! anew at once. Whoever carries the action out asks whether that generation is still wanted, in
-//! the same step that makes it happen:
+//! another core. Nobody waits for that action. The heap hands out a copy, with the *generation*
+//! that the timer had when it was started. The node itself is not looked at again, and may be
+//! started anew at once. The M that carries the action out checks the generation in the same step
+//! that makes the action happen:
 //!
 //! * a G that waits with a deadline has a ticket that one compare-and-swap wins, for a waker or for
 //!   the timer (`ticket.rs`);
 //! * an [`Alarm`]'s call asks under its owner's lock, and the owner changes the generation under
 //!   that lock.
 //!
-//! So `cancel` says true: it will never fire. False: it has fired, or was not started; and if its
-//! owner has ended the generation, what is still on its way does nothing. There is no state "being
-//! fired", and nothing to wait for.
+//! So `cancel` returns true if the timer will never fire. False means that it has fired, or was not
+//! started. If its owner has ended the generation, an action still on its way has no effect. There
+//! is no state "being fired", and nothing to wait for.
 //!
 //! Starting a timer does not allocate: [`reserve`] makes room before, while the G can still be told
-//! that there is no memory. Only the holder of a P adds to its heap, since it is the holder's
-//! one-shot that is armed for it; anyone else takes away. A deadline that is taken away stays
-//! armed: one interrupt too many costs less than a look at another core's one-shot.
+//! that there is no memory. Only the holder of a P adds to its heap, since the holder's one-shot is
+//! armed for it. Any other core only takes away. A deadline that is taken away stays armed: a
+//! needless interrupt costs less than a look at another core's one-shot.
 
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -65,12 +65,12 @@ use heap::{Entry, Growth, Heap};
 mod alarm;
 mod heap;
 
-/// A timer's part that the heap knows. It lies in a G's record or in an [`Alarm`].
+/// The part of a timer that the heap knows, in a G's record or in an [`Alarm`].
 #[derive(Debug)]
 pub(crate) struct Node {
     /// INV-NODE. Null: in none.
     home: AtomicPtr<Timers>,
-    // --- Guarded by the lock of `home`, or if that is null, its owner's.
+    // --- Guarded by the lock of `home`. If `home` is null, guarded by the node's owner.
     /// Its entry there.
     at: Cell<u32>,
     /// Counts those that were put in, so that equals leave in order.
@@ -78,7 +78,7 @@ pub(crate) struct Node {
     what: Cell<What>,
 }
 
-/// What a node belongs to, and the generation that its owner has given it.
+/// The owner of a node, and the generation that the owner has given it.
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// A G that sleeps.
@@ -89,7 +89,7 @@ enum What {
     Call(u32),
 }
 
-/// What is to be done now.
+/// An action that is now due.
 #[derive(Debug)]
 #[must_use = "the timer has left its heap: nobody else will do it"]
 pub(crate) enum Due {
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// What a node that has just left its heap wants done.
+    /// Returns the action of a node that has just left its heap.
     fn due(&'static self) -> Due {
         let at = core::ptr::from_ref(self).addr();
         // SAFETY: a node with this `what` is the field of a G's record, whose provenance `start_g`
@@ -126,17 +126,18 @@ impl Node {
         }
     }
 
-    /// Whether it stands in a heap: a guess for all but those who keep it from changing.
+    /// Returns true if the node stands in a heap. The answer is a guess unless the caller keeps the
+    /// node from changing.
     fn is_pending(&self) -> bool {
         !self.home.load(Ordering::Relaxed).is_null()
     }
 }
 
-/// So many entries are copied, or looked at, with preemption off: some hundred instructions, or a
-/// few thousand.
+/// The most entries copied, or looked at, with preemption off: some hundred to a few thousand
+/// instructions.
 const PIECE: usize = 256;
 
-/// So many timers are moved with preemption off: a few thousand instructions. One, in models.
+/// The most timers moved with preemption off: a few thousand instructions. One, in models.
 pub(crate) const MOVED: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// A P's timers.
@@ -145,8 +146,8 @@ pub(crate) struct Timers {
     heap: SpinLock<Heap>,
     /// The earliest deadline; `u64::MAX`: none. Written under the lock.
     when: AtomicU64,
-    /// How often the array was to be exchanged for a larger one, and how often that is over. In
-    /// between there is memory that [`bytes`](Self::bytes) does not tell of.
+    /// Counts the array's growths that began, and those that are over. In between there is memory
+    /// that [`bytes`](Self::bytes) does not tell of.
     begun: AtomicU32,
     ended: AtomicU32,
 }
@@ -157,7 +158,7 @@ impl Timers {
         Self { heap: SpinLock::new(Heap::new()), when: AtomicU64::new(u64::MAX), begun, ended }
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     #[inline]
     pub(crate) fn when(&self) -> u64 {
         // Acquire: pairs with the Release in `publish`; a rester that re-checks sees what was
@@ -170,7 +171,7 @@ impl Timers {
         self.when.store(heap.first().map_or(u64::MAX, |first| first.when), Ordering::Release);
     }
 
-    /// How many G's and alarms wait here (without chores of the platform).
+    /// Returns how many G's and alarms wait here (without chores of the platform).
     pub(crate) fn len(&self) -> usize {
         let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(alarm::CHORE));
         // A few at a time: a snapshot, if others start and stop timers meanwhile.
@@ -186,19 +187,19 @@ impl Timers {
         }
     }
 
-    /// The blocks of memory that are kept for timers, each with its bytes.
+    /// Returns the blocks of memory that are kept for timers, each with its bytes.
     pub(crate) fn bytes(&self, preempt: &PreemptGuard) -> impl Iterator<Item = usize> + use<> {
         self.heap.lock(preempt).bytes().into_iter()
     }
 
-    /// How often the array was exchanged for a larger one. None: it just is.
+    /// Returns how often a larger array has replaced the array. Returns `None` during a growth.
     pub(crate) fn growths(&self) -> Option<u32> {
         // Acquire: pairs with the Release in `grow`: the old array has gone.
         let ended = self.ended.load(Ordering::Acquire);
         (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
     }
 
-    /// Puts in a node that stands in no heap. There is room. By the P's holder.
+    /// Puts in a node that stands in no heap, where there is room. By the P's holder.
     #[inline(never)]
     fn insert(&self, preempt: &PreemptGuard, when: u64, node: &'static Node) {
         debug_assert!(!node.is_pending(), "a timer was started twice");
@@ -208,7 +209,7 @@ impl Timers {
         self.publish(&heap);
     }
 
-    /// It stands here from now on. With the lock held.
+    /// Makes this heap the home of `node`. With the lock held.
     fn adopt(&self, node: &Node) {
         // Release: pairs with the Acquire in `cancel`, which dereferences it.
         node.home.store(core::ptr::from_ref(self).cast_mut(), Ordering::Release);
@@ -221,7 +222,7 @@ impl Timers {
         if self.when() == u64::MAX {
             return Ok(true);
         }
-        // In the order of their addresses, as anybody who moves.
+        // In the order of their addresses, as every caller that moves.
         let (mut from, mut into) = if core::ptr::from_ref(self) < core::ptr::from_ref(to) {
             let from = self.heap.lock(preempt);
             (from, to.heap.lock(preempt))
@@ -236,20 +237,21 @@ impl Timers {
         Ok(from.len() == 0)
     }
 
-    /// Makes room for one that may be started on this P's g0. False: there is none yet, since there
-    /// is no memory or there are many to be copied. A piece of them is. By the P's holder.
+    /// Makes room for a timer that may be started on this P's g0. By the P's holder. Returns false
+    /// if there is none yet: memory is short, or many entries are left to copy. Each call copies a
+    /// piece of them.
     pub(crate) fn make_room(&self, preempt: &PreemptGuard) -> bool {
         let wants = self.heap.lock(preempt).wants(1);
         wants.is_none_or(|larger| self.grow_by(larger, 2))
     }
 
-    /// Makes the array as large as that, if there is memory.
+    /// Makes the array as large as `capacity`, if there is memory.
     pub(crate) fn grow(&self, capacity: usize) -> bool {
         self.grow_by(capacity, usize::MAX)
     }
 
-    /// In at most so many steps, if it does not end before. The lock is held for a piece each time,
-    /// and what is not needed any more is freed without it.
+    /// Grows the array in at most `steps` steps. Holds the lock for a piece each time, and frees
+    /// the old array without it.
     #[optimize(size)]
     fn grow_by(&self, capacity: usize, mut steps: usize) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +276,7 @@ impl Timers {
         grows
     }
 
-    /// Takes one that is due.
+    /// Takes a timer that is due.
     pub(crate) fn pop_due(&self, preempt: &PreemptGuard, now: u64) -> Option<Due> {
         if self.when() > now {
             return None;
@@ -285,15 +287,15 @@ impl Timers {
         }
         let node = heap.pop()?.node;
         let due = node.due();
-        // Release: who sees that it has left may start it anew.
+        // Release: an owner that sees that the node has left may start it anew.
         node.home.store(core::ptr::null_mut(), Ordering::Release);
         self.publish(&heap);
         Some(due)
     }
 }
 
-/// Takes a timer out of whatever heap it stands in. True: it will not fire. By its owner, who is
-/// the only one to start it.
+/// Takes a timer out of the heap in which it stands. Returns true if the timer will not fire. Only
+/// its owner calls this, and only its owner starts it.
 #[inline(never)]
 pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
     loop {
@@ -303,7 +305,7 @@ pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
         // for ever.
         let Some(timers) = (unsafe { home.as_ref() }) else { return false };
         let mut heap = timers.heap.lock(preempt);
-        // It may have left, or moved, before we had the lock.
+        // The node may have left, or moved, before we had the lock.
         if node.home.load(Ordering::Relaxed) == home {
             heap.remove(node.at.get() as usize);
             node.home.store(core::ptr::null_mut(), Ordering::Relaxed);
@@ -313,7 +315,7 @@ pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
     }
 }
 
-/// As [`cancel`], and starts it anew on the P that is held here, where there is room.
+/// Cancels as [`cancel`] does, then starts the timer anew on the P held here, where there is room.
 #[inline(never)]
 fn restart(guard: &PreemptGuard, node: &'static Node, when: u64, what: What) -> bool {
     let m = M::current(guard);
@@ -337,8 +339,8 @@ fn restart(guard: &PreemptGuard, node: &'static Node, when: u64, what: What) -> 
     was
 }
 
-/// Preemption off, and room for one timer in the heap of the P that is held here: who starts one
-/// with this guard does not allocate.
+/// Turns preemption off, with room for one timer in the heap of the P that is held here. A start
+/// under this guard does not allocate.
 ///
 /// # Panics
 /// When there is no memory.
@@ -351,8 +353,8 @@ pub(crate) fn reserve() -> PreemptGuard {
         let Some(larger) = wants else { return guard };
         let timers = m.p().map(|p| &p.timers);
         drop(guard);
-        // Meanwhile this G may have gone elsewhere: then that P gets room in vain, and we come
-        // round again.
+        // Meanwhile this G may have gone elsewhere. Then that P gets room in vain, and the loop
+        // comes round again.
         if !timers.is_some_and(|timers| timers.grow(larger)) && !platform::reclaim() {
             no_memory();
         }
@@ -365,8 +367,8 @@ fn no_memory() -> ! {
     panic!("out of memory for a timer");
 }
 
-/// At `when`, ends the open wait of `g` unless it has ended, and readies `g`. In its `commit`,
-/// under a guard of [`reserve`].
+/// Ends the open wait of `g` at `when` unless it has ended, and readies `g`. In its `commit`, under
+/// a guard of [`reserve`].
 pub(crate) fn start_expiry(when: u64, g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
@@ -374,12 +376,13 @@ pub(crate) fn start_expiry(when: u64, g: GRef) {
     guard.release();
 }
 
-/// That wait has ended. By `g`, before it begins another and before preemption is on again.
+/// Cancels the deadline of a wait that has ended. By `g`, before it begins another wait and before
+/// preemption is on again.
 pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
     cancel(guard, &g.timer);
 }
 
-/// As the `commit` of one that sleeps.
+/// Starts the timer as the `commit` of a sleeper does.
 #[cfg(loom)]
 pub(crate) fn start_sleep(guard: &PreemptGuard, g: GRef, when: u64) {
     start_g(guard, g, when, What::Sleep);
@@ -400,18 +403,18 @@ fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
     let p = m.held(guard);
     p.timers.insert(guard, when, node);
     if p.slice_is_unknown() {
-        // Whoever runs now has just begun, in place of the G that goes to sleep.
+        // The G that runs now has just begun, in place of the G that goes to sleep.
         p.begin_slice(platform::now());
     }
     m.arm(p.next_alarm());
 }
 
-/// Who sleeps for ever wakes up then: a heap's deadlines lie before `u64::MAX`, which says that it
-/// is empty.
+/// The latest deadline, at which even an endless sleep ends. A heap's deadlines lie before
+/// `u64::MAX`, which says that the heap is empty.
 pub(crate) const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 
 /// Parks the current G for at least `duration`. Zero yields. A duration that reaches behind the end
-/// of the clock is no deadlock: who sleeps for ever, sleeps.
+/// of the clock is no deadlock: the G just sleeps.
 ///
 /// # Panics
 /// When there is no memory for the timer.
@@ -446,8 +449,8 @@ pub fn sleep(duration: Duration) {
 /// ```
 pub fn sleep_until(when: Instant) {
     if when <= Instant::now() {
-        // Nobody sleeps with a deadline before the present: it would always be the earliest, and
-        // keep later ones from their turn.
+        // No G sleeps with a deadline before the present. Such a deadline would always be the
+        // earliest, and keep later ones from their turn.
         return crate::park::yield_now();
     }
     let when = when.min(LAST).as_nanos();
@@ -456,7 +459,7 @@ pub fn sleep_until(when: Instant) {
     drop(unsafe { park(reserve(), WaitReason::Sleep, commit_sleep, (&raw const when).cast_mut().cast()) });
 }
 
-/// In `after`: the G becomes visible to whoever runs the timers.
+/// Makes the G visible to the M's that run the timers. Runs in `after`.
 unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     // SAFETY: `sleep_until` passed a pointer to its deadline, and its G has not been resumed yet.
     let when = unsafe { *when.cast::<u64>() };
@@ -467,24 +470,26 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     true
 }
 
-/// How late an interrupt of the one-shot comes at most: 1 ms. (An emulated timer waits for its
+/// The most that an interrupt of the one-shot is late: 1 ms. (An emulated timer waits for its
 /// host.)
 const LATE: u64 = 1_000_000;
 
 impl M {
-    /// Arms this core's one-shot for `at`, unless it is armed for that, or for an earlier time: its
-    /// handler arms it for what there is then. An interrupt for nothing is rare; on a P with many
-    /// timers the next alarm is another one each time somebody looks. Out of line: many do so, none
-    /// often.
+    /// Arms this core's one-shot for `at`, unless it is armed for that or an earlier time.
+    ///
+    /// An earlier interrupt's handler arms the one-shot for the alarms there are then. A needless
+    /// interrupt is rare, while on a P with many timers each look finds another next alarm. Out of
+    /// line: many callers arm, none often.
     ///
     /// **The hard race**: an interrupt of this core comes between the caller's look at its P's
-    /// alarms and the one-shot. Its handler has set an earlier alarm, and armed for it; what is
-    /// armed here then would make that one late, or undo it. So the alarms are looked at once more
-    /// afterwards. But not if `at` has passed: then the interrupt has come, or does at once, and
-    /// its handler arms for all there is; to insist would bring one after the other, for ever.
+    /// alarms and the one-shot. Its handler sets an earlier alarm, and arms for it. The caller's
+    /// write would then make that alarm late, or undo it. So `arm` looks at the alarms once more
+    /// afterwards, unless `at` has passed. In that case the interrupt has come, or comes at once,
+    /// and its handler arms for all there is. Insisting would bring one interrupt after the other,
+    /// for ever.
     #[inline(never)]
     pub(crate) fn arm(&self, at: u64) {
-        // In most cases this is all: it is armed for that, and keeps nobody's deadlines.
+        // The common case: the one-shot is armed for that, and this M keeps no other P's deadlines.
         if (self.armed.load(Ordering::Relaxed) ^ at) | self.keeps.load(Ordering::Relaxed) != 0 {
             self.arm_anew(at);
         }
@@ -493,8 +498,8 @@ impl M {
     #[inline(never)]
     fn arm_anew(&self, at: u64) {
         let mut at = at.min(self.kept_until());
-        // 0: somebody else has used it. An alarm that has just passed has its interrupt on the way;
-        // after a while it has had it.
+        // 0: another user has taken the one-shot. An alarm that has just passed has its interrupt
+        // on the way. `LATE` after the alarm, that interrupt must have come.
         let is_armed = |at| {
             let armed = self.armed.load(Ordering::Relaxed);
             at == u64::MAX || armed.wrapping_sub(1) < at && armed.saturating_add(LATE) >= platform::now()
@@ -520,11 +525,11 @@ impl M {
         }
     }
 
-    /// Arms it once more for what it is armed for: the platform has a use of its own for the
-    /// one-shot. On this core, with preemption off.
+    /// Arms the one-shot once more for its alarm, after the platform has used it. On this core,
+    /// with preemption off.
     pub fn arm_again(&self) {
         loop {
-            // 0: whoever has taken it arms it next.
+            // 0: the user that has taken the one-shot arms it next.
             let at = self.armed.load(Ordering::Relaxed);
             if at == 0 {
                 return;
@@ -537,7 +542,7 @@ impl M {
         }
     }
 
-    /// Arms it for `at` whatever it was armed for.
+    /// Arms the one-shot for `at`, without a look at its alarm.
     #[inline(never)]
     pub(crate) fn rearm(&self, at: u64) {
         self.armed.store(at, Ordering::Relaxed);
@@ -545,7 +550,7 @@ impl M {
         platform::arm_timer(self, at);
     }
 
-    /// Somebody else has used the one-shot.
+    /// Notes that another user has taken the one-shot.
     pub(crate) fn forget_armed(&self) {
         self.armed.store(0, Ordering::Relaxed);
     }
