@@ -73,7 +73,7 @@ pub(crate) struct Node {
     // --- Guarded by the lock of `home`. If `home` is null, guarded by the node's owner.
     /// Its entry there.
     at: Cell<u32>,
-    /// Counts those that were put in, so that equals leave in order.
+    /// Counts the nodes that were put in, so that equals leave in order.
     number: Cell<u32>,
     what: Cell<What>,
 }
