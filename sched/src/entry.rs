@@ -1,5 +1,5 @@
-//! What backs one page of a stack window, or one table of such pages: an entry, and every way in
-//! which it changes.
+//! Entries: the backing of one page of a stack window, or of one table of such pages, and every way
+//! in which it changes.
 //!
 //! ```text
 //!                map (the owner touches it)              retire (a parked G does not need it)
@@ -11,27 +11,27 @@
 //!        └───────────────────────────────────────────────────────────── reclaim ─────────────────┘
 //! ```
 //!
-//! The word is the page-table entry itself, so hardware reads it too: bit 0 says present, and of an
-//! entry that is not present hardware ignores the rest. LIMBO keeps the frame number and the
-//! rights, so that a touch before the epoch ends gets *that* frame back, with all that was written
-//! to it. PACKED holds where the page's bytes went.
+//! The word is the page-table entry itself, so hardware reads it too. Bit 0 says present, and
+//! hardware ignores the other bits of an entry that is not present. LIMBO keeps the frame number
+//! and the rights. So a touch before the epoch ends gets *that* frame back, with all that was
+//! written to it. PACKED holds the place to which the page's bytes went.
 //!
-//! Who may take which step:
-//! * `map`: the page's owner; EMPTY entries are nobody else's business.
-//! * `restore`, `unpack`: whoever touches the page, on any core; one of several wins, the others
-//!   see PRESENT.
+//! Each step has its actor:
+//! * `map`: the page's owner. No other core changes an EMPTY entry.
+//! * `restore`, `unpack`: any core that touches the page. One of several wins, the others see
+//!   PRESENT.
 //! * `retire`: the one reclaimer. `reclaim`, `pack`: the same one, after an epoch.
 //!
 //! **The hard race** is a touch while the reclaimer finishes. Each side is one compare-and-swap
-//! from LIMBO, so one of them wins: the touch, then the reclaimer forgets the page and throws away
-//! what it copied (it copies *before* its step: a copy of a page that is in use after all does no
-//! harm); or the reclaimer, then the touch finds EMPTY or PACKED. It can't be confused by a page
-//! that went PRESENT and LIMBO again meanwhile, because only the reclaimer takes pages to LIMBO.
-//! And whoever unpacks can't be confused by a packed block that was freed and reused: its core
+//! from LIMBO, so one of them wins. If the touch wins, the reclaimer forgets the page and throws
+//! its copy away. The reclaimer copies *before* its step: a copy of a page that is in use after all
+//! does no harm. If the reclaimer wins, the touch finds EMPTY or PACKED. A page that went PRESENT
+//! and LIMBO again meanwhile cannot confuse the reclaimer, because no other core takes pages to
+//! LIMBO. A packed block that was freed and reused cannot confuse a core that unpacks. That core
 //! passes no epoch while it is in the fault handler, and packing needs one.
 //!
-//! Rejected: a PACKING state, in which a touch would have to wait for the packer (a handler that
-//! spins on another core).
+//! Rejected: a PACKING state. A touch would have to wait for the packer, and the handler would spin
+//! on another core.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -43,7 +43,7 @@ pub const LIMBO: u64 = 1 << 9;
 /// Not present: the bytes are elsewhere.
 pub const PACKED: u64 = 1 << 10;
 
-/// What is known of an entry. The words are as they stand in it.
+/// The meaning of an entry. The words are as they stand in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backing {
     /// Nothing.
@@ -52,11 +52,11 @@ pub enum Backing {
     Present(u64),
     /// A frame that waits.
     Limbo(u64),
-    /// A reference to what was in it.
+    /// A reference to the packed bytes.
     Packed(u64),
 }
 
-/// The entry.
+/// An entry.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Entry(AtomicU64);
@@ -69,7 +69,7 @@ impl Entry {
         }
     }
 
-    /// What it says now.
+    /// Returns the present meaning.
     #[inline]
     pub fn get(&self) -> Backing {
         // Acquire: pairs with the Release of every step: a table that is found is initialised, a
@@ -88,18 +88,18 @@ impl Entry {
 
     #[inline]
     fn step(&self, from: u64, to: u64) -> bool {
-        // AcqRel: Release publishes what the new word leads to; Acquire pairs with the step before.
+        // AcqRel: Release publishes the target of the new word. Acquire pairs with the step before.
         self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// EMPTY → PRESENT with `word`. False: somebody was faster.
+    /// Goes from EMPTY to PRESENT with `word`. Returns false if another core was faster.
     #[inline]
     #[must_use]
     pub fn map(&self, word: u64) -> bool {
         self.step(0, word | PRESENT)
     }
 
-    /// PRESENT → LIMBO. False: it is not present.
+    /// Goes from PRESENT to LIMBO. Returns false if the entry is not present.
     pub fn retire(&self) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
         while word & PRESENT != 0 {
@@ -112,37 +112,37 @@ impl Entry {
         false
     }
 
-    /// LIMBO (as `get` saw it) → PRESENT, with the frame and the rights it had. False: somebody
-    /// else has changed it.
+    /// Goes from LIMBO (as `get` saw it) to PRESENT, with the frame and the rights that it had.
+    /// Returns false if another core has changed the entry.
     #[inline]
     pub fn restore(&self, limbo: u64) -> bool {
         self.step(limbo, limbo & !LIMBO | PRESENT)
     }
 
-    /// LIMBO (as `get` saw it) → EMPTY, after an epoch. True: the frame is the caller's.
+    /// Goes from LIMBO (as `get` saw it) to EMPTY, after an epoch. Returns true if the frame is the
+    /// caller's.
     #[must_use]
     pub fn reclaim(&self, limbo: u64) -> bool {
         self.step(limbo, 0)
     }
 
-    /// LIMBO (as `get` saw it) → PACKED with `reference`, after an epoch. True: the frame is the
-    /// caller's.
+    /// Goes from LIMBO (as `get` saw it) to PACKED with `reference`, after an epoch. Returns true
+    /// if the frame is the caller's.
     #[must_use]
     pub fn pack(&self, limbo: u64, reference: u64) -> bool {
         debug_assert!(reference & (PRESENT | LIMBO) == 0);
         self.step(limbo, reference | PACKED)
     }
 
-    /// PACKED (as `get` saw it) → PRESENT with `word`. True: the packed block is the caller's to
-    /// free; false: somebody was faster.
+    /// Goes from PACKED (as `get` saw it) to PRESENT with `word`. Returns true if the packed block
+    /// is the caller's to free, and false if another core was faster.
     #[inline]
     #[must_use]
     pub fn unpack(&self, packed: u64, word: u64) -> bool {
         self.step(packed, word | PRESENT)
     }
 
-    /// What hardware does in models: it sets its accessed and dirty `bits`, if the entry is
-    /// present.
+    /// Sets the accessed and dirty `bits` if the entry is present, as hardware does: for models.
     #[cfg(loom)]
     pub fn mark(&self, bits: u64) -> bool {
         let mark = |word: u64| (word & PRESENT != 0).then_some(word | bits);

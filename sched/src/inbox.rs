@@ -1,8 +1,8 @@
 //! The inbox: where an interrupt handler leaves G's that are ready.
 //!
-//! A handler can hit any code, so it may take no lock, and it can't touch the state word of a G or
-//! the ring of a P: the code that it has interrupted may be halfway through a step of its own. What
-//! it may do is push the G onto one list, which any M takes as a whole:
+//! A handler can interrupt any code, so it may take no lock. Nor may a handler touch the state word
+//! of a G or the ring of a P: the interrupted code may be halfway through a step of its own. A
+//! handler may push the G onto one list, which any M takes as a whole:
 //!
 //! ```text
 //!      handler (on any core, of whatever M)              taker (an M with a P, on its g0)
@@ -15,30 +15,35 @@
 //!          to it that its G makes way
 //! ```
 //!
-//! It is one list for the whole scheduler, not one a core: whoever looks for work before it rests
-//! looks at one word (INV-RECHECK), and whoever takes it has all there is. There is no ABA: pushes
-//! only push, and a take takes everything.
+//! The scheduler has one inbox, not one for each core. An M that looks for work before it rests
+//! looks at one word (INV-RECHECK). An M that takes the inbox has all there is. There is no ABA:
+//! pushes only push, and a take takes everything.
 //!
-//! **INV-INBOX**: a G in the inbox is parked, or on its way there: it has been published by its
-//! `commit`, and this is its one `ready`. It stands there by the `link` of its record, which a
-//! parked G has no other use for. A second push before T2 finds `queued` set and changes nothing.
+//! **INV-INBOX**: a G in the inbox is parked, or on its way there. The G has been published by its
+//! `commit`, and this is its one `ready`. A G stands in the inbox by the `link` of its record,
+//! which a parked G has no other use for. A second push before T2 finds `queued` set and changes
+//! nothing.
 //!
-//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`idle.rs`): H2 is
-//! its S1, H3 its S2 to S6, and the rester looks at it in R5.
+//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`idle.rs`). H2 is
+//! its S1, and H3 is its S2 to S6. The rester looks at the inbox in R5.
 //!
-//! **The hard race** is a push when no M rests. An M that is on its g0 may have looked at the inbox
-//! already and be about to run a G that never comes back by itself; and it may be another core than
-//! the handler's, if that one holds no P. So H4 interrupts a core that holds a P, and *its* handler
-//! sets the P's mark and its one-shot, for as long as there is anything in the inbox: at depth 0 of
-//! a G, that one makes way after the granularity of a wake-up; on g0 the next interrupt finds a G;
-//! and M's that begin to run a G look once more ([`run_m`](crate::run_m)).
+//! **The hard race** is a push when no M rests. An M on its g0 may have looked at the inbox
+//! already. Such an M may be about to run a G that never comes back by itself. If the handler's
+//! core holds no P, that M is on another core. So H4 interrupts a core that holds a P. That core's
+//! handler sets the P's mark and its one-shot, for as long as there is anything in the inbox. If
+//! the handler interrupts a G at depth 0, the G makes way after the granularity of a wake-up. If it
+//! interrupts g0, the next interrupt finds a G. And an M that begins to run a G looks once more
+//! ([`run_m`](crate::run_m)).
 //!
-//! **Deadlock**: who waits for a handler is counted ([`park_for_interrupt`]) until it runs again,
-//! so a machine that rests with such a G is not dead.
+//! **Deadlock**: a G that waits for a handler is counted ([`park_for_interrupt`]) until it runs
+//! again. So a machine that rests with such a G is not dead.
 //!
-//! Rejected: readying in the handler with interrupts off around every queue operation (the hot
-//! paths would pay); an inbox a core (every rester would look at all of them); a lock-free queue
-//! with nodes (a handler can't allocate).
+//! Rejected:
+//!
+//! * readying in the handler, with interrupts off around every queue operation: the hot paths would
+//!   pay;
+//! * an inbox a core: every rester would look at all of them;
+//! * a lock-free queue with nodes: a handler can't allocate.
 
 use crate::g::{Batch, G, GRef, WaitReason};
 use crate::gstate::Ready;
@@ -52,12 +57,13 @@ use crate::sched::Sched;
 use crate::schedule::{ALARM_GAP, TIMER_RETRY, attend_inbox};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
 
-/// The list, and who may yet be put there.
+/// The list, and the count of G's that may yet be put there.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    /// The newest.
+    /// The newest G.
     head: AtomicPtr<G>,
-    /// G's that wait for a handler, and those that have been readied by one and have not run yet.
+    /// Counts the G's that wait for a handler, and those that a handler has readied and that have
+    /// not run yet.
     expected: AtomicU32,
 }
 
@@ -66,19 +72,19 @@ impl Inbox {
         Self { head: AtomicPtr::new(core::ptr::null_mut()), expected: AtomicU32::new(0) }
     }
 
-    /// Whether nobody is in it.
+    /// Returns true if no G is in it.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: in the sleep protocol the fences order it (S2 and R4); elsewhere it is a hint.
         self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether some G waits for an interrupt.
+    /// Returns true if some G waits for an interrupt.
     pub(crate) fn is_expected(&self) -> bool {
         self.expected.load(Ordering::Relaxed) != 0
     }
 
-    /// H1 and H2. False: it is in the inbox already.
+    /// Takes steps H1 and H2. Returns false if the G is in the inbox already.
     fn push(&self, g: GRef) -> bool {
         if !g.enter_inbox() {
             return false;
@@ -97,7 +103,7 @@ impl Inbox {
         }
     }
 
-    /// T1 and the first half of T2: all of them, oldest first.
+    /// Takes T1 and the first half of T2: all G's, oldest first.
     pub(crate) fn take(&self) -> Batch {
         // Acquire: pairs with the Release in `push`.
         let mut newest = self.head.swap(core::ptr::null_mut(), Ordering::Acquire);
@@ -111,21 +117,23 @@ impl Inbox {
     }
 }
 
-/// Makes a parked G runnable, from an interrupt handler of the core of `m`. Once a park, as
-/// [`ready`] is; a second call that comes before the first was seen changes nothing. Takes no lock,
-/// allocates nothing. An M that rests is woken; if none does, the G that runs on `m` makes way as
-/// soon as it has run for the granularity of a wake-up ([`Config::wakeup`](crate::Config::wakeup)).
+/// Makes a parked G runnable, from an interrupt handler of the core of `m`.
 ///
-/// Whoever parks for it does so by [`park_for_interrupt`], or the machine may call a deadlock what
-/// is none.
+/// Called once a park, as [`ready`] is. A second call before the first was seen changes nothing.
+/// Takes no lock, allocates nothing. Wakes an M that rests. If none rests, the G that runs on `m`
+/// makes way as soon as it has run for the granularity of a wake-up
+/// ([`Config::wakeup`](crate::Config::wakeup)).
+///
+/// A G that waits for a handler parks by [`park_for_interrupt`]. Otherwise the machine may report a
+/// deadlock where there is none.
 pub fn ready_from_interrupt(m: &M, g: GRef) {
     if m.sched.inbox.push(g) {
         announce(m);
     }
 }
 
-/// The same from any place: in a handler, on a G, on a g0 with a P or without. For wakers that
-/// can't know who calls them.
+/// Makes a parked G runnable from any place: in a handler, on a G, on a g0 with a P or without. For
+/// wakers that can't know their caller.
 pub fn ready_anywhere(g: GRef) {
     if platform::in_handler() {
         // SAFETY: 1. borrowed: a handler is preempted by nobody. Not `new`: its drop might take a
@@ -142,8 +150,8 @@ pub fn ready_anywhere(g: GRef) {
     }
 }
 
-/// As [`park`], for a G that a handler will ready: while it waits the machine is not dead, whoever
-/// else waits for what.
+/// Parks as [`park`] does, for a G that a handler will ready. While the G waits, the machine is not
+/// dead.
 ///
 /// # Safety
 /// As for [`park`].
@@ -153,7 +161,7 @@ pub unsafe fn park_for_interrupt(
     commit: Commit,
     arg: *mut (),
 ) -> PreemptGuard {
-    // Relaxed, here and below: who looks does so when all M's rest, and lying down is a release.
+    // Relaxed, here and below: an M looks when all M's rest, and lying down is a release.
     let expected = &M::current(&guard).sched.inbox.expected;
     expected.fetch_add(1, Ordering::Relaxed);
     // SAFETY: as the caller has it.
@@ -162,7 +170,7 @@ pub unsafe fn park_for_interrupt(
     guard
 }
 
-/// H3 and H4.
+/// Takes steps H3 and H4.
 fn announce(m: &M) {
     let sched = m.sched;
     match sched.rest.submit_near(m.index()) {
@@ -171,20 +179,20 @@ fn announce(m: &M) {
     }
 }
 
-/// Nobody was woken: somebody who runs has to look at the inbox soon.
+/// Makes a running M look at the inbox soon, since no M was woken.
 fn attend(m: &M) {
     let (sched, can_wake) = (m.sched, m.sched.rest.can_wake());
     if let Some(p) = m.p().filter(|p| !p.is_outside()) {
-        // A resting M that nobody woke: one spins, which looks before it rests. In case it finds
-        // something else, this core looks again a little later.
+        // If an M could have been woken, another M spins, and looks before it rests. In case it
+        // finds something else, this core looks again a little later.
         attend_inbox(m, p, if can_wake { TIMER_RETRY } else { ALARM_GAP });
     } else if !can_wake && let Some(busy) = sched.ms().find(|m| m.p().is_some_and(|p| !p.is_outside())) {
         platform::wake_m(busy.index());
     }
 }
 
-/// T1 to T3: the G to run first, if there is one. Like a sleeper that is due it goes before those
-/// who wait here, but not too often in a row.
+/// Takes steps T1 to T3, and returns the G to run first, if there is one. Like a due sleeper, that
+/// G goes before the G's that wait here, but not too often in a row.
 #[cold]
 pub(crate) fn run(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let mut all = m.sched.inbox.take();
@@ -205,7 +213,7 @@ pub(crate) fn run(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
 }
 
 impl Sched {
-    /// How many G's wait for an interrupt (a snapshot).
+    /// Returns how many G's wait for an interrupt (a snapshot).
     pub fn num_expected(&self) -> u32 {
         self.inbox.expected.load(Ordering::Relaxed)
     }

@@ -7,21 +7,21 @@
 //!   M x          its own queue comes before all others
 //! ```
 //!
-//! A ready pinned G stands in the queues like any other, so that readying it costs what it always
-//! costs; only its dispatch is another, and finds that out by the word that it reads anyway, for
-//! doomed G's.
+//! A ready pinned G stands in the queues like any other, so readying it costs the same. Only its
+//! dispatch differs. The dispatch learns of the pin from the word that it reads anyway, for doomed
+//! G's.
 //!
-//! **While a pinned G can run, its M runs nothing else**: when it yields, or its slice is over,
-//! what waits on that P goes to the global queue, where the other P's find it, and the G goes on.
-//! With one P there are no others: it takes turns then.
+//! **While a pinned G can run, its M runs nothing else.** When the G yields, or its slice is over,
+//! the G's that wait on that P go to the global queue. The other P's find them there, and the
+//! pinned G goes on. With one P there are no others: the pinned G takes turns then.
 //!
-//! **INV-OWN**: an M never rests with a G in its own queue. Whoever puts one there fences and
-//! claims the M's bit; the M sets the bit, fences, and looks. If there is no P for it, it passes
-//! them on to the global queue: whoever has a P comes upon them, and this time sees the M rest, and
-//! hands over its own P.
+//! **INV-OWN**: an M never rests with a G in its own queue. A sender that puts a G there fences and
+//! claims the M's bit. The M sets the bit, fences, and looks. If there is no P for the M, it passes
+//! the G's on to the global queue. An M with a P then finds the G, sees its M rest, and hands over
+//! its own P.
 //!
-//! Rejected: Go's way, an M that runs nobody else even while its G waits (`stoplockedm`): there an
-//! M is a thread, of which there is always one more.
+//! Rejected: Go's way, an M that runs no other G even while its pinned G waits (`stoplockedm`). In
+//! Go an M is a thread, of which there is always one more.
 
 use core::marker::PhantomData;
 
@@ -33,7 +33,7 @@ use crate::preempt::PreemptGuard;
 use crate::procs::to_global;
 use crate::sync::Ordering;
 
-/// While it lives, its G runs on one core; see [`pin`].
+/// Keeps its G on one core while it lives; see [`pin`].
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -44,13 +44,15 @@ use crate::sync::Ordering;
 /// ```
 #[derive(Debug)]
 pub struct Pin {
-    /// Not `Send`: it is its G's.
+    /// Not `Send`: a pin belongs to its G.
     _g: PhantomData<*mut ()>,
 }
 
-/// Binds the current G to the core that it runs on (Go's `LockOSThread`) until what is returned is
-/// dropped, or the G ends. Pins nest. It is still preempted and may park; other cores run what
-/// waits behind it. Needs no P: in `block_in_place` it binds to the core that is blocked.
+/// Binds the current G to the core that it runs on (Go's `LockOSThread`).
+///
+/// The binding ends when the returned [`Pin`] is dropped, or the G ends. Pins nest. The G is still
+/// preempted and may park. Other cores run the G's that wait behind it. Needs no P: in
+/// `block_in_place` the G is bound to the core that is blocked.
 ///
 /// # Panics
 /// Outside any G: ends the machine with a report.
@@ -81,7 +83,8 @@ impl Drop for Pin {
 }
 
 impl M {
-    /// The pinned `g` has left this M and can go on: it does, unless there is but one P.
+    /// Queues the pinned `g`, which has left this M and can go on. The G goes on here, unless there
+    /// is one P only.
     #[cold]
     #[inline(never)]
     #[optimize(size)]
@@ -96,7 +99,7 @@ impl M {
         sched.wake_any(self);
     }
 
-    /// On g0: `g`, which was its turn here, goes to the M that it is pinned to.
+    /// Sends `g`, whose turn came here, to the M to which it is pinned. On g0.
     #[cold]
     #[optimize(size)]
     pub(crate) fn send(&'static self, g: GRef, guard: &PreemptGuard) {
@@ -115,7 +118,7 @@ impl M {
                 sched.nudge();
             }
             self.set_p(None);
-            // Release: pairs with the Acquire in `take_gift`: what we wrote to the P is seen.
+            // Release: pairs with the Acquire in `take_gift`: our writes to the P are seen.
             to.gift.store(core::ptr::from_ref(p).cast_mut(), Ordering::Release);
         }
         self.counters.wakes_sent.add_shared();
@@ -123,7 +126,7 @@ impl M {
         platform::wake_m(to.index());
     }
 
-    /// After the token: the P that came with it.
+    /// Takes the P that came with the token.
     pub(crate) fn take_gift(&self) -> bool {
         let gift: *mut P = self.gift.swap(core::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: `send` stored a `&'static P`.
@@ -133,7 +136,7 @@ impl M {
         true
     }
 
-    /// There is no P for the G's pinned to this M: they go where those that have one look.
+    /// Moves the G's pinned to this M, for which there is no P, to the global queue.
     #[cold]
     pub(crate) fn pass_on_own(&self) {
         let guard = PreemptGuard::new();
