@@ -22,17 +22,17 @@
 //! # Invariants, by name
 //!
 //! * INV-PUBLISH: a G becomes visible to other cores (a queue, a waiter list whose lock is
-//!   released, a free list) only in the `after` of the switch that left it, when its registers are
-//!   saved. See `park.rs`.
+//!   released, a free list) only in the `after` of the switch that left it. By then its registers
+//!   are saved. See `park.rs`.
 //! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`,
 //!   or an object it waits for.
 //! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every
 //!   queue again. See `idle.rs`.
-//! * INV-TIMER-HOME: a P with a timer pending is either held by an M (whose one-shot is armed
-//!   for it) or idle, and then its home, the M that released it, keeps that deadline: it rests with
+//! * INV-TIMER-HOME: a P with a timer pending is either held by an M, whose one-shot is armed for
+//!   it, or idle. The home of an idle P, the M that released it, keeps that deadline: it rests with
 //!   it, or has its one-shot armed for it. See `procs.rs`.
 #![cfg_attr(not(loom), no_std)]
-// What runs seldom is made small, as in the kernel.
+// Code that runs seldom is made small, as in the kernel.
 #![feature(optimize_attribute)]
 
 extern crate alloc;
@@ -106,12 +106,12 @@ pub mod model {
 
     use crate::{GRef, M, PreemptGuard, Sched};
 
-    /// Idle → Runnable.
+    /// Goes from Idle to Runnable.
     pub fn make_runnable(g: GRef) {
         g.state.spawn();
     }
 
-    /// Idle → Waiting, as if it had run and parked.
+    /// Goes from Idle to Waiting, as if the G had run and parked.
     pub fn make_parked(g: GRef) {
         g.state.spawn();
         g.state.dispatch();
@@ -119,14 +119,15 @@ pub mod model {
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
     }
 
-    /// As if it had run and parked once more.
+    /// Goes on as if the G had run and parked once more.
     pub fn park_again(g: GRef) {
         g.state.dispatch();
         g.state.begin_park();
         assert_eq!(g.state.finish_park(), crate::gstate::Finish::Parked);
     }
 
-    /// The running `g` parks for `input`, as far as it does without a switch. False: it goes on.
+    /// Parks the running `g` for `input`, as far as it does without a switch. Returns false if it
+    /// goes on.
     pub fn parks_for_input(input: &crate::input::Input, g: GRef) -> bool {
         g.state.begin_park();
         if !input.is_to_wait(g) {
@@ -138,8 +139,8 @@ pub mod model {
         false
     }
 
-    /// The running `g` puts `line` into `output`, and waits for room by `wait` instead of a switch.
-    /// It is the only writer.
+    /// Puts `line` into `output` from the running `g`, its only writer. Waits for room by `wait`
+    /// instead of a switch.
     pub fn put_alone(output: &crate::output::Output, g: GRef, line: &[u8], wait: impl Fn()) {
         while !output.try_put_or_need(line) {
             g.state.begin_park();
@@ -153,30 +154,30 @@ pub mod model {
         }
     }
 
-    /// Runnable → Running.
+    /// Goes from Runnable to Running.
     pub fn dispatch(g: GRef) {
         g.state.dispatch();
     }
 
-    /// How many G's stand in the inbox; it is empty afterwards.
+    /// Empties the inbox. Returns how many G's stood in it.
     pub fn inbox_len(m: &'static M) -> usize {
         m.sched().inbox.take().len()
     }
 
-    /// Fresh records that `sched` knows.
+    /// Makes fresh records that `sched` knows.
     pub fn records(sched: &Sched) -> Vec<GRef> {
         let mut gs = Vec::new();
         assert!(sched.registry.grow(|g| gs.push(g)));
         gs
     }
 
-    /// Whether the G that runs on `m` has claimed G's that it has not woken.
+    /// Returns true if the G that runs on `m` has claimed G's that it has not woken.
     pub fn wakes_a_crowd(m: &M) -> bool {
         m.running().is_some_and(|g| g.rest_of_crowd.get().is_some())
     }
 
-    /// The G that runs here dies, with all that it holds; when that is recorded, `retire` says that
-    /// its stack is dead. A crowd that it has not come to wake is left to the round.
+    /// Kills the G that runs here, with all that it holds. When that is recorded, `retire` says
+    /// that its stack is dead. A crowd that the G has not yet woken is left to the round.
     pub fn owner_died(retire: impl FnOnce()) {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
@@ -189,7 +190,8 @@ pub mod model {
         crate::deaths::ask(m, &guard);
     }
 
-    /// What g0 does first: a piece of the round after a death. False: none is pending.
+    /// Does the first step of g0: a piece of the round after a death. Returns false if none is
+    /// pending.
     pub fn see_to_deaths(m: &'static M) -> bool {
         let pending = m.sched().deaths.rounds.is_pending();
         if pending {
@@ -198,35 +200,36 @@ pub mod model {
         pending
     }
 
-    /// `g` has this number.
+    /// Gives `g` this number.
     pub fn name(g: GRef, id: u64) {
         g.set_id(id);
     }
 
-    /// The first step of the unlock of that guard's mutex, and no more.
+    /// Takes the first step of the unlock of that guard's mutex, and no more.
     pub fn half_unlock<T>(guard: crate::locks::MutexGuard<'_, T>) {
         guard.raw().half_unlock();
         core::mem::forget(guard);
     }
 
-    /// The caller is a member of `group`, and about to die before it is done.
+    /// Makes the caller a member of `group` that is about to die before it is done.
     pub fn member_dies(group: &crate::locks::WaitGroup) {
         let guard = PreemptGuard::new();
         group.member_died(crate::park::current_g(&guard));
     }
 
-    /// The caller becomes the runner of `once`, and never comes to an end. False: it is done.
+    /// Makes the caller the runner of `once`, which never comes to an end. Returns false if it is
+    /// done.
     pub fn begin_once(once: &crate::locks::Once) -> bool {
         once.begin(true).map(core::mem::forget).is_some()
     }
 
-    /// The first timer of P number `p` is due, and `m` runs it, as its owner or as a thief. False:
+    /// Runs the first timer of P number `p` on `m`, as its owner or as a thief. Returns false if
     /// there is none.
     pub fn fire_one(m: &'static M, p: usize) -> bool {
         crate::schedule::fire_one(&m.sched().ps()[p], &PreemptGuard::new())
     }
 
-    /// Another P's timers go to the one that `m` holds, since that P goes.
+    /// Moves the timers of a P that goes to the P that `m` holds.
     pub fn move_timers(m: &'static M, from: usize) {
         let guard = PreemptGuard::new();
         let (from, to) = (&m.sched().ps()[from], m.held(&guard));
@@ -247,7 +250,7 @@ pub mod model {
     pub use crate::joinset::model::{SetMember, set_member};
     pub use crate::timers::Bell;
 
-    /// As a poll of the stream, but the watcher that it needs is given to `start`.
+    /// Polls the stream, but gives the watcher that it needs to `start`.
     pub fn poll_stream<T>(
         stream: &mut crate::chan::RecvStream<T>,
         context: &mut core::task::Context<'_>,
@@ -256,7 +259,7 @@ pub mod model {
         stream.poll_with(context, start)
     }
 
-    /// All deadlines of all P's have come: what a g0 on `m` does then.
+    /// Makes all deadlines of all P's come, and runs them as a g0 on `m` does.
     pub fn time_passes() {
         let guard = PreemptGuard::new();
         let m = M::current(&guard);
@@ -265,17 +268,17 @@ pub mod model {
         }
     }
 
-    /// The deadline of `context` has come.
+    /// Makes the deadline of `context` come.
     pub fn expire(context: &crate::context::Context) {
         crate::context::expire(context);
     }
 
-    /// A group with that many members, and its opener's share.
+    /// Makes a group with that many members, and its opener's share.
     pub fn group(members: usize) -> alloc::sync::Arc<crate::group::Group> {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, core::ptr::null()))
     }
 
-    /// A G with the frames `stack` and the group `open`, if that is one, which was ended where it
+    /// Makes a G with the frames `stack` and the group `open`, if any, that was ended where it
     /// stood. Its core is not through with it: [`leave_frames`].
     pub fn dead(stack: crate::Stack, open: Option<alloc::sync::Arc<crate::group::Group>>) -> GRef {
         let g: GRef = alloc::boxed::Box::leak(alloc::boxed::Box::new(crate::G::new()));
@@ -287,14 +290,14 @@ pub mod model {
         g
     }
 
-    /// Its undertaker: what it had open is nobody's, and its membership in `heir` goes with the
-    /// last of that.
+    /// Acts as the undertaker of `g`: its open group has no owner, and its membership in `heir`
+    /// goes with the last member.
     pub fn orphan_groups(g: GRef, heir: Option<alloc::sync::Arc<crate::group::Group>>) {
         let _guard = PreemptGuard::new();
         crate::group::orphan(g, heir);
     }
 
-    /// Its core has left its stack: what `after_exit` does.
+    /// Leaves the stack of `g`, as its core does in `after_exit`.
     pub fn leave_frames(g: GRef) {
         g.state.die();
         if g.grave.left() {
@@ -302,7 +305,7 @@ pub mod model {
         }
     }
 
-    /// A group that `g` opens inside `outer`: that many members, and its opener's share.
+    /// Makes a group that is opened inside `outer`: that many members, and its opener's share.
     pub fn group_inside(
         members: usize,
         outer: &alloc::sync::Arc<crate::group::Group>,
@@ -310,14 +313,14 @@ pub mod model {
         alloc::sync::Arc::new(crate::group::Group::new(members + 1, alloc::sync::Arc::as_ptr(outer)))
     }
 
-    /// `g` runs on `m` from its first instruction.
+    /// Runs `g` on `m` from its first instruction.
     pub fn begin(m: &'static M, g: GRef) {
         g.state.spawn();
         g.state.dispatch();
         m.set_running(Some(g));
     }
 
-    /// What g0 does first: the next G of its own P, dispatched.
+    /// Does the first step of g0: dispatches the next G of its own P.
     pub fn take_local(m: &'static M) -> Option<GRef> {
         let guard = PreemptGuard::new();
         let p = m.held(&guard);
@@ -327,35 +330,37 @@ pub mod model {
         Some(g)
     }
 
-    /// As if a G on `m` had readied `g` and gone on long enough for others to take it.
+    /// Readies `g`, as if a G on `m` had done so and gone on long enough for others to take it.
     pub fn ready(m: &'static M, g: GRef) {
         if g.state.ready() == crate::gstate::Ready::Enqueue {
             submit(m, g);
         }
     }
 
-    /// As if a G on `m` had readied a second G: to the ring, waking an M if one should be.
+    /// Queues `g`, as if a G on `m` had readied a second G: to the ring, waking an M if one should
+    /// be.
     pub fn submit(m: &'static M, g: GRef) {
         let guard = PreemptGuard::new();
         crate::park::enqueue_last(m, &m.held(&guard), g, &guard);
     }
 
-    /// `g` was preempted on `m`.
+    /// Preempts `g` on `m`.
     pub fn preempted(m: &'static M, g: GRef) {
         crate::park::enqueue_behind_all(m, g, &PreemptGuard::new());
     }
 
-    /// A G on `m` begins a block: `m` is outside.
+    /// Begins a block of a G on `m`: `m` is outside.
     pub fn go_outside(m: &'static M) {
         assert!(m.go_outside(&PreemptGuard::new()));
     }
 
-    /// `m` is outside, and has been since before anything else happened.
+    /// Makes `m` outside, as if it had been before anything else happened.
     pub fn be_outside(m: &'static M) {
         m.set_p(m.sched().m(m.index()).map(|m| &m.outside));
     }
 
-    /// The block ends. False: all P's are taken, and the G would wait for one on the global queue.
+    /// Ends the block. Returns false if all P's are taken, and the G would wait on the global
+    /// queue.
     pub fn come_back(m: &'static M) -> bool {
         let back = m.retake(&PreemptGuard::new());
         if !back {
@@ -364,18 +369,18 @@ pub mod model {
         back
     }
 
-    /// The P that `m` holds keeps a free G.
+    /// Keeps a free G in the P that `m` holds.
     pub fn keep_free(m: &'static M, g: GRef) {
         let guard = PreemptGuard::new();
         m.held(&guard).free.push(g, &m.sched().free, &guard);
     }
 
-    /// Memory is short: `m` takes what P's without an M keep.
+    /// Takes, on `m`, the free G's of P's without an M, as if memory were short.
     pub fn trim_resting(m: &'static M) {
         m.sched().trim_resting(&PreemptGuard::new());
     }
 
-    /// A G runs on `m` that has used up its slice, and its core's alarm is due.
+    /// Runs a G on `m` that has used up its slice, with its core's alarm due.
     pub fn runs_long(m: &'static M, g: GRef) {
         m.set_running(Some(g));
         if let Some(p) = m.p() {
@@ -384,32 +389,32 @@ pub mod model {
         }
     }
 
-    /// Whether the core of `m` will be interrupted for the sake of those who wait.
+    /// Returns true if the core of `m` will be interrupted for waiting G's.
     pub fn has_alarm(m: &'static M) -> bool {
         m.p().is_some_and(|p| !p.wants_slice())
     }
 
-    /// From now on there are `n` P's: those beyond are claimed for good. By `m`, which keeps its
-    /// own, or holds none. Returns how many there were.
+    /// Changes the number of P's to `n`: surplus P's are claimed for good. By `m`, which keeps its
+    /// own, or holds none. Returns the number before.
     pub fn set_max_procs(m: &'static M, n: usize) -> usize {
         let before = m.sched().set_number(n, m);
         (0..m.sched().ps().len()).for_each(|p| crate::procs::retire(m.sched(), p));
         before
     }
 
-    /// The same by a caller that dies before it has claimed those beyond.
+    /// Changes the number as a caller that dies before it has claimed the surplus P's.
     pub fn begin_to_lower(m: &'static M, n: usize) {
         m.sched().set_number(n, m);
     }
 
-    /// A caller on `m` that has lowered the number claims P `at`, moves a piece of its timers, and
-    /// dies. Returns true if a timer is left.
+    /// Claims P `at` and moves a piece of its timers, as a caller on `m` that has lowered the
+    /// number and dies. Returns true if a timer is left.
     pub fn move_a_piece(m: &'static M, at: usize) -> bool {
         let (sched, guard) = (m.sched(), PreemptGuard::new());
         sched.rest.claim_exactly(at) && crate::procs::empty_or_keep(m, &sched.ps()[at], &guard) == Ok(false)
     }
 
-    /// A G on `m` goes to sleep until `when`.
+    /// Puts a G on `m` to sleep until `when`.
     pub fn sleep(m: &'static M, g: GRef, when: u64) {
         make_parked(g);
         let guard = PreemptGuard::new();
@@ -417,21 +422,20 @@ pub mod model {
         crate::timers::start_sleep(&guard, g, when);
     }
 
-    /// What g0 does first: gives up a P that is one too many.
+    /// Does the first step of g0: gives up a surplus P.
     pub fn look_at_number(m: &'static M) {
         if m.p().is_some_and(|p| p.index() >= m.sched().num_ps()) {
             m.surrender(&PreemptGuard::new());
         }
     }
 
-    /// `g` is pinned to `to`, and its turn came on `m`.
+    /// Sends `g`, which is pinned to `to` and whose turn came on `m`.
     pub fn send(m: &'static M, to: &'static M, g: GRef) {
         g.pin(to.index());
         m.send(g, &PreemptGuard::new());
     }
 
-    /// What g0 does: looks, rests, looks again, until there is a G for `m`, and passes the search
-    /// on.
+    /// Does the work of g0: looks and rests until there is a G for `m`, and passes the search on.
     pub fn next_g(m: &'static M) -> GRef {
         crate::schedule::next_g(m, &PreemptGuard::new())
     }

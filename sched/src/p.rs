@@ -1,36 +1,39 @@
 //! A P: the right to run G's, and everything a running core needs close by: its queue, its slot,
 //! its timers, its free G's.
 //!
-//! The rest of the machine reaches a P in three ways, and the types say which: anyone may steal
-//! through `&P`; the M that holds it works through [`Held`]; an interrupt handler on its core uses
-//! the atomics of the slot and of `attention`.
+//! The rest of the machine reaches a P in three ways, which the types tell apart. Any core may
+//! steal through `&P`. The M that holds the P works through [`Held`]. An interrupt handler on its
+//! core uses the atomics of the slot and of `attention`.
 //!
 //! # The slot (`runnext`)
 //!
-//! What a running G readies goes into the slot and runs next on this P, in the rest of the same
-//! slice: a ping-pong pair stays on one core with warm caches and wakes nobody. Both ways to get
-//! this wrong are known. *Not stealable*, it starves: the G in the slot waits for a long-running G
-//! although cores are idle. *Stolen eagerly*, or with a wake-up for every push, a third of the
-//! throughput goes into cores that come too late. So a push that finds no alarm set arms the P's
-//! one-shot for [`SLOT_DELAY`]. When that fires, the handler looks at the slot's sequence number:
-//! unchanged since the alarm was set, the G in it has waited too long, so it is marked *ripe*
-//! (thieves take ripe G's only) and an M is woken; changed, the pair is alive and the alarm is set
-//! again; empty, the alarm is off.
+//! A G that a running G readies goes into the slot and runs next on this P, in the rest of the same
+//! slice. So a ping-pong pair stays on one core with warm caches and wakes no M. Both ways to get
+//! this wrong are known. If the slot is *not stealable*, its G starves: it waits for a long-running
+//! G although cores are idle. If the slot is *stolen eagerly*, or each push wakes an M, a third of
+//! the throughput goes into cores that come too late. So a push that finds no alarm set arms the
+//! P's one-shot for [`SLOT_DELAY`]. When the alarm fires, the handler looks at the slot's sequence
+//! number, which tells three cases apart:
+//!
+//! * unchanged since the alarm was set: the G has waited too long, so the handler marks it *ripe*
+//!   (thieves take ripe G's only) and wakes an M;
+//! * changed: the pair is alive, and the handler sets the alarm again;
+//! * the slot is empty: the alarm is off.
 //!
 //! # The slice
 //!
-//! A G that runs while others wait has a slice; one that runs alone is never interrupted.
+//! A G that runs while others wait has a slice; a G that runs alone is never interrupted.
 //! **INV-SLICE**: while a G runs and the ring or the slot holds another, the slot's or the slice's
-//! alarm is set. Whoever queues something there sets it ([`Held::wants_slice`]), on the core whose
-//! one-shot it is, so there is no race with the handler that turns it off when it finds nobody
-//! waiting. And while a G waits in the *global* queue and no M could be woken for it, the slice's
-//! alarm of some P whose G runs is set. There the one who queues may be another core;
-//! `Sched::nudge` has the handshake. This is all that Go's sysmon does about slices, without a
-//! thread that looks.
+//! alarm is set. A submitter that queues there sets the alarm ([`Held::wants_slice`]), on the core
+//! that owns the one-shot. So there is no race with the handler that turns the alarm off when no G
+//! waits. A G may also wait in the *global* queue when no M could be woken for it. In that case the
+//! slice's alarm of some P whose G runs is set. The submitter may then be another core;
+//! `Sched::nudge` has the handshake. These rules do the part of Go's sysmon that concerns slices,
+//! without a thread that looks.
 //!
-//! Nobody reads a clock when G's switch among themselves: `slice_start` is 0, "unknown", after a G
-//! came from the ring, and the alarm that finds it so takes the present for it. So a G gets between
-//! one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep) the
+//! No clock is read when G's switch among themselves. After a G came from the ring, `slice_start`
+//! is 0, "unknown". An alarm that finds 0 there takes the present as the start. So a G gets between
+//! one slice and two. Where the clock has been read anyway (on g0, when a G goes to sleep), the
 //! start is exact.
 
 use core::cell::Cell;
@@ -45,17 +48,17 @@ use crate::steal_order::Rng;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::timers::Timers;
 
-/// How long a G may wait in the slot before a thief may have it: 50 µs.
+/// The time that a G may wait in the slot before a thief may have it: 50 µs.
 pub const SLOT_DELAY: u64 = 50_000;
 
-/// About what it takes from a slice's last interrupt to the next G: 1 µs.
+/// About the time from a slice's last interrupt to the next G: 1 µs.
 const MAKING_WAY: u64 = 1_000;
 
-/// So many sleepers may go before those who wait in the ring.
+/// The most sleepers in a row that may go before the G's in the ring.
 const AHEAD: u32 = 8;
 
-/// Every so many dispatches the global queue goes first. Prime, so that it does not fall in step
-/// with what programs do.
+/// The global queue goes first once in this many dispatches. Prime, so that it does not fall in
+/// step with the rhythm of programs.
 pub(crate) const FAIR_TICKS: u32 = 61;
 
 /// `attention`: a timer is due.
@@ -67,11 +70,10 @@ pub(crate) const ATTEND_PLATFORM: u32 = 2;
 /// `attention`: the running G's slice is over.
 pub(crate) const ATTEND_SLICE: u32 = 4;
 
-/// `attention`: there are to be fewer P's, and this is one of those that go.
+/// `attention`: there are to be fewer P's, and this one is surplus.
 pub(crate) const ATTEND_RETIRE: u32 = 8;
 
-/// `attention`: the G that runs has said that it will not leave; see
-/// [`M::hold_back`](crate::M::hold_back).
+/// `attention`: the running G has promised not to leave; see [`M::hold_back`](crate::M::hold_back).
 pub(crate) const ATTEND_HELD: u32 = 16;
 
 /// A processor: the right to run G's.
@@ -83,47 +85,49 @@ pub struct P {
     pub(crate) runq: Runq,
     runnext: AtomicPtr<G>,
     pub(crate) timers: Timers,
-    /// The M that gave it up last, and keeps its deadlines until another holds it (INV-TIMER-HOME).
+    /// The M that gave the P up last, and keeps its deadlines until another M holds it
+    /// (INV-TIMER-HOME).
     pub(crate) home: AtomicUsize,
 
     // --- Written by the holder and by the handlers of its core.
-    /// Not zero: something besides the next G matters. One load on the fast path.
+    /// Not zero: g0 has something besides the next G to do. One load on the fast path.
     pub(crate) attention: AtomicU32,
     /// Counts pushes into the slot.
     slot_seq: AtomicU32,
-    /// `slot_seq` when the alarm was set.
+    /// The value of `slot_seq` when the alarm was set.
     slot_alarm_seq: AtomicU32,
     /// The value of `slot_seq` that is ripe.
     slot_ripe: AtomicU32,
-    /// When the slot's alarm is due; `u64::MAX`: not set.
+    /// The due time of the slot's alarm; `u64::MAX`: not set.
     slot_alarm: AtomicU64,
-    /// A wake-up was put off until the alarm.
+    /// True if a wake-up was put off until the alarm.
     deferred: AtomicBool,
     /// When the slice's alarm is due; `u64::MAX`: not set, since nobody waits.
     slice_alarm: AtomicU64,
     /// Start of the slice that `runnext` inherits; 0: not known yet.
     slice_start: AtomicU64,
-    /// When the slice ended of a G that has not made way yet; 0: there is none.
+    /// The end of the slice of a G that has not made way yet; 0: there is none.
     overdue: AtomicU64,
-    /// When the clock was last read here, in units of [`COARSE_SHIFT`]: less than a slice ago while
-    /// others wait (INV-SLICE), and anew when a core goes to its g0.
+    /// The time of the last clock read here, in units of [`COARSE_SHIFT`]: less than a slice ago
+    /// while others wait (INV-SLICE), and anew when a core goes to its g0.
     pub(crate) coarse: AtomicU32,
 
     // --- Holder only.
     pub(crate) free: LocalFree,
-    /// The last call to give free G's away that it has followed; see
+    /// The last call to give free G's away that the P has followed; see
     /// [`Sched::trim`](crate::Sched::trim).
     pub(crate) trimmed: Cell<u32>,
     pub(crate) rng: Rng,
     /// Dispatches left before the global queue goes first.
     pub(crate) fair: Cell<u32>,
-    /// Sleepers in a row that went before those who wait in the ring, and the dispatches of the M
-    /// up to the last of them.
+    /// Counts the sleepers in a row that went before the G's in the ring, and the dispatches of the
+    /// M up to the last of them.
     pub(crate) ahead: Cell<(u32, u64)>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) last_id: Cell<u64>,
     pub(crate) latency: Latency,
-    /// G's begun and ended on this P (the difference of the sums is how many live).
+    /// Counts the G's begun and ended on this P. The difference of the sums is the number of live
+    /// G's.
     pub(crate) begun: AtomicU64,
     pub(crate) ended: AtomicU64,
 }
@@ -163,28 +167,28 @@ impl P {
         }
     }
 
-    /// Its number, from 0.
+    /// Returns the P's number, from 0.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Whether it is not one of the scheduler's, but an M's own; see `procs.rs`.
+    /// Returns true if the P is not one of the scheduler's, but an M's private P; see `procs.rs`.
     #[inline(always)]
     pub(crate) fn is_outside(&self) -> bool {
         self.index == OUTSIDE
     }
 
-    /// How many G's wait in its ring; a guess for others.
+    /// Returns how many G's wait in the ring. A guess for others.
     pub fn queued(&self) -> u32 {
         self.runq.len()
     }
 
-    /// How many G's wait here, the slot's included; a guess for others.
+    /// Returns how many G's wait here, the slot's included. A guess for others.
     pub fn waiting(&self) -> u32 {
         self.queued() + u32::from(!self.slot_is_empty())
     }
 
-    /// Whether a thief could take something here now.
+    /// Returns true if a thief could take a G here now.
     pub(crate) fn has_work(&self) -> bool {
         !self.runq.is_empty() || self.slot_is_ripe()
     }
@@ -193,7 +197,7 @@ impl P {
         self.runnext.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether no G waits here: for the holder.
+    /// Returns true if no G waits here: for the holder.
     pub(crate) fn queues_are_empty(&self) -> bool {
         self.slot_is_empty() && self.runq.is_empty()
     }
@@ -220,8 +224,8 @@ impl P {
         Some(unsafe { &*g })
     }
 
-    /// The alarm, in the timer interrupt of the P's core (or its holder with preemption off). True:
-    /// wake an M if there is work.
+    /// Handles the slot's alarm, in the timer interrupt of the P's core (or by its holder with
+    /// preemption off). Returns true if the caller is to wake an M for waiting work.
     pub(crate) fn alarm(&self, now: u64, delay: u64) -> bool {
         if self.slot_alarm.load(Ordering::Relaxed) > now {
             return false;
@@ -231,7 +235,7 @@ impl P {
         self.slot_alarm(now, delay) || deferred
     }
 
-    /// Whether the G in the slot has waited too long: it is ripe then.
+    /// Returns true if the G in the slot has waited too long: it is ripe then.
     fn slot_alarm(&self, now: u64, delay: u64) -> bool {
         let seq = self.slot_seq.load(Ordering::Relaxed);
         if self.slot_is_empty() {
@@ -249,26 +253,26 @@ impl P {
         }
     }
 
-    /// Whether a wake-up was put off.
+    /// Returns true if a wake-up was put off.
     #[cfg(loom)]
     pub(crate) fn is_deferred(&self) -> bool {
         self.deferred.load(Ordering::Relaxed)
     }
 
-    /// No alarm is set: for one that nobody holds, or is about to hold.
+    /// Turns all alarms off: for a P that no M holds, or that an M is about to hold.
     pub(crate) fn forget_alarms(&self) {
         self.slot_alarm.store(u64::MAX, Ordering::Relaxed);
         self.slice_alarm.store(u64::MAX, Ordering::Relaxed);
         self.deferred.store(false, Ordering::Relaxed);
     }
 
-    /// When this P's core must be interrupted next.
+    /// Returns the time at which this P's core must be interrupted next.
     pub(crate) fn next_alarm(&self) -> u64 {
         self.timers.when().min(self.next_own_alarm())
     }
 
-    /// There are more P's than one from now on: what waits in the slot waits for a thief, for
-    /// `delay` and no longer. In an interrupt of the P's core.
+    /// Limits the wait for the slot's alarm to `at`, now that there is more than one P: the G in
+    /// the slot waits for a thief. In an interrupt of the P's core.
     pub(crate) fn hasten_slot(&self, at: u64) {
         let set = self.slot_alarm.load(Ordering::Relaxed);
         if set != u64::MAX {
@@ -276,12 +280,12 @@ impl P {
         }
     }
 
-    /// The same without timers.
+    /// Returns the next alarm without the timers.
     pub(crate) fn next_own_alarm(&self) -> u64 {
         self.slot_alarm.load(Ordering::Relaxed).min(self.slice_alarm.load(Ordering::Relaxed))
     }
 
-    /// Whether the slice's alarm is off.
+    /// Returns true if the slice's alarm is off.
     #[inline(always)]
     pub(crate) fn wants_slice(&self) -> bool {
         self.slice_alarm.load(Ordering::Relaxed) == u64::MAX
@@ -292,7 +296,7 @@ impl P {
         self.slice_alarm.store(self.slice_alarm.load(Ordering::Relaxed).min(at), Ordering::Relaxed);
     }
 
-    /// Alarms that are set are due at `at` at the latest. In an interrupt of the P's core.
+    /// Makes alarms that are set due at `at` at the latest. In an interrupt of the P's core.
     pub(crate) fn hasten(&self, at: u64) {
         for alarm in [&self.slot_alarm, &self.slice_alarm] {
             let set = alarm.load(Ordering::Relaxed);
@@ -302,12 +306,12 @@ impl P {
         }
     }
 
-    /// Somebody has read the clock here. On the P's core.
+    /// Notes the time of a clock read here. On the P's core.
     pub(crate) fn saw(&self, now: u64) {
         self.coarse.store((now >> COARSE_SHIFT) as u32, Ordering::Relaxed);
     }
 
-    /// Who ran here has left the core, or is off it in a moment. By the holder.
+    /// Records the delay of a G that has left the core, or leaves it in a moment. By the holder.
     pub(crate) fn made_way(&self, now: u64) {
         match self.overdue.swap(0, Ordering::Relaxed) {
             0 => {}
@@ -315,18 +319,18 @@ impl P {
         }
     }
 
-    /// Who runs now has begun at `now`; 0: that is not known.
+    /// Sets the start of the running G's slice; 0: not known.
     #[inline(always)]
     pub(crate) fn begin_slice(&self, now: u64) {
         self.slice_start.store(now, Ordering::Relaxed);
     }
 
-    /// Whether that is not known.
+    /// Returns true if the start of the slice is not known.
     pub(crate) fn slice_is_unknown(&self) -> bool {
         self.slice_start.load(Ordering::Relaxed) == 0
     }
 
-    /// When who runs now has begun; if that is not known, it is `now` from here on.
+    /// Returns the start of the running G's slice. An unknown start becomes `now`.
     pub(crate) fn slice_started(&self, now: u64) -> u64 {
         match self.slice_start.load(Ordering::Relaxed) {
             0 => {
@@ -337,8 +341,8 @@ impl P {
         }
     }
 
-    /// The slice's alarm, in an interrupt of the P's core, with somebody waiting or nobody: whether
-    /// who runs has run for `limit`.
+    /// Handles the slice's alarm, in an interrupt of the P's core. Returns true if the running G
+    /// has used up `limit` while others wait.
     pub(crate) fn slice_over(&self, now: u64, waits: bool, limit: u64) -> bool {
         if self.slice_alarm.load(Ordering::Relaxed) > now {
             return false;
@@ -348,8 +352,7 @@ impl P {
             return false;
         }
         let end = self.slice_started(now).saturating_add(limit);
-        // The next one's slice begins when it is there: an alarm before its end would be one for
-        // nothing.
+        // The next G's slice begins when that G runs: an alarm before its end would be needless.
         self.slice_alarm.store(if end <= now { now + MAKING_WAY + limit } else { end }, Ordering::Relaxed);
         if end <= now && self.overdue.load(Ordering::Relaxed) == 0 {
             self.overdue.store(end, Ordering::Relaxed);
@@ -370,7 +373,7 @@ impl<'a> Held<'a> {
         Self(p)
     }
 
-    /// The owner's side of the ring.
+    /// Returns the owner's side of the ring.
     #[inline(always)]
     pub(crate) fn ring(&self) -> Local<'a> {
         // SAFETY: 1. the current M holds this P (that is what `Held` says) and preemption is off,
@@ -378,7 +381,7 @@ impl<'a> Held<'a> {
         unsafe { self.0.runq.owner() }
     }
 
-    /// Puts `g` into the slot; the G that was there is returned, for the ring.
+    /// Puts `g` into the slot. Returns the G that was there, for the ring.
     #[inline]
     pub(crate) fn put_slot(&self, g: GRef) -> Option<GRef> {
         let p = self.0;
@@ -389,7 +392,7 @@ impl<'a> Held<'a> {
         unsafe { old.as_ref() }
     }
 
-    /// Takes what is in the slot.
+    /// Takes the G in the slot.
     #[inline(always)]
     pub(crate) fn take_slot(&self) -> Option<GRef> {
         if self.0.slot_is_empty() {
@@ -401,9 +404,9 @@ impl<'a> Held<'a> {
         unsafe { g.as_ref() }
     }
 
-    /// Whether a G that was woken for its time may go before those who wait in the ring: not more
-    /// than [`AHEAD`] in a row, with `runs` dispatches of this M so far. (In a row: nobody has been
-    /// dispatched since the last of them.) It counts as one.
+    /// Returns true if a due sleeper may go before the G's in the ring, and counts it. At most
+    /// [`AHEAD`] may go in a row, with `runs` dispatches of this M so far. (In a row: no G has been
+    /// dispatched since the last of them.)
     pub(crate) fn may_go_ahead(&self, runs: u64) -> bool {
         let (row, at) = self.0.ahead.get();
         let row = if runs == at { row } else { 0 };
@@ -413,7 +416,7 @@ impl<'a> Held<'a> {
         row < AHEAD
     }
 
-    /// Whether as many have as may.
+    /// Returns true if [`AHEAD`] sleepers in a row have gone ahead.
     pub(crate) fn has_let_ahead(&self, runs: u64) -> bool {
         let (row, at) = self.0.ahead.get();
         runs == at && row >= AHEAD
@@ -424,7 +427,7 @@ impl<'a> Held<'a> {
         self.0.deferred.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the slot's alarm has to be set, now that something was put in.
+    /// Returns true if the slot's alarm has to be set, after a push into the slot.
     #[inline(always)]
     pub(crate) fn wants_alarm(&self) -> bool {
         self.0.slot_alarm.load(Ordering::Relaxed) == u64::MAX

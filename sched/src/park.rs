@@ -12,9 +12,9 @@
 //! ```
 //!
 //! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks
-//! for work (`schedule.rs`). INV-PUBLISH stands here: nothing makes `a` visible before `after`,
-//! because until then its registers are on their way into memory, and another core that resumed it
-//! would run with half of them.
+//! for work (`schedule.rs`). INV-PUBLISH stands here: nothing makes `a` visible before `after`.
+//! Until then its registers are on their way into memory, and another core that resumed it would
+//! run with half of them.
 
 use crate::g::{GRef, WaitReason};
 use crate::gstate::{Finish, Ready};
@@ -28,25 +28,25 @@ use crate::sync::Ordering;
 /// Publishes a parked G; see [`park`].
 pub type Commit = unsafe fn(*mut (), GRef) -> bool;
 
-/// What `after_park` needs; it lies on the parking G's stack.
+/// The arguments of `after_park`, on the parking G's stack.
 struct Parking {
     commit: Commit,
     arg: *mut (),
 }
 
-/// Parks the current G until somebody calls [`ready`] on it, once.
+/// Parks the current G until another context calls [`ready`] on it, once.
 ///
-/// `commit(arg, g)` runs when the registers of `g` are saved, on another stack: it makes `g`
-/// visible to its waker. A channel or lock has put it on a list before, and `commit` releases the
-/// lock that covers the list; a sleep, a join or a `select!` is published here. If it returns false
-/// there is no reason to wait any more: the G goes on at once. `arg` should be the object that is
-/// waited for: reports print it.
+/// `commit(arg, g)` runs on another stack when the registers of `g` are saved, and makes `g`
+/// visible to its waker. A channel or lock has put the G on a list before, and `commit` releases
+/// the lock that covers the list. A sleep, a join or a `select!` is published here. If `commit`
+/// returns false there is no reason to wait any more: the G goes on at once. `arg` should be the
+/// object that the G waits for: reports print it.
 ///
 /// The guard must be the only one of this G; the returned one may belong to another M.
 ///
 /// # Safety
-/// 1. Whatever `commit` publishes leads to exactly one `ready` for this park, and to none if it
-///    returns false.
+/// 1. The publication by `commit` leads to exactly one `ready` for this park, and to none if
+///    `commit` returns false.
 /// 2. `arg` is what `commit` expects, and stays valid until `commit` has run.
 #[inline]
 pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
@@ -55,7 +55,7 @@ pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg:
     unsafe { park_as(guard, g, reason, commit, arg) }
 }
 
-/// The same, for one who knows which G runs.
+/// Parks as [`park`] does, for a caller that knows which G runs.
 ///
 /// # Safety
 /// As [`park`]. 3. `g` is the caller.
@@ -86,8 +86,8 @@ pub(crate) unsafe fn park_as(
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
-/// The next one's dispatch needs a second look. Out of line: it needs registers that most parks do
-/// not.
+/// Parks where the next G's dispatch needs a second look. Out of line: it needs registers that most
+/// parks do not.
 ///
 /// # Safety
 /// As [`park_as`].
@@ -105,8 +105,8 @@ unsafe fn park_for_special(
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
-/// Whether the function that begins at `start` is one that parks in place of another, at times: for
-/// reports, which want to know what the program called.
+/// Returns true if the function that begins at `start` parks in place of another at times. For
+/// reports, which want the function that the program called.
 pub fn is_side_door(start: usize) -> bool {
     start == park_for_special as *const () as usize
 }
@@ -134,7 +134,8 @@ unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
     requeue(g);
 }
 
-/// There is no reason to wait any more. Out of line: it needs registers that most parks do not.
+/// Requeues a G that has no reason to wait any more. Out of line: it needs registers that most
+/// parks do not.
 #[inline(never)]
 fn requeue(g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
@@ -144,7 +145,7 @@ fn requeue(g: GRef) {
     guard.release();
 }
 
-/// Makes a parked G runnable: into the current P's slot, so that it runs next here. Once a park.
+/// Makes a parked G runnable, in the current P's slot, so that it runs next here. Once a park.
 #[inline]
 pub fn ready(guard: &PreemptGuard, g: GRef) {
     if g.state.ready_waiting() {
@@ -154,8 +155,8 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
     }
 }
 
-/// It is not Waiting. Out of line with all that follows, so that the short way saves no register
-/// for it.
+/// Readies a G that is not Waiting. Out of line with all that follows, so that the short way saves
+/// no register for it.
 #[cold]
 #[inline(never)]
 fn ready_early(guard: &PreemptGuard, g: GRef) {
@@ -165,7 +166,7 @@ fn ready_early(guard: &PreemptGuard, g: GRef) {
     }
 }
 
-/// Lets other G's run. Returns at once if there is none here and none on the global queue.
+/// Lets other G's run. Returns at once if no G waits here or on the global queue.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -203,7 +204,7 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     guard.release();
 }
 
-/// Nobody else runs here meanwhile: see `pin.rs`.
+/// Yields a pinned G, while no other G runs here: see `pin.rs`.
 #[cold]
 fn yield_pinned(guard: PreemptGuard) {
     let m = M::current(&guard);
@@ -214,22 +215,22 @@ fn yield_pinned(guard: PreemptGuard) {
     drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
 }
 
-/// Takes the core away from the current G, which goes behind all others: its slice is over. Called
-/// on its stack by the platform's stub for interrupted code, with one level of preemption off;
-/// returns when it is its turn again, perhaps on another core.
+/// Takes the core away from the current G, which goes behind all others: its slice is over. The
+/// platform's stub for interrupted code calls this on the G's stack, with one level of preemption
+/// off. Returns when the G's turn comes again, perhaps on another core.
 #[inline(never)]
 pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     let g = m.caller();
     m.counters.preemptions.add(1);
-    // It does not park, and `after_preempt` reads the clock.
+    // The G does not park, and `after_preempt` reads the clock.
     let g0 = to_g0(m);
     // SAFETY: `after_preempt` publishes, and needs no argument.
     unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
 }
 
-/// The slice ended while preemption was off, and the last guard is about to go: makes way, if that
-/// is still wanted.
+/// Makes way, if that is still wanted: the slice ended while preemption was off, and the last guard
+/// is about to go.
 #[cold]
 #[inline(never)]
 pub fn make_way(guard: PreemptGuard) -> PreemptGuard {
@@ -259,29 +260,29 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     p.saw(now);
     p.made_way(now);
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
-        // It made way for sleepers only: it stays here, so that a storm of them can't keep it from
-        // its share.
+        // The G made way for sleepers only. The G stays here, so that a storm of sleepers can't
+        // keep it from its share.
         enqueue_last(m, &p, g, &guard);
         return guard.release();
     }
     if p.fair.get() == 1 && m.sched.globq.is_empty() {
-        // The global queue's turn is not for the one that makes way.
+        // The global queue's turn is not for the G that makes way.
         p.fair.set(2);
     }
     enqueue_behind_all(m, g, &guard);
     guard.release();
 }
 
-/// To the global queue's end.
+/// Puts `g` at the global queue's end.
 pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
     m.sched.globq.push_one(guard, g);
     m.sched.wake_one(m);
-    // A core whose G began when nobody waited has no alarm, and would not notice that somebody does
+    // A core whose G began when no other waited has no alarm, and would not notice that one waits
     // now.
     m.sched.nudge();
 }
 
-/// The current G.
+/// Returns the current G.
 ///
 /// # Panics
 /// Outside any G: ends the machine with a report.
@@ -290,7 +291,8 @@ pub fn current_g(guard: &PreemptGuard) -> GRef {
     M::current(guard).caller()
 }
 
-/// The next G of this P, if nothing else needs attention and it is not the global queue's turn.
+/// Takes the next G of this P, if nothing else needs attention and it is not the global queue's
+/// turn.
 #[inline(always)]
 fn next_local(p: &Held<'_>) -> Option<GRef> {
     let attention = p.attention.load(Ordering::Relaxed);
@@ -311,7 +313,7 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
     Some(g)
 }
 
-/// g0 is to look what there is, unless the G must not leave.
+/// Sends the core to g0, unless the G must not leave.
 #[cold]
 #[inline(never)]
 fn attend(attention: u32) -> Option<GRef> {
@@ -321,18 +323,19 @@ fn attend(attention: u32) -> Option<GRef> {
     None
 }
 
-/// The level of preemption that its guard stands for would stay behind, on a core.
+/// Ends the machine: the level of preemption that the G's guard stands for would stay behind, on a
+/// core.
 #[cold]
 #[inline(never)]
 extern "C" fn leaves_held() -> ! {
     platform::fatal(platform::Fatal::Broken("it would leave its core with a PreemptGuard"))
 }
 
-/// Where a core goes when it leaves a G: the saved stack pointer of the next one, or of its g0.
+/// The next context of a core that leaves a G: the saved stack pointer of the next G, or of g0.
 pub(crate) type NextSp = *const usize;
 
-/// Makes `next` the G that runs on `m`, or with none, g0. One that was doomed while it left its
-/// last M ends as soon as it is there.
+/// Makes `next` the G that runs on `m`, or with none, g0. A G that was doomed while it left its
+/// last M ends as soon as it runs.
 #[inline(always)]
 pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
     match next {
@@ -342,7 +345,8 @@ pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
     }
 }
 
-/// There the clock may be read: if the G parks, this is when.
+/// Prepares a switch to g0. The clock may be read here: if the G parks, this is the time of the
+/// park.
 #[inline(never)]
 fn go_to_g0(m: &M) -> NextSp {
     if let (Some(p), Some(g)) = (m.p(), m.running()) {
@@ -370,7 +374,7 @@ fn dispatch(m: &M, next: GRef) -> NextSp {
 #[inline(never)]
 fn run_special(m: &M, next: GRef) -> NextSp {
     if next.pinned_to().is_some_and(|at| at != m.index()) {
-        // From g0 it goes to its M.
+        // g0 sends the G to its M.
         m.owes.set(Some(next));
         return run_next(m, None);
     }
@@ -400,13 +404,13 @@ pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: Af
     }
 }
 
-/// The next G of this P or g0, made to run on `m`.
+/// Makes the next G of this P, or g0, run on `m`.
 #[inline]
 pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
     run_next(m, next_local(&m.held(guard)))
 }
 
-/// Into the slot; what was there goes to the ring's end.
+/// Puts `g` into the slot; the G that was there goes to the ring's end.
 #[inline]
 pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     let m = M::current(guard);
@@ -417,15 +421,15 @@ pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
     }
 }
 
-/// Out of line, so that the short way saves no registers; and `p` by value, so that it has no place
-/// on each caller's stack.
+/// Out of line, so that the short way saves no registers. Takes `p` by value, so that it has no
+/// place on each caller's stack.
 #[inline(never)]
 fn displace(m: &M, p: Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
     enqueue_last(m, &p, old, guard);
     watch_slot(m, &p, new);
 }
 
-/// Who waits in the slot must not wait there for ever.
+/// Makes sure that a G in the slot does not wait there for ever.
 #[inline(always)]
 fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
     if p.wants_alarm() {
@@ -433,8 +437,8 @@ fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
     }
 }
 
-/// Somebody may wait too long in the slot: for a thief; or where there is none, for the end of the
-/// slice.
+/// Sets the slot's alarm: a G may wait there too long for a thief, or with one P, for the end of
+/// the slice.
 #[cold]
 #[inline(never)]
 fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
@@ -443,13 +447,13 @@ fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
     }
     let now = platform::now();
     p.saw(now);
-    // No thief takes it before the alarm has rung.
+    // No thief takes the G before the alarm has rung.
     g.time_ready(now);
     p.set_alarm(now, if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
     m.arm(p.next_alarm());
 }
 
-/// Somebody waits behind the G that runs.
+/// Sets the slice's alarm: a G waits behind the one that runs.
 #[cold]
 #[inline(never)]
 pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
@@ -462,7 +466,7 @@ pub(crate) fn set_slice_alarm(m: &M, p: &crate::p::P) {
     m.arm(p.next_alarm());
 }
 
-/// To the ring's end, with half of the ring to the global queue if it is full; wakes an M if one
+/// Puts `g` at the ring's end. From a full ring, half goes to the global queue. Wakes an M if one
 /// should be.
 #[inline]
 pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
@@ -484,7 +488,7 @@ fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
 }
 
 impl M {
-    /// The slice of the G that runs here is over, but it can't be interrupted where it is: it makes
+    /// Notes that the slice of the running G is over, where it can't be interrupted. The G makes
     /// way at its next scheduling point, or when preemption is on again ([`make_way`]). For
     /// handlers.
     pub fn attend_slice(&self) {
@@ -493,8 +497,8 @@ impl M {
         }
     }
 
-    /// The slice of the G that runs here is over, and its core's alarm is due: for tests. In a
-    /// handler, or with preemption off.
+    /// Makes the running G's slice over, and its core's alarm due: for tests. In a handler, or with
+    /// preemption off.
     #[doc(hidden)]
     pub fn expire_slice(&self) {
         if let Some(p) = self.p() {
@@ -503,10 +507,11 @@ impl M {
         }
     }
 
-    /// The G that runs here promises not to park, yield or end until this is called with false: if
-    /// it does, the machine ends with a report. For the platform's own guard, by the G, with
-    /// preemption off: it stays with its P as long. A bit of `attention`, so that nobody else looks
-    /// at it.
+    /// Holds the running G to a promise not to park, yield or end, until a call with false.
+    ///
+    /// A G that breaks the promise ends the machine with a report. For the platform's own guard, by
+    /// the G, with preemption off: the G stays with its P as long. The promise is a bit of
+    /// `attention`, so it needs no look of its own.
     pub fn hold_back(&self, held: bool) {
         if let Some(p) = self.p() {
             if held {
@@ -526,7 +531,7 @@ impl M {
     }
 }
 
-/// For `timer_interrupt`: this P's core has a due timer.
+/// Notes, for `timer_interrupt`, that this P has a due timer.
 pub(crate) fn attend_timer(p: &crate::p::P) {
     p.attention.fetch_or(ATTEND_TIMER, Ordering::Relaxed);
 }

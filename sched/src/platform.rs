@@ -1,10 +1,10 @@
-//! What the scheduler needs of a machine, and how it is wired.
+//! The scheduler's needs of a machine, and how a platform is wired.
 //!
-//! The hooks are wired at link time: a platform implements [`Platform`] for a unit type and calls
-//! [`platform!`](crate::platform!) once; the macro defines one symbol a hook, and this module
-//! declares them. Chosen over a type parameter because a parameter would stand in every public type
-//! (`Sender<T, Kernel>`, `JoinHandle<T, Kernel>`) and in every error message, for nothing: with fat
-//! LTO the symbols are resolved and inlined, and the release disassembly of `yield_now` shows `gs:`
+//! The hooks are wired at link time. A platform implements [`Platform`] for a unit type and calls
+//! [`platform!`](crate::platform!) once. The macro defines one symbol a hook, and this module
+//! declares them. The alternative is a type parameter. A parameter would stand in every public type
+//! (`Sender<T, Kernel>`, `JoinHandle<T, Kernel>`) and in every error message, for nothing. With fat
+//! LTO the symbols are resolved and inlined: the release disassembly of `yield_now` shows `gs:`
 //! accesses where the calls stood.
 
 use alloc::boxed::Box;
@@ -14,26 +14,26 @@ use crate::g::{G, Stack};
 use crate::m::M;
 use crate::panic::Payload;
 
-/// What a panic throws.
+/// The payload that a panic throws.
 pub type Thrown = Box<dyn Any + Send>;
 
-/// Runs on the *next* context's stack once the previous one is saved: the place where a G becomes
-/// visible.
+/// A function that runs on the *next* context's stack once the previous one is saved: the place
+/// where a G becomes visible.
 pub type AfterFn = unsafe extern "C" fn(*mut (), *mut ());
 
 /// The first function on a fresh stack.
 pub type EntryFn = unsafe extern "C" fn(*mut ()) -> !;
 
-/// What ended the machine.
+/// The reason for the end of the machine.
 #[derive(Debug, Clone, Copy)]
 pub enum Fatal {
-    /// Every M is idle, nothing is armed, and nothing is waited on: nobody will ever run again.
+    /// Every M is idle, no timer is armed, and no interrupt is expected: no G will ever run again.
     Deadlock,
     /// The scheduler's own rules were broken; the text says which.
     Broken(&'static str),
 }
 
-/// Why there is no stack.
+/// The reason for the lack of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoStack {
     /// No memory.
@@ -50,16 +50,16 @@ pub enum NoStack {
 ///    `after(a, b)` on the next stack after `*prev_sp` is written.
 /// 3. `stack_alloc` returns memory that nobody else uses until `stack_free`.
 pub unsafe trait Platform {
-    /// This core's M.
+    /// Returns this core's M.
     fn current_m() -> *const M;
-    /// The [life](G::life) of the G that calls. Callable anywhere, with preemption on as well: on a
-    /// G it is that G's, whatever core it is on.
+    /// Returns the [life](G::life) of the G that calls. Callable anywhere, with preemption on as
+    /// well. On a G the life is that G's, on any core.
     fn current_life() -> usize;
-    /// From now on `g` runs here (or this core's g0).
+    /// Makes `g` (or this core's g0) the context that runs here.
     fn set_current(g: &G);
-    /// One level deeper without preemption. Callable anywhere.
+    /// Enters one more level without preemption. Callable anywhere.
     fn preempt_off();
-    /// One level up. Callable anywhere.
+    /// Leaves one level without preemption. Callable anywhere.
     fn preempt_on();
     /// Leaves one context for another; see the trait's safety rules.
     ///
@@ -76,65 +76,65 @@ pub unsafe trait Platform {
     fn wake_m(index: usize);
     /// Rests until the token of `m` is set or `until` (ns) has come; may return early.
     fn idle(m: &M, until: u64);
-    /// Nanoseconds since boot, never backwards. Callable anywhere.
+    /// Returns the nanoseconds since boot, never backwards. Callable anywhere.
     fn now() -> u64;
-    /// This M's one-shot: calls [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little
-    /// later; `u64::MAX` disarms.
+    /// Arms the one-shot of `m`: the platform calls [`timer_interrupt`](crate::timer_interrupt) at
+    /// `at` ns or a little later. `u64::MAX` disarms.
     fn arm_timer(m: &M, at: u64);
-    /// A stack window of `size` bytes, its top page there.
+    /// Makes a stack window of `size` bytes, with its top page mapped.
     fn stack_alloc(size: usize) -> Result<Stack, NoStack>;
-    /// Gives the top page back to a window that the scavenger has stripped. False: no memory.
+    /// Gives the top page back to a window that the scavenger has stripped. Returns false if there
+    /// is no memory.
     fn stack_warm(stack: Stack) -> bool;
     /// Takes a window back: its memory, and unless it was retired, its addresses.
     ///
     /// # Safety
     /// 1. `stack` came from `stack_alloc`, and nobody runs on it or points into it.
     unsafe fn stack_free(stack: Stack);
-    /// `g` was ended where it stood, and others may still point into its stack: its window's
-    /// addresses are never used again.
+    /// Retires the window of `g`, which was ended where it stood. Others may still point into its
+    /// stack, so the window's addresses are never used again.
     fn stack_retire(g: &G);
-    /// Whether `addr` lies in a window that was retired.
+    /// Returns true if `addr` lies in a window that was retired.
     fn stack_is_dead(addr: usize) -> bool;
-    /// The number of the G whose window that was; 0: `addr` lies in none.
+    /// Returns the number of the G whose retired window has `addr`; 0: no such window.
     fn dead_stack(addr: usize) -> u64;
-    /// Gives back what memory can be given back, at once. True: something was. Called with
-    /// preemption on or off, with no lock held.
+    /// Gives back all memory that can be given back at once. Returns true if there was any. Called
+    /// with preemption on or off, with no lock held.
     fn reclaim() -> bool;
-    /// The G that runs here is [doomed](G::doomed): end it as soon as preemption is on again.
+    /// Ends the [doomed](G::doomed) G that runs here as soon as preemption is on again.
     fn pend();
-    /// Runs `f(arg)` and stops unwinding here; what was thrown is to go to [`caught`](Self::caught)
-    /// next. Called on a G with preemption on.
+    /// Runs `f(arg)` and stops unwinding here. The caller passes the thrown value to
+    /// [`caught`](Self::caught) next. Called on a G with preemption on.
     ///
-    /// Every G has the caller's frame on its stack, so there are two hooks: what is thrown passes
+    /// Every G has the caller's frame on its stack, so there are two hooks: the thrown value passes
     /// in registers.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown>;
-    /// The current G has caught `thrown` in [`catch`](Self::catch), right before.
+    /// Takes `thrown`, which the current G has caught in [`catch`](Self::catch), right before.
     fn caught(thrown: Thrown) -> Payload;
-    /// As `catch`, for a program's own: it may be called while the G unwinds, by a destructor, and
-    /// what panics inside may be the program's `main`.
+    /// Catches as `catch` does, for a program's own use. A destructor may call it while the G
+    /// unwinds, and the function that panics inside may be the program's `main`.
     ///
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload>;
-    /// Unwinds the current G with `payload`: it panics, without a hook, unless that is
+    /// Unwinds the current G with `payload`. The G panics without a hook, unless the payload is
     /// [`exit_g`](crate::spawn::is_exit)'s. Called on a G with preemption on.
     fn unwind(payload: Payload) -> !;
-    /// Whether the current G unwinds. Callable on a G.
+    /// Returns true if the current G unwinds. Callable on a G.
     fn panicking() -> bool;
-    /// G number `id` panicked and nobody will see that: say so, unless that [was
-    /// done](Payload::is_told). Called on a G, that one or whoever dropped its handle, with
-    /// preemption on; or on a g0.
+    /// Reports that G number `id` panicked unseen, unless that [was done](Payload::is_told). Called
+    /// on that G or on the G that dropped its handle, with preemption on; or on a g0.
     fn unjoined_panic(id: u64, payload: &Payload);
-    /// On g0, each time it looks for work: does what handlers of this core have put off (see
-    /// [`M::attend_platform`]), and passes epochs.
+    /// Does the work that handlers of this core have put off (see [`M::attend_platform`]), and
+    /// passes epochs. Called on g0, each time it looks for work.
     fn on_g0(m: &M);
-    /// The G ends: release what the platform keeps in [`G::local`]. Called on that G with
+    /// Releases the platform's data in [`G::local`], since the G ends. Called on that G with
     /// preemption on.
     fn g_ends(g: &G);
-    /// Whether the caller is an interrupt handler. Callable anywhere.
+    /// Returns true if the caller is an interrupt handler. Callable anywhere.
     fn in_handler() -> bool;
     /// Reports and stops the machine.
     fn fatal(what: Fatal) -> !;

@@ -1,4 +1,4 @@
-//! What all M's share.
+//! The part of the scheduler that all M's share.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -20,19 +20,19 @@ use crate::registry::{Cursor, Registry};
 use crate::schedule::TIMER_RETRY;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
-/// How a scheduler is made.
+/// The parameters of a scheduler.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// Number of P's, 1 to 64.
     pub max_procs: usize,
-    /// As many there may be later, 1 to 64; `max_procs` if that is more.
+    /// The most P's that there may be later, 1 to 64; `max_procs` if that is more.
     pub limit: usize,
     /// Seeds every random choice.
     pub seed: u64,
-    /// How long a G, or a chain of `runnext` hand-overs, may hold a P while others wait, in
-    /// nanoseconds.
+    /// The nanoseconds that a G, or a chain of `runnext` hand-overs, may hold a P while others
+    /// wait.
     pub slice: u64,
-    /// The same while a timer is due.
+    /// The same limit while a timer is due.
     pub wakeup: u64,
 }
 
@@ -49,25 +49,25 @@ pub struct Sched {
     ms: [AtomicPtr<M>; MAX],
     /// The global run queue.
     pub globq: GlobQ,
-    /// Who rests.
+    /// The resting M's and free P's.
     pub rest: Rest,
     pub(crate) free: GlobalFree,
     pub(crate) registry: Registry,
     pub(crate) ids: AtomicU64,
     slice: AtomicU64,
     wakeup: AtomicU64,
-    /// How often P's were told to give their free G's away.
+    /// Counts the calls that told P's to give their free G's away.
     pub(crate) trims: AtomicU32,
-    /// How many M's hold a G still; see [`scan`](Self::scan).
+    /// Counts the M's that hold a G still; see [`scan`](Self::scan).
     scanning: AtomicU32,
     pub(crate) strays: Strays,
     pub(crate) inbox: Inbox,
-    /// Those who ended where they stood.
+    /// The G's that ended where they stood.
     pub deaths: Deaths,
 }
 
 impl Sched {
-    /// A scheduler with no M yet.
+    /// Makes a scheduler with no M yet.
     ///
     /// # Panics
     /// If `max_procs` is 0 or above 64.
@@ -95,36 +95,36 @@ impl Sched {
         }
     }
 
-    /// The P's, those beyond [`num_ps`](Self::num_ps) included.
+    /// Returns the P's, those beyond [`num_ps`](Self::num_ps) included.
     pub fn ps(&'static self) -> &'static [P] {
         &self.ps
     }
 
-    /// How many P's may run G's.
+    /// Returns how many P's may run G's.
     #[inline(always)]
     pub fn num_ps(&self) -> usize {
         self.rest.num_ps()
     }
 
-    /// How many of them have no M (a snapshot).
+    /// Returns how many of them have no M (a snapshot).
     pub fn num_idle_ps(&self) -> usize {
         self.rest.idle_p_count() as usize
     }
 
-    /// Only one P: there is nobody to wake and nobody to steal from. Who makes more of it has the
-    /// one who has just read this look again (`Sched::end_single`).
+    /// Returns true if there is one P only: no M to wake, no P to steal from. A caller that raises
+    /// the number makes an M that has just read this look again (`Sched::end_single`).
     #[inline(always)]
     pub(crate) fn is_single(&self) -> bool {
         self.num_ps() == 1
     }
 
-    /// The M's that have started.
+    /// Returns the M's that have started.
     pub fn ms(&'static self) -> impl Iterator<Item = &'static M> {
         // Acquire: pairs with the Release in `start_m`. M's live for ever.
         self.ms.iter().filter_map(|m| unsafe_ref(m.load(Ordering::Acquire)))
     }
 
-    /// M number `index`, if it has started.
+    /// Returns M number `index`, if it has started.
     pub(crate) fn m(&'static self, index: usize) -> Option<&'static M> {
         self.ms.get(index).and_then(|m| unsafe_ref(m.load(Ordering::Acquire)))
     }
@@ -139,18 +139,18 @@ impl Sched {
         self.take_p(m);
     }
 
-    /// Gives `m` a free P, the one it had last if that is free.
+    /// Gives `m` a free P, the last one that it held if that is free.
     pub(crate) fn take_p(&'static self, m: &M) -> bool {
         self.claim_p(m).is_some_and(|p| {
-            // INV-TIMER-HOME: its timers are ours to keep now.
+            // INV-TIMER-HOME: the P's timers are ours to keep now.
             m.arm(p.next_alarm());
             true
         })
     }
 
-    /// The same for an M that goes on to look for work: it runs the timers that are due, so it is
-    /// not interrupted for them. (In a while it is, in case that a thief is faster, who does not
-    /// know of later ones.)
+    /// Gives a free P to an M that goes on to look for work. That M runs the due timers itself, so
+    /// its one-shot does not ring for them at once. The one-shot rings a little later, in case a
+    /// thief is faster, and does not know of later timers.
     pub(crate) fn take_p_to_look(&'static self, m: &M) -> bool {
         self.claim_p(m).is_some_and(|p| {
             let (at, now) = (p.next_alarm(), platform::now());
@@ -166,8 +166,8 @@ impl Sched {
         Some(p)
     }
 
-    /// After a push that others may take: wakes one M if one should be, now or (see the budget in
-    /// `idle.rs`) by this P's alarm. By the P's holder, with preemption off.
+    /// Wakes one M if one should be, after a push that others may take. Wakes it now or (see the
+    /// budget in `idle.rs`) by this P's alarm. By the P's holder, with preemption off.
     #[inline]
     pub(crate) fn wake_one(&'static self, by: &M) {
         if !self.is_single() && self.rest.any_rests() {
@@ -175,7 +175,7 @@ impl Sched {
         }
     }
 
-    /// Out of line, so that pushing saves no registers for it.
+    /// Wakes a resting M. Out of line, so that pushing saves no registers for it.
     #[cold]
     #[inline(never)]
     fn wake_resting(&'static self, by: &M) {
@@ -186,7 +186,7 @@ impl Sched {
         }
     }
 
-    /// As `wake_one`, whatever the budget says. Callable in an interrupt handler.
+    /// Wakes as `wake_one` does, without a budget. Callable in an interrupt handler.
     pub(crate) fn wake_now(&self, by: &M) {
         if let Submit::Wake(m) = self.rest.submit(false) {
             self.wake(m, by);
@@ -199,19 +199,20 @@ impl Sched {
         if let Some(m) = unsafe_ref(self.ms[m].load(Ordering::Acquire)) {
             m.token.set();
         }
-        // Its own core is about to look at the token: a handler has interrupted its rest.
+        // Our own core is about to look at the token: a handler has interrupted its rest.
         if m != by.index() {
             platform::wake_m(m);
         }
     }
 
-    /// Whether any queue holds something that an M without work could run at `now`.
+    /// Returns true if any queue holds something that an M without work could run at `now`.
     #[inline(never)]
     pub(crate) fn has_work(&'static self, now: u64) -> bool {
         self.has_work_but(false, now)
     }
 
-    /// The same, without what waits in rings and slots if that is `watched`.
+    /// Looks as [`has_work`](Self::has_work) does, but not at rings and slots if they are
+    /// `watched`.
     #[inline(always)]
     pub(crate) fn has_work_but(&'static self, watched: bool, now: u64) -> bool {
         !self.globq.is_empty()
@@ -221,38 +222,39 @@ impl Sched {
             || self.deaths.rounds.wants_hand()
     }
 
-    /// Whether a G waits in any slot, ripe or not.
+    /// Returns true if a G waits in any slot, ripe or not.
     pub(crate) fn has_slots(&self) -> bool {
         self.ps.iter().any(|p| !p.slot_is_empty())
     }
 
-    /// Whether any timer is pending.
+    /// Returns true if any timer is pending.
     #[inline(never)]
     pub(crate) fn has_timers(&'static self) -> bool {
         self.all_ps().any(|p| p.timers.when() != u64::MAX)
     }
 
-    /// The P's, and those that M's have [outside](crate::procs).
+    /// Returns the P's, and those that M's have [outside](crate::procs).
     pub(crate) fn all_ps(&'static self) -> impl Iterator<Item = &'static P> {
         self.ps.iter().chain(self.ms().map(|m| &m.outside))
     }
 
-    /// How many G's sleep.
+    /// Returns how many G's sleep.
     pub fn num_timers(&'static self) -> usize {
         self.all_ps().map(|p| p.timers.len()).sum()
     }
 
-    /// The blocks of memory that P's keep for timers, each with its bytes.
+    /// Returns the blocks of memory that P's keep for timers, each with its bytes.
     pub fn timer_bytes(&'static self) -> impl Iterator<Item = usize> {
         self.all_ps().flat_map(|p| p.timers.bytes(&PreemptGuard::new()))
     }
 
-    /// How often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. None: they just do.
+    /// Returns how often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. Returns
+    /// `None` while they change.
     pub fn timer_growths(&'static self) -> Option<u32> {
         self.all_ps().try_fold(0u32, |sum, p| Some(sum.wrapping_add(p.timers.growths()?)))
     }
 
-    /// How many G's live (a snapshot).
+    /// Returns how many G's live (a snapshot).
     #[inline(never)]
     pub fn num_goroutines(&'static self) -> u64 {
         // Acquire: pairs with the Release in `after_exit`.
@@ -261,17 +263,18 @@ impl Sched {
         begun.saturating_sub(ended)
     }
 
-    /// How many G records wait for their next life (a snapshot).
+    /// Returns how many G records wait for their next life (a snapshot).
     pub fn num_free(&'static self) -> usize {
         self.free.len() + self.all_ps().map(|p| p.free.len()).sum::<usize>()
     }
 
-    /// Holds a parked G still and runs `f` on it, which learns whether an earlier scan has seen it
-    /// parked already. False: it does not wait. If it is readied meanwhile, it is queued here
-    /// afterwards. (Until then it is in no queue, and an M that rests may be the one that scans:
-    /// see `check_deadlock`.)
+    /// Holds a parked G still and runs `f` on it. Returns false if the G does not wait.
+    ///
+    /// `f` learns whether an earlier scan has seen the G parked already. A G that is readied
+    /// meanwhile is queued here afterwards. Until then the G is in no queue, and an M that rests
+    /// may be the one that scans: see `check_deadlock`.
     pub fn scan(&'static self, guard: &PreemptGuard, g: GRef, f: impl FnOnce(GRef, bool)) -> bool {
-        // Before `begin_scan`, so that whoever readies it meanwhile, and then rests, sees this.
+        // Before `begin_scan`: an M that readies the G meanwhile, and then rests, sees this.
         self.scanning.fetch_add(1, Ordering::SeqCst);
         let cold = g.state.begin_scan();
         if let Some(cold) = cold {
@@ -280,44 +283,44 @@ impl Sched {
                 self.queue(guard, g);
             }
         }
-        // Release: whoever sees this sees the queue, too.
+        // Release: an M that sees this sees the queue, too.
         self.scanning.fetch_sub(1, Ordering::Release);
         cold.is_some()
     }
 
-    /// How long a G may run while others wait, in nanoseconds.
+    /// Returns how long a G may run while others wait, in nanoseconds.
     #[inline]
     pub fn slice(&self) -> u64 {
         self.slice.load(Ordering::Relaxed)
     }
 
-    /// Sets that, for who runs now as well: every core is interrupted, and sets its alarm anew.
+    /// Sets the slice, for running G's as well: every core is interrupted, and sets its alarm anew.
     pub fn set_slice(&'static self, ns: u64) {
         self.slice.store(ns, Ordering::Relaxed);
         self.ms().filter(|m| m.p().is_some()).for_each(|m| platform::wake_m(m.index()));
     }
 
-    /// How long a G may run while a timer is due, in nanoseconds.
+    /// Returns how long a G may run while a timer is due, in nanoseconds.
     #[inline]
     pub fn wakeup(&self) -> u64 {
         self.wakeup.load(Ordering::Relaxed)
     }
 
-    /// Sets that.
+    /// Sets that time.
     pub fn set_wakeup(&self, ns: u64) {
         self.wakeup.store(ns, Ordering::Relaxed);
     }
 
-    /// After a push to the global queue from outside all P's, when every P is busy: a P whose G
-    /// runs alone has no alarm, so one such core is interrupted, and
+    /// Interrupts one core whose G runs alone, after a push to the global queue from outside all
+    /// P's when every P is busy. Such a core has no alarm, and
     /// [`wake_interrupt`](crate::wake_interrupt) sets it.
     ///
-    /// Whoever turns an alarm off, or takes a P, fences and looks at the queue *after* that: it
-    /// sees what was pushed, or we see that the alarm is off, or the P held (INV-SLICE).
+    /// An M that turns an alarm off, or takes a P, fences and looks at the queue *after* that.
+    /// Either that M sees the push, or we see that the alarm is off, or the P held (INV-SLICE).
     #[cold]
     pub(crate) fn nudge(&'static self) {
-        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`. (Who has tried to
-        // wake an M before has fenced already; not all have.)
+        // SeqCst: pairs with the fences in `M::hold` and in `timer_interrupt`. (A caller that has
+        // tried to wake an M has fenced already; not all have.)
         fence(Ordering::SeqCst);
         if self.rest.can_wake() {
             return;
@@ -328,13 +331,13 @@ impl Sched {
         }
     }
 
-    /// Whether some M, which may be one that rests, holds a G still: that G may be runnable
+    /// Returns true if some M, which may be a resting one, holds a G still. That G may be runnable
     /// although no queue has it.
     pub(crate) fn is_scanning(&self) -> bool {
         self.scanning.load(Ordering::Acquire) != 0
     }
 
-    /// Queues a runnable G from wherever we are: an M that rests has no P.
+    /// Queues a runnable G from any place: an M that rests has no P.
     #[cold]
     fn queue(&'static self, guard: &PreemptGuard, g: GRef) {
         let m = M::current(guard);
@@ -346,50 +349,51 @@ impl Sched {
         self.nudge();
     }
 
-    /// Tells every P to give its free G's to the global list, at its next scheduling point. (One
-    /// that has no M: [`trim_resting`](Self::trim_resting).)
+    /// Tells every P to give its free G's to the global list, at its next scheduling point.
+    /// [`trim_resting`](Self::trim_resting) serves the P's without an M.
     pub fn trim(&self) {
         self.trims.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The same for the P that this M holds, at once.
+    /// Gives the free G's of this M's P to the global list, at once.
     pub fn trim_own(&self, guard: &PreemptGuard) {
         M::current(guard).held(guard).free.flush(&self.free, guard);
     }
 
-    /// How many free G's of the global list still have memory.
+    /// Returns how many free G's of the global list still have memory.
     pub fn num_warm(&self) -> usize {
         self.free.warm_len()
     }
 
-    /// Takes up to `n` of them: the caller strips their windows and gives them back by
+    /// Takes up to `n` of them. The caller strips their windows and gives them back by
     /// [`give_bare`](Self::give_bare).
     pub fn take_warm(&self, guard: &PreemptGuard, n: usize) -> Batch {
         self.free.take(guard, n)
     }
 
-    /// A free G whose window has no memory.
+    /// Takes back a free G whose window has no memory.
     pub fn give_bare(&self, guard: &PreemptGuard, g: GRef) {
         self.free.push_bare(g, guard);
     }
 
-    /// The next `n` or a few more G records from where `cursor` stands; true when it has come
-    /// round.
+    /// Runs `f` on the next `n` G records or a few more, from where `cursor` stands. Returns true
+    /// when the cursor has come round.
     pub fn walk_gs(&self, cursor: &mut Cursor, n: usize, f: impl FnMut(GRef)) -> bool {
         self.registry.walk(cursor, n, f)
     }
 
-    /// How many G records were ever made, and the bytes of heap that they take for good.
+    /// Returns how many G records were ever made, and the bytes of heap that they take for good.
     pub fn records(&self) -> (usize, usize) {
         self.registry.size()
     }
 
-    /// Every G record, in no order, without a lock; for reports.
+    /// Runs `f` on every G record, in no order, without a lock; for reports.
     pub fn for_each_g(&self, f: impl FnMut(GRef)) {
         self.registry.for_each(f);
     }
 
-    /// Runs `f` with the locks of the global free lists held: for tests of who needs them.
+    /// Runs `f` with the locks of the global free lists held: for tests of the code that needs
+    /// them.
     #[doc(hidden)]
     pub fn with_free_locked<R>(&self, f: impl FnOnce() -> R) -> R {
         let guard = PreemptGuard::new();
@@ -404,7 +408,7 @@ impl Sched {
     }
 }
 
-/// The M behind a pointer of `Sched::ms`.
+/// Returns the M behind a pointer of `Sched::ms`.
 fn unsafe_ref(m: *mut M) -> Option<&'static M> {
     // SAFETY: only `start_m` stores there, and from `&'static M`.
     unsafe { m.as_ref() }

@@ -7,16 +7,16 @@
 //!     call:    with the generation that it was started with; under the lock: is it still the owner's? then it happens
 //! ```
 //!
-//! The call runs on the g0 of whichever M runs the timers, with preemption off: it may ready G's
-//! and start some, takes only locks that are held for a few instructions, and is short. It comes
-//! after the alarm has left its heap, so whoever has started it must keep the owner's memory until
-//! the call has been made: a count of references that start takes and cancel, or the call, gives
-//! back.
+//! The call runs on the g0 of any M that runs the timers, with preemption off. The call may ready
+//! G's and start some, takes only locks that are held for a few instructions, and is short. The
+//! alarm has left its heap before the call. So the owner that has started it must keep its own
+//! memory until the call has been made. A count of references does that: start takes one, and
+//! cancel, or the call, gives it back.
 //!
-//! A call may start its own alarm again ([`Firing::again`]), and no other: a chore that repeats, a
-//! goroutine for which there was no memory. There is room for it, since only the holder of a P adds
-//! to its heap: where the alarm has just left, or if that was another P's, where there was room
-//! before.
+//! A call may start its own alarm again ([`Firing::again`]), and no other. A chore that repeats
+//! does so, and a goroutine for which there was no memory. There is room for the alarm, since only
+//! the holder of a P adds to its heap. The alarm has just left that heap. If it left another P's
+//! heap, there was room here before.
 
 #[cfg(loom)]
 use alloc::boxed::Box;
@@ -34,12 +34,13 @@ pub(super) const CHORE: u32 = u32::MAX;
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Alarm {
-    /// First: a node is found in the heap, and the alarm by it.
+    /// First: the heap leads to the node, and the node to its alarm.
     node: Node,
     call: Call,
 }
 
-/// What is called: with the alarm, which is part of its owner, and what the call needs to know.
+/// The function that an alarm calls, with the alarm, which is part of its owner, and the facts of
+/// the call.
 pub(crate) type Call = unsafe fn(NonNull<Alarm>, Firing<'_>);
 
 /// A call under way.
@@ -51,8 +52,8 @@ pub(crate) struct Firing<'a> {
     preempt: &'a PreemptGuard,
 }
 
-// SAFETY: the node's cells are guarded by the lock of the heap that it stands in, or else are its
-// owner's, who alone starts and cancels.
+// SAFETY: the node's cells are guarded by the lock of the heap that it stands in. Outside a heap
+// they are its owner's, and only the owner starts and cancels.
 unsafe impl Sync for Alarm {}
 // SAFETY: nothing in it belongs to one core.
 unsafe impl Send for Alarm {}
@@ -65,18 +66,18 @@ impl Alarm {
         }
     }
 
-    /// The alarm that `node` is the first field of.
+    /// Returns the alarm of which `node` is the first field.
     pub(super) fn of(node: &'static Node) -> NonNull<Self> {
         NonNull::with_exposed_provenance(NonNull::from(node).addr())
     }
 
-    /// Starts it, anew if it runs: at `when` or a little later it is called with `generation`.
-    /// True: it ran, and the call that was to be made then will not be. Under a guard from
-    /// [`reserve`](super::reserve), by its owner.
+    /// Starts the alarm, anew if it runs: at `when` or a little later it is called with
+    /// `generation`. Under a guard from [`reserve`](super::reserve), by its owner. Returns true if
+    /// the alarm ran: the earlier call will not be made.
     ///
     /// # Safety
-    /// 1. What `alarm` points to, and what its call needs, stays until it was cancelled with
-    ///    success, or called.
+    /// 1. `alarm` and all data that its call needs stay until the alarm was cancelled with success,
+    ///    or called.
     pub(crate) unsafe fn start(alarm: NonNull<Self>, preempt: &PreemptGuard, when: Instant, generation: u32) -> bool {
         alarm.expose_provenance();
         // SAFETY: 1. so its node is good for as long as a heap has it.
@@ -85,23 +86,23 @@ impl Alarm {
         restart(preempt, node, when.max(Instant::now()).min(LAST).as_nanos(), What::Call(generation))
     }
 
-    /// True: the call will not be made. False: it has been, or is on its way, or it was not
-    /// started. By its owner.
+    /// Cancels the call. By its owner. Returns true if the call will not be made. Returns false if
+    /// it has been made, is on its way, or was not started.
     pub(crate) fn cancel(&self, preempt: &PreemptGuard) -> bool {
         cancel(preempt, &self.node)
     }
 
-    /// Whether it is in a heap: a guess, unless the owner's lock is held and says that it was
-    /// started.
+    /// Returns true if the alarm is in a heap. The answer is a guess, unless the owner's lock is
+    /// held and says that the alarm was started.
     pub(crate) fn is_pending(&self) -> bool {
         self.node.is_pending()
     }
 
-    /// Makes the call of one that has just left its heap. There is room for one in the heap of the
-    /// P that is held here, which sets its one-shot next.
+    /// Makes the call of an alarm that has just left its heap. There is room for an alarm in the
+    /// heap of the P held here, which sets its one-shot next.
     ///
     /// # Safety
-    /// 1. It is what [`Due::Call`](super::Due) says, and called once.
+    /// 1. The alarm and its generation come from a [`Due::Call`](super::Due), and are called once.
     pub(crate) unsafe fn ring(alarm: NonNull<Self>, generation: u32, preempt: &PreemptGuard, now: u64) {
         // SAFETY: 1. of `start`: it is there until it was called.
         let call = unsafe { (*alarm.as_ptr()).call };
@@ -111,17 +112,17 @@ impl Alarm {
 }
 
 impl<'a> Firing<'a> {
-    /// The present.
+    /// Returns the present.
     pub(crate) fn now(&self) -> u64 {
         self.now
     }
 
-    /// What the alarm was started with.
+    /// Returns the generation with which the alarm was started.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// The evidence that preemption is off.
+    /// Returns the evidence that preemption is off.
     pub(crate) fn preempt(&self) -> &'a PreemptGuard {
         self.preempt
     }
@@ -135,8 +136,8 @@ impl<'a> Firing<'a> {
     }
 }
 
-/// A chore of the platform's: a function that is called on a g0 at some time, and if it returns a
-/// time, again then. It is never cancelled.
+/// A chore of the platform's: a function that is called on a g0 at some time. If the function
+/// returns a time, it is called again then. A chore is never cancelled.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Chore {
@@ -147,13 +148,14 @@ pub struct Chore {
 
 impl Chore {
     crate::const_unless_loom! {
-        /// Calls `f(now)`, once it is started.
+        /// Makes a chore that calls `f(now)`, once it is started.
         pub fn new(f: fn(u64) -> Option<u64>) -> Self {
             Self { alarm: Alarm::new(chore), f }
         }
     }
 
-    /// Starts it, for the first time or after its last call: it is called at or after `when`.
+    /// Starts the chore, for the first time or after its last call: it is called at or after
+    /// `when`.
     pub fn start(&'static self, when: u64) {
         let _ = core::ptr::from_ref(self).expose_provenance();
         self.alarm.node.what.set(What::Call(CHORE));
@@ -195,13 +197,13 @@ mod bell {
     }
 
     impl Bell {
-        /// Not started.
+        /// Makes a bell that is not started.
         pub fn new() -> &'static Self {
             let state = SpinLock::new(State { generation: 0, armed: false, rung: 0 });
             Box::leak(Box::new(Self { alarm: Alarm::new(ring), state }))
         }
 
-        /// Starts it, anew if it runs. Whether it ran.
+        /// Starts the bell, anew if it runs. Returns true if it ran.
         pub fn start(&'static self, when: u64) -> bool {
             let guard = super::super::reserve();
             let mut state = self.state.lock(&guard);
@@ -215,7 +217,7 @@ mod bell {
             was
         }
 
-        /// Stops it. Whether it ran.
+        /// Stops the bell. Returns true if it ran.
         pub fn stop(&self) -> bool {
             let guard = PreemptGuard::new();
             let mut state = self.state.lock(&guard);
@@ -226,7 +228,7 @@ mod bell {
             was
         }
 
-        /// How often its call has come in time.
+        /// Returns how often the call has come in time.
         pub fn rung(&self) -> u32 {
             self.state.lock(&PreemptGuard::new()).rung
         }
