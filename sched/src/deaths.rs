@@ -25,9 +25,9 @@
 //! # The undertaker
 //!
 //! After each death an M looks at every G that waits. Is the awaited object lost, or left half done
-//! by the dead G? That look is a *round*. A round runs in pieces of a few records, on g0, on any M
-//! that comes by. Resting M's count a round as work, and no M declares a deadlock while it lasts. A
-//! death during a round asks for another one.
+//! by the dead G? Such a look is a *round*. A round runs in pieces of a few records, on g0, on any
+//! M that comes by. Resting M's count a round as work, and no M declares a deadlock while it lasts.
+//! A death during a round asks for another one.
 //!
 //! **The hard race** is a waiter that goes to sleep while the owner dies:
 //!

@@ -27,8 +27,8 @@
 //! its copy away. The reclaimer copies *before* its step: a copy of a page that is in use after all
 //! does no harm. If the reclaimer wins, the touch finds EMPTY or PACKED. A page that went PRESENT
 //! and LIMBO again meanwhile cannot confuse the reclaimer, because no other core takes pages to
-//! LIMBO. A packed block that was freed and reused cannot confuse a core that unpacks. That core
-//! passes no epoch while it is in the fault handler, and packing needs one.
+//! LIMBO. A packed block that was freed and reused cannot confuse a core that unpacks. Its core
+//! passes no epoch in the fault handler, and packing needs one.
 //!
 //! Rejected: a PACKING state. A touch would have to wait for the packer, and the handler would spin
 //! on another core.

@@ -1,9 +1,9 @@
 //! Epochs: how long a page that was taken away may still be in use.
 //!
-//! A page of a parked G's stack is taken away by changing its page-table entry, and other cores may
-//! go on using the old entry from their TLB, or hold a pointer into a page table that is about to
-//! be freed. Nobody interrupts them. The page *waits* until every M has passed a point at which it
-//! holds nothing and has flushed its TLB:
+//! A page of a parked G's stack is taken away by changing its page-table entry. Other cores may go
+//! on using the old entry from their TLB, or hold a pointer into a page table that is about to be
+//! freed. No core is interrupted for that. The page *waits* until every M has passed a point at
+//! which it holds nothing and has flushed its TLB:
 //!
 //! ```text
 //!      reclaimer                                M 1 (busy)            M 2 (resting)        M 3 (rises)
@@ -16,17 +16,17 @@
 //!
 //! **The hard race** is an M that rises while the reclaimer looks at it. The reclaimer changes the
 //! entry, fences, reads `seen`; the M writes `seen`, fences, flushes. If the reclaimer still reads
-//! RESTING, its change came before the M's flush, so the M can't have kept the old entry. If it
-//! reads anything else it waits for the M.
+//! RESTING, its change came before the M's flush, so the M can't have kept the old entry. If the
+//! reclaimer reads anything else, it waits for the M.
 //!
-//! A resting M touches no window and holds no walk, so it counts as passed for as long as it likes:
-//! an idle machine ends its epochs at once. A laggard (a G that never comes to a scheduling point)
-//! gets an interrupt whose handler passes for it, unless the interrupted code has preemption off
-//! and may be in the middle of a walk; then its next scheduling point does.
+//! A resting M touches no window and holds no walk, so it counts as passed for as long as it likes.
+//! So an idle machine ends its epochs at once. A laggard (a G that never comes to a scheduling
+//! point) gets an interrupt whose handler passes for it. If the interrupted code has preemption
+//! off, it may be in the middle of a walk: then its next scheduling point passes.
 //!
-//! Rejected: an interrupt to every core for every page (what shootdowns cost is the reason why few
-//! kernels shrink stacks); a counter of passes a core and a snapshot of all of them for each page
-//! (64 words a page).
+//! Rejected: an interrupt to every core for every page. The cost of such shootdowns is the reason
+//! for which few kernels shrink stacks. Rejected: a counter of passes a core and a snapshot of all
+//! of them for each page (64 words a page).
 
 use crate::idle::MAX;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -34,12 +34,12 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// The most M's; few enough under loom that a look at all of them can be explored.
 const MS: usize = if cfg!(loom) { 3 } else { MAX };
 
-/// The M rests: it uses nothing.
+/// The M rests: it uses no page.
 const RESTING: u64 = u64::MAX;
-/// The M is on its way up: it has passed nothing.
+/// The M is on its way up: it has passed no epoch.
 const RISING: u64 = 0;
 
-/// The epoch, and how far each M has come.
+/// The epoch, and the progress of each M.
 #[derive(Debug)]
 pub struct Epochs {
     now: AtomicU64,
@@ -48,7 +48,7 @@ pub struct Epochs {
 
 impl Epochs {
     crate::const_unless_loom! {
-        /// The first epoch; every M rests.
+        /// Begins the first epoch; every M rests.
         pub fn new() -> Self {
             #[cfg(not(loom))]
             return Self { now: AtomicU64::new(1), seen: [const { AtomicU64::new(RESTING) }; MS] };
@@ -57,34 +57,35 @@ impl Epochs {
         }
     }
 
-    /// Whether M `m` has something to pass. One load and a compare where nothing is being taken
-    /// away.
+    /// Returns true if M `m` has something to pass. One load and a compare where nothing is being
+    /// taken away.
     #[inline(always)]
     pub fn is_behind(&self, m: usize) -> bool {
         self.now.load(Ordering::Relaxed) != self.seen[m].load(Ordering::Relaxed)
     }
 
-    /// M `m` holds nothing: `flush` makes it forget every entry, and what was taken away before may
-    /// be reused as far as it is concerned. On that M, with preemption off.
+    /// Passes the epoch for M `m`, which holds nothing. `flush` makes it forget every entry. From
+    /// then on M `m` does not keep pages that were taken away before from being reused. On that M,
+    /// with preemption off.
     #[inline]
     pub fn pass(&self, m: usize, flush: impl FnOnce()) {
         // Acquire: pairs with the Release in `begin`: the flush comes after the entries of that
         // epoch were changed.
         let now = self.now.load(Ordering::Acquire);
         flush();
-        // Release: pairs with the Acquire in `is_over`: whatever this M did with the old entries is
-        // done.
+        // Release: pairs with the Acquire in `is_over`: this M's use of the old entries is over.
         self.seen[m].store(now, Ordering::Release);
     }
 
-    /// M `m` touches nothing until it rises. Returns what to tell [`rise`](Self::rise) then.
+    /// Begins a rest of M `m`, which touches nothing until it rises. Returns the argument for
+    /// [`rise`](Self::rise).
     #[inline]
     pub fn rest(&self, m: usize) -> u64 {
         // Release: as in `pass`.
         self.seen[m].swap(RESTING, Ordering::Release)
     }
 
-    /// M `m` goes on after a rest that began with `flushed`. If no epoch has begun since, it has
+    /// Ends a rest of M `m` that began with `flushed`. If no epoch has begun since, the M has
     /// nothing to forget.
     #[inline]
     pub fn rise(&self, m: usize, flushed: u64, flush: impl FnOnce()) {
@@ -99,7 +100,7 @@ impl Epochs {
         self.seen[m].store(now, Ordering::Release);
     }
 
-    /// Everything that was taken away before this call may be reused once
+    /// Begins an epoch. All that was taken away before this call may be reused once
     /// [`is_over`](Self::is_over) says so for the returned epoch.
     #[must_use]
     pub fn begin(&self) -> u64 {
@@ -111,12 +112,12 @@ impl Epochs {
         epoch
     }
 
-    /// Whether every M has passed `epoch`.
+    /// Returns true if every M has passed `epoch`.
     pub fn is_over(&self, epoch: u64) -> bool {
         self.laggards(epoch).next().is_none()
     }
 
-    /// The M's that have not passed `epoch` yet.
+    /// Yields the M's that have not passed `epoch` yet.
     pub fn laggards(&self, epoch: u64) -> impl Iterator<Item = usize> {
         // Acquire: pairs with the Release in `pass` and `rest`.
         self.seen.iter().enumerate().filter(move |(_, seen)| seen.load(Ordering::Acquire) < epoch).map(|(m, _)| m)

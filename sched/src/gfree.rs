@@ -10,11 +10,11 @@
 //!   the global bare list   no memory: a window's addresses, or none at all     a lock, a frame
 //! ```
 //!
-//! A G that has used more than a few pages goes to the global list at once, so that what the P's
-//! keep stays small.
+//! A G that has used more than a few pages goes to the global list at once, so that the P's free
+//! lists hold little memory.
 //!
-//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that nobody
-//! has wanted for a while goes back.
+//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that has not
+//! been wanted for a while goes back.
 
 use core::cell::Cell;
 
@@ -24,9 +24,9 @@ use crate::preempt::PreemptGuard;
 use crate::registry::Registry;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// A P keeps at most this many.
+/// The most G's that a P keeps.
 const LOCAL_MAX: usize = 64;
-/// How many move at once.
+/// The number of G's that move at once.
 const MOVE: usize = 32;
 
 /// A P's own free list: through the G's links, last in, first out. Owner only.
@@ -42,7 +42,7 @@ impl LocalFree {
         Self { head: Cell::new(None), len: AtomicUsize::new(0) }
     }
 
-    /// A free G, from here or from the global list.
+    /// Takes a free G, from here or from the global list.
     #[inline]
     pub(crate) fn pop(&self, global: &GlobalFree, preempt: &PreemptGuard) -> Option<GRef> {
         if self.head.get().is_none() {
@@ -127,7 +127,7 @@ impl GlobalFree {
         }
     }
 
-    /// How many wait in the global lists.
+    /// Returns how many wait in the global lists.
     pub(crate) fn len(&self) -> usize {
         self.warm_len.load(Ordering::Relaxed) + self.bare_len.load(Ordering::Relaxed)
     }
@@ -154,7 +154,7 @@ impl GlobalFree {
         self.warm_len.store(list.len(), Ordering::Relaxed);
     }
 
-    /// Keeps one whose stack is deep, where the scavenger finds it.
+    /// Keeps a G whose stack is deep, where the scavenger finds it.
     #[cold]
     pub(crate) fn push_deep(&self, g: GRef, preempt: &PreemptGuard) {
         let mut list = self.warm.lock(preempt);
@@ -162,7 +162,7 @@ impl GlobalFree {
         self.warm_len.store(list.len(), Ordering::Relaxed);
     }
 
-    /// A bare one, new if need be; none without memory for its record.
+    /// Takes a bare G, new if need be. Returns `None` without memory for its record.
     pub(crate) fn pop_bare(&self, registry: &Registry, preempt: &PreemptGuard) -> Option<GRef> {
         let take = |list: &mut Batch| {
             let g = list.pop();
@@ -181,13 +181,13 @@ impl GlobalFree {
         take(&mut list)
     }
 
-    /// Runs `f` with both lists' locks held: for tests of who needs them.
+    /// Runs `f` with both lists' locks held: for tests of the code that needs them.
     pub(crate) fn with_locked<R>(&self, preempt: &PreemptGuard, f: impl FnOnce() -> R) -> R {
         let _lists = (self.warm.lock(preempt), self.bare.lock(preempt));
         f()
     }
 
-    /// Keeps one without memory.
+    /// Keeps a G without memory.
     pub(crate) fn push_bare(&self, g: GRef, preempt: &PreemptGuard) {
         let mut list = self.bare.lock(preempt);
         list.push_front(g);

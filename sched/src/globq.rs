@@ -1,15 +1,15 @@
-//! The global run queue: where a full ring overflows to, and where G's go that no P readied.
+//! The global run queue: for the overflow of a full ring, and for G's that no P readied.
 //!
-//! A list under a lock is right here, because it is off every fast path: a P looks at it every 61st
-//! dispatch, when its own ring is empty, and when it overflows (129 G's for one lock). The length
-//! is an atomic beside the lock, so that looking at an empty queue costs one load.
+//! A list under a lock is right here, because it is off every fast path. A P looks at it every 61st
+//! dispatch, when its own ring is empty, and when that overflows (129 G's for one lock). The length
+//! is an atomic beside the lock, so a look at an empty queue costs one load.
 
 use crate::g::{Batch, GRef};
 use crate::lock::SpinLock;
 use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The queue.
+/// A global queue.
 #[derive(Debug)]
 pub struct GlobQ {
     /// Guarded: the list.
@@ -19,12 +19,12 @@ pub struct GlobQ {
 }
 
 impl GlobQ {
-    /// An empty queue.
+    /// Makes an empty queue.
     pub fn new() -> Self {
         Self { list: SpinLock::new(Batch::new()), len: AtomicUsize::new(0) }
     }
 
-    /// How many G's wait.
+    /// Returns how many G's wait.
     #[inline]
     pub fn len(&self) -> usize {
         // Acquire: pairs with the Release below; a rester that sees 0 after its fence sees no
@@ -32,13 +32,13 @@ impl GlobQ {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether none waits.
+    /// Returns true if no G waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Appends one.
+    /// Appends one G.
     pub fn push_one(&self, preempt: &PreemptGuard, g: GRef) {
         let mut one = Batch::new();
         one.push(g);
@@ -53,7 +53,7 @@ impl GlobQ {
         self.len.store(list.len(), Ordering::Release);
     }
 
-    /// Takes up to `n`.
+    /// Takes up to `n` G's.
     pub fn pop(&self, preempt: &PreemptGuard, n: usize) -> Batch {
         let mut out = Batch::new();
         if self.is_empty() {

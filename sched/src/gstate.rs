@@ -1,4 +1,4 @@
-//! The state word of a G. Nobody else writes it.
+//! The state word of a G. No other file writes it.
 //!
 //! ```text
 //!           spawn             dispatch                    park
@@ -30,17 +30,18 @@
 //! | Dead | its M until `after` has run | about to enter `gfree` |
 //!
 //! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G
-//! as soon as the object's lock is free, which is before `after` has written `Waiting`. It must not
-//! enqueue it (two places at once), so it leaves a mark and `finish_park` sees the mark. Each side
-//! is one read-modify-write on this word; the loser learns it from the verdict.
+//! as soon as the object's lock is free, which is before `after` has written `Waiting`. The waker
+//! must not enqueue the G then (two places at once). So the waker leaves a mark, and `finish_park`
+//! sees the mark. Each side is one read-modify-write on this word, and the loser learns it from the
+//! verdict.
 //!
-//! A **scan** of a parked G's stack meets `ready` in the same way: the waker never waits for the
-//! scan, it leaves a mark, and the scan's end finds it. A G that has been scanned is Cold instead
-//! of Waiting, which is how the next scan knows that it has been parked ever since, and costs a G
-//! that nobody scans nothing.
+//! A **scan** of a parked G's stack meets `ready` in the same way. The waker never waits for the
+//! scan: it leaves a mark, and the scan's end finds the mark. A G that has been scanned is Cold
+//! instead of Waiting. So the next scan knows that the G has been parked ever since. A G that is
+//! never scanned pays nothing.
 //!
-//! Rejected: spinning in `ready` until the G is Waiting (tokio and Go avoid it for the same reason:
-//! a waker in an interrupt would wait for the code it interrupted).
+//! Rejected: spinning in `ready` until the G is Waiting. A waker in an interrupt would wait for the
+//! code that it interrupted. Tokio and Go avoid it for the same reason.
 
 use crate::platform::{self, Fatal};
 use crate::sync::{AtomicU32, Ordering};
@@ -59,7 +60,7 @@ pub enum State {
     Parking = 3,
     /// Leaving its M to wait, and already readied.
     ParkingReady = 4,
-    /// Waiting for somebody's `ready`.
+    /// Waiting for a `ready`.
     Waiting = 5,
     /// Ended; leaving its M for a free list.
     Dead = 6,
@@ -72,7 +73,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether the G is parked and has not been readied: the states in which its stack lies still.
+    /// Returns true if the G is parked and has not been readied: then its stack lies still.
     pub fn is_parked(self) -> bool {
         matches!(self, Self::Waiting | Self::Cold | Self::Scan)
     }
@@ -93,47 +94,47 @@ impl State {
     }
 }
 
-/// What [`GState::finish_park`] and [`GState::finish_scan`] leave to their caller.
+/// The caller's next step after [`GState::finish_park`] or [`GState::finish_scan`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Finish {
     /// The G waits; its waker will enqueue it.
     Parked,
-    /// Somebody readied it meanwhile: the caller enqueues it now.
+    /// A waker readied the G meanwhile: the caller enqueues it now.
     Requeue,
 }
 
-/// What [`GState::ready`] leaves to its caller.
+/// The caller's next step after [`GState::ready`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Ready {
     /// The caller owns the G now and enqueues it.
     Enqueue,
-    /// The G is still leaving its M, or its stack is being looked at; whoever finishes that
-    /// enqueues it.
+    /// The G is still leaving its M, or its stack is being looked at. The M that finishes that
+    /// enqueues the G.
     Marked,
 }
 
-/// The word.
+/// A G's state word.
 #[derive(Debug)]
 pub struct GState(AtomicU32);
 
 impl GState {
     crate::const_unless_loom! {
-        /// A G that has never run.
+        /// Makes the state of a G that has never run.
         pub fn new() -> Self {
             Self(AtomicU32::new(State::Idle as u32))
         }
     }
 
-    /// The state right now; only the owner can rely on it.
+    /// Returns the state right now; only the owner can rely on it.
     pub fn get(&self) -> State {
         State::from_word(self.0.load(Ordering::Relaxed))
     }
 
-    /// A step that only the G's owner can take: nobody else writes the word in `from`, so a store
-    /// is enough. Relaxed: the queue that hands the G on carries the ordering. Debug builds check
-    /// the table.
+    /// Takes a step that only the G's owner can take. No other code writes the word in `from`, so a
+    /// store is enough. Relaxed: the queue that hands the G on carries the ordering. Debug builds
+    /// check the table.
     #[inline(always)]
     fn owned_step(&self, from: State, to: State) {
         if cfg!(debug_assertions) {
@@ -146,42 +147,43 @@ impl GState {
         }
     }
 
-    /// Idle → Runnable: a new life, about to be queued.
+    /// Goes from Idle to Runnable: a new life, about to be queued.
     #[inline(always)]
     pub fn spawn(&self) {
         self.owned_step(State::Idle, State::Runnable);
     }
 
-    /// Runnable → Running: an M took it from a queue.
+    /// Goes from Runnable to Running: an M took the G from a queue.
     #[inline(always)]
     pub fn dispatch(&self) {
         self.owned_step(State::Runnable, State::Running);
     }
 
-    /// Running → Runnable, in the `after` of a yield.
+    /// Goes from Running to Runnable, in the `after` of a yield.
     #[inline(always)]
     pub fn requeue(&self) {
         self.owned_step(State::Running, State::Runnable);
     }
 
-    /// Running → Parking: from here on `ready` is legal.
+    /// Goes from Running to Parking: from here on `ready` is legal.
     #[inline(always)]
     pub fn begin_park(&self) {
         self.owned_step(State::Running, State::Parking);
     }
 
-    /// Parking → Runnable: the reason to wait has gone before anyone saw the G.
+    /// Goes from Parking to Runnable: the reason to wait has gone before anyone saw the G.
     #[inline(always)]
     pub fn abandon_park(&self) {
         self.owned_step(State::Parking, State::Runnable);
     }
 
-    /// Parking → Waiting, or ParkingReady → Runnable; in `after`, with the registers saved.
+    /// Goes from Parking to Waiting, or from ParkingReady to Runnable; in `after`, with the
+    /// registers saved.
     #[inline]
     pub fn finish_park(&self) -> Finish {
-        // AcqRel: Release publishes the saved registers to the Acquire in `ready`; on failure
-        // Acquire pairs with the Release of the mark, so that what the waker wrote is seen by the G
-        // that we requeue.
+        // AcqRel: Release publishes the saved registers to the Acquire in `ready`. On failure
+        // Acquire pairs with the Release of the mark, so the G that we requeue sees the waker's
+        // writes.
         match self.0.compare_exchange(State::Parking as u32, State::Waiting as u32, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => Finish::Parked,
@@ -192,14 +194,15 @@ impl GState {
         }
     }
 
-    /// Waiting or Cold → Runnable, Parking → ParkingReady, Scan → ScanReady. Exactly once a park.
+    /// Goes from Waiting or Cold to Runnable, from Parking to ParkingReady, from Scan to ScanReady.
+    /// Exactly once a park.
     #[inline]
     pub fn ready(&self) -> Ready {
         if self.ready_waiting() { Ready::Enqueue } else { self.ready_early() }
     }
 
-    /// The first step of [`ready`](Self::ready), and mostly the only one. False: the rest is
-    /// `ready_early`'s.
+    /// Takes the first step of [`ready`](Self::ready), which is mostly the only one. Returns false
+    /// if `ready_early` has to do the rest.
     #[inline(always)]
     pub(crate) fn ready_waiting(&self) -> bool {
         // AcqRel, both: Acquire pairs with `finish_park` (saved registers), Release with its
@@ -209,7 +212,7 @@ impl GState {
             .is_ok()
     }
 
-    /// Anything but Waiting.
+    /// Readies a G in any state but Waiting.
     #[cold]
     pub(crate) fn ready_early(&self) -> Ready {
         let mut was = self.0.load(Ordering::Relaxed);
@@ -220,8 +223,8 @@ impl GState {
                 State::Waiting | State::Cold => (State::Runnable, Ready::Enqueue),
                 was => broken(was, State::Runnable),
             };
-            // AcqRel: as in `ready`. Only one `ready` a park; what changes the word meanwhile is
-            // `finish_park` or a scan.
+            // AcqRel: as in `ready`. There is only one `ready` a park: only `finish_park` or a scan
+            // changes the word meanwhile.
             match self.0.compare_exchange(was, to as u32, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return verdict,
                 Err(now) => was = now,
@@ -229,8 +232,9 @@ impl GState {
         }
     }
 
-    /// Waiting or Cold → Scan: the caller may look at the stack until
-    /// [`finish_scan`](Self::finish_scan). Some(true): it was Cold. None: the G does not wait.
+    /// Goes from Waiting or Cold to Scan: the caller may look at the stack until
+    /// [`finish_scan`](Self::finish_scan). Returns `Some(true)` if the G was Cold, and `None` if it
+    /// does not wait.
     pub fn begin_scan(&self) -> Option<bool> {
         let was = self.0.load(Ordering::Relaxed);
         let cold = match State::from_word(was) {
@@ -238,16 +242,16 @@ impl GState {
             State::Cold => true,
             _ => return None,
         };
-        // Acquire: pairs with the Release in `finish_park`: the saved registers, and what lies on
-        // the stack, are seen.
+        // Acquire: pairs with the Release in `finish_park`: the saved registers and the stack's
+        // contents are seen.
         self.0.compare_exchange(was, State::Scan as u32, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(cold)
     }
 
-    /// Scan → Cold, or ScanReady → Runnable.
+    /// Goes from Scan to Cold, or from ScanReady to Runnable.
     pub fn finish_scan(&self) -> Finish {
-        // AcqRel: Release hands the stack back to whoever readies the G; on failure Acquire pairs
-        // with the Release of the mark.
+        // AcqRel: Release hands the stack back to the waker of the G. On failure Acquire pairs with
+        // the Release of the mark.
         match self.0.compare_exchange(State::Scan as u32, State::Cold as u32, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Finish::Parked,
             Err(_) => {
@@ -257,13 +261,13 @@ impl GState {
         }
     }
 
-    /// Running → Dead: its last switch is next.
+    /// Goes from Running to Dead: the G's last switch is next.
     #[inline(always)]
     pub fn die(&self) {
         self.owned_step(State::Running, State::Dead);
     }
 
-    /// Dead → Idle: onto a free list, in `after`.
+    /// Goes from Dead to Idle: onto a free list, in `after`.
     #[inline(always)]
     pub fn recycle(&self) {
         self.owned_step(State::Dead, State::Idle);
@@ -276,8 +280,8 @@ impl Default for GState {
     }
 }
 
-/// A transition outside the table: the scheduler itself is wrong, and going on would lose or double
-/// a G.
+/// Ends the machine after a transition outside the table. The scheduler itself is wrong, and going
+/// on would lose or double a G.
 #[cold]
 #[inline(never)]
 fn broken(was: State, to: State) -> ! {

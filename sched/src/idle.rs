@@ -330,8 +330,8 @@ impl Rest {
         fence(Ordering::SeqCst);
     }
 
-    /// Returns true, after [`lie_down`](Self::lie_down), if another M spins on. That M looks at
-    /// every queue later.
+    /// Returns true, after [`lie_down`](Self::lie_down), if another M spins on. The spinner looks
+    /// at every queue later.
     #[must_use]
     pub fn is_watched(&self) -> bool {
         self.spinning.load(Ordering::Relaxed) != 0

@@ -29,9 +29,9 @@
 //!
 //! **The hard race** is a push when no M rests. An M on its g0 may have looked at the inbox
 //! already. Such an M may be about to run a G that never comes back by itself. If the handler's
-//! core holds no P, that M is on another core. So H4 interrupts a core that holds a P. That core's
-//! handler sets the P's mark and its one-shot, for as long as there is anything in the inbox. If
-//! the handler interrupts a G at depth 0, the G makes way after the granularity of a wake-up. If it
+//! core holds no P, that M is on another core. So H4 interrupts a core that holds a P. The handler
+//! there sets the P's mark and its one-shot, for as long as there is anything in the inbox. If the
+//! handler interrupts a G at depth 0, the G makes way after the granularity of a wake-up. If it
 //! interrupts g0, the next interrupt finds a G. And an M that begins to run a G looks once more
 //! ([`run_m`](crate::run_m)).
 //!

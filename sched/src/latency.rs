@@ -1,4 +1,4 @@
-//! How late things are: three histograms a P, in powers of two.
+//! Latencies: three histograms a P, in powers of two.
 //!
 //! | histogram | from | to | which |
 //! |---|---|---|---|
@@ -6,14 +6,14 @@
 //! | `timer` | its deadline | a g0 takes it out of the heap | every timer |
 //! | `preempt` | the end of the slice | the G is off the core | every slice that ends while others wait |
 //!
-//! Nothing of it is on a hot path. A G that is timed has a bit set in the byte that its dispatch
-//! looks at anyway (doomed, pinned), so it takes the out-of-line way there; and the clock is read
-//! where it was read before: where an alarm is set, in handlers, in the search for work. Its time
-//! of readying stands in its record, where the time of its park stood, in units of 64 ns; so a wait
-//! of more than 4 minutes comes out too short.
+//! No part of this is on a hot path. A G that is timed has a bit set in the byte that its dispatch
+//! looks at anyway (doomed, pinned). So it takes the out-of-line way there. The clock is read only
+//! where it was read before: where an alarm is set, in handlers, in the search for work. The G's
+//! record keeps the time of readying, where the time of its park stood, in units of 64 ns. So a
+//! wait of more than 4 minutes comes out too short.
 //!
-//! Rejected: timing every dispatch (two clock reads on a path of 119 instructions); every 61st
-//! dispatch (by then nobody knows when it was readied).
+//! Rejected: timing every dispatch (two clock reads on a path of 119 instructions). Rejected:
+//! timing every 61st dispatch (by then the time of readying is not known).
 
 use core::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::m::Counter;
 /// Bucket 0 holds 0 ns, bucket n from 2^(n-1) to 2^n - 1 ns; the last one everything above 17 s.
 pub const BUCKETS: usize = 36;
 
-/// What one P has seen. Written by its holder.
+/// The latencies on one P. Written by its holder.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
     pub(crate) ready: Histogram,
@@ -54,7 +54,7 @@ impl Histogram {
     }
 }
 
-/// How often something took how long, by powers of two.
+/// A distribution of times, by powers of two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Distribution([u64; BUCKETS]);
 
@@ -65,13 +65,13 @@ impl Default for Distribution {
 }
 
 impl Distribution {
-    /// How many there were.
+    /// Returns how many there were.
     pub fn count(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// `per_cent` of them (of 100) took at most this long; exact to a factor of two, rounded up.
-    /// Zero if there were none.
+    /// Returns the time that `per_cent` of them (of 100) took at most; exact to a factor of two,
+    /// rounded up. Returns zero if there were none.
     ///
     /// # Panics
     /// If `per_cent` is above 100.
@@ -88,12 +88,13 @@ impl Distribution {
         Duration::ZERO
     }
 
-    /// The longest, as [`percentile`](Self::percentile) has it.
+    /// Returns the longest, as [`percentile`](Self::percentile) has it.
     pub fn max(&self) -> Duration {
         self.percentile(100)
     }
 
-    /// The buckets that are not empty: the shortest and the longest time in each, and how many.
+    /// Yields the buckets that are not empty: the shortest and the longest time in each, and how
+    /// many.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {
         let bounds = |i: usize| (Duration::from_nanos((1 << i) >> 1), Duration::from_nanos((1 << i) - 1));
         self.0.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(i, &n)| (bounds(i).0, bounds(i).1, n))
@@ -103,7 +104,7 @@ impl Distribution {
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a += b);
     }
 
-    /// What has been added since `before`.
+    /// Returns the additions since `before`.
     pub fn since(&self, before: &Self) -> Self {
         Self(core::array::from_fn(|i| self.0[i].saturating_sub(before.0[i])))
     }

@@ -1,13 +1,13 @@
 //! A spin lock for the few words that two cores must change together: a channel's body, a timer
 //! heap, the global queue.
 //!
-//! It is held with preemption off (the guard borrows the evidence), for a bounded number of
-//! instructions, and never across a switch except in one way: a G that parks gives the *held* lock
-//! to its `commit`, which releases it on the next context's stack ([`SpinGuard::into_held`],
-//! [`SpinLock::unlock`]). Interrupt handlers take none.
+//! A core holds the lock with preemption off (the guard borrows the evidence), for a bounded number
+//! of instructions. No lock is held across a switch, with one exception: a G that parks gives the
+//! *held* lock to its `commit`. The `commit` releases the lock on the next context's stack
+//! ([`SpinGuard::into_held`], [`SpinLock::unlock`]). Interrupt handlers take none.
 //!
-//! Rejected: a ticket lock (fair, but with more virtual cores than real ones a descheduled ticket
-//! holder stops everyone); `spin::Mutex` (loom cannot see it).
+//! Rejected: a ticket lock. It is fair, but with more virtual cores than real ones a descheduled
+//! ticket holder stops everyone. Rejected: `spin::Mutex`, because loom cannot see it.
 
 use core::ops::{Deref, DerefMut};
 
@@ -31,13 +31,13 @@ unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
     crate::const_unless_loom! {
-        /// An open lock around `value`.
+        /// Makes an open lock around `value`.
         pub fn new(value: T) -> Self {
             Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
         }
     }
 
-    /// The value back.
+    /// Gives the value back.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
@@ -83,7 +83,7 @@ impl<T: ?Sized> SpinLock<T> {
     }
 }
 
-/// Somebody holds it: out of line, so that the lock's users stay short.
+/// Waits for another holder. Out of line, so that the lock's users stay short.
 #[cold]
 #[inline(never)]
 fn spin(held: &AtomicBool, preempt: &PreemptGuard) {
@@ -112,7 +112,8 @@ pub struct SpinGuard<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> SpinGuard<'a, T> {
-    /// Keeps the lock held past the guard. Somebody must call [`SpinLock::unlock`].
+    /// Keeps the lock held past the guard. The caller, or its successor, must call
+    /// [`SpinLock::unlock`].
     #[inline]
     pub fn into_held(self) -> &'a SpinLock<T> {
         let lock = self.lock;

@@ -1,5 +1,4 @@
-//! An M: a core that runs G's. Its g0 is the context it finds work on; a P is what it needs to run
-//! any.
+//! An M: a core that runs G's. On its g0 the M finds work; with a P it may run G's.
 
 use core::cell::Cell;
 
@@ -19,20 +18,20 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering, OwnU64, fence};
 #[repr(C)]
 pub struct M {
     // --- Shared.
-    /// Set by whoever claimed this M's rest.
+    /// Set by the core that claimed this M's rest.
     pub token: Token,
-    /// What it has done.
+    /// The totals of this M.
     pub counters: Counters,
 
-    /// G's pinned to it that are ready: it takes them first, and nobody else does.
+    /// Ready G's that are pinned to this M: it takes them first, and no other M does.
     pub(crate) own: GlobQ,
-    /// A P that was handed to it while it rested, before its token was set.
+    /// A P that was handed to this M while it rested, before its token was set.
     pub(crate) gift: AtomicPtr<P>,
 
     // --- Written by this core alone, read by reports.
-    /// When it took part first.
+    /// The time at which it took part first.
     pub(crate) started_at: AtomicU64,
-    /// When its core began to rest; `u64::MAX`: it does not.
+    /// The time at which its core began to rest; `u64::MAX`: the core does not rest.
     pub(crate) resting_since: AtomicU64,
     curg: AtomicPtr<G>,
     p: AtomicPtr<P>,
@@ -41,27 +40,27 @@ pub struct M {
     pub(crate) g0: G,
     pub(crate) sched: &'static Sched,
     index: usize,
-    /// It is counted as a spinner.
+    /// True while the M is counted as a spinner.
     pub(crate) spinning: Cell<bool>,
-    /// It was woken and has not run a G since.
+    /// True if the M was woken and has not run a G since.
     pub(crate) woken: Cell<bool>,
     pub(crate) haul: Haul,
-    /// The P it held last: it comes back to that one if it can.
+    /// The P that the M held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
-    /// A G that was its turn here, and is pinned to another M: g0 sends it there.
+    /// A G whose turn came here, and that is pinned to another M: g0 sends it there.
     pub(crate) owes: Cell<Option<GRef>>,
-    /// The P it holds outside: see `procs.rs`.
+    /// The private P that the M holds outside: see `procs.rs`.
     pub(crate) outside: P,
-    /// It has been outside since it held one of the scheduler's P's.
+    /// True if the M has been outside since it held one of the scheduler's P's.
     pub(crate) strays: Cell<bool>,
-    /// The P's that it gave up last, one bit each: while one has no M its deadlines are this M's
-    /// (INV-TIMER-HOME). Bits may be out of date: see [`kept`](Self::kept). Read by its own
-    /// handler.
+    /// The P's that the M gave up last, one bit each. While such a P has no M its deadlines are
+    /// this M's (INV-TIMER-HOME). Bits may be out of date: see [`kept`](Self::kept). Read by the
+    /// M's own handler.
     pub(crate) keeps: OwnU64,
-    /// What its one-shot is armed for; its own handler writes it too.
+    /// The alarm of its one-shot; its own handler writes it too.
     pub(crate) armed: OwnU64,
-    /// Until then the one-shot does not ring for timers while others wait: it has just rung for due
-    /// ones. Written by its own handler.
+    /// The end of a pause, in which the one-shot does not ring for timers while others wait: it has
+    /// just rung for due ones. Written by its own handler.
     pub(crate) calm: OwnU64,
 }
 
@@ -69,7 +68,7 @@ pub struct M {
 // interrupt handlers, which touch none of them); others read atomics.
 unsafe impl Sync for M {}
 
-/// What an M has done since it started. Counters of a running M may lag by an instruction or two.
+/// Totals of an M since it started. Counters of a running M may lag by an instruction or two.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// G's dispatched.
@@ -90,11 +89,11 @@ pub struct Counters {
     pub timer_interrupts: Counter,
     /// G's whose core was taken away from them.
     pub preemptions: Counter,
-    /// Times that it took G's from another P, one or many.
+    /// Times that the M took G's from another P, one or many.
     pub hauls: Counter,
-    /// Times that its one-shot was set.
+    /// Times that the M's one-shot was set.
     pub timer_writes: Counter,
-    /// Nanoseconds that it has waited for spin locks, but for those of the platform.
+    /// Nanoseconds that the M has waited for spin locks, but for those of the platform.
     pub lock_ns: Counter,
 }
 
@@ -114,14 +113,14 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl M {
-    /// M number `index` of `sched`, not started.
+    /// Makes M number `index` of `sched`, not started.
     pub fn new(index: usize, sched: &'static Sched) -> Self {
         Self {
             token: Token::new(),
@@ -148,7 +147,7 @@ impl M {
         }
     }
 
-    /// The M of this core, for as long as the guard keeps us on it.
+    /// Returns the M of this core, for as long as the guard keeps us on it.
     #[inline(always)]
     pub fn current(_preempt: &PreemptGuard) -> &M {
         // SAFETY: the platform returns this core's M, which lives for ever; the guard keeps the
@@ -156,19 +155,20 @@ impl M {
         unsafe { &*platform::current_m() }
     }
 
-    /// Its number, from 0.
+    /// Returns the M's number, from 0.
     #[inline]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The scheduler it belongs to.
+    /// Returns the M's scheduler.
     #[inline]
     pub fn sched(&self) -> &'static Sched {
         self.sched
     }
 
-    /// The G that runs on it; none while it is on its g0. A guess for anyone but the M itself.
+    /// Returns the G that runs on the M, or `None` while it is on its g0. A guess for all but the M
+    /// itself.
     #[inline]
     pub fn running(&self) -> Option<GRef> {
         // SAFETY: set from `GRef`s only.
@@ -182,7 +182,7 @@ impl M {
         platform::set_current(g.unwrap_or(&self.g0));
     }
 
-    /// The G that calls, or the end of the machine if none does.
+    /// Returns the G that calls, or ends the machine if none does.
     #[inline(always)]
     pub(crate) fn caller(&self) -> GRef {
         match self.running() {
@@ -191,19 +191,19 @@ impl M {
         }
     }
 
-    /// The P it holds, as anyone may see it.
+    /// Returns the P that the M holds, as any core may see it.
     #[inline(always)]
     pub fn p(&self) -> Option<&'static P> {
         // SAFETY: P's live as long as the scheduler, which is for ever.
         unsafe { self.p.load(Ordering::Relaxed).as_ref() }
     }
 
-    /// Whether it was woken and has not found anything to run yet. On this core.
+    /// Returns true if the M was woken and has not found anything to run yet. On this core.
     pub fn was_woken(&self) -> bool {
         self.woken.get()
     }
 
-    /// What its g0 has saved: below this address its stack is free while a G runs. For the
+    /// Returns the saved stack pointer of g0: the stack below is free while a G runs. For the
     /// platform, on this core.
     pub fn g0_sp(&self) -> usize {
         self.g0.saved_sp()
@@ -217,14 +217,15 @@ impl M {
         }
     }
 
-    /// The same, unless others wait here: then this core comes by g0 anyway.
+    /// Does as [`attend_platform`](Self::attend_platform), unless others wait here: then this core
+    /// comes by g0 anyway.
     pub fn attend_platform_if_alone(&self) {
         if self.p().is_some_and(P::queues_are_empty) {
             self.attend_platform();
         }
     }
 
-    /// Holds `p` from here on, which it has claimed or was given. The caller arms the one-shot
+    /// Takes hold of `p`, which this M has claimed or was given. The caller arms the one-shot
     /// (INV-TIMER-HOME).
     #[cold]
     #[inline(never)]
@@ -232,12 +233,11 @@ impl M {
         self.set_p(Some(p));
         self.last_p.set(Some(p.index()));
         self.keeps.store(self.keeps.load(Ordering::Relaxed) & !(1 << p.index()), Ordering::Relaxed);
-        // Whoever runs first has not run yet, also if it was next in the slot when the P was given
-        // up.
+        // The first G has not run yet, even one that was next in the slot when the P was given up.
         p.begin_slice(0);
         self.come_in();
-        // SeqCst: pairs with the fence in `nudge`: whoever lets a G run on this P without an alarm
-        // looks at the global queue after this.
+        // SeqCst: pairs with the fence in `nudge`: an M that lets a G run on this P without an
+        // alarm looks at the global queue after this.
         fence(Ordering::SeqCst);
     }
 
@@ -262,7 +262,7 @@ impl M {
         }
     }
 
-    /// The P it holds, with the holder's rights.
+    /// Returns the P that the M holds, with the holder's rights.
     #[inline(always)]
     pub(crate) fn held<'a>(&'a self, _preempt: &'a PreemptGuard) -> Held<'a> {
         match self.p() {
@@ -274,14 +274,14 @@ impl M {
     }
 }
 
-/// Of an ABI that can't unwind, so that callers have no landing pads for it.
+/// Ends the machine. The ABI can't unwind, so callers have no landing pads for it.
 #[cold]
 #[inline(never)]
 extern "C" fn not_on_a_g() -> ! {
     platform::fatal(platform::Fatal::Broken("an operation that parks or yields was called outside any G"))
 }
 
-/// As above.
+/// Ends the machine, as above.
 #[cold]
 #[inline(never)]
 extern "C" fn no_p() -> ! {

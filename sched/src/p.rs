@@ -28,8 +28,7 @@
 //! that owns the one-shot. So there is no race with the handler that turns the alarm off when no G
 //! waits. A G may also wait in the *global* queue when no M could be woken for it. In that case the
 //! slice's alarm of some P whose G runs is set. The submitter may then be another core;
-//! `Sched::nudge` has the handshake. These rules do the part of Go's sysmon that concerns slices,
-//! without a thread that looks.
+//! `Sched::nudge` has the handshake. So no thread has to look, as Go's sysmon does for slices.
 //!
 //! No clock is read when G's switch among themselves. After a G came from the ring, `slice_start`
 //! is 0, "unknown". An alarm that finds 0 there takes the present as the start. So a G gets between
@@ -102,7 +101,7 @@ pub struct P {
     slot_alarm: AtomicU64,
     /// True if a wake-up was put off until the alarm.
     deferred: AtomicBool,
-    /// When the slice's alarm is due; `u64::MAX`: not set, since nobody waits.
+    /// The due time of the slice's alarm; `u64::MAX`: not set, since no G waits.
     slice_alarm: AtomicU64,
     /// Start of the slice that `runnext` inherits; 0: not known yet.
     slice_start: AtomicU64,

@@ -1,15 +1,15 @@
 //! Evidence that preemption is off.
 //!
 //! The current M is only meaningful while the G that asks cannot be moved to another core. A
-//! [`PreemptGuard`] is that fact as a value: `M::current` wants one, every spin lock wants one, and
-//! the switch consumes one and returns a new one, so that no reference to the old M survives it.
-//! Guards nest; each is one increment of the core's depth.
+//! [`PreemptGuard`] is that fact as a value: `M::current` wants one, and every spin lock wants one.
+//! The switch consumes one and returns a new one, so no reference to the old M survives it. Guards
+//! nest; each is one increment of the core's depth.
 
 use core::marker::PhantomData;
 
 use crate::platform;
 
-/// While it lives, the current G stays on its M. Not `Send`: it belongs to this core.
+/// Keeps the current G on its M while it lives. Not `Send`: a guard belongs to its core.
 #[derive(Debug)]
 pub struct PreemptGuard {
     _core: PhantomData<*mut ()>,
@@ -23,7 +23,7 @@ impl PreemptGuard {
         Self { _core: PhantomData }
     }
 
-    /// Takes over a level that somebody else entered: a switch arrives with preemption off.
+    /// Takes over a level that other code entered: a switch arrives with preemption off.
     ///
     /// # Safety
     /// 1. The caller owns one level of the current core's depth that no guard stands for.

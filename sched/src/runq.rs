@@ -12,19 +12,19 @@
 //! `head` and `tail` count up for ever and wrap at 2³²; `tail - head` is the length.
 //!
 //! **The hard race**: a consumer reads a slot, and only then claims it by moving `head`. If the
-//! claim fails, what it read may be nonsense (the owner may have reused the slot) and is dropped
-//! unused; if it succeeds, nobody moved `head` in between, so the owner could not have reused the
-//! slot: it reuses slots only below the `head` it has loaded.
+//! claim fails, the value may be nonsense (the owner may have reused the slot), and is dropped
+//! unused. If the claim succeeds, no other consumer moved `head` in between. So the owner could not
+//! have reused the slot: it reuses slots only below the `head` it has loaded.
 //!
-//! When the ring is full, the owner moves half of it and the new G to the global queue in one
-//! batch, so that a burst of spawns costs one lock for 129 G's.
+//! A full ring makes the owner move half of it and the new G to the global queue in one batch. So a
+//! burst of spawns costs one lock for 129 G's.
 //!
 //! Ownership by type: [`Runq::owner`] gives [`Local`], whose operations take `&mut self`; anyone
 //! may hold `&Runq` and steal.
 //!
-//! Rejected: the Chase–Lev deque (its owner pops the newest end; a run queue wants the oldest) and
-//! tokio's two packed heads (they let a thief copy outside the claim; our copy is at most 128
-//! words).
+//! Rejected: the Chase–Lev deque. Its owner pops the newest end, and a run queue wants the oldest.
+//! Rejected: tokio's two packed heads. They let a thief copy outside the claim, while our copy is
+//! at most 128 words.
 
 use crossbeam_utils::CachePadded;
 
@@ -53,7 +53,7 @@ pub struct Runq {
 pub struct Overflow(pub Batch);
 
 impl Runq {
-    /// An empty ring.
+    /// Makes an empty ring.
     pub fn new() -> Self {
         Self {
             head: CachePadded::new(AtomicU32::new(0)),
@@ -62,7 +62,7 @@ impl Runq {
         }
     }
 
-    /// The owner's side.
+    /// Returns the owner's side.
     ///
     /// # Safety
     /// 1. The caller owns the P that this ring belongs to, and no other `Local` of it is alive.
@@ -71,7 +71,7 @@ impl Runq {
         Local { ring: self }
     }
 
-    /// How many G's wait here; a guess for anyone but the owner.
+    /// Returns how many G's wait here. A guess for all but the owner.
     #[inline]
     pub fn len(&self) -> u32 {
         // Acquire, in this order: `head` never passes a `tail` loaded after it, so the difference
@@ -80,15 +80,15 @@ impl Runq {
         self.tail.load(Ordering::Acquire).wrapping_sub(head)
     }
 
-    /// How many G's have left, and how many wait: [`len`](Self::len)'s guess with the count that it
-    /// is made of.
+    /// Returns how many G's have left, and how many wait: [`len`](Self::len)'s guess with the count
+    /// behind it.
     pub(crate) fn look(&self) -> (u32, u32) {
         // Acquire, in this order: as in `len`.
         let head = self.head.load(Ordering::Acquire);
         (head, self.tail.load(Ordering::Acquire).wrapping_sub(head))
     }
 
-    /// Whether no G waits here; see [`len`](Self::len).
+    /// Returns true if no G waits here; see [`len`](Self::len).
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -108,8 +108,8 @@ impl Runq {
         self.head.compare_exchange(from, from.wrapping_add(n), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes half of what waits here (the older half, rounded up), but `most` at most: one to
-    /// return and the rest into `thief`'s ring.
+    /// Takes the older half of the waiting G's, rounded up, but `most` at most: one to return and
+    /// the rest into `thief`'s ring.
     pub fn steal_into(&self, thief: &mut Local<'_>, most: u32) -> Option<GRef> {
         let to = thief.ring;
         // Relaxed: only we write our own tail.
@@ -230,13 +230,13 @@ impl Local<'_> {
         }
     }
 
-    /// How many wait; at least this many were here, thieves may have taken some since.
+    /// Returns how many wait. At least this many were here; thieves may have taken some since.
     #[inline]
     pub fn len(&self) -> u32 {
         self.ring.len()
     }
 
-    /// Whether none waits.
+    /// Returns true if no G waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()

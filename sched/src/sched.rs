@@ -148,7 +148,7 @@ impl Sched {
         })
     }
 
-    /// Gives a free P to an M that goes on to look for work. That M runs the due timers itself, so
+    /// Gives a free P to an M that goes on to look for work. The M runs the due timers itself, so
     /// its one-shot does not ring for them at once. The one-shot rings a little later, in case a
     /// thief is faster, and does not know of later timers.
     pub(crate) fn take_p_to_look(&'static self, m: &M) -> bool {
@@ -331,8 +331,8 @@ impl Sched {
         }
     }
 
-    /// Returns true if some M, which may be a resting one, holds a G still. That G may be runnable
-    /// although no queue has it.
+    /// Returns true if some M, which may be a resting one, holds a G still. A held G may be
+    /// runnable although no queue has it.
     pub(crate) fn is_scanning(&self) -> bool {
         self.scanning.load(Ordering::Acquire) != 0
     }

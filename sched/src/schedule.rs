@@ -351,7 +351,7 @@ fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, now: u64) -
         }
         m.arm(own.next_alarm());
     }
-    // This M runs one of them itself.
+    // The M runs one of them itself.
     if own.runq.len() > 1 {
         m.sched.wake_one(m);
     }
@@ -511,8 +511,8 @@ fn wait_for_token(m: &'static M) {
 #[cold]
 fn check_deadlock(m: &M, now: u64) {
     let sched = m.sched;
-    // An M that rests and scans looks again when it is through, and comes here itself. This check
-    // comes first, because a G that the scanner queues is work.
+    // An M that rests and scans looks again when it is through, and comes here itself. First,
+    // because a G that the scanner queues is work.
     if sched.is_scanning() {
         return;
     }
@@ -586,7 +586,7 @@ pub fn timer_interrupt(m: &M) -> bool {
         if sched.has_work(now) {
             sched.wake_now(m);
         }
-        // INV-SLICE: also when an M was woken. That M may find other work first.
+        // INV-SLICE: also when an M was woken. The woken M may find other work first.
         if !p.queues_are_empty() {
             p.set_slice_alarm(p.slice_started(now.saturating_sub(delay)) + sched.slice());
         }

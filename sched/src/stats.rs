@@ -1,4 +1,4 @@
-//! Snapshots of what the scheduler has done.
+//! Snapshots of the scheduler's counters.
 
 use alloc::vec::Vec;
 
@@ -9,42 +9,42 @@ use crate::platform;
 use crate::sched::Sched;
 use crate::sync::Ordering;
 
-/// What one M has done since it started.
+/// The counters of one M since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MStats {
-    /// Its number.
+    /// The M's number.
     pub m: usize,
     /// G's dispatched.
     pub runs: u64,
     /// G's taken from other P's.
     pub steals: u64,
-    /// G's that parked on it.
+    /// G's that parked on the M.
     pub parks: u64,
-    /// Nanoseconds since it started.
+    /// Nanoseconds since the M started.
     pub up_ns: u64,
     /// Nanoseconds at rest, up to now.
     pub idle_ns: u64,
-    /// Wake-ups it sent.
+    /// Wake-ups that the M sent.
     pub wakes_sent: u64,
-    /// Wake-ups it received.
+    /// Wake-ups that the M received.
     pub wakes_received: u64,
     /// Of those, how many found nothing to run.
     pub wakes_useless: u64,
-    /// Timer interrupts it took.
+    /// Timer interrupts that the M took.
     pub timer_interrupts: u64,
     /// G's whose core was taken away because their slice was over.
     pub preemptions: u64,
-    /// Times that it took G's from another P: one or many at once.
+    /// Times that the M took G's from another P: one or many at once.
     pub hauls: u64,
-    /// Times that it set its core's one-shot timer.
+    /// Times that the M set its core's one-shot timer.
     pub timer_writes: u64,
-    /// Nanoseconds that it has waited for spin locks of the scheduler, channels among them.
+    /// Nanoseconds that the M has waited for spin locks of the scheduler, channels among them.
     pub lock_ns: u64,
 }
 
 impl MStats {
-    /// The share of its time that it was at rest, 0 to 1.
+    /// Returns the share of its time that the M was at rest, 0 to 1.
     ///
     /// ```ignore
     /// runtime::stats().ms.iter().for_each(|m| println!("M {}: {:.1} % idle", m.m, m.idle_share() * 100.0));
@@ -54,7 +54,7 @@ impl MStats {
     }
 }
 
-/// How late things were; [`latency`](crate::latency) says what exactly is measured.
+/// Latencies; [`latency`](crate::latency) says what exactly is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latencies {
@@ -75,7 +75,7 @@ impl Latencies {
         }
     }
 
-    /// What has been added since `before`.
+    /// Returns the additions since `before`.
     pub fn since(&self, before: &Self) -> Self {
         Self {
             ready: self.ready.since(&before.ready),
@@ -85,14 +85,14 @@ impl Latencies {
     }
 }
 
-/// What the scheduler has done since boot. Taken without stopping anybody, so the numbers of
-/// running cores may be a little apart.
+/// The scheduler's counters since boot. Taken without stopping any core, so the numbers of running
+/// cores may be a little apart.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// One entry for each started M.
     pub ms: Vec<MStats>,
-    /// How late things were on each P.
+    /// The latencies on each P.
     pub latencies: Vec<Latencies>,
     /// G's that live.
     pub goroutines: u64,
@@ -105,7 +105,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How late things were on all P's together.
+    /// Returns the latencies on all P's together.
     ///
     /// ```ignore
     /// println!("sleepers: {:?}", runtime::stats().latency().timer); // 120 (p50 2.047µs, p99 16.383µs, max 32.767µs)
@@ -119,7 +119,7 @@ impl Stats {
         })
     }
 
-    /// The sum over all M's (its `m` is 0).
+    /// Returns the sum over all M's (its `m` is 0).
     pub fn total(&self) -> MStats {
         self.ms.iter().fold(MStats::default(), |a, b| MStats {
             m: 0,
@@ -141,10 +141,10 @@ impl Stats {
 }
 
 impl M {
-    /// What it has done so far.
+    /// Returns the M's counters so far.
     pub fn stats(&self) -> MStats {
         let (c, now) = (&self.counters, platform::now());
-        // Before the sum, which it goes into: a rest that ends in between is counted once at most.
+        // Before the sum, which includes it: a rest that ends in between is counted once at most.
         let rests = now.saturating_sub(self.resting_since.load(Ordering::Relaxed));
         MStats {
             m: self.index(),
@@ -166,7 +166,7 @@ impl M {
 }
 
 impl Sched {
-    /// A snapshot.
+    /// Takes a snapshot.
     pub fn stats(&'static self) -> Stats {
         Stats {
             ms: self.ms().map(M::stats).collect(),

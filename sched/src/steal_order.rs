@@ -1,5 +1,5 @@
-//! In which order a thief visits its victims: a random start and a random stride coprime to the
-//! number of P's, so that every P is visited once and no two thieves queue up behind the same
+//! The order in which a thief visits its victims: a random start and a random stride coprime to the
+//! number of P's. So a thief visits every P once, and no two thieves queue up behind the same
 //! victim.
 
 use core::cell::Cell;
@@ -29,7 +29,7 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Every number below `n` once, in an order chosen by `rng`.
+/// Yields every number below `n` once, in an order chosen by `rng`.
 pub(crate) fn victims(n: usize, rng: &Rng) -> impl Iterator<Item = usize> {
     let start = rng.next() as usize % n;
     // The strides coprime to n start at 1, so this ends at once for n = 1 and 2 and after a few

@@ -7,36 +7,37 @@
 //! ```
 //!
 //! A parent is never later than its children, so the earliest is at the top. Each node knows its
-//! place, so one that is not needed any more is taken out of the middle: the last entry takes its
-//! place and moves up or down from there. Equal deadlines leave in the order in which they came, by
-//! their numbers.
+//! place, so a cancelled node is taken out of the middle. The last entry takes its place and moves
+//! up or down from there. Equal deadlines leave in the order in which they came, by their numbers.
 //!
-//! **It grows in pieces**: a copy of 100,000 entries in one go would hold the core for 180,000
-//! instructions. The larger array is made without the lock, lies beside the old one as
-//! [`next`](Heap::next), and gets 256 entries each time that the lock is taken. Until it has all of
-//! them the old one counts.
+//! **A heap grows in pieces**: a copy of 100,000 entries in one go would hold the core for 180,000
+//! instructions. The larger array is made without the lock, and lies beside the old one as
+//! [`next`](Heap::next). Each time that the lock is taken, `next` gets 256 entries. Until it has
+//! all of them, the old array counts.
 //!
 //! ```text
 //!     entries:  0 1 2 3 4 5 6 7 8 9        full, or nearly so
 //!     next:     0 1 2 3 . . . . . . . . . . . . . . . .        what is copied is kept equal
 //! ```
 //!
-//! An operation changes entries between one and the root, and no others. While there is a `next`,
-//! it copies that line of parents (nine entries among 100,000) when it is through; at all other
-//! times it pays one comparison. Anybody who wants room copies on, so a growth whose beginner has
-//! died is nobody's in particular.
+//! An operation changes entries between one entry and the root, and no others. While there is a
+//! `next`, the operation copies that line of parents at its end (nine entries among 100,000). At
+//! all other times it pays one comparison. A caller that wants room copies on, so a growth whose
+//! beginner has died goes on.
 //!
-//! Rejected: blocks that never move (every look at an entry goes through a list of blocks: a
-//! cancellation takes 30 instructions more, a fifth).
+//! Rejected: blocks that never move. Every look at an entry would go through a list of blocks: a
+//! cancellation takes 30 instructions more, a fifth.
 //!
-//! Against two children a node: half as many levels, and a level costs one line of the cache either
-//! way; with 100,000 timers an insertion moves at most nine entries. Rejected: a hierarchical wheel
-//! (cheaper on the average, but the resolution of its slots is lateness, and the next deadline is
-//! not at hand, which a tickless core needs at every rest: docs/time.md has the figures,
-//! `kernel/examples/timer_queues`, which is built of this very file, prints them); leaving
-//! cancelled timers in place until they are due (a program that sets a deadline of a minute for
-//! each of its requests would keep a minute's worth of them); a pairing heap (three pointers a
-//! node).
+//! Four children a node mean half as many levels as two, and a level costs one cache line either
+//! way. With 100,000 timers an insertion moves at most nine entries. Also rejected:
+//!
+//! * a hierarchical wheel: it is cheaper on the average, but the resolution of its slots is
+//!   lateness. A tickless core needs the next deadline at every rest, and a wheel does not have it
+//!   at hand. docs/time.md has the figures, and `kernel/examples/timer_queues`, which is built of
+//!   this very file, prints them;
+//! * leaving cancelled timers in place until they are due: a program that sets a deadline of a
+//!   minute for each request would keep a minute's worth of them;
+//! * a pairing heap: three pointers a node.
 
 use alloc::vec::Vec;
 
@@ -52,7 +53,7 @@ pub(super) struct Entry {
 const _: () = assert!(4 * size_of::<Entry>() == 64 || cfg!(loom));
 
 impl Entry {
-    /// Whether it goes before `other`.
+    /// Returns true if the entry goes before `other`.
     #[inline(always)]
     fn before(&self, other: &Self) -> bool {
         // Numbers come round after four thousand million: then two equals may change places.
@@ -65,13 +66,13 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Heap {
     entries: Vec<Entry>,
-    /// The array that it grows into, with a copy of the first entries. No capacity: it does not
-    /// grow.
+    /// The array into which the heap grows, with a copy of the first entries. No capacity: the heap
+    /// does not grow.
     next: Vec<Entry>,
     inserted: u32,
 }
 
-/// What a growth wants next.
+/// The next step of a growth.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Growth {
@@ -84,7 +85,7 @@ pub(super) enum Growth {
 }
 
 impl Heap {
-    /// Without room for any.
+    /// Makes a heap without room for any timer.
     pub(super) const fn new() -> Self {
         Self { entries: Vec::new(), next: Vec::new(), inserted: 0 }
     }
@@ -93,30 +94,30 @@ impl Heap {
         self.entries.len()
     }
 
-    /// Its arrays, each with its bytes.
+    /// Returns the bytes of each array.
     pub(super) fn bytes(&self) -> [usize; 2] {
         [&self.entries, &self.next].map(|array| array.capacity() * size_of::<Entry>())
     }
 
-    /// Some of those that are in it, in no order: at most `n` from number `from` on.
+    /// Yields at most `n` entries from number `from` on, in no order.
     pub(super) fn some(&self, from: usize, n: usize) -> impl Iterator<Item = &Entry> {
         self.entries.iter().skip(from).take(n)
     }
 
-    /// The earliest.
+    /// Returns the earliest entry.
     #[inline(always)]
     pub(super) fn first(&self) -> Option<&Entry> {
         self.entries.first()
     }
 
-    /// How large an array has to be for `more` timers more, if this one is too small.
+    /// Returns the size of an array with room for `more` timers more, if this one is too small.
     pub(super) fn wants(&self, more: usize) -> Option<usize> {
         let needed = self.entries.len() + more;
         let capacity = self.entries.capacity();
         (needed > capacity).then(|| needed.max(2 * capacity).max(16))
     }
 
-    /// What is to be done until there is room for `capacity`.
+    /// Returns the next step towards room for `capacity`.
     pub(super) fn growth(&self, capacity: usize) -> Growth {
         match () {
             () if self.entries.capacity() >= capacity => Growth::Done,
@@ -130,7 +131,7 @@ impl Heap {
         self.next.capacity() > 0
     }
 
-    /// Begins to grow into `array`. It comes back if another growth is under way, or none is
+    /// Begins to grow into `array`. Gives `array` back if another growth is under way, or none is
     /// needed.
     #[must_use = "freed with the lock held, otherwise"]
     pub(super) fn begin(&mut self, array: Vec<Entry>) -> Vec<Entry> {
@@ -158,7 +159,7 @@ impl Heap {
         core::mem::take(&mut self.next)
     }
 
-    /// The entry at `at` may have changed, and those between it and the root.
+    /// Copies the entry at `at`, and those between it and the root: they may have changed.
     #[cold]
     #[inline(never)]
     fn copy_line(&mut self, mut at: usize) {
@@ -193,14 +194,14 @@ impl Heap {
         self.up(self.entries.len() - 1, entry);
     }
 
-    /// Takes the earliest.
+    /// Takes the earliest entry.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let first = *self.entries.first()?;
         self.remove(0);
         Some(first)
     }
 
-    /// Takes out the one at `at`.
+    /// Takes out the entry at `at`.
     #[inline(always)]
     pub(super) fn remove(&mut self, at: usize) {
         if self.grows() {
@@ -216,7 +217,7 @@ impl Heap {
         let last = self.entries.last().map(|last| last.node);
         self.take_out(at);
         self.copy_line(at);
-        // It may have gone down from there.
+        // The last entry may have gone down from there.
         last.into_iter().for_each(|node| self.copy_line(node.at.get() as usize));
     }
 
@@ -232,7 +233,7 @@ impl Heap {
         }
     }
 
-    /// The one at `at` has another deadline from now on, as if it had come anew.
+    /// Gives the entry at `at` another deadline, as if it had come anew.
     pub(super) fn change(&mut self, at: usize, when: u64) {
         let node = self.entries[at].node;
         node.number.set(self.inserted);
@@ -285,7 +286,7 @@ impl Heap {
         self.put(at, entry);
     }
 
-    /// The earliest of the brothers that begin at `first`.
+    /// Returns the earliest of the brothers that begin at `first`.
     #[inline(always)]
     fn least(&self, first: usize) -> Option<(usize, Entry)> {
         let earlier = |a: (usize, Entry), b: (usize, Entry)| if b.1.before(&a.1) { b } else { a };
@@ -296,8 +297,8 @@ impl Heap {
         Some((first + at, least))
     }
 
-    /// Takes the `n` earliest that `from` has, and calls `moved` for each. Returns `Err` if nothing
-    /// has happened, with the size that the array needs for all of them.
+    /// Takes the `n` earliest entries of `from`, and calls `moved` for each. Returns `Err` if
+    /// nothing was moved, with the size that the array needs for all of them.
     pub(super) fn take_some(&mut self, from: &mut Self, n: usize, moved: impl Fn(&Node)) -> Result<(), usize> {
         if let Some(larger) = self.wants(from.len()) {
             return Err(larger);
