@@ -354,7 +354,7 @@ impl Default for Deaths {
 
 /// Records that a piece of a round looks at: two chunks of them.
 const CHUNKS: usize = 2;
-/// The most waiters that a piece wakes.
+/// Waiters that a piece wakes before it ends. The rest of its chunk may add one for each G.
 const WAKES: usize = 16;
 /// The time between two pieces if a G runs in between, in nanoseconds.
 const GAP: u64 = 20_000;

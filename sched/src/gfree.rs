@@ -13,8 +13,8 @@
 //! A G that has used more than a few pages goes to the global list at once, so that the P's free
 //! lists hold little memory.
 //!
-//! So a spawn after an exit on the same P meets no lock and no page fault, and memory that has not
-//! been wanted for a while goes back.
+//! So a spawn after an exit on the same P meets no lock and no page fault. Memory that has not been
+//! wanted for a while goes back.
 
 use core::cell::Cell;
 

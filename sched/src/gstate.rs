@@ -20,13 +20,13 @@
 //! |---|---|---|
 //! | Idle | its free list | a P's or the global `gfree` |
 //! | Runnable | nobody runs on it | one run queue slot, or on its way into one |
-//! | Running | its M | that M's `curg` |
+//! | Running | its M | the `curg` of its M |
 //! | Parking | its M until `after` has run | its object's waiter list, or about to be |
 //! | ParkingReady | as Parking | claimed by its waker; `after` requeues it |
 //! | Waiting | nobody runs on it | its object's waiter list |
 //! | Cold | as Waiting | as Waiting; a scan has seen it there before |
 //! | Scan | the scanning core: it may look, shrink and pack, not run | as Waiting |
-//! | ScanReady | as Scan | claimed by its waker; whoever scans requeues it |
+//! | ScanReady | as Scan | claimed by its waker; the scanning core requeues it |
 //! | Dead | its M until `after` has run | about to enter `gfree` |
 //!
 //! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G

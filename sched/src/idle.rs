@@ -22,10 +22,10 @@
 //! wake it, unless another M spins. In that case the argument applies to that M's own R3–R5: it
 //! either finds the G or rests after it.
 //!
-//! **The hard race** is a submitter A that won S4 and then found no M to claim at S5, while
-//! submitter B saw A's `spinning` and went away. A undoes S4, fences, and looks again. An M that B
-//! should have woken may show its bit to A now. Otherwise the M sets its bit after A's fence, and
-//! its R4 comes after B's push.
+//! **The hard race** starts with a submitter A that won S4 and then found no M to claim at S5.
+//! Meanwhile submitter B saw A's `spinning` and went away. A undoes S4, fences, and looks again. An
+//! M that B should have woken may show its bit to A now. Otherwise the M sets its bit after A's
+//! fence, and its R4 comes after B's push.
 //!
 //! **Not too many.** One spinning M is enough. An M that stops spinning because it *found* work
 //! looks for more ([`stop_spinning`](Rest::stop_spinning) tells it to). So wake-ups spread like a

@@ -1,7 +1,7 @@
 //! The inbox: where an interrupt handler leaves G's that are ready.
 //!
 //! A handler can interrupt any code, so it may take no lock. Nor may a handler touch the state word
-//! of a G or the ring of a P: the interrupted code may be halfway through a step of its own. A
+//! of a G or the ring of a P. The interrupted code may be halfway through a step of its own. A
 //! handler may push the G onto one list, which any M takes as a whole:
 //!
 //! ```text

@@ -2,7 +2,7 @@
 //!
 //! | histogram | from | to | which |
 //! |---|---|---|---|
-//! | `ready` | it can run: its deadline was seen, its interrupt came, or it was put into a slot | it is dispatched | every sleeper and every G that an interrupt readies; of the others the first that waits in a slot whose alarm is off (so at most one each 50 µs) |
+//! | `ready` | the G can run: its deadline was seen, its interrupt came, or it was put into a slot | the G is dispatched | every sleeper and every G that an interrupt readies; of the others the first that waits in a slot whose alarm is off (so at most one each 50 µs) |
 //! | `timer` | its deadline | a g0 takes it out of the heap | every timer |
 //! | `preempt` | the end of the slice | the G is off the core | every slice that ends while others wait |
 //!

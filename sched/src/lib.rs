@@ -21,9 +21,9 @@
 //!
 //! # Invariants, by name
 //!
-//! * INV-PUBLISH: a G becomes visible to other cores (a queue, a waiter list whose lock is
-//!   released, a free list) only in the `after` of the switch that left it. By then its registers
-//!   are saved. See `park.rs`.
+//! * INV-PUBLISH: a G becomes visible to other cores only in the `after` of the switch that left
+//!   it. Visible means in a queue, in a free list, or in a waiter list whose lock is released. In
+//!   `after` its registers are saved. See `park.rs`.
 //! * **INV-ONE-PLACE**: a G stands in exactly one place: a queue slot, a free list, an M's `curg`,
 //!   or an object it waits for.
 //! * **INV-RECHECK**: an M rests only after it has made itself findable and then looked at every
@@ -290,8 +290,8 @@ pub mod model {
         g
     }
 
-    /// Acts as the undertaker of `g`: its open group has no owner, and its membership in `heir`
-    /// goes with the last member.
+    /// Acts as the undertaker of `g`: its open groups have no owner any more, and its membership in
+    /// `heir` goes with the last of them.
     pub fn orphan_groups(g: GRef, heir: Option<alloc::sync::Arc<crate::group::Group>>) {
         let _guard = PreemptGuard::new();
         crate::group::orphan(g, heir);

@@ -6,8 +6,8 @@
 //! *held* lock to its `commit`. The `commit` releases the lock on the next context's stack
 //! ([`SpinGuard::into_held`], [`SpinLock::unlock`]). Interrupt handlers take none.
 //!
-//! Rejected: a ticket lock. It is fair, but with more virtual cores than real ones a descheduled
-//! ticket holder stops everyone. Rejected: `spin::Mutex`, because loom cannot see it.
+//! Rejected: a ticket lock. Its fairness has a price: with more virtual cores than real ones, a
+//! descheduled ticket holder stops everyone. Rejected: `spin::Mutex`, because loom cannot see it.
 
 use core::ops::{Deref, DerefMut};
 

@@ -15,7 +15,7 @@
 //! P's one-shot for [`SLOT_DELAY`]. When the alarm fires, the handler looks at the slot's sequence
 //! number, which tells three cases apart:
 //!
-//! * unchanged since the alarm was set: the G has waited too long, so the handler marks it *ripe*
+//! * unchanged since the alarm was set: the G has waited too long. The handler marks it *ripe*
 //!   (thieves take ripe G's only) and wakes an M;
 //! * changed: the pair is alive, and the handler sets the alarm again;
 //! * the slot is empty: the alarm is off.
@@ -107,8 +107,8 @@ pub struct P {
     slice_start: AtomicU64,
     /// The end of the slice of a G that has not made way yet; 0: there is none.
     overdue: AtomicU64,
-    /// The time of the last clock read here, in units of [`COARSE_SHIFT`]: less than a slice ago
-    /// while others wait (INV-SLICE), and anew when a core goes to its g0.
+    /// The time of the last clock read here, in units of [`COARSE_SHIFT`]. The read is less than a
+    /// slice ago while others wait (INV-SLICE). A core that goes to its g0 reads anew.
     pub(crate) coarse: AtomicU32,
 
     // --- Holder only.

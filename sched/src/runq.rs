@@ -23,8 +23,8 @@
 //! may hold `&Runq` and steal.
 //!
 //! Rejected: the Chase–Lev deque. Its owner pops the newest end, and a run queue wants the oldest.
-//! Rejected: tokio's two packed heads. They let a thief copy outside the claim, while our copy is
-//! at most 128 words.
+//! Rejected: tokio's two packed heads. Such heads let a thief copy outside the claim, while our
+//! copy is at most 128 words.
 
 use crossbeam_utils::CachePadded;
 

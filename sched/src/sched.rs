@@ -238,7 +238,7 @@ impl Sched {
         self.ps.iter().chain(self.ms().map(|m| &m.outside))
     }
 
-    /// Returns how many G's sleep.
+    /// Returns how many G's and alarms wait in timers (without chores of the platform).
     pub fn num_timers(&'static self) -> usize {
         self.all_ps().map(|p| p.timers.len()).sum()
     }
@@ -248,8 +248,8 @@ impl Sched {
         self.all_ps().flat_map(|p| p.timers.bytes(&PreemptGuard::new()))
     }
 
-    /// Returns how often the bytes of [`timer_bytes`](Self::timer_bytes) have changed. Returns
-    /// `None` while they change.
+    /// Returns how many changes of [`timer_bytes`](Self::timer_bytes) are over, failed growths
+    /// included. Returns `None` during a growth.
     pub fn timer_growths(&'static self) -> Option<u32> {
         self.all_ps().try_fold(0u32, |sum, p| Some(sum.wrapping_add(p.timers.growths()?)))
     }

@@ -13,8 +13,9 @@
 //! readies each other could keep the ring waiting for ever. The fast path does not read the clock.
 //! Instead every G from the ring resets `slice_start` to "unknown", and the 61st dispatch looks. An
 //! unknown start becomes now. If a known start is older than a slice, the G in the slot goes to the
-//! end of the ring (step 3), and the ring's first G runs. The same happens when the slice's alarm
-//! has found preemption off: a pair that readies each other is in the scheduler most of the time.
+//! end of the ring (step 3). The ring's first G runs instead. The same happens when the slice's
+//! alarm has found preemption off: a pair that readies each other is in the scheduler most of the
+//! time.
 //!
 //! INV-TIMER-HOME: An M gives up its P with the timers in it, and rests with the earliest of them
 //! as its deadline. The M is that P's *home* from then on, and prefers it when it gets up. An M
@@ -266,7 +267,7 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     Some(first)
 }
 
-/// Fires the first timer of `from` at any time.
+/// Fires the first timer of `from`, due or not.
 #[cfg(loom)]
 pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
     match from.timers.pop_due(guard, u64::MAX - 1) {
@@ -635,8 +636,10 @@ fn outside_interrupt(m: &M) {
 }
 
 /// Handles an interrupt from another core. Returns as [`timer_interrupt`]. There are three reasons:
-/// this core's M was woken; this P is surplus; or there is work that no other M can take, and this
-/// P's alarm is off or late.
+///
+/// * this core's M was woken;
+/// * this P is surplus;
+/// * there is work that no other M can take, and this P's alarm is off or late.
 ///
 /// On g0 the handler sets the alarm as well: the look at the queues may be over, and the next G
 /// about to run.

@@ -192,7 +192,8 @@ impl Timers {
         self.heap.lock(preempt).bytes().into_iter()
     }
 
-    /// Returns how often a larger array has replaced the array. Returns `None` during a growth.
+    /// Returns how many growths of the array are over, failed ones included. Returns `None` during
+    /// a growth.
     pub(crate) fn growths(&self) -> Option<u32> {
         // Acquire: pairs with the Release in `grow`: the old array has gone.
         let ended = self.ended.load(Ordering::Acquire);

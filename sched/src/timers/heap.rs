@@ -33,8 +33,8 @@
 //!
 //! * a hierarchical wheel: it is cheaper on the average, but the resolution of its slots is
 //!   lateness. A tickless core needs the next deadline at every rest, and a wheel does not have it
-//!   at hand. docs/time.md has the figures, and `kernel/examples/timer_queues`, which is built of
-//!   this very file, prints them;
+//!   at hand. The figures are in docs/time.md, and `kernel/examples/timer_queues`, which is built
+//!   of this very file, prints them;
 //! * leaving cancelled timers in place until they are due: a program that sets a deadline of a
 //!   minute for each request would keep a minute's worth of them;
 //! * a pairing heap: three pointers a node.
@@ -387,7 +387,7 @@ mod tests {
         fn it_gives_what_a_sorted_list_gives(steps in proptest::collection::vec(step(), 1..300)) {
             let nodes: Vec<&'static Node> = (0..NODES).map(|_| &*Box::leak(Box::new(Node::new()))).collect();
             let mut heaps = [Heap::new(), Heap::new()];
-            // What should be there: (heap, when, node), in the order in which it was put in.
+            // The expected contents: (heap, when, node), in the order in which they were put in.
             let mut model: Vec<(usize, u64, usize)> = Vec::new();
             let first = |model: &Vec<(usize, u64, usize)>, of: usize| {
                 model.iter().filter(|(heap, ..)| *heap == of).map(|&(_, when, node)| (when, node)).reduce(|a, b| if b.0 < a.0 { b } else { a })
