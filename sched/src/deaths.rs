@@ -50,7 +50,7 @@
 //! that it has not reached. The undertaker wakes them, a few in each piece, before it looks at any
 //! other G.
 //!
-//! Values that a dynamic select promised to the dead G (`chan/reserve.rs`) are given back on its
+//! Unused promises of a dynamic select to the dead G (`chan/reserve.rs`) are given back on its
 //! core, or by a round if there are many.
 //!
 //! The undertaker *pops*, so it needs no node by name: every waiter in the list of a lost object is
@@ -372,7 +372,7 @@ pub(crate) struct Rounds {
     walk: UnsafeCell<Walk>,
     /// The waiters to wake before the round looks at any G.
     orphans: SpinLock<Orphans>,
-    /// The values to give back before that.
+    /// The promises to give back before that.
     owed: SpinLock<Owed>,
 }
 
@@ -427,7 +427,7 @@ pub(crate) fn leave_to_round(m: &M, crowd: Crowd, guard: &PreemptGuard) {
     ask(m, guard);
 }
 
-/// Gives back the values promised to `dead`, which dies on `m`: some here, the rest by a round.
+/// Gives back the promises made to `dead`, which dies on `m`: some here, the rest by a round.
 pub(crate) fn give_back(m: &M, dead: GRef, guard: &PreemptGuard) {
     if !dead.promises.get().is_null() {
         let mut owed = m.sched().deaths.rounds.owed.lock(guard);
@@ -548,8 +548,8 @@ fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize
 
 /// An object that a G may wait for in vain because another G has died.
 ///
-/// A waiting G carries the object in its place for values from hand to hand, which is free
-/// meanwhile. So a program without locks has no code for this.
+/// A waiting G carries the object in its place for values from hand to hand. The G does not need
+/// that place meanwhile. So a program without locks has no code for this.
 pub(crate) trait Waited {
     /// Returns true if all who wait here would wait for ever. With the list's lock held.
     fn is_lost(&self, deaths: &Deaths) -> bool;

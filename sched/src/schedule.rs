@@ -637,9 +637,9 @@ fn outside_interrupt(m: &M) {
 
 /// Handles an interrupt from another core. Returns as [`timer_interrupt`]. There are three reasons:
 ///
-/// * this core's M was woken;
-/// * this P is surplus;
-/// * there is work that no other M can take, and this P's alarm is off or late.
+/// * the core's M was woken;
+/// * its P is surplus;
+/// * there is work that no other M can take, and the P's alarm is off or late.
 ///
 /// On g0 the handler sets the alarm as well: the look at the queues may be over, and the next G
 /// about to run.
