@@ -174,7 +174,7 @@ pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bo
 }
 
 impl M {
-    /// Gives the P away. Returns false if it is a private one.
+    /// Gives the P away. Returns false if it is a private one, or if the M has not started.
     pub(crate) fn go_outside(&self, guard: &PreemptGuard) -> bool {
         let (sched, p) = (self.sched, self.held(guard));
         let Some(outside) = sched.m(self.index()).map(|m| &m.outside) else { return false };
@@ -235,8 +235,8 @@ impl M {
         self.keeps.store(keeps, Ordering::Relaxed);
     }
 
-    /// Takes a P at the end of the block: the M's own, or another. A waiting G need not wait until
-    /// the caller ends: the P that was given up for it is taken.
+    /// Takes a P at the end of the block: the M's own, or another. Arms the slice alarm if G's wait
+    /// in the global queue, because the P that was free for them is taken now.
     pub(crate) fn retake(&self, guard: &PreemptGuard) -> bool {
         if !self.sched.take_p(self) {
             return false;
