@@ -1,16 +1,17 @@
-//! Backtraces for reports: lines of `  #03 0xffffffff80201234`, which the runner gives names to.
+//! Backtraces for reports: lines of `  #03 0xffffffff80201234`, to which the runner adds names.
 //!
-//! They come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few hundred
-//! bytes of stack, no lock and no allocation. An address lies *inside* the instruction that was on
-//! its way: a return address is printed less one, so that a call at the very end of a function does
-//! not show as the next function, and whoever looks it up need not know which is which.
+//! The frames come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few
+//! hundred bytes of stack, no lock and no allocation. A printed address lies *inside* the
+//! instruction that was under way. So a return address is printed less one: a call at the very end
+//! of a function does not show as the next function. A tool that looks addresses up treats all of
+//! them alike.
 //!
-//! A walk begins inside the report, so it says after which function the interesting part starts. A
-//! fault during a walk (a broken stack) ends the report by its nested-fault rule.
+//! A walk begins inside the report, so the caller passes the function after which the interesting
+//! part starts. A fault during a walk (a broken stack) ends the report by its nested-fault rule.
 //!
-//! Rejected: following `rbp` (the precompiled `core` keeps no frame pointers); scanning the stack
-//! for addresses (old ones lie between the true ones), except where the interrupted `rip` is wild
-//! and no return address is in sight.
+//! Rejected: following `rbp`, since the precompiled `core` keeps no frame pointers. Also rejected:
+//! scanning the stack for addresses, since old ones lie between the true ones. The exception is a
+//! wild interrupted `rip` without a return address in sight.
 
 use core::ffi::c_void;
 use core::fmt;
