@@ -7,12 +7,12 @@
 //! ```
 //!
 //! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one
-//! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So no memory has to be found before
-//! there is a map of it, and nothing is cleared that the loader had not cleared. What a pool can't
-//! map is said in advance, by [`reach`].
+//! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So boot need not find memory before
+//! there is a map of it, and clears no memory that the loader has cleared. [`reach`] tells in
+//! advance how much memory a pool can map.
 //!
-//! The builder knows a pool and the physical address of its start, not the machine: tests walk what
-//! it builds on the host.
+//! The builder knows a pool and the physical address of its start, not the machine. So tests walk
+//! its tables on the host.
 
 use core::fmt;
 use core::ops::Range;
@@ -41,7 +41,7 @@ const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// What may be done with a mapping.
+/// The access rights of a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
     /// R-X
@@ -124,7 +124,7 @@ impl<'p> Builder<'p> {
         Ok(builder)
     }
 
-    /// What CR3 gets.
+    /// Returns the value for CR3.
     pub fn root(&self) -> u64 {
         self.base
     }
@@ -195,7 +195,8 @@ mod tests {
 
     const BASE: u64 = 0x24_0000;
 
-    /// What the processor does: the physical address and the rights of a mapped address.
+    /// Translates as the processor does: to the physical address and the rights of a mapped
+    /// address.
     fn translate(builder: &Builder<'_>, address: u64) -> Option<(u64, Rights)> {
         let (mut table, mut writable, mut executable) = (0, true, true);
         for level in (0..4).rev() {

@@ -1,10 +1,10 @@
-//! Reports: what the machine says when it can't go on.
+//! Reports: the machine's last output when it can't go on.
 //!
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
-//! queue's), on this core or another. So a report takes no lock and allocates nothing: it claims
-//! the right to speak by one compare-and-swap, stops the other cores by NMI with a bounded wait,
-//! and writes to the serial port byte by byte; first of all what was printed before, and has not
-//! left yet.
+//! queue's), on this core or another. So a report takes no lock and allocates nothing. The reporter
+//! claims the right to speak by one compare-and-swap, and stops the other cores by NMI with a
+//! bounded wait. Then it writes to the serial port byte by byte, beginning with printed text that
+//! has not left yet.
 //!
 //! ```text
 //!   reporter                                      another core
@@ -94,9 +94,9 @@ pub fn core_arrives() {
     }
 }
 
-/// This core stops for another one's report. In the NMI handler, or instead of a second report.
+/// Stops this core for another core's report. In the NMI handler, or instead of a second report.
 fn stop_this_core() -> ! {
-    // Release: pairs with the Acquire in `stop_others`: what this core wrote before is there for
+    // Release: pairs with the Acquire in `stop_others`: earlier writes of this core are there for
     // the report.
     STOPPED.fetch_or(1 << percpu::current().index(), Ordering::Release);
     cpu::stop()
@@ -274,7 +274,7 @@ pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
         if !why.is_empty() {
             say!("  it can't unwind: {why}");
         }
-        // `info` lies in the frame of the panic machinery: what panicked is above it.
+        // `info` lies in the frame of the panic machinery: the frame that panicked is above it.
         backtrace::callers(report_stack::seam(), core::ptr::from_ref(info).addr());
         end()
     });

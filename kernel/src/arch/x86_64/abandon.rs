@@ -47,12 +47,12 @@ use crate::{abandon, platform, report};
 const FRAME_BYTES: usize = size_of::<Frame>();
 const _: () = assert!(FRAME_BYTES == 176);
 
-/// What stands on g0's stack for [`abandon_entry`], and then on the deathbed.
+/// The data on g0's stack for [`abandon_entry`], and then on the deathbed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Rites {
     frame: [u64; FRAME_BYTES / 8],
-    /// What was touched.
+    /// The touched address.
     pub addr: u64,
     cause: u64,
     /// On the deathbed: the core on which the G has ended, and 1 more.
@@ -77,7 +77,7 @@ impl Rites {
         ((bed.hi as usize - 8 - size_of::<Self>()) & !15) as *mut Self
     }
 
-    /// Those on a deathbed.
+    /// Reads the rites on a deathbed.
     ///
     /// # Safety
     /// 1. Its G has got up there, and nobody runs there any more.
@@ -96,7 +96,7 @@ pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
     unsafe { at.write(Rites { core, told: false, ..*rites }) };
     // `rites` adopts the level there.
     guard.release();
-    // SAFETY: `abandon_entry` expects this, and what is on this stack has no more to do.
+    // SAFETY: `abandon_entry` expects this, and the code on this stack has no more work to do.
     unsafe { asm!("mov rsp, {at}", "jmp {entry}", at = in(reg) at, entry = sym abandon_entry, options(noreturn)) }
 }
 

@@ -51,9 +51,9 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// A one-shot from a tenth of a millisecond to a second tells whether its frequency is right.
 const LEARN_FROM: u64 = 100_000;
 const LEARN_TO: u64 = 1_000_000_000;
-/// A wait longer than this is made in two, the first shorter by this part: the frequency is
-/// measured in a tenth of a millisecond, so it may be wrong by some ten-thousandths, and whoever
-/// sleeps for a second would be late by as many.
+/// A wait longer than this is made in two, the first shorter by this part. The frequency is
+/// measured in a tenth of a millisecond, so it may be wrong by some ten-thousandths. A sleep of a
+/// second would be late by as many.
 const LONG: u64 = 100_000_000;
 const LONG_PART: u64 = 512;
 /// Counts down from here while it is being measured.
@@ -152,7 +152,7 @@ fn program(at: u64) {
         return unsafe { write_msr(IA32_TSC_DEADLINE, deadline) };
     }
     let count = if at == u64::MAX {
-        // What comes nevertheless was on its way: nothing to learn from.
+        // A later interrupt was already on its way, so `learn` has nothing to learn from it.
         percpu::current().one_shot.set((0, 0));
         0
     } else {
@@ -171,9 +171,9 @@ fn program(at: u64) {
 /// Rests until the token of `m` is set, an interrupt comes, or `until` has come. Returns with
 /// interrupts on.
 ///
-/// A core that rests by `mwait` says so before it looks at its token, with a fence in between, and
-/// whoever sets the token looks at that after it, with another ([`wake`]): either this core sees
-/// the token, or the other one sees that the store of the token is enough.
+/// A core that rests by `mwait` marks that before it looks at its token, with a fence in between.
+/// The core that sets the token looks at that mark after it, with another fence ([`wake`]). So
+/// either this core sees the token, or the other core sees that the store of the token is enough.
 pub fn rest_until(until: u64, m: &M) {
     // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits
     // until `hlt` has begun and ends it: `sti` takes effect after the next instruction.
@@ -270,7 +270,7 @@ pub fn send_nmi(lapic_id: u32) {
     command(lapic_id, DELIVERY_NMI | ASSERT);
 }
 
-/// The timer has fired. True: who runs here is to make way.
+/// Handles the timer's interrupt. Returns true if the running G is to make way.
 pub fn on_timer() -> bool {
     eoi();
     learn();
@@ -278,9 +278,10 @@ pub fn on_timer() -> bool {
     percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
 }
 
-/// A one-shot that fires before its time means an interrupt more, for what is left. It does so if
-/// its frequency was measured too low, in a tenth of a millisecond and maybe on a crowded host:
-/// then the frequency is what it would have been right with. (Too late is no proof: handlers wait.)
+/// Corrects the timer's frequency when a one-shot has fired before its time, which costs one more
+/// interrupt for the rest. The frequency was measured too low, in a tenth of a millisecond and
+/// maybe on a crowded host. The new frequency is the one with which the shot would have been on
+/// time. (A late shot is no proof: handlers wait.)
 fn learn() {
     let (armed, at) = percpu::current().one_shot.get();
     let (wanted, took) = (at.saturating_sub(armed), clock::now().saturating_sub(armed));

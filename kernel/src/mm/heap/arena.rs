@@ -7,15 +7,15 @@
 //!
 //! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an
 //! arena. Runs do not join across arenas, since a header is never free. An arena that is one free
-//! run goes back to the pages; one such arena is kept as a spare, so that one block that comes and
-//! goes does not make and unmake it.
+//! run goes back to the pages. One such arena is kept as a spare, so that a block that comes and
+//! goes does not make and unmake an arena each time.
 //!
 //! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part
-//! of its arena, which is named in the header. Before a core makes an arena, it looks for a run in
-//! the other parts: memory is as full as with a single part.
+//! of its arena, which the header names. Before a core makes an arena, it looks for a run in the
+//! other parts: memory is as full as with a single part.
 //!
-//! All is done under the part's lock, in constant time. An arena is made and given back without a
-//! lock.
+//! All operations run under the part's lock, in constant time. Arenas are made and given back
+//! without a lock.
 
 use core::ptr::{self, null_mut};
 
@@ -44,7 +44,7 @@ const SCATTERED: u64 = (1 << 40) / GRANULE as u64;
 struct Header {
     /// A bit for each granule.
     edges: [u64; GRANULES as usize / 64],
-    /// What the arena belongs to.
+    /// The part that the arena belongs to.
     part: &'static Lock<Arenas>,
 }
 const _: () = assert!(size_of::<Header>() <= GRANULE);
@@ -147,7 +147,7 @@ fn granules(bytes: usize) -> u32 {
 /// memory.
 pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     let (len, align) = (granules(bytes), granules(align));
-    // This core's, or one that was: any will do.
+    // The part of this core, or of the caller's previous core: any part will do.
     let part = &ARENAS[percpu::current().index() % PARTS];
     let block = take(part, 0, len, align);
     if block.is_null() { alloc_elsewhere(part, len, align) } else { block }
@@ -187,7 +187,8 @@ fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8
 /// Takes a block back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`] with so many bytes, or has them by [`resize`], and nobody uses it.
+/// 1. The block came from [`alloc`] with so many bytes, or has them by [`resize`], and no code uses
+///    it.
 pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
     let gone = {
         // SAFETY: 1.
@@ -216,8 +217,8 @@ pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
 }
 
 impl Arenas {
-    /// The arena of `first` is one free run. It is the spare, or nobody's: then its first usable
-    /// granule.
+    /// Retires the arena of `first`, which is one free run. The arena becomes the spare, or leaves
+    /// the structure: then this returns its first usable granule.
     #[cold]
     fn retire(&mut self, first: u32) -> u32 {
         if self.spare == 0 || !self.runs.is_run(self.spare, USABLE) || self.spare == first {

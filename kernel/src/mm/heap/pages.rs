@@ -5,9 +5,9 @@
 //!            └─ no run is so long, but as many frames are free ──▶ frames mapped side by side: scattered.rs
 //! ```
 //!
-//! A run of frames needs no page table and no flush, when it comes and when it goes: 600 MiB cost
-//! as much as 8 KiB, and what comes back is good for stacks at once. Scattered pages are for a
-//! memory that stacks have cut into pieces.
+//! A run of frames needs no page table and no flush, when it comes and when it goes. So 600 MiB
+//! cost as much as 8 KiB, and frames that come back are good for stacks at once. Scattered pages
+//! are for a memory that stacks have cut into pieces.
 
 use core::ptr::null_mut;
 
@@ -51,8 +51,8 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
 /// Takes a piece back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`] with this number and alignment, or has it by [`resize`], and nobody
-///    uses it.
+/// 1. The piece came from [`alloc`] with this number and alignment, or has it by [`resize`], and no
+///    code uses it.
 pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
     match frame(at) {
         Some(frame) => {

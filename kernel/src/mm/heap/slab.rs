@@ -19,28 +19,29 @@
 //!
 //! A block is *at home* while it stands in its slab's own list or was never in use, and *out*
 //! otherwise: handed out, or in a core's magazine. A new slab writes no list: 500 links at once
-//! would keep preemption off for long. Each is written when its block leaves.
+//! would keep preemption off for long. Each link is written when its block leaves.
 //!
-//! * **INV-HOME**: a block comes home to the slab that its address names, whichever core frees it;
-//!   `home` of a slab counts its list and the blocks from `fresh` on, which were never handed out;
+//! * **INV-HOME**: a block comes home to the slab that its address names, whichever core frees it.
+//!   `home` of a slab counts its list and the blocks from `fresh` on, which were never handed out.
 //!   `out` of a class is the number of blocks of all its slabs that are out.
-//! * Everything here is written under the class's lock, which is held for little. A refill takes a
-//!   slab's whole list, or cuts a piece off; no slab is searched for. Blocks on their way home come
-//!   as runs: [`Class::give`] looks for neighbours before it takes the lock, and writes each run's
-//!   length and end into its first block. A trip ends at [`MOST_RUNS`] runs or slabs, and at
-//!   [`MOST_GONE`] slabs that leave: preemption is off as long. A slab that leaves is unlinked
-//!   under the lock and given to its chunk after it. Locks are taken in this order, if two at all:
-//!   class, reserve, chunks, frames.
+//! * All writes here are under the class's lock, which is held for a short time. A refill takes a
+//!   slab's whole list, or cuts a piece off; there is no search for a slab. Blocks on their way
+//!   home come as runs: [`Class::give`] looks for neighbours before it takes the lock, and writes
+//!   each run's length and end into its first block. A trip ends at [`MOST_RUNS`] runs or slabs,
+//!   and at [`MOST_GONE`] slabs that leave, which bounds the time with preemption off. A slab that
+//!   leaves is unlinked under the lock and given to its chunk after it. Code that takes two locks
+//!   takes them in this order: class, reserve, chunks, frames.
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for
 //!   "block". The header of a chunk lies in its first slab, which leaves those bytes alone, whether
 //!   it is cut into blocks or not.
-//! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when
-//!   nobody else gets anything.
+//! * A reserve slab stands in no list. It feeds goroutines that unwind, a block at a time, when
+//!   other allocations fail.
 //!
-//! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for
-//! the whole class (one block that stays out keeps every slab, and nobody can tell which); slabs
-//! straight from the pages (what one long-lived block keeps is a hole's border then: a burst of
-//! small blocks leaves short runs of frames everywhere).
+//! Rejected: a table of slabs outside them, which needs a search or a second mapping. Also
+//! rejected: a list of blocks for the whole class. One block that stays out keeps every slab, and
+//! nothing tells which slab it belongs to. Also rejected: slabs straight from the pages. The slab
+//! of one long-lived block is then the border of a hole: a burst of small blocks leaves short runs
+//! of frames everywhere.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -77,7 +78,7 @@ pub(super) struct Slab {
     /// The first of the blocks that were never in use, by its number; those behind it weren't
     /// either.
     fresh: u16,
-    /// It feeds goroutines that unwind.
+    /// Set if the slab feeds goroutines that unwind.
     reserve: bool,
 }
 
@@ -136,7 +137,7 @@ const MOST_GONE: u64 = 6;
 /// Blocks that hang together: the first one and how many.
 pub(super) type Chain = (*mut Block, u32);
 
-/// What the cores share of a class.
+/// The part of a class that the cores share.
 pub(super) struct Class {
     lists: Lock<Lists>,
     /// Blocks that are out. Written under the lock, read by whoever counts.

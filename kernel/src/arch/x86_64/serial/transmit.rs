@@ -1,5 +1,5 @@
-//! What leaves: lines stand in the ring [`OUTPUT`], and move to the port whenever it has room.
-//! Nobody waits for the port, but where nothing else is left to do:
+//! The transmit side: lines stand in the ring [`OUTPUT`], and move to the port whenever it has
+//! room. A printer waits for the port only when it has no other work to do:
 //!
 //! | who prints | the ring has room | the ring is full |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | boot, before the scheduler | the same, and waits until all has left | |
 //! | a report | sends what is in the ring, then its own text, byte by byte; takes no lock | |
 //!
-//! The rest leaves by the port's interrupt, a FIFO of 16 bytes each; QEMU's port takes everything
-//! at once, and never has to interrupt. Where no I/O APIC has the port's line, the goroutine that
-//! prints looks again and again until the ring is empty, and lets others run in between.
+//! The port's interrupt sends the rest, a FIFO of 16 bytes each. QEMU's port takes everything at
+//! once, and never has to interrupt. If no I/O APIC has the port's line, the goroutine that prints
+//! polls until the ring is empty, and lets others run in between.
 //!
-//! A line that can't park and finds the port stuck (its other end takes nothing, for a second or
-//! so) is given up, as a report's bytes are: a core that waits for ever with preemption off would
-//! be worse.
+//! If the port is stuck (its other end takes nothing, for a second or so), a line that can't park
+//! is given up, as a report's bytes are. A core that waits for ever with preemption off would be
+//! worse.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -25,7 +25,7 @@ use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, give, is_present, pace, pu
 use crate::arch::{clock, percpu};
 use crate::{console, platform};
 
-/// What is to leave.
+/// The output ring.
 pub static OUTPUT: Output = Output::new(&BYTES);
 
 static BYTES: Bytes = Bytes::new();
@@ -39,7 +39,7 @@ const BURST: usize = 64;
 /// Bytes that the port takes when it says that it has room.
 static FIFO: AtomicUsize = AtomicUsize::new(1);
 
-/// It is no use to look for the port's line again.
+/// Set if another look for the port's line is of no use.
 static NO_LINE: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn set_fifo(there: bool) {
@@ -86,7 +86,7 @@ pub fn transmit() {
     }
 }
 
-/// This core has come so far that it can take interrupts.
+/// Returns true if this core can take interrupts.
 fn is_up() -> bool {
     platform::try_sched().is_some() && !percpu::m().is_null() && !percpu::in_handler()
 }
