@@ -1,9 +1,9 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
 //!
-//! It runs once, on one core, with interrupts off, on the boot stack, and with the stub's tables:
-//! the low 4 GiB mapped to themselves, and the image at [`KERNEL_BASE`]. It leaves the kernel's
-//! tables behind. What it keeps for the kernel (the map, the command line, the tables) lies in
-//! `.bss`, so no memory is taken from the map.
+//! `trefoil_boot_rust` runs once, on one core, with interrupts off, on the boot stack. It finds the
+//! stub's tables: the low 4 GiB mapped to themselves, and the image at [`KERNEL_BASE`]. The
+//! function leaves the kernel's tables behind. The data kept for the kernel (the map, the command
+//! line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
@@ -46,10 +46,10 @@ const COMMAND_LINE_MAX: usize = 2048;
 /// one of 32 has not.
 const MEMORY_MIN: u64 = 40 << 20;
 
-/// What the stub's tables map.
+/// The end of the low memory that the stub's tables map.
 const STUB_REACH: u64 = 4 << 30;
 
-/// What outlives boot. All zeros, or it would take room in the image's file.
+/// The data that outlives boot. All zeros, or it would take room in the image's file.
 struct Kept {
     tables: [Table; tables::POOL],
     map: [MemoryRegion; REGIONS_MAX],
@@ -113,9 +113,9 @@ impl Memory for Low {
         if physical == 0 || physical.checked_add(len as u64)? > STUB_REACH {
             return None;
         }
-        // SAFETY: the stub's tables map this range to itself. It is only asked for what the loader
-        // or firmware left, which lies outside the image, and nobody else runs or has been given
-        // memory yet: nothing writes there meanwhile.
+        // SAFETY: the stub's tables map this range to itself. Callers ask only for data of the
+        // loader or the firmware, which lies outside the image. No other core runs and no memory
+        // has been handed out yet, so nothing writes there meanwhile.
         Some(unsafe { core::slice::from_raw_parts(physical as *const u8, len) })
     }
 }

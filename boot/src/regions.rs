@@ -1,9 +1,9 @@
-//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps, with everything
-//! that is in use kept out of what is usable.
+//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps. All memory in
+//! use is kept out of the usable regions.
 //!
 //! Firmware's map may be anything: unsorted, overlapping, torn. So nothing is edited in place. Each
-//! range somebody has an interest in is a *claim*, in any order, and a page gets the strongest of
-//! the claims that cover it:
+//! range with a known use is a *claim*, in any order, and a page gets the strongest of the claims
+//! that cover it:
 //!
 //! ```text
 //!   firmware says RAM        ├──────────────────────┤      ├──────────┤        weakest
@@ -12,8 +12,8 @@
 //!   result                   │ us │ boot │ us │ reserved   │  us      │
 //! ```
 //!
-//! A claim to RAM is cut to the whole pages inside it, any other is widened to all pages it
-//! touches: what is in doubt is not used.
+//! A claim to RAM is cut to the whole pages inside it; any other claim is widened to all pages it
+//! touches. So a page in doubt is not used.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
@@ -29,7 +29,7 @@ const PAGE: u64 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// Who wants what of physical memory.
+/// The claims to physical memory.
 #[derive(Debug)]
 pub struct Claims {
     list: [MemoryRegion; CLAIMS_MAX],

@@ -6,7 +6,7 @@ use crate::acpi::Memory;
 /// The part that all revisions have, and that the first checksum covers.
 const BYTES: usize = 20;
 
-/// It starts on such a boundary.
+/// The RSDP starts on such a boundary.
 const ALIGNMENT: usize = 16;
 
 /// The BIOS area, and the word below 1 MiB that holds the segment of the extended BIOS data area

@@ -11,7 +11,7 @@ const PORT: u16 = 0x3f8;
 /// How often a full transmitter is asked before a byte is given up.
 const PATIENCE: u32 = 100_000;
 
-/// QEMU's `isa-debug-exit` device, and what makes QEMU end with status 35.
+/// QEMU's `isa-debug-exit` device, and the value that makes QEMU end with status 35.
 const EXIT_PORT: u16 = 0xf4;
 const EXIT_FAILURE: u32 = 0x11;
 

@@ -96,7 +96,7 @@ unsafe impl Platform for Machine {
     fn idle(m: &M, until: u64) {
         // The caller has just looked for work.
         stretch::cut();
-        // What the scavenger found may be work: the caller looks again.
+        // The scavenger may have found work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         percpu::current().magazines.rest();
         stretch::ends();

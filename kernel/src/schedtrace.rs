@@ -5,11 +5,11 @@
 //! ```
 //!
 //! As in Go: P's, P's without an M, M's (cores), M's that look for work, M's at rest, the length of
-//! the global queue, and of each P's own. Ours, since boot: G's that made way for others, G's taken
-//! from other P's, wake-ups sent and those of them that found nothing.
+//! the global queue, and of each P's own. Trefoil adds, since boot: G's that made way for others,
+//! G's taken from other P's, wake-ups sent and those of them that found nothing.
 //!
-//! A timer prints it, on a g0. It does not come again when it is all that would ever run, so that a
-//! deadlock is still found.
+//! A timer prints the line, on a g0. The timer does not come again if it is all that would ever
+//! run, so that a deadlock is still found.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -113,7 +113,7 @@ pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
     core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
 }
 
-/// This core's M takes part, preemption off from here on.
+/// Makes this core's M take part; preemption is off from here on.
 fn start_m(core: &'static PerCpu) {
     percpu::preempt_off();
     let Some(m) = core.take_m() else { report::message(format_args!("a core has no M")) };

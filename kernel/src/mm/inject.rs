@@ -5,19 +5,20 @@
 //!        arms           2              1          0: fires once    not armed
 //! ```
 //!
-//! Counted is what a goroutine asks for, on the core that armed it, and where somebody can be told:
+//! The counter counts requests of a goroutine on the core that armed it, if the requester can be
+//! told:
 //!
 //! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption
 //!   off it would be the end of the machine.
-//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer:
-//!   spawning, the heap when it grows.
+//! * frames, also with preemption off, since each requester of a frame handles a refusal: spawning,
+//!   the heap when it grows.
 //!
 //! * pages that a stack grows by, with preemption on: the G ends.
 //!
-//! Not counted are other handlers and g0.
+//! Requests of other handlers and of g0 do not count.
 //!
 //! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the
-//! allocations' code is as if they were not there.
+//! allocations contain no code for them.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 

@@ -17,7 +17,7 @@ const SLOT: u64 = 64 << 10;
 /// Eight stacks for each of 64 cores, and some to spare.
 const SLOTS: usize = 64 * 9;
 
-/// What a stack is for.
+/// The use of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Purpose {

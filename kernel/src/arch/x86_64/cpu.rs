@@ -1,4 +1,4 @@
-//! What this processor can do, read once from CPUID, and the control bits that every core sets.
+//! The features of this processor, read once from CPUID, and the control bits that every core sets.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
@@ -159,7 +159,7 @@ pub unsafe fn read_msr(register: u32) -> u64 {
 /// Writes a byte to an I/O port.
 ///
 /// # Safety
-/// 1. What the device there does with it is wanted.
+/// 1. The caller wants the device's reaction to the byte.
 #[inline(always)]
 pub unsafe fn outb(port: u16, value: u8) {
     // SAFETY: 1.

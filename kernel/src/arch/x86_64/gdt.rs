@@ -1,6 +1,6 @@
 //! GDT and TSS of a core, and the seven IST stacks that its vectors run on.
 //!
-//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone), so no vector
+//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone). So no vector
 //! may push on the stack it finds: every gate names one of these stacks. A vector that can hit
 //! while another one's handler runs has a stack of its own.
 

@@ -1,7 +1,7 @@
-//! The I/O APIC: which interrupt line of a device reaches which core, on which vector.
+//! The I/O APIC: routes an interrupt line of a device to a core and a vector.
 //!
-//! Two registers in memory: one selects, the other is the selected one. Nobody changes a line but
-//! whoever owns the device, once, at its first use.
+//! Two registers in memory: one selects, the other is the selected one. Only the owner of a device
+//! changes its line, once, at its first use.
 
 use trefoil_boot::acpi::Route;
 

@@ -13,17 +13,18 @@
 //! ```
 //!
 //! A process has a signal stack for that; the frame of a preemption lies on the G's own stack,
-//! right below rsp, and would overwrite the context. So a G that is interrupted there is taken back
-//! to the first of these instructions, with its rsp below the context: it has written nothing but
-//! its return address, and will write that again. The frame lies below the context then.
+//! right below rsp, and would overwrite the context. So the handler takes a G that it interrupts
+//! there back to the first of these instructions, with its rsp below the context. The G has written
+//! nothing but its return address, and will write that again. The frame lies below the context
+//! then.
 //!
-//! The instructions are those of `restore_context` in the crate `unwinding`, which ends up inside
-//! other functions, so they are known by what they are, not by where they are.
+//! The instructions are those of `restore_context` in the crate `unwinding`. The compiler inlines
+//! them into other functions, so the handler knows them by their bytes, not by their address.
 //! `kernel/tests/boundaries.rs` interrupts each of them, and fails if they are other ones.
 //!
-//! Rejected: preemption off while the unwinder works, since it may work for long, and what ends it
-//! is a jump into code of the compiler's; coming again a little later, since a panic in a deep
-//! recursion is there again and again.
+//! Rejected: preemption off while the unwinder works. The unwinder may work for long, and it ends
+//! by a jump into code of the compiler's. Also rejected: coming again a little later, since a panic
+//! in a deep recursion is there again and again.
 
 use super::idt::Frame;
 use crate::report::backtrace::code;

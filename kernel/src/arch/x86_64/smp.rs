@@ -11,10 +11,10 @@
 //!     half a second: "did not answer"
 //! ```
 //!
-//! Nobody waits: the 10 ms that old processors want between INIT and the startup IPI are covered by
-//! the second and third startup IPI, which a core that already runs ignores. A core is known by its
-//! ticket, so that all can come at once; it then says who it is (its APIC id), which is how the
-//! missing ones are named.
+//! The boot core does not wait. Old processors want 10 ms between INIT and the startup IPI; the
+//! second and third startup IPI cover that, and a core that already runs ignores them. A core is
+//! known by its ticket, so that all can come at once. The core then reports its APIC id, so that
+//! the boot core can name the missing ones.
 
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm, naked_asm};

@@ -1,5 +1,5 @@
-//! How long preemption is off: the longest stretches, and where they begin and end. Only in a
-//! kernel built with the feature `stretch`.
+//! Records how long preemption is off: the longest stretches, and where they begin and end. Only in
+//! a kernel built with the feature `stretch`.
 //!
 //! ```text
 //!   depth   0 ──▶ 1 ─────▶ 2 ──▶ 1 ─────▶ 0            begins    ends
@@ -11,14 +11,15 @@
 //!
 //! A stretch begins where the depth leaves 0, and ends where it comes back. A switch hands its
 //! level over, so the depth stays 1 across it; the stretch is cut there, since another G runs from
-//! then on. It is also cut where g0 has looked at its P's marks (`Platform::on_g0`) and where a
-//! core that rests has looked for work (`Platform::idle`). A handler that interrupts depth 0 is a
-//! stretch of its own; one that interrupts depth 1 belongs to that stretch. Rest is none.
+//! then on. The stretch is also cut where g0 has looked at its P's marks (`Platform::on_g0`) and
+//! where a core that rests has looked for work (`Platform::idle`). A handler that interrupts depth
+//! 0 is a stretch of its own; one that interrupts depth 1 belongs to that stretch. Rest is none.
 //!
-//! Under `-icount shift=0` a tick is an instruction. The clock is read last where a stretch begins
-//! and first where it ends, so the longest stretch has about 20 instructions of the recorder's own,
-//! and each nested level adds about 30. Each core has a table of its own, written by that core
-//! only, never by a handler that has interrupted the writer: such a handler finds depth 1.
+//! Under `-icount shift=0` a tick is an instruction. The recorder reads the clock last where a
+//! stretch begins and first where it ends. So the longest stretch has about 20 instructions of the
+//! recorder's own, and each nested level adds about 30. Each core has a table of its own, written
+//! by that core only. A handler that has interrupted the writer never writes: such a handler finds
+//! depth 1.
 //!
 //! A cargo feature of this crate, and no `--cfg` for the whole build: only `trefoil` and the test
 //! image are compiled again, beside the other build's files. Without it the hooks are those of
@@ -55,7 +56,8 @@ pub struct Stretch {
     pub ended: [u64; FRAMES],
 }
 
-/// An entry of the table; free while `ticks` is 0. This core's, with preemption off; anybody reads.
+/// An entry of the table; free while `ticks` is 0. Written by its core, with preemption off; any
+/// core reads it.
 struct Place {
     ticks: AtomicU64,
     times: AtomicU64,

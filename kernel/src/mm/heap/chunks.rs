@@ -67,7 +67,7 @@ pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
 /// Takes a slab's memory back: the reserve first.
 ///
 /// # Safety
-/// 1. It came from [`alloc_slab`] or [`alloc_reserve`] with that size, and nobody uses it.
+/// 1. The slab came from [`alloc_slab`] or [`alloc_reserve`] with that size, and no code uses it.
 pub(super) unsafe fn free_slab(slab: *mut u8, bytes: usize) {
     if bytes == SMALL {
         let mut reserved = RESERVED.lock();

@@ -1,16 +1,18 @@
 //! A second window for a G that ends where it stands.
 //!
-//! Its own window is used up, and its frames stay as they are: others may borrow from them. But the
-//! report of its end takes millions of instructions where the stack is deep. So the G makes it on a
-//! window of the default size beside its own, with preemption on, and others run meanwhile.
+//! The G's own window is used up, and its frames stay as they are: others may borrow from them. But
+//! the report of its end takes millions of instructions where the stack is deep. So the G makes the
+//! report on a window of the default size beside its own, with preemption on, and others run
+//! meanwhile.
 //!
 //! The top word names the G, as that of its own window does. So a handler that finds the stack
 //! pointer outside the G's window knows the deathbed by one look ([`of`]). The pages that a report
-//! needs are there before it begins, since a G often dies because there is no memory. Whoever goes
-//! deeper touches the window like any other, and it grows.
+//! needs are there before it begins, since a G often dies because there is no memory. A G that goes
+//! deeper touches the window like any other, and the window grows.
 //!
 //! A G on its deathbed never parks: a timer or a list that it left behind may still ready it. So
-//! nobody shrinks or packs the deathbed. It goes to the scavenger when the G has left it.
+//! the scavenger neither shrinks nor packs the deathbed. The window goes to the scavenger when the
+//! G has left it.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -35,8 +35,8 @@ fn entry_for(table: u64, addr: u64, level: u32) -> &'static Entry {
     entry(table, (addr >> (12 + 9 * level)) as usize & 511)
 }
 
-/// Goes down towards the page at `addr`, as far as tables are present: the level and the entry
-/// where it ends, and what that says.
+/// Goes down towards the page at `addr`, as far as tables are present. Returns the level and the
+/// entry where the walk ends, and the content of that entry.
 #[inline(always)]
 pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
     let mut table = paging::root();
