@@ -1,9 +1,9 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
 //!
-//! `trefoil_boot_rust` runs once, on one core, with interrupts off, on the boot stack. It finds the
-//! stub's tables: the low 4 GiB mapped to themselves, and the image at [`KERNEL_BASE`]. The
-//! function leaves the kernel's tables behind. The data kept for the kernel (the map, the command
-//! line, the tables) lies in `.bss`, so boot takes no memory from the map.
+//! `trefoil_boot_rust` runs once, on one core, with interrupts off, on the boot stack. At its start
+//! the stub's tables are active: the low 4 GiB mapped to themselves, and the image at
+//! [`KERNEL_BASE`]. The function leaves the kernel's tables behind. The data kept for the kernel
+//! (the map, the command line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};

@@ -6,7 +6,7 @@
 //!         └─ 511   KERNEL_BASE    4 KiB pages: text R-X, rodata R--, data RW-, one hole
 //! ```
 //!
-//! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one
+//! The tables come from a pool, in `.bss` at boot. An image needs a few. The physical map needs one
 //! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So boot need not find memory before
 //! there is a map of it, and clears no memory that the loader has cleared. [`reach`] tells in
 //! advance how much memory a pool can map.

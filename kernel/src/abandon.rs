@@ -7,7 +7,7 @@
 //! stack's memory goes back an epoch after the last borrower has ended (INV-LENT in
 //! `sched/src/group.rs`); its addresses never go back. All other G's run on.
 //!
-//! This code runs on the core's g0 stack, below g0's saved state, with preemption off one level
+//! The last rites run on the core's g0 stack, below g0's saved state, with preemption off one level
 //! (`arch/x86_64/abandon.rs` draws it). The report does not run there, since the unwinder takes
 //! 5,000 instructions a frame. The G makes the report itself, with preemption on, on its
 //! [deathbed]. Its joiner learns of the end after that. If there is no memory for a deathbed, the

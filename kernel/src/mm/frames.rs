@@ -16,7 +16,7 @@
 //!
 //! Runs and single frames come from both ends of the free memory. So long-lived allocations on one
 //! side leave no holes in the other. A freed run joins its neighbours at once. A freed single frame
-//! joins them only when a run is wanted: most single frames go from stack to stack, and joining and
+//! joins them only when a run is wanted. Most single frames go from stack to stack, and joining and
 //! splitting each costs three times as much as a list. So memory that the heap has held is good for
 //! stacks, and the other way round.
 //!

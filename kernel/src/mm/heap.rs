@@ -155,12 +155,12 @@ const _: () = {
 
 /// A core's free blocks of one class.
 struct Magazine {
-    /// The first block of the list. This core with preemption off.
+    /// The first block of the list. Used by this core with preemption off.
     head: Cell<*mut Block>,
     /// The length of the list. Only this core writes it, with preemption off, one write at a time.
     /// Other cores read it to count.
     len: AtomicU32,
-    /// How many blocks the magazine keeps at most. This core with preemption off.
+    /// How many blocks the magazine keeps at most. Used by this core with preemption off.
     keep: Cell<u32>,
 }
 
@@ -211,7 +211,7 @@ impl Magazine {
 /// A core's magazines.
 pub struct Magazines {
     all: [Magazine; SIZES.len()],
-    /// Trips to the shared store. This counter and the next two count by [`percpu::add`].
+    /// Trips to the shared store. Counted by [`percpu::add`], like the next two counters.
     trips: AtomicU64,
     /// Bytes handed out on this core for layouts that no class serves, less those that came back
     /// here.

@@ -14,9 +14,9 @@
 //!              rows: a bit for each row that has a run; columns: a bit for each list of the row
 //! ```
 //!
-//! * **INV-EDGE**: the edge bits of a free run's first and last unit are set. Those of the first
-//!   and the last unit of a piece that was handed out are clear. Inner bits mean nothing, and no
-//!   code reads them. So a large piece costs as much as a small one, and no bit is prepared in
+//! * **INV-EDGE**: the edge bits of a free run's first and last unit are set. The edge bits of the
+//!   first and the last unit of a piece that was handed out are clear. Inner bits mean nothing, and
+//!   no code reads them. So a large piece costs as much as a small one, and no bit is prepared in
 //!   advance.
 //! * **INV-JOINED**: no two free runs touch. A piece that comes back looks at the two bits beside
 //!   it.
@@ -34,7 +34,7 @@
 //!
 //! | | alloc, ticks | free, ticks | full | why not |
 //! |---|--:|--:|--:|---|
-//! | this one, as the heap uses it | 23–263 | 13–58 | 86 % | |
+//! | `runs.rs`, as the heap uses it | 23–263 | 13–58 | 86 % | |
 //! | `rlsf` | 81–283 | 9–11 | 79 % | takes memory in and gives none back; knows no frames |
 //! | `talc` | 21–1,850,000 | 8–73 | 83 % | searches a list of runs that may not fit |
 //! | `buddy_system_allocator` | – | – | 64 % | a free searches a list: no end within a minute |

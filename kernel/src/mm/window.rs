@@ -146,10 +146,9 @@ impl Window {
         unsafe { ((word & !RETIRED) as *const G).as_ref() }
     }
 
-    /// Returns true if code other than the window's G may need its pages. That is so if the G
-    /// lives, or was ended where it stood and its frames are kept. Red pages count only if the G
-    /// has used them up: a G that is doomed may have parked there. In a handler; not of a packed
-    /// stack.
+    /// Returns true if code other than the window's G may need its pages. The G must live, or have
+    /// been ended where it stood with its frames kept. Red pages count only if the G has used them
+    /// up: a G that is doomed may have parked there. In a handler; not of a packed stack.
     #[cold]
     #[optimize(size)]
     fn may_be_borrowed(self, addr: u64) -> bool {

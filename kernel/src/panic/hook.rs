@@ -204,8 +204,8 @@ pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
     drop(old);
 }
 
-/// Takes the program's hook away, and returns it; if there is none, the default, which is in its
-/// place from here on. (That one shows no backtrace when it is called by another hook.)
+/// Takes the program's hook away, and returns it. If there is none, returns the default, which is
+/// in its place from here on. (The default shows no backtrace when another hook calls it.)
 ///
 /// ```no_run
 /// # #![no_std]

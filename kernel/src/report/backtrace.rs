@@ -211,7 +211,8 @@ impl Place {
     }
 }
 
-/// What an exception interrupted. Overwrites `rip` and `rsp` of the frame if they lead nowhere.
+/// Prints the interrupted code's backtrace. Overwrites `rip` and `rsp` of the frame if they lead
+/// nowhere.
 pub(super) fn interrupted(frame: &Frame) {
     if is_code(frame.rip.get()) {
         walk(idt::stub(), 0, 0, HEAD, raw);

@@ -5,11 +5,11 @@
 //!   #00 0xffffffff80201234 …
 //! ```
 //!
-//! The report shows the first hundred G's in full. It groups the others by reason and place of the
+//! The report shows the first hundred G's in full, and groups the others by reason and place of the
 //! program ([`Place`]). Each group is shown once, with the number of its G's at the end.
 //!
 //! The trace of a *parked* G comes from a switch to it with a function that prints instead of
-//! returning: `switch` runs `after` as if the parked context had called it. Each G is walked once,
+//! returning. `switch` runs `after` as if the parked context had called it. Each G is walked once,
 //! since the walk leaves a frame on its stack.
 //!
 //! The waiting time is as exact as [`G::parked_for`] is: parking does not read the clock.
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// Reports that no G will ever run again, and what each G waits for.
+/// Reports that no G will ever run again, and the wait of each G.
 pub fn deadlock() -> ! {
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);

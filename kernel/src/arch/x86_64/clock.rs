@@ -12,7 +12,7 @@
 //! tick behind `SWITCH` sees it.
 //!
 //! Rejected: an index of the valid scale. A core may read the index and then be delayed for a
-//! millisecond. It then computes with the old scale while others use the new one, and the clock
+//! millisecond. Such a core computes with the old scale while others use the new one, and the clock
 //! goes back by the difference.
 //!
 //! The clock relies on the counters of all cores running together, as they do since Nehalem and

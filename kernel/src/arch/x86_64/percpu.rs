@@ -4,8 +4,8 @@
 //! report path work from the first instruction on. The boot core's record is static. The records of
 //! the other cores are made before their core starts and live for ever.
 //!
-//! A field is either private to this core (a `Cell`) or an atomic that any core may read. This core
-//! touches a `Cell` with preemption off, or in its handlers where the field's comment says so.
+//! A field is either private to its core (a `Cell`) or an atomic that any core may read. A core
+//! touches its `Cell`s with preemption off, or in its handlers where the field's comment says so.
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -58,8 +58,8 @@ pub struct PerCpu {
 
     /// Free frames; this core with preemption off, and its #PF handler over code at depth 0.
     pub frames: FrameCache,
-    /// Frames for growing stacks. This core's #PF handler uses them, and this core with preemption
-    /// off (`take`, `put_back`, `fill_reserve`).
+    /// Frames for growing stacks, used by this core's #PF handler. Other code of this core uses
+    /// them with preemption off only (`take`, `put_back`, `fill_reserve`).
     pub reserve: FaultReserve,
     /// Set while this core uses the pool of frames, or is about to; for its #PF handler.
     pub in_pool: AtomicBool,
@@ -388,7 +388,7 @@ pub fn pend() {
 #[inline(never)]
 fn preempt_pending() {
     if in_handler() {
-        // This handler interrupted a G that was about to act on the pending mark: after its last
+        // The handler interrupted a G that was about to act on the pending mark: after its last
         // look at the mark, or on its way into this function. The mark stays set for the next time
         // that preemption is turned on outside a handler.
         return;

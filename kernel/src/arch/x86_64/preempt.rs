@@ -25,7 +25,7 @@
 //! `iretq`. Another interrupt there would lay a second frame below the first, and so on for as long
 //! as interrupts come faster than the way back takes. So interrupts are off there. If the decrement
 //! finds something pending (see [`percpu::pend`]), the stub returns to depth 1 and turns interrupts
-//! on. It handles the pending mark, and begins the way back anew.
+//! on. Then the stub handles the pending mark, and begins the way back anew.
 //!
 //! There is always room: four red pages lie below the G's part of the stack. A frame that reaches
 //! into them is not the G's fault, so it does not doom the G
@@ -43,7 +43,7 @@
 //!
 //! * A frame of the largest size that starts above the red pages ends within the two topmost ones
 //!   (asserted below).
-//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. That G has
+//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. Such a G has
 //!   overflowed without a fault. The handler ends the G there and then, as the #PF handler would.
 //! * Code at depth > 0 that maps a red page dooms its G, so the G never comes back to depth 0.
 //! * A window whose G has ended in order may keep its red pages for the next G: the same two pages.

@@ -1,14 +1,14 @@
 //! The first serial port: a 16550 at 0x3f8. Bytes to send wait in an [`Output`] ([`transmit`]).
 //! Received bytes wait in an [`Input`], once the program reads.
 //!
-//! Both directions share the port's interrupt. It goes to the boot core and is connected on first
-//! use. The line is edge-triggered, and one cause may come while the handler handles another. So
-//! the handler turns the port's interrupts off first and does a bounded piece of each direction.
+//! Both directions share the port's interrupt, which goes to the boot core and is connected on
+//! first use. The line is edge-triggered, and one cause may come while the handler handles another.
+//! So the handler turns the port's interrupts off first and does a bounded piece of each direction.
 //! Then it turns on the wanted interrupts: a cause that is pending by that time makes an edge. Code
 //! outside the handler that changes the wanted interrupts writes the register anew
 //! ([`write_enables`]).
 //!
-//! The report path bypasses both rings. It sends the bytes in the output ring, and then writes to
+//! The report path bypasses both rings: it sends the bytes in the output ring, and then writes to
 //! the port itself, byte by byte ([`take_over`]).
 //!
 //! **Receiving.** If no I/O APIC has the port's line, a timer polls the port. While the ring has no
@@ -19,10 +19,10 @@
 //! **A flood.** The port interrupts when its FIFO has 14 of its 16 bytes, and one instruction takes
 //! them out. The reader is readied once for all of them. From the port to a line in a goroutine's
 //! hand a byte takes 80 to 95 instructions (`ICOUNT=1 make run APP=flood < FILE`). So a megabyte a
-//! second needs a tenth of a 1 GHz core. QEMU brings less, 0.28 to 0.37 MB/s on two host cores: it
-//! hands over 14 bytes a turn of its main loop, and the guest rests for nine tenths of the time
-//! (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520 bytes a
-//! second.
+//! second needs a tenth of a 1 GHz core. QEMU brings less, 0.28 to 0.37 MB/s on two host cores,
+//! since it hands over 14 bytes a turn of its main loop. The guest rests for nine tenths of the
+//! time (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520 bytes
+//! a second.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 

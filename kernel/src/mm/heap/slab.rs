@@ -34,7 +34,7 @@
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for
 //!   "block". The header of a chunk lies in its first slab, which leaves those bytes alone, whether
 //!   it is cut into blocks or not.
-//! * A reserve slab stands in no list. It feeds goroutines that unwind, a block at a time, when
+//! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when
 //!   other allocations fail.
 //!
 //! Rejected: a table of slabs outside them, which needs a search or a second mapping. Also

@@ -18,13 +18,13 @@
 //! | an empty page | it grows | of a G that lives, or is dead and [lends](super): is mapped; else a named fault |
 //! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
-//! | a red page, depth 0 | that G ends: overflow | a wild pointer, unless the G has used up its stack |
+//! | a red page, depth 0 | the G ends: overflow | a wild pointer, unless the G has used up its stack |
 //! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | the same |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
-//! The interrupted `rsp` decides whether a stack is the G's own: `rsp` lies in the same window.
-//! This rule holds even in the few instructions before a switch, where the M already names the next
-//! G. A G on its [deathbed](super::deathbed) grows the deathbed's window.
+//! The interrupted `rsp` decides whether a stack is the G's own: `rsp` lies in the same window. The
+//! rule holds even in the few instructions before a switch, where the M already names the next G. A
+//! G on its [deathbed](super::deathbed) grows the deathbed's window.
 //!
 //! Code other than the stack's own G may be the first to touch an empty page. A sender may write a
 //! value to a place in a page that the receiver's stack has skipped. A child may be the first to

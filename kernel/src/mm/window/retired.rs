@@ -2,8 +2,8 @@
 //!
 //! A G that was ended where it stood may have lent something on its stack to other G's: to a child
 //! that borrows, or to a list that the G stands in. Rust would have kept the G from leaving those
-//! frames before the borrow ends; an overflow does not. So its frames stay until all members of its
-//! scopes have ended, and its addresses are never used again. A later access through a stale
+//! frames before the borrow ends; an overflow does not. So the frames stay until all members of the
+//! G's scopes have ended. Its addresses are never used again. A later access through a stale
 //! pointer meets a fault that names the G of the stack.
 //!
 //! ```text
@@ -11,8 +11,8 @@
 //!                            (who may still borrow from it)        (a touch is a named fault)
 //! ```
 //!
-//! A look-up takes no lock and the same time for any number of windows. The structure is a tree by
-//! the window's number, to which entries are only added.
+//! A look-up takes no lock, and its time does not depend on the number of windows. The structure is
+//! a tree by the window's number, to which entries are only added.
 //!
 //! ```text
 //!   ROOT (static)      node (a frame)           leaf (a frame)

@@ -10,10 +10,10 @@
 //! ```
 //!
 //! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), if any G has
-//! parked since the last one. An idle pass shrinks parked stacks and packs stacks that were parked
-//! through the whole period (Cold, see `gstate.rs`). It also strips free windows beyond a few.
-//! *Pressed*: free memory has fallen below a watermark. Then nothing counts as too recent, and
-//! rounds follow one another. *Forced*: a caller asks for everything ([`run`]):
+//! parked since the last one. An idle pass shrinks parked stacks, and strips free windows beyond a
+//! few. An idle pass also packs stacks that were parked through the whole period (Cold, see
+//! `gstate.rs`). *Pressed*: free memory has fallen below a watermark. Then nothing counts as too
+//! recent, and rounds follow one another. *Forced*: a caller asks for everything ([`run`]):
 //! `runtime::scavenge()`, or a spawn that found no memory.
 //!
 //! The scavenger runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records),
@@ -238,7 +238,7 @@ pub fn run() -> u64 {
         let guard = PreemptGuard::new();
         let m = M::current(&guard).index();
         if EPOCHS.is_behind(m) {
-            // This is a good scheduling point: this function holds nothing here.
+            // A good scheduling point: `run` holds nothing here.
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {

@@ -205,7 +205,7 @@ impl Round {
         if self.len > 0 || self.tables_len > 0 {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
-            // This function holds nothing: all pages that were found are in the round.
+            // The piece holds nothing: all pages that were found are in the round.
             pass(M::current(guard).index());
         }
         if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
