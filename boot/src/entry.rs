@@ -125,8 +125,8 @@ fn mention(flaw: Flaw) {
     say::warning(format_args!("{flaw}"));
 }
 
-/// Where the stub jumps to. `start_info` is a physical address, `entry_tsc` the time-stamp counter
-/// at entry.
+/// Runs after the stub's jump. `start_info` is a physical address, `entry_tsc` the time-stamp
+/// counter at entry.
 #[unsafe(no_mangle)]
 extern "C" fn trefoil_boot_rust(start_info: u64, entry_tsc: u64) -> ! {
     let kept = &raw mut KEPT;
@@ -196,7 +196,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
-/// The RSDP: where the loader says, if there is one there; else wherever it is found.
+/// Finds the RSDP: at the loader's address, if there is one there; else by a search.
 fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
     if start_info.rsdp != 0 {
         if rsdp::is_at(&Low, start_info.rsdp) {
@@ -207,13 +207,13 @@ fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
     rsdp::search(&Low)
 }
 
-/// The largest pages that this CPU has.
+/// Returns the largest pages that this CPU has.
 fn largest_page() -> PageSize {
     // The stub checked that this leaf exists.
     if __cpuid(0x8000_0001).edx >> 26 & 1 == 1 { PageSize::Gib1 } else { PageSize::Mib2 }
 }
 
-/// How much physical memory this CPU can address at all.
+/// Returns how much physical memory this CPU can address at all.
 fn address_space() -> u64 {
     let bits = if __cpuid(0x8000_0000).eax >= 0x8000_0008 { __cpuid(0x8000_0008).eax & 0xff } else { 36 };
     1 << bits.clamp(32, 52)
@@ -241,7 +241,7 @@ fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(
     Ok(())
 }
 
-/// Where a part of the image lies in memory.
+/// Returns the physical address of a part of the image.
 fn physical(address: *const u8) -> u64 {
     address as u64 - KERNEL_BASE
 }

@@ -138,7 +138,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// One past its last byte, unless that wraps around.
+    /// Returns the address one past its last byte, unless that wraps around.
     pub fn end(&self) -> Option<u64> {
         self.start.checked_add(self.len)
     }
@@ -214,7 +214,7 @@ impl StartInfo {
         Ok(())
     }
 
-    /// The first module, wherever it claims to be.
+    /// Returns the first module, at the address in the module list.
     pub fn module(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw)) -> Option<Module> {
         if self.modules == 0 {
             return None;

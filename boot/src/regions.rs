@@ -36,7 +36,7 @@ pub struct Claims {
     len: usize,
 }
 
-/// The stronger claim wins.
+/// Returns the strength of a claim: the stronger claim wins.
 fn strength(kind: MemoryRegionKind) -> u32 {
     match kind {
         MemoryRegionKind::Usable => 0,
@@ -46,13 +46,13 @@ fn strength(kind: MemoryRegionKind) -> u32 {
     }
 }
 
-/// RAM, though firmware may keep tables in it (types 3 and 4 of its map).
+/// Returns true for RAM, though firmware may keep tables in it (types 3 and 4 of its map).
 fn is_ram(kind: MemoryRegionKind) -> bool {
     matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::UnknownBios(3 | 4))
 }
 
 impl Claims {
-    /// None.
+    /// Creates an empty set of claims.
     pub const fn new() -> Self {
         Self { list: [MemoryRegion::empty(); CLAIMS_MAX], len: 0 }
     }
@@ -81,8 +81,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Whether all bytes from `start` to `end` are claimed as usable. Other claims are not looked
-    /// at.
+    /// Returns true if all bytes from `start` to `end` are claimed as usable. Ignores other claims.
     pub fn is_usable(&self, start: u64, end: u64) -> bool {
         let mut at = start;
         while at < end {
@@ -96,13 +95,13 @@ impl Claims {
         start <= end
     }
 
-    /// One past the highest address of RAM.
+    /// Returns the address one past the highest address of RAM.
     pub fn ram_top(&self) -> u64 {
         self.claims().iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
     }
 
-    /// Writes the map of what lies below `limit`, and returns it. Memory that nobody claims is in
-    /// no region.
+    /// Writes the map of memory below `limit`, and returns it. Memory without a claim is in no
+    /// region.
     pub fn resolve<'m>(&self, limit: u64, map: &'m mut [MemoryRegion; REGIONS_MAX]) -> &'m mut [MemoryRegion] {
         let mut ends = [0; REGIONS_MAX];
         for (pair, claim) in ends.chunks_exact_mut(2).zip(self.claims()) {
@@ -133,7 +132,7 @@ impl Default for Claims {
     }
 }
 
-/// A few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the
+/// Sorts a few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the
 /// library's sort in size.
 fn sort(numbers: &mut [u64]) {
     for i in 1..numbers.len() {

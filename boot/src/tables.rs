@@ -64,7 +64,7 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// The level of the table that holds such entries; 0 is the lowest.
+    /// Returns the level of the table that holds such entries; 0 is the lowest.
     const fn level(self) -> u32 {
         match self {
             Self::Kib4 => 0,
@@ -73,7 +73,7 @@ impl PageSize {
         }
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn bytes(self) -> u64 {
         4096 << (9 * self.level())
     }
@@ -89,8 +89,8 @@ impl fmt::Display for Full {
     }
 }
 
-/// How much physical memory a pool of `tables` can map in pages of `size`, next to an image of
-/// `image` bytes.
+/// Returns how much physical memory a pool of `tables` can map in pages of `size`, next to an image
+/// of `image` bytes.
 pub const fn reach(tables: usize, image: u64, size: PageSize) -> u64 {
     // The root, two levels above the image's tables, and one more of these where it straddles 2
     // MiB.
@@ -113,8 +113,8 @@ pub struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    /// Nothing is mapped yet. The pool's tables must be empty; `base` is where it lies in physical
-    /// memory.
+    /// Creates a builder with nothing mapped yet. The pool's tables must be empty; `base` is the
+    /// pool's physical address.
     ///
     /// # Errors
     /// The pool has no table.
@@ -137,7 +137,8 @@ impl<'p> Builder<'p> {
         Ok(self.used - 1)
     }
 
-    /// The table of `level` that covers `address`, made with all above it if missing.
+    /// Returns the table of `level` that covers `address`, made with all tables above it if
+    /// missing.
     fn table(&mut self, address: u64, level: u32) -> Result<usize, Full> {
         let mut table = 0;
         for above in (level + 1..4).rev() {
@@ -183,7 +184,7 @@ impl<'p> Builder<'p> {
     }
 }
 
-/// Which entry of a table of `level` covers `address`.
+/// Returns the index of the entry of a table of `level` that covers `address`.
 fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * level)) as usize & 511
 }

@@ -96,7 +96,7 @@ pub mod sync {
 /// other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of it is backed by memory until it
 /// is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
 ///
-/// An overflow of this stack ends the machine: nobody is left for whom the others could run on.
+/// An overflow of this stack ends the machine: without `main` the other goroutines run for nothing.
 ///
 /// ```no_run
 /// #![no_std]

@@ -29,7 +29,7 @@ pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'stati
     read
 }
 
-/// The program's own words.
+/// Returns the program's own words.
 pub fn app_words() -> AppWords<'static> {
     words(LINE.get().copied().unwrap_or(&[]))
 }

@@ -24,18 +24,18 @@ pub(crate) fn set_main_g(id: u64) {
     MAIN_G.store(id, Ordering::Relaxed);
 }
 
-/// Whether `g` runs the program's `main`.
+/// Returns true if `g` runs the program's `main`.
 pub(crate) fn is_main(g: &G) -> bool {
     g.id() == MAIN_G.load(Ordering::Relaxed)
 }
 
-/// The scheduler, if there is one yet.
+/// Returns the scheduler, if there is one yet.
 pub(crate) fn try_sched() -> Option<&'static Sched> {
     // SAFETY: `set_sched` stored a `&'static Sched`.
     unsafe { SCHED.load(Ordering::Acquire).as_ref() }
 }
 
-/// The scheduler.
+/// Returns the scheduler.
 ///
 /// # Panics
 /// Before `start` has made it.

@@ -65,18 +65,18 @@ mod deadlock;
 
 pub use deadlock::deadlock;
 
-/// Whether any core reports.
+/// Returns true if any core reports.
 pub fn is_under_way() -> bool {
     REPORTER.load(Ordering::Relaxed) != 0
 }
 
-/// Whether it is this one.
+/// Returns true if this core reports.
 fn is_mine() -> bool {
     REPORTER.load(Ordering::Relaxed) == percpu::current().index() as u32 + 1
 }
 
-/// An NMI: this core stops if another one reports. False: nobody reports, so nobody should have
-/// sent it.
+/// Handles an NMI: this core stops if another core reports. Returns false if no core reports: then
+/// the NMI is unexpected.
 pub fn nmi() -> bool {
     if is_under_way() && !is_mine() {
         stop_this_core();
@@ -84,7 +84,7 @@ pub fn nmi() -> bool {
     is_under_way()
 }
 
-/// A core has just said that it runs: if a report began before that, it did not get the NMI.
+/// Stops a core that has just arrived if a report is under way: the report's NMI did not reach it.
 pub fn core_arrives() {
     // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived,
     // or this core sees the reporter.
@@ -204,7 +204,7 @@ fn registers(f: &Frame) {
     say!("  cr2 {:016x}  cr3 {:016x}", cpu::cr2(), cpu::cr3());
 }
 
-/// An exception that nothing handles.
+/// Reports an exception that nothing handles.
 pub fn exception(frame: &Frame) -> ! {
     begin(format_args!("exception {} {}", frame.vector, exceptions::name(frame.vector)));
     if let Some((core, purpose)) = kstack::owner(frame.rsp.get()) {
@@ -230,7 +230,7 @@ fn access(error: u64) -> &'static str {
     }
 }
 
-/// A page fault that is no growing stack.
+/// Reports a page fault that is no growing stack.
 pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     let present = if frame.error & 1 == 1 { "a protected page" } else { "an unmapped page" };
     begin(format_args!("exception 14 #PF page fault: {} 0x{addr:016x}, {present}", access(frame.error)));
@@ -242,8 +242,8 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     finish(frame)
 }
 
-/// A stack that can't grow, under a G that can't end alone: the program's `main`, or with
-/// preemption off where even the red pages are used up.
+/// Reports a stack that can't grow, under a G that can't end alone. The G is the program's `main`,
+/// or preemption is off and even the red pages are used up.
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
         Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(
@@ -256,14 +256,14 @@ pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     finish(frame)
 }
 
-/// A page fault on the #PF stack itself.
+/// Reports a page fault on the #PF stack itself.
 pub fn nested_page_fault(frame: &Frame, addr: u64) -> ! {
     begin(format_args!("a page fault inside the page fault handler: {} 0x{addr:016x}", access(frame.error)));
     registers(frame);
     end()
 }
 
-/// A panic that can't unwind.
+/// Reports a panic that can't unwind.
 pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
     cpu::disable_interrupts();
     report_stack::run(&mut || {
@@ -281,7 +281,7 @@ pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
     end()
 }
 
-/// A message and where it came from.
+/// Reports a message and its origin.
 #[inline(never)]
 pub fn message(what: fmt::Arguments<'_>) -> ! {
     cpu::disable_interrupts();
@@ -293,7 +293,7 @@ pub fn message(what: fmt::Arguments<'_>) -> ! {
     end()
 }
 
-/// The scheduler's own rules were broken.
+/// Reports that the scheduler's own rules were broken.
 pub fn broken(rule: &str) -> ! {
     message(format_args!("{rule}"))
 }

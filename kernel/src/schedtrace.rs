@@ -22,7 +22,7 @@ use crate::{console, platform};
 /// Nanoseconds between two lines.
 static PERIOD: AtomicU64 = AtomicU64::new(0);
 
-/// From `now` on, a line each `ms`.
+/// Starts the trace: from `now` on, a line each `ms`.
 pub fn start(ms: u64, now: u64) {
     PERIOD.store(ms * 1_000_000, Ordering::Relaxed);
     TRACE.start(now + ms * 1_000_000);
@@ -63,7 +63,7 @@ fn sum(of: fn(&Counters) -> &Counter) -> u64 {
     platform::sched().ms().map(|m| of(&m.counters).get()).sum()
 }
 
-/// A word and a number: short, since it is in every image.
+/// Writes a word and a number: short, since it is in every image.
 #[inline(never)]
 fn word(f: &mut fmt::Formatter<'_>, word: &str, n: u64) -> fmt::Result {
     f.write_str(word)?;

@@ -56,8 +56,8 @@
 //! than needed. The class's lock is not held for that, since the locks of the chunks and the frames
 //! come with it. The extra slab goes back when its blocks are home.
 //!
-//! Rejected: a counter of live bytes on each core. It costs an instruction with a memory operand on
-//! each alloc and free, and two lengths tell the same. Also rejected: a depot of full magazines a
+//! Rejected: a counter of live bytes on each core, which costs an instruction with a memory operand
+//! on each alloc and free; two lengths tell the same. Also rejected: a depot of full magazines a
 //! class. Its blocks belong to no slab, so no slab ever goes back, and a tree of 2 MiB passes the
 //! depot by.
 //!

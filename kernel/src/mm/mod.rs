@@ -28,7 +28,7 @@ use bootloader_api::BootInfo;
 /// Where all physical memory is mapped.
 pub use trefoil_boot::PHYS_OFFSET;
 
-/// The address at which physical memory is read and written.
+/// Returns the address at which physical memory is read and written.
 #[inline(always)]
 pub fn phys_to_virt(physical: u64) -> *mut u8 {
     (PHYS_OFFSET + physical) as *mut u8

@@ -62,17 +62,17 @@ pub struct Rites {
 }
 
 impl Rites {
-    /// Why it ends.
+    /// Returns the cause of the end.
     pub fn cause(&self) -> Cause {
         u8::try_from(self.cause).ok().and_then(Cause::from_u8).unwrap_or(Cause::StackOverflow)
     }
 
-    /// The stack pointer that the G ended with.
+    /// Returns the stack pointer that the G ended with.
     pub fn sp(&self) -> u64 {
         self.frame[offset_of!(Frame, rsp) / 8]
     }
 
-    /// Where they lie on a deathbed: below the top word.
+    /// Returns the address of the rites on a deathbed: below the top word.
     fn on(bed: Window) -> *mut Self {
         ((bed.hi as usize - 8 - size_of::<Self>()) & !15) as *mut Self
     }
@@ -87,8 +87,8 @@ impl Rites {
     }
 }
 
-/// The G that has ended on this core gets up on `bed`, with what g0 has for it, and preemption on.
-/// g0 is again as it was while the G ran.
+/// Starts the G that has ended on this core on `bed`, with g0's data for it, and preemption on. g0
+/// is again as it was while the G ran.
 pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
     let core = M::current(&guard).index() as u64 + 1;
     let at = Rites::on(bed);
@@ -143,7 +143,7 @@ extern "C" fn rites(rites: &mut Rites) -> ! {
     }
 }
 
-/// Where the function begins after whose frame a backtrace shows the G.
+/// Returns the start of the function after whose frame a backtrace shows the G.
 pub fn seam() -> usize {
     abandon_entry as *const () as usize
 }

@@ -43,7 +43,7 @@ impl Memory for Physical {
 }
 
 impl Physical {
-    /// A copy of a whole table with the fault that the command line asks for.
+    /// Copies a whole table, with the fault that the command line asks for.
     fn damage(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         let rsdp = self.faults.rsdp_checksum && bytes.len() >= 20 && bytes.starts_with(b"RSD PTR ");
         let madt = bytes.len() > 44 && bytes.starts_with(b"APIC");

@@ -69,8 +69,8 @@ fn read(register: u32) -> u32 {
     }
 }
 
-/// Out of line, as `command` is: the code for both interfaces at each of twenty places would be
-/// kilobytes.
+/// Writes a register. Out of line, as `command` is: the code for both interfaces at each of twenty
+/// places would be kilobytes.
 #[inline(never)]
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
@@ -119,19 +119,20 @@ pub fn start_measuring() {
     write(TIMER_INITIAL, MEASURE_FROM);
 }
 
-/// The timer's count.
+/// Returns the timer's count.
 pub fn count_down() -> u64 {
     u64::from(read(TIMER_CURRENT))
 }
 
-/// The measurement's result; the timer is ready for [`arm`].
+/// Sets the measurement's result; the timer is then ready for [`arm`].
 pub fn set_timer_hz(hz: u64) {
     TIMER_HZ.store(hz, Ordering::Relaxed);
     write(TIMER_INITIAL, 0);
     write(LVT_TIMER, u32::from(VECTOR_TIMER) | if DEADLINE.load(Ordering::Relaxed) { TSC_DEADLINE_MODE } else { 0 });
 }
 
-/// The timer's frequency was measured with a clock that ran at `now` where it was taken for `then`.
+/// Corrects the timer's frequency, measured with a clock that ran at `now` where it was taken for
+/// `then`.
 pub fn scale_timer_hz(now: u64, then: u64) {
     let hz = u128::from(TIMER_HZ.load(Ordering::Relaxed)) * u128::from(now) / u128::from(then);
     TIMER_HZ.store((hz as u64).max(1), Ordering::Relaxed);
@@ -203,7 +204,7 @@ pub fn rest_until(until: u64, m: &M) {
     }
 }
 
-/// `core`, whose token may have been set, is to look at it.
+/// Makes `core` look at its token, which may have been set.
 pub fn wake(core: &percpu::PerCpu) {
     // SeqCst: pairs with the `mfence` in `rest_until`.
     fence(Ordering::SeqCst);
@@ -212,7 +213,7 @@ pub fn wake(core: &percpu::PerCpu) {
     }
 }
 
-/// The handler is done.
+/// Ends the handler at the APIC.
 pub fn eoi() {
     write(EOI, 0);
 }
@@ -265,7 +266,7 @@ pub fn send_startup(lapic_id: u32, page: u32) {
     command(lapic_id, DELIVERY_STARTUP | ASSERT | page >> 12);
 }
 
-/// Interrupts a core whatever it does: it stops if a report is under way. Takes no lock.
+/// Interrupts a core in any state: the core stops if a report is under way. Takes no lock.
 pub fn send_nmi(lapic_id: u32) {
     command(lapic_id, DELIVERY_NMI | ASSERT);
 }
@@ -300,8 +301,8 @@ fn learn() {
     TIMER_HZ.store(better + (better >> 16), Ordering::Relaxed);
 }
 
-/// Another core has set this M's token, and the interrupt itself ends its rest; or has work that
-/// nobody takes. As [`on_timer`].
+/// Handles a wake-up IPI. Another core has set this M's token, and the interrupt itself ends its
+/// rest; or the other core has work that no core takes. As [`on_timer`].
 pub fn on_wake() -> bool {
     let core = percpu::current();
     core.wake_ipis.fetch_add(1, Ordering::Relaxed);
@@ -310,7 +311,7 @@ pub fn on_wake() -> bool {
     core.m().is_some_and(trefoil_sched::wake_interrupt)
 }
 
-/// A core's id, once it runs.
+/// Returns the id of the running core.
 pub fn id() -> u32 {
     if X2APIC.load(Ordering::Relaxed) { read(ID) } else { read(ID) >> 24 }
 }

@@ -61,7 +61,7 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Frequency, and the mask of its counter.
+    /// Returns the frequency, and the mask of the counter.
     fn hz(self) -> (u64, u64) {
         match self {
             Self::PmTimer(_) => (PM_HZ, 0xff_ffff),
@@ -78,7 +78,7 @@ impl Reference {
         }
     }
 
-    /// Whether it moves.
+    /// Returns true if the counter moves.
     fn runs(self) -> bool {
         let first = self.read();
         (0..1000).any(|_| self.read() != first)
@@ -94,7 +94,7 @@ unsafe fn inl(port: u16) -> u32 {
     value
 }
 
-/// Channel 0 as a free-running 16-bit counter.
+/// Starts channel 0 as a free-running 16-bit counter.
 fn pit_start() {
     // SAFETY: the PIT's ports, or nothing; its interrupt line is masked.
     unsafe {
@@ -113,7 +113,7 @@ fn pit_read() -> u64 {
     (0x1_0000 - count) & 0xffff
 }
 
-/// The raw counter.
+/// Returns the raw counter.
 #[inline(always)]
 pub fn ticks() -> u64 {
     // SAFETY: every processor with long mode has it.
@@ -153,7 +153,7 @@ pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
-/// The TSC value at `ns`, for a timer that waits for one.
+/// Returns the TSC value at `ns`, for a timer that waits for one.
 pub fn ticks_at(ns: u64) -> u64 {
     let switched = SWITCH.load(Ordering::Acquire) != u64::MAX && ns >= SCALES[1].base_ns.load(Ordering::Relaxed);
     let scale = &SCALES[usize::from(switched)];
@@ -164,7 +164,7 @@ pub fn ticks_at(ns: u64) -> u64 {
     scale.base_ticks.load(Ordering::Relaxed).saturating_add(ticks)
 }
 
-/// The frequency that CPUID or a hypervisor tells, if they do.
+/// Returns the frequency that CPUID or a hypervisor tells, if they do.
 fn told_hz() -> Option<u64> {
     let most = __cpuid(0).eax;
     if most >= 0x15 {

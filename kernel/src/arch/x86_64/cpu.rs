@@ -87,9 +87,9 @@ pub fn init_core() -> Features {
     features
 }
 
-/// Of the state components that a processor has, as XCR0 numbers them, those that G's may use: x87,
-/// SSE, and where present AVX and AVX-512, whose three parts come together or not at all. (Not AMX:
-/// 8 KiB for what nobody here uses.)
+/// Returns the state components in `present`, as XCR0 numbers them, that G's may use: x87, SSE, and
+/// where present AVX and AVX-512, whose three parts come together or not at all. (Not AMX: 8 KiB
+/// for state that no code here uses.)
 pub const fn vector_state(present: u32) -> u32 {
     const AVX512: u32 = 0b1110_0000;
     present & if present & (AVX512 | 0b100) == AVX512 | 0b100 { AVX512 | 0b111 } else { 0b111 }
@@ -112,7 +112,7 @@ fn enable_xsave() {
     super::preempt::set_xsave_bytes(__cpuid_count(0xd, 0).ebx);
 }
 
-/// Whether interrupts are on.
+/// Returns true if interrupts are on.
 #[inline(always)]
 pub fn interrupts_are_on() -> bool {
     let flags: u64;
@@ -121,7 +121,7 @@ pub fn interrupts_are_on() -> bool {
     flags >> 9 & 1 == 1
 }
 
-/// The local APIC's id as CPUID tells it: 32 bits where leaf 0xB is there.
+/// Returns the local APIC's id as CPUID tells it: 32 bits if leaf 0xB is there.
 pub fn initial_apic_id() -> u32 {
     if __cpuid(0).eax >= 0xb {
         let leaf = __cpuid_count(0xb, 0);
@@ -243,7 +243,7 @@ pub fn stop() -> ! {
     }
 }
 
-/// The address of the last page fault.
+/// Returns the address of the last page fault.
 pub fn cr2() -> u64 {
     let addr: u64;
     // SAFETY: reads a register. Not `nomem`: a fault changes it.
@@ -251,7 +251,7 @@ pub fn cr2() -> u64 {
     addr
 }
 
-/// The root of the page tables.
+/// Returns the root of the page tables.
 pub fn cr3() -> u64 {
     let root: u64;
     // SAFETY: reads a register.

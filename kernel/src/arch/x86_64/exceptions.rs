@@ -36,7 +36,7 @@ const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 
-/// Name and mnemonic of an exception.
+/// Returns the name and mnemonic of an exception.
 pub fn name(vector: u64) -> &'static str {
     match vector {
         0 => "#DE divide error",
@@ -67,7 +67,7 @@ pub fn name(vector: u64) -> &'static str {
     }
 }
 
-/// The descriptor that an exception's error code names: its index and its table.
+/// Returns the descriptor that an exception's error code names: its index and its table.
 pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
     if !matches!(frame.vector, 10..=13) || frame.error & 0xfffe == 0 {
         return None;
@@ -80,7 +80,7 @@ pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
     Some((frame.error >> 3 & 0x1fff, table))
 }
 
-/// Called by the stub, interrupts off, on the vector's IST stack.
+/// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack.
 pub(super) extern "C" fn dispatch(frame: &Frame) {
     let core = percpu::current();
     match frame.vector {

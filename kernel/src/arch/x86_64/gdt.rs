@@ -54,7 +54,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// With no IST stacks yet.
+    /// Creates the tables, with no IST stacks yet.
     pub const fn new() -> Self {
         Self {
             gdt: [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0],
@@ -139,7 +139,7 @@ pub fn load(core: &'static PerCpu) {
     }
 }
 
-/// An IST stack of `core`.
+/// Returns an IST stack of `core`.
 pub fn ist_stack(core: &PerCpu, ist: u8) -> Range<u64> {
     // SAFETY: a copy of a word that does not change once the core runs.
     let top = unsafe { (&raw const (*core.tables.get()).tss.ist).cast::<u64>().add(ist as usize - 1).read_unaligned() };

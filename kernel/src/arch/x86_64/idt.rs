@@ -54,9 +54,9 @@ pub struct Frame {
 /// Bytes of a vector's entry: `push`, `push`, `jmp`.
 const ENTRY_BYTES: usize = 2 + 2 + 5;
 
-/// 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the
-/// others push a 0 in its place. The number of the vector is pushed as a signed byte: from 128 on
-/// all the bits above it are set.
+/// Holds 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code;
+/// the others push a 0 in its place. The number of the vector is pushed as a signed byte: from 128
+/// on all the bits above it are set.
 #[unsafe(naked)]
 unsafe extern "C" fn idt_entries() {
     naked_asm!(
@@ -172,7 +172,8 @@ pub fn stub() -> usize {
     idt_common as *const () as usize
 }
 
-/// Where vector `vector` begins, for tests that enter a stub with a frame of their own.
+/// Returns the start of vector `vector`'s stub, for tests that enter a stub with a frame of their
+/// own.
 pub fn entry(vector: u8) -> usize {
     idt_entries as *const () as usize + vector as usize * ENTRY_BYTES
 }

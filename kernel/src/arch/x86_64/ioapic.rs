@@ -39,7 +39,7 @@ impl Registers {
     }
 }
 
-/// From here on the line of `route` interrupts the core with this APIC id on `vector`. False: there
+/// Connects the line of `route` to the core with this APIC id, on `vector`. Returns false if there
 /// is no such line.
 #[must_use]
 pub fn connect(route: Route, vector: u8, lapic_id: u32) -> bool {

@@ -45,13 +45,13 @@ const WINDOW_MAX: u64 = 1 << 30;
 /// tests.
 pub const BYTES: u64 = TO + 1;
 
-/// Where they begin, in the whole image: for tests.
+/// Returns where the instructions begin, in the whole image: for tests.
 pub fn places() -> impl Iterator<Item = u64> {
     code().filter(|&at| begins(at))
 }
 
-/// Where these instructions begin, if the one at `rip` is among them and needs the context below
-/// the stack pointer.
+/// Returns where these instructions begin, if the one at `rip` is among them and needs the context
+/// below the stack pointer.
 #[cold]
 #[inline(never)]
 fn search(rip: u64) -> Option<u64> {
@@ -59,7 +59,7 @@ fn search(rip: u64) -> Option<u64> {
     (from..rip.wrapping_sub(FROM) + 1).find(|&at| begins(at))
 }
 
-/// Whether they begin at `at`, which is code.
+/// Returns true if the instructions begin at `at`, which is code.
 fn begins(at: u64) -> bool {
     // SAFETY: code is there, and after the last of it more than so many bytes of constants.
     unsafe { (at as *const [u8; BEGIN.len()]).read() == BEGIN }

@@ -40,8 +40,8 @@ unsafe extern "C" fn report_stack_call(arg: *mut (), f: unsafe extern "C" fn(*mu
     )
 }
 
-/// Where the function begins that leads from one stack to the other: a backtrace shows what comes
-/// after it.
+/// Returns the start of the function that leads from one stack to the other: a backtrace shows the
+/// frames after it.
 pub fn seam() -> usize {
     report_stack_call as *const () as usize
 }

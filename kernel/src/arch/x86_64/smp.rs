@@ -93,7 +93,7 @@ static SMP_TICKETS: AtomicU32 = AtomicU32::new(0);
 /// g0's top for each ticket; 0: no such ticket.
 static STACKS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
 
-/// In the higher half, with no stack yet: takes a ticket and the stack that goes with it.
+/// Takes a ticket and the stack that goes with it. In the higher half, with no stack yet.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn smp_enter() -> ! {
@@ -119,7 +119,7 @@ unsafe extern "C" fn smp_enter() -> ! {
     )
 }
 
-/// On the core's own g0 stack. Ticket n is record n + 1.
+/// Starts the core, on its own g0 stack. Ticket n is record n + 1.
 extern "C" fn enter(ticket: u32) -> ! {
     match percpu::get(ticket as usize + 1) {
         Some(core) => crate::start::ap_main(core),
@@ -135,8 +135,8 @@ static CALLED: [AtomicU32; MAX_CORES] = [const { AtomicU32::new(u32::MAX) }; MAX
 static CALLED_COUNT: AtomicUsize = AtomicUsize::new(0);
 static STEP: AtomicUsize = AtomicUsize::new(0);
 
-/// When to look who is missing, after the start, in nanoseconds; after the last step whoever is
-/// missing is left out.
+/// When to look for missing cores, after the start, in nanoseconds; after the last step a missing
+/// core is left out.
 const STEPS: [u64; 4] = [300_000, 10_000_000, 50_000_000, 500_000_000];
 
 /// Calls the cores with these APIC ids. Returns when `poll` should be called first, if any was
@@ -202,7 +202,7 @@ fn lay_trampoline() -> bool {
     cr3 >> 32 == 0 && paging::map_page(TRAMPOLINE, TRAMPOLINE, Flags::empty()).is_ok()
 }
 
-/// Whether a core with this APIC id runs.
+/// Returns true if a core with this APIC id runs.
 fn has_come(id: u32) -> bool {
     percpu::all().any(|core| core.has_arrived() && core.lapic_id() == id)
 }

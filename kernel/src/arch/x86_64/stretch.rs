@@ -97,7 +97,7 @@ fn core() -> &'static Core {
     &CORES[percpu::current().index()]
 }
 
-/// The caller's own address.
+/// Returns the caller's own address.
 #[inline(always)]
 fn here() -> u64 {
     let here;
@@ -106,19 +106,19 @@ fn here() -> u64 {
     here
 }
 
-/// The depth has gone up: a stretch begins if that was from 0 to 1.
+/// Begins a stretch if the depth has gone from 0 to 1.
 #[inline(always)]
 pub fn begins() {
     begin(here());
 }
 
-/// The depth is about to go down: the stretch ends if that is from 1 to 0.
+/// Ends the stretch if the depth is about to go from 1 to 0.
 #[inline(always)]
 pub fn ends() {
     end(here());
 }
 
-/// Another G can run from here on.
+/// Cuts the stretch: another G can run from here on.
 #[inline(always)]
 pub fn cut() {
     let here = here();
@@ -141,7 +141,7 @@ fn end(at: u64) {
     }
 }
 
-/// A handler of `vector` has begun. Counted if it has interrupted depth 0.
+/// Records that a handler of `vector` has begun, if it has interrupted depth 0.
 #[inline(never)]
 pub fn handler_begins(vector: u64) {
     if percpu::depth() == 0 {
@@ -149,7 +149,7 @@ pub fn handler_begins(vector: u64) {
     }
 }
 
-/// A handler is about to end.
+/// Records that a handler is about to end.
 #[inline(always)]
 pub fn handler_ends() {
     let (now, at) = (clock::ticks(), here());
@@ -243,7 +243,7 @@ pub fn reset() {
     }
 }
 
-/// The `n`th longest that was kept since the last [`reset`], from 0. Allocates nothing.
+/// Returns the `n`th longest that was kept since the last [`reset`], from 0. Allocates nothing.
 pub fn nth(n: usize) -> Option<Stretch> {
     let mut bound = (u64::MAX, usize::MAX);
     let mut found = None;

@@ -38,7 +38,7 @@ use core::arch::naked_asm;
 use super::registers::{pop, push};
 
 /// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when
-/// somebody switches back.
+/// another context switches back.
 ///
 /// # Safety
 /// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn switch(
     )
 }
 
-/// The first code on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top.
+/// Runs first on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top.
 /// Unwinding ends here.
 ///
 /// Frames return to the instruction after the `nop`: an unwinder looks up the byte *before* a

@@ -49,7 +49,7 @@ struct Header {
 }
 const _: () = assert!(size_of::<Header>() <= GRANULE);
 
-/// The number of the granule at `at`.
+/// Returns the number of the granule at `at`.
 #[inline(always)]
 fn number(at: u64) -> u32 {
     let granule = match at.checked_sub(scattered::BASE) {
@@ -59,7 +59,7 @@ fn number(at: u64) -> u32 {
     granule as u32
 }
 
-/// The address of a granule.
+/// Returns the address of a granule.
 #[inline(always)]
 fn address(granule: u32) -> *mut u8 {
     let granule = u64::from(granule);
@@ -127,7 +127,7 @@ struct Arenas {
 static ARENAS: [Lock<Arenas>; PARTS] = [const { Lock::new(Arenas { runs: Runs::new(Granules), spare: 0 }) }; PARTS];
 const PARTS: usize = 8;
 
-/// The part to which a block belongs.
+/// Returns the part to which a block belongs.
 ///
 /// # Safety
 /// 1. The block came from [`alloc`], and is out.
@@ -143,8 +143,8 @@ fn granules(bytes: usize) -> u32 {
     bytes.div_ceil(GRANULE) as u32
 }
 
-/// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no
-/// memory.
+/// Allocates a block of `bytes` bytes (less than an arena has), aligned to `align` (a page at
+/// most). Null: no memory.
 pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     let (len, align) = (granules(bytes), granules(align));
     // The part of this core, or of the caller's previous core: any part will do.
@@ -153,8 +153,8 @@ pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     if block.is_null() { alloc_elsewhere(part, len, align) } else { block }
 }
 
-/// A block of a part's arenas, which get a new one's granules from `fresh` on before, if it is not
-/// 0. Null: no run is long enough.
+/// Takes a block of a part's arenas. If `fresh` is not 0, the arenas first get the granules of a
+/// new arena from `fresh` on. Null: no run is long enough.
 #[inline(never)]
 fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
     let mut arenas = part.lock();
@@ -164,7 +164,7 @@ fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
     arenas.runs.take(len, align).map_or(null_mut(), address)
 }
 
-/// A block of another part's arenas, or of a new one.
+/// Takes a block of another part's arenas, or of a new one.
 #[cold]
 #[optimize(size)]
 fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8 {
@@ -230,7 +230,7 @@ impl Arenas {
     }
 }
 
-/// Gives an arena back that is nobody's. With no lock held.
+/// Gives back an arena that no part owns. Holds no lock.
 fn release(first: u32) {
     if first != 0 {
         // SAFETY: 1. all its granules have been taken out as one run.

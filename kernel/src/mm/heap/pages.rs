@@ -16,7 +16,7 @@ use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};
 
-/// The heap has so many pages more, or fewer.
+/// Counts `pages` pages more, or fewer, for the heap.
 pub(super) fn count(pages: i64) {
     percpu::add::<MAPPED>((pages * FRAME as i64) as u64);
 }
@@ -26,14 +26,14 @@ pub(super) fn mapped() -> u64 {
     sum(|core| &core.mapped)
 }
 
-/// The frame at `at`, which came from [`alloc`]. None: it is scattered.
+/// Returns the frame at `at`, which came from [`alloc`]. `None`: the piece is scattered.
 #[inline(always)]
 fn frame(at: *mut u8) -> Option<u64> {
     let at = at as u64;
     (at < scattered::BASE).then(|| at - PHYS_OFFSET)
 }
 
-/// A piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
+/// Allocates a piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
 #[optimize(size)]
 pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     if inject::denies_frame() {

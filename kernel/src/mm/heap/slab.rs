@@ -102,18 +102,18 @@ pub(super) const fn bytes(size: usize) -> usize {
     }
 }
 
-/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A
-/// chunk is all slabs.
+/// Returns where blocks of `size` begin: they are aligned to the largest power of two that divides
+/// it. A chunk is all slabs.
 const fn first(size: usize) -> usize {
     if size < SMALL { (2 * HEADER).next_multiple_of(1 << size.trailing_zeros()) } else { 0 }
 }
 
-/// Where the header lies.
+/// Returns where the header lies.
 const fn header(size: usize) -> usize {
     if size < SMALL { 0 } else { HEADER }
 }
 
-/// How many blocks of `size` a slab has.
+/// Returns how many blocks of `size` a slab has.
 const fn blocks(size: usize) -> usize {
     (bytes(size) - first(size)) / size
 }
@@ -140,7 +140,7 @@ pub(super) type Chain = (*mut Block, u32);
 /// The part of a class that the cores share.
 pub(super) struct Class {
     lists: Lock<Lists>,
-    /// Blocks that are out. Written under the lock, read by whoever counts.
+    /// Blocks that are out. Written under the lock; the counting code reads it without.
     out: AtomicU64,
     /// Slabs that there are. The same.
     slabs: AtomicU64,
@@ -190,7 +190,7 @@ impl Lists {
         }
     }
 
-    /// All blocks of a slab are home: it is the spare, or it goes.
+    /// Retires a slab whose blocks are all home: the slab becomes the spare, or goes.
     ///
     /// # Safety
     /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no
@@ -215,7 +215,7 @@ impl Lists {
 }
 
 impl Slab {
-    /// The slab in which a block of `size` lies.
+    /// Returns the slab in which a block of `size` lies.
     #[inline(always)]
     fn of(block: *mut Block, size: usize) -> *mut Slab {
         block.map_addr(|at| (at & !(bytes(size) - 1)) + header(size)).cast()
@@ -325,7 +325,7 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to
+    /// Takes up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to
     /// `most`; `size` is this class's.
     pub(super) fn take(&self, size: usize, want: u32, most: u32) -> Chain {
         let mut lists = self.lists.lock();
@@ -355,7 +355,7 @@ impl Class {
         chain
     }
 
-    /// Up to `want` blocks of a new slab.
+    /// Takes up to `want` blocks of a new slab.
     ///
     /// # Safety
     /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this
@@ -375,7 +375,8 @@ impl Class {
         chain
     }
 
-    /// A block from the reserve slab; `more` gives a new one, of `SMALL` bytes and aligned to that.
+    /// Takes a block from the reserve slab; `more` gives a new one, of `SMALL` bytes and aligned to
+    /// that.
     pub(super) fn take_reserve(&self, size: usize, more: impl FnOnce() -> *mut u8) -> *mut u8 {
         debug_assert_eq!(bytes(size), SMALL);
         let mut lists = self.lists.lock();
@@ -396,7 +397,7 @@ impl Class {
     }
 
     /// Sends the first blocks of a list home, up to `most`. Returns how many they were, and the
-    /// rest of the list; slabs that nobody needs any more are the caller's.
+    /// rest of the list; the caller owns slabs that are no longer needed.
     ///
     /// # Safety
     /// 1. The list has `most` blocks at least, one or more, all free blocks of this class, whose
@@ -452,7 +453,7 @@ impl Class {
         (given, next, gone)
     }
 
-    /// The spare slab is the caller's.
+    /// Gives the spare slab to the caller.
     pub(super) fn give_spare(&self) -> Gone {
         let mut lists = self.lists.lock();
         let spare = core::mem::replace(&mut lists.spare, null_mut());
@@ -463,7 +464,7 @@ impl Class {
         Gone(spare, 1)
     }
 
-    /// So many blocks more are out, and there are so many slabs more. Under the lock.
+    /// Counts so many more blocks out, and so many more slabs. Under the lock.
     fn count(&self, out: i64, slabs: i64) {
         let add = |to: &AtomicU64, n| to.store(to.load(Ordering::Relaxed).wrapping_add_signed(n), Ordering::Relaxed);
         add(&self.out, out);

@@ -32,8 +32,8 @@ pub fn make_bare(bare: bool) {
     IS_BARE.store(bare, Ordering::Relaxed);
 }
 
-/// A deathbed for `g`. None: there is no memory, or no addresses. With preemption off, and not in a
-/// handler.
+/// Makes a deathbed for `g`. `None`: there is no memory, or no addresses. With preemption off, and
+/// not in a handler.
 pub fn make(g: &G) -> Option<Window> {
     let bed = alloc(CLASSES[0] as usize).ok()?;
     let pages = if IS_BARE.load(Ordering::Relaxed) { 1 } else { PAGES };
@@ -46,15 +46,15 @@ pub fn make(g: &G) -> Option<Window> {
     there.then_some(bed)
 }
 
-/// The deathbed of `g` that `sp` lies on. With preemption off, or in a handler of the core on which
-/// `g` runs.
+/// Returns the deathbed of `g` that `sp` lies on. With preemption off, or in a handler of the core
+/// on which `g` runs.
 #[cold]
 pub fn of(g: &G, sp: u64) -> Option<Window> {
     let window = Window::of(sp.wrapping_sub(1))?;
     (window != Window::from(g.stack()) && window.top_word() == core::ptr::from_ref(g).addr()).then_some(window)
 }
 
-/// Whether `sp` lies on `g`'s own stack.
+/// Returns true if `sp` lies on `g`'s own stack.
 #[inline(always)]
 pub fn is_up(g: &G, sp: u64) -> bool {
     let Stack { lo, hi } = g.stack();

@@ -24,7 +24,7 @@ static PACED: AtomicBool = AtomicBool::new(false);
 /// writes the time; the port has one user at a time.
 static FREE_AT: AtomicU64 = AtomicU64::new(0);
 
-/// From `now` on.
+/// Slows the port down from `now` on.
 pub fn pace(now: u64) {
     PACED.store(true, Ordering::Relaxed);
     TICK.start(now);
@@ -43,7 +43,7 @@ pub(super) fn is_paced() -> bool {
     PACED.load(Ordering::Relaxed)
 }
 
-/// Whether a real port would have room.
+/// Returns true if a real port would have room.
 pub(super) fn has_room() -> bool {
     !is_paced() || clock::now() >= FREE_AT.load(Ordering::Relaxed)
 }
@@ -55,7 +55,7 @@ pub(super) fn wait() {
     }
 }
 
-/// The port has got so many bytes.
+/// Records that the port has got so many bytes.
 pub(super) fn sent(bytes: usize) {
     if is_paced() {
         let from = FREE_AT.load(Ordering::Relaxed).max(clock::now());

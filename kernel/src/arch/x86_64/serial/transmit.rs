@@ -30,8 +30,8 @@ pub static OUTPUT: Output = Output::new(&BYTES);
 
 static BYTES: Bytes = Bytes::new();
 
-/// Bytes that whoever prints moves to the port at once, with preemption off: more than a line
-/// usually has.
+/// Bytes that a printer moves to the port at once, with preemption off: more than a line usually
+/// has.
 const PIECE: usize = 256;
 /// Bytes that the handler moves, beside those that it receives.
 const BURST: usize = 64;
@@ -91,7 +91,7 @@ fn is_up() -> bool {
     platform::try_sched().is_some() && !percpu::m().is_null() && !percpu::in_handler()
 }
 
-/// The port's interrupt: a bounded piece of what is in the ring.
+/// Handles the port's interrupt: sends a bounded piece of the ring.
 pub(super) fn interrupted() {
     OUTPUT.interrupted();
     // Whether there is more stands in `OUTPUT`, where `write_enables` looks.
@@ -141,14 +141,14 @@ pub fn flush(grace: u64) {
     }
 }
 
-/// A report begins, and all other cores have stopped: sends what was printed before. Takes no lock.
+/// Sends the text printed before a report, when all other cores have stopped. Takes no lock.
 pub fn take_over() {
     while let Some(byte) = OUTPUT.next_for_report() {
         put(byte);
     }
 }
 
-/// A report has ended: waits until its last bytes have left, a second at most at 1 GHz or more.
+/// Waits after a report until its last bytes have left, a second at most at 1 GHz or more.
 pub fn finish() {
     let begin = clock::ticks();
     while is_present() && status() & IDLE == 0 && clock::ticks().wrapping_sub(begin) < 1_000_000_000 {

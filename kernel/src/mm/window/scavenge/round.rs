@@ -155,7 +155,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// None is under way.
+    /// Creates the state without a round.
     pub(super) const fn new() -> Self {
         Self {
             slices: [NO_SLICE; ROUND],
