@@ -31,7 +31,7 @@ use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
 use crate::mm::{frames, kstack};
 
-/// Core number + 1 of the core that reports; 0: nobody does.
+/// Core number + 1 of the core that reports; 0: none.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
 /// The cores that have stopped for the report, a bit each.
 static STOPPED: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! Boot, as a list: what the boot core does, and what every other core does.
+//! Boot, as a list: the steps of the boot core, and the steps of every other core.
 
 use alloc::boxed::Box;
 
@@ -88,7 +88,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     on_g0(core)
 }
 
-/// Looks who is missing.
+/// Looks for missing cores.
 static POLL: Chore = Chore::new(smp::poll);
 /// Measures the clock again.
 static REFINE: Chore = Chore::new(clock::refine);

@@ -71,8 +71,8 @@ const JOINS: usize = 2;
 const HEAP_LEAVES: u64 = 64;
 /// Frames that packing leaves in the pool, for fault reserves.
 const PACKING_LEAVES: u64 = 64;
-/// The share of memory that new stacks leave in the pool, on top of the heap's share. This part is
-/// at least [`STACKS_LEAVE_LEAST`] frames: room for some growths of the heap.
+/// The share of memory that new stacks leave in the pool, on top of the heap's share; at least
+/// [`STACKS_LEAVE_LEAST`] frames. Room for some growths of the heap.
 const STACKS_LEAVE: u64 = 128;
 const STACKS_LEAVE_LEAST: u64 = 256;
 /// Memory is short when the pool has less than this share of memory…

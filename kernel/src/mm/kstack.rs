@@ -73,7 +73,7 @@ impl Purpose {
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Pages of all stacks.
 static PAGES: AtomicUsize = AtomicUsize::new(0);
-/// Owner of each slot: core * 8 + purpose + 1; 0: nobody.
+/// Owner of each slot: core * 8 + purpose + 1; 0: none.
 static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
 /// Allocates a stack of `pages` pages (at most 15) for core `core`. `None`: no memory, or no slot.

@@ -29,8 +29,8 @@
 //!                                                                      the scheduler's part
 //! ```
 //!
-//! The touch takes the way of any overflow, from whichever core the G is on by then. So does
-//! whatever else ends it there, and then its report says that it was cut short.
+//! The touch takes the way of any overflow, from any core that the G is on by then. Any other end
+//! of the G there takes the same way, and then its report says that it was cut short.
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
@@ -80,7 +80,7 @@ impl Rites {
     /// Reads the rites on a deathbed.
     ///
     /// # Safety
-    /// 1. Its G has got up there, and nobody runs there any more.
+    /// 1. Its G has got up there, and no code runs there any more.
     pub unsafe fn from_bed(bed: Window) -> Self {
         // SAFETY: 1. `get_up` has written them.
         unsafe { Self::on(bed).read() }

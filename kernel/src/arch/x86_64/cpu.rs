@@ -95,7 +95,7 @@ pub const fn vector_state(present: u32) -> u32 {
     present & if present & (AVX512 | 0b100) == AVX512 | 0b100 { AVX512 | 0b111 } else { 0b111 }
 }
 
-/// Turns that on, and tells the preemption how many bytes it takes.
+/// Turns these components on, and tells the preemption code how many bytes they take.
 fn enable_xsave() {
     const CR4_OSXSAVE: u64 = 1 << 18;
     let mask = vector_state(__cpuid_count(0xd, 0).eax);
@@ -206,7 +206,7 @@ pub unsafe fn outsb(port: u16, bytes: &[u8]) {
     };
 }
 
-/// Runs `f` with interrupts off on this core, and restores what was.
+/// Runs `f` with interrupts off on this core, and restores the old state.
 #[inline(always)]
 pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
     let flags: u64;

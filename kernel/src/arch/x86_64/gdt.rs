@@ -88,7 +88,7 @@ pub fn use_early_stacks(core: &'static PerCpu) {
 }
 
 /// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
-/// False: no memory.
+/// Returns false if there is no memory.
 pub fn make_stacks(core: &'static PerCpu) -> bool {
     let mut tops = [0; 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {

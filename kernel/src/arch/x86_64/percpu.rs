@@ -59,7 +59,7 @@ pub struct PerCpu {
     /// Free frames; this core with preemption off, and its #PF handler over code at depth 0.
     pub frames: FrameCache,
     /// Frames for growing stacks, used by this core's #PF handler. Other code of this core uses
-    /// them with preemption off only (`take`, `put_back`, `fill_reserve`).
+    /// them with preemption off (`take`, `put_back`, `fill_reserve`), or at boot.
     pub reserve: FaultReserve,
     /// Set while this core uses the pool of frames, or is about to; for its #PF handler.
     pub in_pool: AtomicBool,

@@ -207,8 +207,8 @@ fn has_come(id: u32) -> bool {
     percpu::all().any(|core| core.has_arrived() && core.lapic_id() == id)
 }
 
-/// Looks who is missing and calls them again, or names them. On a g0, by a timer; returns when to
-/// look again.
+/// Looks for missing cores, and calls them again or names them. On a g0, by a timer; returns when
+/// to look again.
 #[optimize(size)]
 pub fn poll(now: u64) -> Option<u64> {
     let step = STEP.fetch_add(1, Ordering::Relaxed);

@@ -41,9 +41,9 @@ use super::registers::{pop, push};
 /// another context switches back.
 ///
 /// # Safety
-/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack
-///    is intact.
-/// 2. `prev_sp` is valid until somebody has loaded from it.
+/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], no other context loads it, and its
+///    stack is intact.
+/// 2. `prev_sp` is valid until another context has loaded from it.
 #[unsafe(naked)]
 pub unsafe extern "C" fn switch(
     prev_sp: *mut usize,

@@ -101,7 +101,7 @@ impl Ground for Granules {
 
     #[inline(always)]
     fn is_edge(&self, granule: u32) -> bool {
-        // The first one behind an arena may be anybody's.
+        // The first granule behind an arena may have any owner.
         !granule.is_multiple_of(GRANULES) && {
             let (at, bit) = Self::edges(granule);
             // SAFETY: the header of an arena of ours, under the lock.
@@ -202,7 +202,7 @@ pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
 /// Makes a block longer or shorter where it stands. False: it is as it was.
 ///
 /// # Safety
-/// 1. As [`free`]; of what goes, nobody uses anything.
+/// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
     let (first, len, new) = (number(block as u64), granules(bytes), granules(new));
     // SAFETY: 1.

@@ -68,7 +68,7 @@ pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
 /// Makes a piece longer or shorter where it stands. False: it is as it was.
 ///
 /// # Safety
-/// 1. As [`free`]; of what goes, nobody uses anything.
+/// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(at: *mut u8, pages: u64, new: u64) -> bool {
     let Some(frame) = frame(at) else {
         // SAFETY: 1.

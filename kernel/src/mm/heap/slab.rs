@@ -302,8 +302,8 @@ impl Slab {
     }
 }
 
-/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their
-/// memory's addresses.
+/// A list of slabs without an owner, through `next`, and their number. Gives their memory's
+/// addresses.
 pub(super) struct Gone(*mut Slab, u64);
 
 impl Iterator for Gone {

@@ -64,7 +64,7 @@ pub fn is_up(g: &G, sp: u64) -> bool {
 /// Its G has left it for good.
 ///
 /// # Safety
-/// 1. `bed` came from [`make`], and nobody runs there.
+/// 1. `bed` came from [`make`], and no code runs there.
 #[inline(never)]
 pub unsafe fn free(bed: Window) {
     set_owner(bed, 0);

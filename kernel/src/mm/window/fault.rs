@@ -13,7 +13,7 @@
 //! uses the frames in the reserve, and the next fault tries again: such code needs only a few
 //! hundred bytes of stack. Code at depth 0 is in neither place.
 //!
-//! | what is touched | by the stack's own G | by anybody else |
+//! | touched page | by the stack's own G | by any other code |
 //! |---|---|---|
 //! | an empty page | it grows | of a G that lives, or is dead and [lends](super): is mapped; else a named fault |
 //! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
@@ -46,8 +46,8 @@ use crate::mm::frames::{self, FRAME};
 use crate::mm::inject;
 
 /// Frames of one core for its #PF handler. On the same core, `take`, `put_back` and
-/// [`fill_reserve`] also change the reserve, with preemption off. A fault may interrupt an
-/// addition.
+/// [`fill_reserve`] also change the reserve: with preemption off, or at boot before the core runs a
+/// G. A fault may interrupt an addition.
 pub struct FaultReserve {
     len: AtomicUsize,
     /// Code of this core outside the handler is about to add a frame, not under the pool's lock.
@@ -134,8 +134,8 @@ impl Default for FaultReserve {
     }
 }
 
-/// Fills this core's reserve. Callable in the #PF handler over code at depth 0, or with preemption
-/// off; this core holds no lock of the frames.
+/// Fills this core's reserve. Callable with preemption off, at boot, or in the #PF handler over
+/// code at depth 0; this core holds no lock of the frames.
 #[cold]
 #[optimize(size)]
 pub fn fill_reserve() {

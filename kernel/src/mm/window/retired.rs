@@ -1,10 +1,10 @@
 //! Windows whose addresses are never used again.
 //!
-//! A G that was ended where it stood may have lent something on its stack to other G's: to a child
-//! that borrows, or to a list that the G stands in. Rust would have kept the G from leaving those
-//! frames before the borrow ends; an overflow does not. So the frames stay until all members of the
-//! G's scopes have ended. Its addresses are never used again. A later access through a stale
-//! pointer meets a fault that names the G of the stack.
+//! A G that was ended where it stood may have lent something on its stack to other G's. A child may
+//! borrow it, or a list may hold a node in it. Rust would have kept the G from leaving those frames
+//! before the borrow ends; an overflow does not. So the frames stay until all members of the G's
+//! scopes have ended. Its addresses are never used again. A later access through a stale pointer
+//! meets a fault that names the G of the stack.
 //!
 //! ```text
 //!   ended where it stood ──▶ DEAD: its memory is there ──▶ GONE: the memory goes back after an epoch

@@ -120,7 +120,7 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
             Backing::Limbo(word) => {
                 entry.restore(word);
             }
-            // Nobody uses the window, so no page of it is packed; its neighbours may be, with their
+            // The window is unused, so no page of it is packed; its neighbours may be, with their
             // table.
             Backing::Packed(word) => {
                 if !super::packed::unpack_table(entry, word, &mut frames::alloc, &mut give_back) {
@@ -150,7 +150,7 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
 }
 
 fn give_back(frame: u64) {
-    // SAFETY: 1. it was taken for a place that somebody else has filled.
+    // SAFETY: 1. the frame was taken for a place that another core has filled.
     unsafe { frames::free(frame) };
 }
 
