@@ -6,11 +6,11 @@
 //! ```
 //!
 //! The layouts come from the `acpi` crate. Its walk over the tables is not used, since the walk
-//! follows addresses and lengths without bounds. An MADT entry of length 0 loops for ever, a table
-//! whose length is below its header's wraps around, and an RSDP with a wrong checksum is logged and
-//! believed. Its `Handler` wants some 25 functions that no static table needs. Here every access
-//! goes through [`Memory`], which refuses absent memory, so a malformed table ends in an [`Error`]
-//! that names it.
+//! follows addresses and lengths without bounds. An MADT entry of length 0 loops for ever. A table
+//! whose length is below its header's wraps around. An RSDP with a wrong checksum is logged and
+//! believed. The crate's `Handler` wants some 25 functions that no static table needs. Here every
+//! access goes through [`Memory`], which refuses absent memory, so a malformed table ends in an
+//! [`Error`] that names it.
 
 use core::fmt;
 use core::mem::{offset_of, size_of};

@@ -116,8 +116,8 @@ pub fn map_page(virt: u64, frame: u64, flags: Flags) -> Result<(), MapError> {
         .map_err(|_| MapError::Occupied)
 }
 
-/// Takes the page at `virt` away on this core and returns its frame. Other cores may still have old
-/// TLB entries: the caller knows that none does.
+/// Takes the page at `virt` away on this core and returns its frame. Does not flush other cores:
+/// the caller knows that no other core has a TLB entry for the page.
 pub fn unmap_page(virt: u64) -> Option<u64> {
     let e = find(virt)?;
     let old = e.swap(0, Ordering::AcqRel);

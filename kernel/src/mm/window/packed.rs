@@ -9,9 +9,9 @@
 //!   │ … │ packed │ … │ packed │ … (8 windows)      ───▶   │ the eight entries │   the table's entry: PACKED, where
 //! ```
 //!
-//! A touch of the page, on any core, through any pointer, brings the page back at the same address
-//! with the same bytes, like a page from compressed swap. Other code sees no difference. The bytes
-//! below the used part are not kept: a parked G's stack is used from its stack pointer up.
+//! A touch of the page, on any core, through any pointer, brings the page back like a page from
+//! compressed swap: at the same address, with the same bytes. Other code sees no difference. The
+//! bytes below the used part are not kept: a parked G's stack is used from its stack pointer up.
 //!
 //! Packing runs on ordinary stacks and may use the heap. Unpacking runs in the #PF handler and may
 //! not use the heap. So the handler puts an emptied block on its core's [`Deferred`] list.

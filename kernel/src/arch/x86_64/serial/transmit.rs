@@ -12,8 +12,8 @@
 //! once, and never has to interrupt. If no I/O APIC has the port's line, the goroutine that prints
 //! polls until the ring is empty, and lets others run in between.
 //!
-//! If the port is stuck (its other end takes nothing, for a second or so), a line that can't park
-//! is given up, as a report's bytes are. A core that waits for ever with preemption off would be
+//! The port is stuck if its other end takes nothing, for a second or so. A line that can't park is
+//! then given up, as a report's bytes are. A core that waits for ever with preemption off would be
 //! worse.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
