@@ -6,8 +6,8 @@
 //! an exit, or a loop that never sleeps.
 //!
 //! Such a core gets only a store as its wake-up, so its processor must see every store. Some
-//! processors do not, by their makers' own errata. Those processors rest by `hlt`, as any processor
-//! does with `rest=hlt` on the command line.
+//! processors do not, by their makers' own errata, and so they rest by `hlt`. Any processor rests
+//! by `hlt` with `rest=hlt` on the command line.
 
 /// CPUID leaf 1, `ecx`.
 const MONITOR: u32 = 1 << 3;
