@@ -5,12 +5,12 @@
 //!       └──► RSDT (4-byte pointers; revision 0)  └─► FADT "FACP": where the PM timer is
 //! ```
 //!
-//! The layouts are the `acpi` crate's. Its walk over the tables is not used: it follows addresses
-//! and lengths without bounds (an MADT entry of length 0 loops for ever, a table whose length is
-//! below its header's wraps around, an RSDP with a wrong checksum is logged and believed), and its
-//! `Handler` wants some 25 functions that no static table needs. Here every access goes through
-//! [`Memory`], which refuses what is not there, so a malformed table ends in an [`Error`] that
-//! names it.
+//! The layouts come from the `acpi` crate. Its walk over the tables is not used, since the walk
+//! follows addresses and lengths without bounds. An MADT entry of length 0 loops for ever. A table
+//! whose length is below its header's wraps around. An RSDP with a wrong checksum is logged and
+//! believed. The crate's `Handler` wants some 25 functions that no static table needs. Here every
+//! access goes through [`Memory`], which refuses absent memory, so a malformed table ends in an
+//! [`Error`] that names it.
 
 use core::fmt;
 use core::mem::{offset_of, size_of};
@@ -30,24 +30,24 @@ const RSDP_V1_BYTES: usize = offset_of!(Rsdp, length);
 
 /// Physical memory, or a test's idea of it.
 pub trait Memory {
-    /// The `len` bytes at `physical`, or `None` if some of them can't be read.
+    /// Returns the `len` bytes at `physical`, or `None` if some of them can't be read.
     fn bytes(&self, physical: u64, len: usize) -> Option<&[u8]>;
 }
 
-/// What is wrong with a table; each names it.
+/// A defect of a table; each variant names the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// It lies where there is no memory.
+    /// The table lies where there is no memory.
     Unreadable(&'static str),
-    /// It does not begin with its signature.
+    /// The table does not begin with its signature.
     Signature(&'static str),
-    /// Its length is too small to hold what it must, or absurdly large.
+    /// The table's length is too small for its fixed part, or absurdly large.
     Length(&'static str),
-    /// Its bytes do not add up to zero.
+    /// The table's bytes do not add up to zero.
     Checksum(&'static str),
-    /// An entry in it has a length that can't be.
+    /// An entry in the table has an impossible length.
     Entry(&'static str),
-    /// No pointer leads to it.
+    /// No pointer leads to the table.
     Missing(&'static str),
 }
 
@@ -81,7 +81,7 @@ impl<'m, M: Memory> Tables<'m, M> {
     /// Follows the RSDP at `rsdp` to the RSDT or XSDT and checks both.
     ///
     /// # Errors
-    /// What is wrong with the RSDP, or with the root table it points to.
+    /// The defect of the RSDP, or of the root table it points to.
     pub fn new(rsdp: u64, memory: &'m M) -> Result<Self, Error> {
         let v1 = memory.bytes(rsdp, RSDP_V1_BYTES).ok_or(Error::Unreadable("RSDP"))?;
         if !v1.starts_with(b"RSD PTR ") {
@@ -99,7 +99,7 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(Self { memory, pointers: &table[size_of::<SdtHeader>()..], pointer_bytes })
     }
 
-    /// Where a revision 2 RSDP says that the XSDT is; 0 if nowhere.
+    /// Returns the address of the XSDT in a revision 2 RSDP; 0 if there is none.
     fn xsdt_address(rsdp: u64, memory: &M) -> Result<u64, Error> {
         let v2 = memory.bytes(rsdp, size_of::<Rsdp>()).ok_or(Error::Unreadable("RSDP"))?;
         let length = le32(v2, offset_of!(Rsdp, length)) as usize;
@@ -113,8 +113,8 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(le64(all, offset_of!(Rsdp, xsdt_address)))
     }
 
-    /// Physical address of the first table with this signature. Pointers to nowhere are passed
-    /// over.
+    /// Returns the physical address of the first table with this signature. Passes over pointers to
+    /// nowhere.
     pub fn find(&self, signature: &[u8; 4]) -> Option<u64> {
         self.pointers
             .chunks_exact(self.pointer_bytes)
@@ -122,10 +122,10 @@ impl<'m, M: Memory> Tables<'m, M> {
             .find(|&address| self.memory.bytes(address, 4).is_some_and(|s| s == signature))
     }
 
-    /// The cores that the MADT calls usable.
+    /// Returns the cores that the MADT calls usable.
     ///
     /// # Errors
-    /// What is wrong with the MADT.
+    /// The defect of the MADT.
     pub fn cores(&self) -> Result<Cores, Error> {
         let mut cores = Cores { ids: [0; MAX_CORES], len: 0, beyond: 0 };
         for entry in self.madt()? {
@@ -156,18 +156,18 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(cores)
     }
 
-    /// The MADT's entries.
+    /// Returns the MADT's entries.
     fn madt(&self) -> Result<Entries<'m>, Error> {
         let address = self.find(b"APIC").ok_or(Error::Missing(MADT))?;
         let madt = table(self.memory, address, b"APIC", MADT)?;
         Ok(Entries(madt.get(size_of::<Madt>()..).ok_or(Error::Length(MADT))?))
     }
 
-    /// Where the line `irq` of the old PC's interrupt controllers goes: to the I/O APIC input of
-    /// the same number, edge-triggered and active high, unless the MADT overrides that.
+    /// Routes the line `irq` of the old PC's interrupt controllers: to the I/O APIC input of the
+    /// same number, edge-triggered and active high, unless the MADT overrides that.
     ///
     /// # Errors
-    /// What is wrong with the MADT; or no I/O APIC has that input.
+    /// The defect of the MADT; or no I/O APIC has that input.
     pub fn isa_route(&self, irq: u8) -> Result<Route, Error> {
         let (mut input, mut flags) = (u32::from(irq), 0);
         for entry in self.madt()? {
@@ -184,7 +184,7 @@ impl<'m, M: Memory> Tables<'m, M> {
                 _ => {}
             }
         }
-        // The one with the highest first input that is not above ours.
+        // Take the I/O APIC with the highest first input that is not above the wanted one.
         let mut best: Option<(u32, u32)> = None;
         for entry in self.madt()? {
             let entry = entry?;
@@ -203,10 +203,10 @@ impl<'m, M: Memory> Tables<'m, M> {
         Ok(Route { io_apic, pin: input - base, active_low: flags & 0b11 == 0b11, level: flags >> 2 & 0b11 == 0b11 })
     }
 
-    /// The I/O port of the PM timer, if the FADT names one.
+    /// Returns the I/O port of the PM timer, if the FADT names one.
     ///
     /// # Errors
-    /// What is wrong with the FADT.
+    /// The defect of the FADT.
     pub fn pm_timer(&self) -> Result<Option<u16>, Error> {
         const NAME: &str = "FADT";
         let address = self.find(b"FACP").ok_or(Error::Missing(NAME))?;
@@ -219,20 +219,20 @@ impl<'m, M: Memory> Tables<'m, M> {
     }
 }
 
-/// Which input of which I/O APIC an interrupt line is.
+/// The route of an interrupt line: an I/O APIC and one of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// Physical address of the I/O APIC's registers.
     pub io_apic: u32,
-    /// Its input.
+    /// The input of the I/O APIC.
     pub pin: u32,
     /// The line is active when it is low.
     pub active_low: bool,
-    /// It is active as long as the device wants something, instead of once.
+    /// The line is level-triggered: active as long as the device wants something, instead of once.
     pub level: bool,
 }
 
-/// What follows the MADT's header: entries that begin with their kind and length, each checked to
+/// The entries behind the MADT's header. Each begins with its kind and length, and is checked to
 /// lie within the table.
 struct Entries<'m>(&'m [u8]);
 
@@ -271,14 +271,14 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Just the core with this id.
+    /// Makes a list of just the core with this id.
     pub fn only(id: u32) -> Self {
         let mut ids = [0; MAX_CORES];
         ids[0] = id;
         Self { ids, len: 1, beyond: 0 }
     }
 
-    /// The ids.
+    /// Returns the ids.
     pub fn ids(&self) -> &[u32] {
         &self.ids[..self.len]
     }
@@ -313,7 +313,7 @@ impl Cores {
     }
 }
 
-/// The whole table at `address`, after its signature, length and checksum were found right.
+/// Returns the whole table at `address`, after a check of its signature, length and checksum.
 fn table<'m>(
     memory: &'m impl Memory,
     address: u64,

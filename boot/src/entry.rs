@@ -1,9 +1,9 @@
 //! The PVH door's Rust side: from the loader's start info to [`Handover`].
 //!
-//! It runs once, on one core, with interrupts off, on the boot stack, and with the stub's tables:
-//! the low 4 GiB mapped to themselves, and the image at [`KERNEL_BASE`]. It leaves the kernel's
-//! tables behind. What it keeps for the kernel (the map, the command line, the tables) lies in
-//! `.bss`, so no memory is taken from the map.
+//! `trefoil_boot_rust` runs once, on one core, with interrupts off, on the boot stack. At its start
+//! the stub's tables are active: the low 4 GiB mapped to themselves, and the image at
+//! [`KERNEL_BASE`]. The function leaves the kernel's tables behind. The data kept for the kernel
+//! (the map, the command line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
 use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
@@ -46,10 +46,10 @@ const COMMAND_LINE_MAX: usize = 2048;
 /// one of 32 has not.
 const MEMORY_MIN: u64 = 40 << 20;
 
-/// What the stub's tables map.
+/// The end of the low memory that the stub's tables map.
 const STUB_REACH: u64 = 4 << 30;
 
-/// What outlives boot. All zeros, or it would take room in the image's file.
+/// The data that outlives boot. All zeros, or it would take room in the image's file.
 struct Kept {
     tables: [Table; tables::POOL],
     map: [MemoryRegion; REGIONS_MAX],
@@ -113,9 +113,9 @@ impl Memory for Low {
         if physical == 0 || physical.checked_add(len as u64)? > STUB_REACH {
             return None;
         }
-        // SAFETY: the stub's tables map this range to itself. It is only asked for what the loader
-        // or firmware left, which lies outside the image, and nobody else runs or has been given
-        // memory yet: nothing writes there meanwhile.
+        // SAFETY: the stub's tables map this range to itself. Callers ask only for data of the
+        // loader or the firmware, which lies outside the image. No other core runs and no memory
+        // has been handed out yet, so nothing writes there meanwhile.
         Some(unsafe { core::slice::from_raw_parts(physical as *const u8, len) })
     }
 }
@@ -125,8 +125,8 @@ fn mention(flaw: Flaw) {
     say::warning(format_args!("{flaw}"));
 }
 
-/// Where the stub jumps to. `start_info` is a physical address, `entry_tsc` the time-stamp counter
-/// at entry.
+/// Runs after the stub's jump. `start_info` is a physical address, `entry_tsc` the time-stamp
+/// counter at entry.
 #[unsafe(no_mangle)]
 extern "C" fn trefoil_boot_rust(start_info: u64, entry_tsc: u64) -> ! {
     let kept = &raw mut KEPT;
@@ -196,7 +196,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
-/// The RSDP: where the loader says, if there is one there; else wherever it is found.
+/// Finds the RSDP: at the loader's address, if there is one there; else by a search.
 fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
     if start_info.rsdp != 0 {
         if rsdp::is_at(&Low, start_info.rsdp) {
@@ -207,13 +207,13 @@ fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
     rsdp::search(&Low)
 }
 
-/// The largest pages that this CPU has.
+/// Returns the largest pages that this CPU has.
 fn largest_page() -> PageSize {
     // The stub checked that this leaf exists.
     if __cpuid(0x8000_0001).edx >> 26 & 1 == 1 { PageSize::Gib1 } else { PageSize::Mib2 }
 }
 
-/// How much physical memory this CPU can address at all.
+/// Returns how much physical memory this CPU can address at all.
 fn address_space() -> u64 {
     let bits = if __cpuid(0x8000_0000).eax >= 0x8000_0008 { __cpuid(0x8000_0008).eax & 0xff } else { 36 };
     1 << bits.clamp(32, 52)
@@ -241,7 +241,7 @@ fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(
     Ok(())
 }
 
-/// Where a part of the image lies in memory.
+/// Returns the physical address of a part of the image.
 fn physical(address: *const u8) -> u64 {
     address as u64 - KERNEL_BASE
 }

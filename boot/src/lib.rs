@@ -11,13 +11,13 @@
 //!                 └─► __trefoil_kernel_main(Handover)     the kernel's tables are active, nothing is mapped to itself
 //! ```
 //!
-//! Everything but the stub, `entry` and `say` is pure: it reads bytes that it is given and touches
-//! no machine, so what a broken firmware may leave is tested on the host. `acpi` and `options` are
-//! such readers too; the kernel calls them.
+//! Everything but the stub, `entry` and `say` is pure: the code reads bytes from its caller and
+//! touches no machine. So tests on the host cover the tables of a broken firmware. `acpi` and
+//! `options` are such readers too; the kernel calls them.
 //!
-//! Two kinds of trouble are told apart. What boot can't do without (a start info, a memory map,
-//! enough memory) ends the machine with a `trefoil: fatal:` line and a failing exit. Anything else
-//! that is wrong is named on a `trefoil: boot:` line, and boot goes on without it.
+//! Boot knows two kinds of trouble. If a necessary part is missing (a start info, a memory map,
+//! enough memory), the machine ends with a `trefoil: fatal:` line and a failing exit. Any other
+//! defect is named on a `trefoil: boot:` line, and boot goes on without that part.
 #![cfg_attr(not(test), no_std)]
 
 use core::ops::Range;
@@ -50,19 +50,19 @@ pub enum Door {
     Pvh,
 }
 
-/// What boot hands to the kernel, which defines `fn __trefoil_kernel_main(Handover) -> !` to take
-/// it.
+/// The data that boot hands to the kernel, which defines `fn __trefoil_kernel_main(Handover) -> !`
+/// to take it.
 ///
-/// When that runs: interrupts are off, SSE is on, the page tables are the final ones (sections with
-/// their own rights, physical memory at [`PHYS_OFFSET`], nothing mapped to itself), and there is no
-/// interrupt table yet.
+/// When that function runs, interrupts are off, SSE is on, and there is no interrupt table yet. The
+/// page tables are the final ones (sections with their own rights, physical memory at
+/// [`PHYS_OFFSET`], nothing mapped to itself).
 #[derive(Debug)]
 pub struct Handover {
     /// Memory map, RSDP (physical), ramdisk (mapped), and where image and boot stack lie.
     pub info: &'static mut bootloader_api::BootInfo,
     /// The command line, not necessarily UTF-8.
     pub command_line: &'static [u8],
-    /// Who started the image.
+    /// The loader that started the image.
     pub door: Door,
     /// The time-stamp counter at entry.
     pub entry_tsc: u64,

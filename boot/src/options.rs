@@ -6,48 +6,48 @@
 //! ```
 //!
 //! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app
-//! as the word `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line comes
-//! from whoever started the machine, so it is bytes, not text, and nothing in it stops the boot:
-//! what is not understood is named in a [`Complaint`] and skipped.
+//! as the word `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line is
+//! input from outside the machine, so it is bytes, not text, and nothing in it stops the boot. A
+//! [`Complaint`] names each word that the parser does not know, and the parser skips the word.
 //!
-//! Nothing is copied: options are numbers and flags, and the app's words are found again in the
-//! line on demand.
+//! The parser copies nothing: options are numbers and flags, and [`app_words`] finds the app's
+//! words in the line on demand.
 
 use core::fmt::{self, Write};
 
 /// Most cores that the kernel handles, and the largest `maxprocs`.
 pub const MAX_CORES: usize = 64;
 
-/// What `slice` and `wakeup` may be, in microseconds.
+/// Valid values of `slice` and `wakeup`, in microseconds.
 pub const SLICES: core::ops::RangeInclusive<u64> = 5..=60_000_000;
 
-/// What `schedtrace` may be, in milliseconds.
+/// Valid values of `schedtrace`, in milliseconds.
 pub const TRACES: core::ops::RangeInclusive<u64> = 1..=3_600_000;
 
-/// What `stack` may be, in bytes.
+/// Valid values of `stack`, in bytes.
 pub const STACKS: core::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 
-/// What the kernel was told.
+/// The kernel's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
     /// `maxprocs=N`: how many G's may run at the same time, 1 to 64; one for each core unless told.
     pub maxprocs: Option<usize>,
-    /// `seed=N`: what random choices start from; the clock unless told.
+    /// `seed=N`: the start of random choices; the clock unless told.
     pub seed: Option<u64>,
     /// `slice=US`: how long a G may run while others wait, 5 µs to a minute; 10,000 unless told.
     pub slice: Option<u64>,
-    /// `wakeup=US`: how long it may run while a sleeper is due, 5 µs to a minute; 100 unless told.
+    /// `wakeup=US`: how long a G may run while a sleeper is due, 5 µs to a minute; 100 unless told.
     pub wakeup: Option<u64>,
-    /// `schedtrace=MS`: the scheduler's line is printed so often, 1 ms to an hour; never unless
+    /// `schedtrace=MS`: how often the scheduler's line is printed, 1 ms to an hour; never unless
     /// told.
     pub schedtrace: Option<u64>,
     /// `stack=SIZE`: how far the stack of the program's `main` may grow, in bytes: 4K to 1G; as the
     /// program says unless told.
     pub stack: Option<usize>,
-    /// `rest=hlt`: cores without work rest by `hlt` and are woken by interrupts, whatever CPUID
-    /// offers; that decides unless told.
+    /// `rest=hlt`: cores without work rest by `hlt` and interrupts wake them, for any CPUID. CPUID
+    /// decides unless told.
     pub halt: bool,
-    /// `fault=…`: what to break on purpose.
+    /// `fault=…`: the faults to inject.
     pub faults: Faults,
 }
 
@@ -58,7 +58,7 @@ pub struct Faults {
     pub deaf: u64,
     /// `late:N`: core number N misses its first start-up IPI (bit N).
     pub late: u64,
-    /// `no-acpi`: the firmware's tables are not looked for.
+    /// `no-acpi`: the kernel does not look for the firmware's tables.
     pub no_acpi: bool,
     /// `rsdp-checksum`: one byte of the RSDP is changed before it is read.
     pub rsdp_checksum: bool,
@@ -69,11 +69,11 @@ pub struct Faults {
     pub madt_truncated: bool,
     /// `no-reference`: neither CPUID nor a timer tells how fast the TSC runs.
     pub no_reference: bool,
-    /// The serial port takes no more than 115,200 baud bring away, where QEMU's takes everything.
+    /// The serial port takes bytes at 115,200 baud only, where QEMU's port takes them at once.
     pub paced_uart: bool,
 }
 
-/// Why a word was skipped.
+/// The reason why a word was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Complaint<'a> {
     /// No such key (or a bare word before `--`).
@@ -82,9 +82,9 @@ pub enum Complaint<'a> {
     BadValue {
         /// The key.
         key: &'static str,
-        /// What stood after the `=`.
+        /// The text after the `=`.
         value: &'a [u8],
-        /// What should have.
+        /// The expected text.
         wants: &'static str,
     },
     /// A word for the app that is not UTF-8.
@@ -103,8 +103,8 @@ impl fmt::Display for Complaint<'_> {
     }
 }
 
-/// Bytes as text, those that are none as `\xNN`. (`escape_ascii` says the same in five times as
-/// much code.)
+/// Prints bytes as text, and bytes that are not text as `\xNN`. (`escape_ascii` does the same in
+/// five times as much code.)
 struct Bytes<'a>(&'a [u8]);
 
 impl fmt::Display for Bytes<'_> {
@@ -116,7 +116,7 @@ impl fmt::Display for Bytes<'_> {
     }
 }
 
-/// Reads the whole line. Of a key given twice the last value holds.
+/// Parses the whole line. If a key is given twice, the last value holds.
 pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Options {
     let mut options = Options::default();
     let mut for_app = false;
@@ -161,7 +161,7 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
                 b"hlt" => options.halt = true,
                 _ => complain(Complaint::BadValue { key: "rest", value, wants: "hlt" }),
             },
-            // Read by a program that logs: `value_of`.
+            // `value_of` reads this key, in a program that logs.
             b"log" => {}
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {
@@ -202,7 +202,7 @@ impl Faults {
     }
 }
 
-/// A decimal number or `0x` and a hexadecimal one. No sign, no blanks, no overflow.
+/// Parses a decimal number, or `0x` and a hexadecimal one. No sign, no blanks, no overflow.
 fn number(digits: &[u8]) -> Option<u64> {
     let (digits, radix) = match digits.strip_prefix(b"0x") {
         Some(hex) => (hex, 16),
@@ -216,7 +216,8 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// A number of bytes, or of `K`, `M` or `G` bytes (1024 each of the one before), in either case.
+/// Parses a number of bytes, or of `K`, `M` or `G` bytes (1024 each of the one before), in either
+/// case.
 fn size(text: &[u8]) -> Option<u64> {
     let (digits, shift) = match text.split_last()? {
         (b'K' | b'k', digits) => (digits, 10),
@@ -227,8 +228,8 @@ fn size(text: &[u8]) -> Option<u64> {
     number(digits)?.checked_mul(1 << shift)
 }
 
-/// The value of the kernel's `key` in `line`, the last if there are several: for keys whose reader
-/// is not in every program.
+/// Returns the value of the kernel's `key` in `line`, the last if there are several. For keys whose
+/// reader is not in every program.
 pub fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let ours = words(line).take_while(|&word| word != b"--");
     ours.filter_map(|word| word.strip_prefix(key))
@@ -247,7 +248,7 @@ pub struct AppWords<'a> {
     after_dashes: bool,
 }
 
-/// The words of `line` that belong to the app; those that are not UTF-8 are left out.
+/// Returns the words of `line` that belong to the app, without those that are not UTF-8.
 pub fn app_words(line: &[u8]) -> AppWords<'_> {
     AppWords { rest: line, after_dashes: false }
 }

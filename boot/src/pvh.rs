@@ -1,4 +1,4 @@
-//! What a PVH loader leaves in memory, read as bytes that may lie.
+//! The data that a PVH loader leaves in memory, read as bytes that may lie.
 //!
 //! ```text
 //!   ebx ──► start info ─┬─► memory map    24 bytes an entry: start, length, type
@@ -7,9 +7,9 @@
 //!                       └─► RSDP
 //! ```
 //!
-//! Every pointer and count is input like any other: what it leads to is asked of [`Memory`], which
-//! refuses what is out of reach, and what is wrong is named. A pointer of 0 means that the thing is
-//! not there.
+//! Every pointer and count is input like any other. [`Memory`] reads the target and refuses
+//! addresses out of reach, and an error names each defect. A pointer of 0 means that the part is
+//! absent.
 
 use core::fmt;
 
@@ -62,7 +62,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What boot goes on without. Addresses are physical.
+/// A defect that boot can go on with. Addresses are physical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// An entry of the memory map wraps around the end of the address space.
@@ -138,7 +138,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// One past its last byte, unless that wraps around.
+    /// Returns the address one past its last byte, unless that wraps around.
     pub fn end(&self) -> Option<u64> {
         self.start.checked_add(self.len)
     }
@@ -156,7 +156,7 @@ impl StartInfo {
     /// Reads the structure from its bytes.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The defect of the structure.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let number = |at| u32_at(bytes, at).ok_or(Error::Truncated);
         let address = |at| u64_at(bytes, at).ok_or(Error::Truncated);
@@ -214,7 +214,7 @@ impl StartInfo {
         Ok(())
     }
 
-    /// The first module, wherever it claims to be.
+    /// Returns the first module, at the address in the module list.
     pub fn module(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw)) -> Option<Module> {
         if self.modules == 0 {
             return None;

@@ -1,9 +1,9 @@
-//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps, with everything
-//! that is in use kept out of what is usable.
+//! The memory map as the kernel gets it: sorted, in whole pages, without overlaps. All memory in
+//! use is kept out of the usable regions.
 //!
 //! Firmware's map may be anything: unsorted, overlapping, torn. So nothing is edited in place. Each
-//! range somebody has an interest in is a *claim*, in any order, and a page gets the strongest of
-//! the claims that cover it:
+//! range with a known use is a *claim*, in any order, and a page gets the strongest of the claims
+//! that cover it:
 //!
 //! ```text
 //!   firmware says RAM        ├──────────────────────┤      ├──────────┤        weakest
@@ -12,8 +12,8 @@
 //!   result                   │ us │ boot │ us │ reserved   │  us      │
 //! ```
 //!
-//! A claim to RAM is cut to the whole pages inside it, any other is widened to all pages it
-//! touches: what is in doubt is not used.
+//! A claim to RAM is cut to the whole pages inside it; any other claim is widened to all pages it
+//! touches. So a page in doubt is not used.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
@@ -29,14 +29,14 @@ const PAGE: u64 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// Who wants what of physical memory.
+/// The claims to physical memory.
 #[derive(Debug)]
 pub struct Claims {
     list: [MemoryRegion; CLAIMS_MAX],
     len: usize,
 }
 
-/// The stronger claim wins.
+/// Returns the strength of a claim: the stronger claim wins.
 fn strength(kind: MemoryRegionKind) -> u32 {
     match kind {
         MemoryRegionKind::Usable => 0,
@@ -46,13 +46,13 @@ fn strength(kind: MemoryRegionKind) -> u32 {
     }
 }
 
-/// RAM, though firmware may keep tables in it (types 3 and 4 of its map).
+/// Returns true for RAM, though firmware may keep tables in it (types 3 and 4 of its map).
 fn is_ram(kind: MemoryRegionKind) -> bool {
     matches!(kind, MemoryRegionKind::Usable | MemoryRegionKind::UnknownBios(3 | 4))
 }
 
 impl Claims {
-    /// None.
+    /// Creates an empty set of claims.
     pub const fn new() -> Self {
         Self { list: [MemoryRegion::empty(); CLAIMS_MAX], len: 0 }
     }
@@ -81,8 +81,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Whether all bytes from `start` to `end` are claimed as usable. Other claims are not looked
-    /// at.
+    /// Returns true if all bytes from `start` to `end` are claimed as usable. Ignores other claims.
     pub fn is_usable(&self, start: u64, end: u64) -> bool {
         let mut at = start;
         while at < end {
@@ -96,13 +95,13 @@ impl Claims {
         start <= end
     }
 
-    /// One past the highest address of RAM.
+    /// Returns the address one past the highest address of RAM.
     pub fn ram_top(&self) -> u64 {
         self.claims().iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
     }
 
-    /// Writes the map of what lies below `limit`, and returns it. Memory that nobody claims is in
-    /// no region.
+    /// Writes the map of memory below `limit`, and returns it. Memory without a claim is in no
+    /// region.
     pub fn resolve<'m>(&self, limit: u64, map: &'m mut [MemoryRegion; REGIONS_MAX]) -> &'m mut [MemoryRegion] {
         let mut ends = [0; REGIONS_MAX];
         for (pair, claim) in ends.chunks_exact_mut(2).zip(self.claims()) {
@@ -133,7 +132,7 @@ impl Default for Claims {
     }
 }
 
-/// A few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the
+/// Sorts a few dozen numbers that are nearly in order: insertion is fast, and a hundredth of the
 /// library's sort in size.
 fn sort(numbers: &mut [u64]) {
     for i in 1..numbers.len() {

@@ -1,20 +1,20 @@
-//! How a core waits for work, by what CPUID says.
+//! The way in which a core waits for work, by CPUID.
 //!
 //! `hlt` ends with an interrupt, so that waking a core takes an IPI. `mwait` ends also with a store
 //! to the word that it watches, which saves the IPI on both sides. Under a hypervisor `hlt` is
 //! right even where `mwait` exists: it gives the host its core, and most hypervisors make `mwait`
 //! an exit, or a loop that never sleeps.
 //!
-//! A store is all that such a core is sent, so its processor has to see every one. Some do not, by
-//! their makers' own errata: they rest by `hlt`, as any does that is told `rest=hlt` on the command
-//! line.
+//! Such a core gets only a store as its wake-up, so its processor must see every store. Some
+//! processors do not, by their makers' own errata, and so they rest by `hlt`. Any processor rests
+//! by `hlt` with `rest=hlt` on the command line.
 
 /// CPUID leaf 1, `ecx`.
 const MONITOR: u32 = 1 << 3;
 /// The same.
 const HYPERVISOR: u32 = 1 << 31;
 
-/// How a core waits.
+/// The way in which a core waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     /// By `hlt`: for an interrupt.
@@ -40,8 +40,8 @@ pub fn rest([highest_leaf, maker]: [u32; 2], [signature, features]: [u32; 2]) ->
     let family = signature >> 8 & 0xf;
     let model = signature >> 12 & 0xf0 | signature >> 4 & 0xf;
     let deaf = maker == INTEL && family == 6 && is_deaf(model);
-    // Leaf 5 describes what `mwait` can do; a processor without it has no `mwait`, whatever the bit
-    // says.
+    // Leaf 5 describes the abilities of `mwait`. A processor without leaf 5 has no `mwait`, even
+    // with the bit set.
     match highest_leaf >= 5 && features & (MONITOR | HYPERVISOR) == MONITOR && !deaf {
         true => Rest::Mwait,
         false => Rest::Halt,

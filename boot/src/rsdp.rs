@@ -6,7 +6,7 @@ use crate::acpi::Memory;
 /// The part that all revisions have, and that the first checksum covers.
 const BYTES: usize = 20;
 
-/// It starts on such a boundary.
+/// The RSDP starts on such a boundary.
 const ALIGNMENT: usize = 16;
 
 /// The BIOS area, and the word below 1 MiB that holds the segment of the extended BIOS data area
@@ -15,13 +15,13 @@ const BIOS_AREA: (u64, usize) = (0xe_0000, 0x2_0000);
 const EBDA_SEGMENT: u64 = 0x40e;
 const EBDA_BYTES: usize = 1024;
 
-/// Whether `bytes` begin with a sound RSDP.
+/// Returns true if `bytes` begin with a sound RSDP.
 pub fn is_sound(bytes: &[u8]) -> bool {
     bytes.starts_with(b"RSD PTR ")
         && bytes.get(..BYTES).is_some_and(|all| all.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)) == 0)
 }
 
-/// Whether there is a sound RSDP at this physical address.
+/// Returns true if there is a sound RSDP at this physical address.
 pub fn is_at(memory: &impl Memory, physical: u64) -> bool {
     memory.bytes(physical, BYTES).is_some_and(is_sound)
 }

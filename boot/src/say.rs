@@ -8,10 +8,10 @@ use core::fmt::{self, Write};
 
 const PORT: u16 = 0x3f8;
 
-/// How often a full transmitter is asked before a byte is given up.
+/// How often boot polls a full transmitter before it gives a byte up.
 const PATIENCE: u32 = 100_000;
 
-/// QEMU's `isa-debug-exit` device, and what makes QEMU end with status 35.
+/// QEMU's `isa-debug-exit` device, and the value that makes QEMU end with status 35.
 const EXIT_PORT: u16 = 0xf4;
 const EXIT_FAILURE: u32 = 0x11;
 
@@ -24,7 +24,7 @@ impl Write for Serial {
             for _ in 0..PATIENCE {
                 let status: u8;
                 // SAFETY: the line status register, or nothing; reading it clears error bits that
-                // nobody looks at.
+                // no code looks at.
                 unsafe {
                     asm!("in al, dx", in("dx") PORT + 5, out("al") status, options(nomem, nostack, preserves_flags))
                 };
@@ -39,12 +39,12 @@ impl Write for Serial {
     }
 }
 
-/// Names what is wrong; boot goes on.
+/// Names a defect; boot goes on.
 pub fn warning(what: fmt::Arguments<'_>) {
     let _ = writeln!(Serial, "trefoil: boot: {what}");
 }
 
-/// Names what is wrong and ends the machine.
+/// Names a defect and ends the machine.
 pub fn fatal(what: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(Serial, "\ntrefoil: fatal: {what}\ntrefoil: end of report");
     loop {

@@ -6,13 +6,13 @@
 //!         └─ 511   KERNEL_BASE    4 KiB pages: text R-X, rodata R--, data RW-, one hole
 //! ```
 //!
-//! The tables come from a pool, in `.bss` at boot: an image needs a few, and the physical map one
-//! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So no memory has to be found before
-//! there is a map of it, and nothing is cleared that the loader had not cleared. What a pool can't
-//! map is said in advance, by [`reach`].
+//! The tables come from a pool, in `.bss` at boot. An image needs a few. The physical map needs one
+//! for each 512 GiB (1 GiB pages) or each GiB (2 MiB pages). So boot need not find memory before
+//! there is a map of it, and clears no memory that the loader has cleared. [`reach`] tells in
+//! advance how much memory a pool can map.
 //!
-//! The builder knows a pool and the physical address of its start, not the machine: tests walk what
-//! it builds on the host.
+//! The builder knows a pool and the physical address of its start, not the machine. So tests walk
+//! its tables on the host.
 
 use core::fmt;
 use core::ops::Range;
@@ -41,7 +41,7 @@ const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// What may be done with a mapping.
+/// The access rights of a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
     /// R-X
@@ -64,7 +64,7 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// The level of the table that holds such entries; 0 is the lowest.
+    /// Returns the level of the table that holds such entries; 0 is the lowest.
     const fn level(self) -> u32 {
         match self {
             Self::Kib4 => 0,
@@ -73,7 +73,7 @@ impl PageSize {
         }
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn bytes(self) -> u64 {
         4096 << (9 * self.level())
     }
@@ -89,8 +89,8 @@ impl fmt::Display for Full {
     }
 }
 
-/// How much physical memory a pool of `tables` can map in pages of `size`, next to an image of
-/// `image` bytes.
+/// Returns how much physical memory a pool of `tables` can map in pages of `size`, next to an image
+/// of `image` bytes.
 pub const fn reach(tables: usize, image: u64, size: PageSize) -> u64 {
     // The root, two levels above the image's tables, and one more of these where it straddles 2
     // MiB.
@@ -113,8 +113,8 @@ pub struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    /// Nothing is mapped yet. The pool's tables must be empty; `base` is where it lies in physical
-    /// memory.
+    /// Creates a builder with nothing mapped yet. The pool's tables must be empty; `base` is the
+    /// pool's physical address.
     ///
     /// # Errors
     /// The pool has no table.
@@ -124,7 +124,7 @@ impl<'p> Builder<'p> {
         Ok(builder)
     }
 
-    /// What CR3 gets.
+    /// Returns the value for CR3.
     pub fn root(&self) -> u64 {
         self.base
     }
@@ -137,7 +137,8 @@ impl<'p> Builder<'p> {
         Ok(self.used - 1)
     }
 
-    /// The table of `level` that covers `address`, made with all above it if missing.
+    /// Returns the table of `level` that covers `address`, made with all tables above it if
+    /// missing.
     fn table(&mut self, address: u64, level: u32) -> Result<usize, Full> {
         let mut table = 0;
         for above in (level + 1..4).rev() {
@@ -183,7 +184,7 @@ impl<'p> Builder<'p> {
     }
 }
 
-/// Which entry of a table of `level` covers `address`.
+/// Returns the index of the entry of a table of `level` that covers `address`.
 fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * level)) as usize & 511
 }
@@ -195,7 +196,8 @@ mod tests {
 
     const BASE: u64 = 0x24_0000;
 
-    /// What the processor does: the physical address and the rights of a mapped address.
+    /// Translates as the processor does: to the physical address and the rights of a mapped
+    /// address.
     fn translate(builder: &Builder<'_>, address: u64) -> Option<(u64, Rights)> {
         let (mut table, mut writable, mut executable) = (0, true, true);
         for level in (0..4).rev() {

@@ -1,17 +1,17 @@
-//! The end of a G that can't go on where it stands: its stack has overflowed, can't grow, it
-//! touched a stack that is no more, or a destructor of it panicked while it unwound.
+//! The end of a G that can't go on where it stands. Its stack has overflowed or can't grow, it
+//! touched a stack that is gone, or one of its destructors panicked while it unwound.
 //!
-//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**: what they
-//! own on the heap is leaked, and counted as G's that were [abandoned](count). The joiner gets the
+//! An arbitrary instruction can't be unwound, so **no destructor of its frames runs**. The heap
+//! memory of those frames is leaked, and the G counts as [abandoned](count). The joiner gets the
 //! cause. Its locks stay held: a goroutine that wants one panics with the dead one's name. The
-//! stack's memory goes back when nobody can borrow from it any more (INV-LENT in
-//! `sched/src/group.rs`), and an epoch later; its addresses never. Everybody else runs on.
+//! stack's memory goes back an epoch after the last borrower has ended (INV-LENT in
+//! `sched/src/group.rs`); its addresses never go back. All other G's run on.
 //!
-//! This runs on the core's g0 stack, below what g0 has saved, with one level of preemption off
-//! (`arch/x86_64/abandon.rs` draws it). But the report does not: the unwinder takes 5,000
-//! instructions a frame. The G makes it itself, with preemption on, on its [deathbed]. Its joiner
-//! learns of the end after that. Where there is no memory for a deathbed, the report has the
-//! innermost frames only.
+//! The last rites run on the core's g0 stack, below g0's saved state, with preemption off one level
+//! (`arch/x86_64/abandon.rs` draws it). The report does not run there, since the unwinder takes
+//! 5,000 instructions a frame. The G makes the report itself, with preemption on, on its
+//! [deathbed]. Its joiner learns of the end after that. If there is no memory for a deathbed, the
+//! report has the innermost frames only.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,29 +33,29 @@ type Out = fn(fmt::Arguments<'_>);
 /// Reports that are made on a deathbed just now.
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// Tests that end thousands of G's say so: their reports are left out.
+/// Set by tests that end thousands of G's: their reports are left out.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Leaves out the reports of G's that end from now on, or gives them again.
+/// Leaves out the reports of G's that end from now on, or prints them again.
 pub fn quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// G's that ended so.
+/// Counts G's that were ended where they stood.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// How many G's have ended where they stood.
+/// Returns how many G's have ended where they stood.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// What to say about a touch of `addr` that ended `g`.
+/// The message about a touch of `addr` that ended `g`.
 pub struct What<'a> {
-    /// Whose stack failed.
+    /// The G whose stack failed.
     pub g: &'a G,
-    /// What was touched.
+    /// The touched address.
     pub addr: u64,
-    /// Why that is its end.
+    /// The reason why the touch ends the G.
     pub cause: Cause,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for What<'_> {
             Cause::OutOfMemory if !(stack.lo..stack.hi).contains(&(*addr as usize)) => {
                 write!(f, "out of memory: no frame for 0x{addr:016x}, in another's stack, which {} touched", Who(g))
             }
-            // It was doomed with preemption off, and this is where it ends.
+            // The G was doomed with preemption off, and ends here.
             Cause::OutOfMemory if Window::from(stack).is_forbidden(*addr) => {
                 write!(f, "out of memory: no frame for the stack of {} to grow further", Who(g))
             }
@@ -100,8 +100,8 @@ impl fmt::Display for What<'_> {
     }
 }
 
-/// The last rites of the G that ran on this core. On g0, once or twice: it may get up to make its
-/// report.
+/// Performs the last rites of the G that ran on this core. On g0, once or twice: the G may get up
+/// to make its report.
 pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     let g = trefoil_sched::current_g(&guard);
     let mut cause = rites.cause();
@@ -132,7 +132,7 @@ pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     unsafe { trefoil_sched::abandon(guard, cause) }
 }
 
-/// The G that has ended on `core` makes its report, on its deathbed.
+/// Makes the report of the G that has ended on `core`, on its deathbed.
 pub fn on_deathbed(guard: PreemptGuard, rites: &mut Rites, core: u64) -> ! {
     let g = trefoil_sched::current_g(&guard);
     let bed = deathbed::of(g, core::ptr::from_ref(rites).addr() as u64);
@@ -158,7 +158,7 @@ fn has_ended(g: &G, say: Out) {
     say(format_args!("trefoil: {} has ended; its frames were abandoned, the others go on", Who(g)));
 }
 
-/// Lets others run until no report is under way, or it is `until`: before the machine stops.
+/// Lets others run until no report is under way or the time is `until`: before the machine stops.
 #[cold]
 #[inline(never)]
 pub fn wait_for_reports(until: u64) {
@@ -180,14 +180,13 @@ fn touch(lo: usize) {
     unsafe { (lo as *mut u8).write_volatile(0) };
 }
 
-/// As if a G with this number had ended where it stood, a while ago: for tests of what many deaths
-/// cost.
+/// Records a death, a while ago, of a G with this number: for tests of the cost of many deaths.
 #[doc(hidden)]
 pub fn pretend(id: u64) -> bool {
     crate::platform::sched().deaths.pretend(id)
 }
 
-/// Whether those who wait are still looked at, after a death: for tests.
+/// Returns true if the waiters are still being looked at, after a death: for tests.
 #[doc(hidden)]
 pub fn is_round_pending() -> bool {
     crate::platform::sched().deaths.is_round_pending()

@@ -1,7 +1,7 @@
-//! The account after a test: what was there before is there again, and nothing else.
+//! The account after a test: the same memory, G's and timers as before the test, and no others.
 //!
-//! A test image's kit takes it at the start of `main` and asks at its end. Whatever is not back to
-//! its value is named.
+//! The kit of a test image opens the account at the start of `main` and closes it at the end. The
+//! account names each value that has not come back.
 
 use alloc::format;
 use alloc::string::String;
@@ -17,7 +17,7 @@ use crate::{console, platform, time};
 /// How long G's that were told to end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What there was.
+/// The values before the test.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     heap: u64,
@@ -25,14 +25,15 @@ pub struct Account {
     timers: usize,
 }
 
-/// Live bytes of the heap, without what the kernel keeps there for good: G records and lists.
+/// Returns the live bytes of the heap, without those that the kernel keeps for good: G records and
+/// lists.
 pub fn heap_bytes() -> u64 {
     loop {
         let growths = platform::sched().timer_growths();
         let before = kept();
         let live = heap::stats().live_bytes;
         // A core that comes up late, or runs a timer of the kernel's, may make a list longer
-        // meanwhile. (Nobody comes to the end of it if it was a G that was ended where it stood;
+        // meanwhile. (If that was a G that was ended where it stood, the loop does not end by this;
         // but then the heap's bytes are not judged.)
         let whole = growths.is_some() && platform::sched().timer_growths() == growths;
         if kept() == before && (whole || runtime::stats().memory.abandoned > 0) {
@@ -41,7 +42,7 @@ pub fn heap_bytes() -> u64 {
     }
 }
 
-/// What the kernel keeps on the heap.
+/// Returns the bytes that the kernel keeps on the heap.
 fn kept() -> u64 {
     let sched = platform::sched();
     let timers: u64 = sched.timer_bytes().map(heap::counted).sum();
@@ -50,17 +51,17 @@ fn kept() -> u64 {
 }
 
 impl Account {
-    /// Takes it.
+    /// Opens the account.
     pub fn open() -> Self {
         Self { heap: heap_bytes(), goroutines: runtime::num_goroutines(), timers: platform::sched().num_timers() }
     }
 
-    /// Compares. Waits a while for G's that are on their way out.
+    /// Compares the values. Waits a while for G's that are on their way out.
     ///
     /// # Errors
-    /// Everything that was not there before, or that is missing, by name and number.
+    /// Each value that is new or missing, by name and number.
     pub fn close(self) -> Result<(), String> {
-        // The caller's line in the making is on the heap, too.
+        // The caller's unfinished line is on the heap, too.
         console::flush_current();
         let mut left = String::new();
         let deadline = time::Instant::now() + PATIENCE;
@@ -72,15 +73,15 @@ impl Account {
             left += &format!("goroutines: {} at the start, {now} now\n", self.goroutines);
         }
         let timers = platform::sched().num_timers();
-        // What a G owned that was ended where it stood is leaked, a ticker with its timer included.
+        // A G that was ended where it stood leaks its property, a ticker with its timer included.
         if timers > self.timers && runtime::stats().memory.abandoned == 0 {
             left += &format!("timers: {} at the start, {timers} now\n", self.timers);
         }
-        // Everything that nobody lives on goes back; what is left belongs to free G's of other P's
-        // caches, and to those that live.
+        // Windows without a G give back all memory. The remaining pages belong to free G's of other
+        // P's caches, and to live G's.
         runtime::scavenge();
         heap::trim();
-        // A core that comes up late fills its reserves meanwhile; what is lost stays lost.
+        // A core that comes up late fills its reserves meanwhile; lost memory stays lost.
         let (memory, unknown) = loop {
             let memory = runtime::stats().memory;
             let unknown = memory.kernel_frames as i64 - MemoryStats::named_kernel_frames() as i64;
@@ -109,14 +110,14 @@ impl Account {
     }
 }
 
-/// Pages of the windows of all G records, free ones included.
+/// Counts the pages of the windows of all G records, free ones included.
 fn pages_of_gs() -> u64 {
     let mut pages = 0;
     platform::sched().for_each_g(|g| pages += window::in_use(g).0 as u64 / FRAME);
     pages
 }
 
-/// G records that have a window.
+/// Counts the G records that have a window.
 fn windows_of_gs() -> u64 {
     let mut windows = 0;
     platform::sched().for_each_g(|g| windows += u64::from(g.stack() != Stack::NONE));

@@ -1,23 +1,24 @@
 //! `print!` and `println!`: whole lines never interleave.
 //!
-//! A line may be made by several calls, and other G's print in between. So each G has a line of its
-//! own in the making ([`Line`], kept in the G's platform slot); what leaves for the serial port
-//! under the console's lock is whole lines. A G that ends with a line unfinished has it finished
-//! for it. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
+//! Several calls may make one line, and other G's print in between. So each G has an unfinished
+//! line of its own ([`Line`], kept in the G's platform slot). Only whole lines leave for the serial
+//! port, under the console's lock. When a G ends with a line unfinished, the kernel finishes the
+//! line. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
 //!
-//! Printing works when the heap has nothing left: a line has [`ROOM`] for most lines from its
-//! beginning, and where not even that can be had, the call makes a [`Piece`] on its stack. What is
-//! longer leaves in pieces then. Rejected: formatting straight into the ring under its lock, since
-//! what is formatted may park, print, or panic.
+//! Printing works when the heap has nothing left. A new line has [`ROOM`], enough for most lines.
+//! If even that memory can't be had, the call makes a [`Piece`] on its stack; longer text then
+//! leaves in pieces. Rejected: formatting straight into the ring under its lock, since a formatted
+//! value may park, print, or panic.
 //!
-//! A line does not wait for the port: it goes into a ring
-//! ([`Output`](trefoil_sched::output::Output)), which the port's interrupt empties, and only where
-//! that is full does whoever prints park; `arch/x86_64/serial/transmit.rs` has the table of who
-//! waits for what. A handler does not print.
+//! A line does not wait for the port. The line goes into a ring
+//! ([`Output`](trefoil_sched::output::Output)), and the port's interrupt empties the ring. A
+//! printing G parks only if the ring is full. `arch/x86_64/serial/transmit.rs` has the table of
+//! waits. A handler does not print.
 //!
 //! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at
 //! most. Then it lets no other line begin, and waits until the ring is empty. The report path sends
-//! what is in the ring, and then writes to the port directly, whoever holds the ring's lock.
+//! the text in the ring, and then writes to the port directly, even if another core holds the
+//! ring's lock.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -36,7 +37,7 @@ use crate::arch::{clock, percpu};
 const LINE_MAX: usize = LINE;
 /// Bytes that a line has room for without asking for memory.
 const ROOM: usize = 128;
-/// Bytes of what one call prints outside any G; what is longer leaves in several.
+/// Bytes for the output of one call outside any G; longer output leaves in several pieces.
 const PIECE: usize = 256;
 
 /// Bytes of one of the kernel's own lines.
@@ -46,23 +47,23 @@ const SAID: usize = 1024;
 /// port that takes nothing.
 const GRACE: u64 = 1_000_000_000;
 
-/// A line in the making, with a capacity of [`ROOM`] at least.
+/// An unfinished line, with a capacity of [`ROOM`] at least.
 struct Line(Vec<u8>);
 
 impl Line {
-    /// None: no memory.
+    /// Creates a line. `None`: no memory.
     fn new() -> Option<Self> {
         let mut line = Self(Vec::new());
         line.has_room(ROOM).then_some(line)
     }
 
-    /// Whether `n` bytes more fit.
+    /// Returns true if `n` bytes more fit.
     #[inline(never)]
     fn has_room(&mut self, n: usize) -> bool {
         self.0.try_reserve(n).is_ok()
     }
 
-    /// Sends the whole lines that are here.
+    /// Sends the whole lines of the buffer.
     fn send_lines(&mut self) {
         let Some(at) = self.0.iter().rposition(|&b| b == b'\n') else { return };
         let end = at + 1;
@@ -82,19 +83,19 @@ impl Line {
             }
             self.0.extend_from_slice(part);
         }
-        // What was here before has no end.
+        // The text before this call has no line end.
         if s.as_bytes().contains(&b'\n') {
             self.send_lines();
         }
     }
 }
 
-/// The line of a G that runs here. It is borrowed a piece of text at a time: what is formatted may
-/// print itself.
+/// The line of a G that runs here. Each piece of text borrows the line anew, since a formatted
+/// value may print, too.
 struct LineOf(&'static G);
 
 impl LineOf {
-    /// None: no memory for a line.
+    /// Finds or creates the line of `g`. `None`: no memory for a line.
     fn new(g: &'static G) -> Option<Self> {
         if g.local.get().is_null() {
             let line = Line::new()?;
@@ -119,7 +120,7 @@ impl Write for LineOf {
     }
 }
 
-/// What one call prints outside any G, and where there is no memory for a [`Line`]; what is longer
+/// The output of one call outside any G, or where there is no memory for a [`Line`]. Output longer
 /// than `N` bytes leaves in several pieces.
 struct Piece<const N: usize> {
     len: usize,
@@ -155,13 +156,13 @@ impl<const N: usize> Write for Piece<N> {
     }
 }
 
-/// Whether the caller is a G that may park.
+/// Returns true if the caller is a G that may park.
 pub(crate) fn may_park() -> bool {
     percpu::depth() == 0 && !percpu::in_handler() && current_g().is_some()
 }
 
-/// Sends a line, or several, [`LINE_MAX`] bytes at most. Parks where it may, and the ring has no
-/// room.
+/// Sends one or more lines, [`LINE_MAX`] bytes at most. Parks if the ring has no room and the
+/// caller may park.
 #[inline(never)]
 pub(crate) fn send(bytes: &[u8]) {
     if bytes.is_empty() || !serial::is_present() {
@@ -174,8 +175,8 @@ pub(crate) fn send(bytes: &[u8]) {
     serial::transmit();
 }
 
-/// The same by who must not park. While the ring has no room, the others run, or the port is polled
-/// where they can't.
+/// Sends lines for a caller that must not park. While the ring has no room, other G's run. If they
+/// can't run, this function polls the port.
 #[inline(never)]
 fn send_without_parking(bytes: &[u8]) {
     if !serial::is_present() {
@@ -198,14 +199,14 @@ fn send_without_parking(bytes: &[u8]) {
     serial::transmit();
 }
 
-/// The G that runs here, if this is a G.
+/// Returns the running G, if the caller is a G.
 fn current_g() -> Option<&'static G> {
     crate::platform::try_sched()?;
     let guard = PreemptGuard::new();
     if crate::arch::percpu::m().is_null() { None } else { M::current(&guard).running() }
 }
 
-/// What `print!` calls.
+/// Prints for `print!`.
 #[doc(hidden)]
 pub fn print(args: fmt::Arguments<'_>) {
     if let Some(mut line) = current_g().and_then(LineOf::new) {
@@ -215,22 +216,22 @@ pub fn print(args: fmt::Arguments<'_>) {
     }
 }
 
-/// A line of the kernel's own, which allocates nothing.
+/// Prints a line of the kernel's own, and allocates nothing.
 pub(crate) fn say(args: fmt::Arguments<'_>) {
     Piece::<SAID>::print(format_args!("{args}\n"), send);
 }
 
-/// The same by a G that must not park any more.
+/// Prints such a line for a G that must not park any more.
 pub(crate) fn say_without_parking(args: fmt::Arguments<'_>) {
     Piece::<SAID>::print(format_args!("{args}\n"), send_without_parking);
 }
 
-/// The G was ended where it stood, maybe inside `print!`: its unfinished line is left alone.
+/// Leaves the unfinished line of `g` alone: `g` was ended where it stood, maybe inside `print!`.
 pub(crate) fn abandoned(g: &G) {
     g.local.set(core::ptr::null_mut());
 }
 
-/// The G ends: what it has left goes out as a line.
+/// Sends the unfinished line of `g`, which ends, as a line.
 #[inline(always)]
 pub(crate) fn g_ends(g: &G) {
     if !g.local.get().is_null() {
@@ -248,16 +249,16 @@ fn finish_line(g: &G) {
     }
 }
 
-/// Sends what the current G has not finished: before the machine stops.
+/// Sends the unfinished line of the current G, before the machine stops.
 pub(crate) fn flush_current() {
     if let Some(g) = current_g() {
         g_ends(g);
     }
 }
 
-/// The machine is about to stop: what the current G has begun is sent, nobody prints from here on,
-/// and what has been printed leaves. Whoever stops while it holds the ring's lock itself is not
-/// waited for for ever.
+/// Shuts the console before the machine stops: sends the current G's unfinished line, blocks all
+/// later printing, and drains the ring. If the stopping core holds the ring's lock itself, the wait
+/// for the lock is bounded.
 pub(crate) fn shut() {
     flush_current();
     if may_park() {

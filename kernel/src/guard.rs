@@ -1,23 +1,24 @@
 //! A program's own [`PreemptGuard`].
 //!
 //! The scheduler's guard is a level of the core's depth and nothing more, and costs one
-//! instruction. A program's guard is that, and a promise that the scheduler holds it to: a
-//! goroutine that leaves its core with a guard in its hands would leave the level behind, on the
-//! core, for whoever runs there next. So it also sets a bit in the word that every way to leave
-//! looks at anyway ([`M::hold_back`]), and whoever leaves with that bit set is told so.
+//! instruction. A program's guard also carries a promise, which the scheduler enforces. A goroutine
+//! that leaves its core with a guard would leave the level behind, on the core, for the next
+//! goroutine there. So the guard also sets a bit in the word that every way to leave looks at
+//! anyway ([`M::hold_back`]). A goroutine that leaves with that bit set gets a report.
 
 use trefoil_sched::{M, PreemptGuard as Level};
 
 use crate::arch::percpu;
 
-/// While it lives, its goroutine keeps its core: it is neither preempted nor moved, whatever its
-/// slice. For a few microseconds, around what must not be torn by another goroutine of the same
-/// core; not instead of a [`Mutex`](crate::sync::Mutex), which keeps other cores out as well.
+/// A guard keeps its goroutine on its core: while the guard lives, the goroutine is neither
+/// preempted nor moved, even at the end of its slice. Use it for a few microseconds, around an
+/// update that another goroutine of the same core must not tear. A guard does not replace a
+/// [`Mutex`](crate::sync::Mutex), which keeps other cores out as well.
 ///
-/// Guards nest. Leaving the last one takes what has waited for it: if the slice ended meanwhile,
-/// the others have their turn then and there. Interrupts are on all the while: timers, wake-ups and
-/// growing stacks are not held up. Starting goroutines, sending where there is room, allocating and
-/// printing are fine.
+/// Guards nest. Dropping the last one handles pending work: if the slice ended meanwhile, the
+/// others have their turn then and there. Interrupts stay on: timers, wake-ups and growing stacks
+/// are not held up. Starting goroutines, sending where there is room, allocating and printing are
+/// fine.
 ///
 /// # Panics
 /// A goroutine that parks, yields or ends with a guard in its hands ends the machine with a report

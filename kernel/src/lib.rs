@@ -17,12 +17,13 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! Boot is `start.rs`; what the scheduler wants of the machine is `platform.rs`; everything else a
-//! program sees is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes with [`prelude`].
+//! Boot is `start.rs`; the machine's services for the scheduler are in `platform.rs`. The rest of
+//! the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes with
+//! [`prelude`].
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
-// Boot, reports and what else runs seldom is made small: see the limit on the image in
+// Boot, reports and other rarely run code are optimised for size: see the limit on the image in
 // `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
@@ -73,7 +74,7 @@ pub mod task {
     pub use trefoil_sched::task::*;
 }
 
-/// What each goroutine has of its own; see [`goroutine_local!`].
+/// Per-goroutine data; see [`goroutine_local!`].
 pub mod local {
     pub use trefoil_sched::local::{AccessError, LocalKey};
 }
@@ -83,7 +84,7 @@ pub mod chan {
     pub use trefoil_sched::chan::*;
 }
 
-/// What parks a goroutine instead of a core.
+/// Locks and other objects that park a goroutine instead of a core.
 pub mod sync {
     pub use trefoil_sched::locks::*;
 }
@@ -95,7 +96,7 @@ pub mod sync {
 /// other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of it is backed by memory until it
 /// is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
 ///
-/// An overflow of this stack ends the machine: nobody is left for whom the others could run on.
+/// An overflow of this stack ends the machine: without `main` the other goroutines run for nothing.
 ///
 /// ```no_run
 /// #![no_std]

@@ -1,7 +1,7 @@
 //! The `log` crate's macros on the console: `[    0.001234] G 7 "name" INFO target: message`, each
 //! record as whole lines.
 //!
-//! A program says [`init`] once; what it does not use is not in its image. The level is that of the
+//! A program calls [`init`] once; unused parts are not in its image. The level is that of the
 //! command line: `log=debug`.
 
 use alloc::format;
@@ -27,7 +27,7 @@ impl Log for Console {
         let now = clock::now() / 1000;
         let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
         let (level, target, text) = (record.level(), record.target(), record.args());
-        // Made before the port's lock is taken: what is logged may be any code.
+        // The line is made before the port's lock is taken: a logged value may run any code.
         let line = match panic::current_g() {
             Some(g) => format!("[{seconds:5}.{micros:06}] {} {level} {target}: {text}", Who(g)),
             None => format!("[{seconds:5}.{micros:06}] {level} {target}: {text}"),

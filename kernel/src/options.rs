@@ -18,8 +18,8 @@ fn complain(complaint: Complaint<'_>) {
     println!("trefoil: command line: {complaint}");
 }
 
-/// What `read` makes of the value of `key`, which nobody reads at boot. None: it is not there, or
-/// it is not what the key `wants`, which is said.
+/// Parses the value of `key`, which boot does not read, by `read`. `None`: the key is absent, or
+/// the value is not the one that the key `wants`, which is reported.
 pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'static [u8]) -> Option<T>) -> Option<T> {
     let value = value_of(LINE.get()?, key.as_bytes())?;
     let read = read(value);
@@ -29,7 +29,7 @@ pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'stati
     read
 }
 
-/// The program's own words.
+/// Returns the program's own words.
 pub fn app_words() -> AppWords<'static> {
     words(LINE.get().copied().unwrap_or(&[]))
 }

@@ -1,4 +1,4 @@
-//! Panics: how one begins, what is said about it, and how it ends.
+//! Panics: how a panic begins, its message, and how it ends.
 //!
 //! ```text
 //!   panic! ── hook: who, where, what, backtrace ── unwinds its G: destructors run ── catch_unwind, or the payload at `join`
@@ -9,28 +9,28 @@
 //! ```
 //!
 //! A program's own [`catch_unwind`] may stand anywhere, in `main` and in a destructor too. So each
-//! G's count of panics has a mark beside it: since the last panic began, a catch was entered. With
-//! the mark a new panic has somewhere to go; without it, it would leave the destructor.
+//! G's count of panics has a mark beside it: a catch was entered since the last panic began. With
+//! the mark, a catch stops a new panic. Without the mark, a new panic would leave the destructor.
 //!
 //! **Ends alone**: the second panic can't be unwound through the destructor, whose caller is in the
-//! middle of the first one. What is left is what happens after an overflow (`abandon.rs`): its
-//! frames are abandoned. Its locks stay held; its groups and its joiner are told.
+//! middle of the first one. So the G ends as after an overflow (`abandon.rs`): its frames are
+//! abandoned. Its locks stay held; its groups and its joiner are told.
 //!
-//! **The message** is made when its panic has begun, since there may be no memory but what is kept
-//! for panics. The program's code makes it: a `Display` that fails leaves what it has written so
-//! far. One that panics begins a panic in the first one's place; a mark beside the count tells that
-//! a message is being made.
+//! **The message** is made after its panic has begun, since only the memory kept for panics may be
+//! left. The program's code makes the message: a `Display` that fails leaves the text written so
+//! far. A `Display` that panics begins a panic in place of the first one; a mark beside the count
+//! tells that a message is being made.
 //!
 //! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that
-//! nobody joins, that is said at the end ([`unjoined`]); a mark beside the count remembers it until
-//! the panic is caught.
+//! is never joined, a message says so at the end ([`unjoined`]). A mark beside the count remembers
+//! that until the panic is caught.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!
-//! Memory that runs out is a panic like any other ([`out_of_memory`]): it unwinds the G that asked.
-//! What unwinding itself allocates, the payload and the unwinder's object, comes from the heap's
-//! reserve if it must. `BTreeMap` does not let such a panic through while it gets a level higher:
-//! it ends the machine by an invalid opcode, with a report that names `PanicGuard`.
+//! Running out of memory is a panic like any other ([`out_of_memory`]): it unwinds the G that
+//! asked. Unwinding itself allocates the payload and the unwinder's object, from the heap's reserve
+//! if necessary. `BTreeMap` does not let such a panic through while it gets a level higher: it ends
+//! the machine by an invalid opcode, with a report that names `PanicGuard`.
 
 use alloc::alloc::Layout;
 use alloc::boxed::Box;
@@ -55,22 +55,22 @@ use crate::{abandon, console, platform};
 
 mod hook;
 
-/// In a G's `panics`, beside their number: since the last of them began a program's own
-/// [catch](catch_inside) was entered.
+/// A mark in a G's `panics`, beside their number: since the last panic began, the G has entered a
+/// program's own [catch](catch_inside).
 const CAUGHT_INSIDE: u32 = 1 << 31;
-/// There as well: it ends where it stands.
+/// A mark there as well: the G ends where it stands.
 const ENDS_HERE: u32 = 1 << 30;
-/// There as well: the last of them began without a word.
+/// A mark there as well: the last panic began without a word.
 const SILENT: u32 = 1 << 29;
-/// There as well: the message of the last one is being made.
+/// A mark there as well: the message of the last panic is being made.
 const MAKING: u32 = 1 << 28;
 /// The number itself.
 const COUNT: u32 = MAKING - 1;
 
-/// How many panics unwind right now. A G sees its own count: it wrote it.
+/// How many panics unwind right now. A G sees its own count, since it wrote that count itself.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
 
-/// The G that runs here, if one does.
+/// Returns the running G, if there is one.
 pub(crate) fn current_g() -> Option<GRef> {
     if percpu::m().is_null() {
         return None;
@@ -79,17 +79,17 @@ pub(crate) fn current_g() -> Option<GRef> {
     M::current(&guard).running()
 }
 
-/// What becomes of a panic.
+/// The way in which a panic ends.
 enum Way {
-    /// It unwinds this G.
+    /// The panic unwinds this G.
     Unwind(GRef),
-    /// It ends this G where it stands.
+    /// The panic ends this G where it stands.
     EndAlone(GRef),
-    /// It ends the machine.
+    /// The panic ends the machine.
     Fatal(&'static str),
 }
 
-/// What becomes of a panic here and now.
+/// Decides how a panic here and now ends.
 fn way() -> Way {
     if percpu::in_handler() {
         return Way::Fatal("it is in a handler");
@@ -103,9 +103,9 @@ fn way() -> Way {
     let Some(g) = current_g() else { return Way::Fatal("it is outside any G") };
     match g.panics.get() & !SILENT {
         panics if panics & ENDS_HERE != 0 => Way::Fatal("it is on its way to its end"),
-        // Somebody in the program catches it.
+        // A catch of the program stops the panic.
         panics if panics & CAUGHT_INSIDE != 0 => Way::Unwind(g),
-        // It takes the place of the one whose message it was to make.
+        // The panic takes the place of the one whose message was being made.
         panics if panics & MAKING != 0 => Way::Unwind(g),
         0 if platform::is_main(g) => Way::Fatal(""),
         0 => Way::Unwind(g),
@@ -114,7 +114,7 @@ fn way() -> Way {
     }
 }
 
-/// One more panic unwinds `g`; or another one in the place of the last.
+/// Counts one more panic that unwinds `g`, or another one in the place of the last.
 fn begins(g: &G) {
     let panics = g.panics.get();
     let more = u32::from(panics & MAKING == 0);
@@ -122,7 +122,7 @@ fn begins(g: &G) {
     UNWINDING.fetch_add(more, Ordering::Relaxed);
 }
 
-/// Of the panics that unwind `g` only those in `before` go on.
+/// Keeps only those in `before` of the panics that unwind `g`.
 fn ends(g: &G, before: u32) {
     let ended = (g.panics.replace(before) & COUNT) - (before & COUNT);
     if ended > 0 {
@@ -139,19 +139,19 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         Way::Fatal(why) => report::panic(info, why),
         Way::EndAlone(g) => end_alone(g, payload_of(info), info.location()),
         Way::Unwind(g) => {
-            // From here on there is the heap's reserve for it.
+            // From here on the heap's reserve serves the G.
             begins(g);
             g.panics.set(g.panics.get() | MAKING);
             let payload = payload_of(info);
             g.panics.set(g.panics.get() & !MAKING);
-            // `info` lies in the frame of the panic machinery: what panicked is above it.
+            // `info` lies in the frame of the panic machinery: the frame that panicked is above it.
             hook::call(&PanicHookInfo::new(&*payload, info.location(), g), core::ptr::from_ref(info).addr());
             go_on(payload)
         }
     }
 }
 
-/// The message, on the heap.
+/// Makes the message, on the heap.
 #[optimize(size)]
 fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
     match info.message().as_str() {
@@ -160,8 +160,7 @@ fn payload_of(info: &PanicInfo<'_>) -> Box<dyn Any + Send> {
     }
 }
 
-/// A panic that has nowhere to go: its G ends here, with everything that it has, and `payload` is
-/// what it came to.
+/// Ends `g`, whose panic no catch can stop, with all its frames. `payload` is the result of `g`.
 #[cold]
 fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -> ! {
     g.panics.set(g.panics.get() | ENDS_HERE);
@@ -172,12 +171,12 @@ fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -
     report::message(format_args!("{} does not end", Who(g)))
 }
 
-/// `g` was ended where it stood, maybe while it unwound.
+/// Clears the panics of `g`, which was ended where it stood, maybe while it unwound.
 pub(crate) fn abandoned(g: &G) {
     ends(g, 0);
 }
 
-/// As `format!`, but what comes before an error, or before the end of memory, is kept.
+/// Formats as `format!` does, but keeps the text before an error or before the end of memory.
 fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
     struct Text(String, bool);
 
@@ -198,7 +197,7 @@ fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
     if text.1 && text.0.is_empty() { Box::new("a panic, and no memory for its message") } else { Box::new(text.0) }
 }
 
-/// An allocation that can't fail has failed.
+/// Panics when an allocation that can't fail has failed.
 ///
 /// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind,
 /// and says so to the optimiser: with LTO all that allocates loses the landing pads by which
@@ -208,8 +207,8 @@ fn out_of_memory(layout: Layout) -> ! {
     panic!("out of memory: the heap has no {} bytes", layout.size())
 }
 
-/// Unwinds the current G with `payload`. Unless that is a G's exit, the G panics: as if it had
-/// begun here, but without a word.
+/// Unwinds the current G with `payload`. Unless the payload is a G's exit, the G panics, as if the
+/// panic had begun here, but without a word.
 pub(crate) fn unwind(payload: Payload) -> ! {
     let is_told = payload.is_told();
     let payload = payload.into_inner();
@@ -233,7 +232,7 @@ fn go_on(payload: Box<dyn Any + Send>) -> ! {
     report::message(format_args!("unwinding failed with code {}", code.0))
 }
 
-/// Runs `f(arg)`, once, and stops unwinding here; what was thrown goes to [`caught`] next.
+/// Runs `f(arg)` once, and stops unwinding here; the thrown payload goes to [`caught`] next.
 ///
 /// # Safety
 /// 1. As `f` has it.
@@ -243,7 +242,7 @@ pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Bo
     unwinding::panic::catch_unwind(move || unsafe { f(arg) })
 }
 
-/// The current G has caught a panic: of those that unwind it, only those in `before` go on.
+/// Records that the current G has caught a panic: only panics in `before` still unwind the G.
 #[cold]
 #[inline(never)]
 pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
@@ -255,8 +254,8 @@ pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
     Payload::new(thrown, is_told)
 }
 
-/// As [`catch`], for a program's own: also in a destructor that runs while the G unwinds, and in
-/// the program's `main`.
+/// Catches as [`catch`] does, for a program's own catch: also in a destructor that runs while the G
+/// unwinds, and in the program's `main`.
 ///
 /// # Safety
 /// 1. As `f` has it.
@@ -273,8 +272,8 @@ pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result
     result.map_err(|thrown| caught(thrown, before))
 }
 
-/// G number `id` panicked, and nobody will see that. The hook has told of it, unless it began
-/// without a word.
+/// Reports that G number `id` panicked and is never joined, unless the hook has reported it. The
+/// hook has done so unless the panic began without a word.
 pub(crate) fn unjoined(id: u64, payload: &Payload) {
     if payload.is_told() {
         return;
@@ -286,7 +285,7 @@ pub(crate) fn unjoined(id: u64, payload: &Payload) {
     }
 }
 
-/// Whether the current G unwinds because of a panic.
+/// Returns true if the current G unwinds because of a panic.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -300,7 +299,7 @@ pub(crate) fn unjoined(id: u64, payload: &Payload) {
 /// ```
 #[inline]
 pub fn panicking() -> bool {
-    // One load where nobody unwinds: every unlock of a mutex asks.
+    // One load if no G unwinds: every unlock of a mutex asks.
     UNWINDING.load(Ordering::Relaxed) > 0 && this_g_unwinds()
 }
 

@@ -24,18 +24,18 @@ pub(crate) fn set_main_g(id: u64) {
     MAIN_G.store(id, Ordering::Relaxed);
 }
 
-/// Whether `g` runs the program's `main`.
+/// Returns true if `g` runs the program's `main`.
 pub(crate) fn is_main(g: &G) -> bool {
     g.id() == MAIN_G.load(Ordering::Relaxed)
 }
 
-/// The scheduler, if there is one yet.
+/// Returns the scheduler, if there is one yet.
 pub(crate) fn try_sched() -> Option<&'static Sched> {
     // SAFETY: `set_sched` stored a `&'static Sched`.
     unsafe { SCHED.load(Ordering::Acquire).as_ref() }
 }
 
-/// The scheduler.
+/// Returns the scheduler.
 ///
 /// # Panics
 /// Before `start` has made it.
@@ -96,7 +96,7 @@ unsafe impl Platform for Machine {
     fn idle(m: &M, until: u64) {
         // The caller has just looked for work.
         stretch::cut();
-        // What the scavenger found may be work: the caller looks again.
+        // The scavenger may have found work: the caller looks again.
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         percpu::current().magazines.rest();
         stretch::ends();

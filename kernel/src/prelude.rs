@@ -1,4 +1,4 @@
-//! What most programs need: `use trefoil::prelude::*;`
+//! The usual imports of a program: `use trefoil::prelude::*;`
 
 pub use alloc::borrow::ToOwned;
 pub use alloc::boxed::Box;

@@ -1,10 +1,10 @@
-//! Reports: what the machine says when it can't go on.
+//! Reports: the machine's last output when it can't go on.
 //!
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
-//! queue's), on this core or another. So a report takes no lock and allocates nothing: it claims
-//! the right to speak by one compare-and-swap, stops the other cores by NMI with a bounded wait,
-//! and writes to the serial port byte by byte; first of all what was printed before, and has not
-//! left yet.
+//! queue's), on this core or another. So a report takes no lock and allocates nothing. The reporter
+//! claims the right to speak by one compare-and-swap, and stops the other cores by NMI with a
+//! bounded wait. Then it writes to the serial port byte by byte, beginning with printed text that
+//! has not left yet.
 //!
 //! ```text
 //!   reporter                                      another core
@@ -31,7 +31,7 @@ use crate::arch::idt::Frame;
 use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
 use crate::mm::{frames, kstack};
 
-/// Core number + 1 of the core that reports; 0: nobody does.
+/// Core number + 1 of the core that reports; 0: none.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
 /// The cores that have stopped for the report, a bit each.
 static STOPPED: AtomicU64 = AtomicU64::new(0);
@@ -65,18 +65,18 @@ mod deadlock;
 
 pub use deadlock::deadlock;
 
-/// Whether any core reports.
+/// Returns true if any core reports.
 pub fn is_under_way() -> bool {
     REPORTER.load(Ordering::Relaxed) != 0
 }
 
-/// Whether it is this one.
+/// Returns true if this core reports.
 fn is_mine() -> bool {
     REPORTER.load(Ordering::Relaxed) == percpu::current().index() as u32 + 1
 }
 
-/// An NMI: this core stops if another one reports. False: nobody reports, so nobody should have
-/// sent it.
+/// Handles an NMI: this core stops if another core reports. Returns false if no core reports: then
+/// the NMI is unexpected.
 pub fn nmi() -> bool {
     if is_under_way() && !is_mine() {
         stop_this_core();
@@ -84,7 +84,7 @@ pub fn nmi() -> bool {
     is_under_way()
 }
 
-/// A core has just said that it runs: if a report began before that, it did not get the NMI.
+/// Stops a core that has just arrived if a report is under way: the report's NMI did not reach it.
 pub fn core_arrives() {
     // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived,
     // or this core sees the reporter.
@@ -94,9 +94,9 @@ pub fn core_arrives() {
     }
 }
 
-/// This core stops for another one's report. In the NMI handler, or instead of a second report.
+/// Stops this core for another core's report. In the NMI handler, or instead of a second report.
 fn stop_this_core() -> ! {
-    // Release: pairs with the Acquire in `stop_others`: what this core wrote before is there for
+    // Release: pairs with the Acquire in `stop_others`: earlier writes of this core are there for
     // the report.
     STOPPED.fetch_or(1 << percpu::current().index(), Ordering::Release);
     cpu::stop()
@@ -204,7 +204,7 @@ fn registers(f: &Frame) {
     say!("  cr2 {:016x}  cr3 {:016x}", cpu::cr2(), cpu::cr3());
 }
 
-/// An exception that nothing handles.
+/// Reports an exception that nothing handles.
 pub fn exception(frame: &Frame) -> ! {
     begin(format_args!("exception {} {}", frame.vector, exceptions::name(frame.vector)));
     if let Some((core, purpose)) = kstack::owner(frame.rsp.get()) {
@@ -230,7 +230,7 @@ fn access(error: u64) -> &'static str {
     }
 }
 
-/// A page fault that is no growing stack.
+/// Reports a page fault that is no growing stack.
 pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     let present = if frame.error & 1 == 1 { "a protected page" } else { "an unmapped page" };
     begin(format_args!("exception 14 #PF page fault: {} 0x{addr:016x}, {present}", access(frame.error)));
@@ -242,8 +242,8 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     finish(frame)
 }
 
-/// A stack that can't grow, under a G that can't end alone: the program's `main`, or with
-/// preemption off where even the red pages are used up.
+/// Reports a stack that can't grow, under a G that can't end alone. The G is the program's `main`,
+/// or preemption is off and even the red pages are used up.
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
         Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(
@@ -256,14 +256,14 @@ pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     finish(frame)
 }
 
-/// A page fault on the #PF stack itself.
+/// Reports a page fault on the #PF stack itself.
 pub fn nested_page_fault(frame: &Frame, addr: u64) -> ! {
     begin(format_args!("a page fault inside the page fault handler: {} 0x{addr:016x}", access(frame.error)));
     registers(frame);
     end()
 }
 
-/// A panic that can't unwind.
+/// Reports a panic that can't unwind.
 pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
     cpu::disable_interrupts();
     report_stack::run(&mut || {
@@ -274,14 +274,14 @@ pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
         if !why.is_empty() {
             say!("  it can't unwind: {why}");
         }
-        // `info` lies in the frame of the panic machinery: what panicked is above it.
+        // `info` lies in the frame of the panic machinery: the frame that panicked is above it.
         backtrace::callers(report_stack::seam(), core::ptr::from_ref(info).addr());
         end()
     });
     end()
 }
 
-/// A message and where it came from.
+/// Reports a message and its origin.
 #[inline(never)]
 pub fn message(what: fmt::Arguments<'_>) -> ! {
     cpu::disable_interrupts();
@@ -293,7 +293,7 @@ pub fn message(what: fmt::Arguments<'_>) -> ! {
     end()
 }
 
-/// The scheduler's own rules were broken.
+/// Reports that the scheduler's own rules were broken.
 pub fn broken(rule: &str) -> ! {
     message(format_args!("{rule}"))
 }

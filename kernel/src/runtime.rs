@@ -1,5 +1,4 @@
-//! What a program asks of the machine: how many cores, what it was started with, what happened so
-//! far, and to stop.
+//! The program's interface to the machine: its cores, its arguments, its counters, and its end.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -30,8 +29,8 @@ pub(crate) fn set_input(input: &'static [u8]) {
     INPUT.1.store(input.len(), Ordering::Release);
 }
 
-/// The bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if there
-/// is none.
+/// Returns the bytes of the boot module (`INPUT=file` for the runner, `-initrd` for QEMU); empty if
+/// there is none.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -51,8 +50,8 @@ pub fn input() -> &'static [u8] {
     }
 }
 
-/// The program's own words of the command line: everything after `--`, and each `app.NAME=VALUE` as
-/// `NAME=VALUE`.
+/// Returns the program's own words of the command line: everything after `--`, and each
+/// `app.NAME=VALUE` as `NAME=VALUE`.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -68,8 +67,8 @@ pub fn args() -> impl Iterator<Item = &'static str> {
     crate::options::app_words()
 }
 
-/// Cores that run: M's that have started. May grow for a moment after boot, since `main` does not
-/// wait for the others.
+/// Returns the number of cores that run: M's that have started. May grow for a moment after boot,
+/// since `main` does not wait for the others.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -84,7 +83,7 @@ pub fn num_cpus() -> usize {
     platform::sched().rest.started_count() as usize
 }
 
-/// The number of P's: how many G's may run at the same time.
+/// Returns the number of P's: how many G's may run at the same time.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -101,9 +100,9 @@ pub fn max_procs() -> usize {
     platform::sched().num_ps()
 }
 
-/// Changes the number of P's, that is, how many G's may run at the same time, and returns what it
-/// was. Nothing is lost, and nobody who goes on running notices. When it returns, no more than `n`
-/// run. May park.
+/// Changes the number of P's, that is, how many G's may run at the same time, and returns the old
+/// number. Nothing is lost, and G's that go on running do not notice. On return, no more than `n`
+/// G's run. May park.
 ///
 /// # Panics
 /// If `n` is 0, or more than there are cores (or than `maxprocs` said, if that was more). With a
@@ -125,7 +124,7 @@ pub fn set_max_procs(n: usize) -> usize {
     trefoil_sched::set_max_procs(n)
 }
 
-/// How long a goroutine may run while others wait for its core; 10 ms unless `slice=` said
+/// Returns how long a goroutine may run while others wait for its core; 10 ms unless `slice=` said
 /// something else.
 ///
 /// ```no_run
@@ -141,7 +140,7 @@ pub fn slice() -> Duration {
     Duration::from_nanos(platform::sched().slice())
 }
 
-/// Sets that for all cores, from now on, and returns what it was. Shorter slices cost more:
+/// Sets the slice for all cores, from now on, and returns the old one. Shorter slices cost more:
 /// `docs/preemption.md` has the figures.
 ///
 /// # Panics
@@ -164,8 +163,8 @@ pub fn set_slice(slice: Duration) -> Duration {
     before
 }
 
-/// How long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=` said
-/// something else.
+/// Returns how long a goroutine may run while a timer is due on its core; 100 µs unless `wakeup=`
+/// said something else.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -180,8 +179,8 @@ pub fn wakeup() -> Duration {
     Duration::from_nanos(platform::sched().wakeup())
 }
 
-/// Sets that, from the next timer on, and returns what it was. With more than a slice, sleepers
-/// wait for the slice's end as others do.
+/// Sets that limit, from the next timer on, and returns the old one. If the limit is longer than a
+/// slice, sleepers wait for the slice's end as other G's do.
 ///
 /// # Panics
 /// As [`set_slice`].
@@ -203,7 +202,7 @@ pub fn set_wakeup(wakeup: Duration) -> Duration {
     before
 }
 
-/// In nanoseconds.
+/// Converts `time` to nanoseconds, checked.
 fn checked(what: &str, time: Duration) -> u64 {
     let most = Duration::from_micros(*SLICES.end());
     let least = Duration::from_micros(*SLICES.start());
@@ -212,12 +211,12 @@ fn checked(what: &str, time: Duration) -> u64 {
 }
 
 /// Runs `f`, which may keep this core busy for long without needing the scheduler (slow hardware, a
-/// polled device), and lets another core run the G's that wait for this one. `f` runs here and now,
-/// on the caller's stack, and is not preempted. Inside itself it just runs `f`. May park when `f`
-/// has ended: until a P is free.
+/// polled device). Meanwhile another core runs the G's that wait for this one. `f` runs here and
+/// now, on the caller's stack, and is not preempted. A nested call just runs `f`. May park when `f`
+/// has ended, until a P is free.
 ///
 /// # Panics
-/// With a [`PreemptGuard`](crate::PreemptGuard) held; and with what `f` panics with.
+/// With a [`PreemptGuard`](crate::PreemptGuard) held; and with the panic of `f`.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -238,8 +237,8 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
     trefoil_sched::block_in_place(f)
 }
 
-/// The number of the core that runs the caller, from 0. It stays true only while the caller is
-/// [pinned](pin).
+/// Returns the number of the core that runs the caller, from 0. The number stays true only while
+/// the caller is [pinned](pin).
 ///
 /// ```no_run
 /// # #![no_std]
@@ -261,7 +260,7 @@ fn may_park(what: &str) {
     assert!(crate::arch::percpu::depth() == 0, "{what}: called with preemption off: drop the PreemptGuard first");
 }
 
-/// How many G's live, the caller included.
+/// Returns how many G's live, the caller included.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -280,7 +279,7 @@ pub fn num_goroutines() -> usize {
     platform::sched().num_goroutines() as usize
 }
 
-/// What the machine has done so far, and what its memory is used for.
+/// Counters of the machine so far, and its memory by use.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -303,7 +302,7 @@ pub struct Stats {
     pub memory: MemoryStats,
 }
 
-/// The scheduler's figures are those of the whole.
+/// Gives the scheduler's figures of the whole machine.
 impl core::ops::Deref for Stats {
     type Target = trefoil_sched::stats::Stats;
     fn deref(&self) -> &Self::Target {
@@ -311,8 +310,7 @@ impl core::ops::Deref for Stats {
     }
 }
 
-/// A snapshot. Taken without stopping anybody, so the numbers of running cores may be a little
-/// apart.
+/// Takes a snapshot. No core stops for it, so the numbers of running cores may be a little apart.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -332,9 +330,9 @@ pub fn stats() -> Stats {
     Stats { sched: platform::sched().stats(), interrupts, memory }
 }
 
-/// Gives back at once what can be given back: pages that parked G's do not need, the stacks of
-/// those that use little (packed), the windows of G's that have ended. Returns how many bytes that
-/// was. The same happens bit by bit in the background, and when memory is short.
+/// Gives back memory at once: pages that parked G's do not need, the stacks of those that use
+/// little (packed), and the windows of G's that have ended. Returns how many bytes were given back.
+/// The scavenger does the same bit by bit in the background, and when memory is short.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -349,9 +347,9 @@ pub fn scavenge() -> usize {
     crate::mm::window::scavenge::run() as usize
 }
 
-/// Stops the machine at once, whatever other G's do: 0 for success, anything else for failure. (The
-/// report of a G that has just ended where it stood gets a second to be complete.) What was printed
-/// is on the line (which is waited for as long as it takes something every second); destructors do
+/// Stops the machine at once, regardless of other G's: 0 for success, anything else for failure.
+/// The report of a G that has just ended where it stood gets a second to be complete. Printed text
+/// reaches the port, which is waited for as long as it takes something every second. Destructors do
 /// not run.
 ///
 /// ```no_run
@@ -371,7 +369,7 @@ pub fn exit(code: i32) -> ! {
     crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
 }
 
-/// Runs `f` with the locks of the global free lists held: for tests of who needs them.
+/// Runs `f` with the locks of the global free lists held: for tests of lock use.
 #[doc(hidden)]
 pub fn with_free_locked<R>(f: impl FnOnce() -> R) -> R {
     platform::sched().with_free_locked(f)

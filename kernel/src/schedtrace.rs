@@ -5,11 +5,11 @@
 //! ```
 //!
 //! As in Go: P's, P's without an M, M's (cores), M's that look for work, M's at rest, the length of
-//! the global queue, and of each P's own. Ours, since boot: G's that made way for others, G's taken
-//! from other P's, wake-ups sent and those of them that found nothing.
+//! the global queue, and of each P's own. Trefoil adds, since boot: G's that made way for others,
+//! G's taken from other P's, wake-ups sent and those of them that found nothing.
 //!
-//! A timer prints it, on a g0. It does not come again when it is all that would ever run, so that a
-//! deadlock is still found.
+//! A timer prints the line, on a g0. The timer does not come again if it is all that would ever
+//! run, so that a deadlock is still found.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::{console, platform};
 /// Nanoseconds between two lines.
 static PERIOD: AtomicU64 = AtomicU64::new(0);
 
-/// From `now` on, a line each `ms`.
+/// Starts the trace: from `now` on, a line each `ms`.
 pub fn start(ms: u64, now: u64) {
     PERIOD.store(ms * 1_000_000, Ordering::Relaxed);
     TRACE.start(now + ms * 1_000_000);
@@ -63,7 +63,7 @@ fn sum(of: fn(&Counters) -> &Counter) -> u64 {
     platform::sched().ms().map(|m| of(&m.counters).get()).sum()
 }
 
-/// A word and a number: short, since it is in every image.
+/// Writes a word and a number: short, since it is in every image.
 #[inline(never)]
 fn word(f: &mut fmt::Formatter<'_>, word: &str, n: u64) -> fmt::Result {
     f.write_str(word)?;

@@ -1,4 +1,4 @@
-//! Boot, as a list: what the boot core does, and what every other core does.
+//! Boot, as a list: the steps of the boot core, and the steps of every other core.
 
 use alloc::boxed::Box;
 
@@ -19,7 +19,7 @@ unsafe extern "Rust" {
     safe static __TREFOIL_MAIN_STACK: usize;
 }
 
-/// The boot core, from `boot`'s hand-over to its first G.
+/// Brings the boot core from `boot`'s hand-over to its first G.
 #[unsafe(no_mangle)]
 #[optimize(size)]
 fn __trefoil_kernel_main(boot: Handover) -> ! {
@@ -88,12 +88,12 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     on_g0(core)
 }
 
-/// Looks who is missing.
+/// Looks for missing cores.
 static POLL: Chore = Chore::new(smp::poll);
 /// Measures the clock again.
 static REFINE: Chore = Chore::new(clock::refine);
 
-/// Every other core, from the trampoline to its first G. On its g0 stack, interrupts off.
+/// Brings every other core from the trampoline to its first G. On its g0 stack, interrupts off.
 pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
     percpu::install(core); //                             gs: this core has a record
     let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
@@ -113,7 +113,7 @@ pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
     core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
 }
 
-/// This core's M takes part, preemption off from here on.
+/// Makes this core's M take part; preemption is off from here on.
 fn start_m(core: &'static PerCpu) {
     percpu::preempt_off();
     let Some(m) = core.take_m() else { report::message(format_args!("a core has no M")) };
@@ -137,7 +137,7 @@ fn on_g0(core: &'static PerCpu) -> ! {
     }
 }
 
-/// g0: looks for G's for ever.
+/// Runs g0: looks for G's for ever.
 extern "C" fn g0_main() -> ! {
     // `start_m` turned preemption off: the one level that `run_m` takes over.
     match percpu::current().m() {
@@ -146,7 +146,7 @@ extern "C" fn g0_main() -> ! {
     }
 }
 
-/// The first G.
+/// Runs the first G.
 fn run_main() {
     __trefoil_main();
     trefoil_sched::local::end_current();

@@ -6,7 +6,7 @@ pub use trefoil_sched::time::{
 
 use crate::arch::clock;
 
-/// The raw time-stamp counter. Under `-icount shift=0` one tick is one instruction.
+/// Returns the raw time-stamp counter. Under `-icount shift=0` one tick is one instruction.
 ///
 /// ```no_run
 /// # #![no_std]

@@ -1,9 +1,10 @@
 //! Physical frames of 4 KiB, one by one or in runs.
 //!
-//! All free memory is one structure of free runs (`runs.rs`), whose words lie in the free frames
-//! themselves, reached by the physical map. One bit a frame lies in front of the first region that
-//! has room. Boot adds each region as one run, so nothing is built or cleared, whatever the size of
-//! memory: two frames of each region are touched, and the other frames when somebody wants them.
+//! All free memory is one structure of free runs (`runs.rs`). The words of that structure lie in
+//! the free frames themselves, reached by the physical map. The edge bits, one a frame, lie in
+//! front of the first region that has room. Boot adds each region as one run and clears nothing.
+//! Boot touches two frames of each region, for any size of memory; other frames are touched on
+//! first use.
 //!
 //! ```text
 //!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
@@ -13,31 +14,34 @@
 //!              no run is long enough? [`JOIN`] of them join the free runs, and again: alloc_run
 //! ```
 //!
-//! Runs and single frames come from both ends of the free memory, so what lives long on one side
-//! leaves no holes in the other. A run that comes back joins its neighbours at once. A single frame
-//! does so when a run is wanted: most go from stack to stack, and to join and split each costs
-//! three times as much as a list. So memory that the heap has held is good for stacks, and the
-//! other way round.
+//! Runs and single frames come from both ends of the free memory. So long-lived allocations on one
+//! side leave no holes in the other. A freed run joins its neighbours at once. A freed single frame
+//! joins them only when a run is wanted. Most single frames go from stack to stack, and joining and
+//! splitting each costs three times as much as a list. So memory that the heap has held is good for
+//! stacks, and the other way round.
 //!
-//! What runs short is given out by rank, so that those who could free memory still get theirs:
+//! The pool ranks its users when memory runs short, so that users that can free memory still get
+//! frames:
 //!
 //! ```text
 //!   free frames   0 ─────────── floor of packing ─────── floor of the heap ─── floor of new stacks ─── low ──────────▶
 //!                 only stacks that           the heap grows for          the heap              new stacks     the scavenger
 //!                 grow or are unpacked       what is being packed        grows                 have theirs    is pressed
-//!
-//! A program that has filled the heap can still start goroutines: when most of memory is on the heap (packed stacks and records aside), new stacks may go
-//! half-way below the heap's floor.
 //! ```
 //!
-//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off; they move from and
-//! to the common pool by [`BATCH`], so the lock is met once in 32 operations.
+//! A program that has filled the heap can still start goroutines. When most of memory is on the
+//! heap (packed stacks and records aside), new stacks may go half-way below the heap's floor.
 //!
-//! The #PF handler may take frames from the pool as well ([`in_fault`]), whatever code it has
-//! interrupted. A core says that it uses the pool before it asks for the lock, and takes that back
-//! after it has left the lock. So the handler knows whether its own core is in there, and waits for
-//! other cores only. Those leave the lock after a few instructions: nothing under it waits, and
-//! what faults under it is served by that core's own reserve.
+//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off. Frames move between
+//! this cache and the common pool by [`BATCH`], so 32 operations take the lock once.
+//!
+//! The #PF handler may take frames from the pool as well. Over code at depth 0 the handler uses the
+//! pool and the cache like any other code. Over code at depth > 0 the handler calls [`in_fault`].
+//!
+//! A core sets its `in_pool` mark before it asks for the lock, and clears the mark after it has
+//! left the lock. So the handler knows whether its own core is in the pool, and waits for other
+//! cores only. Other cores leave the lock after a few instructions: no code under the lock waits,
+//! and the reserve of that core serves a fault under the lock.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ops::{Deref, DerefMut};
@@ -55,23 +59,23 @@ use crate::arch::{percpu, tlb};
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;
 
-/// Frames that a core keeps at most.
+/// Frames that a core's cache holds at most.
 const CACHE: usize = 64;
-/// How many move at once.
+/// Frames that move between a cache and the pool at once.
 pub(super) const BATCH: usize = 32;
 /// Loose frames that join the free runs while the lock is held once.
 const JOIN: usize = 32;
-/// So often for a caller that has preemption off.
+/// Calls of `Pool::join` at most, for a caller that has preemption off.
 const JOINS: usize = 2;
-/// The heap leaves this share of memory in the pool.
+/// The share of memory that the heap leaves in the pool.
 const HEAP_LEAVES: u64 = 64;
-/// Packing leaves so many frames in the pool: for fault reserves.
+/// Frames that packing leaves in the pool, for fault reserves.
 const PACKING_LEAVES: u64 = 64;
-/// New stacks leave that and this share more, and at least so many frames: some growths of the
-/// heap.
+/// The share of memory that new stacks leave in the pool, on top of the heap's share; at least
+/// [`STACKS_LEAVE_LEAST`] frames. Room for some growths of the heap.
 const STACKS_LEAVE: u64 = 128;
 const STACKS_LEAVE_LEAST: u64 = 256;
-/// Memory is short when less than this share of it is in the pool…
+/// Memory is short when the pool has less than this share of memory…
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
 const LOW_LEAST: u64 = 1024;
@@ -82,7 +86,7 @@ const END: u64 = 1 << 40;
 const ROWS: usize = 26;
 const _: () = assert!(END / FRAME <= 4 << ROWS);
 
-/// The frames as [`Runs`] sees them.
+/// The frames, as the [`Ground`] of [`Runs`].
 struct Frames {
     /// A bit for each frame. Read only where it was written before (INV-EDGE).
     edges: *mut u64,
@@ -152,19 +156,19 @@ struct Pool {
 
 static POOL: Lock<Pool> = Lock::new(Pool { runs: Runs::new(Frames { edges: null_mut() }), loose: 0 });
 static TOTAL: AtomicU64 = AtomicU64::new(0);
-/// Fewer frames than this in the pool: memory is short.
+/// Memory is short while the pool has fewer frames than this.
 static LOW: AtomicU64 = AtomicU64::new(0);
 /// Frames in the pool, not counting the cores' caches. Written under the pool's lock.
 static POOLED: AtomicU64 = AtomicU64::new(0);
 
-/// A core's own frames.
+/// One core's cache of free frames.
 pub struct FrameCache {
     len: Cell<usize>,
     frames: UnsafeCell<[u64; CACHE]>,
 }
 
 impl FrameCache {
-    /// None.
+    /// Creates an empty cache.
     pub const fn new() -> Self {
         Self { len: Cell::new(0), frames: UnsafeCell::new([0; CACHE]) }
     }
@@ -173,8 +177,8 @@ impl FrameCache {
     fn pop(&self) -> Option<u64> {
         let len = self.len.get().checked_sub(1)?;
         self.len.set(len);
-        // SAFETY: this core only, with preemption off, and no handler uses the cache: nobody else
-        // touches the array.
+        // SAFETY: only this core touches the array, and its users run with preemption off (depth >
+        // 0). The #PF handler uses the cache only over code at depth 0, so never inside such a use.
         Some(unsafe { (*self.frames.get())[len] })
     }
 
@@ -196,10 +200,10 @@ impl Default for FrameCache {
 /// The pool, locked.
 struct Locked(Option<Guard<'static, Pool>>);
 
-/// Locks the pool. Not in a handler.
+/// Locks the pool. A #PF handler may call this over code at depth 0 only; no other handler may.
 fn pool() -> Locked {
     percpu::preempt_off();
-    // Relaxed, as below: only handlers of this core read it.
+    // Relaxed, as below: only the #PF handler of this core reads the mark.
     percpu::current().in_pool.store(true, Ordering::Relaxed);
     Locked(Some(POOL.lock()))
 }
@@ -226,8 +230,8 @@ impl DerefMut for Locked {
 }
 
 impl Pool {
-    /// Calls `keep` for free frames until it says no, or `most` were taken. False: no more are
-    /// free.
+    /// Takes free frames until `keep` returns false or `most` frames are taken. Returns false if no
+    /// more frames are free.
     #[inline(always)]
     fn take_while(&mut self, most: usize, mut keep: impl FnMut(u64) -> bool) -> bool {
         let (mut taken, mut full) = (0, false);
@@ -273,7 +277,7 @@ impl Pool {
         self.loose = frame;
     }
 
-    /// Some of the loose frames become free runs. False: there is none.
+    /// Turns some of the loose frames into free runs. Returns false if there are no loose frames.
     fn join(&mut self) -> bool {
         let (mut first, mut end) = (0, 0);
         for _ in 0..JOIN {
@@ -296,7 +300,7 @@ impl Pool {
         end > first
     }
 
-    /// Whether the heap may have `frames` more.
+    /// Returns true if the heap may have `frames` more frames.
     fn has_room(&self, frames: u64) -> bool {
         let leave =
             if percpu::current().packs.get() { PACKING_LEAVES } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
@@ -304,7 +308,7 @@ impl Pool {
     }
 }
 
-/// The pool has so many frames more. Under its lock.
+/// Adds `frames` to the count of pooled frames. Under the pool's lock.
 #[inline(always)]
 fn count(frames: i64) {
     POOLED.store(POOLED.load(Ordering::Relaxed).wrapping_add_signed(frames), Ordering::Relaxed);
@@ -315,7 +319,7 @@ fn number(frame: u64) -> u32 {
     (frame / FRAME) as u32
 }
 
-/// Memory has become less. With preemption off.
+/// Presses the scavenger if memory is short. With preemption off.
 #[inline(always)]
 fn look_if_low() {
     if is_low() {
@@ -339,7 +343,7 @@ pub(super) fn init(map: &[MemoryRegion]) {
     let mut pool = pool();
     let runs = &mut pool.runs;
     runs.ground().edges = phys_to_virt(u64::from(home) * FRAME).cast();
-    // What lies beside a region is not free; a region that does lie there comes in below.
+    // Frames beside a region are not free. If another region lies there, the loop below adds it.
     for (first, end) in usable() {
         runs.ground().set_edge(first - 1, false);
         runs.ground().set_edge(first, false);
@@ -355,7 +359,8 @@ pub(super) fn init(map: &[MemoryRegion]) {
     POOLED.store(total, Ordering::Relaxed);
 }
 
-/// A frame, not cleared. None: memory is used up. Not in a handler.
+/// Allocates a frame, not cleared. Returns `None` if memory is used up. A #PF handler may call this
+/// over code at depth 0 only (`fill_reserve`); no other handler may.
 pub fn alloc() -> Option<u64> {
     if inject::denies_frame() {
         return None;
@@ -380,8 +385,8 @@ pub fn alloc() -> Option<u64> {
     frame
 }
 
-/// Frames straight from the pool, for as long as `keep` takes them; false: memory is used up. Not
-/// in a handler over code that has preemption off.
+/// Takes frames straight from the pool for as long as `keep` returns true. Returns false if memory
+/// is used up. A #PF handler may call this over code at depth 0 only.
 pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     percpu::preempt_off();
     let mut pool = pool();
@@ -392,12 +397,12 @@ pub fn alloc_while(keep: impl FnMut(u64) -> bool) -> bool {
     full
 }
 
-/// How often [`in_fault`] looks whether the lock is free. Its holder needs a few hundred
+/// How often [`in_fault`] looks whether the lock is free. The lock's holder needs a few hundred
 /// instructions. If the host has stopped that core, the next fault tries again.
 const PATIENCE: usize = 10_000;
 
-/// As [`alloc_while`], in the #PF handler, whatever it has interrupted. False as well: this core is
-/// using the pool itself, or another one does not leave it.
+/// Takes frames as [`alloc_while`] does, in the #PF handler, over code at any depth. Returns false
+/// as well if this core is using the pool itself, or if another core does not leave the lock.
 #[cold]
 pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
     let mine = percpu::current().in_pool.load(Ordering::Relaxed);
@@ -412,8 +417,8 @@ pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
     pool.is_some_and(|mut pool| pool.take_while(usize::MAX, keep))
 }
 
-/// A run of `frames` frames for the heap, whose first address is a multiple of `align` frames.
-/// None: no run is so long, or what is left is for others.
+/// Allocates a run of `frames` frames for the heap, whose first address is a multiple of `align`
+/// frames. Returns `None` if no free run is so long, or if the rest is reserved for other users.
 pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
     let (len, align) = (u32::try_from(frames).ok()?, u32::try_from(align).ok()?);
     let mut joins = if percpu::depth() == 0 { usize::MAX } else { JOINS };
@@ -436,11 +441,11 @@ pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
     }
 }
 
-/// Makes a run longer by `more` frames, in place. False: what lies behind it is in use, or for
-/// others.
+/// Makes a run longer by `more` frames, in place. Returns false if the frames behind the run are in
+/// use, or reserved for other users.
 ///
 /// # Safety
-/// 1. `frame` is the first of `frames` frames that [`alloc_run`] gave, or this.
+/// 1. `frame` is the first of `frames` frames that [`alloc_run`] or this function gave.
 pub(super) unsafe fn grow_run(frame: u64, frames: u64, more: u64) -> bool {
     percpu::preempt_off();
     let mut pool = pool();
@@ -470,13 +475,13 @@ pub(super) unsafe fn shrink_run(frame: u64, frames: u64, keep: u64) {
     count((frames - keep) as i64);
 }
 
-/// Whether there are `frames` frames for the heap: a guess, without the lock.
+/// Guesses, without the lock, whether the pool has `frames` frames for the heap.
 pub(super) fn heap_may_have(frames: u64) -> bool {
     frames <= POOLED.load(Ordering::Relaxed)
 }
 
-/// Up to [`BATCH`] frames for the heap, which wants `wanted` in all; how many those are. 0: there
-/// are not so many for the heap.
+/// Takes up to [`BATCH`] frames for the heap, which wants `wanted` in all. Returns how many frames
+/// were taken; 0 if the heap may not have `wanted` frames.
 pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
     percpu::preempt_off();
     let mut taken = 0;
@@ -497,7 +502,7 @@ pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
 /// Gives a frame back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`], and nothing maps or uses it any more.
+/// 1. `frame` came from [`alloc`], and no page table maps the frame and no code uses it any more.
 pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
     let cache = &percpu::current().frames;
@@ -518,7 +523,7 @@ fn cached_at_most() -> u64 {
     (CACHE * percpu::all().count()) as u64
 }
 
-/// Whether a new stack must not have a frame: what is left is for those that live, and for the heap
+/// Returns true if a new stack must not have a frame: the rest is for live stacks, and for the heap
 /// that packs them.
 #[inline(always)]
 pub fn is_scarce() -> bool {
@@ -532,30 +537,30 @@ fn is_below_stacks() -> bool {
     let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
         total / HEAP_LEAVES / 2
     } else {
-        // The fault reserves may fill up from what is left, whoever else needs it.
+        // The fault reserves may fill up from the rest, even when other users need frames.
         let reserves = (window::RESERVE * percpu::all().count()) as u64;
         total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST) + reserves
     };
     stats().free < cached_at_most() + leave
 }
 
-/// Whether memory is short.
+/// Returns true if memory is short.
 #[inline(always)]
 pub fn is_low() -> bool {
     POOLED.load(Ordering::Relaxed) < LOW.load(Ordering::Relaxed)
 }
 
-/// Whether the pool is empty.
+/// Returns true if the pool is empty.
 pub fn is_used_up() -> bool {
     POOLED.load(Ordering::Relaxed) == 0
 }
 
-/// Frames there are, and how many are free (a snapshot, without a lock).
+/// Counts of all frames and of free frames (a snapshot, without a lock).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameStats {
     /// All usable frames.
     pub total: u64,
-    /// Those that nobody uses.
+    /// Free frames.
     pub free: u64,
 }
 

@@ -1,5 +1,5 @@
-//! The heap: size-class magazines a core, over slabs that every block finds its way back to, over
-//! whole pages.
+//! The heap: per-core size-class magazines over slabs, over whole pages. Each block finds its way
+//! back to its slab.
 //!
 //! ```text
 //!   alloc(≤ 2048)   this core's magazine ──empty──▶ the class's slabs ──none──▶ a slab of a chunk ─┐  slab.rs
@@ -11,13 +11,13 @@
 //!                                   none so long: frames mapped side by side, bounded pieces ◀─────┘  scattered.rs
 //! ```
 //!
-//! A magazine is a list through free blocks, touched by its core alone with preemption off: spawn
-//! and channels meet neither a lock nor a search. It may hold blocks of any slab: a block freed on
-//! another core goes into that core's magazine, and home from there.
+//! A magazine is a list through free blocks. Only its core touches it, with preemption off: spawn
+//! and channels meet neither a lock nor a search. A magazine may hold blocks of any slab: a block
+//! freed on another core goes into that core's magazine, and home from there.
 //!
 //! **Trips.** Between the magazines and the slabs blocks move many at a time, under the class's
-//! lock. Cores that build and drop trees would meet there all the time, so trips are few, and short
-//! under the lock:
+//! lock. Cores that build and drop trees would meet at that lock all the time. So trips are few,
+//! and hold the lock for a short time:
 //!
 //! * A magazine keeps 64 blocks at first (16 of the larger ones). Each trip doubles that, up to 16
 //!   KiB or 512 blocks. A trip moves half of what the magazine keeps.
@@ -25,46 +25,47 @@
 //!   it.
 //! * On the way home, the blocks are sorted into runs of neighbours before the lock is taken. Under
 //!   it, a run moves as one piece (`slab.rs`).
-//! * [`HeapStats::trips`] counts them. A million blocks of trees take 4,400, and would take 51,000
-//!   with 64 blocks kept.
+//! * [`HeapStats::trips`] counts the trips. A million blocks of trees take 4,400 trips, and would
+//!   take 51,000 with 64 blocks kept.
 //!
-//! **Back.** A magazine that has grown is given back when memory is short, and begins small again
-//! ([`trim`]). The core that needs memory empties its own magazines, and those of the cores at
-//! rest. A core that goes to rest opens its magazines to others, and takes them back when it rises.
-//! What a busy core keeps stays there: 0.5 MiB at most, if it has used all sizes.
+//! **Back.** When memory is short, a magazine that has grown gives its blocks back, and begins
+//! small again ([`trim`]). The core that needs memory empties its own magazines, and those of the
+//! cores at rest. A core that goes to rest opens its magazines to others, and takes them back when
+//! it rises. A busy core keeps its blocks: 0.5 MiB at most, if it has used all sizes.
 //!
-//! Granules and frames are free runs (`runs.rs`): a block above 2 KiB comes and goes in constant
-//! time, however many holes there are. No lock is held while a page is mapped, and mostly none is
-//! mapped: a large block is a run of frames. So what the heap does not use is free for stacks at
-//! once.
+//! Granules and frames are free runs (`runs.rs`). So a block above 2 KiB comes and goes in constant
+//! time, for any number of holes. No lock is held while a page is mapped. Most large blocks map no
+//! page, since they are runs of frames. So frames that the heap frees are at once free for stacks.
 //!
-//! * **INV-LIVE**: blocks that are out of their slabs are handed out or in a magazine, and both ends
-//!   are counted where they move anyway: so the bytes in use are known to the byte, and no small
-//!   allocation counts anything for it ([`stats`]).
-//! * Used up: a block that can't be had is null, after what this core and those at rest keep has
-//!   gone home, and, for a goroutine that may wait so long, after the parked stacks have given back
-//!   what they don't need. `handle_alloc_error` then panics in the goroutine that asked
-//!   (`panic.rs`); while it unwinds, small blocks come from a reserve.
-//! * The heap leaves frames for others (`frames.rs`): a heap that takes the last one takes the
-//!   stack from the goroutine that must unwind because the heap is used up. A request that would go
-//!   below that maps nothing at all.
-//! * Memory is never cleared ahead of use: `alloc_zeroed` clears where its caller runs, with
-//!   preemption on. `realloc` of a large block looks whether the memory behind it is free; else it
-//!   copies the same way.
+//! * **INV-LIVE**: blocks that are out of their slabs are handed out or in a magazine. Both ends
+//!   are counted where blocks move anyway. So the heap knows the bytes in use to the byte, and a
+//!   small allocation counts nothing for that ([`stats`]).
+//! * Used up: an allocation returns null only after two attempts to get memory back. First the
+//!   magazines of this core and of the cores at rest send their blocks home. Then, if the caller is
+//!   a goroutine that may wait so long, the parked stacks give back the pages that they don't need.
+//!   `handle_alloc_error` then panics in the goroutine that asked (`panic.rs`). While that
+//!   goroutine unwinds, small blocks come from a reserve.
+//! * The heap leaves frames for others (`frames.rs`). A heap that took the last frame would take
+//!   the stack from the goroutine that must unwind because the heap is used up. A request that
+//!   would go below that floor maps nothing at all.
+//! * The heap never clears memory ahead of use: `alloc_zeroed` clears where its caller runs, with
+//!   preemption on. `realloc` of a large block extends it if the memory behind it is free; else
+//!   `realloc` copies the same way.
 //!
 //! **The hard race** is between two cores that find a class empty: each brings a slab, one more
-//! than needed. The lock is not held for that, since the chunks' lock and the frames' come with it;
-//! the slab goes back when its blocks are home.
+//! than needed. The class's lock is not held for that, since the locks of the chunks and the frames
+//! come with it. The extra slab goes back when its blocks are home.
 //!
-//! Rejected: a counter of live bytes on each core (an instruction with a memory operand on each
-//! alloc and free, for what two lengths tell); a depot of full magazines a class (its blocks belong
-//! to no slab, so none ever goes back, and a tree of 2 MiB passes it by).
+//! Rejected: a counter of live bytes on each core, which costs an instruction with a memory operand
+//! on each alloc and free; two lengths tell the same. Also rejected: a depot of full magazines a
+//! class. Its blocks belong to no slab, so no slab ever goes back, and a tree of 2 MiB passes the
+//! depot by.
 //!
-//! Rejected, for large blocks: a region of addresses that is mapped as it grows. It takes a
-//! page-table entry and a flush for each page that goes back, and 15 million instructions to map
-//! 600 MiB. `linked_list_allocator` there: it searches all holes, 1.5 ms a free at 20,000. (Even at
-//! boot there is no use for it: frames and runs are there first.) `rlsf`, `talc`,
-//! `buddy_system_allocator`: see `runs.rs`.
+//! Rejected, for large blocks: a region of addresses that is mapped as it grows. Each page that
+//! goes back takes a page-table entry and a flush, and mapping 600 MiB takes 15 million
+//! instructions. Also rejected: `linked_list_allocator` there, which searches all holes, 1.5 ms a
+//! free at 20,000. (Boot has no use for it either: frames and runs are there first.) `rlsf`,
+//! `talc`, `buddy_system_allocator`: see `runs.rs`.
 //!
 //! Handlers never allocate.
 
@@ -123,12 +124,12 @@ const _: () = {
     }
 };
 
-/// A magazine keeps at most this many blocks at first, and after a [`trim`].
+/// Blocks that a magazine keeps at most at first, and after a [`trim`].
 const fn first_keep(size: u16) -> u32 {
     if size > 512 { 16 } else { 64 }
 }
 
-/// How many blocks of `size` it keeps at most when it is much used.
+/// Blocks of `size` that a much-used magazine keeps at most.
 const fn most_keep(size: u16) -> u32 {
     let (bytes, first) = (MOST_BYTES / size as u32, first_keep(size));
     if bytes > MOST {
@@ -142,7 +143,7 @@ const fn most_keep(size: u16) -> u32 {
 const MOST_BYTES: u32 = 16 << 10;
 const MOST: u32 = 512;
 
-// What the header says that a core keeps.
+// The header states how much a core keeps.
 const _: () = {
     let (mut class, mut bytes) = (0, 0);
     while class < SIZES.len() {
@@ -154,12 +155,12 @@ const _: () = {
 
 /// A core's free blocks of one class.
 struct Magazine {
-    /// This core with preemption off.
+    /// The first block of the list. Used by this core with preemption off.
     head: Cell<*mut Block>,
-    /// Its length. Written by this core with preemption off, never by two at once; others read it
-    /// to count.
+    /// The length of the list. Only this core writes it, with preemption off, one write at a time.
+    /// Other cores read it to count.
     len: AtomicU32,
-    /// How many blocks it keeps at most. This core with preemption off.
+    /// How many blocks the magazine keeps at most. Used by this core with preemption off.
     keep: Cell<u32>,
 }
 
@@ -168,8 +169,8 @@ impl Magazine {
         Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
     }
 
-    /// A trip to the shared store. How many blocks it moves, half of what the magazine keeps; the
-    /// next trip comes later.
+    /// Counts a trip to the shared store, and makes the next trip come later. Returns how many
+    /// blocks the trip moves: half of what the magazine keeps.
     fn trip(&self, class: usize) -> u32 {
         let keep = self.keep.get();
         self.keep.set((2 * keep).min(most_keep(SIZES[class])));
@@ -210,19 +211,20 @@ impl Magazine {
 /// A core's magazines.
 pub struct Magazines {
     all: [Magazine; SIZES.len()],
-    /// Trips to the shared store. This and the next two count by [`percpu::add`].
+    /// Trips to the shared store. Counted by [`percpu::add`], like the next two counters.
     trips: AtomicU64,
     /// Bytes handed out on this core for layouts that no class serves, less those that came back
     /// here.
     large: AtomicU64,
-    /// Bytes that the heap has: the same.
+    /// Bytes of the heap's memory, counted in the same way.
     mapped: AtomicU64,
-    /// The core rests, and its magazines are nobody's. Whoever makes this false has them.
+    /// The core rests, and no core owns its magazines. The core that changes this to false owns
+    /// them.
     rests: AtomicBool,
 }
 
 impl Magazines {
-    /// Empty ones.
+    /// Creates empty magazines.
     pub const fn new() -> Self {
         let mut all = [const { Magazine::new(0) }; SIZES.len()];
         let mut class = 0;
@@ -241,13 +243,14 @@ impl Magazines {
 }
 
 impl Magazines {
-    /// This core touches no block from here on, until it rises: others may send home what it keeps.
+    /// Marks the core as resting: it touches no block until it rises, and others may send its
+    /// blocks home.
     pub fn rest(&self) {
         // Release: pairs with the Acquire of `rise` and `with_resting`.
         self.rests.store(true, Ordering::Release);
     }
 
-    /// After the rest: waits for a trip at most.
+    /// Ends the rest. Waits for a trip of another core at most.
     pub fn rise(&self) {
         // Acquire: pairs with the Release in `with_resting`.
         while !self.rests.swap(false, Ordering::Acquire) {
@@ -255,7 +258,7 @@ impl Magazines {
         }
     }
 
-    /// Runs `f` if the core rests, which does not get up meanwhile. With preemption off.
+    /// Runs `f` if the core rests; the core does not rise meanwhile. With preemption off.
     fn with_resting(&self, f: impl FnOnce(&Self) -> bool) -> bool {
         // Acquire: pairs with the Release in `rest`, and below.
         self.rests.swap(false, Ordering::Acquire) && {
@@ -267,13 +270,13 @@ impl Magazines {
     }
 }
 
-/// Of the cores' counts: what it is together. Exact when the other cores are quiet.
+/// Sums a count over all cores. Exact when the other cores are quiet.
 #[inline(never)]
 fn sum(of: fn(&Magazines) -> &AtomicU64) -> u64 {
     percpu::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
 }
 
-/// Where the counts lie in a core's record, for [`percpu::add`].
+/// Offsets of the counts in a core's record, for [`percpu::add`].
 const TRIPS: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, trips);
 const LARGE: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, large);
 const MAPPED: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, mapped);
@@ -295,8 +298,8 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
-/// The class that serves `layout`, if one does: blocks are aligned to the largest power of two that
-/// divides their size.
+/// Returns the class that serves `layout`, if there is one. Blocks are aligned to the largest power
+/// of two that divides their size.
 #[inline(always)]
 fn class(layout: Layout) -> Option<usize> {
     // No overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
@@ -370,7 +373,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 }
 
-/// Where a block comes from that is larger than any class.
+/// The source of a block that is larger than any class.
 enum Place {
     /// So many pages, aligned to so many.
     Pages(u64, u64),
@@ -416,7 +419,7 @@ fn alloc_large(layout: Layout) -> *mut u8 {
 }
 
 /// # Safety
-/// 1. The block came from [`take_large`] with `layout`, and nobody uses it.
+/// 1. The block came from [`take_large`] with `layout`, and no code uses it.
 #[cold]
 #[inline(never)]
 unsafe fn free_large(block: *mut u8, layout: Layout) {
@@ -429,10 +432,10 @@ unsafe fn free_large(block: *mut u8, layout: Layout) {
     }
 }
 
-/// Whether a block is one of `new` now, where it stands.
+/// Makes a block one of `new`, in place. Returns false if it can't.
 ///
 /// # Safety
-/// 1. As [`free_large`]; the caller may use what `new` has of it.
+/// 1. As [`free_large`]; the caller may use the part of `new` that the block has.
 #[cold]
 #[inline(never)]
 #[optimize(size)]
@@ -457,7 +460,7 @@ unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
 #[inline(always)]
 pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
     if (from as u64) < scattered::BASE {
-        // SAFETY: 1. the physical map covers it, whoever has it now.
+        // SAFETY: 1. the physical map covers it, for any owner of the frame.
         unsafe { to.copy_from_nonoverlapping(from, len) }
     } else {
         // SAFETY: 1.
@@ -465,8 +468,8 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
-/// A block of a class whose magazine is empty. With preemption off, once more than the caller had
-/// it.
+/// Allocates a block of a class whose magazine is empty. With preemption off, one level deeper than
+/// in the caller.
 #[cold]
 #[inline(never)]
 fn alloc_cold(class: usize) -> *mut u8 {
@@ -485,18 +488,18 @@ fn alloc_cold(class: usize) -> *mut u8 {
     block
 }
 
-/// The same later, when there may be memory.
+/// Allocates the block later, when there may be memory.
 fn refill_again(class: usize) -> *mut u8 {
     percpu::preempt_off();
-    // Another core's, maybe; and blocks may have come into this one's, from whoever ran here and
-    // from unpacked stacks.
+    // The magazine may be another core's now. Blocks may also have come into this core's magazine
+    // from G's that ran here and from unpacked stacks.
     let magazine = &percpu::current().magazines.all[class];
     let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
     percpu::preempt_on();
     block
 }
 
-/// A block for an empty magazine, which is filled on the way. Null: no memory.
+/// Fills an empty magazine, and returns one of the blocks. Null: no memory.
 #[cold]
 #[inline(never)]
 fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
@@ -518,7 +521,8 @@ fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
     magazine.pop().unwrap_or(null_mut())
 }
 
-/// There is no memory: a block for a goroutine that unwinds. Null for others.
+/// Returns a block of the reserve to a goroutine that unwinds, when there is no memory. Null for
+/// others.
 #[cold]
 fn reserve(class: usize) -> *mut u8 {
     let size = usize::from(SIZES[class]);
@@ -528,7 +532,7 @@ fn reserve(class: usize) -> *mut u8 {
     CLASSES[class].take_reserve(size, chunks::alloc_reserve)
 }
 
-/// Sends a part of a magazine home, or what there is of it.
+/// Sends a part of a magazine home, or all of it if it holds less.
 #[cold]
 #[inline(never)]
 fn spill(magazine: &Magazine, class: usize) {
@@ -541,7 +545,7 @@ fn spill(magazine: &Magazine, class: usize) {
     release(gone, size);
 }
 
-/// Gives slabs back to their chunks. With no class's lock held.
+/// Gives slabs back to their chunks. Holds no class's lock.
 fn release(gone: Gone, size: usize) {
     for slab in gone {
         // SAFETY: 1. all its blocks are home, and it stands in no list; `Gone` read its header
@@ -550,8 +554,8 @@ fn release(gone: Gone, size: usize) {
     }
 }
 
-/// A trip of a magazine that is to be empty. True: there is more in it. With preemption off, on its
-/// core or on behalf of that.
+/// Makes one trip of a magazine that is to be empty. Returns true if the magazine has more. With
+/// preemption off, on the magazine's core or on behalf of that core.
 fn trim_some(magazines: &Magazines, class: usize) -> bool {
     let magazine = &magazines.all[class];
     if magazine.len() > 0 {
@@ -564,17 +568,17 @@ fn trim_some(magazines: &Magazines, class: usize) -> bool {
     more
 }
 
-/// Sends home what this core's magazines hold, and those of cores at rest. Gives the slabs back
-/// that nobody uses.
+/// Sends home the blocks in the magazines of this core and of cores at rest. Gives back the slabs
+/// that have no block out.
 ///
-/// For when memory is short; and before counting slabs, since a block in a magazine keeps its slab.
+/// Call this when memory is short, and before counting slabs: a block in a magazine keeps its slab.
 #[optimize(size)]
 pub fn trim() {
     for class in 0..SIZES.len() {
         let mut more = true;
         while more {
             percpu::preempt_off();
-            // Another core's after a trip, maybe: this goroutine may be preempted.
+            // After a trip this may be another core's record: the goroutine may be preempted.
             more = trim_some(&percpu::current().magazines, class);
             percpu::preempt_on();
         }
@@ -594,18 +598,18 @@ pub fn trim() {
     arena::trim();
 }
 
-/// What the heap's memory is used for.
+/// Counts of the heap's memory by use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapStats {
-    /// Bytes allocated and not yet freed: of whole blocks, where a class serves the layout.
+    /// Bytes allocated and not yet freed. Whole blocks count if a class serves the layout.
     pub live_bytes: u64,
     /// Bytes of free blocks in the cores' magazines.
     pub cached_bytes: u64,
-    /// Bytes of all slabs, with what lies free in them.
+    /// Bytes of all slabs, free blocks included.
     pub slab_bytes: u64,
     /// Bytes of the frames that the heap has, for slabs, large blocks, and the room between them.
     pub mapped_bytes: u64,
-    /// How often a core took free blocks from those that the cores share, or left some there, since
+    /// How often a core took free blocks from the shared slabs, or returned some to them, since
     /// boot.
     pub trips: u64,
 }
@@ -625,7 +629,8 @@ pub fn stats() -> HeapStats {
     stats
 }
 
-/// What a block of `bytes` bytes, aligned to 16 at most, counts in [`HeapStats::live_bytes`].
+/// Returns how much a block of `bytes` bytes, aligned to 16 at most, adds to
+/// [`HeapStats::live_bytes`].
 pub fn counted(bytes: usize) -> u64 {
     if bytes == 0 {
         return 0;
@@ -636,14 +641,14 @@ pub fn counted(bytes: usize) -> u64 {
     }
 }
 
-/// Bytes of memory that the heap has.
+/// Returns the bytes of memory that the heap has.
 #[inline(never)]
 pub fn mapped() -> u64 {
     pages::mapped()
 }
 
-/// Runs `f` with the locks of all classes and the arenas' held: for tests of who needs them, and of
-/// the report path.
+/// Runs `f` with the locks of all classes and of the arenas held: for tests of lock use and of the
+/// report path.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
     let _classes = CLASSES.each_ref().map(Class::lock);

@@ -5,19 +5,20 @@
 //!        arms           2              1          0: fires once    not armed
 //! ```
 //!
-//! Counted is what a goroutine asks for, on the core that armed it, and where somebody can be told:
+//! The counter counts requests of a goroutine on the core that armed it, if the requester can be
+//! told:
 //!
 //! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption
 //!   off it would be the end of the machine.
-//! * frames, also with preemption off, since whoever asks for a frame takes no for an answer:
-//!   spawning, the heap when it grows.
+//! * frames, also with preemption off, since each requester of a frame handles a refusal: spawning,
+//!   the heap when it grows.
 //!
 //! * pages that a stack grows by, with preemption on: the G ends.
 //!
-//! Not counted are other handlers and g0.
+//! Requests of other handlers and of g0 do not count.
 //!
 //! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the
-//! allocations' code is as if they were not there.
+//! allocations contain no code for them.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -38,44 +39,45 @@ fn core() -> u32 {
     core
 }
 
-/// The `n`th allocation that counts from now on, on this core, fails; the next one, if `n` is 0 or
-/// 1. Once. One core at a time.
+/// Makes the `n`th allocation that counts from now on, on this core, fail; the next one, if `n` is
+/// 0 or 1. Once. One core at a time.
 pub fn fail_after(n: u32) {
     FIRED.store(false, Ordering::Relaxed);
     LEFT.store(n.max(1), Ordering::Relaxed);
     CORE.store(core(), Ordering::Relaxed);
 }
 
-/// Disarms. Whether an allocation was made to fail.
+/// Disarms. Returns true if an allocation was made to fail.
 pub fn off() -> bool {
     CORE.store(0, Ordering::Relaxed);
     FIRED.load(Ordering::Relaxed)
 }
 
-/// How many more allocations the last round would have needed until one failed; 0: one has.
+/// Returns how many more allocations the last round would have needed until one failed; 0: one has.
 pub fn left() -> u32 {
     LEFT.load(Ordering::Relaxed)
 }
 
-/// Whether something must not be had some time.
+/// Returns true if some later allocation is to fail.
 #[inline(always)]
 pub(super) fn is_armed() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0
 }
 
-/// Whether the block that is asked for must not be had.
+/// Returns true if the requested block must be denied.
 #[inline(always)]
 pub(super) fn denies_block() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && percpu::depth() == 0 && counts_down()
 }
 
-/// Whether the frame that is asked for must not be had.
+/// Returns true if the requested frame must be denied.
 #[inline(always)]
 pub(super) fn denies_frame() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && counts_down()
 }
 
-/// Whether the page that a stack grows by must not be had. In the #PF handler over code at depth 0.
+/// Returns true if the page that a stack grows by must be denied. In the #PF handler over code at
+/// depth 0.
 #[inline(always)]
 pub(super) fn denies_growth() -> bool {
     cfg!(debug_assertions) && CORE.load(Ordering::Relaxed) != 0 && {

@@ -17,7 +17,7 @@ const SLOT: u64 = 64 << 10;
 /// Eight stacks for each of 64 cores, and some to spare.
 const SLOTS: usize = 64 * 9;
 
-/// What a stack is for.
+/// The use of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Purpose {
@@ -51,7 +51,7 @@ impl Purpose {
         Self::Interrupts,
     ];
 
-    /// A name for reports.
+    /// Returns a name for reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::G0 => "g0",
@@ -73,10 +73,10 @@ impl Purpose {
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Pages of all stacks.
 static PAGES: AtomicUsize = AtomicUsize::new(0);
-/// Owner of each slot: core * 8 + purpose + 1; 0: nobody.
+/// Owner of each slot: core * 8 + purpose + 1; 0: none.
 static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
-/// A stack of `pages` pages (at most 15) for core `core`. None: no memory, or no slot.
+/// Allocates a stack of `pages` pages (at most 15) for core `core`. `None`: no memory, or no slot.
 pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
     OWNERS.get(slot)?.store((core * 8 + purpose as usize + 1) as u16, Ordering::Relaxed);
@@ -97,22 +97,22 @@ pub fn set_boot_stack(lowest: u64) {
     BOOT.store(lowest, Ordering::Relaxed);
 }
 
-/// The lowest address of the boot stack.
+/// Returns the lowest address of the boot stack.
 pub fn boot_stack() -> u64 {
     BOOT.load(Ordering::Relaxed)
 }
 
-/// How many pages the stacks have together.
+/// Returns how many pages the stacks have together.
 pub fn pages() -> u64 {
     PAGES.load(Ordering::Relaxed) as u64
 }
 
-/// Whether `addr` lies in the guard page below the boot stack.
+/// Returns true if `addr` lies in the guard page below the boot stack.
 pub fn is_boot_guard(addr: u64) -> bool {
     boot_stack().checked_sub(addr).is_some_and(|below| (1..=FRAME).contains(&below))
 }
 
-/// Whose stack (or guard page) `addr` lies in.
+/// Returns the owner of the stack (or guard page) that `addr` lies in.
 pub fn owner(addr: u64) -> Option<(usize, Purpose)> {
     let slot = addr.checked_sub(BASE)? / SLOT;
     match OWNERS.get(slot as usize)?.load(Ordering::Relaxed) {

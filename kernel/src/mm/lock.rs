@@ -27,7 +27,7 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 pub struct Guard<'a, T>(&'a Lock<T>);
 
 impl<T> Lock<T> {
-    /// An open lock.
+    /// Creates an open lock.
     pub const fn new(value: T) -> Self {
         Self { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
@@ -55,7 +55,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Somebody holds it: out of line, so that the lock's users stay short.
+/// Waits for the holder: out of line, so that the lock's users stay short.
 #[cold]
 #[inline(never)]
 fn wait(held: &AtomicBool) {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Every lock here is held with preemption off. No handler takes one, except the #PF handler for a
-//! growing stack. That handler may have interrupted a holder of any of these locks, so it takes
+//! growing stack. The #PF handler may have interrupted a holder of any of these locks, so it takes
 //! frames from a reserve of its own core (`window/fault.rs`). When the reserve is low, the handler
 //! refills it from the frame pool, under the pool's lock, at any preemption depth. A core marks its
 //! use of the pool (`PerCpu::in_pool`), and the handler of that core then leaves the lock alone.
@@ -28,7 +28,7 @@ use bootloader_api::BootInfo;
 /// Where all physical memory is mapped.
 pub use trefoil_boot::PHYS_OFFSET;
 
-/// The address at which physical memory is read and written.
+/// Returns the address at which physical memory is read and written.
 #[inline(always)]
 pub fn phys_to_virt(physical: u64) -> *mut u8 {
     (PHYS_OFFSET + physical) as *mut u8

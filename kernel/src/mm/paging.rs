@@ -61,18 +61,18 @@ pub(super) fn init() {
     ROOT.store(crate::arch::cpu::cr3() & ADDRESS, Ordering::Relaxed);
 }
 
-/// The root table's frame.
+/// Returns the root table's frame.
 #[inline(always)]
 pub(super) fn root() -> u64 {
     ROOT.load(Ordering::Relaxed)
 }
 
-/// How many tables were made for what is not a window.
+/// Returns how many tables were made for memory other than windows.
 pub fn tables() -> u64 {
     TABLES.load(Ordering::Relaxed)
 }
 
-/// The entry of the 4 KiB page at `virt`; missing tables are made.
+/// Returns the entry of the 4 KiB page at `virt`; missing tables are made.
 pub(super) fn leaf(virt: u64) -> Result<&'static Entry, MapError> {
     let mut table = root();
     for level in [3, 2, 1] {
@@ -116,8 +116,8 @@ pub fn map_page(virt: u64, frame: u64, flags: Flags) -> Result<(), MapError> {
         .map_err(|_| MapError::Occupied)
 }
 
-/// Takes the page at `virt` away on this core and returns its frame. Other cores may still remember
-/// it: the caller knows that none does.
+/// Takes the page at `virt` away on this core and returns its frame. Does not flush other cores:
+/// the caller knows that no other core has a TLB entry for the page.
 pub fn unmap_page(virt: u64) -> Option<u64> {
     let e = find(virt)?;
     let old = e.swap(0, Ordering::AcqRel);
@@ -126,7 +126,7 @@ pub fn unmap_page(virt: u64) -> Option<u64> {
     (old & PRESENT != 0).then_some(old & ADDRESS)
 }
 
-/// The entry of the 4 KiB page at `virt`, if its tables are there.
+/// Returns the entry of the 4 KiB page at `virt`, if its tables are there.
 pub(super) fn find(virt: u64) -> Option<&'static Entry> {
     let mut table = root();
     for level in [3, 2, 1] {
@@ -139,7 +139,7 @@ pub(super) fn find(virt: u64) -> Option<&'static Entry> {
     Some(entry(table, virt, 0))
 }
 
-/// The frame and flags of the 4 KiB page at `virt`, if there is one.
+/// Returns the frame and flags of the 4 KiB page at `virt`, if there is one.
 pub fn translate(virt: u64) -> Option<(u64, Flags)> {
     let value = find(virt)?.load(Ordering::Acquire);
     (value & PRESENT != 0).then_some((value & ADDRESS, Flags::from_bits_truncate(value)))

@@ -14,16 +14,18 @@
 //!              rows: a bit for each row that has a run; columns: a bit for each list of the row
 //! ```
 //!
-//! * **INV-EDGE**: the edge bits of a free run's first and last unit are set; those of the first and
-//!   the last unit of a piece that was handed out are clear. Inner bits mean nothing, and nobody
-//!   reads them. So a large piece costs as much as a small one, and no bit is prepared in advance.
-//! * **INV-JOINED**: no two free runs touch. A piece that comes back looks at the two bits beside it.
+//! * **INV-EDGE**: the edge bits of a free run's first and last unit are set. The edge bits of the
+//!   first and the last unit of a piece that was handed out are clear. Inner bits mean nothing, and
+//!   no code reads them. So a large piece costs as much as a small one, and no bit is prepared in
+//!   advance.
+//! * **INV-JOINED**: no two free runs touch. A piece that comes back looks at the two bits beside
+//!   it.
 //! * A list is doubly linked through the runs' first units, so a neighbour leaves it without a
 //!   search.
 //!
-//! **The search** rounds a wanted length up to the next list: each run there fits, so the first one
-//! is taken (a *good fit*; at most an eighth longer than the shortest that fits). Only if all those
-//! lists are empty, it looks at up to [`LOOKS`] runs of the lists below.
+//! **The search** rounds a wanted length up to the next list. Each run there fits, so the search
+//! takes the first one (a *good fit*; at most an eighth longer than the shortest that fits). If all
+//! those lists are empty, the search looks at up to [`LOOKS`] runs of the lists below.
 //!
 //! Rejected: allocators of others, all of which build on the pinned compiler. Measured on the host
 //! with blocks of 3,000 bytes to 64 KiB, amid 20,000 holes between blocks of 3,000 bytes and as
@@ -32,12 +34,13 @@
 //!
 //! | | alloc, ticks | free, ticks | full | why not |
 //! |---|--:|--:|--:|---|
-//! | this one, as the heap uses it | 23–263 | 13–58 | 86 % | |
+//! | `runs.rs`, as the heap uses it | 23–263 | 13–58 | 86 % | |
 //! | `rlsf` | 81–283 | 9–11 | 79 % | takes memory in and gives none back; knows no frames |
 //! | `talc` | 21–1,850,000 | 8–73 | 83 % | searches a list of runs that may not fit |
 //! | `buddy_system_allocator` | – | – | 64 % | a free searches a list: no end within a minute |
 //!
-//! Rejected: a binary buddy system of our own, as well. It finds no 600 MiB in 1,020 MiB of memory.
+//! Rejected as well: a binary buddy system of our own, which finds no 600 MiB in 1,020 MiB of
+//! memory.
 
 /// Runs of a list that the second search looks at.
 const LOOKS: u32 = 16;
@@ -63,7 +66,7 @@ pub trait Ground {
     fn load(&self, unit: u32, word: Word) -> u32;
     /// Writes a word of a free unit.
     fn store(&mut self, unit: u32, word: Word, value: u32);
-    /// Tells the edge bit of a unit; false of a unit that is never free.
+    /// Returns the edge bit of a unit; false for a unit that is never free.
     fn is_edge(&self, unit: u32) -> bool;
     /// Writes the edge bit of a unit.
     fn set_edge(&mut self, unit: u32, edge: bool);
@@ -85,7 +88,7 @@ pub struct Runs<G, const ROWS: usize> {
     heads: [[u32; COLUMNS]; ROWS],
 }
 
-/// The list of runs of `len` units.
+/// Returns the list of runs of `len` units.
 #[inline(always)]
 fn list_of(len: u32) -> (usize, usize) {
     if len < COLUMNS as u32 {
@@ -95,7 +98,7 @@ fn list_of(len: u32) -> (usize, usize) {
     (log as usize - 2, (len >> (log - 3)) as usize & (COLUMNS - 1))
 }
 
-/// The first list of which each run has `len` units.
+/// Returns the first list of which each run has `len` units.
 #[inline(always)]
 fn list_from(len: u32) -> (usize, usize) {
     if len < COLUMNS as u32 { (0, len as usize) } else { list_of(len + (1 << (len.ilog2() - 3)) - 1) }
@@ -111,7 +114,7 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
     /// The longest run that there may be.
     const LONGEST: u32 = (4 << ROWS) - 1;
 
-    /// The ground.
+    /// Returns the ground.
     pub fn ground(&mut self) -> &mut G {
         &mut self.ground
     }
@@ -158,7 +161,7 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         }
     }
 
-    /// The first list from this one on that has a run.
+    /// Finds the first list from this one on that has a run.
     #[inline(always)]
     fn first_from(&self, (row, column): (usize, usize)) -> Option<(usize, usize)> {
         let columns = u32::from(*self.columns.get(row)?) >> column << column;
@@ -172,7 +175,8 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         })
     }
 
-    /// A run with `len` units that begin at a multiple of `align`, and where those begin.
+    /// Finds a run with `len` units that begin at a multiple of `align`, and where those units
+    /// begin.
     #[inline]
     fn find(&self, len: u32, align: u32) -> Option<(u32, u32)> {
         let loose = len.checked_add(align - 1).filter(|&loose| loose <= Self::LONGEST)?;
@@ -203,7 +207,7 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         None
     }
 
-    /// Hands out `len` units that begin at a multiple of `align`, a power of two. None: no run is
+    /// Hands out `len` units that begin at a multiple of `align`, a power of two. `None`: no run is
     /// long enough.
     #[inline]
     pub fn take(&mut self, len: u32, align: u32) -> Option<u32> {
@@ -224,7 +228,7 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
     }
 
     /// Hands out up to `most` units of the shortest run, from its end: each may come back alone. So
-    /// single units use up the holes, and then the end of memory that long pieces do not begin at.
+    /// single units use up the holes, and then the end of memory, where long pieces do not begin.
     #[inline]
     pub fn take_some(&mut self, most: u32) -> Option<(u32, u32)> {
         let (row, column) = self.first_from((0, 0))?;
@@ -260,8 +264,8 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         (first, len)
     }
 
-    /// Makes a piece of `len` units longer by `more`, in place. False: what lies behind it is not
-    /// free.
+    /// Makes a piece of `len` units longer by `more`, in place. Returns false if the units behind
+    /// the piece are not free.
     #[inline]
     pub fn grow(&mut self, first: u32, len: u32, more: u32) -> bool {
         let behind = first + len;
@@ -290,7 +294,7 @@ impl<G: Ground, const ROWS: usize> Runs<G, ROWS> {
         self.give(first + keep, len - keep);
     }
 
-    /// Whether the run of `len` units at `first` is free, and no part of a longer one.
+    /// Returns true if the run of `len` units at `first` is free, and no part of a longer one.
     #[inline]
     pub fn is_run(&self, first: u32, len: u32) -> bool {
         self.ground.is_edge(first) && self.ground.load(first, Word::Len) == len

@@ -7,22 +7,22 @@
 //!   │ mapped │ overflow           │                                    │ birth       │
 //! ```
 //!
-//! No copying, no moved pointers, no check in a function's prologue: the first touch of a page
+//! No copying, no moved pointers, no check in a function's prologue. The first touch of a page
 //! faults, and the #PF handler (on a stack of its own) maps a frame (`fault.rs`). Rust probes large
-//! frames page by page, so the guard can't be jumped over.
+//! frames page by page, so no frame can jump over the guard.
 //!
-//! What the pages of a parked G's stack are not needed for goes back: those far below its stack
-//! pointer, and when it stays parked and has used little, the top page too, packed into a block of
-//! the heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the steps
-//! of [`trefoil_sched::entry`].
+//! A parked G gives back the memory that it does not need. Pages far below its stack pointer go
+//! back. If it stays parked and has used little, the top page goes too, packed into a block of the
+//! heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the steps of
+//! [`trefoil_sched::entry`].
 //!
-//! A default window belongs to its G's record for good, memory or no memory. A larger one goes back
-//! to its class when its G ends. The window of a G that was *ended where it stood* is retired:
-//! somebody may still have a pointer into it. So its memory stays until all members of the G's
-//! scopes have ended. Its addresses are never used again, and a touch after that is a fault that
-//! says whose they were (`retired.rs`).
+//! A default window belongs to its G's record for good, with or without memory. A larger one goes
+//! back to its class when its G ends. The window of a G that was *ended where it stood* is retired:
+//! other G's may still have a pointer into it. So its memory stays until all members of the G's
+//! scopes have ended. Its addresses are never used again. A touch after that is a fault that names
+//! the G of the window (`retired.rs`).
 //!
-//! The top word says whose a window is, and handlers read it:
+//! The top word names the owner of a window, and handlers read it:
 //!
 //! | top word | the window |
 //! |---|---|
@@ -30,10 +30,10 @@
 //! | the G's address | is that G's, which lives or is free |
 //! | the same, [`RETIRED`] | is that G's, which was ended where it stood; its frames are kept |
 //! | the same, but the G lives elsewhere | is its deathbed (`deathbed.rs`) |
-//! | another window's end, [`LINK`] | is nobody's, and in the list of `stale.rs` |
+//! | another window's end, [`LINK`] | has no owner, and is in the list of `stale.rs` |
 //!
-//! Whoever walks these page tables holds preemption off (or is a handler), and no epoch ends
-//! meanwhile, so a table that was found is not freed under the walker.
+//! A walker of these page tables holds preemption off (or is a handler), and no epoch ends
+//! meanwhile. So a table that the walker has found is not freed under it.
 
 pub mod deathbed;
 mod fault;
@@ -85,7 +85,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window that `addr` lies in, if it lies in the windows' part of the addresses.
+    /// Returns the window that `addr` lies in, if `addr` lies in the windows' part of the
+    /// addresses.
     pub fn of(addr: u64) -> Option<Self> {
         let offset = addr.checked_sub(BASE)?;
         let class = (offset >> CLASS_SHIFT) as usize;
@@ -94,12 +95,12 @@ impl Window {
         Some(Self { lo, hi: lo + size })
     }
 
-    /// Whether `addr` lies in it.
+    /// Returns true if `addr` lies in the window.
     pub fn contains(self, addr: u64) -> bool {
         (self.lo..self.hi).contains(&addr)
     }
 
-    /// Whether `addr` lies in its guard or its red pages.
+    /// Returns true if `addr` lies in the guard or the red pages of the window.
     pub fn is_forbidden(self, addr: u64) -> bool {
         addr.wrapping_sub(self.lo) < FORBIDDEN
     }
@@ -112,8 +113,8 @@ impl Window {
         self.hi - FRAME
     }
 
-    /// What its top word says; 0 if its top page is not there, or packed. With preemption off, or
-    /// in a handler.
+    /// Returns the top word; 0 if the top page is absent or packed. With preemption off, or in a
+    /// handler.
     ///
     /// Not read through the window: the G may have got past its top page by an old entry of this
     /// core's TLB, while the page is in limbo.
@@ -122,18 +123,19 @@ impl Window {
         let word = loop {
             match walk::find(self.top()) {
                 (0, _, Backing::Present(word) | Backing::Limbo(word)) => break word,
-                // The scavenger has found a table without pages, and one has come since.
+                // The scavenger has found a table without pages, and a page has come since.
                 (_, entry, Backing::Limbo(word)) => _ = entry.restore(word),
                 _ => return 0,
             }
         };
         let top_word = phys_to_virt((word & walk::ADDRESS) + FRAME - 8).cast::<usize>();
-        // SAFETY: a word of a frame that is not freed before this core passes an epoch. It is
+        // SAFETY: a word of a frame that is not freed before this core passes an epoch. The word is
         // written whole.
         unsafe { top_word.read_volatile() }
     }
 
-    /// The G whose it is, which must not be packed. As [`top_word`](Self::top_word).
+    /// Returns the G that owns the window, which must not be packed. As
+    /// [`top_word`](Self::top_word).
     #[inline(always)]
     fn owner(self) -> Option<GRef> {
         let word = self.top_word();
@@ -144,9 +146,9 @@ impl Window {
         unsafe { ((word & !RETIRED) as *const G).as_ref() }
     }
 
-    /// Whether others than its G may have a use for its pages: the G lives, or was ended where it
-    /// stood and its frames are kept. Of red pages, only if the G has used them up: a G that is
-    /// doomed may have parked there. In a handler; not of a packed stack.
+    /// Returns true if code other than the window's G may need its pages. The G must live, or have
+    /// been ended where it stood with its frames kept. Red pages count only if the G has used them
+    /// up: a G that is doomed may have parked there. In a handler; not of a packed stack.
     #[cold]
     #[optimize(size)]
     fn may_be_borrowed(self, addr: u64) -> bool {
@@ -174,9 +176,9 @@ impl From<Window> for Stack {
 struct Class {
     /// Windows that were ever made.
     made: AtomicU64,
-    /// Those that somebody has.
+    /// Windows in use.
     out: AtomicU64,
-    /// Numbers of those that are free, with no memory. If there is none to remember one, its
+    /// Numbers of free windows, with no memory. If there is no memory to remember a window, its
     /// addresses are given up.
     free: Lock<Vec<u32>>,
 }
@@ -184,7 +186,7 @@ struct Class {
 static CLASS: [Class; 4] =
     [const { Class { made: AtomicU64::new(0), out: AtomicU64::new(0), free: Lock::new(Vec::new()) } }; 4];
 
-/// Addresses of size class `class`.
+/// Takes addresses of size class `class`.
 fn addresses(class: usize) -> Option<Window> {
     let size = CLASSES[class];
     let free = CLASS[class].free.lock().pop().map(u64::from);
@@ -201,7 +203,7 @@ fn addresses(class: usize) -> Option<Window> {
     Some(Window { lo, hi: lo + size })
 }
 
-/// Addresses without memory come back.
+/// Takes back addresses without memory.
 fn forget(window: Window) {
     let class = window.class();
     let number = (window.lo - BASE - ((class as u64) << CLASS_SHIFT)) / CLASSES[class];
@@ -212,7 +214,7 @@ fn forget(window: Window) {
     }
 }
 
-/// A window of `size` bytes (one of the classes) with its top page there.
+/// Allocates a window of `size` bytes (one of the classes) with its top page present.
 ///
 /// # Errors
 /// No memory; or no addresses, or no such class.
@@ -220,7 +222,7 @@ pub fn alloc(size: usize) -> Result<Window, NoStack> {
     let class = CLASSES.iter().position(|&c| c == size as u64).ok_or(NoStack::Addresses)?;
     let window = addresses(class).ok_or(NoStack::Addresses)?;
     if warm(window) {
-        // SAFETY: the top page is there and the caller's. Nobody lives on it yet.
+        // SAFETY: the top page is there and the caller's. No G lives on it yet.
         unsafe { (window.hi as *mut usize).sub(1).write(0) };
         Ok(window)
     } else {
@@ -229,23 +231,24 @@ pub fn alloc(size: usize) -> Result<Window, NoStack> {
     }
 }
 
-/// Makes sure that the top page of an unused window is there. False: no memory.
+/// Makes sure that the top page of an unused window is present. Returns false if there is no
+/// memory.
 pub fn warm(window: Window) -> bool {
     walk::map_from_pool(window.top())
 }
 
-/// A window that is not needed any more: the scavenger takes its memory, if it has any, and its
-/// addresses, unless it is retired.
+/// Frees a window. The scavenger takes its memory, if it has any, and its addresses, unless it is
+/// retired.
 ///
 /// # Safety
-/// 1. It came from [`alloc`]; nobody runs on it, and nothing that is still alive points into it,
-///    unless it is retired.
+/// 1. The window came from [`alloc`]; no G runs on it, and nothing that is still alive points into
+///    it, unless it is retired.
 pub unsafe fn free(window: Window) {
     let _here = PreemptGuard::new();
     match walk::find(window.top()) {
-        // A free G's, which has been stripped.
+        // The window of a free G, which has been stripped.
         (_, _, Backing::Empty) => return forget(window),
-        // The same; its neighbours are packed, with their table.
+        // Also the window of a free G; its neighbours are packed, with their table.
         (1, _, Backing::Packed(word)) if !packed::table_has(word, window.top()) => return forget(window),
         _ => {}
     }
@@ -258,7 +261,7 @@ pub unsafe fn free(window: Window) {
     unsafe { scavenge::put_stale(window, low, retired) }
 }
 
-/// What the windows take, in pages of 4 KiB. Exact when the other cores are quiet.
+/// Memory of the windows, in pages of 4 KiB. Exact when the other cores are quiet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WindowStats {
@@ -271,7 +274,7 @@ pub struct WindowStats {
     pub tables: u64,
     /// Stacks whose used bytes are packed.
     pub packed: u64,
-    /// Bytes of the blocks that hold them, and of packed tables.
+    /// Bytes of the heap blocks that hold packed stacks and packed tables.
     pub packed_bytes: u64,
     /// Windows that were retired: their G's were ended where they stood, and their memory was given
     /// up.
@@ -281,7 +284,7 @@ pub struct WindowStats {
     pub kept: u64,
 }
 
-/// Counts.
+/// Counts the windows and their memory.
 pub fn stats() -> WindowStats {
     let sum = |f: fn(&percpu::PerCpu) -> i64| percpu::all().map(f).sum::<i64>().max(0) as u64;
     WindowStats {
@@ -295,34 +298,34 @@ pub fn stats() -> WindowStats {
     }
 }
 
-/// Page tables under the windows above the last level.
+/// Returns the number of page tables under the windows above the last level.
 pub fn upper_tables() -> u64 {
     percpu::all().map(|core| core.stacks.upper_tables.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
 }
 
-/// Pages that G's have got by touching them, ever.
+/// Returns how many pages G's have got by touching them, ever.
 pub fn grown() -> u64 {
     percpu::all().map(|core| core.stacks.grown.load(Ordering::Relaxed) as u64).sum()
 }
 
-/// Stacks that were unpacked, ever.
+/// Returns how many stacks were unpacked, ever.
 pub fn unpacked() -> u64 {
     percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
 }
 
-/// The G that lives on the stack that `addr` is part of. With preemption off, or when all other
-/// cores have stopped.
+/// Returns the G that lives on the stack that `addr` is part of. With preemption off, or when all
+/// other cores have stopped.
 pub fn lives_at(addr: u64) -> Option<GRef> {
     Window::of(addr)?.owner().filter(|g| !matches!(g.state(), State::Idle | State::Dead))
 }
 
-/// Pages mapped in windows.
+/// Returns the number of pages mapped in windows.
 pub fn mapped_pages() -> u64 {
     stats().pages
 }
 
-/// How many pages of `g`'s window are mapped, and how deep its stack ever was in this life (both in
-/// bytes). The G must not be running elsewhere, or the first is a guess.
+/// Returns how many bytes of `g`'s window are mapped, and how deep its stack ever was in this life,
+/// in bytes. If `g` runs on another core, the first number is a guess.
 pub fn in_use(g: &G) -> (usize, usize) {
     let window = Window::from(g.stack());
     if window.hi == 0 {
@@ -340,7 +343,7 @@ pub fn in_use(g: &G) -> (usize, usize) {
     ((pages * FRAME) as usize, window.hi.saturating_sub(deepest.min(window.top())) as usize)
 }
 
-/// Bytes of heap that the lists of free addresses take.
+/// Returns the bytes of heap that the lists of free addresses take.
 pub fn list_bytes() -> u64 {
     CLASS.iter().map(|class| heap::counted(class.free.lock().capacity() * size_of::<u32>())).sum()
 }

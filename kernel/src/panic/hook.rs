@@ -1,8 +1,9 @@
-//! What is said when a panic begins.
+//! The hook that runs when a panic begins.
 //!
-//! The default says who panicked, where, why, and how it got there, line by line on the console. A
-//! program may put a function of its own in its place. It runs on the G that panics, before that
-//! unwinds, and may do what any code may; should it panic as well, that G ends where it stands.
+//! The default hook prints the G, the place, the message and the backtrace, line by line on the
+//! console. A program may set a function of its own instead. The function runs on the G that
+//! panics, before that G unwinds, and may do anything. If it panics as well, that G ends where it
+//! stands.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -22,12 +23,12 @@ const FRAMES: usize = 24;
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static;
 
-/// What calls the program's own; null: there is none. Found through this pointer, so that an image
-/// that sets none contains nothing of it.
+/// The function that calls the program's own hook; null if there is none. An image that sets no
+/// hook contains nothing of it, since only this pointer leads there.
 static CALL: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 type Call = fn(&PanicHookInfo<'_>);
 
-/// The program's own.
+/// The program's own hook.
 static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
 
 /// A panic, as a hook sees it.
@@ -54,7 +55,7 @@ impl<'a> PanicHookInfo<'a> {
         Self { payload, location, g }
     }
 
-    /// What `panic!` threw: a `&'static str` or a `String`.
+    /// Returns the payload that `panic!` threw: a `&'static str` or a `String`.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -71,7 +72,7 @@ impl<'a> PanicHookInfo<'a> {
         self.payload
     }
 
-    /// The payload, if it is a string.
+    /// Returns the payload, if it is a string.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -88,7 +89,7 @@ impl<'a> PanicHookInfo<'a> {
         panic_message(self.payload)
     }
 
-    /// Where it panicked.
+    /// Returns the place of the panic.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -105,7 +106,7 @@ impl<'a> PanicHookInfo<'a> {
         self.location
     }
 
-    /// The number of the goroutine that panics.
+    /// Returns the number of the goroutine that panics.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -122,7 +123,7 @@ impl<'a> PanicHookInfo<'a> {
         self.g.id()
     }
 
-    /// Its name; empty if it has none.
+    /// Returns the goroutine's name; empty if it has none.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -156,7 +157,7 @@ impl fmt::Debug for PanicHookInfo<'_> {
     }
 }
 
-/// Calls it. What panicked lies above the address `above` on the stack.
+/// Calls the hook. The frame that panicked lies above the address `above` on the stack.
 pub(super) fn call(info: &PanicHookInfo<'_>, above: usize) {
     // Acquire: pairs with the Release in `set_hook`.
     let own = CALL.load(Ordering::Acquire);
@@ -169,7 +170,7 @@ pub(super) fn call(info: &PanicHookInfo<'_>, above: usize) {
 }
 
 fn call_own(info: &PanicHookInfo<'_>) {
-    // A bump of a count, under the lock; the hook itself runs without it.
+    // Cloning bumps a count, under the lock; the hook itself runs without the lock.
     let own = HOOK.lock().clone();
     match own {
         Some(hook) => hook(info),
@@ -182,7 +183,7 @@ fn say(info: &PanicHookInfo<'_>, above: usize) {
     backtrace::above(above, FRAMES, console::say);
 }
 
-/// Puts `hook` in the place of what is said when a panic begins.
+/// Sets `hook` as the function that runs when a panic begins.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -203,8 +204,8 @@ pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
     drop(old);
 }
 
-/// Takes the program's hook away, and returns it; if there is none, the default, which is in its
-/// place from here on. (That one shows no backtrace when it is called by another hook.)
+/// Takes the program's hook away, and returns it. If there is none, returns the default, which is
+/// in its place from here on. (The default shows no backtrace when another hook calls it.)
 ///
 /// ```no_run
 /// # #![no_std]

@@ -1,16 +1,17 @@
-//! Backtraces for reports: lines of `  #03 0xffffffff80201234`, which the runner gives names to.
+//! Backtraces for reports: lines of `  #03 0xffffffff80201234`, to which the runner adds names.
 //!
-//! They come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few hundred
-//! bytes of stack, no lock and no allocation. An address lies *inside* the instruction that was on
-//! its way: a return address is printed less one, so that a call at the very end of a function does
-//! not show as the next function, and whoever looks it up need not know which is which.
+//! The frames come from the unwinder over `.eh_frame_hdr`: a search in a sorted table and a few
+//! hundred bytes of stack, no lock and no allocation. A printed address lies *inside* the
+//! instruction that was under way. So a return address is printed less one: a call at the very end
+//! of a function does not show as the next function. A tool that looks addresses up treats all of
+//! them alike.
 //!
-//! A walk begins inside the report, so it says after which function the interesting part starts. A
-//! fault during a walk (a broken stack) ends the report by its nested-fault rule.
+//! A walk begins inside the report, so the caller passes the function after which the interesting
+//! part starts. A fault during a walk (a broken stack) ends the report by its nested-fault rule.
 //!
-//! Rejected: following `rbp` (the precompiled `core` keeps no frame pointers); scanning the stack
-//! for addresses (old ones lie between the true ones), except where the interrupted `rip` is wild
-//! and no return address is in sight.
+//! Rejected: following `rbp`, since the precompiled `core` keeps no frame pointers. Also rejected:
+//! scanning the stack for addresses, since old ones lie between the true ones. The exception is a
+//! wild interrupted `rip` without a return address in sight.
 
 use core::ffi::c_void;
 use core::fmt;
@@ -30,7 +31,7 @@ const TAIL: usize = 16;
 /// Where lines go.
 type Out = fn(fmt::Arguments<'_>);
 
-/// Straight to the port: a report is under way.
+/// Prints straight to the port: a report is under way.
 fn raw(line: fmt::Arguments<'_>) {
     say!("{line}");
 }
@@ -47,7 +48,7 @@ unsafe extern "C" {
     static __etext: u8;
 }
 
-/// Where the image's code lies.
+/// Returns the range of the image's code.
 pub fn code() -> core::ops::Range<u64> {
     (&raw const __executable_start) as u64..(&raw const __etext) as u64
 }
@@ -124,25 +125,26 @@ fn walk_most(most: usize, after: usize, above: usize, from: usize, head: usize, 
     walk.shown
 }
 
-/// The `head` innermost and the [`TAIL`] outermost frames that come after the function that begins
-/// at `after`.
+/// Prints the `head` innermost and the [`TAIL`] outermost frames that come after the function that
+/// begins at `after`.
 pub fn ends(after: usize, head: usize, out: Out) {
     walk(after, 0, 0, head, out);
 }
 
-/// The `head` innermost frames that come after the function that begins at `after`, in a bounded
-/// time. (A few frames lie before that.)
+/// Prints the `head` innermost frames that come after the function that begins at `after`, in a
+/// bounded time. (A few frames lie before that.)
 pub fn first(after: usize, head: usize, out: Out) {
     walk_most(head + 6, after, 0, 0, head + 6, out);
 }
 
-/// The `head` innermost and the [`TAIL`] outermost frames that lie above the address `above`.
+/// Prints the `head` innermost and the [`TAIL`] outermost frames that lie above the address
+/// `above`.
 pub fn above(above: usize, head: usize, out: Out) {
     walk(0, above, 0, head, out);
 }
 
-/// The callers of the function that begins at `after`, as far as their frames lie above the address
-/// `above`.
+/// Prints the callers of the function that begins at `after`, as far as their frames lie above the
+/// address `above`.
 pub(super) fn callers(after: usize, above: usize) {
     if walk(after, above, 0, HEAD, raw) == 0 {
         // The function was inlined: better too much than nothing.
@@ -199,18 +201,19 @@ impl Place {
         _Unwind_Backtrace(each, (&raw mut *self).cast());
     }
 
-    /// The same number for the same place.
+    /// Returns the same number for the same place.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Shows it after all.
+    /// Prints the trace after all.
     pub(super) fn show(&self) {
         self.frames[..self.len].iter().enumerate().for_each(|(number, &frame)| line(raw, number, frame));
     }
 }
 
-/// What an exception interrupted. Overwrites `rip` and `rsp` of the frame if they lead nowhere.
+/// Prints the interrupted code's backtrace. Overwrites `rip` and `rsp` of the frame if they lead
+/// nowhere.
 pub(super) fn interrupted(frame: &Frame) {
     if is_code(frame.rip.get()) {
         walk(idt::stub(), 0, 0, HEAD, raw);
@@ -229,7 +232,7 @@ pub(super) fn interrupted(frame: &Frame) {
     }
 }
 
-/// The word at `addr`, if that is a mapped 4 KiB page.
+/// Returns the word at `addr`, if that is a mapped 4 KiB page.
 fn word(addr: u64) -> Option<u64> {
     let canonical = (addr << 16) as i64 >> 16 == addr as i64;
     if !canonical || !addr.is_multiple_of(8) {

@@ -1,19 +1,18 @@
-//! The report of a deadlock: who waits for what, since when, and who has it.
+//! The report of a deadlock: each parked G, its wait reason, its waiting time, and the holder.
 //!
 //! ```text
 //!   G 7 "first" [mutex lock] waits for 0xffffa00000012340, held by G 8 "second", for 0.31 s
 //!   #00 0xffffffff80201234 …
 //! ```
 //!
-//! The first hundred G's are shown in full. Of the others those that wait for the same reason at
-//! the same place of the program ([`Place`]) are a group, which is shown once, with their number at
-//! the end.
+//! The report shows the first hundred G's in full, and groups the others by reason and place of the
+//! program ([`Place`]). Each group is shown once, with the number of its G's at the end.
 //!
-//! The trace of a *parked* G is made by switching to it with a function that prints instead of
-//! returning: `switch` runs `after` as if the parked context had called it. Each is walked once:
-//! the walk leaves a frame on its stack.
+//! The trace of a *parked* G comes from a switch to it with a function that prints instead of
+//! returning. `switch` runs `after` as if the parked context had called it. Each G is walked once,
+//! since the walk leaves a frame on its stack.
 //!
-//! *Since when* is as exact as [`G::parked_for`] is: parking does not read the clock.
+//! The waiting time is as exact as [`G::parked_for`] is: parking does not read the clock.
 
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -29,14 +28,14 @@ use crate::platform;
 
 /// G's that are shown in full.
 const IN_FULL: usize = 100;
-/// Kinds of the others that are told apart.
+/// Groups of the other G's that are told apart.
 const KINDS: usize = 32;
 
-/// G's that wait for one reason at one place. (Atomics in place of a `static mut`: only the core
-/// that reports is left.)
+/// A group of G's that wait for one reason at one place. (Atomics in place of a `static mut`: only
+/// the core that reports is left.)
 struct Kind {
     place: AtomicU64,
-    /// The first of them; none yet.
+    /// The first G of the group; null while the group is empty.
     like: AtomicPtr<G>,
     more: AtomicU64,
 }
@@ -51,14 +50,14 @@ impl Kind {
         unsafe { self.like.load(Ordering::Relaxed).as_ref() }
     }
 
-    /// Whether it is the kind of `g`, or none yet.
+    /// Returns true if `g` belongs to the group, or the group is empty.
     fn fits(&self, g: &G, place: u64) -> bool {
         self.like()
             .is_none_or(|like| like.wait_reason() == g.wait_reason() && self.place.load(Ordering::Relaxed) == place)
     }
 }
 
-/// Nobody will ever run again: who waits for what.
+/// Reports that no G will ever run again, and the wait of each G.
 pub fn deadlock() -> ! {
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);
@@ -101,7 +100,7 @@ pub fn deadlock() -> ! {
     end()
 }
 
-/// The line above a backtrace.
+/// Prints the line above a backtrace.
 fn head(sched: &'static Sched, g: &G, now: u64) {
     let centis = g.parked_for(now) / 10_000_000;
     let (object, since) = (g.waits_for(), (centis / 100, centis % 100));
@@ -109,12 +108,12 @@ fn head(sched: &'static Sched, g: &G, now: u64) {
     say!("  {} [{reason}] waits for 0x{object:016x}{held_by}, for {}.{:02} s", Who(g), since.0, since.1);
 }
 
-/// Who holds what a parked G waits for, if that is known.
+/// The holder of the lock that a parked G waits for, if it is known.
 struct HeldBy<'a>(&'static Sched, &'a G);
 
 impl fmt::Display for HeldBy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: 1. this is the report of a deadlock: nobody runs any more, and `deadlock` passes
+        // SAFETY: 1. this is the report of a deadlock: no G runs any more, and `deadlock` passes
         // parked G's.
         match unsafe { holder(self.0, self.1) } {
             Some(Holder::Lives(holder)) if core::ptr::eq(holder, self.1) => f.write_str(", which it holds itself"),
@@ -126,10 +125,10 @@ impl fmt::Display for HeldBy<'_> {
     }
 }
 
-/// Where to come back to from a parked G.
+/// The context to come back to from a parked G.
 static RETURN_SP: AtomicUsize = AtomicUsize::new(0);
 
-/// Goes where a parked G is, and prints that, or keeps it in `place`.
+/// Switches to a parked G, and prints its trace, or keeps its place in `place`.
 fn visit(g: &G, place: Option<&mut Place>) {
     unsafe extern "C" fn nothing(_: *mut (), _: *mut ()) {}
     unsafe extern "C" fn show(place: *mut (), _: *mut ()) {
@@ -153,12 +152,11 @@ fn visit(g: &G, place: Option<&mut Place>) {
     }
     let packed = window::is_packed(stack.hi as u64);
     let place = place.map_or(core::ptr::null_mut(), core::ptr::from_mut).cast();
-    // SAFETY: the G is parked and nobody will resume it; `show` comes back instead of returning
-    // into it.
+    // SAFETY: the G is parked and never resumed; `show` comes back instead of returning into it.
     unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, place, core::ptr::null_mut()) };
     if packed {
-        // The walk has unpacked it into a frame of the fault reserve, which the next G's walk may
-        // want.
+        // The walk has unpacked the stack into a frame of the fault reserve, which the next G's
+        // walk may want.
         window::put_back(stack.hi as u64);
     }
 }

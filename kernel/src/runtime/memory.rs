@@ -1,4 +1,4 @@
-//! What memory is used for: of the whole machine, and of each G.
+//! Memory by use: of the whole machine, and of each G.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::mm::window::{self, WindowStats};
 use crate::mm::{kstack, paging};
 use crate::{abandon, platform};
 
-/// Where all frames are. Exact when the other cores are quiet.
+/// All frames by use. Exact when the other cores are quiet.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -34,11 +34,11 @@ pub struct MemoryStats {
     pub stacks: WindowStats,
     /// The heap.
     pub heap: HeapStats,
-    /// What the scavenger has done.
+    /// The scavenger's counts.
     pub scavenger: ScavengeStats,
     /// Bytes of G records: on the heap, reused for ever, never given back.
     pub records: u64,
-    /// G's that ended where they stood; what their frames owned on the heap is leaked.
+    /// G's that ended where they stood; the heap memory of their frames is leaked.
     pub abandoned: u64,
     /// Frames of the kernel's own: stacks of cores, page tables other than the last level under
     /// stacks, fault reserves.
@@ -60,7 +60,7 @@ impl MemoryStats {
         }
     }
 
-    /// Bytes in use: every frame that is not free.
+    /// Returns the bytes in use: every frame that is not free.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -75,13 +75,13 @@ impl MemoryStats {
         (self.frames.total - self.frames.free) * FRAME
     }
 
-    /// Frames of the kernel's own that it can name.
+    /// Returns the frames of the kernel's own that it can name.
     pub(crate) fn named_kernel_frames() -> u64 {
         kstack::pages() + paging::tables() + window::upper_tables() + window::reserve_frames() + window::tree_frames()
     }
 }
 
-/// One G.
+/// A description of one G.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -97,17 +97,17 @@ impl MemoryStats {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GInfo {
-    /// Its number.
+    /// The G's number.
     pub id: u64,
-    /// Its name, or "".
+    /// The G's name, or "".
     pub name: String,
-    /// What it does.
+    /// The G's state.
     pub state: State,
-    /// What it waits for, if it does.
+    /// The reason for which the G waits, if it does.
     pub wait_reason: WaitReason,
-    /// Bytes of memory behind its stack now; 0 while it is packed.
+    /// Bytes of memory behind the G's stack now; 0 while the stack is packed.
     pub stack_in_use: usize,
-    /// How deep its stack has been, in whole pages.
+    /// How deep the G's stack has been, in whole pages.
     pub stack_high_water: usize,
 }
 
@@ -126,7 +126,7 @@ impl GInfo {
     }
 }
 
-/// The G that calls.
+/// Describes the G that calls.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -146,7 +146,7 @@ pub fn current() -> GInfo {
     GInfo::of(g)
 }
 
-/// All G's that live. A G that runs, starts or ends meanwhile is described as it was at some
+/// Describes all live G's. A G that runs, starts or ends meanwhile is described as it was at some
 /// moment, or not at all.
 ///
 /// ```no_run

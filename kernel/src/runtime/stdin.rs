@@ -1,14 +1,14 @@
-//! Standard input: what arrives at the serial port.
+//! Standard input: the bytes from the serial port.
 //!
-//! The port begins to receive with the first read, and says so to the other end by XON (Ctrl-Q),
-//! which a terminal swallows. The runner sends nothing before: what comes while nobody has set up
-//! the port is lost in it.
+//! The port begins to receive with the first read. Then it sends XON (Ctrl-Q) to the other end; a
+//! terminal swallows that byte. The runner sends nothing before XON: the port loses bytes that come
+//! before it is set up.
 //!
-//! **A reader may die at any instruction**, and the next one goes on. So what lies between the port
-//! and the readers changes under a spin lock only, where nobody ends (the dying one ends when it
-//! has let go of the lock): it is whole whenever somebody looks. Who reads is a [`Turn`], which the
-//! next reader takes over from a dead one. Bytes that the dead one has taken are lost with it (at
-//! most what it asked for); all others are still there.
+//! **A reader may die at any instruction**, and the next one goes on. So the state between the port
+//! and the readers changes under a spin lock only. No G ends under that lock (a dying G ends when
+//! it has let go of the lock), so each look finds the state whole. A [`Turn`] marks the current
+//! reader, and the next reader takes the turn over from a dead one. The bytes that the dead reader
+//! has taken are lost with it (at most as many as it asked for); all others are still there.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,8 +26,8 @@ const END: u8 = 4;
 /// Ctrl-Q: go on sending.
 const XON: u8 = 0x11;
 
-/// What arrives at the machine's serial port: what is typed, or what the runner's own standard
-/// input has. Made by [`stdin`]. As an iterator it gives lines.
+/// The bytes from the machine's serial port: typed text, or the runner's own standard input. Made
+/// by [`stdin`]. As an iterator it gives lines.
 ///
 /// One goroutine reads at a time; others wait for their turn. If one dies while it reads
 /// (`docs/sync.md`), the bytes that it has taken are lost with it, and the next one reads on.
@@ -47,10 +47,10 @@ const XON: u8 = 0x11;
 #[derive(Debug, Clone, Copy)]
 pub struct Stdin(());
 
-/// The standard input.
+/// Returns the standard input.
 ///
-/// It ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input ends; what
-/// comes after that is not read. Bytes come as they are sent: nothing is echoed, and no line is
+/// The input ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input
+/// ends. Later bytes are not read. Bytes come as they are sent: nothing is echoed, and no line is
 /// edited.
 ///
 /// ```no_run
@@ -83,7 +83,7 @@ struct Buffer {
 static BUFFER: SpinLock<Buffer> =
     SpinLock::new(Buffer { open: false, ended: false, after_return: false, bytes: [0; 512], at: 0, len: 0 });
 
-/// Whose turn it is to read.
+/// The turn to read.
 static TURN: Turn = Turn::new();
 
 /// A piece of a line in the buffer.
@@ -106,7 +106,8 @@ impl Buffer {
         Some(source)
     }
 
-    /// Takes bytes out of the ring if there are none at hand. False: there are none at all.
+    /// Takes bytes out of the ring if there are none at hand. Returns false if there are none at
+    /// all.
     fn fill(&mut self) -> bool {
         if self.at == self.len && !self.ended {
             self.at = 0;
@@ -136,7 +137,7 @@ impl Buffer {
 struct Reading(#[expect(dead_code, reason = "it is dropped")] TurnGuard<'static>);
 
 impl Reading {
-    /// Waits for it, and for the first byte or the end of the input.
+    /// Waits for the turn, and for the first byte or the end of the input.
     fn begin() -> Self {
         let reading = Self(TURN.take());
         match reading.with(Buffer::open) {
@@ -150,7 +151,7 @@ impl Reading {
         reading
     }
 
-    /// Nobody dies in `f`, which is short.
+    /// Runs `f` under the spin lock. No G dies in `f`, which is short.
     fn with<R>(&self, f: impl FnOnce(&mut Buffer) -> R) -> R {
         f(&mut BUFFER.lock(&PreemptGuard::new()))
     }
@@ -164,8 +165,8 @@ impl Reading {
 }
 
 impl Stdin {
-    /// Reads what is there, at least a byte and at most as many as `into` takes, and says how many;
-    /// parks until there is something. 0: the input has ended (or `into` is empty).
+    /// Reads at least one byte and at most as many as `into` takes, and returns how many. Parks
+    /// until there is a byte. 0: the input has ended (or `into` is empty).
     ///
     /// ```no_run
     /// # #![no_std]
@@ -190,7 +191,7 @@ impl Stdin {
         })
     }
 
-    /// The bytes, one by one, until the input ends. Each may park.
+    /// Returns the bytes, one by one, until the input ends. Each may park.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -209,8 +210,8 @@ impl Stdin {
         })
     }
 
-    /// How often the port lost bytes because nobody took them in time. (A sender that heeds flow
-    /// control loses none.)
+    /// Returns how often the port lost bytes because the reader was too slow. (A sender that heeds
+    /// flow control loses none.)
     ///
     /// ```no_run
     /// # #![no_std]
@@ -227,7 +228,7 @@ impl Stdin {
         serial::overruns()
     }
 
-    /// How often the sender had to wait because the program did not read.
+    /// Returns how often the sender had to wait because the program did not read.
     ///
     /// ```no_run
     /// # #![no_std]
@@ -245,9 +246,9 @@ impl Stdin {
     }
 }
 
-/// Lines, without what ends them: a line feed, a carriage return (what a terminal sends), or both.
-/// The last one need not be ended. What is not UTF-8 is replaced by U+FFFD. Each may park; after
-/// the end of the input there are no more.
+/// Iterates over lines, without their ends: a line feed, a carriage return (a terminal sends one),
+/// or both. The last line may lack an end. Bytes that are not UTF-8 become U+FFFD. Each call may
+/// park; after the end of the input there are no more lines.
 ///
 /// # Panics
 /// If there is no memory for a line.
@@ -258,7 +259,8 @@ impl Iterator for Stdin {
         let mut line = Vec::new();
         let reading = Reading::begin();
         loop {
-            // Memory comes before the lock. It is our turn: the piece stays what it is meanwhile.
+            // Memory comes before the lock. The caller has the turn, so the piece does not change
+            // meanwhile.
             let Piece { skip, len, ended_by } = reading.with(|buffer| buffer.piece());
             line.reserve(len);
             let all = reading.with(|buffer| {
@@ -279,7 +281,7 @@ impl Iterator for Stdin {
     }
 }
 
-/// Without a copy, if it is UTF-8.
+/// Makes a string of `line`, without a copy if it is UTF-8.
 fn text(line: Vec<u8>) -> String {
     String::from_utf8(line).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }

@@ -29,8 +29,8 @@
 //!                                                                      the scheduler's part
 //! ```
 //!
-//! The touch takes the way of any overflow, from whichever core the G is on by then. So does
-//! whatever else ends it there, and then its report says that it was cut short.
+//! The touch takes the way of any overflow, from any core that the G is on by then. Any other end
+//! of the G there takes the same way, and then its report says that it was cut short.
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
@@ -47,12 +47,12 @@ use crate::{abandon, platform, report};
 const FRAME_BYTES: usize = size_of::<Frame>();
 const _: () = assert!(FRAME_BYTES == 176);
 
-/// What stands on g0's stack for [`abandon_entry`], and then on the deathbed.
+/// The data on g0's stack for [`abandon_entry`], and then on the deathbed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Rites {
     frame: [u64; FRAME_BYTES / 8],
-    /// What was touched.
+    /// The touched address.
     pub addr: u64,
     cause: u64,
     /// On the deathbed: the core on which the G has ended, and 1 more.
@@ -62,33 +62,33 @@ pub struct Rites {
 }
 
 impl Rites {
-    /// Why it ends.
+    /// Returns the cause of the end.
     pub fn cause(&self) -> Cause {
         u8::try_from(self.cause).ok().and_then(Cause::from_u8).unwrap_or(Cause::StackOverflow)
     }
 
-    /// The stack pointer that the G ended with.
+    /// Returns the stack pointer that the G ended with.
     pub fn sp(&self) -> u64 {
         self.frame[offset_of!(Frame, rsp) / 8]
     }
 
-    /// Where they lie on a deathbed: below the top word.
+    /// Returns the address of the rites on a deathbed: below the top word.
     fn on(bed: Window) -> *mut Self {
         ((bed.hi as usize - 8 - size_of::<Self>()) & !15) as *mut Self
     }
 
-    /// Those on a deathbed.
+    /// Reads the rites on a deathbed.
     ///
     /// # Safety
-    /// 1. Its G has got up there, and nobody runs there any more.
+    /// 1. Its G has got up there, and no code runs there any more.
     pub unsafe fn from_bed(bed: Window) -> Self {
         // SAFETY: 1. `get_up` has written them.
         unsafe { Self::on(bed).read() }
     }
 }
 
-/// The G that has ended on this core gets up on `bed`, with what g0 has for it, and preemption on.
-/// g0 is again as it was while the G ran.
+/// Starts the G that has ended on this core on `bed`, with g0's data for it, and preemption on. g0
+/// is again as it was while the G ran.
 pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
     let core = M::current(&guard).index() as u64 + 1;
     let at = Rites::on(bed);
@@ -96,7 +96,7 @@ pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
     unsafe { at.write(Rites { core, told: false, ..*rites }) };
     // `rites` adopts the level there.
     guard.release();
-    // SAFETY: `abandon_entry` expects this, and what is on this stack has no more to do.
+    // SAFETY: `abandon_entry` expects this, and the code on this stack has no more work to do.
     unsafe { asm!("mov rsp, {at}", "jmp {entry}", at = in(reg) at, entry = sym abandon_entry, options(noreturn)) }
 }
 
@@ -143,7 +143,7 @@ extern "C" fn rites(rites: &mut Rites) -> ! {
     }
 }
 
-/// Where the function begins after whose frame a backtrace shows the G.
+/// Returns the start of the function after whose frame a backtrace shows the G.
 pub fn seam() -> usize {
     abandon_entry as *const () as usize
 }

@@ -12,7 +12,7 @@ use super::cpu;
 use crate::mm::phys_to_virt;
 use crate::println;
 
-/// What the firmware tells about the machine.
+/// The firmware's description of the machine.
 #[derive(Debug)]
 pub struct Machine {
     /// The cores; the first is this one.
@@ -43,7 +43,7 @@ impl Memory for Physical {
 }
 
 impl Physical {
-    /// A copy of a whole table with the fault that the command line asks for.
+    /// Copies a whole table, with the fault that the command line asks for.
     fn damage(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         let rsdp = self.faults.rsdp_checksum && bytes.len() >= 20 && bytes.starts_with(b"RSD PTR ");
         let madt = bytes.len() > 44 && bytes.starts_with(b"APIC");
@@ -70,11 +70,11 @@ impl Physical {
 /// mapped: for those who look again later.
 static FIRMWARE: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0));
 
-/// Where the line `irq` of the old PC's interrupt controllers goes. Reads the tables anew: only
-/// those programs look that need a device.
+/// Routes the line `irq` of the old PC's interrupt controllers. Reads the tables anew: only
+/// programs that need a device call this.
 ///
 /// # Errors
-/// What is wrong with the tables, or missing in them.
+/// The defect of the tables, or the entry missing in them.
 pub fn isa_route(irq: u8) -> Result<Route, Error> {
     let (rsdp, top) = (FIRMWARE.0.load(Ordering::Relaxed), FIRMWARE.1.load(Ordering::Relaxed));
     if rsdp == 0 {
@@ -86,8 +86,8 @@ pub fn isa_route(irq: u8) -> Result<Route, Error> {
     if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
 }
 
-/// Reads the tables. What is wrong is said, and the machine goes on with what is known: at least
-/// this core.
+/// Reads the tables. Reports a defect, and the machine goes on with the known part: at least this
+/// core.
 pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
     let alone = || Machine { cores: Cores::only(cpu::initial_apic_id()), pm_timer: None };
     let Some(rsdp) = rsdp.filter(|_| !faults.no_acpi) else {

@@ -51,9 +51,9 @@ static TIMER_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// A one-shot from a tenth of a millisecond to a second tells whether its frequency is right.
 const LEARN_FROM: u64 = 100_000;
 const LEARN_TO: u64 = 1_000_000_000;
-/// A wait longer than this is made in two, the first shorter by this part: the frequency is
-/// measured in a tenth of a millisecond, so it may be wrong by some ten-thousandths, and whoever
-/// sleeps for a second would be late by as many.
+/// A wait longer than this is made in two, the first shorter by this part. The frequency is
+/// measured in a tenth of a millisecond, so it may be wrong by some ten-thousandths. A sleep of a
+/// second would be late by as many.
 const LONG: u64 = 100_000_000;
 const LONG_PART: u64 = 512;
 /// Counts down from here while it is being measured.
@@ -69,8 +69,8 @@ fn read(register: u32) -> u32 {
     }
 }
 
-/// Out of line, as `command` is: the code for both interfaces at each of twenty places would be
-/// kilobytes.
+/// Writes a register. Out of line, as `command` is: the code for both interfaces at each of twenty
+/// places would be kilobytes.
 #[inline(never)]
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
@@ -119,19 +119,20 @@ pub fn start_measuring() {
     write(TIMER_INITIAL, MEASURE_FROM);
 }
 
-/// The timer's count.
+/// Returns the timer's count.
 pub fn count_down() -> u64 {
     u64::from(read(TIMER_CURRENT))
 }
 
-/// The measurement's result; the timer is ready for [`arm`].
+/// Sets the measurement's result; the timer is then ready for [`arm`].
 pub fn set_timer_hz(hz: u64) {
     TIMER_HZ.store(hz, Ordering::Relaxed);
     write(TIMER_INITIAL, 0);
     write(LVT_TIMER, u32::from(VECTOR_TIMER) | if DEADLINE.load(Ordering::Relaxed) { TSC_DEADLINE_MODE } else { 0 });
 }
 
-/// The timer's frequency was measured with a clock that ran at `now` where it was taken for `then`.
+/// Corrects the timer's frequency, measured with a clock that ran at `now` where it was taken for
+/// `then`.
 pub fn scale_timer_hz(now: u64, then: u64) {
     let hz = u128::from(TIMER_HZ.load(Ordering::Relaxed)) * u128::from(now) / u128::from(then);
     TIMER_HZ.store((hz as u64).max(1), Ordering::Relaxed);
@@ -152,7 +153,7 @@ fn program(at: u64) {
         return unsafe { write_msr(IA32_TSC_DEADLINE, deadline) };
     }
     let count = if at == u64::MAX {
-        // What comes nevertheless was on its way: nothing to learn from.
+        // A later interrupt was already on its way, so `learn` has nothing to learn from it.
         percpu::current().one_shot.set((0, 0));
         0
     } else {
@@ -171,9 +172,9 @@ fn program(at: u64) {
 /// Rests until the token of `m` is set, an interrupt comes, or `until` has come. Returns with
 /// interrupts on.
 ///
-/// A core that rests by `mwait` says so before it looks at its token, with a fence in between, and
-/// whoever sets the token looks at that after it, with another ([`wake`]): either this core sees
-/// the token, or the other one sees that the store of the token is enough.
+/// A core that rests by `mwait` marks that before it looks at its token, with a fence in between.
+/// The core that sets the token looks at that mark after it, with another fence ([`wake`]). So
+/// either this core sees the token, or the other core sees that the store of the token is enough.
 pub fn rest_until(until: u64, m: &M) {
     // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits
     // until `hlt` has begun and ends it: `sti` takes effect after the next instruction.
@@ -203,7 +204,7 @@ pub fn rest_until(until: u64, m: &M) {
     }
 }
 
-/// `core`, whose token may have been set, is to look at it.
+/// Makes `core` look at its token, which may have been set.
 pub fn wake(core: &percpu::PerCpu) {
     // SeqCst: pairs with the `mfence` in `rest_until`.
     fence(Ordering::SeqCst);
@@ -212,7 +213,7 @@ pub fn wake(core: &percpu::PerCpu) {
     }
 }
 
-/// The handler is done.
+/// Ends the handler at the APIC.
 pub fn eoi() {
     write(EOI, 0);
 }
@@ -265,12 +266,12 @@ pub fn send_startup(lapic_id: u32, page: u32) {
     command(lapic_id, DELIVERY_STARTUP | ASSERT | page >> 12);
 }
 
-/// Interrupts a core whatever it does: it stops if a report is under way. Takes no lock.
+/// Interrupts a core in any state: the core stops if a report is under way. Takes no lock.
 pub fn send_nmi(lapic_id: u32) {
     command(lapic_id, DELIVERY_NMI | ASSERT);
 }
 
-/// The timer has fired. True: who runs here is to make way.
+/// Handles the timer's interrupt. Returns true if the running G is to make way.
 pub fn on_timer() -> bool {
     eoi();
     learn();
@@ -278,9 +279,10 @@ pub fn on_timer() -> bool {
     percpu::current().m().is_some_and(trefoil_sched::timer_interrupt)
 }
 
-/// A one-shot that fires before its time means an interrupt more, for what is left. It does so if
-/// its frequency was measured too low, in a tenth of a millisecond and maybe on a crowded host:
-/// then the frequency is what it would have been right with. (Too late is no proof: handlers wait.)
+/// Corrects the timer's frequency when a one-shot has fired before its time, which costs one more
+/// interrupt for the rest. The frequency was measured too low, in a tenth of a millisecond and
+/// maybe on a crowded host. The new frequency is the one with which the shot would have been on
+/// time. (A late shot is no proof: handlers wait.)
 fn learn() {
     let (armed, at) = percpu::current().one_shot.get();
     let (wanted, took) = (at.saturating_sub(armed), clock::now().saturating_sub(armed));
@@ -299,8 +301,8 @@ fn learn() {
     TIMER_HZ.store(better + (better >> 16), Ordering::Relaxed);
 }
 
-/// Another core has set this M's token, and the interrupt itself ends its rest; or has work that
-/// nobody takes. As [`on_timer`].
+/// Handles a wake-up IPI. Another core has set this M's token, and the interrupt itself ends its
+/// rest; or the other core has work that no core takes. As [`on_timer`].
 pub fn on_wake() -> bool {
     let core = percpu::current();
     core.wake_ipis.fetch_add(1, Ordering::Relaxed);
@@ -309,7 +311,7 @@ pub fn on_wake() -> bool {
     core.m().is_some_and(trefoil_sched::wake_interrupt)
 }
 
-/// A core's id, once it runs.
+/// Returns the id of the running core.
 pub fn id() -> u32 {
     if X2APIC.load(Ordering::Relaxed) { read(ID) } else { read(ID) >> 24 }
 }

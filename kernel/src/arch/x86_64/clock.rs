@@ -1,19 +1,22 @@
 //! The clock: the time-stamp counter, scaled to nanoseconds since boot.
 //!
-//! CPUID tells the frequency on some processors. Else it is measured: a first estimate against the
-//! ACPI PM timer or the PIT within 100 µs (good to about 1 %), so that boot does not spin for
-//! milliseconds, and a better one [`REFINE_AFTER`] later, while the program runs.
+//! CPUID tells the frequency on some processors. Otherwise the kernel measures it twice. A first
+//! estimate against the ACPI PM timer or the PIT takes 100 µs (good to about 1 %), so that boot
+//! does not spin for milliseconds. A better one comes [`REFINE_AFTER`] later, while the program
+//! runs.
 //!
 //! The clock is a function of the counter alone: the first scale up to the tick [`SWITCH`], the
 //! second from there on, where both agree. **The hard race** is a core that computes while the
-//! second scale is published, and may be delayed at any point. It reads the counter *first*; the
-//! second scale is published [`AHEAD`] before its tick comes, so whoever reads a tick behind
-//! `SWITCH` sees it. Rejected: an index of the valid scale. A core that has read the index and is
-//! then delayed for a millisecond computes with the old one while others use the new one, and the
-//! clock goes back by the difference.
+//! second scale is published, and may be delayed at any point. Such a core reads the counter
+//! *first*. The second scale is published [`AHEAD`] before its tick comes, so a core that reads a
+//! tick behind `SWITCH` sees it.
 //!
-//! The counters of all cores are taken to run together, as they do since Nehalem and under QEMU;
-//! `check_core` measures it as each core arrives.
+//! Rejected: an index of the valid scale. A core may read the index and then be delayed for a
+//! millisecond. Such a core computes with the old scale while others use the new one, and the clock
+//! goes back by the difference.
+//!
+//! The clock relies on the counters of all cores running together, as they do since Nehalem and
+//! under QEMU. `check_core` measures that as each core arrives.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -44,7 +47,7 @@ static SWITCH: AtomicU64 = AtomicU64::new(u64::MAX);
 static TSC_HZ: AtomicU64 = AtomicU64::new(1_000_000_000);
 static REFERENCE: AtomicUsize = AtomicUsize::new(0);
 
-/// What the counter is measured against.
+/// The reference that the counter is measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
     /// CPUID says the frequency.
@@ -58,7 +61,7 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// Frequency, and the mask of its counter.
+    /// Returns the frequency, and the mask of the counter.
     fn hz(self) -> (u64, u64) {
         match self {
             Self::PmTimer(_) => (PM_HZ, 0xff_ffff),
@@ -75,7 +78,7 @@ impl Reference {
         }
     }
 
-    /// Whether it moves.
+    /// Returns true if the counter moves.
     fn runs(self) -> bool {
         let first = self.read();
         (0..1000).any(|_| self.read() != first)
@@ -91,7 +94,7 @@ unsafe fn inl(port: u16) -> u32 {
     value
 }
 
-/// Channel 0 as a free-running 16-bit counter.
+/// Starts channel 0 as a free-running 16-bit counter.
 fn pit_start() {
     // SAFETY: the PIT's ports, or nothing; its interrupt line is masked.
     unsafe {
@@ -110,7 +113,7 @@ fn pit_read() -> u64 {
     (0x1_0000 - count) & 0xffff
 }
 
-/// The raw counter.
+/// Returns the raw counter.
 #[inline(always)]
 pub fn ticks() -> u64 {
     // SAFETY: every processor with long mode has it.
@@ -150,7 +153,7 @@ pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
-/// The TSC value at `ns`, for a timer that waits for one.
+/// Returns the TSC value at `ns`, for a timer that waits for one.
 pub fn ticks_at(ns: u64) -> u64 {
     let switched = SWITCH.load(Ordering::Acquire) != u64::MAX && ns >= SCALES[1].base_ns.load(Ordering::Relaxed);
     let scale = &SCALES[usize::from(switched)];
@@ -161,7 +164,7 @@ pub fn ticks_at(ns: u64) -> u64 {
     scale.base_ticks.load(Ordering::Relaxed).saturating_add(ticks)
 }
 
-/// The frequency that CPUID or a hypervisor tells, if they do.
+/// Returns the frequency that CPUID or a hypervisor tells, if they do.
 fn told_hz() -> Option<u64> {
     let most = __cpuid(0).eax;
     if most >= 0x15 {

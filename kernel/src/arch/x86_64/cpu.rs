@@ -1,4 +1,4 @@
-//! What this processor can do, read once from CPUID, and the control bits that every core sets.
+//! The features of this processor, read once from CPUID, and the control bits that every core sets.
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count};
@@ -87,15 +87,15 @@ pub fn init_core() -> Features {
     features
 }
 
-/// Of the state components that a processor has, as XCR0 numbers them, those that G's may use: x87,
-/// SSE, and where present AVX and AVX-512, whose three parts come together or not at all. (Not AMX:
-/// 8 KiB for what nobody here uses.)
+/// Returns the state components in `present`, as XCR0 numbers them, that G's may use: x87, SSE, and
+/// where present AVX and AVX-512, whose three parts come together or not at all. (Not AMX: 8 KiB
+/// for state that no code here uses.)
 pub const fn vector_state(present: u32) -> u32 {
     const AVX512: u32 = 0b1110_0000;
     present & if present & (AVX512 | 0b100) == AVX512 | 0b100 { AVX512 | 0b111 } else { 0b111 }
 }
 
-/// Turns that on, and tells the preemption how many bytes it takes.
+/// Turns these components on, and tells the preemption code how many bytes they take.
 fn enable_xsave() {
     const CR4_OSXSAVE: u64 = 1 << 18;
     let mask = vector_state(__cpuid_count(0xd, 0).eax);
@@ -112,7 +112,7 @@ fn enable_xsave() {
     super::preempt::set_xsave_bytes(__cpuid_count(0xd, 0).ebx);
 }
 
-/// Whether interrupts are on.
+/// Returns true if interrupts are on.
 #[inline(always)]
 pub fn interrupts_are_on() -> bool {
     let flags: u64;
@@ -121,7 +121,7 @@ pub fn interrupts_are_on() -> bool {
     flags >> 9 & 1 == 1
 }
 
-/// The local APIC's id as CPUID tells it: 32 bits where leaf 0xB is there.
+/// Returns the local APIC's id as CPUID tells it: 32 bits if leaf 0xB is there.
 pub fn initial_apic_id() -> u32 {
     if __cpuid(0).eax >= 0xb {
         let leaf = __cpuid_count(0xb, 0);
@@ -159,7 +159,7 @@ pub unsafe fn read_msr(register: u32) -> u64 {
 /// Writes a byte to an I/O port.
 ///
 /// # Safety
-/// 1. What the device there does with it is wanted.
+/// 1. The caller wants the device's reaction to the byte.
 #[inline(always)]
 pub unsafe fn outb(port: u16, value: u8) {
     // SAFETY: 1.
@@ -206,7 +206,7 @@ pub unsafe fn outsb(port: u16, bytes: &[u8]) {
     };
 }
 
-/// Runs `f` with interrupts off on this core, and restores what was.
+/// Runs `f` with interrupts off on this core, and restores the old state.
 #[inline(always)]
 pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
     let flags: u64;
@@ -243,7 +243,7 @@ pub fn stop() -> ! {
     }
 }
 
-/// The address of the last page fault.
+/// Returns the address of the last page fault.
 pub fn cr2() -> u64 {
     let addr: u64;
     // SAFETY: reads a register. Not `nomem`: a fault changes it.
@@ -251,7 +251,7 @@ pub fn cr2() -> u64 {
     addr
 }
 
-/// The root of the page tables.
+/// Returns the root of the page tables.
 pub fn cr3() -> u64 {
     let root: u64;
     // SAFETY: reads a register.

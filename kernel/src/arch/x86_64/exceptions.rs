@@ -1,7 +1,7 @@
-//! What each vector means.
+//! The meaning of each vector.
 //!
-//! Interrupts are handled and return. A page fault on a growing stack maps the page and returns.
-//! Everything else ends the machine with a report.
+//! Handlers of interrupts return. A page fault on a growing stack maps the page and returns. All
+//! other vectors end the machine with a report.
 
 use core::arch::asm;
 use core::sync::atomic::Ordering;
@@ -24,19 +24,19 @@ pub const VECTOR_FLUSH: u8 = 0x22;
 pub const VECTOR_SERIAL: u8 = 0x23;
 /// The local APIC's spurious vector.
 pub const VECTOR_SPURIOUS: u8 = 0xff;
-/// Where the PICs' lines are moved to; all are masked, so what comes from there is spurious.
+/// The base of the PICs' vectors; all lines are masked, so an interrupt from there is spurious.
 pub const VECTOR_PIC: u8 = 0x30;
 const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 
-/// What the handler of a vector that nobody has calls, after it has counted it: for tests of what a
-/// handler may do.
+/// A function that the handler of an unexpected vector calls after it has counted the vector: for
+/// tests of a handler's limits.
 pub static ON_UNEXPECTED: Once<fn()> = Once::new();
 
 const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 
-/// Name and mnemonic of an exception.
+/// Returns the name and mnemonic of an exception.
 pub fn name(vector: u64) -> &'static str {
     match vector {
         0 => "#DE divide error",
@@ -67,7 +67,7 @@ pub fn name(vector: u64) -> &'static str {
     }
 }
 
-/// The descriptor that an exception's error code names: its index and its table.
+/// Returns the descriptor that an exception's error code names: its index and its table.
 pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
     if !matches!(frame.vector, 10..=13) || frame.error & 0xfffe == 0 {
         return None;
@@ -80,7 +80,7 @@ pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
     Some((frame.error >> 3 & 0x1fff, table))
 }
 
-/// Called by the stub, interrupts off, on the vector's IST stack.
+/// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack.
 pub(super) extern "C" fn dispatch(frame: &Frame) {
     let core = percpu::current();
     match frame.vector {
@@ -146,7 +146,7 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
         WindowFault::OutOfMemory => Cause::OutOfMemory,
         WindowFault::DeadStack => Cause::DeadStack,
     };
-    // That G alone ends, if it is in a state in which it can; else everything does.
+    // The G alone ends, if its state allows that; else the machine ends.
     if depth > 0 || !abandon::take_over(core, frame, addr, cause) {
         // If it was on its way to its end, that has a cause of its own.
         let doomed = if depth > 0 { None } else { core.m().and_then(|m| m.running()).and_then(|g| g.doomed()) };
@@ -154,12 +154,12 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     }
 }
 
-/// Enters the stub of `vector` as the processor would, with an error code of `error` where the
-/// vector has one: for tests of vectors that ring 0 can't raise (#AC, #CP, #VE…) or nobody sends
+/// Enters the stub of `vector` as the processor would, with an error code of `error` if the vector
+/// has one. For tests of vectors that ring 0 can't raise (#AC, #CP, #VE…) or that have no sender
 /// (an unexpected interrupt). Returns if the handler does.
 ///
-/// Whatever the vector, the frame lies on the exceptions' IST stack, so a test of #PF's or #DF's
-/// own stack needs the real thing.
+/// For any vector, the frame lies on the exceptions' IST stack, so a test of #PF's or #DF's own
+/// stack needs the real exception.
 #[doc(hidden)]
 pub fn enter_with_frame(vector: u8, error: u64) {
     let with_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);

@@ -1,6 +1,6 @@
 //! GDT and TSS of a core, and the seven IST stacks that its vectors run on.
 //!
-//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone), so no vector
+//! Interrupted code owns the 128 bytes below its `rsp` (this target has a red zone). So no vector
 //! may push on the stack it finds: every gate names one of these stacks. A vector that can hit
 //! while another one's handler runs has a stack of its own.
 
@@ -54,7 +54,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// With no IST stacks yet.
+    /// Creates the tables, with no IST stacks yet.
     pub const fn new() -> Self {
         Self {
             gdt: [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0],
@@ -88,7 +88,7 @@ pub fn use_early_stacks(core: &'static PerCpu) {
 }
 
 /// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
-/// False: no memory.
+/// Returns false if there is no memory.
 pub fn make_stacks(core: &'static PerCpu) -> bool {
     let mut tops = [0; 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {
@@ -139,7 +139,7 @@ pub fn load(core: &'static PerCpu) {
     }
 }
 
-/// An IST stack of `core`.
+/// Returns an IST stack of `core`.
 pub fn ist_stack(core: &PerCpu, ist: u8) -> Range<u64> {
     // SAFETY: a copy of a word that does not change once the core runs.
     let top = unsafe { (&raw const (*core.tables.get()).tss.ist).cast::<u64>().add(ist as usize - 1).read_unaligned() };

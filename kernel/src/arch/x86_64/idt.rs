@@ -20,8 +20,8 @@ use core::cell::{Cell, UnsafeCell};
 
 use super::{exceptions, gdt};
 
-/// What the stub leaves on the stack, lowest address first. A handler may change where it returns
-/// to.
+/// The frame that the stub leaves on the stack, lowest address first. A handler may change its
+/// return address.
 #[repr(C)]
 #[derive(Debug)]
 #[expect(missing_docs, reason = "registers by their names")]
@@ -54,9 +54,9 @@ pub struct Frame {
 /// Bytes of a vector's entry: `push`, `push`, `jmp`.
 const ENTRY_BYTES: usize = 2 + 2 + 5;
 
-/// 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code; the
-/// others push a 0 in its place. The number of the vector is pushed as a signed byte: from 128 on
-/// all the bits above it are set.
+/// Holds 256 entries of 9 bytes. Exceptions 8, 10–14, 17, 21, 29 and 30 come with an error code;
+/// the others push a 0 in its place. The number of the vector is pushed as a signed byte: from 128
+/// on all the bits above it are set.
 #[unsafe(naked)]
 unsafe extern "C" fn idt_entries() {
     naked_asm!(
@@ -91,7 +91,8 @@ unsafe extern "C" fn idt_entries() {
 /// CR0's bits that make every vector instruction, `fxsave` included, raise #NM.
 const CR0_EM_TS: i32 = 1 << 2 | 1 << 3;
 
-/// #NM: makes the stub's `fxsave` possible. Flags need no care: the frame holds the interrupted ones.
+/// #NM: makes the stub's `fxsave` possible. Flags need no care: the frame holds the interrupted
+/// ones.
 #[unsafe(naked)]
 unsafe extern "C" fn idt_no_device() {
     naked_asm!(
@@ -114,7 +115,7 @@ unsafe extern "C" fn idt_no_device() {
     )
 }
 
-/// Pushes all general registers: what [`Frame`] begins with.
+/// Pushes all general registers: the first part of [`Frame`].
 macro_rules! push_general {
     () => {
         $crate::arch::x86_64::registers::push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
@@ -165,13 +166,14 @@ unsafe extern "C" fn idt_common() {
 /// All floating-point exceptions masked, as the ABI has it at a program's start.
 pub(super) static MXCSR: u32 = 0x1f80;
 
-/// Where the stub begins that all vectors go through: in a backtrace, what it interrupted comes
+/// Returns the start of the common stub of all vectors: in a backtrace, the interrupted code comes
 /// after it.
 pub fn stub() -> usize {
     idt_common as *const () as usize
 }
 
-/// Where vector `vector` begins, for tests that enter a stub with a frame of their own.
+/// Returns the start of vector `vector`'s stub, for tests that enter a stub with a frame of their
+/// own.
 pub fn entry(vector: u8) -> usize {
     idt_entries as *const () as usize + vector as usize * ENTRY_BYTES
 }

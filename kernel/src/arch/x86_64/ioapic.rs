@@ -1,7 +1,7 @@
-//! The I/O APIC: which interrupt line of a device reaches which core, on which vector.
+//! The I/O APIC: routes an interrupt line of a device to a core and a vector.
 //!
-//! Two registers in memory: one selects, the other is the selected one. Nobody changes a line but
-//! whoever owns the device, once, at its first use.
+//! Two registers in memory: one selects, the other is the selected one. Only the owner of a device
+//! changes its line, once, at its first use.
 
 use trefoil_boot::acpi::Route;
 
@@ -39,7 +39,7 @@ impl Registers {
     }
 }
 
-/// From here on the line of `route` interrupts the core with this APIC id on `vector`. False: there
+/// Connects the line of `route` to the core with this APIC id, on `vector`. Returns false if there
 /// is no such line.
 #[must_use]
 pub fn connect(route: Route, vector: u8, lapic_id: u32) -> bool {

@@ -13,17 +13,18 @@
 //! ```
 //!
 //! A process has a signal stack for that; the frame of a preemption lies on the G's own stack,
-//! right below rsp, and would overwrite the context. So a G that is interrupted there is taken back
-//! to the first of these instructions, with its rsp below the context: it has written nothing but
-//! its return address, and will write that again. The frame lies below the context then.
+//! right below rsp, and would overwrite the context. So the handler takes a G that it interrupts
+//! there back to the first of these instructions, with its rsp below the context. The G has written
+//! nothing but its return address, and will write that again. The frame lies below the context
+//! then.
 //!
-//! The instructions are those of `restore_context` in the crate `unwinding`, which ends up inside
-//! other functions, so they are known by what they are, not by where they are.
+//! The instructions are those of `restore_context` in the crate `unwinding`. The compiler inlines
+//! them into other functions, so the handler knows them by their bytes, not by their address.
 //! `kernel/tests/boundaries.rs` interrupts each of them, and fails if they are other ones.
 //!
-//! Rejected: preemption off while the unwinder works, since it may work for long, and what ends it
-//! is a jump into code of the compiler's; coming again a little later, since a panic in a deep
-//! recursion is there again and again.
+//! Rejected: preemption off while the unwinder works. The unwinder may work for long, and it ends
+//! by a jump into code of the compiler's. Also rejected: coming again a little later, since a panic
+//! in a deep recursion is there again and again.
 
 use super::idt::Frame;
 use crate::report::backtrace::code;
@@ -44,13 +45,13 @@ const WINDOW_MAX: u64 = 1 << 30;
 /// tests.
 pub const BYTES: u64 = TO + 1;
 
-/// Where they begin, in the whole image: for tests.
+/// Returns where the instructions begin, in the whole image: for tests.
 pub fn places() -> impl Iterator<Item = u64> {
     code().filter(|&at| begins(at))
 }
 
-/// Where these instructions begin, if the one at `rip` is among them and needs the context below
-/// the stack pointer.
+/// Returns where these instructions begin, if the one at `rip` is among them and needs the context
+/// below the stack pointer.
 #[cold]
 #[inline(never)]
 fn search(rip: u64) -> Option<u64> {
@@ -58,7 +59,7 @@ fn search(rip: u64) -> Option<u64> {
     (from..rip.wrapping_sub(FROM) + 1).find(|&at| begins(at))
 }
 
-/// Whether they begin at `at`, which is code.
+/// Returns true if the instructions begin at `at`, which is code.
 fn begins(at: u64) -> bool {
     // SAFETY: code is there, and after the last of it more than so many bytes of constants.
     unsafe { (at as *const [u8; BEGIN.len()]).read() == BEGIN }

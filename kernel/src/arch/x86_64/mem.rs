@@ -47,7 +47,7 @@ macro_rules! copy_pair {
     }};
 }
 
-/// Fewer than 16 bytes, in either direction.
+/// Copies fewer than 16 bytes, in either direction.
 #[inline(always)]
 unsafe fn copy_few(to: *mut u8, from: *const u8, n: usize) {
     // SAFETY: for the whole body: the caller's: `n` bytes at both places; no access leaves them.
@@ -67,8 +67,8 @@ unsafe fn copy_few(to: *mut u8, from: *const u8, n: usize) {
     }
 }
 
-/// 16 bytes or more, from the lowest address up: right for places that overlap with `to` below
-/// `from`.
+/// Copies 16 bytes or more, from the lowest address up: right for places that overlap with `to`
+/// below `from`.
 #[inline(always)]
 unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
     // SAFETY: the caller's: `n` bytes at both places. The last 16 are read first, since the loop
@@ -115,8 +115,8 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
     }
 }
 
-/// 16 bytes or more, from the highest address down: right for places that overlap with `to` above
-/// `from`.
+/// Copies 16 bytes or more, from the highest address down: right for places that overlap with `to`
+/// above `from`.
 #[inline(always)]
 unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
     // SAFETY: as in `copy_up`, the other way round: the first 16 bytes are read first and written

@@ -1,11 +1,11 @@
-//! One record a core, found through `gs`.
+//! The per-core record, found through `gs`.
 //!
-//! `gs` is set before anything else runs on a core, so that the preemption depth, the caches and
-//! the report path work from the first instruction on. The boot core's record is static; the
-//! others' are made before their core starts and live for ever.
+//! Each core sets `gs` before anything else runs on it. So the preemption depth, the caches and the
+//! report path work from the first instruction on. The boot core's record is static. The records of
+//! the other cores are made before their core starts and live for ever.
 //!
-//! A field is either this core's alone (a `Cell`: touched with preemption off, or by this core's
-//! handlers where its comment says so) or an atomic that anyone may read.
+//! A field is either private to its core (a `Cell`) or an atomic that any core may read. A core
+//! touches its `Cell`s with preemption off, or in its handlers where the field's comment says so.
 
 use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
@@ -30,70 +30,71 @@ pub const MAX_CORES: usize = 64;
 /// The MSR that holds the base of `gs`.
 const IA32_GS_BASE: u32 = 0xc000_0101;
 
-/// What belongs to one core.
+/// The record of one core.
 #[repr(C, align(64))]
 pub struct PerCpu {
-    /// This record, for `gs:0`.
+    /// The address of this record, for `gs:0`.
     me: Cell<*const PerCpu>,
-    /// How deep preemption is off, plus [`CLEAR`] while nothing waits for it to be on again; by
+    /// The preemption depth, plus [`CLEAR`] while nothing is pending for depth 0. Accessed by
     /// `gs`-relative instructions.
     depth: Cell<u32>,
-    /// How many handlers are on their way.
+    /// How many handlers are under way.
     handlers: Cell<u32>,
-    /// This core's M, once it takes part.
+    /// The M of this core, once the core takes part.
     m: AtomicPtr<M>,
-    /// The G that runs here, or g0: what [`current_life`] reads. Its M's `curg` says the same.
+    /// The running G, or g0, for [`current_life`]. The M's `curg` says the same.
     g: Cell<*const G>,
-    /// The M that it will have; written before the core starts.
+    /// The M that the core will have; written before the core starts.
     prepared: Cell<Option<&'static M>>,
     index: usize,
     lapic_id: AtomicU32,
-    /// Not zero: it has arrived.
+    /// Not zero: the core has arrived.
     arrived: AtomicU32,
-    /// What the handler that takes the core away from a G has interrupted, for `preempt_entry`:
+    /// The state of the interrupted G, saved by the handler that preempts it, for `preempt_entry`:
     /// rip, cs, rflags, rsp, ss.
     pub interrupted: Cell<[u64; 5]>,
     /// g0's stack, for reports.
     g0: Cell<(u64, u64)>,
 
-    /// Free frames; this core with preemption off.
+    /// Free frames; this core with preemption off, and its #PF handler over code at depth 0.
     pub frames: FrameCache,
-    /// Frames for growing stacks; this core's #PF handler, and this core at depth 0 with interrupts
-    /// off.
+    /// Frames for growing stacks, used by this core's #PF handler. Other code of this core uses
+    /// them with preemption off (`take`, `put_back`, `fill_reserve`), or at boot.
     pub reserve: FaultReserve,
-    /// This core uses the pool of frames, or is about to; for its #PF handler.
+    /// Set while this core uses the pool of frames, or is about to; for its #PF handler.
     pub in_pool: AtomicBool,
-    /// This core packs stacks: the heap gives it what it has. With preemption off.
+    /// Set while this core packs stacks: the heap then serves it down to the packing floor. With
+    /// preemption off.
     pub packs: Cell<bool>,
     /// Free heap blocks; this core with preemption off.
     pub magazines: Magazines,
     /// GDT and TSS; written before the core loads them.
     pub tables: UnsafeCell<Tables>,
 
-    /// When the one-shot was armed last, and for when. By this core and its handlers.
+    /// When this core last armed the one-shot, and for when. By this core and its handlers.
     pub one_shot: Cell<(u64, u64)>,
-    /// When it flushes its TLB where a translator wants that.
+    /// When this core flushes its TLB if a binary translator needs that.
     pub beat: Beat,
-    /// It rests, and a store to its M's token ends that.
+    /// Set while the core rests in a way that a store to its M's token ends.
     pub watches: AtomicBool,
-    /// Interrupts taken, of whatever kind.
+    /// Interrupts taken, of any kind.
     pub interrupts: AtomicU64,
     /// Spurious vectors taken.
     pub spurious: AtomicU64,
-    /// Vectors that nobody expected.
+    /// Unexpected vectors taken.
     pub unexpected: AtomicU64,
     /// Wake-up IPIs taken.
     pub wake_ipis: AtomicU64,
-    /// Interrupts taken that asked it to pass an epoch.
+    /// Interrupts taken that asked the core to pass an epoch.
     pub flush_ipis: AtomicU64,
-    /// What this core has done to stacks.
+    /// Counters of this core's operations on stacks.
     pub stacks: Stacks,
-    /// Heap blocks that its #PF handler could not free; that handler, and this core with preemption
-    /// off.
+    /// Heap blocks that the core's #PF handler could not free. Used by that handler, and by this
+    /// core with preemption off.
     pub deferred: Deferred,
 }
 
-/// Counters of one core. A page that this core maps and another one frees counts +1 here and -1
+/// Counters of one core. A page that this core maps and another core frees counts +1 here and -1
 /// there: only the sums over all cores mean something.
 #[derive(Debug, Default)]
 pub struct Stacks {
@@ -127,20 +128,20 @@ impl Stacks {
     }
 }
 
-/// Set in `depth` while nothing is pending: so the decrement that reaches depth 0 reaches the value
-/// 0 exactly when something is, and one conditional jump tells.
+/// Set in `depth` while nothing is pending. So the decrement that reaches depth 0 gives the value 0
+/// exactly if something is pending, and one conditional jump tells.
 const CLEAR: u32 = 1 << 31;
 
 /// Where `interrupted` and `depth` lie, for assembly.
 pub(super) const INTERRUPTED: usize = offset_of!(PerCpu, interrupted);
 pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
 
-// SAFETY: see the module: `Cell`s are this core's alone, the rest is atomic or says who may touch
-// it.
+// SAFETY: see the module: only this core touches the `Cell`s; every other field is atomic, or its
+// comment names its users.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
-    /// The record of core number `index`.
+    /// Creates the record of core number `index`.
     pub const fn new(index: usize) -> Self {
         Self {
             me: Cell::new(core::ptr::null()),
@@ -173,56 +174,56 @@ impl PerCpu {
         }
     }
 
-    /// Its number: 0 is the boot core, the others in the order of the MADT.
+    /// Returns the core's number: 0 is the boot core, the others follow in the order of the MADT.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Its local APIC's id.
+    /// Returns the id of the core's local APIC.
     pub fn lapic_id(&self) -> u32 {
         self.lapic_id.load(Ordering::Relaxed)
     }
 
-    /// Sets what it will be found under.
+    /// Sets the local APIC id of the core.
     pub fn set_lapic_id(&self, id: u32) {
         self.lapic_id.store(id, Ordering::Relaxed);
     }
 
-    /// Whether it runs.
+    /// Returns true if the core runs.
     pub fn has_arrived(&self) -> bool {
         // Acquire: pairs with the Release in `arrive`.
         self.arrived.load(Ordering::Acquire) != 0
     }
 
-    /// It runs: its tables are loaded, so that from here on an NMI may reach it.
+    /// Marks the core as running. Its tables are loaded, so an NMI may reach the core from here on.
     pub fn arrive(&self) {
         // Release: pairs with the Acquire in `has_arrived`.
         self.arrived.store(1, Ordering::Release);
         report::core_arrives();
     }
 
-    /// Where g0 runs.
+    /// Returns the stack of g0.
     pub fn g0_stack(&self) -> Range<u64> {
         self.g0.get().0..self.g0.get().1
     }
 
-    /// Sets where g0 runs. Before the core does.
+    /// Sets the stack of g0, before the core starts.
     pub fn set_g0_stack(&self, stack: Range<u64>) {
         self.g0.set((stack.start, stack.end));
     }
 
-    /// Its M, if it has one yet.
+    /// Returns the core's M, if the core has one yet.
     pub fn m(&self) -> Option<&'static M> {
         // SAFETY: `take_m` stores a `&'static M`.
         unsafe { self.m.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Prepares its M. Before the core starts.
+    /// Prepares the core's M, before the core starts.
     pub fn prepare_m(&self, m: &'static M) {
         self.prepared.set(Some(m));
     }
 
-    /// It has its M from here on. Once, on this core.
+    /// Installs the prepared M. Called once, on this core.
     pub fn take_m(&self) -> Option<&'static M> {
         let m = self.prepared.take()?;
         // Release: pairs with the Acquire in `m`.
@@ -230,12 +231,12 @@ impl PerCpu {
         Some(m)
     }
 
-    /// A handler begins: nothing it reaches may park, allocate or be preempted.
+    /// Records that a handler begins: no code that it reaches may park, allocate or be preempted.
     pub fn enter_handler(&self) {
         self.handlers.set(self.handlers.get() + 1);
     }
 
-    /// It ends.
+    /// Records that a handler ends.
     pub fn leave_handler(&self) {
         self.handlers.set(self.handlers.get() - 1);
         stretch::handler_ends();
@@ -246,7 +247,7 @@ static BOOT_CORE: PerCpu = PerCpu::new(0);
 static CORES: [AtomicPtr<PerCpu>; MAX_CORES] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CORES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes `core` the record of the core that calls, which must not have one yet.
+/// Makes `core` the record of the calling core, which must not have a record yet.
 pub fn install(core: &'static PerCpu) {
     core.me.set(core);
     publish(core);
@@ -254,7 +255,7 @@ pub fn install(core: &'static PerCpu) {
     unsafe { cpu::write_msr(IA32_GS_BASE, core::ptr::from_ref(core) as u64) };
 }
 
-/// The boot core's first instruction of Rust.
+/// Installs the boot core's record: the first call of Rust code on the boot core.
 pub fn install_boot_core() -> &'static PerCpu {
     install(&BOOT_CORE);
     &BOOT_CORE
@@ -267,19 +268,19 @@ pub fn publish(core: &'static PerCpu) {
     COUNT.fetch_max(core.index + 1, Ordering::Relaxed);
 }
 
-/// The record of core `index`, if there is one.
+/// Returns the record of core `index`, if there is one.
 pub fn get(index: usize) -> Option<&'static PerCpu> {
     // SAFETY: `publish` stored a `&'static PerCpu`.
     unsafe { CORES.get(index)?.load(Ordering::Acquire).as_ref() }
 }
 
-/// All records.
+/// Iterates over all records.
 pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..COUNT.load(Ordering::Relaxed)).filter_map(get)
 }
 
 /// Adds `n` to the count that lies `OFFSET` bytes into this core's record: an `AtomicU64` that only
-/// this core writes. It is one instruction, so it may be preempted before and after.
+/// this core writes. The addition is one instruction, so preemption falls before or after it.
 #[inline(always)]
 pub fn add<const OFFSET: usize>(n: u64) {
     const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= size_of::<PerCpu>()) };
@@ -288,7 +289,7 @@ pub fn add<const OFFSET: usize>(n: u64) {
     unsafe { asm!("add gs:[{offset}], {n}", offset = const OFFSET, n = in(reg) n, options(nostack)) };
 }
 
-/// This core's record. Only meaningful while preemption is off, or in a handler.
+/// Returns this core's record. Only meaningful while preemption is off, or in a handler.
 #[inline(always)]
 pub fn current() -> &'static PerCpu {
     let me: *const PerCpu;
@@ -299,7 +300,8 @@ pub fn current() -> &'static PerCpu {
     }
 }
 
-/// What a core that has no M yet runs: as much of a G as [`current_life`] looks at.
+/// A stand-in for the running G on a core that has no M yet: the part of a G that [`current_life`]
+/// reads.
 #[repr(C)]
 struct Nobody {
     _before: [u8; LIFE_OFFSET],
@@ -309,13 +311,13 @@ struct Nobody {
 static NOBODY: Nobody = Nobody { _before: [0; LIFE_OFFSET], life: OUTSIDE };
 const _: () = assert!(offset_of!(Nobody, life) == LIFE_OFFSET);
 
-/// The life of the G that calls. Callable with preemption on: each of the two loads gives what is
-/// the caller's, on whatever core it is.
+/// Returns the life of the calling G. Callable with preemption on: each of the two loads gives the
+/// caller's value, on any core.
 #[inline(always)]
 pub fn current_life() -> usize {
     let life: usize;
     // SAFETY: `install` has set `gs`; the field names a record that lives for ever, or `NOBODY`.
-    // Pure: what runs in one function's activation has one life.
+    // Pure: the life does not change within one activation of a function.
     unsafe {
         asm!(
             "mov {life}, gs:[{g}]",
@@ -329,7 +331,7 @@ pub fn current_life() -> usize {
     life
 }
 
-/// From now on `g` runs here, or is this core's g0. With preemption off.
+/// Makes `g` the running G of this core; `g` may be this core's g0. With preemption off.
 #[inline(always)]
 pub fn set_current(g: &G) {
     // SAFETY: `install` has set `gs`; the field is this core's.
@@ -338,7 +340,7 @@ pub fn set_current(g: &G) {
     };
 }
 
-/// This core's M. Only meaningful while preemption is off.
+/// Returns this core's M. Only meaningful while preemption is off.
 #[inline(always)]
 pub fn m() -> *const M {
     let m: *const M;
@@ -349,21 +351,19 @@ pub fn m() -> *const M {
     m
 }
 
-/// One level deeper without preemption: one instruction, so that it can't be torn by the preemption
-/// it forbids.
+/// Turns preemption off, one level deeper. One instruction, so that preemption can't tear it.
 #[inline(always)]
 pub fn preempt_off() {
-    // SAFETY: `install` has set `gs`. Not `nomem`: what follows must not be moved before it.
+    // SAFETY: `install` has set `gs`. Not `nomem`: later accesses must not be moved before it.
     unsafe { asm!("inc dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
     stretch::begins();
 }
 
-/// One level up. If that was the last one and something waits for it, that happens now: see
-/// [`pend`].
+/// Turns preemption on, one level. At depth 0, handles the pending mark, if [`pend`] has set it.
 #[inline(always)]
 pub fn preempt_on() {
     stretch::ends();
-    // SAFETY: as above; what came before must not be moved after it.
+    // SAFETY: as above; earlier accesses must not be moved after it.
     unsafe {
         asm!("dec dword ptr gs:[{depth}]", "jz {pending}", depth = const offset_of!(PerCpu, depth), pending = label { preempt_pending() }, options(nostack))
     };
@@ -379,29 +379,29 @@ pub fn pend() {
     };
 }
 
-/// Preemption is on again, and something has waited for that: whether the G is to end, or its slice
-/// is over.
+/// Handles the pending mark once preemption is on again: ends the G if it is doomed, and makes way
+/// if its slice is over.
 ///
-/// A loop, and no recursion by the guards that it takes: a slice that ends sooner than this gets
-/// through would otherwise lay one frame below the other. Once round, the G has had its turn.
+/// A loop replaces recursion by the guards taken here. With recursion, a slice shorter than one
+/// pass would lay one stack frame below the other. After one pass the G has had its turn.
 #[cold]
 #[inline(never)]
 fn preempt_pending() {
     if in_handler() {
-        // It has interrupted code at depth 0 that something waits for: an interrupt came between
-        // that G's last look and the end that it takes, or it is on its way here itself. What waits
-        // stays marked, for the next time that preemption is turned on outside a handler.
+        // The handler interrupted a G that was about to act on the pending mark: after its last
+        // look at the mark, or on its way into this function. The mark stays set for the next time
+        // that preemption is turned on outside a handler.
         return;
     }
     loop {
-        // SAFETY: as above. Here the G may be moved no more: preemption is off again before the
-        // mark goes.
+        // SAFETY: as above. The G may be moved no more: preemption is off again before the mark is
+        // cleared.
         unsafe {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
         stretch::begins();
         see_to_doom();
-        // Who has interrupts off can't leave.
+        // Code that has interrupts off can't leave the core.
         if cpu::interrupts_are_on() {
             // SAFETY: 1. the level that was entered above.
             let guard = unsafe { PreemptGuard::adopt() };
@@ -432,7 +432,8 @@ pub(super) fn see_to_pending() {
     see_to_doom();
 }
 
-/// At depth 1: fills the reserve, and ends the G if it is doomed. (On its deathbed it ends anyway.)
+/// Fills the reserve, and ends the G if it is doomed. At depth 1. (A G on its deathbed ends
+/// anyway.)
 fn see_to_doom() {
     let core = current();
     if core.reserve.is_low() {
@@ -450,8 +451,8 @@ fn see_to_doom() {
     }
 }
 
-/// How deep preemption is off on this core. One instruction: whoever is at depth 0 gets 0, wherever
-/// it moves meanwhile.
+/// Returns the preemption depth of this core. One instruction: a caller at depth 0 gets 0 on any
+/// core, even if it moves meanwhile.
 #[inline(always)]
 pub fn depth() -> u32 {
     let depth: u32;
@@ -462,7 +463,7 @@ pub fn depth() -> u32 {
     depth & !CLEAR
 }
 
-/// Whether a handler is on its way on this core. One instruction, as in [`depth`].
+/// Returns true if a handler is under way on this core. One instruction, as in [`depth`].
 #[inline(always)]
 pub fn in_handler() -> bool {
     let handlers: u32;

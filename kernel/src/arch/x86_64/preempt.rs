@@ -1,5 +1,5 @@
-//! Taking the core away from a G in the middle of its code, so that it can go on later, on any
-//! core.
+//! Preemption: takes the core away from a G in the middle of its code. The G can go on later, on
+//! any core.
 //!
 //! ```text
 //!   the G's stack                                          who writes it
@@ -15,21 +15,22 @@
 //! ```
 //!
 //! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites.
-//! So it puts the interrupted instruction pointer, flags and stack pointer into its core's record,
-//! turns preemption off one level, and returns into [`preempt_entry`] on the G's own stack. At
-//! depth 1 nobody preempts again, so the record is read before it is written anew. The stub saves
-//! every register and all vector state, and then makes an ordinary call that makes an ordinary
-//! switch. Whoever resumes the G, wherever, comes back through the stub.
+//! So the handler puts the interrupted instruction pointer, flags and stack pointer into its core's
+//! record. Then it turns preemption off one level, and returns into [`preempt_entry`] on the G's
+//! own stack. At depth 1 there is no other preemption, so the stub reads the record before the next
+//! one is written. The stub saves every register and all vector state, and then makes an ordinary
+//! call that makes an ordinary switch. On any core, the G resumes through the stub.
 //!
-//! **The hard race** is the way back: between the decrement that turns preemption on and the
-//! `iretq` another interrupt would lay a second frame below the first, and so on for as long as
-//! interrupts come faster than this gets through. So interrupts are off there. The decrement may
-//! find that something waits for it (see [`percpu::pend`]): then depth 1 and interrupts come back,
-//! that is seen to, and the way back begins anew.
+//! **The hard race** is the way back, between the decrement that turns preemption on and the
+//! `iretq`. Another interrupt there would lay a second frame below the first, and so on for as long
+//! as interrupts come faster than the way back takes. So interrupts are off there. If the decrement
+//! finds something pending (see [`percpu::pend`]), the stub returns to depth 1 and turns interrupts
+//! on. Then the stub handles the pending mark, and begins the way back anew.
 //!
-//! There is always room: below what a G may use lie four red pages. A frame that reaches into them
-//! is not the G's fault, so it does not doom the G ([`G::exempt`](trefoil_sched::G::exempt)). But
-//! it leaves red pages mapped, and the G could go down into those without a fault. So:
+//! There is always room: four red pages lie below the G's part of the stack. A frame that reaches
+//! into them is not the G's fault, so it does not doom the G
+//! ([`G::exempt`](trefoil_sched::G::exempt)). But the frame leaves red pages mapped, and the G
+//! could go down into those without a fault. So:
 //!
 //! **INV-RED**: at depth 0 at least two red pages, the lowest, are not mapped.
 //!
@@ -42,11 +43,10 @@
 //!
 //! * A frame of the largest size that starts above the red pages ends within the two topmost ones
 //!   (asserted below).
-//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. That G has
-//!   overflowed without a fault. The handler ends it there and then, as the #PF handler would.
-//! * Code at depth > 0 that maps a red page dooms its G, which so never comes back to depth 0.
-//! * A window whose G has ended in order may keep its red pages for the next G: they are the same
-//!   two.
+//! * The handler lays no frame for a G whose `rsp` lies in the red pages at depth 0. Such a G has
+//!   overflowed without a fault. The handler ends the G there and then, as the #PF handler would.
+//! * Code at depth > 0 that maps a red page dooms its G, so the G never comes back to depth 0.
+//! * A window whose G has ended in order may keep its red pages for the next G: the same two pages.
 //!
 //! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages.
 //! `kernel/tests/edge.rs` starts from everywhere.
@@ -54,10 +54,11 @@
 //! A G on its [deathbed] is far above that window's red pages, and is preempted there like any
 //! other.
 //!
-//! One place needs what lies below its stack pointer: the unwinder's last step (`landing.rs`).
+//! One place needs the bytes below its stack pointer: the unwinder's last step (`landing.rs`).
 //!
-//! Rejected: copying the handler's frame to the G's stack in the handler (a touch of an absent page
-//! there is a fault in a handler); switching in the handler on one IST stack per G (a page each).
+//! Rejected: copying the handler's frame to the G's stack in the handler, where a touch of an
+//! absent page is a fault in a handler. Also rejected: switching in the handler on one IST stack
+//! per G (a page each).
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -76,8 +77,8 @@ static XSAVE_BYTES: AtomicU32 = AtomicU32::new(0);
 /// The same where there is only `fxsave`.
 const FXSAVE_BYTES: u32 = 512;
 
-/// Which interface saves the vector state, and how much room it needs. By each core, the same on
-/// all.
+/// Sets the interface that saves the vector state, and the room that it needs. Called by each core,
+/// with the same value.
 pub fn set_xsave_bytes(bytes: u32) {
     XSAVE_BYTES.store(bytes.next_multiple_of(64), Ordering::Relaxed);
 }
@@ -86,21 +87,21 @@ pub fn set_xsave_bytes(bytes: u32) {
 const XSAVE_MOST: usize = 2688;
 /// The red zone, the two gaps down to multiples of 64, and the registers.
 const AROUND: usize = 128 + 63 + 192;
-/// What [`preempted`] and [`pending`] use, down to the switch. Builds without optimisation need the
-/// most.
+/// Stack use of [`preempted`] and [`pending`], down to the switch. Builds without optimisation need
+/// the most.
 const SWITCH: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
 /// Red pages that a preemption may map.
 const RED_PAGES: usize = 2;
 // INV-RED.
 const _: () = assert!(AROUND + XSAVE_MOST + SWITCH <= RED_PAGES * FRAME as usize);
 
-/// Bytes of stack that a preempted G uses at most, besides what it had in use: its frame, and what
-/// the switch needs.
+/// Returns the most bytes of stack that a preempted G uses besides its own: its frame, and the
+/// switch's part.
 pub fn frame_bytes() -> usize {
     AROUND + XSAVE_BYTES.load(Ordering::Relaxed).max(FXSAVE_BYTES) as usize + 512
 }
 
-/// The G that `frame` interrupted on this core is to make way: at once, if it can be interrupted
+/// Makes the G that `frame` interrupted on this core give way: at once, if the G can be preempted
 /// there; else as soon as it can. In a handler.
 pub fn request(core: &PerCpu, frame: &Frame) {
     let Some(m) = core.m() else { return };
@@ -132,7 +133,7 @@ fn end(core: &PerCpu, frame: &Frame) {
     }
 }
 
-/// Whether `frame` has interrupted a G where its core can be taken away at once: at depth 0, on its
+/// Returns true if `frame` has interrupted a G that can be preempted at once: at depth 0, on its
 /// own stack, with interrupts on. In a handler.
 pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
     percpu::depth() == 0 && frame.rflags.get() & INTERRUPTS != 0 && on_its_stack(core, frame) && !report::is_under_way()
@@ -148,7 +149,7 @@ pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
 
 /// The interrupt flag.
 pub(super) const INTERRUPTS: u64 = 1 << 9;
-/// What the stub runs with: interrupts on, everything else as a function expects it.
+/// The stub's flags: interrupts on, all other flags as a function expects them.
 pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 
 /// In: rsp = a multiple of 64, depth 1, interrupts on; every other register is the interrupted
@@ -231,7 +232,7 @@ unsafe extern "C" fn preempt_entry() -> ! {
 
 /// On the G's stack: lets the others run.
 extern "C" fn preempted() {
-    // SAFETY: 1. `request` turned one level off for us.
+    // SAFETY: 1. `request` turned preemption off one level for this call.
     let guard = unsafe { PreemptGuard::adopt() };
     let guard = trefoil_sched::preempt(guard);
     M::current(&guard).running().inspect(|g| g.exempt(false));
@@ -240,7 +241,7 @@ extern "C" fn preempted() {
     guard.release();
 }
 
-/// At depth 1, after a decrement has found something pending.
+/// Handles the pending mark at depth 1, after a decrement has found something pending.
 extern "C" fn pending() {
     stretch::begins();
     // SAFETY: 1. the stub's level, borrowed here.

@@ -1,9 +1,9 @@
 //! A stack for reports that no fault started.
 //!
-//! A fault's report runs on its vector's IST stack. A panic is an ordinary call, and its G may have
-//! a few hundred bytes left above its red pages, or no memory to grow into; a report there would
-//! run into the very fault that it should tell of. So it borrows the
-//! #DF stack of its core, which nobody misses: while a report is under way a double fault has nothing left to do but to end it.
+//! A fault's report runs on its vector's IST stack. A panic is an ordinary call. Its G may have a
+//! few hundred bytes left above its red pages, or no memory to grow into. A report there would run
+//! into the very fault that it should report. So the report borrows the #DF stack of its core. No
+//! other code needs that stack: while a report is under way a double fault can only end the report.
 //!
 //! ```text
 //!   the panicking stack                        #DF stack
@@ -40,8 +40,8 @@ unsafe extern "C" fn report_stack_call(arg: *mut (), f: unsafe extern "C" fn(*mu
     )
 }
 
-/// Where the function begins that leads from one stack to the other: a backtrace shows what comes
-/// after it.
+/// Returns the start of the function that leads from one stack to the other: a backtrace shows the
+/// frames after it.
 pub fn seam() -> usize {
     report_stack_call as *const () as usize
 }

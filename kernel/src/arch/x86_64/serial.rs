@@ -1,27 +1,28 @@
-//! The first serial port: a 16550 at 0x3f8. What leaves stands in an [`Output`] first
-//! ([`transmit`]); what arrives, in an [`Input`], once somebody wants to read.
+//! The first serial port: a 16550 at 0x3f8. Bytes to send wait in an [`Output`] ([`transmit`]).
+//! Received bytes wait in an [`Input`], once the program reads.
 //!
-//! Both share the port's interrupt, which comes to the boot core and is connected when it is needed
-//! for the first time. The line is edge-triggered, and one cause may come while another is seen to.
-//! So the handler turns the port's interrupts off first, does a bounded piece of each, and turns on
-//! what is wanted then: whatever is there by that time makes an edge. Who changes what is wanted
-//! outside the handler writes the register anew ([`write_enables`]).
+//! Both directions share the port's interrupt, which goes to the boot core and is connected on
+//! first use. The line is edge-triggered, and one cause may come while the handler handles another.
+//! So the handler turns the port's interrupts off first and does a bounded piece of each direction.
+//! Then it turns on the wanted interrupts: a cause that is pending by that time makes an edge. Code
+//! outside the handler that changes the wanted interrupts writes the register anew
+//! ([`write_enables`]).
 //!
-//! The report path comes past all this and writes to the port itself, byte by byte, when it has
-//! sent what was in the ring ([`take_over`]).
+//! The report path bypasses both rings: it sends the bytes in the output ring, and then writes to
+//! the port itself, byte by byte ([`take_over`]).
 //!
-//! **What arrives.** Where no I/O APIC has the port's line, a timer looks. While the ring has no
-//! room the bytes stay in the port with its interrupt off: a sender that heeds flow control (QEMU's
-//! other end does) waits, and one that does not loses bytes in the port, which counts that. Nothing
-//! of it is linked into a program that does not read.
+//! **Receiving.** If no I/O APIC has the port's line, a timer polls the port. While the ring has no
+//! room, the bytes stay in the port with its interrupt off. A sender that heeds flow control waits
+//! (QEMU's other end does). Any other sender loses bytes in the port, which counts the losses. A
+//! program that does not read contains none of this code.
 //!
-//! **A flood.** The port interrupts when its FIFO has 14 of its 16 bytes, which one instruction
-//! takes out; the reader is readied once for all that was there. From the port to a line in a
-//! goroutine's hand a byte takes 80 to 95 instructions (`ICOUNT=1 make run APP=flood < FILE`), so a
-//! megabyte a second needs a tenth of a 1 GHz core. QEMU brings less, 0.28 to 0.37 MB/s on two host
-//! cores: it hands over 14 bytes a turn of its main loop, and the guest rests for nine tenths of
-//! the time (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520
-//! bytes a second.
+//! **A flood.** The port interrupts when its FIFO has 14 of its 16 bytes, and one instruction takes
+//! them out. The reader is readied once for all of them. From the port to a line in a goroutine's
+//! hand a byte takes 80 to 95 instructions (`ICOUNT=1 make run APP=flood < FILE`). So a megabyte a
+//! second needs a tenth of a 1 GHz core. QEMU brings less, 0.28 to 0.37 MB/s on two host cores,
+//! since it hands over 14 bytes a turn of its main loop. The guest rests for nine tenths of the
+//! time (150 to 180 ns of work a byte on one core). A real port at 115,200 baud brings 11,520 bytes
+//! a second.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
@@ -42,14 +43,14 @@ pub use pace::pace;
 pub use transmit::{OUTPUT, finish, flush, make_room, take_over, transmit};
 
 const PORT: u16 = 0x3f8;
-/// Its interrupt line.
+/// The port's interrupt line.
 const LINE: u8 = 4;
 
 /// Interrupts: when data has been received; when the transmitter is empty.
 const RECEIVE: u8 = 1;
 const TRANSMIT: u8 = 2;
-/// Line status: data is there; some were lost; the transmitter has room; nothing is on its way any
-/// more.
+/// Line status: data has been received; some bytes were lost; the transmitter has room; the
+/// transmitter is idle.
 const DATA: u8 = 1 << 0;
 const OVERRUN: u8 = 1 << 1;
 const ROOM: u8 = 1 << 5;
@@ -57,23 +58,23 @@ const IDLE: u8 = 1 << 6;
 
 /// The port interrupts when its FIFO has so many bytes, or some for a while.
 const TRIGGER: usize = 14;
-/// What the identification register says then, its two reserved bits aside: FIFOs on, data
+/// The identification register after such an interrupt, its two reserved bits aside: FIFOs on, data
 /// received.
 const TRIGGERED: u8 = 0xc4;
 
-/// What it says whenever there are FIFOs.
+/// The bits of that register that are set whenever there are FIFOs.
 const FIFOS: u8 = 0xc0;
 
-/// How often a full transmitter is asked before a byte is given up.
+/// How often `put` polls a full transmitter before it gives a byte up.
 const PATIENCE: u32 = 100_000;
 
-/// Bytes that a handler takes at once: a sender that never ends does not hold the core for more.
+/// Bytes that a handler takes at once, so that an endless sender does not hold the core for longer.
 /// One by one, as when a sender is just fast enough to keep the FIFO from being full, a byte takes
-/// 50 instructions. What is left interrupts again.
+/// 50 instructions. The remaining bytes interrupt again.
 const BURST: usize = 48;
 
-/// How often the port is looked at where it can't interrupt: a FIFO of 16 bytes is full in 1.4 ms
-/// at 115,200 baud.
+/// How often a timer polls a port that can't interrupt: a FIFO of 16 bytes is full in 1.4 ms at
+/// 115,200 baud.
 const POLL: u64 = 1_000_000;
 
 static PRESENT: AtomicBool = AtomicBool::new(false);
@@ -86,18 +87,18 @@ static RECEIVING: AtomicBool = AtomicBool::new(false);
 /// Reads of the line status that told of lost bytes. (At most one a byte.)
 static OVERRUNS: AtomicU64 = AtomicU64::new(0);
 
-/// What takes the received bytes, once somebody reads: [`receive`].
+/// The function that takes received bytes, once the program reads: [`receive`].
 static RECEIVER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// What has been received.
+/// The received bytes.
 pub static INPUT: Input = Input::new();
 
 fn register(n: u16) -> u8 {
-    // SAFETY: 0x3f8 to 0x3ff are the first serial port; nobody else uses its registers.
+    // SAFETY: 0x3f8 to 0x3ff are the first serial port; only this module uses its registers.
     unsafe { inb(PORT + n) }
 }
 
-/// Takes so many received bytes, which are there.
+/// Takes as many received bytes as fit into `into`; the port has so many.
 fn take(into: &mut [u8]) {
     // SAFETY: as above.
     unsafe { insb(PORT, into) };
@@ -127,7 +128,7 @@ pub fn init() {
     PRESENT.store(true, Ordering::Relaxed);
 }
 
-/// The line status. Reading it clears what it says of lost bytes, so it is counted here.
+/// Returns the line status. A read clears the mark of lost bytes, so this function counts it.
 fn status() -> u8 {
     let status = register(5);
     if status & OVERRUN != 0 {
@@ -136,7 +137,7 @@ fn status() -> u8 {
     status
 }
 
-/// Whether there is a port.
+/// Returns true if there is a port.
 pub fn is_present() -> bool {
     PRESENT.load(Ordering::Relaxed)
 }
@@ -164,26 +165,26 @@ pub fn put_str(s: &str) {
     }
 }
 
-/// How often bytes were lost in the port.
+/// Returns how often bytes were lost in the port.
 pub fn overruns() -> u64 {
     OVERRUNS.load(Ordering::Relaxed)
 }
 
-/// How the port is read.
+/// The way in which the port is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// There is no port.
     None,
-    /// It interrupts.
+    /// The port interrupts.
     Interrupt,
-    /// A timer looks, since no I/O APIC has the port's line; why.
+    /// A timer polls the port, since no I/O APIC has the port's line; the reason.
     Timer(trefoil_boot::acpi::Error),
 }
 
 /// Lets the port's line interrupt the boot core. Not in a handler.
 ///
 /// # Errors
-/// Why it can't.
+/// The reason why the line can't interrupt.
 fn connect() -> Result<(), trefoil_boot::acpi::Error> {
     if CONNECTED.load(Ordering::Relaxed) {
         return Ok(());
@@ -197,11 +198,11 @@ fn connect() -> Result<(), trefoil_boot::acpi::Error> {
     if connected { Ok(()) } else { Err(trefoil_boot::acpi::Error::Missing("I/O APIC")) }
 }
 
-/// Turns on in the port what is wanted, and nothing else.
+/// Turns on the wanted interrupts in the port, and no others.
 ///
-/// **The hard race** is another core that changes its mind and writes the register between this
-/// core's look and its write. So each looks again after it has written: whoever writes last has
-/// looked since.
+/// **The hard race** is another core that changes the wanted interrupts and writes the register
+/// between this core's look and its write. So each core looks again after its write: the last
+/// writer has looked since.
 fn write_enables() {
     let wanted = || {
         let transmit = OUTPUT.is_wanted() && !pace::is_paced();
@@ -219,7 +220,7 @@ fn write_enables() {
     }
 }
 
-/// Lets the port receive into [`INPUT`]. Once.
+/// Lets the port receive into [`INPUT`]. Called once.
 pub fn listen() -> Source {
     if !is_present() {
         return Source::None;
@@ -239,7 +240,7 @@ pub fn listen() -> Source {
     }
 }
 
-/// The port's interrupt. False: nobody wants it.
+/// Handles the port's interrupt. Returns false if the port's interrupt is not in use.
 pub fn interrupt(core: &PerCpu) -> bool {
     if !CONNECTED.load(Ordering::Relaxed) {
         return false;
@@ -258,18 +259,18 @@ pub fn interrupt(core: &PerCpu) -> bool {
     true
 }
 
-/// Where nothing interrupts.
+/// The timer of a port that can't interrupt.
 static LOOK: Chore = Chore::new(poll);
 
-/// On a g0.
+/// Polls the port, on a g0.
 fn poll(now: u64) -> Option<u64> {
     let guard = PreemptGuard::new();
     receive(M::current(&guard));
     Some(now + POLL)
 }
 
-/// Moves what has arrived into the ring, and wakes who waits for it. The ring's one producer: in
-/// the handler on the boot core, or by the timer.
+/// Moves the received bytes into the ring, and wakes the reader that waits for them. The ring's
+/// only producer: runs in the handler on the boot core, or by the timer.
 fn receive(m: &M) {
     let mut taken = 0;
     while taken < BURST {
@@ -282,7 +283,7 @@ fn receive(m: &M) {
             RECEIVING.store(true, Ordering::Relaxed);
             continue;
         }
-        // A FIFO that has triggered is not asked for each byte.
+        // After the FIFO's trigger the port is not asked for each byte.
         let sure = if register(2) & 0xcf == TRIGGERED && room >= TRIGGER { TRIGGER } else { 1 };
         if status() & DATA == 0 {
             break;
@@ -296,7 +297,7 @@ fn receive(m: &M) {
     INPUT.wake(m);
 }
 
-/// After bytes have been taken out of [`INPUT`]: the port may go on.
+/// Lets the port go on, after bytes have been taken out of [`INPUT`].
 pub fn resume() {
     let guard = PreemptGuard::new();
     if INPUT.resume(&guard) {

@@ -11,10 +11,10 @@
 //!     half a second: "did not answer"
 //! ```
 //!
-//! Nobody waits: the 10 ms that old processors want between INIT and the startup IPI are covered by
-//! the second and third startup IPI, which a core that already runs ignores. A core is known by its
-//! ticket, so that all can come at once; it then says who it is (its APIC id), which is how the
-//! missing ones are named.
+//! The boot core does not wait. Old processors want 10 ms between INIT and the startup IPI; the
+//! second and third startup IPI cover that, and a core that already runs ignores them. A core is
+//! known by its ticket, so that all can come at once. The core then reports its APIC id, so that
+//! the boot core can name the missing ones.
 
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm, naked_asm};
@@ -93,7 +93,7 @@ static SMP_TICKETS: AtomicU32 = AtomicU32::new(0);
 /// g0's top for each ticket; 0: no such ticket.
 static STACKS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
 
-/// In the higher half, with no stack yet: takes a ticket and the stack that goes with it.
+/// Takes a ticket and the stack that goes with it. In the higher half, with no stack yet.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn smp_enter() -> ! {
@@ -119,7 +119,7 @@ unsafe extern "C" fn smp_enter() -> ! {
     )
 }
 
-/// On the core's own g0 stack. Ticket n is record n + 1.
+/// Starts the core, on its own g0 stack. Ticket n is record n + 1.
 extern "C" fn enter(ticket: u32) -> ! {
     match percpu::get(ticket as usize + 1) {
         Some(core) => crate::start::ap_main(core),
@@ -135,8 +135,8 @@ static CALLED: [AtomicU32; MAX_CORES] = [const { AtomicU32::new(u32::MAX) }; MAX
 static CALLED_COUNT: AtomicUsize = AtomicUsize::new(0);
 static STEP: AtomicUsize = AtomicUsize::new(0);
 
-/// When to look who is missing, after the start, in nanoseconds; after the last step whoever is
-/// missing is left out.
+/// When to look for missing cores, after the start, in nanoseconds; after the last step a missing
+/// core is left out.
 const STEPS: [u64; 4] = [300_000, 10_000_000, 50_000_000, 500_000_000];
 
 /// Calls the cores with these APIC ids. Returns when `poll` should be called first, if any was
@@ -202,13 +202,13 @@ fn lay_trampoline() -> bool {
     cr3 >> 32 == 0 && paging::map_page(TRAMPOLINE, TRAMPOLINE, Flags::empty()).is_ok()
 }
 
-/// Whether a core with this APIC id runs.
+/// Returns true if a core with this APIC id runs.
 fn has_come(id: u32) -> bool {
     percpu::all().any(|core| core.has_arrived() && core.lapic_id() == id)
 }
 
-/// Looks who is missing and calls them again, or names them. On a g0, by a timer; returns when to
-/// look again.
+/// Looks for missing cores, and calls them again or names them. On a g0, by a timer; returns when
+/// to look again.
 #[optimize(size)]
 pub fn poll(now: u64) -> Option<u64> {
     let step = STEP.fetch_add(1, Ordering::Relaxed);

@@ -7,19 +7,19 @@
 //!                                  the timer's own vector, as an IPI to this core: taken at the very next boundary, or as soon as interrupts are on
 //! ```
 //!
-//! TF is a flag like any other: a voluntary switch leaves it on, so the steps go on in whatever
-//! runs next on this core; a preempted G takes it along. Handlers are not stepped: the processor
-//! turns TF off there. `run` with n = 1, 2, 3… until nothing fires has interrupted everything that
-//! `f` does, once each.
+//! TF is a flag like any other. A voluntary switch leaves it on, so the steps go on in the code
+//! that runs next on this core. A preempted G takes the flag along. Handlers are not stepped: the
+//! processor turns TF off there. `run` with n = 1, 2, 3… until nothing fires interrupts `f` once at
+//! each of its boundaries.
 //!
-//! What lies behind a hundred thousand instructions is reached faster by [`run_in`]: a breakpoint
-//! register turns TF on where it begins.
+//! [`run_in`] reaches code behind a hundred thousand instructions faster: a breakpoint register
+//! turns TF on where the code begins.
 //!
 //! [`die`] ends the G that steps at its n-th instruction, as an overflow there would. Only that G's
-//! own instructions count: whoever else runs on its core meanwhile is stepped over.
+//! own instructions count: other G's on its core are stepped over.
 //!
-//! `sti; hlt` is one to the machine, and would not be if #DB came in between: it is stepped over,
-//! and the core does not rest.
+//! `sti; hlt` is one unit to the machine, and would not be if #DB came in between. So the handler
+//! steps over it, and the core does not rest.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -35,21 +35,21 @@ use super::preempt::{self, INTERRUPTS};
 
 /// The trap flag.
 const TF: u64 = 1 << 8;
-/// The next instruction runs although a breakpoint is at it.
+/// The resume flag: the next instruction runs although a breakpoint is at it.
 const RF: u64 = 1 << 16;
-/// What DR6 is without a reason: bits that are always set.
+/// DR6 without a reason: the bits that are always set.
 const NO_REASON: u64 = 0xffff_0ff0;
-/// `sti; hlt`.
+/// The bytes of `sti; hlt`.
 const REST: [u8; 2] = [0xfb, 0xf4];
 
-/// What happens at the boundary.
+/// The event at the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Event {
-    /// The slice of whoever runs is over: the timer's vector comes.
+    /// The slice of the running G is over: the timer's vector comes.
     Timer = 1,
-    /// The same, without the interrupt controller: what the timer's handler does when the slice is
-    /// over.
+    /// The same, without the interrupt controller: the work of the timer's handler when the slice
+    /// is over.
     Preempt = 2,
     /// Another core's wake-up comes, for nothing.
     Wake = 3,
@@ -64,17 +64,17 @@ static LEFT: AtomicU64 = AtomicU64::new(0);
 static EVENT: AtomicU64 = AtomicU64::new(0);
 /// With [`run_in`]: how many bytes the stretches have. 0: all boundaries count.
 static STRETCH: AtomicU64 = AtomicU64::new(0);
-/// Where the one begins that was reached last.
+/// With [`run_in`]: the beginning of the stretch that was reached last.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 /// With [`Event::Die`]: the number of the G that dies.
 static VICTIM: AtomicU64 = AtomicU64::new(0);
-/// Steps are being counted.
+/// Set while steps are being counted.
 static ON: AtomicBool = AtomicBool::new(false);
-/// Boundaries where somebody was at depth 0 with interrupts on, on a G.
+/// Boundaries at depth 0 with interrupts on, on a G.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. False: `f` had fewer.
-/// One at a time on the whole machine.
+/// Runs `f` with `event` at its `n`th instruction boundary, counted from 1. Returns false if `f`
+/// had fewer boundaries. One at a time on the whole machine.
 pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, 0);
     // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
@@ -98,22 +98,23 @@ pub fn die(n: u64, f: impl FnOnce()) -> bool {
     run(n, Event::Die, f)
 }
 
-/// Leaves out the reports of G's that die from now on, or gives them again: a sweep ends thousands.
+/// Leaves out the reports of G's that die from now on, or prints them again: a sweep ends
+/// thousands.
 pub fn quiet_deaths(quiet: bool) {
     crate::abandon::quiet(quiet);
 }
 
-/// As [`run`], of those boundaries only that lie behind the first instruction of one of the
-/// stretches that begin at `places`, `bytes` long each. Not with [`Event::Again`].
+/// Runs `f` as [`run`] does, but counts only boundaries in the stretches that begin at `places`,
+/// behind their first instruction. Each stretch is `bytes` long. Not with [`Event::Again`].
 pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, bytes);
-    // SAFETY: #DB comes before what is at these places, and `on_debug` expects it.
+    // SAFETY: #DB comes before the instruction at these places, and `on_debug` expects it.
     unsafe {
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr7, {}", in(reg) places[0], in(reg) places[1], in(reg) 0b0101u64)
     };
     f();
-    // SAFETY: turns that off. (On another core than before it is off: what that one still meets is
-    // passed by.)
+    // SAFETY: turns the breakpoints off. (The G may be on another core than before. The old core's
+    // breakpoints stay on, and its later hits are passed by.)
     unsafe { asm!("mov dr7, {}", in(reg) 0u64) };
     has_fired()
 }
@@ -131,22 +132,21 @@ fn has_fired() -> bool {
     LEFT.load(Ordering::Relaxed) == 0
 }
 
-/// How many boundaries have been counted since the last [`run`], [`run_in`] or [`die`] with `n`
-/// began.
+/// Returns how many boundaries have been counted since the last [`run`], [`run_in`] or [`die`] with
+/// `n` began.
 pub fn counted(n: u64) -> u64 {
     n - LEFT.load(Ordering::Relaxed)
 }
 
-/// How many of the boundaries at which the event came were such that a G could be preempted there
-/// and then.
+/// Returns at how many of the boundaries with an event a G could be preempted there and then.
 pub fn open() -> u64 {
     OPEN.load(Ordering::Relaxed)
 }
 
-/// What #DB calls, once somebody steps: an image where nobody does has none of this.
+/// The function that #DB calls, once a program steps: an image without steps has none of this.
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// #DB. False: nobody has ever stepped, or this is not one.
+/// Handles #DB. Returns false if no program has ever stepped, or this #DB is not a step.
 #[inline]
 pub(super) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
     let handler = HANDLER.load(Ordering::Acquire);
@@ -154,10 +154,10 @@ pub(super) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
     !handler.is_null() && unsafe { core::mem::transmute::<*mut (), fn(&PerCpu, &Frame) -> bool>(handler) }(core, frame)
 }
 
-/// A breakpoint register says that its place has been reached.
+/// Returns true if a breakpoint register says that its place has been reached.
 fn hit() -> bool {
     let why: u64;
-    // SAFETY: reads why #DB has come, and forgets it.
+    // SAFETY: reads the reason of the #DB, and clears it.
     unsafe { asm!("mov {why}, dr6", "mov dr6, {none}", why = out(reg) why, none = in(reg) NO_REASON) };
     why & 0b11 != 0
 }
@@ -173,7 +173,7 @@ fn stepped(core: &PerCpu, frame: &Frame) -> bool {
         return true;
     }
     if !ON.load(Ordering::Relaxed) {
-        // One that was preempted while steps were counted.
+        // A G that was preempted while steps were counted.
         frame.rflags.set(flags & !TF);
         return flags & TF != 0;
     }

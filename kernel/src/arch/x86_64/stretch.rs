@@ -1,5 +1,5 @@
-//! How long preemption is off: the longest stretches, and where they begin and end. Only in a
-//! kernel built with the feature `stretch`.
+//! Records how long preemption is off: the longest stretches, and where they begin and end. Only in
+//! a kernel built with the feature `stretch`.
 //!
 //! ```text
 //!   depth   0 ──▶ 1 ─────▶ 2 ──▶ 1 ─────▶ 0            begins    ends
@@ -11,14 +11,15 @@
 //!
 //! A stretch begins where the depth leaves 0, and ends where it comes back. A switch hands its
 //! level over, so the depth stays 1 across it; the stretch is cut there, since another G runs from
-//! then on. It is also cut where g0 has looked at its P's marks (`Platform::on_g0`) and where a
-//! core that rests has looked for work (`Platform::idle`). A handler that interrupts depth 0 is a
-//! stretch of its own; one that interrupts depth 1 belongs to that stretch. Rest is none.
+//! then on. The stretch is also cut where g0 has looked at its P's marks (`Platform::on_g0`) and
+//! where a core that rests has looked for work (`Platform::idle`). A handler that interrupts depth
+//! 0 is a stretch of its own; one that interrupts depth 1 belongs to that stretch. Rest is none.
 //!
-//! Under `-icount shift=0` a tick is an instruction. The clock is read last where a stretch begins
-//! and first where it ends, so the longest stretch has about 20 instructions of the recorder's own,
-//! and each nested level adds about 30. Each core has a table of its own, written by that core
-//! only, never by a handler that has interrupted the writer: such a handler finds depth 1.
+//! Under `-icount shift=0` a tick is an instruction. The recorder reads the clock last where a
+//! stretch begins and first where it ends. So the longest stretch has about 20 instructions of the
+//! recorder's own, and each nested level adds about 30. Each core has a table of its own, written
+//! by that core only. A handler that has interrupted the writer never writes: such a handler finds
+//! depth 1.
 //!
 //! A cargo feature of this crate, and no `--cfg` for the whole build: only `trefoil` and the test
 //! image are compiled again, beside the other build's files. Without it the hooks are those of
@@ -55,7 +56,8 @@ pub struct Stretch {
     pub ended: [u64; FRAMES],
 }
 
-/// An entry of the table; free while `ticks` is 0. This core's, with preemption off; anybody reads.
+/// An entry of the table; free while `ticks` is 0. Written by its core, with preemption off; any
+/// core reads it.
 struct Place {
     ticks: AtomicU64,
     times: AtomicU64,
@@ -95,7 +97,7 @@ fn core() -> &'static Core {
     &CORES[percpu::current().index()]
 }
 
-/// The caller's own address.
+/// Returns the caller's own address.
 #[inline(always)]
 fn here() -> u64 {
     let here;
@@ -104,19 +106,19 @@ fn here() -> u64 {
     here
 }
 
-/// The depth has gone up: a stretch begins if that was from 0 to 1.
+/// Begins a stretch if the depth has gone from 0 to 1.
 #[inline(always)]
 pub fn begins() {
     begin(here());
 }
 
-/// The depth is about to go down: the stretch ends if that is from 1 to 0.
+/// Ends the stretch if the depth is about to go from 1 to 0.
 #[inline(always)]
 pub fn ends() {
     end(here());
 }
 
-/// Another G can run from here on.
+/// Cuts the stretch: another G can run from here on.
 #[inline(always)]
 pub fn cut() {
     let here = here();
@@ -139,7 +141,7 @@ fn end(at: u64) {
     }
 }
 
-/// A handler of `vector` has begun. Counted if it has interrupted depth 0.
+/// Records that a handler of `vector` has begun, if it has interrupted depth 0.
 #[inline(never)]
 pub fn handler_begins(vector: u64) {
     if percpu::depth() == 0 {
@@ -147,7 +149,7 @@ pub fn handler_begins(vector: u64) {
     }
 }
 
-/// A handler is about to end.
+/// Records that a handler is about to end.
 #[inline(always)]
 pub fn handler_ends() {
     let (now, at) = (clock::ticks(), here());
@@ -241,7 +243,7 @@ pub fn reset() {
     }
 }
 
-/// The `n`th longest that was kept since the last [`reset`], from 0. Allocates nothing.
+/// Returns the `n`th longest that was kept since the last [`reset`], from 0. Allocates nothing.
 pub fn nth(n: usize) -> Option<Stretch> {
     let mut bound = (u64::MAX, usize::MAX);
     let mut found = None;

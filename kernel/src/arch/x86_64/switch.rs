@@ -1,4 +1,5 @@
-//! From one stack to another. This file stands alone: the hosted platform includes it by path.
+//! The switch from one stack to another. The hosted platform includes this file by path, so the
+//! file stands alone.
 //!
 //! ```text
 //!   suspended                      fresh                           running
@@ -14,35 +15,35 @@
 //!   │ mxcsr, x87 cw    │ ◀ saved   │ 0x1f80, 0x037f     │ ◀ saved
 //! ```
 //!
-//! A voluntary switch is a function call: the caller has saved what the ABI lets a callee destroy,
-//! so six registers, the stack pointer and the two floating-point control words are a whole
-//! context. `after` is *jumped to* once the next stack is in place: its `ret` takes the next
-//! context's return address. So publishing the previous context costs no extra frame, and happens
-//! when its registers are in memory and its stack is left.
+//! A voluntary switch is a function call: the caller has saved the registers that the ABI lets a
+//! callee destroy. So six registers, the stack pointer and the two floating-point control words are
+//! a whole context. The switch *jumps* to `after` once the next stack is in place: the `ret` of
+//! `after` takes the next context's return address. So publishing the previous context costs no
+//! extra frame, and happens when its registers are in memory and its stack is left.
 //!
 //! `fresh` lays the frame that `switch` would have left, with `switch_enter` as its return address.
-//! That one passes `arg` to `entry` and is where every backtrace ends: its CFI calls the return
-//! address undefined, and `rbp` is 0.
+//! `switch_enter` passes `arg` to `entry` and is where every backtrace ends: its CFI calls the
+//! return address undefined, and `rbp` is 0.
 //!
 //! The control bits of `mxcsr` and the whole x87 control word belong to the callee-saved state; the
 //! exception flags in the low six bits of `mxcsr` do not. Loading either word is dear and nearly
 //! never needed, so each is loaded only when its control bits differ.
 //!
 //! The frames of both sides have the same shape, so the CFI that describes the pushes is right
-//! before and after `rsp` changes: a debugger steps through, and unwinding from `after` ends in the
-//! next context, not in the previous one.
+//! before and after `rsp` changes. So a debugger steps through the switch, and unwinding from
+//! `after` ends in the next context, not in the previous one.
 
 use core::arch::naked_asm;
 
 use super::registers::{pop, push};
 
 /// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when
-/// somebody switches back.
+/// another context switches back.
 ///
 /// # Safety
-/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], nobody else loads it, and its stack
-///    is intact.
-/// 2. `prev_sp` is valid until somebody has loaded from it.
+/// 1. `*next_sp` was stored by `switch` or made by [`fresh`], no other context loads it, and its
+///    stack is intact.
+/// 2. `prev_sp` is valid until another context has loaded from it.
 #[unsafe(naked)]
 pub unsafe extern "C" fn switch(
     prev_sp: *mut usize,
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn switch(
     )
 }
 
-/// The first code on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top.
+/// Runs first on a fresh stack: r12 = entry, r13 = its argument, rsp = the 16-byte aligned top.
 /// Unwinding ends here.
 ///
 /// Frames return to the instruction after the `nop`: an unwinder looks up the byte *before* a

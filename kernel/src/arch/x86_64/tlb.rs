@@ -1,14 +1,14 @@
 //! QEMU's translator (TCG) and its TLB, which grows only when the guest flushes it.
 //!
-//! The translator keeps the addresses that a core has used last in a table of 256 entries, of 4 KiB
-//! each whatever the guest maps, so of 1 MiB. At each flush it doubles the table if most of it was
-//! in use, and halves it if for 100 ms little was. Other kernels flush whenever they change a
-//! process; Trefoil has one address space, and flushes when stacks give pages back. Without flushes
-//! a program whose data are larger than that mebibyte takes the slow path at every other access: a
-//! matrix product of 400 × 400 runs 5 to 10 times slower, accesses to random words of 4 MiB 20
-//! times.
+//! The translator keeps the addresses that a core has used last in a table of 256 entries. Each
+//! entry covers 4 KiB for any page size of the guest, so the table covers 1 MiB. At each flush the
+//! translator doubles the table if most of it was in use, and halves it if little was in use for
+//! 100 ms. Other kernels flush at each change of process. Trefoil has one address space, and
+//! flushes when stacks give pages back. Without flushes a program with more data than that mebibyte
+//! takes the slow path at every other access. A matrix product of 400 × 400 runs 5 to 10 times
+//! slower, accesses to random words of 4 MiB 20 times.
 //!
-//! So where CPUID names the translator, and nowhere else, cores flush for the table's sake:
+//! So, only where CPUID names the translator, cores flush for the table's sake:
 //!
 //! ```text
 //!   the heap takes 512 KiB from the pool       ──▶ this core: a series of 12 flushes, 1, 2, 4 … 64, 64 ms apart, by its one-shot
@@ -18,16 +18,17 @@
 //!
 //! Twelve doublings are enough for 4 GiB. A series ends, so that a G that runs alone is not
 //! interrupted for ever, and a core at rest is not woken for one. A reload of CR3 may come at any
-//! instruction: entries that are right are found again.
+//! instruction: the processor finds valid entries again.
 //!
-//! On a processor, and on a hypervisor that uses one, all of this is a load and a branch where
-//! memory is taken, a core gets up, or an interrupt comes.
+//! On a processor, and on a hypervisor that uses one, all of this is a load and a branch. Code runs
+//! them where it takes memory, when a core gets up, and in interrupts.
 //!
-//! The runner hides the translator's name where it counts instructions (`ICOUNT=1`), so figures are
-//! those of a machine without flushes.
+//! The runner hides the translator's name where it counts instructions (`ICOUNT=1`), so such
+//! figures are those of a machine without flushes.
 //!
-//! Rejected: reloads at boot (the table grows only if what it holds is in use), at each scheduling
-//! point (a G that runs alone has none), and a beat that never ends.
+//! Rejected: reloads at boot, since the table grows only if most of its entries are in use. Also
+//! rejected: reloads at each scheduling point (a G that runs alone has none), and a beat that never
+//! ends.
 
 use core::arch::x86_64::__cpuid;
 use core::cell::Cell;
@@ -38,50 +39,50 @@ use super::cpu::Features;
 use super::percpu;
 use crate::mm::window::scavenge::flush_tlb;
 
-/// Frames that make a series: the heap's weigh more, for its pages are data. Half as many of those
-/// as there are entries in the translator's smallest table.
+/// Frames that make a series: the heap's weigh more, for its pages are data. A series takes half as
+/// many of those as there are entries in the translator's smallest table.
 const SERIES_AFTER: u64 = 128 * OF_HEAP;
 const OF_HEAP: u64 = 16;
 /// Flushes in a series.
 const FLUSHES: u32 = 12;
-/// The first one's distance in nanoseconds, and how often it doubles.
+/// The distance of the first flush in nanoseconds, and how often the distance doubles.
 const FIRST: u64 = 1_000_000;
 const DOUBLINGS: u32 = 6;
 /// An interrupt flushes if the last flush is so many nanoseconds ago.
 const BESIDE: u64 = 10_000_000;
 
-/// The machine is QEMU's translator.
+/// Set if the machine is QEMU's translator.
 static TRANSLATED: AtomicBool = AtomicBool::new(false);
 /// Frames that were ever taken from the pool since boot, by weight.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// A core's flushes. By this core with preemption off, and its handlers: what one overwrites of the
-/// other's is a flush more or less.
+/// A core's flushes. Used by this core with preemption off, and by its handlers. If one overwrites
+/// a value of the other, the result is one flush more or less.
 #[derive(Debug)]
 pub struct Beat {
     /// Flushes left of the series.
     left: Cell<u32>,
-    /// When the next one is due; `u64::MAX`: never.
+    /// When the next flush is due; `u64::MAX`: never.
     next: Cell<u64>,
-    /// When the last one was.
+    /// When the last flush was.
     last: Cell<u64>,
     /// [`TAKEN`] when the series began.
     taken: Cell<u64>,
 }
 
 impl Beat {
-    /// No series.
+    /// Creates the state without a series.
     pub const fn new() -> Self {
         Self { left: Cell::new(0), next: Cell::new(u64::MAX), last: Cell::new(0), taken: Cell::new(0) }
     }
 
-    /// When this core's one-shot must ring for it at the latest.
+    /// Returns when this core's one-shot must ring for the next flush at the latest.
     #[inline]
     pub fn next(&self) -> u64 {
         self.next.get()
     }
 
-    /// Begins a series if enough memory was taken since the last one began. True: it did.
+    /// Begins a series if enough memory was taken since the last one began. Returns true if it did.
     fn begin(&self) -> bool {
         let taken = TAKEN.load(Ordering::Relaxed);
         if taken - self.taken.get().min(taken) < SERIES_AFTER {
@@ -95,7 +96,7 @@ impl Beat {
         !runs
     }
 
-    /// After a flush at `now`.
+    /// Records a flush at `now`.
     fn flushed(&self, now: u64) {
         self.last.set(now);
         let left = self.left.get().saturating_sub(1);
@@ -110,12 +111,12 @@ impl Default for Beat {
     }
 }
 
-/// Asks CPUID who makes the machine. Once, when boot has taken what it needs.
+/// Asks CPUID for the machine's maker. Called once, when boot has taken the memory that it needs.
 pub fn init(features: &Features) {
     TRANSLATED.store(is_translator(features), Ordering::Relaxed);
 }
 
-/// Whether the machine is QEMU's translator.
+/// Returns true if the machine is QEMU's translator.
 pub(super) fn is_translator(features: &Features) -> bool {
     let names_it = || {
         let leaf = __cpuid(0x4000_0000);
@@ -124,24 +125,25 @@ pub(super) fn is_translator(features: &Features) -> bool {
     features.hypervisor && names_it()
 }
 
-/// So many frames have left the pool for the heap, by this core. With preemption off, not in a
-/// handler.
+/// Records that `frames` frames have left the pool for the heap, on this core. With preemption off,
+/// not in a handler.
 #[inline]
 pub fn taken_by_heap(frames: u64) {
     taken(OF_HEAP * frames);
 }
 
-/// The same for what else needs them.
+/// Records the same for other users of frames.
 #[inline]
 pub fn taken(frames: u64) {
     if TRANSLATED.load(Ordering::Relaxed) {
-        // No single step: a count that is lost by the way makes a series come later.
+        // Not one atomic step: a lost count makes a series come later.
         TAKEN.store(TAKEN.load(Ordering::Relaxed) + frames, Ordering::Relaxed);
         get_up();
     }
 }
 
-/// This core has rested, or takes memory: perhaps there is more of that now. With preemption off.
+/// Begins a series if enough memory was taken, when this core has rested or takes memory. With
+/// preemption off.
 #[inline]
 pub fn rise() {
     if TRANSLATED.load(Ordering::Relaxed) {
@@ -160,7 +162,7 @@ fn get_up() {
     }
 }
 
-/// In a timer or wake-up interrupt of this core, before its one-shot is armed again.
+/// Flushes in a timer or wake-up interrupt of this core, before its one-shot is armed again.
 #[inline]
 pub fn on_interrupt() {
     if TRANSLATED.load(Ordering::Relaxed) {

@@ -7,15 +7,15 @@
 //!
 //! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an
 //! arena. Runs do not join across arenas, since a header is never free. An arena that is one free
-//! run goes back to the pages; one such arena is kept as a spare, so that one block that comes and
-//! goes does not make and unmake it.
+//! run goes back to the pages. One such arena is kept as a spare, so that a block that comes and
+//! goes does not make and unmake an arena each time.
 //!
 //! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part
-//! of its arena, which is named in the header. Before a core makes an arena, it looks for a run in
-//! the other parts: memory is as full as with a single part.
+//! of its arena, which the header names. Before a core makes an arena, it looks for a run in the
+//! other parts: memory is as full as with a single part.
 //!
-//! All is done under the part's lock, in constant time. An arena is made and given back without a
-//! lock.
+//! All operations run under the part's lock, in constant time. Arenas are made and given back
+//! without a lock.
 
 use core::ptr::{self, null_mut};
 
@@ -44,12 +44,12 @@ const SCATTERED: u64 = (1 << 40) / GRANULE as u64;
 struct Header {
     /// A bit for each granule.
     edges: [u64; GRANULES as usize / 64],
-    /// What the arena belongs to.
+    /// The part that the arena belongs to.
     part: &'static Lock<Arenas>,
 }
 const _: () = assert!(size_of::<Header>() <= GRANULE);
 
-/// The number of the granule at `at`.
+/// Returns the number of the granule at `at`.
 #[inline(always)]
 fn number(at: u64) -> u32 {
     let granule = match at.checked_sub(scattered::BASE) {
@@ -59,7 +59,7 @@ fn number(at: u64) -> u32 {
     granule as u32
 }
 
-/// The address of a granule.
+/// Returns the address of a granule.
 #[inline(always)]
 fn address(granule: u32) -> *mut u8 {
     let granule = u64::from(granule);
@@ -101,7 +101,7 @@ impl Ground for Granules {
 
     #[inline(always)]
     fn is_edge(&self, granule: u32) -> bool {
-        // The first one behind an arena may be anybody's.
+        // The first granule behind an arena may have any owner.
         !granule.is_multiple_of(GRANULES) && {
             let (at, bit) = Self::edges(granule);
             // SAFETY: the header of an arena of ours, under the lock.
@@ -127,7 +127,7 @@ struct Arenas {
 static ARENAS: [Lock<Arenas>; PARTS] = [const { Lock::new(Arenas { runs: Runs::new(Granules), spare: 0 }) }; PARTS];
 const PARTS: usize = 8;
 
-/// The part to which a block belongs.
+/// Returns the part to which a block belongs.
 ///
 /// # Safety
 /// 1. The block came from [`alloc`], and is out.
@@ -143,18 +143,18 @@ fn granules(bytes: usize) -> u32 {
     bytes.div_ceil(GRANULE) as u32
 }
 
-/// A block of `bytes` bytes (less than an arena has), aligned to `align` (a page at most). Null: no
-/// memory.
+/// Allocates a block of `bytes` bytes (less than an arena has), aligned to `align` (a page at
+/// most). Null: no memory.
 pub(super) fn alloc(bytes: usize, align: usize) -> *mut u8 {
     let (len, align) = (granules(bytes), granules(align));
-    // This core's, or one that was: any will do.
+    // The part of this core, or of the caller's previous core: any part will do.
     let part = &ARENAS[percpu::current().index() % PARTS];
     let block = take(part, 0, len, align);
     if block.is_null() { alloc_elsewhere(part, len, align) } else { block }
 }
 
-/// A block of a part's arenas, which get a new one's granules from `fresh` on before, if it is not
-/// 0. Null: no run is long enough.
+/// Takes a block of a part's arenas. If `fresh` is not 0, the arenas first get the granules of a
+/// new arena from `fresh` on. Null: no run is long enough.
 #[inline(never)]
 fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
     let mut arenas = part.lock();
@@ -164,7 +164,7 @@ fn take(part: &Lock<Arenas>, fresh: u32, len: u32, align: u32) -> *mut u8 {
     arenas.runs.take(len, align).map_or(null_mut(), address)
 }
 
-/// A block of another part's arenas, or of a new one.
+/// Takes a block of another part's arenas, or of a new one.
 #[cold]
 #[optimize(size)]
 fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8 {
@@ -187,7 +187,8 @@ fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8
 /// Takes a block back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`] with so many bytes, or has them by [`resize`], and nobody uses it.
+/// 1. The block came from [`alloc`] with so many bytes, or has them by [`resize`], and no code uses
+///    it.
 pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
     let gone = {
         // SAFETY: 1.
@@ -201,7 +202,7 @@ pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
 /// Makes a block longer or shorter where it stands. False: it is as it was.
 ///
 /// # Safety
-/// 1. As [`free`]; of what goes, nobody uses anything.
+/// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
     let (first, len, new) = (number(block as u64), granules(bytes), granules(new));
     // SAFETY: 1.
@@ -216,8 +217,8 @@ pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
 }
 
 impl Arenas {
-    /// The arena of `first` is one free run. It is the spare, or nobody's: then its first usable
-    /// granule.
+    /// Retires the arena of `first`, which is one free run. The arena becomes the spare, or leaves
+    /// the structure: then this returns its first usable granule.
     #[cold]
     fn retire(&mut self, first: u32) -> u32 {
         if self.spare == 0 || !self.runs.is_run(self.spare, USABLE) || self.spare == first {
@@ -229,7 +230,7 @@ impl Arenas {
     }
 }
 
-/// Gives an arena back that is nobody's. With no lock held.
+/// Gives back an arena that no part owns. Holds no lock.
 fn release(first: u32) {
     if first != 0 {
         // SAFETY: 1. all its granules have been taken out as one run.

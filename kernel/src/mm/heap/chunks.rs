@@ -50,7 +50,7 @@ fn chunk_pages(slab: usize) -> u64 {
     slab::bytes(slab) as u64 / FRAME
 }
 
-/// Memory for a slab, aligned to its size. Null: no memory.
+/// Allocates memory for a slab, aligned to its size. Null: no memory.
 pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
     let (mut slab, _) = chunks(bytes).take(bytes, 1, 1);
     if slab.is_null() {
@@ -67,7 +67,7 @@ pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
 /// Takes a slab's memory back: the reserve first.
 ///
 /// # Safety
-/// 1. It came from [`alloc_slab`] or [`alloc_reserve`] with that size, and nobody uses it.
+/// 1. The slab came from [`alloc_slab`] or [`alloc_reserve`] with that size, and no code uses it.
 pub(super) unsafe fn free_slab(slab: *mut u8, bytes: usize) {
     if bytes == SMALL {
         let mut reserved = RESERVED.lock();
@@ -87,7 +87,7 @@ pub(super) unsafe fn free_slab(slab: *mut u8, bytes: usize) {
     free_chunks(gone, bytes);
 }
 
-/// Gives the chunks back that nobody uses.
+/// Gives back the chunks that have no slab in use.
 pub(super) fn trim() {
     for bytes in [SMALL, BIG] {
         free_chunks(chunks(bytes).give_spare(), bytes);
@@ -102,7 +102,7 @@ fn free_chunks(gone: Gone, slab: usize) {
     }
 }
 
-/// A piece of the reserve, `SMALL` bytes. Null: it is used up too.
+/// Takes a piece of the reserve, `SMALL` bytes. Null: the reserve is used up too.
 pub(super) fn alloc_reserve() -> *mut u8 {
     let mut reserved = RESERVED.lock();
     let Some(at) = reserved.len.checked_sub(1) else { return null_mut() };

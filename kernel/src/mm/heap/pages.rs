@@ -5,9 +5,9 @@
 //!            └─ no run is so long, but as many frames are free ──▶ frames mapped side by side: scattered.rs
 //! ```
 //!
-//! A run of frames needs no page table and no flush, when it comes and when it goes: 600 MiB cost
-//! as much as 8 KiB, and what comes back is good for stacks at once. Scattered pages are for a
-//! memory that stacks have cut into pieces.
+//! A run of frames needs no page table and no flush, when it comes and when it goes. So 600 MiB
+//! cost as much as 8 KiB, and frames that come back are good for stacks at once. Scattered pages
+//! are for a memory that stacks have cut into pieces.
 
 use core::ptr::null_mut;
 
@@ -16,7 +16,7 @@ use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};
 
-/// The heap has so many pages more, or fewer.
+/// Counts `pages` pages more, or fewer, for the heap.
 pub(super) fn count(pages: i64) {
     percpu::add::<MAPPED>((pages * FRAME as i64) as u64);
 }
@@ -26,14 +26,14 @@ pub(super) fn mapped() -> u64 {
     sum(|core| &core.mapped)
 }
 
-/// The frame at `at`, which came from [`alloc`]. None: it is scattered.
+/// Returns the frame at `at`, which came from [`alloc`]. `None`: the piece is scattered.
 #[inline(always)]
 fn frame(at: *mut u8) -> Option<u64> {
     let at = at as u64;
     (at < scattered::BASE).then(|| at - PHYS_OFFSET)
 }
 
-/// A piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
+/// Allocates a piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
 #[optimize(size)]
 pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     if inject::denies_frame() {
@@ -51,8 +51,8 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
 /// Takes a piece back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`] with this number and alignment, or has it by [`resize`], and nobody
-///    uses it.
+/// 1. The piece came from [`alloc`] with this number and alignment, or has it by [`resize`], and no
+///    code uses it.
 pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
     match frame(at) {
         Some(frame) => {
@@ -68,7 +68,7 @@ pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
 /// Makes a piece longer or shorter where it stands. False: it is as it was.
 ///
 /// # Safety
-/// 1. As [`free`]; of what goes, nobody uses anything.
+/// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(at: *mut u8, pages: u64, new: u64) -> bool {
     let Some(frame) = frame(at) else {
         // SAFETY: 1.

@@ -1,4 +1,5 @@
-//! Pieces of the heap that find no run of frames: frames from anywhere, mapped side by side.
+//! Pieces of the heap for which there is no run of frames: frames from anywhere, mapped side by
+//! side.
 //!
 //! ```text
 //!   a place       2^k pages of addresses, aligned to that; its length never changes
@@ -9,25 +10,26 @@
 //!      └───────────────────┴───────────────────────── alloc ───────────────────────────────────────┘
 //! ```
 //!
-//! The *frames* of a piece go back at once: nobody touches the addresses of a freed block. But
-//! other cores may remember where those addresses led. So the *addresses* rest until every core has
-//! flushed (`sched/src/epoch.rs`). Nobody waits for that: as long as an epoch lasts, new addresses
-//! are taken. Laggards are asked to pass when a place is wanted and none is free.
+//! The *frames* of a piece go back at once: no code touches the addresses of a freed block. But
+//! other cores may still have old TLB entries for those addresses. So the *addresses* rest until
+//! every core has flushed (`sched/src/epoch.rs`). No allocation waits for that: as long as an epoch
+//! lasts, new addresses are taken. If a place is wanted and none is free, laggards are asked to
+//! pass.
 //!
 //! * A place that is not in use stands in one list of its order. The link is its first page's entry
 //!   in the page table, which is not present then. Tables are never freed.
 //! * Frames are taken, mapped and given back [`BATCH`] at a time. Preemption is off for one batch,
-//!   if the caller has it on; no lock is held while a page is mapped. A G that ends between two
+//!   if the caller has it on. No lock is held while a page is mapped. A G that ends between two
 //!   batches leaves the accounts right.
-//! * All pages or none: if frames run out on the way, those that came go back.
+//! * All pages or none: if frames run out on the way, the frames taken so far go back.
 //!
-//! **The hard race** is with a core that unpacks a stack from a block here, while another core has
-//! been faster and the block is freed: the page may be gone. So that core reads through the page
-//! table ([`read`]), and throws away what it has read.
+//! **The hard race** is with a core that unpacks a stack from a block here while another core has
+//! been faster. The other core has freed the block, so the page may be gone. So the slower core
+//! reads through the page table ([`read`]), and throws away the bytes that it has read.
 //!
-//! Rejected: an interrupt to all cores for each free; addresses that are never used again (page
-//! tables would grow for ever); moving the stacks' pages out of the way (each needs its G held, and
-//! an epoch).
+//! Rejected: an interrupt to all cores for each free. Also rejected: addresses that are never used
+//! again, since page tables would grow for ever. Also rejected: moving the stacks' pages out of the
+//! way, since each needs its G held, and an epoch.
 
 use core::sync::atomic::Ordering;
 
@@ -43,11 +45,11 @@ use crate::mm::window::scavenge::{EPOCHS, flush_tlb};
 pub(super) const BASE: u64 = 0xffff_e000_0000_0000;
 /// Bytes of addresses: 1 TiB.
 const SPAN: u64 = 1 << 40;
-/// Orders of places: from a page to all of it.
+/// Orders of places: from a page to the whole range.
 const ORDERS: usize = 29;
 const _: () = assert!(FRAME << (ORDERS - 1) == SPAN);
 
-/// What an entry says of a place that is in a list: not present, where the next one is.
+/// The mark in the entry of a place in a list: not present, with the address of the next place.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Places of one order, through their first entries. 0: none.
@@ -85,7 +87,7 @@ impl List {
         Some(at)
     }
 
-    /// Takes all of `other`.
+    /// Moves all places of `other` to this list.
     fn append(&mut self, other: &mut Self) {
         let theirs = core::mem::replace(other, EMPTY);
         if theirs.first == 0 {
@@ -101,12 +103,12 @@ impl List {
 }
 
 struct Places {
-    /// Addresses that were never used begin here.
+    /// The beginning of the addresses that were never used.
     next: u64,
     free: [List; ORDERS],
-    /// Freed before `epoch` began.
+    /// Places freed before `epoch` began.
     waiting: [List; ORDERS],
-    /// Freed since.
+    /// Places freed since.
     resting: [List; ORDERS],
     /// The epoch that `waiting` waits for; 0: none.
     epoch: u64,
@@ -121,7 +123,7 @@ static PLACES: Lock<Places> = Lock::new(Places {
 });
 
 impl Places {
-    /// Sees whether an epoch is over, and begins one if places rest.
+    /// Checks whether an epoch is over, and begins one if places rest.
     fn turn(&mut self, holds_nothing: bool) {
         for _ in 0..2 {
             if self.epoch == 0 && self.resting.iter().any(|list| list.first != 0) {
@@ -139,7 +141,7 @@ impl Places {
         }
     }
 
-    /// A place of an order. None: all addresses are used up.
+    /// Takes a place of an order. `None`: all addresses are used up.
     fn take(&mut self, order: usize, holds_nothing: bool) -> Option<u64> {
         if let Some(at) = self.free[order].pop() {
             return Some(at);
@@ -164,20 +166,20 @@ impl Places {
     }
 }
 
-/// The order of a place for so many pages.
+/// Returns the order of a place for so many pages.
 fn order(pages: u64, align: u64) -> Option<usize> {
     let order = pages.max(align).checked_next_power_of_two()?.ilog2() as usize;
     (order < ORDERS).then_some(order)
 }
 
-/// Maps `pages` more pages at `at`. False: there are not so many, and none is mapped.
+/// Maps `pages` more pages at `at`. Returns false, and maps none, if there are not so many frames.
 fn map(at: u64, pages: u64) -> bool {
     let mut done = 0;
     while done < pages {
         percpu::preempt_off();
         let (mut batch, mut mapped) = ([0; BATCH], 0);
         let mut len = 0;
-        // What the tables need is asked for as well.
+        // The request includes the frames of the page tables.
         let got = frames::alloc_some(pages - done + (pages - done) / 512 + 3, |frame| {
             batch[len] = frame;
             len += 1;
@@ -190,7 +192,7 @@ fn map(at: u64, pages: u64) -> bool {
             }
             mapped += 1;
         }
-        // SAFETY: 1. those that were not mapped are nobody's.
+        // SAFETY: 1. no code uses the frames that were not mapped.
         batch[mapped as usize..len].iter().for_each(|&frame| unsafe { frames::free(frame) });
         pages::count(mapped as i64 - got as i64);
         percpu::preempt_on();
@@ -203,15 +205,15 @@ fn map(at: u64, pages: u64) -> bool {
     true
 }
 
-/// Unmaps `pages` pages at `at`; their frames go back.
+/// Unmaps `pages` pages at `at`, and gives their frames back.
 fn unmap(at: u64, pages: u64) {
     for batch in (0..pages).step_by(BATCH) {
         let end = pages.min(batch + BATCH as u64);
         percpu::preempt_off();
         for page in batch..end {
             if let Some(frame) = paging::unmap_page(at + page * FRAME) {
-                // SAFETY: 1. it was mapped here alone, and nobody touches this address before all
-                // cores have forgotten it.
+                // SAFETY: 1. the frame was mapped here alone, and no code touches this address
+                // before all cores have flushed it.
                 unsafe { frames::free(frame) };
             }
         }
@@ -220,7 +222,7 @@ fn unmap(at: u64, pages: u64) {
     }
 }
 
-/// As [`pages::alloc`].
+/// Allocates a piece, as [`pages::alloc`].
 #[cold]
 #[inline(never)]
 #[optimize(size)]
@@ -232,8 +234,8 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     }
     let holds_nothing = percpu::depth() == 0 && !percpu::in_handler();
     let Some(at) = PLACES.lock().take(order, holds_nothing) else { return null };
-    // Without a table for its first page it could stand in no list: then its addresses are given
-    // up.
+    // Without a table for its first page the place could stand in no list, so its addresses are
+    // given up.
     if paging::leaf(at).is_err() {
         return null;
     }
@@ -244,7 +246,7 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     null
 }
 
-/// As [`pages::free`].
+/// Frees a piece, as [`pages::free`].
 ///
 /// # Safety
 /// 1. As there.
@@ -257,7 +259,8 @@ pub(super) unsafe fn free(at: u64, pages: u64, align: u64) {
     }
 }
 
-/// As [`pages::resize`]. A piece only becomes shorter: other cores may remember what lay behind it.
+/// Resizes a piece, as [`pages::resize`]. A piece only becomes shorter: other cores may have old
+/// TLB entries for the addresses behind it.
 ///
 /// # Safety
 /// 1. As there.
@@ -267,7 +270,7 @@ pub(super) unsafe fn resize(at: u64, pages: u64, new: u64) -> bool {
     if new > pages {
         return false;
     }
-    // It leaves as a piece of its new length: the rest of its place is given up.
+    // The piece leaves with its new length: the rest of its place is given up.
     unmap(at + new * FRAME, pages - new);
     true
 }
@@ -285,8 +288,8 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
         let at = from as u64 + done as u64;
         let piece = (len - done).min((FRAME - at % FRAME) as usize);
         if let Some((frame, _)) = paging::translate(at) {
-            // SAFETY: 1. the frame was a block's, and the physical map covers it, whoever has it
-            // now.
+            // SAFETY: 1. the frame was a block's, and the physical map covers it, for any owner of
+            // the frame.
             unsafe { to.add(done).copy_from_nonoverlapping(phys_to_virt(frame + at % FRAME), piece) };
         }
         done += piece;

@@ -19,28 +19,29 @@
 //!
 //! A block is *at home* while it stands in its slab's own list or was never in use, and *out*
 //! otherwise: handed out, or in a core's magazine. A new slab writes no list: 500 links at once
-//! would keep preemption off for long. Each is written when its block leaves.
+//! would keep preemption off for long. Each link is written when its block leaves.
 //!
-//! * **INV-HOME**: a block comes home to the slab that its address names, whichever core frees it;
-//!   `home` of a slab counts its list and the blocks from `fresh` on, which were never handed out;
+//! * **INV-HOME**: a block comes home to the slab that its address names, whichever core frees it.
+//!   `home` of a slab counts its list and the blocks from `fresh` on, which were never handed out.
 //!   `out` of a class is the number of blocks of all its slabs that are out.
-//! * Everything here is written under the class's lock, which is held for little. A refill takes a
-//!   slab's whole list, or cuts a piece off; no slab is searched for. Blocks on their way home come
-//!   as runs: [`Class::give`] looks for neighbours before it takes the lock, and writes each run's
-//!   length and end into its first block. A trip ends at [`MOST_RUNS`] runs or slabs, and at
-//!   [`MOST_GONE`] slabs that leave: preemption is off as long. A slab that leaves is unlinked
-//!   under the lock and given to its chunk after it. Locks are taken in this order, if two at all:
-//!   class, reserve, chunks, frames.
+//! * All writes here are under the class's lock, which is held for a short time. A refill takes a
+//!   slab's whole list, or cuts a piece off; there is no search for a slab. Blocks on their way
+//!   home come as runs: [`Class::give`] looks for neighbours before it takes the lock, and writes
+//!   each run's length and end into its first block. A trip ends at [`MOST_RUNS`] runs or slabs,
+//!   and at [`MOST_GONE`] slabs that leave, which bounds the time with preemption off. A slab that
+//!   leaves is unlinked under the lock and given to its chunk after it. Code that takes two locks
+//!   takes them in this order: class, reserve, chunks, frames.
 //! * Slabs come from chunks and go back to them by the same steps: INV-HOME with "slab" for
 //!   "block". The header of a chunk lies in its first slab, which leaves those bytes alone, whether
 //!   it is cut into blocks or not.
 //! * A reserve slab stands in no list: it feeds goroutines that unwind, a block at a time, when
-//!   nobody else gets anything.
+//!   other allocations fail.
 //!
-//! Rejected: a table of slabs outside them (a search, or a second mapping); a list of blocks for
-//! the whole class (one block that stays out keeps every slab, and nobody can tell which); slabs
-//! straight from the pages (what one long-lived block keeps is a hole's border then: a burst of
-//! small blocks leaves short runs of frames everywhere).
+//! Rejected: a table of slabs outside them, which needs a search or a second mapping. Also
+//! rejected: a list of blocks for the whole class. One block that stays out keeps every slab, and
+//! nothing tells which slab it belongs to. Also rejected: slabs straight from the pages. The slab
+//! of one long-lived block is then the border of a hole: a burst of small blocks leaves short runs
+//! of frames everywhere.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -77,7 +78,7 @@ pub(super) struct Slab {
     /// The first of the blocks that were never in use, by its number; those behind it weren't
     /// either.
     fresh: u16,
-    /// It feeds goroutines that unwind.
+    /// Set if the slab feeds goroutines that unwind.
     reserve: bool,
 }
 
@@ -101,18 +102,18 @@ pub(super) const fn bytes(size: usize) -> usize {
     }
 }
 
-/// Where blocks of `size` begin: they are aligned to the largest power of two that divides it. A
-/// chunk is all slabs.
+/// Returns where blocks of `size` begin: they are aligned to the largest power of two that divides
+/// it. A chunk is all slabs.
 const fn first(size: usize) -> usize {
     if size < SMALL { (2 * HEADER).next_multiple_of(1 << size.trailing_zeros()) } else { 0 }
 }
 
-/// Where the header lies.
+/// Returns where the header lies.
 const fn header(size: usize) -> usize {
     if size < SMALL { 0 } else { HEADER }
 }
 
-/// How many blocks of `size` a slab has.
+/// Returns how many blocks of `size` a slab has.
 const fn blocks(size: usize) -> usize {
     (bytes(size) - first(size)) / size
 }
@@ -136,10 +137,10 @@ const MOST_GONE: u64 = 6;
 /// Blocks that hang together: the first one and how many.
 pub(super) type Chain = (*mut Block, u32);
 
-/// What the cores share of a class.
+/// The part of a class that the cores share.
 pub(super) struct Class {
     lists: Lock<Lists>,
-    /// Blocks that are out. Written under the lock, read by whoever counts.
+    /// Blocks that are out. Written under the lock; the counting code reads it without.
     out: AtomicU64,
     /// Slabs that there are. The same.
     slabs: AtomicU64,
@@ -189,7 +190,7 @@ impl Lists {
         }
     }
 
-    /// All blocks of a slab are home: it is the spare, or it goes.
+    /// Retires a slab whose blocks are all home: the slab becomes the spare, or goes.
     ///
     /// # Safety
     /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no
@@ -214,7 +215,7 @@ impl Lists {
 }
 
 impl Slab {
-    /// The slab in which a block of `size` lies.
+    /// Returns the slab in which a block of `size` lies.
     #[inline(always)]
     fn of(block: *mut Block, size: usize) -> *mut Slab {
         block.map_addr(|at| (at & !(bytes(size) - 1)) + header(size)).cast()
@@ -301,8 +302,8 @@ impl Slab {
     }
 }
 
-/// A list of slabs that are nobody's any more, through `next`, and how many they were. Gives their
-/// memory's addresses.
+/// A list of slabs without an owner, through `next`, and their number. Gives their memory's
+/// addresses.
 pub(super) struct Gone(*mut Slab, u64);
 
 impl Iterator for Gone {
@@ -324,7 +325,7 @@ impl Class {
         Self { lists: Lock::new(lists), out: AtomicU64::new(0), slabs: AtomicU64::new(0) }
     }
 
-    /// Up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to
+    /// Takes up to `want` blocks at home, from slabs in use first, or a slab's whole list of up to
     /// `most`; `size` is this class's.
     pub(super) fn take(&self, size: usize, want: u32, most: u32) -> Chain {
         let mut lists = self.lists.lock();
@@ -354,7 +355,7 @@ impl Class {
         chain
     }
 
-    /// Up to `want` blocks of a new slab.
+    /// Takes up to `want` blocks of a new slab.
     ///
     /// # Safety
     /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this
@@ -374,7 +375,8 @@ impl Class {
         chain
     }
 
-    /// A block from the reserve slab; `more` gives a new one, of `SMALL` bytes and aligned to that.
+    /// Takes a block from the reserve slab; `more` gives a new one, of `SMALL` bytes and aligned to
+    /// that.
     pub(super) fn take_reserve(&self, size: usize, more: impl FnOnce() -> *mut u8) -> *mut u8 {
         debug_assert_eq!(bytes(size), SMALL);
         let mut lists = self.lists.lock();
@@ -395,7 +397,7 @@ impl Class {
     }
 
     /// Sends the first blocks of a list home, up to `most`. Returns how many they were, and the
-    /// rest of the list; slabs that nobody needs any more are the caller's.
+    /// rest of the list; the caller owns slabs that are no longer needed.
     ///
     /// # Safety
     /// 1. The list has `most` blocks at least, one or more, all free blocks of this class, whose
@@ -451,7 +453,7 @@ impl Class {
         (given, next, gone)
     }
 
-    /// The spare slab is the caller's.
+    /// Gives the spare slab to the caller.
     pub(super) fn give_spare(&self) -> Gone {
         let mut lists = self.lists.lock();
         let spare = core::mem::replace(&mut lists.spare, null_mut());
@@ -462,7 +464,7 @@ impl Class {
         Gone(spare, 1)
     }
 
-    /// So many blocks more are out, and there are so many slabs more. Under the lock.
+    /// Counts so many more blocks out, and so many more slabs. Under the lock.
     fn count(&self, out: i64, slabs: i64) {
         let add = |to: &AtomicU64, n| to.store(to.load(Ordering::Relaxed).wrapping_add_signed(n), Ordering::Relaxed);
         add(&self.out, out);

@@ -1,16 +1,18 @@
 //! A second window for a G that ends where it stands.
 //!
-//! Its own window is used up, and its frames stay as they are: others may borrow from them. But the
-//! report of its end takes millions of instructions where the stack is deep. So the G makes it on a
-//! window of the default size beside its own, with preemption on, and others run meanwhile.
+//! The G's own window is used up, and its frames stay as they are: others may borrow from them. But
+//! the report of its end takes millions of instructions where the stack is deep. So the G makes the
+//! report on a window of the default size beside its own, with preemption on, and others run
+//! meanwhile.
 //!
 //! The top word names the G, as that of its own window does. So a handler that finds the stack
 //! pointer outside the G's window knows the deathbed by one look ([`of`]). The pages that a report
-//! needs are there before it begins, since a G often dies because there is no memory. Whoever goes
-//! deeper touches the window like any other, and it grows.
+//! needs are there before it begins, since a G often dies because there is no memory. A G that goes
+//! deeper touches the window like any other, and the window grows.
 //!
 //! A G on its deathbed never parks: a timer or a list that it left behind may still ready it. So
-//! nobody shrinks or packs the deathbed. It goes to the scavenger when the G has left it.
+//! the scavenger neither shrinks nor packs the deathbed. The window goes to the scavenger when the
+//! G has left it.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,8 +32,8 @@ pub fn make_bare(bare: bool) {
     IS_BARE.store(bare, Ordering::Relaxed);
 }
 
-/// A deathbed for `g`. None: there is no memory, or no addresses. With preemption off, and not in a
-/// handler.
+/// Makes a deathbed for `g`. `None`: there is no memory, or no addresses. With preemption off, and
+/// not in a handler.
 pub fn make(g: &G) -> Option<Window> {
     let bed = alloc(CLASSES[0] as usize).ok()?;
     let pages = if IS_BARE.load(Ordering::Relaxed) { 1 } else { PAGES };
@@ -44,15 +46,15 @@ pub fn make(g: &G) -> Option<Window> {
     there.then_some(bed)
 }
 
-/// The deathbed of `g` that `sp` lies on. With preemption off, or in a handler of the core on which
-/// `g` runs.
+/// Returns the deathbed of `g` that `sp` lies on. With preemption off, or in a handler of the core
+/// on which `g` runs.
 #[cold]
 pub fn of(g: &G, sp: u64) -> Option<Window> {
     let window = Window::of(sp.wrapping_sub(1))?;
     (window != Window::from(g.stack()) && window.top_word() == core::ptr::from_ref(g).addr()).then_some(window)
 }
 
-/// Whether `sp` lies on `g`'s own stack.
+/// Returns true if `sp` lies on `g`'s own stack.
 #[inline(always)]
 pub fn is_up(g: &G, sp: u64) -> bool {
     let Stack { lo, hi } = g.stack();
@@ -62,7 +64,7 @@ pub fn is_up(g: &G, sp: u64) -> bool {
 /// Its G has left it for good.
 ///
 /// # Safety
-/// 1. `bed` came from [`make`], and nobody runs there.
+/// 1. `bed` came from [`make`], and no code runs there.
 #[inline(never)]
 pub unsafe fn free(bed: Window) {
     set_owner(bed, 0);

@@ -1,35 +1,37 @@
-//! A touch of a page that is not there.
+//! Page faults on absent pages of stack windows.
 //!
-//! **The hard race** is with oneself. A #PF is not held back by `cli` or by preemption being off:
-//! it can hit code that holds the frame pool's lock, or is in the middle of the frame cache, on
-//! this very core. So the handler takes frames from the core's [`FaultReserve`], which nobody else
-//! pops. What it has to free (packed blocks) goes on a list of its core that g0 empties.
+//! **The hard race** is between a core and its own #PF handler. Neither `cli` nor preemption being
+//! off holds back a #PF. A #PF can hit code on this very core that holds the frame pool's lock, or
+//! is in the middle of the frame cache. So the handler takes frames from the core's
+//! [`FaultReserve`]. Outside the handler, only code with preemption off takes from the reserve, on
+//! a stack that does not grow. The handler puts blocks to free (packed blocks) on a list of its
+//! core that g0 empties.
 //!
-//! When the reserve is low, the handler fills it from the pool, at any depth: a stack may grow with
-//! preemption off as far as memory goes. It does not wait for its own core. If that is in the pool
-//! already, or adds to the reserve, the handler uses what the reserve has, and the next fault tries
-//! again: what is in there needs a few hundred bytes of stack. Over code at depth 0 none of that
-//! can be.
+//! When the reserve is low, the handler fills the reserve from the pool, at any depth. So a stack
+//! may grow with preemption off as far as memory goes. The handler does not wait for its own core.
+//! The interrupted code may be in the pool already, or be adding to the reserve. Then the handler
+//! uses the frames in the reserve, and the next fault tries again: such code needs only a few
+//! hundred bytes of stack. Code at depth 0 is in neither place.
 //!
-//! | what is touched | by the stack's own G | by anybody else |
+//! | touched page | by the stack's own G | by any other code |
 //! |---|---|---|
 //! | an empty page | it grows | of a G that lives, or is dead and [lends](super): is mapped; else a named fault |
 //! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
-//! | a red page, depth 0 | that G ends: overflow | a wild pointer, unless the G has used up its stack |
+//! | a red page, depth 0 | the G ends: overflow | a wild pointer, unless the G has used up its stack |
 //! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | the same |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
-//! "Its own" is decided by the interrupted `rsp`: it lies in the same window. That is right even in
-//! the few instructions before a switch, where the M already names the next G. A G on its
-//! [deathbed](super::deathbed) grows that one.
+//! The interrupted `rsp` decides whether a stack is the G's own: `rsp` lies in the same window. The
+//! rule holds even in the few instructions before a switch, where the M already names the next G. A
+//! G on its [deathbed](super::deathbed) grows the deathbed's window.
 //!
-//! An empty page may well be somebody else's to touch first: the place for a value that a sender
-//! writes may reach into a page that the receiver's stack has skipped, and a child may be the first
-//! that writes to its parent's array.
+//! Code other than the stack's own G may be the first to touch an empty page. A sender may write a
+//! value to a place in a page that the receiver's stack has skipped. A child may be the first to
+//! write to its parent's array.
 //!
-//! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only: code that can't be ended
-//! where it stands gets through to where it can.
+//! The last [`EMERGENCY`] frames of the reserve are for depth > 0 only. With them, code that can't
+//! be ended on the spot runs on to a point where it can be ended.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
@@ -43,28 +45,29 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::inject;
 
-/// Frames of one core that only its #PF handler takes. Other code of that core may be in the middle
-/// of adding one.
+/// Frames of one core for its #PF handler. On the same core, `take`, `put_back` and
+/// [`fill_reserve`] also change the reserve: with preemption off, or at boot before the core runs a
+/// G. A fault may interrupt an addition.
 pub struct FaultReserve {
     len: AtomicUsize,
-    /// Code of this core outside the handler is about to add one, not under the pool's lock.
+    /// Code of this core outside the handler is about to add a frame, not under the pool's lock.
     adding: AtomicBool,
     frames: UnsafeCell<[u64; RESERVE]>,
 }
 
-/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, and the
-/// emergency.
+/// Enough for 256 KiB of stack and its tables, touched without a moment at depth 0, plus the
+/// emergency frames.
 pub const RESERVE: usize = 80;
 /// Four red pages, a table for each of two levels, and some to spare.
 const EMERGENCY: usize = 12;
 
 impl FaultReserve {
-    /// Empty; [`fill_reserve`] fills it.
+    /// Creates an empty reserve; [`fill_reserve`] fills it.
     pub const fn new() -> Self {
         Self { len: AtomicUsize::new(0), adding: AtomicBool::new(false), frames: UnsafeCell::new([0; RESERVE]) }
     }
 
-    /// In the handler.
+    /// Takes a frame if more than `keep` are left. In the handler, or from `take`.
     #[inline(always)]
     fn pop(&self, keep: usize) -> Option<u64> {
         let len = self.len.load(Ordering::Relaxed);
@@ -72,14 +75,14 @@ impl FaultReserve {
             return None;
         }
         self.len.store(len - 1, Ordering::Relaxed);
-        // SAFETY: this core only, and no handler interrupts this one: nobody else touches the
-        // array. `len` is at most RESERVE.
+        // SAFETY: only this core touches the array. No handler interrupts the #PF handler, and
+        // `take` runs on a stack that does not fault. `len` is at most RESERVE.
         Some(unsafe { (*self.frames.get())[len - 1] })
     }
 
-    /// Adds a frame. The handler may come in between, take some and give some back: then the length
-    /// has changed, or everything below it is as it was. (It fills the reserve only where nobody is
-    /// in here.) False: it is full.
+    /// Adds a frame. Returns false if the reserve is full. The handler may interrupt, take frames
+    /// and give frames back: then either the length has changed, or everything below it is as
+    /// before. (The handler fills the reserve only if it has not interrupted this function.)
     #[inline(always)]
     fn push(&self, frame: u64) -> bool {
         loop {
@@ -87,8 +90,8 @@ impl FaultReserve {
             if len >= RESERVE {
                 return false;
             }
-            // SAFETY: as in `pop`; the place is not counted yet. Volatile: it is written before it
-            // is counted.
+            // SAFETY: as in `pop`; `len` does not count the place yet. Volatile: the write comes
+            // before the count.
             unsafe { self.frames.get().cast::<u64>().add(len).write_volatile(frame) };
             if self.len.compare_exchange(len, len + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return true;
@@ -96,9 +99,9 @@ impl FaultReserve {
         }
     }
 
-    /// As `push`, outside the handler, with the pool's lock not held.
+    /// Adds a frame as `push` does, outside the handler, with the pool's lock not held.
     fn add(&self, frame: u64) -> bool {
-        // Relaxed: only this core's handler reads it, and finds what this core has written.
+        // Relaxed: only this core's handler reads the mark, and sees this core's own writes.
         self.adding.store(true, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         let added = self.push(frame);
@@ -107,18 +110,18 @@ impl FaultReserve {
         added
     }
 
-    /// A frame that the report path has borrowed.
+    /// Returns a frame that the report path has borrowed.
     pub(super) fn put_back(&self, frame: u64) {
         self.add(frame);
     }
 
-    /// A frame for what must be recorded though there is no memory. Outside the handler, with
-    /// preemption off, on a stack that does not grow.
+    /// Takes a frame for a record that must be made when there is no memory. Outside the handler,
+    /// with preemption off, on a stack that does not grow.
     pub(super) fn take(&self) -> Option<u64> {
         self.pop(0)
     }
 
-    /// Whether g0 should fill it up.
+    /// Returns true if g0 should fill the reserve.
     #[inline(always)]
     pub fn is_low(&self) -> bool {
         self.len.load(Ordering::Relaxed) < RESERVE / 2
@@ -131,8 +134,8 @@ impl Default for FaultReserve {
     }
 }
 
-/// Fills this core's reserve: in the #PF handler over code at depth 0, or with preemption off; with
-/// no lock of the frames held by this core.
+/// Fills this core's reserve. Callable with preemption off, at boot, or in the #PF handler over
+/// code at depth 0; this core holds no lock of the frames.
 #[cold]
 #[optimize(size)]
 pub fn fill_reserve() {
@@ -140,17 +143,18 @@ pub fn fill_reserve() {
     if frames::alloc_while(|frame| reserve.push(frame)) {
         return;
     }
-    // The pool is empty; this core may have kept some.
+    // The pool is empty, but this core's cache may have frames.
     while reserve.len.load(Ordering::Relaxed) < RESERVE {
         let Some(frame) = frames::alloc() else { return };
         if !reserve.add(frame) {
-            // SAFETY: 1. it is nobody's.
+            // SAFETY: 1. the frame came from `alloc`, and nothing maps or uses it.
             return unsafe { frames::free(frame) };
         }
     }
 }
 
-/// The same in the #PF handler over code at depth > 0, if that is not at these frames itself.
+/// Fills the reserve in the #PF handler over code at depth > 0, unless that code is in the pool or
+/// the reserve itself.
 #[cold]
 fn fill_in_fault(core: &PerCpu) {
     if !core.reserve.adding.load(Ordering::Relaxed) {
@@ -158,15 +162,15 @@ fn fill_in_fault(core: &PerCpu) {
     }
 }
 
-/// Frames in all cores' reserves.
+/// Counts the frames in all cores' reserves.
 pub fn reserve_frames() -> u64 {
     percpu::all().map(|core| core.reserve.len.load(Ordering::Relaxed) as u64).sum()
 }
 
-/// What a page fault at an address means.
+/// The result of a page fault at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowFault {
-    /// The page is there now: go on.
+    /// The page is present now: the interrupted code goes on.
     Resolved,
     /// Guard or red page of the stack that was in use: it has overflowed.
     Overflow,
@@ -179,14 +183,14 @@ pub enum WindowFault {
     NotAWindow,
 }
 
-/// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and in which
-/// preemption was off `depth` deep. In the #PF handler of `core`: interrupts off.
+/// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and whose
+/// preemption depth was `depth`. In the #PF handler of `core`: interrupts off.
 #[inline(always)]
 pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
     let Some(window) = Window::of(addr) else { return WindowFault::NotAWindow };
-    // `rsp` may be one past the top, on a stack that is just being left.
+    // `rsp` may be one past the top, on a stack that the core is just leaving.
     let own = window.contains(rsp - 1);
-    // Nearly always a G grows.
+    // The usual case: a G grows its own stack.
     if own
         && depth == 0
         && !window.is_forbidden(addr)
@@ -206,7 +210,7 @@ pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
     other_fault(core, window, addr, own, depth)
 }
 
-/// Any other fault in a window.
+/// Handles all other faults in a window.
 #[inline(never)]
 fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) -> WindowFault {
     if core.reserve.is_low() {
@@ -225,8 +229,8 @@ fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) 
     if core.reserve.is_low()
         && let Some(m) = core.m()
     {
-        // Memory is short, or this core is in the pool: whoever turns preemption on sees to it, or
-        // the next scheduling point.
+        // Memory is short, or this core is in the pool. The next `preempt_on` to depth 0 refills
+        // the reserve, or the next scheduling point does.
         m.attend_platform();
         if depth > 0 {
             percpu::pend();
@@ -242,7 +246,7 @@ fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) 
     verdict
 }
 
-/// The G that lives on `window` ends when preemption is on again.
+/// Marks the G that lives on `window`, so that it ends when preemption is on again.
 #[cold]
 fn doom(window: Window, cause: Cause) {
     if let Some(g) = window.owner() {
@@ -257,8 +261,8 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
         let (level, entry, backing) = walk::find(addr);
         match backing {
             Backing::Present(_) => return WindowFault::Resolved,
-            // Else who touches it again and again would keep it for ever, and whoever waits for its
-            // frame as well.
+            // Otherwise code that touches the page again and again would keep it for ever, and
+            // would block the round that waits for its frame.
             Backing::Limbo(_) if !own && keep > 0 && retired::is_gone(addr) => return WindowFault::DeadStack,
             Backing::Limbo(word) => {
                 if entry.restore(word) && level == 0 && own {
@@ -298,14 +302,14 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
     }
 }
 
-/// Out of line, since it is rare.
+/// Finds the owner of `window`. Out of line, since calls are rare.
 #[cold]
 #[inline(never)]
 fn owner_of(window: Window) -> Option<GRef> {
     window.owner()
 }
 
-/// As `fetch_min`, in fewer instructions where nobody else is at it.
+/// Lowers `word` to `page` as `fetch_min` does, in fewer instructions if no other core writes it.
 #[inline(always)]
 fn lower(word: &AtomicUsize, page: usize) {
     let seen = word.load(Ordering::Relaxed);
@@ -319,20 +323,20 @@ fn lower_again(word: &AtomicUsize, page: usize) {
     word.fetch_min(page, Ordering::Relaxed);
 }
 
-/// Whether another than its G may have the empty page at `addr`.
+/// Returns true if code other than the window's G may have the empty page at `addr`.
 #[cold]
 #[inline(never)]
 #[optimize(size)]
 fn foreign(core: &PerCpu, window: Window, addr: u64) -> bool {
     if let (0, entry, Backing::Packed(word)) = walk::find(window.top()) {
-        // Then the top word can be read.
+        // Once the page is unpacked, the top word can be read.
         let (mut take, mut give) = (|| core.reserve.pop(0), |frame| _ = core.reserve.push(frame));
         packed::unpack_page(entry, word, &mut take, &mut give);
     }
     window.may_be_borrowed(addr)
 }
 
-/// The page at `addr` has a frame that it did not have.
+/// Records that the page at `addr` has got a frame.
 #[inline(always)]
 fn mapped(core: &PerCpu, window: Window, addr: u64) {
     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
@@ -340,11 +344,11 @@ fn mapped(core: &PerCpu, window: Window, addr: u64) {
     note_depth(core, window, addr);
 }
 
-/// The stack of `window` reaches down to `addr` now. Others than its G may do that as well, at the
-/// same time.
+/// Records that the stack of `window` reaches down to `addr`. Code other than the window's G may do
+/// the same at the same time.
 #[inline(always)]
 fn note_depth(core: &PerCpu, window: Window, addr: u64) {
-    // Nearly always the one that runs; between a switch and its beginning it is another.
+    // The owner is nearly always the running G. Between a switch and its beginning it is another G.
     let running = core.m().and_then(M::running).filter(|g| Window::from(g.stack()) == window);
     // (A deathbed has an owner that lives elsewhere.)
     let owner = || owner_of(window).filter(|g| Window::from(g.stack()) == window);

@@ -9,12 +9,12 @@
 //!   │ … │ packed │ … │ packed │ … (8 windows)      ───▶   │ the eight entries │   the table's entry: PACKED, where
 //! ```
 //!
-//! Whoever touches the page, on any core, through any pointer, gets it back at the same address
-//! with the same bytes, like a page from compressed swap; nobody else needs to know. What is below
-//! the used bytes is not kept: a parked G's stack is used from its stack pointer up.
+//! A touch of the page, on any core, through any pointer, brings the page back like a page from
+//! compressed swap: at the same address, with the same bytes. Other code sees no difference. The
+//! bytes below the used part are not kept: a parked G's stack is used from its stack pointer up.
 //!
 //! Packing runs on ordinary stacks and may use the heap. Unpacking runs in the #PF handler and may
-//! not: the block that it is through with goes on its core's [`Deferred`] list.
+//! not use the heap. So the handler puts an emptied block on its core's [`Deferred`] list.
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::arch::asm;
@@ -30,8 +30,8 @@ use crate::arch::percpu;
 use crate::mm::frames::FRAME;
 use crate::mm::{heap, phys_to_virt};
 
-/// The most that a packed stack may have used, in bytes: half a page. More is hardly worth it, and
-/// fits no size class.
+/// The most bytes that a packed stack may have used: half a page. More is hardly worth it, and fits
+/// no size class.
 pub(super) const MOST: u64 = 2048;
 
 /// Where the entries of the top pages stand in a table of eight default windows.
@@ -60,9 +60,9 @@ impl Block {
         Layout::from_size_align(len, ALIGN).unwrap_or(Layout::new::<u128>())
     }
 
-    /// Room for `len` bytes, a multiple of 16.
+    /// Allocates room for `len` bytes, a multiple of 16.
     fn new(len: usize) -> Option<Self> {
-        // SAFETY: nobody packs nothing: `len` is not 0.
+        // SAFETY: callers pack at least one word: `len` is not 0.
         let at = unsafe { alloc(Self::layout(len)) };
         (!at.is_null()).then_some(Self { at, len })
     }
@@ -72,7 +72,7 @@ impl Block {
         unsafe { dealloc(self.at, Self::layout(self.len)) };
     }
 
-    /// As it stands in an entry.
+    /// Returns the block in the form that stands in an entry.
     fn reference(self) -> u64 {
         let (at, len) = ((self.at as u64 - UPPER) / ALIGN as u64, (self.len / ALIGN) as u64);
         (at << AT_SHIFT) | (len << LEN_SHIFT)
@@ -93,7 +93,7 @@ struct Link {
 }
 
 impl Deferred {
-    /// None.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self(Cell::new(null_mut()))
     }
@@ -105,7 +105,7 @@ impl Deferred {
         self.0.set(link);
     }
 
-    /// Whether there is any.
+    /// Returns true if the list is empty.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.0.get().is_null()
@@ -118,7 +118,8 @@ impl Default for Deferred {
     }
 }
 
-/// Frees what this core's handler could not. On g0 or a G's stack, with preemption off.
+/// Frees the blocks that this core's handler could not free. On g0 or a G's stack, with preemption
+/// off.
 #[cold]
 pub fn free_deferred() {
     let mut at = percpu::current().deferred.0.replace(null_mut());
@@ -131,13 +132,13 @@ pub fn free_deferred() {
 }
 
 /// Packs the page whose entry has been in `limbo` for an epoch and of which the `used` uppermost
-/// bytes matter. The frame is the caller's then. None: no memory for a block, or somebody has
-/// touched the page.
+/// bytes matter. Returns the frame, which the caller then owns. `None`: no memory for a block, or a
+/// touch was faster.
 pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
     let block = Block::new(used.next_multiple_of(ALIGN as u64) as usize)?;
     let frame = limbo & ADDRESS;
-    // SAFETY: both places are `len` bytes. Should the page be in use again, this is a read of bytes
-    // that change: what was copied is thrown away then.
+    // SAFETY: both places are `len` bytes. If the page is in use again, the bytes change during the
+    // read: the copy is thrown away then.
     unsafe { block.at.copy_from_nonoverlapping(phys_to_virt(frame + FRAME - block.len as u64), block.len) };
     if !entry.pack(limbo, block.reference()) {
         block.free();
@@ -150,8 +151,8 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
     Some(frame)
 }
 
-/// Gets a packed page back, in a frame that `take` gives. False: it has none. On the way, another
-/// core may be faster.
+/// Unpacks a page into a frame that `take` gives. Returns false if `take` has none. Another core
+/// may unpack the page at the same time and be faster.
 #[inline(always)]
 pub(super) fn unpack_page(
     entry: &Entry,
@@ -163,7 +164,7 @@ pub(super) fn unpack_page(
     let block = Block::from_reference(word);
     walk::poison(frame);
     // SAFETY: both places are `len` bytes, and the frame is ours. If another core is faster, the
-    // block may be somebody else's by now, or its page gone; what is copied is thrown away.
+    // block may have another owner by now, or its page may be gone; the copy is thrown away.
     unsafe { heap::read(block.at, phys_to_virt(frame + FRAME - block.len as u64), block.len) };
     if !entry.unpack(word, frame | PAGE) {
         give(frame);
@@ -178,21 +179,21 @@ pub(super) fn unpack_page(
     true
 }
 
-/// What a last-level table has in it.
+/// The content of a last-level table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// Nothing.
     Nothing,
     /// Packed top pages of default windows only: their entries, 0 for none.
     Packed([u64; 8]),
-    /// A page, or one that waits.
+    /// At least one page, or a page in limbo.
     Pages,
 }
 
-/// Looks through the table in frame `table`.
+/// Returns the content of the table in frame `table`.
 pub(super) fn content(table: u64) -> Content {
     let (mut tops, mut any) = ([0; 8], false);
-    // First where pages usually are: most tables are known for what they are after a few looks.
+    // The usual places of pages come first: a few looks are enough for most tables.
     for (top, index) in tops.iter_mut().zip(TOPS) {
         match walk::entry(table, index).get() {
             Backing::Empty => {}
@@ -210,8 +211,8 @@ pub(super) fn content(table: u64) -> Content {
     if any { Content::Packed(tops) } else { Content::Nothing }
 }
 
-/// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page; its frame
-/// is the caller's then. Else it is put back.
+/// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page. The caller
+/// then owns its frame. Else the table is put back.
 pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u64> {
     let table = limbo & ADDRESS;
     let taken = match content(table) {
@@ -241,7 +242,7 @@ pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u6
     Some(table)
 }
 
-/// Gets a packed table back. As [`unpack_page`].
+/// Unpacks a packed table, as [`unpack_page`] does a page.
 pub(super) fn unpack_table(
     entry: &Entry,
     word: u64,
@@ -271,22 +272,22 @@ pub(super) fn unpack_table(
     true
 }
 
-/// Whether a packed table says anything of the page at `addr`. With preemption off.
+/// Returns true if a packed table has an entry for the page at `addr`. With preemption off.
 pub(super) fn table_has(word: u64, addr: u64) -> bool {
     let index = (addr / FRAME) as usize & 511;
-    // SAFETY: the block holds eight words; should a faster core unpack it, it is not freed before
-    // this core passes an epoch.
+    // SAFETY: the block holds eight words. If a faster core unpacks the table, the block is not
+    // freed before this core passes an epoch.
     let words = unsafe { Block::from_reference(word).at.cast::<[u64; 8]>().read_volatile() };
     TOPS.into_iter().zip(words).any(|(at, word)| at == index && word != 0)
 }
 
-/// Whether the top page of the window that ends at `hi` is packed.
+/// Returns true if the top page of the window that ends at `hi` is packed.
 pub fn is_packed(hi: u64) -> bool {
     matches!(walk::find(hi - FRAME), (_, _, Backing::Packed(_)))
 }
 
-/// For a report that has looked at a packed stack: its frame may serve for the next look. All other
-/// cores have stopped, and the G never runs again.
+/// Returns the frame of a packed stack after a report's look, so that it may serve for the next
+/// look. All other cores have stopped, and the G never runs again.
 pub fn put_back(hi: u64) {
     let top = Window::of(hi - 1).map_or(hi - FRAME, Window::top);
     let (0, entry, Backing::Present(word)) = walk::find(top) else { return };

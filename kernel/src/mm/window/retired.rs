@@ -1,29 +1,29 @@
 //! Windows whose addresses are never used again.
 //!
-//! A G that was ended where it stood may have lent something on its stack to others: a child that
-//! borrows, a list that it stands in. Rust would have kept it from leaving those frames before the
-//! borrow ends; an overflow does not ask. So its frames stay until all members of its scopes have
-//! ended, and nobody else ever gets its addresses: what still points there afterwards meets a fault
-//! that names the G whose stack it was.
+//! A G that was ended where it stood may have lent something on its stack to other G's. A child may
+//! borrow it, or a list may hold a node in it. Rust would have kept the G from leaving those frames
+//! before the borrow ends; an overflow does not. So the frames stay until all members of the G's
+//! scopes have ended. Its addresses are never used again. A later access through a stale pointer
+//! meets a fault that names the G of the stack.
 //!
 //! ```text
 //!   ended where it stood ──▶ DEAD: its memory is there ──▶ GONE: the memory goes back after an epoch
 //!                            (who may still borrow from it)        (a touch is a named fault)
 //! ```
 //!
-//! A look costs the same however many there are, and takes no lock: a tree by the window's number,
-//! to which entries are only added.
+//! A look-up takes no lock, and its time does not depend on the number of windows. The structure is
+//! a tree by the window's number, to which entries are only added.
 //!
 //! ```text
 //!   ROOT (static)      node (a frame)           leaf (a frame)
 //!   │ … │ number/32768 ──▶ │ … │ number/64 ──▶ │ state, cause, id, name │ 64 of these
 //! ```
 //!
-//! So 64 neighbours share a frame, and an overflow costs 64 bytes to 4 KiB for good, and 8 KiB the
-//! first time among 32,768 windows. The frames come from where growing stacks have theirs, and from
-//! the core's fault reserve if there are no others: a G often dies because there is no memory. If
-//! there is none at all, its name is lost. Its addresses are not used again even so: a tag in the
-//! window's top word says that, not this tree.
+//! So 64 neighbours share a frame. An overflow costs 64 bytes to 4 KiB for good, and 8 KiB the
+//! first time among 32,768 windows. The frames come from the frame allocator. If memory is used up,
+//! the core's fault reserve supplies them: a G often dies because there is no memory. If the
+//! reserve is empty, too, the G's name is lost. Its addresses are not used again even so: a tag in
+//! the window's top word says that, not this tree.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -37,36 +37,35 @@ use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::phys_to_virt;
 
-/// Nobody has died there. (Zero: a frame is cleared when it becomes a leaf.)
+/// No G has died there. (Zero: a frame is cleared when it becomes a leaf.)
 const ALIVE: u8 = 0;
 /// Its G was ended where it stood, and its memory is kept.
 const DEAD: u8 = 1;
 /// The same, and its memory has been given up.
 const GONE: u8 = 2;
 
-/// A retired window's entry: whose it was.
+/// A retired window's entry: the G that lived there.
 #[repr(align(64))]
 pub struct Retired {
-    /// Who reads anything else has read this, and it was not [`ALIVE`].
+    /// A reader of the other fields has read this field first, and it was not [`ALIVE`].
     state: AtomicU8,
     cause: Cell<u8>,
     id: Cell<u64>,
     name: Cell<Name>,
 }
 
-// SAFETY: what is in the cells is written before `state` says that there is something, and never
-// after.
+// SAFETY: the cells are written before `state` says that they are, and never after.
 unsafe impl Sync for Retired {}
 
 const _: () = assert!(size_of::<Retired>() == 64);
 
 impl Retired {
-    /// The number and name of the G that lived there.
+    /// Returns the number and name of the G that lived there.
     pub fn who(&self) -> (u64, Name) {
         (self.id.get(), self.name.get())
     }
 
-    /// What it died of.
+    /// Returns the cause of that G's death.
     pub fn cause(&self) -> Option<Cause> {
         Cause::from_u8(self.cause.get())
     }
@@ -92,12 +91,12 @@ const ROOTS: [usize; CLASSES.len() + 1] = {
 static ROOT: [AtomicU64; ROOTS[CLASSES.len()]] = [const { AtomicU64::new(0) }; ROOTS[CLASSES.len()]];
 /// Windows that were given up.
 static COUNT: AtomicU64 = AtomicU64::new(0);
-/// Those that are kept as yet.
+/// Retired windows that are kept as yet.
 static KEPT: AtomicU64 = AtomicU64::new(0);
 /// Frames in the tree.
 static FRAMES: AtomicU64 = AtomicU64::new(0);
 
-/// What a place in the tree leads to, which is made if `make` says so.
+/// Returns the address that a place in the tree holds. If there is none, `make` adds a frame there.
 #[inline(always)]
 fn below(place: &AtomicU64, make: bool) -> Option<u64> {
     // Acquire: pairs with the Release in `grow`: the frame is cleared.
@@ -126,8 +125,8 @@ fn grow(place: &AtomicU64) -> Option<u64> {
     }
 }
 
-/// The entry of `window`. None: nobody has died in its neighbourhood; or with `make`, there is no
-/// memory.
+/// Returns the entry of `window`. `None`: no G has died in its neighbourhood; or, with `make`,
+/// there is no memory.
 #[inline(always)]
 fn entry(window: Window, make: bool) -> Option<&'static Retired> {
     let class = window.class();
@@ -141,8 +140,8 @@ fn entry(window: Window, make: bool) -> Option<&'static Retired> {
     Some(unsafe { &*phys_to_virt(leaf).cast::<Retired>().add((number % LEAF) as usize) })
 }
 
-/// The window of `g`, which has [its cause](G::doomed), is never used again. Once for each G that
-/// ends where it stands, with preemption off, not in a handler.
+/// Retires the window of `g`, which has [its cause](G::doomed). Called once for each G that ends
+/// where it stands, with preemption off, not in a handler.
 pub fn retire(g: &G) {
     let window = Window::from(g.stack());
     // SAFETY: the top word of a stack in use is its G's address; the G is at its end, and nobody
@@ -161,7 +160,7 @@ pub fn retire(g: &G) {
     }
 }
 
-/// The memory of `window`, which is retired, is given up from here on. Once.
+/// Gives up the memory of `window`, which is retired, from here on. Called once.
 pub(super) fn give_up(window: Window) {
     if let Some(entry) = owner_of(window.lo) {
         // Relaxed: a touch that comes too early to see it gets a page back once more.
@@ -171,33 +170,33 @@ pub(super) fn give_up(window: Window) {
     COUNT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whose stack `addr` was part of, if that is retired. Takes no lock.
+/// Returns the entry of the retired window that `addr` lies in. Takes no lock.
 pub fn owner_of(addr: u64) -> Option<&'static Retired> {
     // Acquire: pairs with the Release in `retire`.
     entry(Window::of(addr)?, false).filter(|entry| entry.state.load(Ordering::Acquire) != ALIVE)
 }
 
-/// Whether `addr` lies in a retired window.
+/// Returns true if `addr` lies in a retired window.
 pub fn is_dead(addr: u64) -> bool {
     owner_of(addr).is_some()
 }
 
-/// Whether `addr` lies in a retired window whose memory was given up.
+/// Returns true if `addr` lies in a retired window whose memory was given up.
 pub(super) fn is_gone(addr: u64) -> bool {
     owner_of(addr).is_some_and(|entry| entry.state.load(Ordering::Relaxed) == GONE)
 }
 
-/// How many were given up.
+/// Returns how many windows were given up.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// How many are kept for those that may borrow from them.
+/// Returns how many windows are kept for members that may borrow from them.
 pub fn kept() -> u64 {
     KEPT.load(Ordering::Relaxed)
 }
 
-/// Frames that the tree takes.
+/// Returns how many frames the tree takes.
 pub fn frames() -> u64 {
     FRAMES.load(Ordering::Relaxed)
 }

@@ -1,5 +1,5 @@
-//! Giving memory back: pages that a parked G's stack does not need, stacks that stay parked,
-//! windows that nobody lives on.
+//! The scavenger gives memory back: pages that a parked G's stack does not need, stacks that stay
+//! parked, and windows without a G.
 //!
 //! ```text
 //!   one round    collect   pages → limbo      from: ended G's windows · warm free G's nobody wants · parked G's (under Scan)
@@ -9,15 +9,15 @@
 //!   one pass     as many rounds as it takes to look at every G record once
 //! ```
 //!
-//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), as long as
-//! anybody has parked since the last one. It shrinks what is parked, packs what was parked through
-//! the whole period (Cold, see `gstate.rs`), and strips free windows beyond a few. *Pressed*: free
-//! memory has fallen below a watermark: nothing counts as too recent, and rounds follow one
-//! another. *Forced*: somebody asks for everything ([`run`]): `runtime::scavenge()`, or a spawn
-//! that found no memory.
+//! Passes come with three degrees of urgency. *Idle*: one every [`PERIOD`](round), if any G has
+//! parked since the last one. An idle pass shrinks parked stacks, and strips free windows beyond a
+//! few. An idle pass also packs stacks that were parked through the whole period (Cold, see
+//! `gstate.rs`). *Pressed*: free memory has fallen below a watermark. Then nothing counts as too
+//! recent, and rounds follow one another. *Forced*: a caller asks for everything ([`run`]):
+//! `runtime::scavenge()`, or a spawn that found no memory.
 //!
-//! It runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records), on
-//! whichever core finds the lock free; and in forced passes on the caller's stack. There is one
+//! The scavenger runs on g0 between two G's, a bounded piece at a time ([`LOOKS`](round) records),
+//! on any core that finds the lock free. Forced passes also run on the caller's stack. There is one
 //! round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
 
 mod round;
@@ -38,18 +38,18 @@ use round::{DESPAIR, ROUND_IDLE, Round, Urgency};
 
 static ROUND_STATE: Lock<Round> = Lock::new(Round::new());
 
-/// When there is something to do next, in ticks: what `poll` looks at. Relaxed: a core that sees an
-/// old value looks a little later.
+/// The time of the next piece of work, in ticks, for `poll`. Relaxed: a core that sees an old value
+/// looks a little later.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 /// The same in nanoseconds.
 static NEXT_NS: AtomicU64 = AtomicU64::new(0);
 /// Free memory has fallen below the watermark.
 static PRESSED: AtomicBool = AtomicBool::new(false);
 
-/// Until then nobody tries to [make room](make_room) again, in nanoseconds since boot.
+/// No core tries to [make room](make_room) again before this time, in nanoseconds since boot.
 static HOPELESS_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// How far everybody has come.
+/// The epochs that each core has passed.
 pub static EPOCHS: Epochs = Epochs::new();
 
 /// Counted, never reset: for `runtime::stats`.
@@ -62,17 +62,17 @@ pub struct ScavengeStats {
     pub freed: u64,
 }
 
-/// Counts.
+/// Returns the counts.
 pub fn stats() -> ScavengeStats {
     let round = ROUND_STATE.lock();
     ScavengeStats { passes: round.passes, freed: round.freed }
 }
-/// Forgets what this core's TLB knows of the windows.
+/// Drops this core's TLB entries of the windows.
 pub fn flush_tlb() {
-    // SAFETY: the same tables again; entries that are right are found again.
+    // SAFETY: reloads the same tables; the processor finds valid entries again.
     unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
 }
-/// Adds a window that nobody lives on.
+/// Adds a window that no G lives on.
 ///
 /// # Safety
 /// 1. As [`super::free`].
@@ -83,8 +83,8 @@ pub(super) unsafe fn put_stale(window: Window, low: u64, retired: bool) {
     }
 }
 
-/// Memory is short: passes are pressed until it is not. Called where the pool hands out frames,
-/// with preemption off.
+/// Presses the passes until memory is no longer short. Called where the pool hands out frames, with
+/// preemption off.
 #[cold]
 #[inline(never)]
 pub fn press() {
@@ -99,13 +99,13 @@ pub fn press() {
     }
 }
 
-/// On g0: passes epochs, and does a piece of work if one is due. True: it did.
+/// Passes epochs, and does a piece of work if one is due. On g0. Returns true if it did a piece.
 #[inline(always)]
 pub fn poll(m: &M) -> bool {
     if EPOCHS.is_behind(m.index()) {
         pass(m.index());
     }
-    // A core that was just woken has been woken for something: that comes first.
+    // A core that was just woken has work to do: that work comes first.
     let due = clock::ticks() >= NEXT.load(Ordering::Relaxed) && !m.was_woken();
     due && work()
 }
@@ -115,8 +115,8 @@ fn pass(m: usize) {
     EPOCHS.pass(m, flush_tlb);
 }
 
-/// The interrupt that asks a laggard to pass. The interrupted code had preemption off `depth` deep:
-/// at 0 it holds nothing.
+/// Handles the interrupt that asks a laggard to pass. The interrupted code had preemption off
+/// `depth` deep: at 0 it holds nothing.
 pub fn on_interrupt(depth: u32) {
     let core = percpu::current();
     let Some(m) = core.m() else { return };
@@ -127,10 +127,10 @@ pub fn on_interrupt(depth: u32) {
     }
 }
 
-/// So many pieces a core works in one go at most, when memory is scarce: about half a millisecond.
+/// Pieces that a core works in one go at most, when memory is scarce: about half a millisecond.
 const PIECES_IN_NEED: u32 = 100;
 
-/// False: another core is at it.
+/// Does a piece of work. Returns false if another core holds the lock.
 #[cold]
 #[optimize(size)]
 fn work() -> bool {
@@ -161,11 +161,11 @@ fn work() -> bool {
     true
 }
 
-/// The resting core that wakes up for the next piece of work; `usize::MAX`: none does.
+/// The resting core that wakes up for the next piece of work; `usize::MAX`: no core does.
 static KEEPER: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// When the next piece of work is due, in nanoseconds since boot: a resting core wakes up for it.
-/// `u64::MAX`: nobody has parked since the last pass, so there is nothing to look for.
+/// Returns when the next piece of work is due, in nanoseconds since boot. A resting core wakes up
+/// for it. `u64::MAX`: no G has parked since the last pass, so there is nothing to look for.
 fn next_due() -> u64 {
     let Some(round) = ROUND_STATE.try_lock() else { return u64::MAX };
     if round.is_quiet() && !round.in_pass && !round.busy && round.parks == parks() + 1 && stale::is_empty() {
@@ -174,13 +174,13 @@ fn next_due() -> u64 {
     NEXT_NS.load(Ordering::Relaxed)
 }
 
-/// How often anybody has parked or ended.
+/// Returns how often G's have parked or ended.
 fn parks() -> u64 {
     platform::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
 }
 
-/// The pool is empty, and so is this core's fault reserve: the next G may not even be unpacked.
-/// Packs and strips until there is something. On g0.
+/// Packs and strips until the pool or this core's fault reserve has frames. Both are empty, so the
+/// next G may not even be unpacked. On g0.
 #[cold]
 pub fn make_room() {
     let Some(sched) = platform::try_sched() else { return };
@@ -215,20 +215,20 @@ pub fn make_room() {
     }
 }
 
-/// Gives back everything that can be given back, and returns how many bytes that was. Not in a
-/// handler, with none of the locks of this module held.
+/// Gives back all memory that can be given back, and returns how many bytes. Not in a handler, with
+/// none of the locks of this module held.
 pub fn run() -> u64 {
     let Some(sched) = platform::try_sched() else { return 0 };
     let before = ROUND_STATE.lock().freed;
-    // What is cached for reuse comes first, so that this pass finds it.
+    // Caches for reuse are emptied first, so that this pass finds their contents.
     sched.trim();
     {
         let guard = PreemptGuard::new();
         sched.trim_resting(&guard);
         sched.trim_own(&guard);
     }
-    // A pass that is under way may have missed what lies behind it: the one that begins next
-    // counts; and tables follow their pages by a round.
+    // A pass under way may have missed memory that it has already passed, so the next pass counts.
+    // Tables follow their pages by a round.
     let target = {
         let mut round = ROUND_STATE.lock();
         round.force_next = true;
@@ -238,7 +238,7 @@ pub fn run() -> u64 {
         let guard = PreemptGuard::new();
         let m = M::current(&guard).index();
         if EPOCHS.is_behind(m) {
-            // This is a scheduling point as good as any: nothing is held here.
+            // A good scheduling point: `run` holds nothing here.
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {
@@ -253,16 +253,16 @@ pub fn run() -> u64 {
     }
 }
 
-/// Runs `f` with the round's lock held, so that nobody scavenges meanwhile: for tests of who needs
-/// the other locks.
+/// Runs `f` with the round's lock held, so that no core scavenges meanwhile: for tests of the use
+/// of the other locks.
 #[doc(hidden)]
 pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
     let _round = ROUND_STATE.lock();
     f()
 }
 
-/// The heap has no frames. Whether it may look again, since [`run`] has been tried: for a goroutine
-/// that holds nothing, and not in vain again and again.
+/// Tries [`run`] when the heap has no frames. Returns true if the heap may look again. For a
+/// goroutine that holds nothing; repeated calls do not run in vain again and again.
 #[cold]
 pub fn for_the_heap() -> bool {
     if percpu::depth() > 0 || percpu::in_handler() || panic::current_g().is_none() {
@@ -276,8 +276,9 @@ pub fn for_the_heap() -> bool {
     }
     true
 }
-/// Before this core rests until `until`: what to wake up for, and from here on it holds nothing.
-/// Returns what to tell [`rise`]. None: there was something to do, so look again for work first.
+/// Prepares the core's rest until `until`: finds the time to wake up, and the core holds nothing
+/// from here on. Returns the values for [`rise`]. `None`: there was work to do, so look for work
+/// again.
 pub fn rest(m: &M, until: u64) -> Option<(u64, u64)> {
     if poll(m) {
         return None;
@@ -292,7 +293,7 @@ pub fn rest(m: &M, until: u64) -> Option<(u64, u64)> {
     Some((until, EPOCHS.rest(m.index())))
 }
 
-/// After the rest.
+/// Ends the rest.
 pub fn rise(m: &M, flushed: u64) {
     EPOCHS.rise(m.index(), flushed, flush_tlb);
     if KEEPER.load(Ordering::Relaxed) == m.index() {

@@ -20,7 +20,7 @@ pub(super) const TABLE: u64 = Flags::WRITE.bits();
 /// Bytes that a last-level table covers.
 pub(super) const TABLE_SPAN: u64 = 512 * FRAME;
 
-/// Entry number `index` of the table in frame `table`.
+/// Returns entry number `index` of the table in frame `table`.
 #[inline(always)]
 pub(super) fn entry(table: u64, index: usize) -> &'static Entry {
     debug_assert!(index < 512);
@@ -29,14 +29,14 @@ pub(super) fn entry(table: u64, index: usize) -> &'static Entry {
     unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
 }
 
-/// The entry for `addr` at `level` (0: the page's) in frame `table`.
+/// Returns the entry for `addr` at `level` (0: the page's) in frame `table`.
 #[inline(always)]
 fn entry_for(table: u64, addr: u64, level: u32) -> &'static Entry {
     entry(table, (addr >> (12 + 9 * level)) as usize & 511)
 }
 
-/// Goes down towards the page at `addr`, as far as tables are present: the level and the entry
-/// where it ends, and what that says.
+/// Goes down towards the page at `addr`, as far as tables are present. Returns the level and the
+/// entry where the walk ends, and the content of that entry.
 #[inline(always)]
 pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
     let mut table = paging::root();
@@ -53,7 +53,7 @@ pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
     }
 }
 
-/// The entry of the last-level table for `addr`, and the table's frame if it is present.
+/// Returns the entry of the last-level table for `addr`, and the table's frame if it is present.
 pub(super) fn find_table(addr: u64) -> Option<(&'static Entry, Backing)> {
     let mut table = paging::root();
     for level in [3, 2] {
@@ -87,7 +87,7 @@ pub(super) fn clear(frame: u64) {
     unsafe { phys_to_virt(frame).write_bytes(0, FRAME as usize) };
 }
 
-/// Puts a table of frame `frame` under an empty entry. False: somebody was faster.
+/// Puts a table of frame `frame` under an empty entry. Returns false if another core was faster.
 #[inline(always)]
 pub(super) fn put_table(entry: &Entry, level: u32, frame: u64) -> bool {
     clear(frame);
@@ -100,7 +100,7 @@ pub(super) fn put_table(entry: &Entry, level: u32, frame: u64) -> bool {
     put
 }
 
-/// Debug builds fill new stack pages, so that reading before writing shows.
+/// Fills a new stack page in debug builds, so that reading before writing shows.
 #[inline(always)]
 pub(super) fn poison(frame: u64) {
     if cfg!(debug_assertions) {
@@ -109,8 +109,8 @@ pub(super) fn poison(frame: u64) {
     }
 }
 
-/// Maps the page at `addr`, which nobody uses, with frames of the common pool; it may be there
-/// already. False: no memory, or so little that it is kept for the stacks that there are.
+/// Maps the unused page at `addr` with frames of the common pool; the page may be present already.
+/// Returns false if there is no memory, or only memory kept for the live stacks.
 pub(super) fn map_from_pool(addr: u64) -> bool {
     let _here = PreemptGuard::new();
     loop {
@@ -120,7 +120,7 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
             Backing::Limbo(word) => {
                 entry.restore(word);
             }
-            // Nobody uses the window, so no page of it is packed; its neighbours may be, with their
+            // The window is unused, so no page of it is packed; its neighbours may be, with their
             // table.
             Backing::Packed(word) => {
                 if !super::packed::unpack_table(entry, word, &mut frames::alloc, &mut give_back) {
@@ -150,11 +150,11 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
 }
 
 fn give_back(frame: u64) {
-    // SAFETY: 1. it was taken for a place that somebody else has filled.
+    // SAFETY: 1. the frame was taken for a place that another core has filled.
     unsafe { frames::free(frame) };
 }
 
-/// How many pages of `range` have a frame.
+/// Returns how many pages of `range` have a frame.
 pub(super) fn count_backed(range: Range<u64>) -> u64 {
     let _here = PreemptGuard::new();
     let mut pages = 0;

@@ -1,9 +1,9 @@
-//! A port that takes no more than a real one, for tests (`fault=paced-uart`): QEMU's has room for
-//! the next byte at once, whatever its divisor says.
+//! A port that sends no faster than a real one, for tests (`fault=paced-uart`). QEMU's port has
+//! room for the next byte at once, for any divisor.
 //!
 //! Bytes reach QEMU's port as ever. But room is denied until a port at 115,200 baud would have sent
-//! what it has got, and the transmitter's interrupt, which QEMU's port would raise at once, is not
-//! turned on: a timer sends the interrupt's vector to the boot core instead.
+//! all its bytes. The transmitter's interrupt, which QEMU's port would raise at once, is not turned
+//! on: a timer sends the interrupt's vector to the boot core instead.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,11 +20,11 @@ const BYTE: u64 = 86_806;
 const LOOK: u64 = 8 * BYTE;
 
 static PACED: AtomicBool = AtomicBool::new(false);
-/// When the port will have sent all it has got, in nanoseconds since boot. Whoever is at the port
-/// writes it: one at a time.
+/// When the port will have sent all its bytes, in nanoseconds since boot. The user of the port
+/// writes the time; the port has one user at a time.
 static FREE_AT: AtomicU64 = AtomicU64::new(0);
 
-/// From `now` on.
+/// Slows the port down from `now` on.
 pub fn pace(now: u64) {
     PACED.store(true, Ordering::Relaxed);
     TICK.start(now);
@@ -43,7 +43,7 @@ pub(super) fn is_paced() -> bool {
     PACED.load(Ordering::Relaxed)
 }
 
-/// Whether a real port would have room.
+/// Returns true if a real port would have room.
 pub(super) fn has_room() -> bool {
     !is_paced() || clock::now() >= FREE_AT.load(Ordering::Relaxed)
 }
@@ -55,7 +55,7 @@ pub(super) fn wait() {
     }
 }
 
-/// The port has got so many bytes.
+/// Records that the port has got so many bytes.
 pub(super) fn sent(bytes: usize) {
     if is_paced() {
         let from = FREE_AT.load(Ordering::Relaxed).max(clock::now());

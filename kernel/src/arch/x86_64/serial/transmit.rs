@@ -1,5 +1,5 @@
-//! What leaves: lines stand in the ring [`OUTPUT`], and move to the port whenever it has room.
-//! Nobody waits for the port, but where nothing else is left to do:
+//! The transmit side: lines stand in the ring [`OUTPUT`], and move to the port whenever it has
+//! room. A printer waits for the port only when it has no other work to do:
 //!
 //! | who prints | the ring has room | the ring is full |
 //! |---|---|---|
@@ -8,13 +8,13 @@
 //! | boot, before the scheduler | the same, and waits until all has left | |
 //! | a report | sends what is in the ring, then its own text, byte by byte; takes no lock | |
 //!
-//! The rest leaves by the port's interrupt, a FIFO of 16 bytes each; QEMU's port takes everything
-//! at once, and never has to interrupt. Where no I/O APIC has the port's line, the goroutine that
-//! prints looks again and again until the ring is empty, and lets others run in between.
+//! The port's interrupt sends the rest, a FIFO of 16 bytes each. QEMU's port takes everything at
+//! once, and never has to interrupt. If no I/O APIC has the port's line, the goroutine that prints
+//! polls until the ring is empty, and lets others run in between.
 //!
-//! A line that can't park and finds the port stuck (its other end takes nothing, for a second or
-//! so) is given up, as a report's bytes are: a core that waits for ever with preemption off would
-//! be worse.
+//! The port is stuck if its other end takes nothing, for a second or so. A line that can't park is
+//! then given up, as a report's bytes are. A core that waits for ever with preemption off would be
+//! worse.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -25,13 +25,13 @@ use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, give, is_present, pace, pu
 use crate::arch::{clock, percpu};
 use crate::{console, platform};
 
-/// What is to leave.
+/// The output ring.
 pub static OUTPUT: Output = Output::new(&BYTES);
 
 static BYTES: Bytes = Bytes::new();
 
-/// Bytes that whoever prints moves to the port at once, with preemption off: more than a line
-/// usually has.
+/// Bytes that a printer moves to the port at once, with preemption off: more than a line usually
+/// has.
 const PIECE: usize = 256;
 /// Bytes that the handler moves, beside those that it receives.
 const BURST: usize = 64;
@@ -39,7 +39,7 @@ const BURST: usize = 64;
 /// Bytes that the port takes when it says that it has room.
 static FIFO: AtomicUsize = AtomicUsize::new(1);
 
-/// It is no use to look for the port's line again.
+/// Set if another look for the port's line is of no use.
 static NO_LINE: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn set_fifo(there: bool) {
@@ -86,12 +86,12 @@ pub fn transmit() {
     }
 }
 
-/// This core has come so far that it can take interrupts.
+/// Returns true if this core can take interrupts.
 fn is_up() -> bool {
     platform::try_sched().is_some() && !percpu::m().is_null() && !percpu::in_handler()
 }
 
-/// The port's interrupt: a bounded piece of what is in the ring.
+/// Handles the port's interrupt: sends a bounded piece of the ring.
 pub(super) fn interrupted() {
     OUTPUT.interrupted();
     // Whether there is more stands in `OUTPUT`, where `write_enables` looks.
@@ -141,14 +141,14 @@ pub fn flush(grace: u64) {
     }
 }
 
-/// A report begins, and all other cores have stopped: sends what was printed before. Takes no lock.
+/// Sends the text printed before a report, when all other cores have stopped. Takes no lock.
 pub fn take_over() {
     while let Some(byte) = OUTPUT.next_for_report() {
         put(byte);
     }
 }
 
-/// A report has ended: waits until its last bytes have left, a second at most at 1 GHz or more.
+/// Waits after a report until its last bytes have left, a second at most at 1 GHz or more.
 pub fn finish() {
     let begin = clock::ticks();
     while is_present() && status() & IDLE == 0 && clock::ticks().wrapping_sub(begin) < 1_000_000_000 {

@@ -1,12 +1,13 @@
-//! One round of the scavenger: what it looks at, and what becomes of it when its epoch is over.
+//! One round of the scavenger: the pages that it picks, and their fate when its epoch is over.
 //!
-//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds it for as
-//! long as it is looked at and no longer. What it touches comes back, *if that faults*: a core that
-//! has run it before may still have the entries in its TLB, and use and change the pages without
-//! anybody noticing. So the round's end decides anew: it holds the G again, and by the stack
-//! pointer of *now* sees which of the pages are needed. A G that is not parked then gets all of
-//! them back. No core has old entries by that time (that is what the epoch was for), and none gets
-//! new ones (limbo is not present), so what is decided under Scan stays true.
+//! **The hard race** is a G that runs while its pages are in limbo. The Scan state holds a G for as
+//! long as the round looks at it and no longer. A page in limbo that the G touches comes back *if
+//! the touch faults*. A core that has run the G before may still have the entries in its TLB, and
+//! so use and change the pages without a fault. So the end of the round decides anew. The round
+//! holds the G again, and the stack pointer of *now* tells which of the pages are needed. A G that
+//! is not parked then gets all of them back. By that time no core has old entries (the epoch makes
+//! sure of that), and no core gets new ones (limbo is not present). So a decision under Scan stays
+//! true.
 
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
@@ -21,18 +22,18 @@ use crate::mm::window::packed::{self, Content};
 use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
 use crate::mm::window::{self, GUARD, Window, forget};
 
-/// Slices of a round, at most: what an epoch costs is shared by so many. On a host that has fewer
-/// cores than the machine it costs milliseconds.
+/// Slices of a round, at most: so many slices share the cost of an epoch. On a host that has fewer
+/// cores than the machine, an epoch costs milliseconds.
 const ROUND: usize = 512;
-/// Slices of a round that nobody is in a hurry for: at its end so many stacks are packed in one
-/// piece, and who wakes up meanwhile on that core waits.
+/// Slices of a round without urgency. The end of the round packs so many stacks in one piece, and
+/// G's that wake up meanwhile on that core wait.
 pub(super) const ROUND_IDLE: usize = 32;
-/// So many ticks of the time-stamp counter a piece of work takes at most, and one slice or table
-/// more: preemption is off as long.
+/// Ticks of the time-stamp counter that a piece of work takes at most, plus one slice or table.
+/// Preemption is off for so long.
 const PIECE: u64 = 6_000;
-/// A piece of work with preemption off. It ends after [`PIECE`] ticks, but not before it has done
-/// something: time may run faster than work (single steps, a busy host), and the work must come to
-/// its end all the same.
+/// A piece of work with preemption off. The piece ends after [`PIECE`] ticks, but not before it has
+/// done something. Time may run faster than work (single steps, a busy host), and the work must
+/// come to its end all the same.
 struct Piece {
     begun: u64,
     has_advanced: Cell<bool>,
@@ -43,7 +44,7 @@ impl Piece {
         Self { begun: clock::ticks(), has_advanced: Cell::new(false) }
     }
 
-    /// A slice, a table or some records are done.
+    /// Records that a slice, a table or some records are done.
     fn advance(&self) {
         self.has_advanced.set(true);
     }
@@ -57,36 +58,36 @@ impl Piece {
 const TABLES: usize = 512;
 /// G records that an idle round looks at.
 const LOOKS: usize = 32;
-/// The same when memory is wanted; fewer, if a round is full before. Most of a million are packed
-/// already, and quickly passed over.
+/// The same when memory is wanted; fewer if a round is full before. Most of a million G's are
+/// packed already, and the round passes over them quickly.
 const LOOKS_PRESSED: usize = 2048;
 /// Idle passes begin this far apart, in nanoseconds.
 const PERIOD: u64 = 500_000_000;
-/// Idle rounds follow one another at this distance.
+/// Idle rounds follow one another at this distance, in nanoseconds.
 const PACE: u64 = 200_000;
-/// What is nearer below a parked G's stack pointer stays.
+/// Pages nearer than this below a parked G's stack pointer stay.
 const MARGIN: u64 = 256;
 /// Free G's of the global list that keep their memory in an idle pass.
 const KEEP_WARM: usize = 64;
-/// After this long laggards are interrupted: 1 ms.
+/// Laggards are interrupted after this long: 1 ms.
 const PATIENCE: u64 = 1_000_000;
 /// The same when memory is wanted: 20 µs.
 const PATIENCE_PRESSED: u64 = 20_000;
-/// A pressed pass that has found nothing is not repeated before this has passed: 5 ms.
+/// A pressed pass that has found nothing is not repeated before this time has passed: 5 ms.
 pub(super) const DESPAIR: u64 = 5_000_000;
 
-/// What is to become of a slice of a window when its epoch is over.
+/// The fate of a slice of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
-    /// A window without a G: all goes back, and the addresses. (First, so that an empty round is
-    /// all zeros and takes no room in the image.)
+    /// A window without a G: all memory goes back, and the addresses. (First, so that an empty
+    /// round is all zeros and takes no room in the image.)
     Free,
-    /// A retired window: all goes back but the addresses.
+    /// A retired window: all memory goes back but the addresses.
     Bury,
-    /// What this parked G does not need goes back; its top page is packed if that was taken as
-    /// well.
+    /// The pages that this parked G does not need go back. Its top page is packed if the round has
+    /// taken that page as well.
     Shrink(GRef),
-    /// A free G's window: all goes back, the G goes to the bare list.
+    /// A free G's window: all memory goes back, and the G goes to the bare list.
     Strip(GRef),
 }
 
@@ -100,7 +101,7 @@ struct Slice {
 
 const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Free };
 
-/// How much is wanted.
+/// How urgently memory is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) enum Urgency {
     Idle,
@@ -111,17 +112,17 @@ pub(super) enum Urgency {
 pub(super) struct Round {
     slices: [Slice; ROUND],
     len: usize,
-    /// How many it may have.
+    /// How many slices the round may have.
     limit: usize,
-    /// It is not full yet, and there may be more to add.
+    /// The round is not full yet, and there may be more to add.
     collecting: bool,
-    /// Records that it may still look at.
+    /// Records that the round may still look at.
     looks: usize,
-    /// Its epoch is over.
+    /// The epoch of the round is over.
     settling: bool,
-    /// Slices that have been settled since its epoch was over; of those before, `len` have to stay.
+    /// Slices settled since the epoch was over; of the slices before them, `len` have to stay.
     settled: usize,
-    /// How many there were then; 0: they are not being settled.
+    /// How many slices there were then; 0: no slices are being settled.
     to_settle: usize,
     /// The first address under each table in limbo.
     tables: [u64; TABLES],
@@ -129,7 +130,7 @@ pub(super) struct Round {
     /// Tables for the next round.
     next_tables: [u64; TABLES],
     pub(super) next_len: usize,
-    /// The epoch that it waits for; 0: no round is under way.
+    /// The epoch that the round waits for; 0: no round is under way.
     epoch: u64,
     begun: u64,
     /// When laggards were last interrupted.
@@ -137,11 +138,11 @@ pub(super) struct Round {
     cursor: Cursor,
     /// A pass is under way.
     pub(super) in_pass: bool,
-    /// The pass is for somebody who wants everything, whoever does a piece of it; and so will the
-    /// next one be.
+    /// The pass is for a caller that wants everything, whichever core does a piece of it. The next
+    /// pass will be for such a caller too.
     forced: bool,
     pub(super) force_next: bool,
-    /// Before this the next idle pass does not begin.
+    /// The next idle pass does not begin before this time.
     next_pass: u64,
     /// Bytes that went back, ever; and until the last pass began.
     pub(super) freed: u64,
@@ -149,12 +150,12 @@ pub(super) struct Round {
     /// `parks() + 1` when the last pass began, and whether that pass found anything.
     pub(super) parks: u64,
     pub(super) busy: bool,
-    /// Passes that came to their end.
+    /// Passes that have come to their end.
     pub(super) passes: u64,
 }
 
 impl Round {
-    /// None is under way.
+    /// Creates the state without a round.
     pub(super) const fn new() -> Self {
         Self {
             slices: [NO_SLICE; ROUND],
@@ -185,15 +186,15 @@ impl Round {
         }
     }
 
-    /// A piece of work, some thousand instructions. Returns how many nanoseconds later the next one
-    /// is due; 0: at once.
+    /// Does a piece of work, some thousand instructions. Returns the nanoseconds until the next
+    /// piece is due; 0: at once.
     pub(super) fn step(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) -> u64 {
         if self.epoch != 0 {
             if !self.settling && !EPOCHS.is_over(self.epoch) {
                 self.hurry(urgency);
                 return PACE;
             }
-            // What comes next is another piece, if anybody wants it.
+            // The next step is another piece, if some core wants it.
             self.settling = !self.finish(sched, guard);
             return 0;
         }
@@ -204,7 +205,7 @@ impl Round {
         if self.len > 0 || self.tables_len > 0 {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
-            // We hold nothing: everything that was found is in the round.
+            // The piece holds nothing: all pages that were found are in the round.
             pass(M::current(guard).index());
         }
         if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
@@ -220,7 +221,7 @@ impl Round {
         }
     }
 
-    /// Interrupts those that keep the round waiting.
+    /// Interrupts the cores that keep the round waiting.
     fn hurry(&mut self, urgency: Urgency) {
         let now = clock::now();
         let patience = if urgency == Urgency::Idle { PATIENCE } else { PATIENCE_PRESSED };
@@ -236,7 +237,7 @@ impl Round {
         }
     }
 
-    /// Nothing that it has begun is left to do.
+    /// Returns true if no work that the scavenger has begun is left to do.
     pub(super) fn is_quiet(&self) -> bool {
         self.epoch == 0 && self.len == 0 && !self.collecting
     }
@@ -250,7 +251,7 @@ impl Round {
         self.is_full() || piece.is_over()
     }
 
-    /// The whole of a window that nobody runs on; red pages may be mapped, too.
+    /// Adds the whole of a window that no G runs on; red pages may be mapped, too.
     fn add(&mut self, window: Window, from: u64, end: End) {
         let from = from.clamp(window.lo + GUARD, window.top());
         self.slices[self.len] = Slice { window, from, to: window.hi, end };
@@ -260,7 +261,7 @@ impl Round {
         });
     }
 
-    /// A piece of the collection: while `collecting` is set afterwards, there is more of it.
+    /// Does a piece of the collection. If `collecting` is set afterwards, there is more of it.
     fn collect(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency) {
         if !self.collecting {
             self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
@@ -272,7 +273,7 @@ impl Round {
         self.collecting = more && (self.next_len > 0 || !self.is_full());
     }
 
-    /// Tables that the last round has left without pages go to limbo.
+    /// Moves tables to limbo that the last round has left without pages.
     fn retire_tables(&mut self, piece: &Piece) {
         while self.next_len > 0 && !piece.is_over() {
             piece.advance();
@@ -337,7 +338,7 @@ impl Round {
                 break;
             }
             let (mut seen, before) = (0, self.len);
-            // Those that have nothing to give take some instructions each: the clock is not read
+            // G's without anything to give take some instructions each, so the clock is not read
             // for each chunk of them.
             while !done && self.len == before && seen < self.looks.min(128) {
                 done = sched.walk_gs(&mut cursor, 1, |g| {
@@ -378,15 +379,16 @@ impl Round {
         }
     }
 
-    /// The end of a round for the pages `from..to` of a G that was parked at its beginning: held
-    /// still again, it keeps what it needs now.
+    /// Ends the round for the pages `from..to` of a G that was parked at its beginning. The G is
+    /// held still again, and keeps the pages that it needs now.
     fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
         let needs = Needs::of(g).filter(|needs| needs.window == window);
         let now = g.stack_low.load(Ordering::Relaxed);
         if needs.is_some() && now as u64 >= from {
-            // First it is raised, then each page that is there lowers it again: others may map
-            // pages meanwhile, and lower it as well. Should one of them have been faster, it stays
-            // where it is. (Below `from` if the G has gone deeper since the round began.)
+            // First `stack_low` is raised, then each page that is present lowers it again. Other
+            // cores may map pages meanwhile, and lower it as well. If another core was faster, the
+            // value stays. (The value is below `from` if the G has gone deeper since the round
+            // began.)
             let top = to.min(window.top()) as usize;
             let _ = g.stack_low.compare_exchange(now, top, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -417,8 +419,8 @@ impl Round {
         });
     }
 
-    /// The round's epoch is over: whatever is still in limbo is ours. A piece of it; true: that was
-    /// the last.
+    /// Settles a piece of the round once its epoch is over: pages still in limbo belong to the
+    /// round. Returns true if that was the last piece.
     fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &percpu::current().packs;
         packs.set(true);
@@ -446,7 +448,7 @@ impl Round {
         over
     }
 
-    /// A few of them.
+    /// Settles a few of the slices.
     fn settle_tables(&mut self) {
         let piece = Piece::begin();
         while self.tables_len > 0 && !piece.is_over() {
@@ -479,7 +481,7 @@ impl Round {
             backing => back |= backing != Backing::Empty,
         });
         match end {
-            // Somebody has touched a page of a stack that has ended: once more.
+            // Some core has touched a page of a stack that has ended: take the slice once more.
             _ if back => {
                 self.slices[self.len] = slice;
                 self.len += 1;
@@ -519,13 +521,13 @@ impl Round {
 
     fn give(&mut self, frame: u64) {
         self.freed += FRAME;
-        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: nobody can
-        // reach it.
+        // SAFETY: 1. its entry has been in limbo for an epoch and leads elsewhere now: no core can
+        // reach the table.
         unsafe { frames::free(frame) };
     }
 }
 
-/// What a parked G needs of its window.
+/// The part of its window that a parked G needs.
 struct Needs {
     window: Window,
     /// Pages from here on.
@@ -535,7 +537,7 @@ struct Needs {
 }
 
 impl Needs {
-    /// Of a G that is held still.
+    /// Computes the part for a G that is held still.
     fn of(g: &G) -> Option<Self> {
         let (window, sp) = (Window::from(g.stack()), g.saved_sp() as u64);
         if window.hi == 0 || !window.contains(sp) {
@@ -545,19 +547,19 @@ impl Needs {
         Some(Self { window, keep, used: window.hi - sp })
     }
 
-    /// Whether what it uses is worth packing.
+    /// Returns true if the used bytes are worth packing.
     fn may_pack(&self) -> bool {
         self.used <= packed::MOST && self.keep == self.window.top()
     }
 }
 
-/// Whether the only page of `g` that there was is packed: a guess, without holding it.
+/// Guesses, without holding `g`, whether its only page is packed.
 fn has_nothing(g: &G) -> bool {
     let low = g.stack_low.load(Ordering::Relaxed) as u64;
     Window::of(low).is_some_and(|window| low == window.top() && window::is_packed(window.hi))
 }
 
-/// A page of a stack goes.
+/// Counts a page of a stack that goes.
 fn reclaim(entry: &Entry, limbo: u64) -> bool {
     let ours = entry.reclaim(limbo);
     if ours {

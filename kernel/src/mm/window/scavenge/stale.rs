@@ -1,4 +1,4 @@
-//! Windows that nobody lives on, until a round takes them.
+//! Windows without a G, until a round takes them.
 
 use crate::mm::lock::Lock;
 use crate::mm::window::{LINK, Window};
@@ -34,7 +34,8 @@ pub(super) unsafe fn put(window: Window, low: u64, retired: bool) -> usize {
     stale.len
 }
 
-/// One of them, where its pages begin, and whether it is retired.
+/// Takes one of the windows. Returns it, the address where its pages begin, and whether it is
+/// retired.
 pub(super) fn take() -> Option<(Window, u64, bool)> {
     let mut stale = STALE.lock();
     let window = Window::of(stale.first.checked_sub(1)?)?;
