@@ -1,5 +1,5 @@
-//! Bytes to a device: goroutines put whole lines in, and whoever finds the device ready moves bytes
-//! to it. Nobody waits for the device.
+//! Bytes to a device: goroutines put whole lines in, and a drainer that finds the device ready
+//! moves bytes to it. Nobody waits for the device.
 //!
 //! ```text
 //!      writers (one at a time, under the lock)               drainer (one at a time, whoever has set `draining`)
@@ -32,20 +32,23 @@
 //! race with a drainer that it has interrupted: it takes back `wanted` first (I1), so the drainer
 //! sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in `input.rs`.
 //!
-//! **A death** breaks none of this: from the end of its park to the hand-over of its turn, and from
-//! D1 to D5, a goroutine has preemption off, and it ends with preemption on.
+//! **A death** breaks none of this: a goroutine ends with preemption on. From the end of its park
+//! to the hand-over of its turn, and from D1 to D5, a goroutine has preemption off.
 //!
 //! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock.
-//! What a stopped core was just sending may come twice, as much as the device takes at a time; a
-//! line that a stopped core was just copying is not there yet.
+//! Bytes that a stopped core was just sending may come twice, as many as the device takes at a
+//! time. A line that a stopped core was just copying is not there yet.
 //!
 //! Writers that can't park (on g0, with preemption off, at boot) have [`RESERVE`] bytes more than
 //! goroutines ([`Output::try_put`]).
 //!
-//! Rejected: the console's lock held while the port takes a line (9 ms for 100 bytes at 115,200
-//! baud, with preemption off); a lock-free ring for many producers (whoever ends between taking its
-//! place and filling it would stop all others, and a report could not tell); a goroutine that
-//! drains (it would have to run first).
+//! Rejected:
+//!
+//! * the console's lock held while the port takes a line: 9 ms for 100 bytes at 115,200 baud, with
+//!   preemption off;
+//! * a lock-free ring for many producers: a producer that ends between taking its place and filling
+//!   it would stop all others, and a report could not tell;
+//! * a goroutine that drains: it would have to run first.
 
 use crate::g::{G, GRef, WaitReason};
 use crate::inbox::{park_for_interrupt, ready_anywhere};
@@ -69,15 +72,15 @@ pub const RESERVE: usize = if cfg!(loom) { 0 } else { 4 << 10 };
 
 const _: () = assert!(CAPACITY.is_power_of_two() && LINE + RESERVE <= CAPACITY);
 
-/// What takes the bytes.
+/// The device that takes the bytes.
 pub trait Transmitter {
-    /// How many it takes now.
+    /// Returns the number of bytes that the device takes now.
     fn room(&mut self) -> usize;
-    /// Takes them; there was room for as many.
+    /// Takes the bytes; there was room for as many.
     fn send(&mut self, bytes: &[u8]);
 }
 
-/// The ring, and who waits for room in it.
+/// The ring, and the queue for room in it.
 #[derive(Debug)]
 pub struct Output {
     /// Its holder adds a line.
@@ -92,7 +95,7 @@ pub struct Output {
 
     // --- Shared.
     draining: AtomicBool,
-    /// The G that waits for room, and how much that is.
+    /// The G that waits for room, and the room that it needs.
     first: AtomicPtr<G>,
     needed: AtomicUsize,
     bytes: &'static Bytes,
@@ -102,14 +105,14 @@ pub struct Output {
 struct Writers {
     /// A line waits for room.
     turn: bool,
-    /// Who waits for the turn.
+    /// The G's that wait for the turn.
     waiting: WaitQueue,
 }
 
 impl Output {
     crate::const_unless_loom! {
-        /// An empty one over `bytes`, which are its alone. (They lie apart: all zeros, they need no
-        /// place in an image.)
+        /// Makes an empty ring over `bytes`, which are its alone. (The bytes lie apart: all zeros,
+        /// they need no place in an image.)
         pub fn new(bytes: &'static Bytes) -> Self {
             Self {
                 writers: SpinLock::new(Writers { turn: false, waiting: WaitQueue::new() }),
@@ -260,7 +263,7 @@ impl Output {
         f()
     }
 
-    /// What `put` does before it parks, for models of a single writer.
+    /// Does the part of `put` before its park, for models of a single writer.
     #[cfg(loom)]
     pub(crate) fn try_put_or_need(&self, line: &[u8]) -> bool {
         let guard = PreemptGuard::new();

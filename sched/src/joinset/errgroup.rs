@@ -1,4 +1,4 @@
-//! [`ErrGroup`]: goroutines of which the first that fails tells the others to stop; Go's `errgroup`.
+//! [`ErrGroup`]: goroutines of which the first to fail tells the others to stop; Go's `errgroup`.
 //!
 //! ```text
 //!   ErrGroup ──▶ Common { cancel, lock { running, limit, error, ended, starters, waiters } }
@@ -68,9 +68,9 @@ struct Running<E> {
     limit: usize,
     /// The first error; in a box, so that no large one is moved under the lock.
     error: Option<Box<E>>,
-    /// What ended the first one that did not end by itself, and that one's number.
+    /// The error of the first G that did not end by itself, and that G's number.
     ended: Option<(JoinError, u64)>,
-    /// In `go`, for the limit; and in `wait`.
+    /// G's that wait in `go`, for the limit, and in `wait`.
     starters: WaitQueue,
     waiters: WaitQueue,
 }
@@ -100,7 +100,7 @@ impl<E: Send + 'static> Member for InGroup<E> {
             let dies = current_g(&guard).is_doomed();
             drop(guard);
             if dies {
-                // This is a g0, and there may be many contexts.
+                // The current stack is a g0's, and there may be many contexts.
                 drop_elsewhere(CancelOnDrop(self.group.clone()));
             } else {
                 self.group.cancel();
@@ -115,8 +115,7 @@ impl<E: Send + 'static> Member for InGroup<E> {
 
     fn abandoned(self, g: GRef) {
         close_all(g);
-        // Those in `wait` are the undertaker's to wake; and nothing of the program's is dropped on
-        // a g0.
+        // The undertaker wakes the G's in `wait`; and nothing of the program's is dropped on a g0.
         Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
     }
 }
@@ -137,7 +136,7 @@ impl<E> InGroup<E> {
     }
 }
 
-/// What the last member does when it has left, by dropping this.
+/// The duty of the last member when it has left, done when this is dropped.
 #[expect(dead_code, reason = "dropped, not read")]
 enum Left<E> {
     /// Some are in `wait`.
@@ -197,7 +196,7 @@ impl<E> Running<E> {
 }
 
 impl<E> Common<E> {
-    /// What a goroutine of the group has come to.
+    /// Notes the result of a goroutine of the group.
     fn outcome(&self, outcome: Result<(), E>) {
         if let Err(error) = outcome {
             self.fail(error);
@@ -503,10 +502,10 @@ pub mod model {
     use super::{ErrGroup, InGroup};
     use crate::group::Member;
 
-    /// What the G of a member of a group does at its end.
+    /// The part of a group member's G that runs at its end.
     pub struct GroupMember<E>(InGroup<E>);
 
-    /// One more member; parks if there are as many as there may be.
+    /// Adds one more member; parks if there are as many as there may be.
     pub fn group_member<E: Send + 'static>(group: &ErrGroup<E>) -> GroupMember<E> {
         let member = InGroup { group: group.0.clone(), refused: Cell::new(false) };
         while group.0.has_room(true) && !member.starts() {}
@@ -514,7 +513,7 @@ pub mod model {
     }
 
     impl<E: Send + 'static> GroupMember<E> {
-        /// It has come to its end, with this.
+        /// Ends the member, with this outcome.
         pub fn end(self, outcome: Result<(), E>) {
             self.0.group.outcome(outcome);
             drop(self.0.leave());

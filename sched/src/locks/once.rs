@@ -1,4 +1,4 @@
-//! `Once`: something that is done once, by whoever comes first; all others wait until it is done.
+//! `Once`: a closure that runs once, in the first caller; all others wait until it has run.
 //!
 //! ```text
 //!                     first caller: CAS                  it returns: swap
@@ -7,14 +7,14 @@
 //!   POISONED ◀───────────────────────────────┘
 //! ```
 //!
-//! QUEUED may stand beside any state but COMPLETE: somebody waits in the list, and the next swap
-//! takes and wakes all of it. They look again: of several that find POISONED and force it, one
-//! runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's
-//! look and its sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock,
-//! or the waiter's CAS fails.
+//! QUEUED may stand beside any state but COMPLETE: a G waits in the list, and the next swap takes
+//! and wakes all of the list. The woken G's look again: of several that find POISONED and force it,
+//! one runs. QUEUED is set under the list's lock, which settles **the hard race** as in the mutex.
+//! If the end comes between a waiter's look and its sleep, the swap sees QUEUED and then needs that
+//! lock, or the waiter's CAS fails.
 //!
-//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
-//! write may be lent to others. Callers and waiters panic.
+//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: the memory that it
+//! was about to write may be lent to others. Callers and waiters panic.
 
 use core::fmt;
 
@@ -28,7 +28,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::waitq::{WaitQueue, Waiter};
 
 const INCOMPLETE: usize = 0;
-/// Somebody is in the list.
+/// A G is in the list.
 const QUEUED: usize = 1;
 const POISONED: usize = 2;
 const COMPLETE: usize = 4;
@@ -54,7 +54,7 @@ pub struct Once {
 impl core::panic::UnwindSafe for Once {}
 impl core::panic::RefUnwindSafe for Once {}
 
-/// What the closure of [`Once::call_once_force`] learns.
+/// The state that the closure of [`Once::call_once_force`] is told of.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -67,7 +67,7 @@ pub struct OnceState {
     poisoned: bool,
 }
 
-/// What is known of a `Once` that nobody else can reach.
+/// The state of a `Once` that nobody else can reach.
 pub(super) enum Settled {
     Incomplete,
     /// Or its runner died: nobody borrows what that has written.
@@ -77,7 +77,7 @@ pub(super) enum Settled {
 
 impl Once {
     crate::const_unless_loom! {
-        /// Nothing was done yet.
+        /// Makes a `Once` that has not run yet.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -91,8 +91,8 @@ impl Once {
         }
     }
 
-    /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done.
-    /// When it returns, it is done, and what was written is seen.
+    /// Runs `f` if no closure has run here before. If one is running, parks until it has returned.
+    /// After this call a closure has returned, and its writes are seen.
     ///
     /// # Panics
     /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what
@@ -146,7 +146,7 @@ impl Once {
         }
     }
 
-    /// Whether it is done: some closure has returned, and what it wrote is seen.
+    /// Returns true if a closure has returned; its writes are seen.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -236,8 +236,8 @@ impl Once {
                 POISONED if !force => poisoned(),
                 state @ (INCOMPLETE | POISONED) => {
                     let mine = life_here() | word & QUEUED;
-                    // Acquire: pairs with the Release in `Finish::drop`: what a closure that
-                    // panicked wrote is seen.
+                    // Acquire: pairs with the Release in `Finish::drop`, so the writes of a closure
+                    // that panicked are seen.
                     match self.word.compare_exchange(word, mine, Ordering::Acquire, Ordering::Acquire) {
                         Ok(_) => {
                             let state = OnceState { poisoned: state == POISONED };
@@ -264,7 +264,7 @@ impl Once {
             held_by_the_dead("Once", core::ptr::from_ref(self).addr(), dead.id());
         }
         let mut waiters = self.waiters.lock(&guard);
-        // Relaxed: the caller looks again. Whoever finds QUEUED takes the list's lock.
+        // Relaxed: the caller looks again. A G that finds QUEUED takes the list's lock.
         let queued = self.word.compare_exchange(seen, seen | QUEUED, Ordering::Relaxed, Ordering::Relaxed);
         if queued.is_err_and(|now| now != seen | QUEUED) {
             return;
@@ -298,8 +298,8 @@ impl Waited for Once {
             let mut waiters = self.waiters.lock(guard);
             let word = self.word.load(Ordering::Relaxed);
             let dead = dead_owner(word, deaths);
-            // Without a runner: it has died between the end of its closure and those who wait for
-            // that. They look again.
+            // Without a runner: it has died between the end of its closure and the waking of the
+            // waiters. The woken waiters look again.
             let one = if dead.is_some() || word & OWNER == 0 { waiters.pop() } else { None };
             if dead.is_some() && waiters.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl Waited for Once {
 }
 
 impl OnceState {
-    /// Whether an earlier closure panicked.
+    /// Returns true if an earlier closure panicked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,19 +1,21 @@
-//! Who holds a lock: a life of a G; and what becomes of the others when that G is dead.
+//! The holder of a lock: a life of a G; and the effect on the others when that G is dead.
 //!
 //! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags'
-//! three bits: its *life*. The number is never used again, so a lock that was never given back,
-//! because its guard was leaked or its owner has died, can't be taken for another G's. To learn it
-//! costs two loads, of the core's current G and of its number; whatever core the G is on in
-//! between, both are its own.
+//! three bits: its *life*. The number is never used again. So a lock that was never given back
+//! can't be taken for another G's: its guard was leaked, or its owner has died. Learning the life
+//! costs two loads, of the core's current G and of its number. The G may change cores in between:
+//! both are its own.
 //!
-//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever: it may
-//! have lent what it had locked to others, who use it still. So its locks stay held. `lock` on one
-//! panics and names the dead owner, `try_lock` says that it would block, and those who wait are
-//! woken into the same panic (`deaths.rs`). A death does not poison.
+//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever. Its
+//! locks stay held, because it may have lent the locked values to others, which use them still.
+//! `lock` on such a lock panics and names the dead owner; `try_lock` says that it would block.
+//! Waiters are woken into the same panic (`deaths.rs`). A death does not poison.
 //!
-//! Rejected: an address on the owner's stack (windows are used again: of a leaked guard whose G had
-//! ended well, a later G's overflow made a dead owner); to pass the lock on as poisoned (two `&mut`
-//! to one value, if the guard was leaked or lent).
+//! Rejected:
+//!
+//! * an address on the owner's stack: windows are used again, so a later G's overflow made a dead
+//!   owner of a leaked guard whose G had ended well;
+//! * to pass the lock on as poisoned: two `&mut` to one value, if the guard was leaked or lent.
 
 use crate::deaths::{Dead, Deaths, Holding, object_of};
 use crate::g::{GRef, id_of};
@@ -27,16 +29,16 @@ pub use crate::g::LIFE_SHIFT;
 
 /// The bits of a word that name the owner.
 pub(super) const OWNER: usize = !FLAGS;
-/// The others.
+/// The other bits.
 pub(super) const FLAGS: usize = (1 << LIFE_SHIFT) - 1;
 
-/// What names the G that runs, in its present life. Not 0.
+/// Returns the life of the calling G, which names it. Not 0.
 #[inline(always)]
 pub(super) fn life_here() -> usize {
     platform::current_life()
 }
 
-/// The owner that `word` names, if it is dead.
+/// Returns the owner that `word` names, if it is dead.
 pub(super) fn dead_owner(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
     if word & OWNER == 0 { None } else { deaths.find(id_of(word & OWNER)) }
 }
@@ -82,7 +84,7 @@ pub(super) fn lies_among_the_dead(what: &str, at: usize, id: u64) -> ! {
     panic!("{what} at 0x{at:016x} lies on the stack of {}", Of(id))
 }
 
-/// Who holds what a parked G waits for. For reports.
+/// The holder of the object that a parked G waits for. For reports.
 #[derive(Debug)]
 pub enum Holder {
     /// A G that lives.
@@ -93,7 +95,8 @@ pub enum Holder {
     Ended(u64),
 }
 
-/// Who holds what `g` waits for, as far as its word names one. For reports.
+/// Returns the holder of the object that `g` waits for, if the object's word names one. For
+/// reports.
 ///
 /// # Safety
 /// 1. `g` is parked, and stays so.

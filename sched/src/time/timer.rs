@@ -1,4 +1,5 @@
-//! Timers and tickers with a handle, as Go's: what is due is a function, or a value in a channel.
+//! Timers and tickers with a handle, as Go's: a due timer starts a function, or sends a value to a
+//! channel.
 //!
 //! ```text
 //!   Timer, Ticker ──▶ Inner { alarm, lock { generation, armed, … }, what }     counted: the handle, the heap while the alarm is in it, a new G
@@ -9,13 +10,13 @@
 //!   stop, reset:     under the lock: the generation ends; the alarm leaves its heap, or its count is the call's to drop; the channel is emptied
 //! ```
 //!
-//! So `stop` and what was to happen never both win: it says true if that does not happen any more,
-//! even if the G for it exists already, and false if it has begun (or nothing was started). It
-//! waits for nobody. **No stale value**: when `stop` or `reset` has returned, a receive finds
-//! nothing that was sent before.
+//! So `stop` and the event never both win. `stop` says true if the event does not happen any more,
+//! even if the G for it exists already. False means that the event has begun, or that nothing was
+//! started. `stop` waits for nobody. **No stale value**: when `stop` or `reset` has returned, a
+//! receive finds no value that was sent before.
 //!
-//! A function and what it holds are dropped by a G, never on a g0. When there is no memory for a G,
-//! the alarm tries again a little later.
+//! A G drops the function and its captures, never a g0. When there is no memory for a G, the alarm
+//! tries again a little later.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -73,11 +74,11 @@ struct Inner {
 }
 
 struct State {
-    /// Of the last start, or a later one: what was started with another one is over.
+    /// The number of the last start, or a later one: a start with another number is over.
     generation: u32,
-    /// Started, and what was to happen has not begun since.
+    /// Started, and the event has not begun since.
     armed: bool,
-    /// When it is due.
+    /// The time when it is due.
     due: Instant,
     /// Of a ticker.
     period: Option<NonZeroU64>,
@@ -131,7 +132,7 @@ impl Timer {
         timer
     }
 
-    /// Where the value arrives.
+    /// Returns the receiver at which the value arrives.
     ///
     /// # Panics
     /// If it calls a function instead.
@@ -148,8 +149,8 @@ impl Timer {
         self.0.receiver()
     }
 
-    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, or its
-    /// value had not been received; what it was to do then does not happen.
+    /// Starts the timer anew, to be due `d` from now, in any state. True: the timer was
+    /// running, or its value had not been received; the earlier event does not happen.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -218,7 +219,7 @@ impl Ticker {
         ticker
     }
 
-    /// Where the ticks arrive.
+    /// Returns the receiver at which the ticks arrive.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -264,8 +265,8 @@ impl Ticker {
         self.0.start(Instant::now() + period, Some(ns));
     }
 
-    /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been
-    /// received is lost.
+    /// Stops the ticks, until the ticker is [reset](Self::reset). A tick that has not been received
+    /// is lost.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -340,21 +341,21 @@ impl Inner {
         was
     }
 
-    /// Empties the channel of what was sent before. True: there was something. Under the lock: what
-    /// comes after it is another generation's.
+    /// Empties the channel of an earlier value. True: there was one. Under the lock: a value that
+    /// comes later is another generation's.
     fn drain(&self) -> bool {
         matches!(&self.what, What::Channel(_, receiver) if receiver.try_recv().is_ok())
     }
 }
 
 impl State {
-    /// What was started before is over. Whether it was still to happen.
+    /// Ends the generation. Returns true if its event was still to happen.
     fn end(&mut self) -> bool {
         self.generation = self.generation.wrapping_add(1);
         core::mem::replace(&mut self.armed, false)
     }
 
-    /// Whether what was started as `generation` may still happen.
+    /// Returns true if the event that was started as `generation` may still happen.
     fn wants(&self, generation: u32) -> bool {
         self.armed && self.generation == generation
     }
@@ -421,12 +422,13 @@ unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     if Builder::new().spawn(run).is_ok() {
         return;
     }
-    // SAFETY: the count is still there: what came back and was dropped is a pointer.
+    // SAFETY: the count is still there: the closure that came back and was dropped holds a pointer.
     let inner = unsafe { alarm.cast::<Inner>().as_ref() };
     let _state = inner.state.lock(firing.preempt());
     if inner.alarm.is_pending() {
-        // It was started anew, with a count of its own; and what is taken out of its heap now will
-        // ask for the lock before it drops that. SAFETY: so ours is not the last.
+        // The timer was started anew, with a count of its own. The firing of the alarm that is
+        // taken out of its heap now will ask for the lock before it drops that count. SAFETY: so
+        // ours is not the last.
         unsafe { Arc::decrement_strong_count(alarm.cast::<Inner>().as_ptr()) };
     } else {
         // Even if it is over: a G is needed to drop it.
