@@ -1,5 +1,5 @@
-//! Contexts: how a goroutine tells those that it has started, and those that they have started, to
-//! stop. Go's `context`.
+//! Contexts: a goroutine tells the goroutines that it has started, and those that they have
+//! started, to stop. Go's `context`.
 //!
 //! ```text
 //!   background ── with_cancel ──▶ a ── with_timeout ──▶ b ── with_value ──▶ b'        b' is cancelled with b
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Nothing is stopped by force. A goroutine can't be ended from outside: its destructors would not
-//! run, and what it has borrowed or locked would be left as it is. It looks at
-//! [`err`](Context::err) or [`done`](Context::done), and returns.
+//! run, and its borrows and locks would stay. A goroutine looks at [`err`](Context::err) or
+//! [`done`](Context::done), and returns.
 //!
 //! A context is cancelled once; the first reason holds. **The hard race** is a child that is made
 //! while its parent is cancelled. Both take the parent's lock: either the child sees the error and
@@ -46,9 +46,9 @@ use tree::{Handle, Reason};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContextError {
-    /// It was cancelled, or a context that it was made from.
+    /// The context was cancelled, or a context that it was made from.
     Canceled,
-    /// Its deadline has passed.
+    /// The context's deadline has passed.
     DeadlineExceeded,
 }
 
@@ -63,10 +63,10 @@ impl fmt::Display for ContextError {
 
 impl Error for ContextError {}
 
-/// What a deadline cancels with.
+/// The reason that a deadline cancels with.
 const EXPIRED: Reason = Reason { error: ContextError::DeadlineExceeded, cause: None };
 
-/// What was given as the reason.
+/// The error that was given as the reason.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -216,7 +216,8 @@ impl Context {
         self.with_deadline(Instant::now() + d)
     }
 
-    /// This context with a value in it, found by its type; it hides an outer one of the same type.
+    /// Returns this context with a value in it, found by its type; it hides an outer one of the
+    /// same type.
     ///
     /// # Examples
     /// ```
@@ -445,7 +446,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// What the timer does: for models, which have no goroutine to start for it.
+/// Cancels as the timer does: for models, which have no goroutine to start for it.
 #[cfg(loom)]
 pub(crate) fn expire(context: &Context) {
     context.canceler.cancel(EXPIRED);

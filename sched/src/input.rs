@@ -1,4 +1,4 @@
-//! Bytes from a device: its handler puts them in, one G at a time takes them out, and waits when
+//! Bytes from a device: its handler puts them in; one G at a time takes them out, and waits when
 //! there are none.
 //!
 //! ```text
@@ -18,14 +18,15 @@
 //! writes.
 //!
 //! **INV-FLOW**: when the ring is full the handler leaves the bytes where they are and turns the
-//! device's interrupt off. Nothing is dropped here: what is lost is lost by a device that has
-//! nobody to hold back. Whoever makes `paused` false, and only it, turns the interrupt on again,
-//! after the handler has turned it off (S1 is before S2).
+//! device's interrupt off. No byte is dropped here: bytes are lost only by a device that has nobody
+//! to hold back. The side that makes `paused` false, and only that side, turns the interrupt on
+//! again. By then the handler has turned it off (S1 is before S2).
 //!
-//! **The hard race** is the handler between the reader's last look and its park; and the reader
-//! between the handler's last look and its pause. Each pair is a store and a load on either side
-//! with a fence between, so one side at least sees the other; and who sees it takes what it found
-//! by a compare-and-swap, so one side at most acts, and who comes too late writes nothing.
+//! **The hard race** has two forms: the handler comes between the reader's last look and its park,
+//! or the reader comes between the handler's last look and its pause. Each pair is a store and a
+//! load on either side with a fence between, so one side at least sees the other. A side that sees
+//! the other takes the G or the pause by a compare-and-swap. So one side at most acts, and a late
+//! side writes nothing.
 //!
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the
 //! ring is full.
@@ -41,7 +42,7 @@ pub const CAPACITY: usize = if cfg!(loom) { 2 } else { 16 << 10 };
 
 const _: () = assert!(CAPACITY.is_power_of_two());
 
-/// The ring, and who waits for it.
+/// The ring, and the G that waits for it.
 #[derive(Debug)]
 pub struct Input {
     // --- The handler's.
@@ -107,8 +108,8 @@ impl Input {
         n
     }
 
-    /// P2 and P3: who waits for bytes has some, or is told that there will be none. For the
-    /// handler, on the core of `m`.
+    /// Runs P2 and P3: wakes the G that waits for bytes, or tells it that there will be none. For
+    /// the handler, on the core of `m`.
     pub fn wake(&self, m: &M) {
         // SeqCst: P2; pairs with W2.
         fence(Ordering::SeqCst);
@@ -151,7 +152,7 @@ impl Input {
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Whether none waits.
+    /// Returns true if none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -195,8 +196,8 @@ impl Input {
         unsafe { &*input.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g` is to wait: nothing has come yet, or the handler has taken the G and will ready
-    /// it.
+    /// Returns true if `g` is to wait: nothing has come yet, or the handler has taken the G and
+    /// will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         // Release: W1; pairs with the Acquire in `take_reader`.
         let me = core::ptr::from_ref(g).cast_mut();

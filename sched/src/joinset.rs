@@ -8,7 +8,7 @@
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
 //!
-//! A member leaves after its outcome is in its cell, whatever ended it (`group.rs`), so an overflow
+//! A member leaves after its outcome is in its cell, however it ended (`group.rs`), so an overflow
 //! is a result like any other. To leave allocates nothing: the node was made before the goroutine.
 //!
 //! Neither ends a goroutine by force; [`context`](crate::context) says why.
@@ -91,7 +91,7 @@ struct Node<T> {
     next_done: Option<NonNull<Node<T>>>,
 }
 
-// SAFETY: the nodes belong to the set, or to the lock; what they hold is sendable.
+// SAFETY: the nodes belong to the set, or to the lock; their content is sendable.
 unsafe impl<T: Send> Send for JoinSet<T> {}
 // SAFETY: by reference only its length is seen.
 unsafe impl<T: Send> Sync for JoinSet<T> {}
@@ -391,7 +391,7 @@ impl<T> JoinSet<T> {
         self.len
     }
 
-    /// Whether all have been joined.
+    /// Returns true if all have been joined.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -480,10 +480,10 @@ pub mod model {
     use crate::group::Member;
     use crate::join::model::{Completer, pair};
 
-    /// What the G of a member of a set does at its end.
+    /// The part of a set member's G that runs at its end.
     pub struct SetMember<T>(Completer<T>, InSet<T>);
 
-    /// One more member.
+    /// Adds one more member.
     pub fn set_member<T: Send + 'static>(set: &mut JoinSet<T>) -> SetMember<T> {
         let mut made = None;
         let enlisted = set.enlist(|member| {
@@ -496,7 +496,7 @@ pub mod model {
     }
 
     impl<T: Send> SetMember<T> {
-        /// It has come to its end, with this.
+        /// Ends the member, with this value.
         pub fn end(self, value: T) {
             self.0.complete(value);
             self.1.leave();

@@ -205,8 +205,8 @@ impl Output {
         unsafe { &*output.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g`, which has the turn, is to wait: there is no room yet, or somebody has taken the
-    /// G and will ready it.
+    /// Returns true if `g`, which has the turn, is to wait: there is no room yet, or somebody has
+    /// taken the G and will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         let me = core::ptr::from_ref(g).cast_mut();
         // Release: W1; pairs with the Acquire in `take_first`.
@@ -340,7 +340,7 @@ impl Output {
         self.wanted.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the device is to interrupt when it has room.
+    /// Returns true if the device is to interrupt when it has room.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
@@ -353,7 +353,7 @@ impl Output {
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Whether none waits.
+    /// Returns true if none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

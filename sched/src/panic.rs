@@ -1,7 +1,7 @@
 //! Catching panics, and passing them on.
 //!
-//! How a panic begins, and what is said about it, is the platform's; so is unwinding. This is what
-//! a program calls, with `std`'s signatures.
+//! The platform begins and reports a panic, and unwinds. The module has the functions that a
+//! program calls, with `std`'s signatures.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -23,7 +23,7 @@ pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 /// [`JoinError::StackOverflow`](crate::join::JoinError::StackOverflow).
 ///
 /// # Errors
-/// What `panic!` threw.
+/// The value that `panic!` threw.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ pub fn catch_unwind<F: FnOnce() -> R + UnwindSafe, R>(f: F) -> Result<R, Box<dyn
     catch(f).map_err(Payload::into_inner)
 }
 
-/// As [`catch_unwind`]; what comes back knows whether it was told of.
+/// Catches as [`catch_unwind`]; the payload knows whether its panic was reported.
 pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
     /// The closure before, its value after.
     union Slot<F, R> {
@@ -78,7 +78,7 @@ pub fn resume_unwind(payload: Box<dyn Any + Send>) -> ! {
     platform::unwind(Payload::new(payload, false))
 }
 
-/// Whether the current G unwinds because of a panic.
+/// Returns true if the current G unwinds because of a panic.
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,7 @@
 //! All G records ever made, for reports.
 //!
-//! Records are made in chunks and the chunks form a list that only grows, so a report walks it
-//! without a lock, even while other cores stopped in the middle of a spawn.
+//! Records are made in chunks, and the chunks form a list that only grows. So a report walks the
+//! list without a lock, even while other cores stopped in the middle of a spawn.
 
 use alloc::alloc::{Layout, alloc};
 
@@ -46,8 +46,8 @@ impl Registry {
         if chunk.is_null() {
             return false;
         }
-        // SAFETY: fresh memory of the right layout. It is never freed, so the reference below is
-        // good for ever.
+        // SAFETY: fresh memory of the right layout. The chunk is never freed, so the reference
+        // below is good for ever.
         let chunk: &'static mut Chunk = unsafe {
             chunk.write(Chunk { next: core::ptr::null(), gs: core::array::from_fn(|_| G::new()) });
             &mut *chunk

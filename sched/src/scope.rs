@@ -6,9 +6,9 @@
 //!   })                               waits until every member has left, even when the closure panics
 //! ```
 //!
-//! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the
-//! last member has left, and a member leaves after its closure and its value are gone. A G that
-//! overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are
+//! `group.rs` makes this sound. `scope` does not return (and does not unwind) before the last
+//! member has left, and a member leaves after its closure and its value are gone. A G that
+//! overflows its stack inside `scope` neither returns nor unwinds. Its frames stay as they are
 //! until the last member has left, and its stack's addresses are never used again.
 
 use alloc::sync::Arc;
@@ -24,7 +24,7 @@ use crate::panic::{catch, drop_caught};
 use crate::platform;
 use crate::spawn::{Builder, SpawnError};
 
-/// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
+/// Starts goroutines that may borrow from outside of [`scope`]; those goroutines may use it, too.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -42,8 +42,9 @@ pub struct Scope<'scope, 'env: 'scope> {
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// Runs `f`, and parks until every goroutine that was started in the scope has ended. They may
-/// borrow what lives outside, and each other's results are had by [`ScopedJoinHandle::join`].
+/// Runs `f`, and parks until every goroutine that was started in the scope has ended. The
+/// goroutines may borrow values that live outside, and [`ScopedJoinHandle::join`] returns each
+/// other's results.
 ///
 /// # Panics
 /// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died
@@ -225,12 +226,12 @@ pub struct ScopedJoinHandle<'scope, T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// Parks until the goroutine has ended, and gives its result. All that it did has happened
+    /// Parks until the goroutine has ended, and returns its result. All its work has happened
     /// before.
     ///
     /// # Errors
-    /// It panicked, ended without a result, or was ended where it stood. The scope does not panic
-    /// for it any more.
+    /// The goroutine panicked, ended without a result, or was ended where it stood. The scope does
+    /// not panic for it any more.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -247,7 +248,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// As [`JoinHandle::join_timeout`].
     ///
     /// # Errors
-    /// It has not ended in that time; the handle comes back.
+    /// The goroutine has not ended in that time; the handle comes back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -270,7 +271,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         })
     }
 
-    /// Whether it has ended: [`join`](Self::join) would not park.
+    /// Returns true if it has ended: [`join`](Self::join) would not park.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

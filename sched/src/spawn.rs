@@ -12,12 +12,12 @@
 //!
 //! Only what looks at the closure or its value exists once a type (`Body`); the rest exists once.
 //!
-//! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not
-//! come to the end of its body. Its frames are [abandoned](abandon): an instruction in the middle
-//! of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
-//! joiner gets the cause, the locks that it held stay held, and its window's addresses are never
-//! used again. Its frames stay in memory while members of its scopes may borrow from them (INV-LENT
-//! in `group.rs`), and so long the G is Dead.
+//! A G does not come to the end of its body if its stack can't grow, or if it has done something to
+//! another G's stack that can't be undone. Its frames are [abandoned](abandon): an instruction in
+//! the middle of anything can't be unwound. So no destructor runs, and everything that its frames
+//! own is leaked. Its joiner gets the cause, the locks that it held stay held, and its window's
+//! addresses are never used again. Its frames stay in memory while members of its scopes may borrow
+//! from them (INV-LENT in `group.rs`), and so long the G is Dead.
 //!
 //! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
 //! the end in any case, last.
@@ -70,7 +70,7 @@ pub enum SpawnError<F> {
     TooManyGoroutines(F),
     /// No window is that large (the largest is 1 GiB), or the size was zero.
     BadStackSize(F),
-    /// It was to be pinned to a core that there is not, or that does not run.
+    /// The G was to be pinned to a core that there is not, or that does not run.
     NoSuchCore(F),
 }
 
@@ -114,7 +114,7 @@ impl<F> fmt::Display for SpawnError<F> {
 
 impl<F> core::error::Error for SpawnError<F> {}
 
-/// What a G is made with.
+/// The settings for a new G.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// It runs on core number `core` only, from its first instruction to its last; see
+    /// Pins the G to core number `core`, from its first instruction to its last; see
     /// [`pin`](crate::pin).
     ///
     /// ```
@@ -189,7 +189,7 @@ impl Builder {
         self
     }
 
-    /// Starts a G that runs `f`. It runs next on this P, unless a thief is faster.
+    /// Starts a G that runs `f`. The G runs next on this P, unless a thief is faster.
     ///
     /// # Errors
     /// No memory, no window of that size, or no such core to pin it to; `f` comes back.
@@ -210,10 +210,10 @@ impl Builder {
         unsafe { self.spawn_member(f, Alone) }
     }
 
-    /// As `spawn`, for a member of a group.
+    /// Spawns as `spawn`, for a member of a group.
     ///
     /// # Safety
-    /// 1. What `f`, its value and `member` borrow lives until the member has left.
+    /// 1. All that `f`, its value and `member` borrow lives until the member has left.
     pub(crate) unsafe fn spawn_member<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send,

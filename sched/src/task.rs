@@ -9,16 +9,16 @@
 //! ```
 //!
 //! A waker is nothing but the address of its G's record. G memory is type-stable, so there is
-//! nothing to count and nothing to free: to clone one, to drop one and to wake with one cost no
-//! memory, and a handler may do all three. (What wakes it in a handler is `inbox.rs`.)
+//! nothing to count and nothing to free. To clone one, to drop one and to wake with one cost no
+//! memory, and a handler may do all three. (`inbox.rs` wakes the G in a handler.)
 //!
 //! **A stale waker** (its `block_on` has returned, its G has ended, the record lives another life)
 //! leaves a token in a G that did not ask for it. A token only ever means "poll once more", which a
-//! future must bear at any time. It readies a G only if that parks in `block_on`; to be there is
-//! the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
+//! future must bear at any time. The token readies a G only if that G parks in `block_on`. To be
+//! there is the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
 //!
-//! **Nested** `block_on`s on one G share the token. The inner one may take what was meant for the
-//! outer, so it leaves one behind when it returns.
+//! **Nested** `block_on`s on one G share the token. The inner one may take a token that was meant
+//! for the outer, so it leaves one behind when it returns.
 //!
 //! **The hard race**, a wake-up between the poll and the sleep, is the token: it stays until the
 //! next look.
@@ -48,9 +48,9 @@ impl Token {
         Self(AtomicU8::new(NONE))
     }
 
-    /// By the G, which polls next.
+    /// Takes the token. Called by the G, which polls next.
     fn take(&self) {
-        // Acquire: pairs with the Release in `wake`: what the waker did before is seen by the poll.
+        // Acquire: pairs with the Release in `wake`, so the poll sees the waker's earlier writes.
         self.0.swap(NONE, Ordering::Acquire);
     }
 
@@ -88,8 +88,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     run::<F, false>(future)
 }
 
-/// As [`block_on`], for a future that an interrupt handler wakes: while it waits, the machine is
-/// not dead, whoever else waits for what.
+/// Blocks as [`block_on`], on a future that an interrupt handler wakes: while it waits, the machine
+/// is not dead, even if every other G waits.
 ///
 /// # Panics
 /// As [`block_on`].

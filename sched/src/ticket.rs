@@ -96,7 +96,7 @@ impl Ticket {
         (number & 1 == 1).then(|| Number(NonZeroU64::MIN | number))
     }
 
-    /// Whether nothing has ended it yet; a guess.
+    /// Returns true if nothing has ended it yet; a guess.
     pub(crate) fn is_open(&self, number: Number) -> bool {
         self.0.load(Ordering::Relaxed) == number.0.get()
     }

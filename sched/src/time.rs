@@ -1,8 +1,8 @@
 //! Time as programs see it: moments, and G's that wait for them.
 //!
 //! An [`Instant`] is the platform's clock, in nanoseconds since boot. Its last value,
-//! [`Instant::NEVER`], is no moment: a deadline that would lie behind the end of the clock (580
-//! years) is that one, and a wait until then ends by nothing but what is waited for.
+//! [`Instant::NEVER`], is no moment. A deadline that would lie behind the end of the clock (580
+//! years) is that one. A wait until then ends only by the event that it waits for.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};
@@ -33,7 +33,7 @@ use crate::platform;
 pub struct Instant(u64);
 
 impl Instant {
-    /// Later than any moment: what a deadline is that lies behind the end of the clock.
+    /// Later than any moment: a deadline that would lie behind the end of the clock.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// Now.

@@ -57,23 +57,23 @@ impl<'a, T> RecvArm<'a, T> {
         })
     }
 
-    /// Whether it was done.
+    /// Returns true if the receive was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
         on!(T: self.0, taking => taking.state != Taken::Not)
     }
 
-    /// It is of no use any more; a value that was received is dropped.
+    /// Gives the arm up; a value that was received is dropped.
     #[inline(always)]
     pub fn leave(self) {}
 
-    /// For the engine.
+    /// Returns the arm, for the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
         on!(T: mut self.0, taking => taking)
     }
 
-    /// What was received.
+    /// Returns the received value.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<T, RecvError> {
         if const { is_large::<T>() } {
@@ -93,12 +93,12 @@ impl<T> Drop for RecvArm<'_, T> {
     }
 }
 
-/// `recv(receiver)` for a dynamic select.
+/// Makes `recv(receiver)` for a dynamic select.
 pub(crate) fn box_recv<'a, T>(from: &'a Receiver<T>) -> Box<dyn Renew<'a> + 'a> {
     on!(T: from.channel().either(), exchange => Box::new(Taking::new(exchange)))
 }
 
-/// What was received by such an arm.
+/// Returns the value that such an arm has received.
 ///
 /// # Safety
 /// 1. The arm was made by [`box_recv`] for a channel of `T`.
@@ -225,23 +225,23 @@ impl<'a, T> SendArm<'a, T> {
         })
     }
 
-    /// Whether it was done.
+    /// Returns true if the send was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
         on!(T: self.0, giving => giving.state != Given::Not)
     }
 
-    /// It is of no use any more; a value that was not sent is dropped.
+    /// Gives the arm up; a value that was not sent is dropped.
     #[inline(always)]
     pub fn leave(self) {}
 
-    /// For the engine.
+    /// Returns the arm, for the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
         on!(T: mut self.0, giving => giving)
     }
 
-    /// What became of it.
+    /// Returns the result of the send.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
@@ -348,7 +348,7 @@ pub(crate) struct WatchArm<'a, T> {
     /// First: [`give_back`] finds the rest behind it.
     promise: Promise,
     to: &'a Sender<T>,
-    /// While something is promised: what is left of `to` should the promise be leaked.
+    /// While something is promised: the handle of the channel, for a promise that is leaked.
     channel: Cell<Weak<Shared<T>>>,
 }
 
@@ -427,14 +427,14 @@ impl<'a, T> Renew<'a> for WatchArm<'a, T> {
 }
 
 impl<T> Sender<T> {
-    /// What tells its channel from others.
+    /// Returns an identity of its channel, which no other channel has.
     pub(crate) fn id(&self) -> *const () {
         self.channel().id()
     }
 }
 
 impl<T> Receiver<T> {
-    /// What tells its channel from others.
+    /// Returns an identity of its channel, which no other channel has.
     pub(crate) fn id(&self) -> *const () {
         self.channel().id()
     }

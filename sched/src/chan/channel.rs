@@ -32,7 +32,7 @@ impl<T> Channel<T> {
         })
     }
 
-    /// What it is, for arms.
+    /// Returns the exchange for small or for large values, for arms.
     #[inline(always)]
     pub(super) fn either(&self) -> &Either<Exchange<T>, Exchange<Box<T>>> {
         &self.0
@@ -138,7 +138,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.close());
     }
 
-    /// Drops what is in it. It is closed.
+    /// Drops the values in the channel, which is closed.
     pub(super) fn drain(&self) {
         on!(T: self.0, exchange => while exchange.drain_one().is_some() {});
     }
@@ -155,7 +155,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.capacity())
     }
 
-    /// What tells it from others.
+    /// Returns an identity that no other channel has.
     pub(super) fn id(&self) -> *const () {
         on!(T: self.0, exchange => exchange.id())
     }
@@ -165,7 +165,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.state())
     }
 
-    /// Whether sends never wait.
+    /// Returns true if sends never wait.
     pub(super) fn is_endless(&self) -> bool {
         on!(T: self.0, exchange => exchange.is_endless())
     }

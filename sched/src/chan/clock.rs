@@ -1,10 +1,10 @@
 //! Channels whose values come from the clock: [`after`](super::after), [`at`](super::at) and
 //! [`tick`](super::tick).
 //!
-//! There is no sender, and no timer as long as nobody waits: a value is made when it is taken, and
+//! There is no sender, and no timer as long as nobody waits. A value is made when it is taken, and
 //! a wait for it is a wait for its time. A select with such an arm has a deadline, and looks again
-//! when that has come. One word says when the next value is due; who takes the value moves the word
-//! by a compare-and-swap, so that of several receivers one has it.
+//! when that has come. One word says when the next value is due. A receiver that takes the value
+//! moves the word by a compare-and-swap, so that of several receivers one has it.
 
 use super::errors::RecvTimeoutError;
 use super::exchange::{Clock, Exchange, Flavour, RECEIVING, wait};

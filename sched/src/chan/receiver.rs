@@ -136,8 +136,8 @@ impl<T> Receiver<T> {
         TryIter(self)
     }
 
-    /// How many values are in it. Those of senders that wait do not count; a channel of the clock
-    /// holds one when that is due.
+    /// Returns the number of values in the channel. Values of senders that wait do not count; a
+    /// channel of the clock holds one when that is due.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -152,7 +152,7 @@ impl<T> Receiver<T> {
         self.0.channel.len()
     }
 
-    /// Whether none is in it.
+    /// Returns true if none is in it.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -168,7 +168,7 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Whether it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if it holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -197,7 +197,7 @@ impl<T> Receiver<T> {
         self.0.channel.capacity()
     }
 
-    /// Whether both are ends of one channel.
+    /// Returns true if both are ends of one channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

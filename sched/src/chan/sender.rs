@@ -133,7 +133,7 @@ impl<T> Sender<T> {
         self.0.channel.close();
     }
 
-    /// How many values are in it. Those of senders that wait do not count.
+    /// Returns the number of values in the channel. Values of senders that wait do not count.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -147,7 +147,7 @@ impl<T> Sender<T> {
         self.0.channel.len()
     }
 
-    /// Whether none is in it.
+    /// Returns true if none is in it.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -163,7 +163,7 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Whether it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if it holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -192,7 +192,7 @@ impl<T> Sender<T> {
         self.0.channel.capacity()
     }
 
-    /// Whether both are ends of one channel.
+    /// Returns true if both are ends of one channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -6,16 +6,15 @@
 //!          if nobody watches, a watcher starts                 the stream is dropped:     ends
 //! ```
 //!
-//! A waker is anybody's code, which may lock, allocate and park. Whoever sends a value has the
-//! channel's lock, or has just released it and has preemption off; it can't call such a thing. So a
-//! goroutine does, as for a [`delay`](crate::time::delay): one for each wait, none for a poll that
-//! finds something.
+//! A waker is anybody's code, which may lock, allocate and park. A sender has the channel's lock,
+//! or has just released it and has preemption off, so it can't call such code. Therefore a
+//! goroutine calls the waker, as for a [`delay`](crate::time::delay): one goroutine for each wait,
+//! none for a poll that finds a value.
 //!
-//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it, and
-//! a receiver that waits behind the watcher is not passed over: whoever comes first has the value,
-//! and a poll that comes too late waits again. The price is that of every watcher: on a
-//! `bounded(0)`, a `try_send` does not meet a stream that waits, while a `send` parks until the
-//! stream is polled.
+//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it. A
+//! receiver that waits behind the watcher is not passed over: the first to come has the value, and
+//! a poll that comes too late waits again. The price is that of every watcher: on a `bounded(0)`, a
+//! `try_send` does not meet a stream that waits. A `send` parks until the stream is polled.
 //!
 //! * **INV-WATCHED**: the slot says `watched` while there is a watcher that will look into it. To
 //!   look, it clears the mark and takes the waker in one step, under the slot's lock.
@@ -23,12 +22,13 @@
 //!   receiver, the channel is closed at once.
 //!
 //! **The hard race** is a value that comes between the poll's look and the watcher's wait: the
-//! watcher looks itself before it waits, under the channel's lock. A poll with another waker, while
-//! the watcher is on its way to the slot, either puts the new waker there in time, or finds that
-//! nobody watches and starts another. A wake-up may come for nothing; none is lost.
+//! watcher looks itself before it waits, under the channel's lock. A poll with another waker may
+//! come while the watcher is on its way to the slot. Either the poll puts the new waker there in
+//! time, or it finds that nobody watches and starts another watcher. A wake-up may come for
+//! nothing; none is lost.
 //!
-//! Rejected: the waker in the waiter's node (its call would have to wait until the popper is out of
-//! lock and guard, which every send would have to look for).
+//! Rejected: the waker in the waiter's node. Its call would have to wait until the popper is out of
+//! lock and guard, and every send would have to look for that.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -73,7 +73,7 @@ struct Waits {
     gone: Receiver<()>,
 }
 
-/// Who is to be woken.
+/// The waker to call.
 struct Slot(SpinLock<Waiting>);
 
 struct Waiting {
@@ -88,7 +88,7 @@ impl Slot {
     }
 }
 
-/// What a watcher does.
+/// The work of a watcher.
 pub struct Watch<T> {
     shared: Arc<Shared<T>>,
     slot: Arc<Slot>,
@@ -127,7 +127,7 @@ impl<T> Receiver<T> {
         self.clone().into_stream()
     }
 
-    /// This receiver as a stream.
+    /// Returns this receiver as a stream.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -6,11 +6,11 @@
 //!                     └──────────────┘    └──────────────┘    └──────────────┘     blocks[SPARE]: one that was read, for the next grow
 //! ```
 //!
-//! `room` is what is left of the writer's block. When it is used up, the sender lets go of the
-//! lock, makes a block (the one place that allocates) and links it; when two do so at once, one of
-//! the two blocks is kept for the next time. A block that was read to its end is kept for the next
-//! one, or freed, under the lock: to free takes the heap's lock at most and never waits. A channel
-//! through which values go one at a time allocates twice in its life.
+//! `room` is the rest of the writer's block. When it is used up, the sender lets go of the lock,
+//! makes a block (the one place that allocates) and links it. When two senders do so at once, one
+//! of the two blocks is kept for the next time. A block that was read to its end is kept for the
+//! next one, or freed, under the lock: to free takes the heap's lock at most and never waits. A
+//! channel through which values go one at a time allocates twice in its life.
 //!
 //! Values of no size need no blocks: they are a ring that is never full.
 

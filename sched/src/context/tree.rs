@@ -1,4 +1,4 @@
-//! The tree of contexts: how a cancelled one reaches all that were made from it.
+//! The tree of contexts: how the cancellation of a context reaches all that were made from it.
 //!
 //! ```text
 //!   Canceler ◀─────────────── parent: a handle ───────────────┐
@@ -9,7 +9,7 @@
 //!
 //! A child holds its parent, so that a parent lives at least as long. A parent only knows its
 //! children: the last handle of a child takes the child out of the list, before its memory is
-//! freed. So a parent needs memory for living children only, whatever came before.
+//! freed. So a parent needs memory for living children only, however many it has had.
 //!
 //! * **INV-KNOWN**: a canceler is in its parent's list from its birth until its last handle is
 //!   gone, or until it and all below it are cancelled. One that is born cancelled was never in the
@@ -54,7 +54,7 @@ pub(super) struct Reason {
     pub(super) cause: Option<Cause>,
 }
 
-/// What a context and those made from it by `with_value` share.
+/// The part that a context and those made from it by `with_value` share.
 pub(super) struct Canceler {
     /// While it is not 0, the memory is there and the tree knows this node. All handles own one
     /// count of the `Arc`.
@@ -98,8 +98,8 @@ impl State {
     /// Puts `child` at the front.
     ///
     /// # Safety
-    /// 1. This is the state of the child's parent. 2. The child is in no list, and somebody has a
-    ///    handle.
+    /// 1. `self` is the state of the child's parent. 2. The child is in no list, and somebody has a
+    /// handle.
     unsafe fn link(&mut self, child: &Canceler) {
         let links = Links { is_linked: true, before: core::ptr::null(), after: self.first };
         // SAFETY: 1. the parent's lock is held (`&mut self`), and guards the links.
@@ -115,7 +115,7 @@ impl State {
     /// Takes `child` out, if it is still there.
     ///
     /// # Safety
-    /// 1. This is the state of the child's parent. 2. The child's memory is there.
+    /// 1. `self` is the state of the child's parent. 2. The child's memory is there.
     unsafe fn unlink(&mut self, child: &Canceler) {
         let gone = Links { is_linked: false, before: core::ptr::null(), after: core::ptr::null() };
         // SAFETY: 1. and 2.: the parent's lock is held, and guards the links.
@@ -293,7 +293,7 @@ impl Canceler {
         if state.error.is_none() { state.timer.replace(timer) } else { Some(timer) }
     }
 
-    /// It is over, and those who wait for that are woken. From here on it gets no child.
+    /// Ends the context and wakes the G's that wait for its end. From here on it gets no child.
     fn announce(&self, reason: Reason) {
         let mut reason = Some(reason);
         let timer = {
@@ -343,8 +343,8 @@ impl Canceler {
     }
 }
 
-/// A node whose last handle is gone. It ends, and then those above it of which it had the last
-/// handle.
+/// A node whose last handle is gone. The node ends, and then those above it of which it had the
+/// last handle.
 struct Chain(Option<NonNull<Canceler>>);
 
 impl Chain {

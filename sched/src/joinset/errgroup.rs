@@ -258,7 +258,7 @@ impl<E> Common<E> {
 }
 
 impl<E: Send> Common<E> {
-    /// Whether there is room for one more; parks until there is, if it is to.
+    /// Returns true if there is room for one more; parks until there is, if it is to.
     fn has_room(&self, wait: bool) -> bool {
         loop {
             let guard = PreemptGuard::new();

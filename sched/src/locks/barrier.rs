@@ -39,7 +39,7 @@ struct State {
     waiters: WaitQueue,
 }
 
-/// What each G gets when all have come.
+/// The result that each G gets when all have come.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

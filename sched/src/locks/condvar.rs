@@ -2,16 +2,16 @@
 //!
 //! A waiter enters the list under the list's lock, lets the mutex go, and the list's lock is
 //! released when the waiter is saved. A notifier needs that lock. So **the hard race**, a
-//! notification between the mutex's release and the waiter's sleep, is settled: whoever has the
-//! mutex after the waiter finds it in the list.
+//! notification between the mutex's release and the waiter's sleep, is settled: a G that has the
+//! mutex after the waiter finds the waiter in the list.
 //!
 //! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a
 //! notification and a deadline one wins the waiter's ticket (`ticket.rs`), so a notification is
 //! never spent on somebody who goes away with "timed out".
 //!
-//! Rejected: moving the notified from this list to the mutex's instead of waking them (they would
-//! be switched to once less where the notifier still holds the mutex, but each mutex's list would
-//! hold waiters of two kinds).
+//! Rejected: moving the notified from this list to the mutex's instead of waking them. Where the
+//! notifier still holds the mutex, each of them would be switched to once less. But each mutex's
+//! list would hold waiters of two kinds.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -56,7 +56,7 @@ struct State {
     mutex: usize,
 }
 
-/// Whether a wait ended because time was over.
+/// True if a wait ended because time was over.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -70,7 +70,7 @@ struct State {
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether it did.
+    /// Returns true if it did.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

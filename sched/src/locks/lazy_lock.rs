@@ -57,7 +57,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         }
     }
 
-    /// Makes the value now, unless it is there; what `*lazy` does as well. May park.
+    /// Makes the value now, unless it is there, as `*lazy` does. May park.
     ///
     /// # Panics
     /// If making it panics, or did so before; if the G that makes it has died.

@@ -31,7 +31,7 @@ pub(super) use raw::Raw;
 /// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an
 /// error, with the guard inside, until [`clear_poison`](Self::clear_poison). A G that dies where it
 /// stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
-/// lent the value to others. Who has waited for a millisecond is given the mutex before any
+/// lent the value to others. A G that has waited for a millisecond is given the mutex before any
 /// newcomer.
 pub struct Mutex<T: ?Sized> {
     raw: Raw,
@@ -88,7 +88,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Panics
     /// If the G that holds it has died where it stood, or does so meanwhile. The message names the
-    /// mutex, that G and what it died of.
+    /// mutex, that G and the cause of its death.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -144,8 +144,8 @@ impl<T: ?Sized> Mutex<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked while it held the lock. A death does not poison: the dead G holds the
-    /// lock still.
+    /// Returns true if a G panicked while it held the lock. A death does not poison: the dead G
+    /// holds the lock still.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -211,7 +211,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// The mutex, held; free again when this is dropped. It belongs to the G that locked.
+/// The mutex, held; free again when this is dropped. A guard belongs to the G that locked.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -1,10 +1,10 @@
 //! The holder of a lock: a life of a G; and the effect on the others when that G is dead.
 //!
 //! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags'
-//! three bits: its *life*. The number is never used again. So a lock that was never given back
-//! can't be taken for another G's: its guard was leaked, or its owner has died. Learning the life
-//! costs two loads, of the core's current G and of its number. The G may change cores in between:
-//! both are its own.
+//! three bits: its *life*. The number is never used again. A leaked guard, or the death of an
+//! owner, leaves a lock that is never given back. Such a lock can't be taken for another G's.
+//! Learning the life costs two loads, of the core's current G and of its number. The G may change
+//! cores between the loads: both values are still its own.
 //!
 //! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever. Its
 //! locks stay held, because it may have lent the locked values to others, which use them still.

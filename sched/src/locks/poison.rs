@@ -1,5 +1,5 @@
-//! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how
-//! its successors learn of it.
+//! Poisoning, as `std` has it: a G that panicked while it held a lock leaves a mark behind, and its
+//! successors learn of it.
 
 use core::fmt;
 use core::ops::Deref;
@@ -12,7 +12,7 @@ use crate::sync::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Poison(AtomicBool);
 
-/// Whether the G unwound already when it took the lock: that panic does not poison.
+/// True if the G unwound already when it took the lock: that panic does not poison.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unwinding(bool);
 
@@ -195,7 +195,7 @@ impl<G> fmt::Display for TryLockError<G> {
 
 impl<G> core::error::Error for TryLockError<G> {}
 
-/// What `lock` gives.
+/// The result of `lock`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -207,7 +207,7 @@ impl<G> core::error::Error for TryLockError<G> {}
 /// ```
 pub type LockResult<G> = Result<G, PoisonError<G>>;
 
-/// What `try_lock` gives.
+/// The result of `try_lock`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -28,11 +28,12 @@ use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics while it holds the lock for *writing* leaves it poisoned and free; one that does
-/// so while it *reads* has changed nothing. A G that dies where it stands keeps what it has: a dead
-/// writer keeps everybody out, a dead reader only writers. Those who are kept out panic, with the
-/// dead one's name. (Of several readers that are left nobody can tell which are dead. Writers wait
-/// until one is left; if all are dead, for ever, and the deadlock report shows them.)
+/// A G that panics while it holds the lock for *writing* leaves it poisoned and free. A G that
+/// panics while it *reads* has changed nothing. A G that dies where it stands keeps the lock: a
+/// dead writer keeps everybody out, a dead reader only writers. G's that are kept out panic, with
+/// the dead one's name. (Of several readers that are left nobody can tell which are dead. Writers
+/// wait until one is left. If all are dead, writers wait for ever, and the deadlock report shows
+/// them.)
 pub struct RwLock<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
@@ -187,7 +188,7 @@ impl<T: ?Sized> RwLock<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked while it wrote. A death does not poison: see [`RwLock`].
+    /// Returns true if a G panicked while it wrote. A death does not poison: see [`RwLock`].
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -255,7 +256,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     }
 }
 
-/// The lock, held for reading; given back when this is dropped. It belongs to the G that reads.
+/// The lock, held for reading; given back when this is dropped. A guard belongs to the G that
+/// reads.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -268,12 +270,13 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[must_use = "the lock is given back when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
-    /// What this reader has added to the word.
+    /// The number that this reader has added to the word.
     unit: usize,
     _not_send: PhantomData<*const ()>,
 }
 
-/// The lock, held for writing; free again when this is dropped. It belongs to the G that writes.
+/// The lock, held for writing; free again when this is dropped. A guard belongs to the G that
+/// writes.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

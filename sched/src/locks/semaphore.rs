@@ -12,9 +12,8 @@
 //! list's lock free, QUEUED says whether anybody waits. While it is set the permits only grow, but
 //! for those that the holder of the list's lock gives away.
 //!
-//! A wait that is over without having been served may have been what those behind it waited for: it
-//! looks at the list once more (and so does whoever comes next, should that G have died in
-//! between).
+//! A wait that is over without having been served may have held up those behind it. So its G looks
+//! at the list once more. If that G has died in between, the next to come looks.
 
 use core::fmt;
 use core::time::Duration;
@@ -55,7 +54,7 @@ const ONE: usize = 2;
 /// forgotten them. Nobody can tell whose they were, so who waits for them waits, and the deadlock
 /// report shows it.
 ///
-/// It can't be closed: who may have to give up waits with a deadline.
+/// A semaphore can't be closed: a G that may have to give up waits with a deadline.
 ///
 /// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting;
 /// the deadlock report shows it.

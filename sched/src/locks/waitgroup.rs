@@ -10,8 +10,11 @@
 //! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
 //! has its life, and a `wait` that would be for ever panics.
 //!
-//! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before
-//! those who wait are released, and things to do again before a `wait` has returned.
+//! Misuse is found where Go finds it:
+//!
+//! * a count below zero;
+//! * an `add` after the last `done` and before those who wait are released;
+//! * things to do again before a `wait` has returned.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -101,7 +104,7 @@ impl WaitGroup {
                 Ok(to) => to,
                 Err(misuse) => panic!("{misuse}"),
             };
-            // Relaxed: what is to be seen when all is done is published by `done`.
+            // Relaxed: `done` publishes the work that is to be seen when all is done.
             match self.word.compare_exchange_weak(word, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
@@ -138,8 +141,8 @@ impl WaitGroup {
         self.done_under(None);
     }
 
-    /// The same, under `guard` if the caller has one: then it is done or not, and those who wait
-    /// are awake or not, whatever becomes of the caller.
+    /// Counts as `done`, under `guard` if the caller has one. With a guard, the count and the
+    /// wake-ups happen together or not at all, even if the caller dies.
     #[inline]
     fn done_under(&self, guard: Option<PreemptGuard>) {
         // Release: pairs with the Acquire in `wait` and `release`.
@@ -176,7 +179,7 @@ impl WaitGroup {
         struct Done(Arc<WaitGroup>);
         impl Drop for Done {
             fn drop(&mut self) {
-                // It is counted, or is not, whatever becomes of this G.
+                // The G is counted, or is not, even if it dies.
                 let guard = PreemptGuard::new();
                 current_g(&guard).set_counted();
                 self.0.done_under(Some(guard));
@@ -324,7 +327,7 @@ impl Waited for WaitGroup {
     }
 }
 
-/// What stands beside the closure of a G that [`WaitGroup::go`] has started.
+/// The companion of the closure of a G that [`WaitGroup::go`] has started.
 struct Doing(Arc<WaitGroup>);
 
 impl Member for Doing {

@@ -12,7 +12,7 @@ mod storage {
     #[derive(Debug)]
     pub struct Bytes(UnsafeCell<[u8; CAPACITY]>);
 
-    // SAFETY: whoever reads or writes is alone with those bytes: safety rule 1 of both.
+    // SAFETY: a reader or writer is alone with its bytes: safety rule 1 of both.
     unsafe impl Sync for Bytes {}
 
     impl Bytes {

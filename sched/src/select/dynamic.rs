@@ -39,7 +39,7 @@ use crate::time::{Duration, Instant};
 /// # });
 /// ```
 pub struct Select<'a> {
-    /// By index; what was removed leaves a gap.
+    /// By index; a removed operation leaves a gap.
     arms: Vec<Option<Box<dyn Renew<'a> + 'a>>>,
     order: Order,
 }
@@ -321,7 +321,7 @@ impl<'a> Select<'a> {
                 arms.push(&mut **arm as &mut dyn Arm);
             }
         }
-        // The engine puts them in another order: what tells them apart is where they are.
+        // The engine puts the arms in another order: their places in memory tell them apart.
         let places: Vec<*const ()> = arms.iter().map(|arm| core::ptr::from_ref(&**arm).cast()).collect();
         let at = if deadline == 0 {
             super::first_pass(&mut arms, self.order, until)?
@@ -362,12 +362,12 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that was chosen. It must be completed, by [`send`](Self::send) or
+/// A chosen operation. The program must complete it, by [`send`](Self::send) or
 /// [`recv`](Self::recv) on the channel that it was chosen for.
 ///
 /// # Panics
-/// When it is dropped without. What it was promised is given back, and a value that it has received
-/// is dropped.
+/// When it is dropped without. Its promise is given back, and a value that it has received is
+/// dropped.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -387,7 +387,7 @@ pub struct SelectedOperation<'a> {
 }
 
 impl SelectedOperation<'_> {
-    /// Its index: what [`Select::send`] or [`Select::recv`] gave.
+    /// Returns its index: the number that [`Select::send`] or [`Select::recv`] returned.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -416,7 +416,7 @@ impl SelectedOperation<'_> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given
+    /// If another operation was chosen; and as [`Sender::send`]. In both cases the promise is given
     /// back.
     ///
     /// ```

@@ -37,7 +37,7 @@ pub fn exit_g() -> ! {
 /// The payload of [`exit_g`]'s unwinding.
 struct ExitG;
 
-/// Whether this is what [`exit_g`] unwinds with.
+/// Returns true if this is what [`exit_g`] unwinds with.
 pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
     payload.is::<ExitG>()
 }
@@ -50,12 +50,12 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     let g: GRef = unsafe { &*g.cast::<G>() };
     if let Some(body) = g.body.get() {
         let start = g.closure.get();
-        // SAFETY: `lay` stored the body that fits the closure. This is its only run.
+        // SAFETY: `lay` stored the body that fits the closure. The body runs only here.
         let ran = unsafe { platform::catch(body.run, start) };
         if let Err(thrown) = ran {
             failed(body, start, thrown);
         }
-        // What is kept for this G goes before its joiner learns of the end.
+        // The values that are kept for this G go before its joiner learns of the end.
         local::end(g);
         platform::g_ends(g);
         end_of_body(g, body, start);
@@ -145,7 +145,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             None => group::close_all(g),
         }
     } else {
-        // It has left: it has no group open.
+        // The G has left: it has no group open.
         group::close_all(g);
     }
     if let Some(crowd) = Crowd::left_by(g) {
@@ -203,8 +203,8 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     } else if g.grave.left() {
         give_up_frames(g, &guard);
     }
-    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack
-    // where free ones are.
+    // Release: pairs with the Acquire in `num_goroutines`: a reader that counts the G as ended
+    // finds its stack where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
     guard.release();
 }

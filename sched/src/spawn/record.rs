@@ -38,7 +38,7 @@ fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoSt
             if !platform::reclaim() {
                 return Err(NoStack::Memory);
             }
-            // What others had to spare is free now.
+            // The memory that others had to spare is free now.
             let guard = PreemptGuard::new();
             let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
             Ok((guard, g))

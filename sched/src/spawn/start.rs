@@ -1,4 +1,5 @@
-//! What lies at the top of a new G's stack, and what is done with it by those that know its type.
+//! The start frame at the top of a new G's stack, and the operations of the code that knows its
+//! type.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -14,10 +15,10 @@ use crate::spawn::end::g_main;
 /// The largest closure that is kept on the new G's own stack; larger ones are boxed.
 const INLINE_CLOSURE: usize = 2048;
 
-/// What a frame is aligned to.
+/// The alignment of a frame.
 const ALIGN: usize = 16;
 
-/// What a fresh G finds at the top of its stack.
+/// The start frame that a fresh G finds at the top of its stack.
 #[repr(C)]
 pub(super) struct Start<F, T, N> {
     pub(super) head: Head<T, N>,
@@ -121,16 +122,16 @@ where
     T: Send,
 {
     let start = start.cast::<Start<F, T, N>>();
-    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the
-    // cell as well.
+    // SAFETY: 1. only this run reads the closure. The head stays readable for others, which copy
+    // the cell as well.
     let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
     // SAFETY: 1. and 2. the G's side ends with `end_of_body`.
     unsafe { cell.put(value) };
 }
 
-/// Leaves an error in place of the value. What is there already was written by a run that was
-/// abandoned: it is leaked like the rest.
+/// Leaves an error in place of the value. A value that is there already was written by a run that
+/// was abandoned: it is leaked like the rest.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
@@ -159,7 +160,8 @@ unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
     }
 }
 
-/// What tells a member that its G has ended, if it is one. True: that one was ended where it stood.
+/// Returns the function that tells a member that its G has ended, if there is a member. True: the G
+/// was ended where it stood.
 const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     /// # Safety
     /// 1. `start` points to a `Start<_, T, _>` of `g`; once.

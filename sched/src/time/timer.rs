@@ -15,8 +15,8 @@
 //! started. `stop` waits for nobody. **No stale value**: when `stop` or `reset` has returned, a
 //! receive finds no value that was sent before.
 //!
-//! A G drops the function and its captures, never a g0. When there is no memory for a G, the alarm
-//! tries again a little later.
+//! A G drops the function and its captures; a g0 never does. When there is no memory for a G, the
+//! alarm tries again a little later.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
