@@ -61,13 +61,13 @@ pub struct Input {
 }
 
 impl Input {
-    /// An empty one.
+    /// Makes an empty ring.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self::with([const { AtomicU8::new(0) }; CAPACITY])
     }
 
-    /// An empty one.
+    /// Makes an empty ring.
     #[cfg(loom)]
     pub fn new() -> Self {
         Self::with(core::array::from_fn(|_| AtomicU8::new(0)))
@@ -88,14 +88,15 @@ impl Input {
 
     // --- the handler
 
-    /// How many bytes it takes now. For the handler.
+    /// Returns the number of bytes that the ring takes now. For the handler.
     pub fn room(&self) -> usize {
         // Acquire: pairs with the Release in `read`: the bytes there have been read before they are
         // written anew.
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// P1. As many as there is room for, from the first; how many that was. For the handler.
+    /// Runs P1: puts in as many bytes as there is room for, from the first, and returns their
+    /// number. For the handler.
     #[must_use = "some bytes may not have been taken"]
     pub fn push(&self, bytes: &[u8]) -> usize {
         let n = self.room().min(bytes.len());
@@ -122,18 +123,19 @@ impl Input {
         }
     }
 
-    /// One of those who see the G takes it.
+    /// Takes the G out: one of the callers that see the G succeeds.
     fn take_reader(&self, reader: *mut G) -> bool {
         // Acquire: pairs with the Release of W1.
         self.reader.compare_exchange(reader, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// S2 to S4: the handler has found no room and turned the device's interrupt off. True: it is
-    /// to turn it on again.
+    /// Runs S2 to S4: the handler has found no room and turned the device's interrupt off. True:
+    /// the handler is to turn it on again.
     #[must_use = "the device may have to be turned on again"]
     pub fn pause(&self) -> bool {
         self.pauses.store(self.pauses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `take_pause`: S1 is before whoever turns it on.
+        // Release: pairs with the Acquire in `take_pause`: S1 comes before the interrupt is turned
+        // on.
         self.paused.store(true, Ordering::Release);
         // SeqCst: S3; pairs with R2.
         fence(Ordering::SeqCst);
@@ -146,18 +148,18 @@ impl Input {
 
     // --- the reader
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         // Acquire: pairs with the Release in `push`.
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Returns true if none waits.
+    /// Returns true if no byte waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// R1: takes up to `into.len()` bytes, and says how many.
+    /// Runs R1: takes up to `into.len()` bytes, and returns their number.
     pub fn read(&self, into: &mut [u8]) -> usize {
         let n = self.len().min(into.len());
         let head = self.head.load(Ordering::Relaxed);
@@ -169,8 +171,8 @@ impl Input {
         n
     }
 
-    /// R2 and R3, after a read, with preemption off until that is done: true: the caller turns the
-    /// device's interrupt on.
+    /// Runs R2 and R3, after a read, with preemption off until that is done. True: the caller turns
+    /// the device's interrupt on.
     #[must_use = "the device may have to be turned on again"]
     pub fn resume(&self, _: &PreemptGuard) -> bool {
         // SeqCst: R2; pairs with S3.
@@ -185,12 +187,12 @@ impl Input {
         }
         let guard = PreemptGuard::new();
         let me = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps
-        // it from parking. 2. `commit` gets a `&Input` that its G borrows.
+        // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the G or
+        // keeps it from parking. 2. `commit` gets a `&Input` that its G borrows.
         drop(unsafe { park_for_interrupt(guard, WaitReason::Input, Self::commit, me) });
     }
 
-    /// W1 to W3.
+    /// Runs W1 to W3.
     unsafe fn commit(input: *mut (), g: GRef) -> bool {
         // SAFETY: as `wait` has it.
         unsafe { &*input.cast::<Self>() }.is_to_wait(g)
@@ -209,7 +211,7 @@ impl Input {
 
     // --- anybody
 
-    /// How often the handler found no room.
+    /// Returns how often the handler found no room.
     pub fn pauses(&self) -> u64 {
         self.pauses.load(Ordering::Relaxed)
     }

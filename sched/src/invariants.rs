@@ -30,22 +30,22 @@ impl Sched {
         self.rest.is_resting(m.index())
     }
 
-    /// The M that keeps the deadlines of `p`, which has no M.
+    /// Returns the M that keeps the deadlines of `p`, which has no M.
     fn home(&'static self, p: &P) -> Option<&'static M> {
         let home = self.m(p.home.load(Ordering::Relaxed))?;
         (home.keeps.load(Ordering::Relaxed) >> p.index() & 1 == 1).then_some(home)
     }
 }
 
-/// Returns true if the one-shot of `m` comes in time for `when`; for what is due, a little later
-/// will do.
+/// Returns true if the one-shot of `m` comes in time for `when`. For a time that has come, a little
+/// later will do.
 fn is_armed(m: &M, when: u64) -> bool {
     let armed = m.armed.load(Ordering::Relaxed);
     armed != 0 && armed <= when.max(platform::now() + TIMER_RETRY)
 }
 
-/// A P without an M and with a pending timer, whose home rests for another P, or runs and has its
-/// one-shot armed for something later.
+/// Returns a P without an M and with a pending timer whose home fails it: the home rests for
+/// another P, or runs and has its one-shot armed for something later.
 pub fn orphan(sched: &'static Sched) -> Option<usize> {
     let free = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()) && p.timers.when() != u64::MAX);
     let is_kept = |p: &P| {
@@ -56,7 +56,7 @@ pub fn orphan(sched: &'static Sched) -> Option<usize> {
     free.filter(|p| !is_kept(p)).map(P::index).next()
 }
 
-/// M's that rest, and the deadlines for which they do.
+/// Returns the M's that rest, and the deadlines for which they do.
 pub fn deadlines(sched: &'static Sched) -> Vec<(usize, u64)> {
     let kept = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()));
     let kept = kept.filter_map(|p| Some((sched.home(p)?, p.timers.when())));
@@ -128,7 +128,7 @@ pub fn left_behind(sched: &'static Sched, gs: impl Iterator<Item = GRef>) -> Opt
     None
 }
 
-/// How many P's an M holds, and how many are free for one.
+/// Returns the number of P's that an M holds, and of those that are free for one.
 pub fn p_states(sched: &'static Sched) -> (usize, usize) {
     let held = sched.ms().filter(|m| m.p().is_some_and(|p| !p.is_outside())).count();
     (held, sched.num_idle_ps())

@@ -38,7 +38,7 @@ use crate::waitq::WaitQueue;
 
 /// Goroutines whose results come as they are ready.
 ///
-/// Dropping it lets them go on by themselves.
+/// Dropping the set lets its goroutines go on by themselves.
 ///
 /// # Examples
 /// ```
@@ -143,7 +143,7 @@ impl<T: Send> Member for InSet<T> {
 }
 
 impl<T: Send + 'static> JoinSet<T> {
-    /// An empty set.
+    /// Makes an empty set.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -158,10 +158,10 @@ impl<T: Send + 'static> JoinSet<T> {
         Self { shared: Arc::new(Shared { state: SpinLock::new(state) }), all: None, len: 0 }
     }
 
-    /// Starts a goroutine of the set; its number.
+    /// Starts a goroutine of the set, and returns its number.
     ///
     /// # Panics
-    /// When there is no memory for it.
+    /// When there is no memory for the goroutine.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -182,7 +182,7 @@ impl<T: Send + 'static> JoinSet<T> {
         }
     }
 
-    /// As [`go`](Self::go), made as `builder` says.
+    /// Starts a goroutine as [`go`](Self::go), made as `builder` says.
     ///
     /// # Errors
     /// As [`Builder::spawn`] has it; `f` comes back.
@@ -204,7 +204,7 @@ impl<T: Send + 'static> JoinSet<T> {
         self.enlist(|member| unsafe { builder.make(f, member) }.map_err(|(error, _)| error))
     }
 
-    /// Makes room for one more, which `start` starts; its number.
+    /// Makes room for one more, which `start` starts, and returns its number.
     fn enlist<E>(
         &mut self,
         start: impl FnOnce(InSet<T>) -> Result<(JoinHandle<T>, PreemptGuard), E>,
@@ -232,7 +232,8 @@ impl<T: Send + 'static> JoinSet<T> {
         Ok(id)
     }
 
-    /// The outcome of the next one that has ended; parks until one has. `None`: the set is empty.
+    /// Returns the outcome of the next goroutine that has ended; parks until one has. `None`: the
+    /// set is empty.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -250,7 +251,7 @@ impl<T: Send + 'static> JoinSet<T> {
         self.next_until(NEVER).ok().flatten()
     }
 
-    /// As [`join_next`](Self::join_next), if that needs no waiting.
+    /// Joins as [`join_next`](Self::join_next), if that needs no waiting.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -273,10 +274,10 @@ impl<T: Send + 'static> JoinSet<T> {
         }
     }
 
-    /// As [`join_next`](Self::join_next), for `d` at most.
+    /// Joins as [`join_next`](Self::join_next), for `d` at most.
     ///
     /// # Errors
-    /// None has ended in that time.
+    /// No goroutine has ended in that time.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -333,8 +334,8 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(node)
     }
 
-    /// Takes a node that was popped out of the set, and gives its outcome. None: the G that started
-    /// this member died before the member was one of the set.
+    /// Takes a node that was popped out of the set, and returns its outcome. None: the G that
+    /// started this member died before the member was one of the set.
     fn finish(&mut self, node: NonNull<Node<T>>) -> Option<Outcome<T>> {
         // SAFETY: its member has left: it is ours alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
@@ -353,7 +354,7 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(handle.join())
     }
 
-    /// Parks until all have ended; their outcomes, as they came.
+    /// Parks until all have ended, and returns their outcomes, as they came.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -374,7 +375,7 @@ impl<T: Send + 'static> JoinSet<T> {
 }
 
 impl<T> JoinSet<T> {
-    /// How many have not been joined.
+    /// Returns the number of goroutines that have not been joined.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -447,7 +448,7 @@ impl<T> Drop for JoinSet<T> {
     }
 }
 
-/// None has ended in that time.
+/// No goroutine has ended in that time.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -11,8 +11,9 @@
 //! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | never done: `wait` panics |
 //! | [`Condvar`], [`Barrier`] | – | the waiters go on waiting | the same |
 //!
-//! A G *dies* where it stands of an overflow of its stack, of lack of memory for it, of a touch of
-//! a dead stack, or of a second panic in a destructor. **A death grants nothing**: see `owner.rs`.
+//! A G *dies* where it stands of an overflow of its stack or of lack of memory for it. A touch of a
+//! dead stack ends it, too, and so does a second panic in a destructor. **A death grants nothing**:
+//! see `owner.rs`.
 //! The panics name the object, the dead G and the cause of its death. A waiter for an object that
 //! lies on the stack of a G that dies ends with such a panic as well. But a lock there that a
 //! living G holds goes on.

@@ -83,7 +83,7 @@ pub trait Transmitter {
 /// The ring, and the queue for room in it.
 #[derive(Debug)]
 pub struct Output {
-    /// Its holder adds a line.
+    /// The holder of the lock adds a line.
     writers: SpinLock<Writers>,
     /// Written under the lock.
     tail: AtomicUsize,
@@ -130,7 +130,7 @@ impl Output {
     // --- writers
 
     /// Adds a line of at most [`LINE`] bytes; parks until there is room for it. On a G with
-    /// preemption on. Somebody has to [`drain`](Self::drain) after that.
+    /// preemption on. The caller has to [`drain`](Self::drain) after that.
     pub fn put(&self, line: &[u8]) {
         debug_assert!(line.len() <= LINE);
         let guard = PreemptGuard::new();
@@ -153,7 +153,7 @@ impl Output {
         self.put_in_turn(guard, line);
     }
 
-    /// The line of the G that has the turn.
+    /// Adds the line of the G that has the turn.
     #[cold]
     fn put_in_turn(&self, mut guard: PreemptGuard, line: &[u8]) {
         loop {
@@ -163,14 +163,14 @@ impl Output {
             }
             drop(writers);
             let me = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or
-            // keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
+            // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the
+            // G or keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
             guard = unsafe { park_for_interrupt(guard, WaitReason::Output, Self::commit, me) };
         }
     }
 
-    /// A1, if there is room. If not, says how much is needed: more than that, so that the writer is
-    /// not woken for each byte that leaves.
+    /// Runs A1, if there is room. If not, notes the room that is needed: more than the line, so
+    /// that the writer is not woken for each byte that leaves.
     fn add(&self, writers: &Writers, line: &[u8]) -> bool {
         let needed = line.len() + RESERVE;
         let fits = self.room() >= needed;
@@ -182,7 +182,7 @@ impl Output {
         fits
     }
 
-    /// Gives the turn to the one that has waited longest for it.
+    /// Gives the turn to the G that has waited longest for it.
     fn pass(&self, mut writers: SpinGuard<'_, Writers>, guard: &PreemptGuard) {
         match writers.waiting.pop() {
             Some(next) => {
@@ -199,7 +199,7 @@ impl Output {
         true
     }
 
-    /// W1 to W3.
+    /// Runs W1 to W3.
     unsafe fn commit(output: *mut (), g: GRef) -> bool {
         // SAFETY: as `put_in_turn` has it.
         unsafe { &*output.cast::<Self>() }.is_to_wait(g)
@@ -216,14 +216,14 @@ impl Output {
         self.room() < self.needed.load(Ordering::Relaxed) || !self.take_first(me)
     }
 
-    /// One of those who see the G takes it.
+    /// Takes the G out: one of the callers that see the G succeeds.
     fn take_first(&self, first: *mut G) -> bool {
         // Acquire: pairs with the Release of W1.
         self.first.compare_exchange(first, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Adds a line for a writer that can't park. False: there is no room for it, not even the
-    /// reserve. Somebody has to [`drain`](Self::drain) after that, or before it is tried again.
+    /// reserve. The caller has to [`drain`](Self::drain) after that, or before it tries again.
     #[must_use = "the line may not have been added"]
     pub fn try_put(&self, guard: &PreemptGuard, line: &[u8]) -> bool {
         let writers = self.writers.lock(guard);
@@ -234,7 +234,7 @@ impl Output {
         fits
     }
 
-    /// A1.
+    /// Runs A1.
     fn write(&self, _: &Writers, line: &[u8]) {
         let tail = self.tail.load(Ordering::Relaxed);
         // SAFETY: 1. there is room for the line, so the drainer has read what was there, and the
@@ -250,13 +250,13 @@ impl Output {
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// Nobody adds a line from here on. False: somebody is just adding one.
+    /// Closes the ring: nobody adds a line from here on. False: somebody is just adding one.
     #[must_use = "it may not have been closed"]
     pub fn close(&self, guard: &PreemptGuard) -> bool {
         self.writers.try_lock(guard).map(SpinGuard::into_held).is_some()
     }
 
-    /// Runs `f` while nobody adds a line: for tests of who needs the lock.
+    /// Runs `f` while nobody adds a line: for tests of the code that needs the lock.
     pub fn with_locked<R>(&self, f: impl FnOnce() -> R) -> R {
         let guard = PreemptGuard::new();
         let _writers = self.writers.lock(&guard);
@@ -273,7 +273,7 @@ impl Output {
 
     // --- drainers
 
-    /// D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller
+    /// Runs D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller
     /// turns the device's interrupt on. False: none are, or somebody else sees to them. With
     /// preemption off, or in the handler of the device's interrupt.
     #[must_use = "the device's interrupt may be wanted"]
@@ -302,7 +302,7 @@ impl Output {
         }
     }
 
-    /// D2. Whether bytes are left.
+    /// Runs D2. Returns true if bytes are left.
     fn send(&self, limit: usize, device: &mut impl Transmitter) -> bool {
         let mut left = limit;
         let mut head = self.head.load(Ordering::Relaxed);
@@ -321,7 +321,7 @@ impl Output {
         }
     }
 
-    /// The writer that waits for room is readied if there is enough.
+    /// Readies the writer that waits for room, if there is enough.
     fn wake(&self) {
         let first = self.first.load(Ordering::Relaxed);
         if first.is_null() || self.room() < self.needed.load(Ordering::Relaxed) {
@@ -335,7 +335,7 @@ impl Output {
         }
     }
 
-    /// I1: the interrupt has come. Before the handler drains.
+    /// Runs I1: the interrupt has come. Called before the handler drains.
     pub fn interrupted(&self) {
         self.wanted.store(false, Ordering::Relaxed);
     }
@@ -347,19 +347,19 @@ impl Output {
 
     // --- anybody
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         // Acquire: pairs with the Release in `write`.
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Returns true if none waits.
+    /// Returns true if no byte waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The next byte, for whoever is alone in the world from here on: a report, when all other
-    /// cores have stopped wherever they were.
+    /// Returns the next byte to a caller that is alone in the world from here on: a report, when
+    /// all other cores have stopped wherever they were.
     pub fn next_for_report(&self) -> Option<u8> {
         let head = self.head.load(Ordering::Relaxed);
         if self.is_empty() {

@@ -1,7 +1,7 @@
 //! Catching panics, and passing them on.
 //!
-//! The platform begins and reports a panic, and unwinds. The module has the functions that a
-//! program calls, with `std`'s signatures.
+//! The platform begins and reports a panic, and unwinds. A program calls the functions of this
+//! module, with `std`'s signatures.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -16,7 +16,7 @@ use crate::platform;
 pub use payload::Payload;
 pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 
-/// Runs `f`, and gives its value, or the payload of the panic that left it.
+/// Runs `f`, and returns its value, or the payload of the panic that left it.
 /// [`exit_g`](crate::exit_g) is caught as well: its payload is to be [passed on](resume_unwind).
 ///
 /// An overflow of the stack is no panic, and can't be caught: see
@@ -60,7 +60,7 @@ pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
 }
 
 /// Goes on with a panic that was caught, without calling the hook again. If nobody joins the
-/// goroutine that it ends, it is reported then.
+/// goroutine that it ends, the panic is reported then.
 ///
 /// # Examples
 /// ```

@@ -43,8 +43,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 /// Runs `f`, and parks until every goroutine that was started in the scope has ended. The
-/// goroutines may borrow values that live outside, and [`ScopedJoinHandle::join`] returns each
-/// other's results.
+/// goroutines may borrow values that live outside. [`ScopedJoinHandle::join`] returns their
+/// results.
 ///
 /// # Panics
 /// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died
@@ -72,7 +72,7 @@ where
     let result = catch(|| f(&scope));
     let failed = scope.group.wait();
     match result {
-        // Not a new panic: it was told of, or was not, when it began.
+        // The panic is not a new one: it was reported, or was not, when it began.
         Err(payload) => platform::unwind(payload),
         Ok(value) if failed => {
             // Now, and not while the scope's own panic unwinds.
@@ -84,10 +84,10 @@ where
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Starts a goroutine of this scope; as [`go`](crate::spawn::go).
+    /// Starts a goroutine of this scope, as [`go`](crate::spawn::go) does.
     ///
     /// # Panics
-    /// When there is no memory for it.
+    /// When there is no memory for the goroutine.
     ///
     /// # Examples
     /// ```
@@ -113,7 +113,7 @@ impl<'scope> Scope<'scope, '_> {
         }
     }
 
-    /// As [`go`](Self::go), with an error where that panics.
+    /// Starts a goroutine as [`go`](Self::go), with an error where that panics.
     ///
     /// # Errors
     /// No memory; the closure comes back.
@@ -199,7 +199,7 @@ impl Member for InScope {
     }
 }
 
-/// Nobody will see what G number `id` came to, except that `scope` panics.
+/// Notes that nobody will see the error of G number `id`, except that `scope` panics.
 fn lost(group: &Group, error: JoinError, id: u64) {
     if !matches!(error, JoinError::Exited) {
         group.fail();
@@ -219,7 +219,7 @@ fn lost(group: &Group, error: JoinError, id: u64) {
 /// # });
 /// ```
 pub struct ScopedJoinHandle<'scope, T> {
-    /// Taken by `drop`, and by what consumes the handle.
+    /// Taken by `drop`, and by the methods that consume the handle.
     handle: ManuallyDrop<JoinHandle<T>>,
     group: &'scope Group,
     scope: PhantomData<&'scope ()>,
@@ -245,7 +245,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.into_inner().join()
     }
 
-    /// As [`JoinHandle::join_timeout`].
+    /// Joins as [`JoinHandle::join_timeout`].
     ///
     /// # Errors
     /// The goroutine has not ended in that time; the handle comes back.
@@ -271,7 +271,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         })
     }
 
-    /// Returns true if it has ended: [`join`](Self::join) would not park.
+    /// Returns true if the goroutine has ended: [`join`](Self::join) would not park.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -289,7 +289,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.handle.is_finished()
     }
 
-    /// The goroutine's number.
+    /// Returns the goroutine's number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

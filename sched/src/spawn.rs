@@ -75,7 +75,7 @@ pub enum SpawnError<F> {
 }
 
 impl<F> SpawnError<F> {
-    /// The closure.
+    /// Returns the closure.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -131,7 +131,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// No name, the default window.
+    /// Makes settings without a name and with the default window.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -143,7 +143,7 @@ impl Builder {
         Self { name: Name::EMPTY, stack: DEFAULT_STACK, pin: None }
     }
 
-    /// Its name in reports; the first 31 bytes count.
+    /// Sets the name in reports; the first 31 bytes count.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -157,8 +157,8 @@ impl Builder {
         self
     }
 
-    /// How far its stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB, guard
-    /// included).
+    /// Sets how far the stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB,
+    /// guard included).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -224,9 +224,9 @@ impl Builder {
         unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
-    /// As `spawn_member`, but preemption stays off after the start, for what the caller does in one
-    /// piece with it; and a member that does not start comes back. (With "out of memory", if it did
-    /// not want to.)
+    /// Spawns as `spawn_member`, but preemption stays off after the start, so that the caller can
+    /// do more in one piece with it. A member that does not start comes back. (With "out of
+    /// memory", if it did not want to.)
     ///
     /// # Safety
     /// 1. As there.
@@ -297,7 +297,7 @@ impl Default for Builder {
 /// Starts a G that runs `f`; it runs next on this P, unless a thief is faster.
 ///
 /// # Panics
-/// When there is no memory for it; see [`try_go`].
+/// When there is no memory for the G; see [`try_go`].
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -319,7 +319,7 @@ where
     }
 }
 
-/// As [`go`], with an error where that panics.
+/// Starts a G as [`go`], with an error where that panics.
 ///
 /// # Errors
 /// No memory; the closure comes back.
@@ -342,7 +342,7 @@ where
 }
 
 /// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off.
-/// Without memory for one the value is leaked.
+/// Without memory for a goroutine the value is leaked.
 pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
     if let Err(error) = try_go(move || drop(value)) {
         core::mem::forget(error.into_inner());

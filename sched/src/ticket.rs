@@ -9,10 +9,11 @@
 //!                                  under b's lock
 //! ```
 //!
-//! The winner readies the G, once; a loser does nothing. A number is never used again. So a late
-//! loser finds another number and does nothing: a timer that was not cancelled in time, or the
-//! popper of a node that is about to be taken out. A record is recycled, but its ticket goes on
-//! counting. (G's are type-stable: a stale reference to one can be looked at for ever.)
+//! The winner readies the G, once; a loser does nothing. A number is never used again, so a late
+//! loser finds another number and does nothing. A loser is late if it is a timer that was not
+//! cancelled in time, or the popper of a node that is about to be taken out. A record is recycled,
+//! but its ticket goes on counting. (G's are type-stable: a stale reference to one can be looked at
+//! for ever.)
 //!
 //! # A wait with a deadline, step by step
 //!

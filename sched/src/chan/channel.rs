@@ -111,7 +111,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.reserve(guard))
     }
 
-    /// Sends what was promised. Without memory for a parcel the promise stays where it is.
+    /// Sends the promised value. Without memory for a parcel the promise stays where it is.
     pub(super) fn fulfil(&self, promise: &Promise, value: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
             let parcel = pack(value);
@@ -160,7 +160,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.id())
     }
 
-    /// Its lock, for who waits for several.
+    /// Returns the lock, for a G that waits for several channels.
     pub(super) fn state(&self) -> &SpinLock<State> {
         on!(T: self.0, exchange => exchange.state())
     }
@@ -172,7 +172,7 @@ impl<T> Channel<T> {
 }
 
 impl Channel<Instant> {
-    /// One of the clock.
+    /// Makes a channel of the clock.
     pub(super) fn of_clock(exchange: Exchange<Instant>) -> Self {
         const { assert!(!is_large::<Instant>()) };
         Self(Either::small(exchange))

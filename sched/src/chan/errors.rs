@@ -97,7 +97,7 @@ pub enum RecvTimeoutError {
 /// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum TryRecvError {
-    /// None is there.
+    /// No value is there.
     Empty,
     /// The channel is empty and closed.
     Disconnected,
@@ -160,7 +160,7 @@ pub struct TryReadyError;
 pub struct ReadyTimeoutError;
 
 impl<T> SendError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -174,7 +174,7 @@ impl<T> SendError<T> {
 }
 
 impl<T> TrySendError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -214,7 +214,7 @@ impl<T> TrySendError<T> {
 }
 
 impl<T> SendTimeoutError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -254,7 +254,7 @@ impl<T> SendTimeoutError<T> {
 }
 
 impl TryRecvError {
-    /// Returns true if there was none, in an open channel.
+    /// Returns true if there was no value, in an open channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -71,7 +71,7 @@ use crate::waitq::{Claimed, WaitQueue, place_for};
 /// Where a value lies: in the channel, or with a waiting G.
 pub(super) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// A slot that holds nothing.
+/// Makes a slot that holds nothing.
 pub(super) fn empty<T>() -> Slot<T> {
     UnsafeCell::new(MaybeUninit::uninit())
 }
@@ -128,7 +128,7 @@ pub(crate) struct State {
     /// The slot for the next value, and the end of its block.
     pub(super) write: *mut u8,
     pub(super) write_end: *mut u8,
-    /// Where a ring begins; null: it is no ring.
+    /// The beginning of a ring; null: the storage is no ring.
     pub(super) start: *mut u8,
     /// The blocks of an endless one: the reader's, the writer's, and one to use again.
     pub(super) blocks: [*mut (); 3],
@@ -673,7 +673,7 @@ pub(super) const RECEIVING: bool = false;
 ///
 /// # Safety
 /// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2.
-///    `slot` is what the other side of the channel expects.
+///    `slot` is of the kind that the other side of the channel expects.
 #[inline(always)]
 pub(super) unsafe fn wait<const SIDE: bool>(
     guard: PreemptGuard,

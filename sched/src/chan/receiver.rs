@@ -152,7 +152,7 @@ impl<T> Receiver<T> {
         self.0.channel.len()
     }
 
-    /// Returns true if none is in it.
+    /// Returns true if no value is in the channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -168,7 +168,7 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Returns true if it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if the channel holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -183,7 +183,7 @@ impl<T> Receiver<T> {
         self.0.channel.is_full()
     }
 
-    /// How many values it holds; `None`: any number.
+    /// Returns the number of values that the channel can hold; `None`: any number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -147,7 +147,7 @@ impl<T> Sender<T> {
         self.0.channel.len()
     }
 
-    /// Returns true if none is in it.
+    /// Returns true if no value is in the channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -163,7 +163,7 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Returns true if it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if the channel holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -178,7 +178,7 @@ impl<T> Sender<T> {
         self.0.channel.is_full()
     }
 
-    /// How many values it holds; `None`: any number.
+    /// Returns the number of values that the channel can hold; `None`: any number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

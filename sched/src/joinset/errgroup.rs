@@ -78,7 +78,7 @@ struct Running<E> {
 /// A place in an [`ErrGroup`].
 struct InGroup<E> {
     group: Arc<Common<E>>,
-    /// There was no room.
+    /// The group had no room.
     refused: Cell<bool>,
 }
 
@@ -121,7 +121,8 @@ impl<E: Send + 'static> Member for InGroup<E> {
 }
 
 impl<E> InGroup<E> {
-    /// The group, and whether some wait for it to have no members, as now.
+    /// Gives the place up. Returns the group, and true if G's wait for it to have no members, as
+    /// now.
     fn give_up_place(self) -> (Arc<Common<E>>, bool) {
         let guard = PreemptGuard::new();
         let mut state = self.group.state.lock(&guard);
@@ -139,18 +140,18 @@ impl<E> InGroup<E> {
 /// The duty of the last member when it has left, done when this is dropped.
 #[expect(dead_code, reason = "dropped, not read")]
 enum Left<E> {
-    /// Some are in `wait`.
+    /// G's are in `wait`.
     Wakes(Waking<E>),
-    /// Nobody else has the group: it goes, with what its members came to.
+    /// Nobody else has the group: it goes, with the results of its members.
     Ends(Common<E>),
 }
 
-/// Wakes those in `wait` when it is dropped.
+/// Wakes the G's in `wait` when it is dropped.
 struct Waking<E>(Arc<Common<E>>);
 
 impl<E> Drop for Waking<E> {
     fn drop(&mut self) {
-        // Each is in the list until it is woken, so a death in between leaves nobody behind.
+        // Each waiter is in the list until it is woken, so a death in between leaves nobody behind.
         while self.0.wake_waiter() {}
     }
 }
@@ -179,8 +180,8 @@ impl<E> Running<E> {
         self.running < self.limit
     }
 
-    /// One that waits and need not: who is in `wait` when nobody runs, or in `go` while there is
-    /// room.
+    /// Claims a G that waits and need not: one in `wait` when nobody runs, or in `go` while there
+    /// is room.
     fn pop_free(&mut self) -> Option<Claimed> {
         let waiter = if self.running == 0 { self.waiters.pop() } else { None };
         if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
@@ -214,7 +215,7 @@ impl<E> Common<E> {
         self.cancel();
     }
 
-    /// G number `id` has ended without coming to its end. True: the others are to stop.
+    /// Notes that G number `id` has ended without coming to its end. True: the others are to stop.
     fn ended(&self, error: JoinError, id: u64) -> bool {
         let fails = !matches!(error, JoinError::Exited);
         if fails {
@@ -240,7 +241,7 @@ impl<E> Common<E> {
         }
     }
 
-    /// Wakes one of those in `wait`, unless there are members again. False: there is none.
+    /// Wakes one of the G's in `wait`, unless there are members again. False: there is none.
     fn wake_waiter(&self) -> bool {
         let guard = PreemptGuard::new();
         let waiter = {
@@ -250,7 +251,7 @@ impl<E> Common<E> {
         waiter.map(|one| one.wake(&guard)).is_some()
     }
 
-    /// Wakes one that need not wait. False: there is none.
+    /// Wakes a G that need not wait. False: there is none.
     fn wake_free(&self, guard: &PreemptGuard) -> bool {
         let free = self.state.lock(guard).pop_free();
         free.map(|one| one.wake(guard)).is_some()
@@ -258,7 +259,7 @@ impl<E> Common<E> {
 }
 
 impl<E: Send> Common<E> {
-    /// Returns true if there is room for one more; parks until there is, if it is to.
+    /// Returns true if there is room for one more. With `wait`, parks until there is.
     fn has_room(&self, wait: bool) -> bool {
         loop {
             let guard = PreemptGuard::new();
@@ -290,7 +291,7 @@ impl<E: Send> Waited for Common<E> {
 }
 
 impl<E: Send + 'static> ErrGroup<E> {
-    /// A group without a context and without a limit.
+    /// Makes a group without a context and without a limit.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -310,7 +311,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
     }
 
-    /// A group, and the context that its first failure cancels; so does the return of
+    /// Makes a group, and the context that its first failure cancels; so does the return of
     /// [`wait`](Self::wait).
     ///
     /// ```
@@ -329,7 +330,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         (Self::with(Some(cancel)), context)
     }
 
-    /// From now on at most `n` run at the same time: [`go`](Self::go) waits.
+    /// Limits the group: from now on at most `n` run at the same time, and [`go`](Self::go) waits.
     ///
     /// # Panics
     /// While any runs, as in Go; if `n` is 0.
@@ -431,13 +432,13 @@ impl<E: Send + 'static> ErrGroup<E> {
         false
     }
 
-    /// Parks until all that were started have ended.
+    /// Parks until all goroutines that were started have ended.
     ///
     /// # Errors
-    /// The first one that a goroutine of the group returned.
+    /// The first error that a goroutine of the group returned.
     ///
     /// # Panics
-    /// With the panic of one that panicked; or if one died of its stack.
+    /// With the panic of a goroutine that panicked; or if one died of its stack.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -25,16 +25,15 @@ pub(super) struct Start<F, T, N> {
     pub(super) f: F,
 }
 
-/// The part of it that is found without knowing `F`.
+/// The part of a `Start` that is found without knowing `F`.
 #[repr(C)]
 pub(super) struct Head<T, N> {
-    /// First, so that its word is found without knowing anything.
+    /// First, so that its word is found without knowing any type.
     pub(super) cell: CellRef<T>,
     pub(super) member: N,
 }
 
-/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G
-/// to lay them on.
+/// A `Start` in its final form: large closures are boxed, before there is a G to lay them on.
 pub(super) enum Laid<F, T, N> {
     Inline(Start<F, T, N>),
     Boxed(Start<Box<F>, T, N>),
@@ -46,7 +45,7 @@ where
     T: Send,
     N: Member,
 {
-    /// Without memory for a box, `start` comes back.
+    /// Boxes a large closure. Without memory for a box, `start` comes back.
     pub(super) fn new(start: Start<F, T, N>) -> Result<Self, Start<F, T, N>> {
         if size_of::<Start<F, T, N>>() <= INLINE_CLOSURE && align_of::<Start<F, T, N>>() <= 64 {
             return Ok(Self::Inline(start));
@@ -64,7 +63,7 @@ where
         Ok(Self::Boxed(Start { head: start.head, f }))
     }
 
-    /// The member that starts with it.
+    /// Returns the member that starts with it.
     pub(super) fn member(&self) -> &N {
         match self {
             Self::Inline(start) => &start.head.member,
@@ -79,7 +78,7 @@ where
         }
     }
 
-    /// Writes it to the top of the stack of `g` and lays the G's first frame below.
+    /// Writes the `Start` to the top of the stack of `g` and lays the G's first frame below.
     #[inline(always)]
     pub(super) fn lay(self, g: GRef) {
         match self {
@@ -140,7 +139,8 @@ unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
     unsafe { start.cast::<CellRef<T>>().read().put_error(error) };
 }
 
-/// Drops what no handle will ask for. On the G that has ended, or on the g0 on which it dies.
+/// Drops an outcome that no handle will ask for. On the G that has ended, or on the g0 on which it
+/// dies.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its
@@ -184,7 +184,7 @@ const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     if N::ALONE { None } else { Some(leave::<T, N>) }
 }
 
-/// The word of the cell of a `Start`.
+/// Returns the word of the cell of a `Start`.
 ///
 /// # Safety
 /// 1. `start` points to a `Start`, whose G has not completed.
