@@ -30,7 +30,7 @@
 //! back, and receivers get what is in the channel and then an error. G's that wait are woken: a
 //! waiting sender gets its value back (Go panics there). To close again does nothing (Go panics).
 //! Values that nobody can receive any more, because the last receiver is gone, are dropped with it.
-//! If the destructor of one panics, that panic goes on in whoever dropped the handle, after the
+//! If the destructor of one panics, that panic goes on in the G that dropped the handle, after the
 //! other values were dropped.
 //!
 //! A handle may be used by several G's at once, and sent to others.

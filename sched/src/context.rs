@@ -33,7 +33,7 @@ use crate::chan::Receiver;
 use crate::time::{Instant, Timer};
 use tree::{Handle, Reason};
 
-/// Why a context is over.
+/// The reason why a context is over.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -114,8 +114,8 @@ struct Value {
 }
 
 impl Drop for Values {
-    /// Drops a chain in a loop. Should a destructor of the program's panic, the rest is dropped by
-    /// the field's own.
+    /// Drops a chain in a loop. Should a destructor of the program's panic, the field's own drop
+    /// continues with the rest.
     fn drop(&mut self) {
         while let Some(Value { value, mut outer }) = self.0.take().and_then(Arc::into_inner) {
             self.0 = outer.0.take();
@@ -125,7 +125,7 @@ impl Drop for Values {
 }
 
 impl Context {
-    /// The context from which others are made: never cancelled, no deadline, no values.
+    /// Returns the context from which others are made: never cancelled, no deadline, no values.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -145,7 +145,7 @@ impl Context {
         (Self { canceler: canceler.clone(), values: self.values.clone() }, Cancel(canceler))
     }
 
-    /// A context that is over when this one is, or when it is cancelled.
+    /// Makes a context that is over when this one is, or when it is cancelled.
     ///
     /// # Examples
     /// ```
@@ -162,7 +162,8 @@ impl Context {
         self.child(None)
     }
 
-    /// As [`with_cancel`](Self::with_cancel), and over at `when`: at once, if that has passed.
+    /// Makes a context as [`with_cancel`](Self::with_cancel), and over at `when`: at once, if that
+    /// has passed.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -197,7 +198,7 @@ impl Context {
         (context, cancel)
     }
 
-    /// As [`with_deadline`](Self::with_deadline), `d` from now.
+    /// Makes a context as [`with_deadline`](Self::with_deadline), `d` from now.
     ///
     /// # Panics
     /// As [`with_deadline`](Self::with_deadline).
@@ -235,7 +236,7 @@ impl Context {
         Self { canceler: self.canceler.clone(), values: Values(Some(value)) }
     }
 
-    /// The innermost value of type `T`.
+    /// Returns the innermost value of type `T`.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -258,7 +259,7 @@ impl Context {
         None
     }
 
-    /// A context with the same values that is not over when this one is.
+    /// Makes a context with the same values that is not over when this one is.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -274,9 +275,9 @@ impl Context {
         Self { canceler: Handle::new(None, None), values: self.values.clone() }
     }
 
-    /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing
-    /// is ever sent. (A clone of it that is kept longer than the context and its [`Cancel`] is
-    /// closed with the last of them.)
+    /// Returns a channel that is closed when the context is over: for `select!`, or to wait for it.
+    /// Nothing is ever sent. (A clone of it that is kept longer than the context and its [`Cancel`]
+    /// is closed with the last of them.)
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -296,7 +297,7 @@ impl Context {
         &self.canceler.done.1
     }
 
-    /// Why the context is over; `None` while it is not.
+    /// Returns the reason why the context is over; `None` while it is not.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -312,7 +313,8 @@ impl Context {
         self.canceler.error()
     }
 
-    /// The reason that was given, or else [`err`](Self::err) as one; `None` while it is not over.
+    /// Returns the reason that was given, or else [`err`](Self::err) as one; `None` while the
+    /// context is not over.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -329,7 +331,7 @@ impl Context {
         Some(cause.unwrap_or_else(|| Arc::new(error)))
     }
 
-    /// When it will be over at the latest.
+    /// Returns the time when the context will be over at the latest.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -368,7 +370,7 @@ impl fmt::Debug for Context {
 pub struct Cancel(Handle);
 
 impl Cancel {
-    /// Cancels the context and all that were made from it. Again: does nothing.
+    /// Cancels the context and all that were made from it. A second call does nothing.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -384,7 +386,7 @@ impl Cancel {
         self.0.cancel(Reason { error: ContextError::Canceled, cause: None });
     }
 
-    /// The same, and says why: [`Context::cause`].
+    /// Cancels likewise, and gives the reason: [`Context::cause`].
     ///
     /// # Examples
     /// ```

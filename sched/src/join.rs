@@ -342,7 +342,7 @@ impl<T> Default for JoinCell<T> {
 /// ```
 pub type Outcome<T> = Result<T, JoinError>;
 
-/// A cell on the heap, shared by a G and its handle; see the module for who frees it.
+/// A cell on the heap, shared by a G and its handle; the module says which of them frees it.
 ///
 /// A large result lies behind a cell that only says how the G ended. So an error is written, and an
 /// unwanted result is dropped, without a place for a `T` on any stack. The reason: the code that

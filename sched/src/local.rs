@@ -153,7 +153,7 @@ struct Local<T> {
     value: ManuallyDrop<T>,
 }
 
-/// The G that calls, if one does.
+/// Returns the calling G, if a G calls.
 fn current() -> Option<GRef> {
     M::current(&PreemptGuard::new()).running()
 }
@@ -169,7 +169,7 @@ pub(crate) fn end(g: GRef) {
     }
 }
 
-/// Drops the locals of the G that calls: for a `main` whose end is the machine's.
+/// Drops the locals of the calling G: for a `main` whose end is the machine's.
 pub fn end_current() {
     if let Some(g) = current() {
         end(g);
@@ -252,7 +252,7 @@ unsafe fn free<T>(node: *mut Node) {
     drop(unsafe { Box::from_raw(node.cast::<Local<T>>()) });
 }
 
-/// The table of `g`, which calls.
+/// Returns the table of `g`, which calls.
 fn table_of(g: GRef) -> *mut Table {
     if g.locals.get().is_null() {
         let table = Table { end: end_all, slots: Vec::new(), nodes: 0, newest: core::ptr::null_mut() };
@@ -283,7 +283,7 @@ impl Table {
         }
     }
 
-    /// Room for one more.
+    /// Makes room for one more.
     fn reserve(&mut self) {
         if self.nodes < self.slots.len() / 4 * 3 {
             return;
@@ -325,7 +325,7 @@ impl<T: 'static> LocalKey<T> {
         (core::ptr::from_ref(self).addr(), TypeId::of::<T>())
     }
 
-    /// The value in `g`, which calls, if it has one. False: it was dropped.
+    /// Returns the value in `g`, which calls, if it has one. Error: the value was dropped.
     fn existing(&'static self, g: GRef) -> Option<Result<*mut Local<T>, AccessError>> {
         // SAFETY: the table is its G's own, which calls; the reference ends here.
         let table = unsafe { g.locals.get().as_ref() }?;
@@ -337,7 +337,7 @@ impl<T: 'static> LocalKey<T> {
         Some(if unsafe { (*node).dropped } { Err(AccessError) } else { Ok(node.cast()) })
     }
 
-    /// The value in `g`, made by `init` if need be.
+    /// Returns the value in `g`, made by `init` if need be.
     fn get_or_make(&'static self, init: impl FnOnce() -> T) -> Result<*mut Local<T>, AccessError> {
         let g = current().ok_or(AccessError)?;
         if let Some(existing) = self.existing(g) {
@@ -390,7 +390,7 @@ impl<T: 'static> LocalKey<T> {
         }
     }
 
-    /// As [`with`](Self::with), with an error where that panics.
+    /// Runs `f` as [`with`](Self::with), with an error where that panics.
     ///
     /// # Errors
     /// The value is being dropped or has been: the caller is a destructor at the goroutine's end.
@@ -416,7 +416,7 @@ impl<T: 'static> LocalKey<T> {
         Ok(f(unsafe { &(*local).value }))
     }
 
-    /// Sets it to `value`, without making it first.
+    /// Sets the value, without making the initial one first.
     fn initialize_with(&'static self, value: T, replace: impl FnOnce(&T, T)) {
         let mut slot = Some(value);
         match self.get_or_make(|| slot.take().unwrap_or_else(self.init)) {
@@ -503,7 +503,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::take)
     }
 
-    /// Sets the value and returns what it was.
+    /// Sets the value and returns the old one.
     ///
     /// # Panics
     /// As [`with`](Self::with).
@@ -613,7 +613,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
         self.with(RefCell::take)
     }
 
-    /// Sets the value and returns what it was.
+    /// Sets the value and returns the old one.
     ///
     /// # Panics
     /// If it is borrowed, and as [`with`](Self::with).

@@ -87,7 +87,7 @@ pub trait Arm {
     fn is_chosen(&self) -> bool;
     /// Returns the place where the arm waits.
     fn port(&self) -> Port<'_>;
-    /// Returns the time at which the arm can be done whatever others do.
+    /// Returns the time at which the arm can be done without a partner.
     fn next_due(&self) -> u64;
     /// Makes ready for a partner, with a place for a small value: returns the slot for the node.
     fn lay(&mut self, hand: *mut Hand) -> *mut ();
@@ -117,13 +117,13 @@ pub(crate) enum Until {
     Ready,
 }
 
-/// In which order arms that are ready are taken.
+/// The order in which ready arms are taken.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// A random one.
+    /// A random order.
     Fair,
-    /// As written.
+    /// The order as written.
     Biased,
 }
 
@@ -152,7 +152,7 @@ pub fn try_run(arms: &mut [&mut dyn Arm], order: Order) -> bool {
     first_pass(arms, order, Until::Done).is_some()
 }
 
-/// Nothing to wait for: waits for ever.
+/// Waits for ever: there is nothing to wait for.
 #[doc(hidden)]
 pub fn wait_for_ever() -> ! {
     loop {
@@ -160,7 +160,7 @@ pub fn wait_for_ever() -> ! {
     }
 }
 
-/// Gives the place of the arm that was done (or is ready) in `arms`, which are in another order
+/// Returns the place of the arm that was done (or is ready) in `arms`, which are in another order
 /// now; `None`: the deadline came first.
 pub(crate) fn select(arms: &mut [&mut dyn Arm], deadline: u64, order: Order, until: Until) -> Option<usize> {
     if let Some(chosen) = first_pass(arms, order, until) {

@@ -54,14 +54,14 @@ impl Token {
         self.0.swap(NONE, Ordering::Acquire);
     }
 
-    /// In `commit`. False: there is a token.
+    /// Parks the token, in `commit`. False: there is a token.
     fn park(&self) -> bool {
         // Release: pairs with the Acquire in `wake`: the waker sees the saved registers. On failure
         // the next `take` acquires.
         self.0.compare_exchange(NONE, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    /// True: its G is parked, and the caller readies it.
+    /// Leaves a token. True: its G is parked, and the caller readies it.
     pub(crate) fn wake(&self) -> bool {
         // AcqRel: Release pairs with the Acquire in `take`, Acquire with the Release in `park`.
         self.0.swap(WOKEN, Ordering::AcqRel) == PARKED
@@ -140,11 +140,11 @@ unsafe fn commit(_: *mut (), g: GRef) -> bool {
 
 /// Starts a goroutine that runs `future` to its end.
 ///
-/// A future so gets a stack of its own, which is what lets it call what parks. Many futures on one
+/// So a future gets a stack of its own, and may call functions that park. For many futures on one
 /// goroutine: join them, and [`block_on`] that.
 ///
 /// # Panics
-/// When there is no memory for it.
+/// When there is no memory for the goroutine.
 ///
 /// # Examples
 /// ```

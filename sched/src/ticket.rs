@@ -137,7 +137,7 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 ///
 /// # Safety
 /// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)),
-///    and `guard` is its only one. 2. Whoever pops from the list wakes what it claims. 3. A [timer
+///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A [timer
 ///    is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
 ///    the caller.
 #[inline(always)]
@@ -214,7 +214,7 @@ pub(crate) unsafe fn wait_plain<S>(
     let waiter = Waiter::of(g, slot);
     // SAFETY: 1. the caller holds the lock; this G parks right below.
     unsafe { lock.with_held(|state| queue(state).push(waiter)) };
-    // SAFETY: 1. whoever claims the waiter wakes it once. 2. the object lives.
+    // SAFETY: 1. the claimer of the waiter wakes it once. 2. the object lives.
     drop(unsafe { park_as(guard, g, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
     if waiter.was_served() { Woken::Served } else { Woken::Unserved }
 }

@@ -116,7 +116,8 @@ impl<S, L> Either<S, L> {
     }
 }
 
-/// `code` with what an [`Either`] of `T` holds. The code is compiled for the one that `T` needs.
+/// Runs `code` with the content of an [`Either`] of `T`. The code is compiled for the side that `T`
+/// needs.
 macro_rules! on {
     ($t:ty: $either:expr, $it:ident => $code:expr) => {
         if const { $crate::chan::parcel::is_large::<$t>() } {

@@ -11,8 +11,8 @@ use super::iter::{IntoIter, Iter, TryIter};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
-/// The receiving end. Clones share the channel, and each value goes to one of them; when the last
-/// is dropped, it is closed.
+/// The receiving end. Clones share the channel, and each value goes to one of them. When the last
+/// receiver is dropped, the channel is closed.
 ///
 /// # Examples
 ///
@@ -56,7 +56,7 @@ impl<T> Receiver<T> {
     /// Receives a value only if that needs no waiting.
     ///
     /// # Errors
-    /// None is there, or the channel is empty and closed.
+    /// No value is there, or the channel is empty and closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -87,8 +87,8 @@ impl<T> Receiver<T> {
         self.recv_deadline(Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no
-    /// waiting.
+    /// Receives a value; parks until the clock has reached `deadline` at most. A deadline that has
+    /// passed: receives only if that needs no waiting.
     ///
     /// # Errors
     /// The deadline came first, or the channel is empty and closed.

@@ -247,7 +247,7 @@ impl<T> Exchange<T> {
         Ok(())
     }
 
-    /// Nothing will be sent: others may.
+    /// Gives the promise back: nothing will be sent, so others may send.
     pub(super) fn give_back(&self, reserved: Reserved) {
         let guard = PreemptGuard::new();
         match reserved {
@@ -265,12 +265,12 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// A receiver was promised a value that does not come: it gets another one, or goes on waiting
-    /// where it was.
+    /// Gives back a receiver that was promised a value that does not come: the receiver gets another
+    /// value, or goes on waiting where it was.
     fn let_go(&self, guard: &PreemptGuard, receiver: Claimed) {
         let state = self.state.lock(guard);
         if state.closed || !receiver.is_plain() {
-            // One that has a ticket has lost it: it looks again by itself.
+            // A receiver with a ticket has lost it: the receiver looks again by itself.
             drop(state);
             return receiver.wake(guard);
         }

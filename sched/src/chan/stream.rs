@@ -82,7 +82,8 @@ struct Waiting {
 }
 
 impl Slot {
-    /// The waker that was there goes to the caller: it is called and dropped with no lock held.
+    /// Runs `f` under the lock. The old waker goes to the caller: it is called and dropped with no
+    /// lock held.
     fn with<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> R {
         f(&mut self.0.lock(&PreemptGuard::new()))
     }
@@ -96,8 +97,7 @@ pub struct Watch<T> {
 }
 
 impl<T> Watch<T> {
-    /// Waits until there is something for the stream, or it is gone; and wakes whoever waits for
-    /// it.
+    /// Waits until there is something for the stream, or it is gone; then calls the stream's waker.
     pub fn run(self) {
         watch(&self.shared.channel, &self.gone);
         let waker = self.slot.with(|waiting| {
@@ -109,7 +109,8 @@ impl<T> Watch<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A stream of what this channel gives: of what others, this receiver among them, do not take.
+    /// Returns a stream of the channel's values: of those that other receivers, this one among
+    /// them, do not take.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -144,7 +145,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T> RecvStream<T> {
-    /// A poll; `start` gets the watcher that it needs.
+    /// Polls; `start` gets the watcher that the poll needs.
     pub(crate) fn poll_with(&mut self, context: &mut Context<'_>, start: impl FnOnce(Watch<T>)) -> Poll<Option<T>> {
         match self.from.try_recv() {
             Ok(value) => return Poll::Ready(Some(value)),

@@ -43,11 +43,11 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Children that are on their way out, which a canceller takes out of the list without letting go
-/// of the lock.
+/// The number of children on their way out that a canceller takes out of the list without letting
+/// go of the lock.
 const BATCH: usize = 32;
 
-/// Why a context is over, as it is passed down.
+/// The reason why a context is over, as it is passed down.
 #[derive(Clone)]
 pub(super) struct Reason {
     pub(super) error: ContextError,
@@ -62,7 +62,7 @@ pub(super) struct Canceler {
     state: SpinLock<State>,
     /// Guarded by the parent's lock.
     links: UnsafeCell<Links>,
-    /// Closed when it is cancelled.
+    /// Closed when the context is cancelled.
     pub(super) done: (Sender<()>, Receiver<()>),
     pub(super) deadline: Option<Instant>,
     /// Taken by the end of the last handle.
@@ -70,7 +70,7 @@ pub(super) struct Canceler {
 }
 
 struct State {
-    /// None: it is not over.
+    /// None: the context is not over.
     error: Option<ContextError>,
     cause: Option<Cause>,
     timer: Option<Timer>,
@@ -173,7 +173,7 @@ impl Drop for Handle {
 }
 
 impl Handle {
-    /// A new node, which its parent does not know yet.
+    /// Makes a new node, which its parent does not know yet.
     pub(super) fn new(parent: Option<Self>, deadline: Option<Instant>) -> Self {
         let state = State { error: None, cause: None, timer: None, first: core::ptr::null() };
         let links = Links { is_linked: false, before: core::ptr::null(), after: core::ptr::null() };
@@ -189,7 +189,7 @@ impl Handle {
         Self(unsafe { NonNull::new_unchecked(Arc::into_raw(node).cast_mut()) })
     }
 
-    /// A new child of this one. If this one is over, the child is born cancelled.
+    /// Makes a new child of this one. If this one is over, the child is born cancelled.
     pub(super) fn child(&self, deadline: Option<Instant>) -> Self {
         let child = Self::new(Some(self.clone()), deadline);
         if let Some(reason) = self.adopt(&child) {
@@ -198,7 +198,7 @@ impl Handle {
         child
     }
 
-    /// Enters `child` into the list; or says why this one is over.
+    /// Enters `child` into the list; or returns the reason why this one is over.
     fn adopt(&self, child: &Self) -> Option<Reason> {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);
@@ -220,7 +220,7 @@ impl Handle {
         self.handles.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// The memory of the node, for a timer: it keeps no context alive.
+    /// Returns the memory of the node, for a timer: the memory keeps no context alive.
     pub(super) fn memory(&self) -> Arc<Canceler> {
         let node = self.0.as_ptr();
         // SAFETY: `new` made it of an `Arc`, of which the handles own a count.
@@ -230,7 +230,7 @@ impl Handle {
         }
     }
 
-    /// A handle of a node whose memory is there; none if its last one is gone.
+    /// Makes a handle of a node whose memory is there; none if its last one is gone.
     ///
     /// # Safety
     /// 1. The memory of `node` is there; it was made by [`new`](Self::new).
@@ -241,7 +241,7 @@ impl Handle {
         Some(Self(NonNull::from(node)))
     }
 
-    /// A handle of what a timer has kept the memory of; none if its last one is gone.
+    /// Makes a handle of a node whose memory a timer has kept; none if its last one is gone.
     pub(super) fn of(memory: &Arc<Canceler>) -> Option<Self> {
         // SAFETY: 1. it is kept by the `Arc`.
         unsafe { Self::upgrade(memory) }
@@ -258,7 +258,8 @@ impl Handle {
         self.leave_parent();
     }
 
-    /// All below `done`, which is below this one, are cancelled: the next node that is not.
+    /// Returns the next node to cancel when all below `done`, which is below this one, are
+    /// cancelled.
     fn after(&self, mut done: Self) -> Option<(Self, Reason)> {
         loop {
             done.leave_parent();
@@ -275,7 +276,7 @@ impl Handle {
 }
 
 impl Canceler {
-    /// Why it is over.
+    /// Returns the reason why the context is over.
     pub(super) fn reason(&self) -> Option<Reason> {
         let guard = PreemptGuard::new();
         let state = self.state.lock(&guard);
@@ -286,7 +287,7 @@ impl Canceler {
         self.state.lock(&PreemptGuard::new()).error
     }
 
-    /// Keeps the timer of its deadline; or gives it back, if that is over.
+    /// Keeps the timer of the context's deadline; or gives it back, if the context is over.
     pub(super) fn keep(&self, timer: Timer) -> Option<Timer> {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);
@@ -314,7 +315,7 @@ impl Canceler {
         }
     }
 
-    /// A child that is still in the list, and the reason for which it is to be cancelled.
+    /// Returns a child that is still in the list, and the reason for which it is to be cancelled.
     fn next_child(&self) -> Option<(Handle, Reason)> {
         loop {
             let guard = PreemptGuard::new();
@@ -333,7 +334,7 @@ impl Canceler {
         }
     }
 
-    /// Its parent need not know it any more.
+    /// Leaves the parent, which need not know this node any more.
     fn leave_parent(&self) {
         if let Some(parent) = &*self.parent {
             let guard = PreemptGuard::new();

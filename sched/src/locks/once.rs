@@ -119,7 +119,7 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f`
+    /// Runs `f` as [`call_once`](Self::call_once), but also where an earlier closure panicked; `f`
     /// is told.
     ///
     /// # Panics
@@ -162,10 +162,10 @@ impl Once {
         self.word.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Parks until somebody else has done it.
+    /// Parks until another G has run a closure.
     ///
     /// # Panics
-    /// If it is poisoned, or becomes so meanwhile; if the G that is at it dies.
+    /// If the `Once` is poisoned, or becomes so meanwhile; if the G that runs a closure dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -183,10 +183,10 @@ impl Once {
         }
     }
 
-    /// Parks until somebody else has done it, however many panic before.
+    /// Parks until another G has run a closure, however many panic before.
     ///
     /// # Panics
-    /// If the G that is at it dies.
+    /// If the G that runs a closure dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -226,7 +226,7 @@ impl Once {
         }
     }
 
-    /// Makes the caller the runner, unless it is done; parks as long as another one is at it.
+    /// Makes the caller the runner, unless a closure has run; parks as long as another G runs one.
     pub(crate) fn begin(&self, force: bool) -> Option<(OnceState, Finish<'_>)> {
         // Acquire: as in `is_completed`.
         let mut word = self.word.load(Ordering::Acquire);
@@ -256,7 +256,7 @@ impl Once {
     }
 
     /// Parks until there was a change to the state that `seen` says, or not at all if that is over.
-    /// If that will never change, panics.
+    /// Panics if that will never change.
     fn park_while(&self, seen: usize) {
         let guard = PreemptGuard::new();
         if let Some(dead) = dead_owner(seen, deaths(&guard)) {
@@ -274,11 +274,11 @@ impl Once {
         // SAFETY: 1. this G parks right below.
         unsafe { waiters.push(Waiter::of(g, core::ptr::null_mut())) };
         waiters.into_held();
-        // SAFETY: 1. whoever takes the list wakes each of it once. 2. the `Once` outlives the call.
+        // SAFETY: 1. the taker of the list wakes each of it once. 2. the `Once` outlives the call.
         drop(unsafe { park(guard, WaitReason::Once, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
     }
 
-    /// `&mut self` says that nobody is at it.
+    /// Returns the state: `&mut self` says that no G runs a closure.
     pub(super) fn settled(&mut self) -> Settled {
         match self.word.load(Ordering::Relaxed) & !QUEUED {
             INCOMPLETE => Settled::Incomplete,

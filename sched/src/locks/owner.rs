@@ -43,12 +43,12 @@ pub(super) fn dead_owner(word: usize, deaths: &Deaths) -> Option<&'static Dead> 
     if word & OWNER == 0 { None } else { deaths.find(id_of(word & OWNER)) }
 }
 
-/// The scheduler's record of deaths.
+/// Returns the scheduler's record of deaths.
 pub(super) fn deaths(guard: &PreemptGuard) -> &'static Deaths {
     &M::current(guard).sched().deaths
 }
 
-/// The G on whose stack `at` lay, if it is dead; its number.
+/// Returns the number of the G on whose stack `at` lay, if it is dead.
 pub(super) fn dead_frame(at: usize) -> Option<u64> {
     match platform::dead_stack(at) {
         0 => None,
@@ -69,15 +69,15 @@ impl core::fmt::Display for Of {
     }
 }
 
-/// The end of a wait for `what` at `at`, which a dead G has and never gives back. With preemption
-/// on, and no lock held.
+/// Ends a wait for `what` at `at`, which a dead G has and never gives back. With preemption on, and
+/// no lock held.
 #[cold]
 #[inline(never)]
 pub(super) fn held_by_the_dead(what: &str, at: usize, id: u64) -> ! {
     panic!("{what} at 0x{at:016x} stays held by {}", Of(id))
 }
 
-/// The same of one that lies in the dead one's frames.
+/// Ends a wait for an object that lies in the dead one's frames.
 #[cold]
 #[inline(never)]
 pub(super) fn lies_among_the_dead(what: &str, at: usize, id: u64) -> ! {
@@ -89,9 +89,9 @@ pub(super) fn lies_among_the_dead(what: &str, at: usize, id: u64) -> ! {
 pub enum Holder {
     /// A G that lives.
     Lives(GRef),
-    /// One that ended where it stood.
+    /// A G that ended where it stood.
     Died(&'static Dead),
-    /// One that has ended in good order, and left a guard behind. Its number.
+    /// A G that has ended in good order, and left a guard behind. Its number.
     Ended(u64),
 }
 

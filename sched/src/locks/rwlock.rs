@@ -40,7 +40,7 @@ pub struct RwLock<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value goes to whoever writes: it must be sendable.
+// SAFETY: the value goes to each writer: it must be sendable.
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 // SAFETY: as above, and many have a shared reference at the same time.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
@@ -50,7 +50,7 @@ impl<T: ?Sized> core::panic::RefUnwindSafe for RwLock<T> {}
 
 impl<T> RwLock<T> {
     crate::const_unless_loom! {
-        /// A free lock.
+        /// Makes a free lock.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -64,7 +64,7 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -106,7 +106,7 @@ impl<T: ?Sized> RwLock<T> {
         self.reader(self.raw.read())
     }
 
-    /// As [`read`](Self::read), but does not wait.
+    /// Locks as [`read`](Self::read), but does not wait.
     ///
     /// # Errors
     /// A writer holds the lock or waits for it ([`TryLockError::WouldBlock`]), or it is poisoned.
@@ -129,8 +129,8 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Parks until nobody holds the lock, and it is this writer's turn. Asking for it twice from
-    /// one G waits for ever; the deadlock report names that G.
+    /// Parks until nobody holds the lock, and it is this writer's turn. A G that asks for it twice
+    /// waits for ever; the deadlock report names that G.
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
@@ -149,10 +149,10 @@ impl<T: ?Sized> RwLock<T> {
         self.writer()
     }
 
-    /// As [`write`](Self::write), but does not wait.
+    /// Locks as [`write`](Self::write), but does not wait.
     ///
     /// # Errors
-    /// Somebody holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
+    /// A G holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -169,7 +169,7 @@ impl<T: ?Sized> RwLock<T> {
         if self.raw.try_write() { Ok(self.writer()?) } else { Err(TryLockError::WouldBlock) }
     }
 
-    /// The value: `&mut self` proves that nobody holds the lock.
+    /// Returns the value: `&mut self` proves that nobody holds the lock.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -207,7 +207,7 @@ impl<T: ?Sized> RwLock<T> {
         self.raw.poison.get()
     }
 
-    /// The value is right again.
+    /// Clears the mark: the value is right again.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -301,7 +301,8 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
-    /// From writing to reading, with no other writer in between. Readers that wait come in as well.
+    /// Turns from writing to reading, with no other writer in between. Readers that wait come in as
+    /// well.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

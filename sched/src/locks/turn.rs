@@ -17,7 +17,7 @@ pub struct Turn(Raw);
 
 impl Turn {
     crate::const_unless_loom! {
-        /// Nobody's.
+        /// Makes a turn that is nobody's.
         pub fn new() -> Self {
             Self(Raw::new())
         }

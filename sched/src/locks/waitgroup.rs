@@ -13,7 +13,7 @@
 //! Misuse is found where Go finds it:
 //!
 //! * a count below zero;
-//! * an `add` after the last `done` and before those who wait are released;
+//! * an `add` after the last `done` and before the waiters are released;
 //! * things to do again before a `wait` has returned.
 
 use alloc::sync::Arc;
@@ -32,7 +32,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::ticket::{Lost, NEVER, wait_watched};
 use crate::waitq::WaitQueue;
 
-/// Somebody waits.
+/// A G waits.
 const QUEUED: usize = 1;
 /// One thing to do.
 const ONE: usize = 2;
@@ -65,7 +65,7 @@ impl core::panic::RefUnwindSafe for WaitGroup {}
 
 impl WaitGroup {
     crate::const_unless_loom! {
-        /// Nothing to wait for.
+        /// Makes a group with nothing to wait for.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -79,11 +79,11 @@ impl WaitGroup {
         }
     }
 
-    /// `n` more things to wait for. From zero on, before the matching `wait` begins.
+    /// Adds `n` things to wait for. From zero on, before the matching `wait` begins.
     ///
     /// # Panics
-    /// If the count overflows; or if somebody waits, and the last of what it waits for was done a
-    /// moment ago ("Add called concurrently with Wait").
+    /// If the count overflows; or if a G waits, and the last of the things that it waits for was
+    /// done a moment ago ("Add called concurrently with Wait").
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -112,7 +112,8 @@ impl WaitGroup {
         }
     }
 
-    /// The word with `n` more things to do than in `word`, or why that is misuse.
+    /// Returns the word with `n` more things to do than in `word`, or the reason why that is
+    /// misuse.
     #[inline]
     fn more(word: usize, n: usize) -> Result<usize, &'static str> {
         if word == QUEUED && n > 0 {
@@ -121,7 +122,7 @@ impl WaitGroup {
         n.checked_mul(ONE).and_then(|n| word.checked_add(n)).ok_or("WaitGroup: the count overflows")
     }
 
-    /// One thing is done. The last one wakes everybody who waits.
+    /// Notes that one thing is done. The last one wakes every G that waits.
     ///
     /// # Panics
     /// If there was nothing left to do: "negative WaitGroup counter". The group is as it was.
@@ -164,7 +165,7 @@ impl WaitGroup {
     /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
-    /// As [`add`](Self::add) and [`go`](crate::spawn::go).
+    /// Panics as [`add`](Self::add) and [`go`](crate::spawn::go).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -175,7 +176,7 @@ impl WaitGroup {
     /// # });
     /// ```
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
-        /// However `f` ends.
+        /// Counts as done, however `f` ends.
         struct Done(Arc<WaitGroup>);
         impl Drop for Done {
             fn drop(&mut self) {
@@ -257,16 +258,16 @@ impl WaitGroup {
         }
     }
 
-    /// A member is never done.
+    /// Notes that a member is never done.
     pub(crate) fn member_died(&self, g: GRef) {
         // Release: pairs with the Acquire in `lost_by`. The first one counts.
         let _ = self.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
     }
 
-    /// The number of the G because of whose death the count stays above zero, or nobody is to wait
-    /// here any more.
+    /// Returns the number of the dead G that keeps the count above zero, or because of which nobody
+    /// is to wait here any more.
     fn lost_by(&self) -> Option<u64> {
-        // Acquire: pairs with the Release in `abandoned`.
+        // Acquire: pairs with the Release in `member_died`.
         match self.dead.load(Ordering::Acquire) {
             0 => dead_frame(core::ptr::from_ref(self).addr()),
             life => Some(id_of(life)),
@@ -282,13 +283,13 @@ impl WaitGroup {
         lies_among_the_dead("WaitGroup", at, id)
     }
 
-    /// All is done.
+    /// Releases the waiters: all is done.
     #[cold]
     fn release(&self, guard: PreemptGuard) {
         let all = {
             let mut waiters = self.waiters.lock(&guard);
-            // Acquire: pairs with the Release of everybody who is done; those who wait learn of it
-            // by `ready`.
+            // Acquire: pairs with the Release of every `done`; the waiters learn of the end by
+            // `ready`.
             self.word.fetch_and(!QUEUED, Ordering::Acquire);
             waiters.take()
         };

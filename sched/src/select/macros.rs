@@ -76,7 +76,8 @@ macro_rules! select {
     ($($arms:tt)*) => { $crate::__select!(@arms Fair [] []; $($arms)*) };
 }
 
-/// As [`select!`](crate::select!), but of several arms that can be done the first one is taken.
+/// Selects as [`select!`](crate::select!), but of several arms that can be done the first one is
+/// taken.
 ///
 /// # Examples
 ///

@@ -129,9 +129,9 @@ pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// The end of a G that was ended where it stood, and until now was Dead with its frames in place:
-/// those go, and its record is free. Allocates nothing. By whoever its [`Grave`](crate::g::Grave)
-/// has told to.
+/// Gives up the frames of a G that was ended where it stood, and until now was Dead with its frames
+/// in place; then frees its record. Allocates nothing. The [`Grave`](crate::g::Grave) of the G
+/// names the caller.
 #[cold]
 #[inline(never)]
 pub(crate) fn give_up_frames(g: GRef, guard: &PreemptGuard) {

@@ -40,7 +40,7 @@ use crate::preempt::PreemptGuard;
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Delay {
     when: Instant,
-    /// From the first poll on that finds it early.
+    /// Set from the first poll on that finds the delay early.
     waits: Option<Waits>,
 }
 
@@ -60,11 +60,11 @@ impl Slot {
     }
 }
 
-/// A future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the others
-/// of its goroutine go on.
+/// Makes a future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the
+/// others of its goroutine go on.
 ///
 /// # Panics
-/// When it is polled, if there is no memory for its timer.
+/// When the future is polled, if there is no memory for its timer.
 ///
 /// # Examples
 /// ```
@@ -79,7 +79,7 @@ pub fn delay(d: Duration) -> Delay {
     delay_until(Instant::now() + d)
 }
 
-/// A future that is ready at `when`; never, if that is [`Instant::NEVER`].
+/// Makes a future that is ready at `when`; never, if that is [`Instant::NEVER`].
 ///
 /// # Panics
 /// As [`delay`].

@@ -31,7 +31,7 @@ use crate::preempt::PreemptGuard;
 use crate::spawn::Builder;
 use crate::timers::{Alarm, Firing, reserve};
 
-/// How soon it is tried again when there was no memory for a goroutine: 1 ms.
+/// The time until the next try, when there was no memory for a goroutine: 1 ms.
 const RETRY: u64 = 1_000_000;
 
 /// A timer that can be stopped and started anew. As Go's.
@@ -48,8 +48,8 @@ const RETRY: u64 = 1_000_000;
 pub struct Timer(Arc<Inner>);
 
 /// A clock that ticks: a value in its channel every so often. As Go's: a tick for which there is no
-/// room, since the last one has not been received yet, is dropped. When it is dropped it stops, and
-/// its channel is closed.
+/// room, since the last one has not been received yet, is dropped. A dropped ticker stops, and its
+/// channel is closed.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -67,7 +67,7 @@ pub struct Ticker(Arc<Inner>);
 
 #[repr(C)]
 struct Inner {
-    /// First: the call finds the rest by it.
+    /// First: the alarm's function finds the rest by it.
     alarm: Alarm,
     state: SpinLock<State>,
     what: What,
@@ -78,7 +78,7 @@ struct State {
     generation: u32,
     /// Started, and the event has not begun since.
     armed: bool,
-    /// The time when it is due.
+    /// The time when the event is due.
     due: Instant,
     /// Of a ticker.
     period: Option<NonZeroU64>,
@@ -90,8 +90,9 @@ enum What {
 }
 
 impl Timer {
-    /// Sends the present into a channel of its own after `d`; see [`receiver`](Self::receiver).
-    /// Go's `NewTimer`. When it is dropped it stops, and the channel is closed.
+    /// Makes a timer that sends the present into a channel of its own after `d`; see
+    /// [`receiver`](Self::receiver). Go's `NewTimer`. A dropped timer stops, and the channel is
+    /// closed.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -112,7 +113,8 @@ impl Timer {
         timer
     }
 
-    /// Calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`. Dropping it stops nothing.
+    /// Makes a timer that calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`. Dropping
+    /// it stops nothing.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -135,7 +137,7 @@ impl Timer {
     /// Returns the receiver at which the value arrives.
     ///
     /// # Panics
-    /// If it calls a function instead.
+    /// If the timer calls a function instead.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -149,8 +151,8 @@ impl Timer {
         self.0.receiver()
     }
 
-    /// Starts the timer anew, to be due `d` from now, in any state. True: the timer was
-    /// running, or its value had not been received; the earlier event does not happen.
+    /// Starts the timer anew, to be due `d` from now, in any state. True: the timer was running, or
+    /// its value had not been received; the earlier event does not happen.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -167,7 +169,7 @@ impl Timer {
         self.reset_at(Instant::now() + d)
     }
 
-    /// The same, to be due at `when`.
+    /// Starts the timer anew likewise, to be due at `when`.
     ///
     /// # Panics
     /// As [`reset`](Self::reset).
@@ -184,8 +186,9 @@ impl Timer {
         self.0.start(when, None)
     }
 
-    /// Stops it. True: it was running, or its value had not been received; it does not happen any
-    /// more. False: its function has begun, its value has been received, or it was stopped before.
+    /// Stops the timer. True: it was running, or its value had not been received; the event does
+    /// not happen any more. False: its function has begun, its value has been received, or it was
+    /// stopped before.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -201,7 +204,7 @@ impl Timer {
 }
 
 impl Ticker {
-    /// A tick every `period`, the first one `period` from now.
+    /// Makes a ticker that ticks every `period`, the first time `period` from now.
     ///
     /// # Panics
     /// If `period` is zero, or when there is no memory for the timer.
@@ -232,7 +235,7 @@ impl Ticker {
         self.0.receiver()
     }
 
-    /// Waits for the next tick: when it came. Parks; for ever if the ticker is stopped.
+    /// Waits for the next tick, and returns its time. Parks; for ever if the ticker is stopped.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -246,8 +249,8 @@ impl Ticker {
         self.receiver().recv().unwrap_or(Instant::NEVER)
     }
 
-    /// From now on it ticks every `period`, the first time `period` from now. A tick that has not
-    /// been received is lost.
+    /// Restarts the ticker: it ticks every `period`, the first time `period` from now. A tick that
+    /// has not been received is lost.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -365,7 +368,7 @@ fn alarm_of(inner: *const Inner) -> NonNull<Alarm> {
     NonNull::new(inner.cast_mut()).unwrap_or(NonNull::dangling()).cast()
 }
 
-/// On a g0: a value for the channel.
+/// Sends a value to the channel. On a g0.
 unsafe fn ring_channel(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     // SAFETY: `start` has put an alarm with this call into an `Inner`, with a count, which has come
     // to us.
@@ -399,7 +402,7 @@ struct Count(NonNull<Inner>);
 // SAFETY: an `Inner` is `Send` and `Sync`: function and channel are, the rest is under its lock.
 unsafe impl Send for Count {}
 
-/// On a g0: a goroutine for the function.
+/// Starts a goroutine for the function. On a g0.
 unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let (count, generation) = (Count(alarm.cast()), firing.generation());
     let run = move || {

@@ -294,7 +294,7 @@ impl Raw {
 
     #[inline(always)]
     pub(super) fn unlock_write(&self) {
-        // Release: pairs with the Acquire of those who take it.
+        // Release: pairs with the Acquire of the next takers.
         if self.word.fetch_and(KEPT, Ordering::Release) & KEPT != 0 {
             self.left(Left::Writer);
         }
