@@ -137,9 +137,9 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 ///
 /// # Safety
 /// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)),
-///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A [timer
-///    is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
-///    the caller.
+///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A
+///    [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody
+///    claims the caller.
 #[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
     guard: PreemptGuard,

@@ -91,7 +91,7 @@ impl Promise {
     ///
     /// # Safety
     /// 1. `at` is a promise in no list. The promise does not move, and its memory stays, until it
-    /// was [taken](Self::take).
+    ///    was [taken](Self::take).
     pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
         // SAFETY: 1.
         let promise = unsafe { &*at };
@@ -265,8 +265,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// Gives back a receiver that was promised a value that does not come: the receiver gets another
-    /// value, or goes on waiting where it was.
+    /// Gives back a receiver that was promised a value that does not come: the receiver gets
+    /// another value, or goes on waiting where it was.
     fn let_go(&self, guard: &PreemptGuard, receiver: Claimed) {
         let state = self.state.lock(guard);
         if state.closed || !receiver.is_plain() {

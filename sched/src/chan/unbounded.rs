@@ -114,8 +114,8 @@ fn grow<T>(exchange: &Exchange<T>) {
     });
 }
 
-/// Goes on to the next block. The reader's block was read to its end, and there is a value: so there
-/// is a block behind it.
+/// Goes on to the next block. The reader's block was read to its end, and there is a value: so
+/// there is a block behind it.
 #[cold]
 fn turn<T>(state: &mut State) {
     // SAFETY: blocks of the chain are freed here and in `free` only.

@@ -99,7 +99,7 @@ impl State {
     ///
     /// # Safety
     /// 1. `self` is the state of the child's parent. 2. The child is in no list, and somebody has a
-    /// handle.
+    ///    handle.
     unsafe fn link(&mut self, child: &Canceler) {
         let links = Links { is_linked: true, before: core::ptr::null(), after: self.first };
         // SAFETY: 1. the parent's lock is held (`&mut self`), and guards the links.

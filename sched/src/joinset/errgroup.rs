@@ -12,8 +12,8 @@
 //! come to use, or if the last member dies while it wakes the waiters, the undertaker wakes the
 //! next (`deaths.rs`).
 //!
-//! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one
-//! that panicked or died of its stack.
+//! A member leaves however it ended (`group.rs`). So `wait` returns, and reports a member that
+//! panicked or died of its stack.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
