@@ -19,8 +19,8 @@
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
 //! | [`never()`](never) | a channel without a sender | | for ever |
 //!
-//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the
-//! receiver empties with no lock held: `parcel.rs`. The common part of the flavours is in
+//! A value of more than 128 bytes travels in a block of its own (`parcel.rs`). The sender fills the
+//! block and the receiver empties it with no lock held. The common part of the flavours is in
 //! `exchange.rs`; to wait for several channels, see [`select!`](crate::select!).
 //!
 //! # Closed and disconnected

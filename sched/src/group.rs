@@ -1,5 +1,5 @@
-//! Groups of G's: how the opener of a group learns that all members have ended, and how the members
-//! go on when the opener ends first.
+//! Groups of G's: the opener of a group learns that all members have ended, and the members go on
+//! when the opener ends first.
 //!
 //! ```text
 //!   a G opens a group:  running = 1, its own share
@@ -16,8 +16,8 @@
 //! # An opener that is abandoned
 //!
 //! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it.
-//! Their members run on, and may go on using what they have borrowed: from the frames of the dead
-//! opener, and from what the *opener* had borrowed:
+//! Their members run on, and may go on using their borrows: from the frames of the dead opener, and
+//! from the values that the *opener* had borrowed:
 //!
 //! ```text
 //!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
@@ -35,7 +35,7 @@
 //! up](crate::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
 //! that core is still on its way out: `g/grave.rs`.)
 //!
-//! # Who else reaches into the frames of a G
+//! # Other code that reaches into the frames of a G
 //!
 //! Kernel code that runs for one G touches the stack of another one in these cases, and no others:
 //!

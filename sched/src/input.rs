@@ -22,10 +22,11 @@
 //! to hold back. The side that makes `paused` false, and only that side, turns the interrupt on
 //! again. By then the handler has turned it off (S1 is before S2).
 //!
-//! **The hard race** has two forms: the handler comes between the reader's last look and its park,
-//! or the reader comes between the handler's last look and its pause. Each pair is a store and a
+//! **The hard race** has two forms. The handler may come between the reader's last look and its
+//! park, and the reader between the handler's last look and its pause. Each pair is a store and a
 //! load on either side with a fence between, so one side at least sees the other. A side that sees
 //! the other takes the G or the pause by a compare-and-swap. So one side at most acts, and a late
+//! side writes nothing.
 //! side writes nothing.
 //!
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the

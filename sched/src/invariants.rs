@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Where M's do not rest, all G's come to an end instead, and leave nothing behind
-//! ([`left_behind`]): no timer, no open wait, no node in a list, no claimed G. Nothing is in a
+//! ([`left_behind`]). There is no timer, no open wait, no node in a list and no claimed G. Nothing
+//! is in a queue, and there is no round.
 //! queue, and there is no round.
 //!
 //! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
@@ -44,7 +45,7 @@ fn is_armed(m: &M, when: u64) -> bool {
     armed != 0 && armed <= when.max(platform::now() + TIMER_RETRY)
 }
 
-/// Returns a P without an M and with a pending timer whose home fails it: the home rests for
+/// Returns a P without an M and with a pending timer whose home fails it. The home rests for
 /// another P, or runs and has its one-shot armed for something later.
 pub fn orphan(sched: &'static Sched) -> Option<usize> {
     let free = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()) && p.timers.when() != u64::MAX);

@@ -425,7 +425,7 @@ impl<T> fmt::Debug for JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         let mut at = self.all;
-        // First the handles, while the members can't free what they are in.
+        // First the handles, while the members can't free the nodes that they are in.
         while let Some(node) = at {
             // SAFETY: nodes in `all` are ours until `closed` is set, but for `next_done`, which a
             // member may be writing.

@@ -27,10 +27,11 @@
 //! queue, first come, first served.
 //!
 //! **The hard race** is a writer that adds a line while a drainer that has seen the ring empty lets
-//! go (D3): the writer finds `draining` set and leaves. Both sides store, fence and load, so the
+//! go (D3). The writer finds `draining` set and leaves. Both sides store, fence and load, so the
 //! drainer sees the line in D5, or the writer finds `draining` free. The interrupt has the same
-//! race with a drainer that it has interrupted: it takes back `wanted` first (I1), so the drainer
-//! sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in `input.rs`.
+//! race with a drainer that it has interrupted. The interrupt takes back `wanted` first (I1), so
+//! the drainer sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in
+//! `input.rs`.
 //!
 //! **A death** breaks none of this: a goroutine ends with preemption on. From the end of its park
 //! to the hand-over of its turn, and from D1 to D5, a goroutine has preemption off.

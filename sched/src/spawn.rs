@@ -10,21 +10,23 @@
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
 //!
-//! Only what looks at the closure or its value exists once a type (`Body`); the rest exists once.
+//! Only the code that looks at the closure or its value exists once a type (`Body`); the rest
+//! exists once.
 //!
-//! A G does not come to the end of its body if its stack can't grow, or if it has done something to
-//! another G's stack that can't be undone. Its frames are [abandoned](abandon): an instruction in
-//! the middle of anything can't be unwound. So no destructor runs, and everything that its frames
-//! own is leaked. Its joiner gets the cause, the locks that it held stay held, and its window's
-//! addresses are never used again. Its frames stay in memory while members of its scopes may borrow
-//! from them (INV-LENT in `group.rs`), and so long the G is Dead.
+//! Two kinds of G do not come to the end of their body: a G whose stack can't grow, and a G that
+//! has done something to another G's stack that can't be undone. The frames of such a G are
+//! [abandoned](abandon): an instruction in the middle of anything can't be unwound. So no
+//! destructor runs, and everything that its frames own is leaked. Its joiner gets the cause, the
+//! locks that it held stay held, and its window's addresses are never used again. Its frames stay
+//! in memory while members of its scopes may borrow from them (INV-LENT in `group.rs`), and so long
+//! the G is Dead.
 //!
 //! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
 //! the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
 //!
-//! Here is what is public; `record.rs` has the record and its stack, `start.rs` what lies on it,
+//! The public part is here; `record.rs` has the record and its stack, `start.rs` the start frame,
 //! `end.rs` the first function and the ends.
 
 mod end;

@@ -12,10 +12,11 @@
 //! nothing to count and nothing to free. To clone one, to drop one and to wake with one cost no
 //! memory, and a handler may do all three. (`inbox.rs` wakes the G in a handler.)
 //!
-//! **A stale waker** (its `block_on` has returned, its G has ended, the record lives another life)
-//! leaves a token in a G that did not ask for it. A token only ever means "poll once more", which a
-//! future must bear at any time. The token readies a G only if that G parks in `block_on`. To be
-//! there is the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
+//! **A stale waker** leaves a token in a G that did not ask for it: its `block_on` has returned,
+//! its G has ended, or the record lives another life. A token only ever means "poll once more",
+//! which a future must bear at any time. The token readies a G only if that G parks in `block_on`.
+//! To be there is the G's own doing, since only its `commit` writes PARKED, and only one swap finds
+//! it.
 //!
 //! **Nested** `block_on`s on one G share the token. The inner one may take a token that was meant
 //! for the outer, so it leaves one behind when it returns.

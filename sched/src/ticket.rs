@@ -256,7 +256,7 @@ unsafe fn wait_timed<S>(
 }
 
 struct Timed<'a, S> {
-    /// The G carries what it waits for.
+    /// The G carries the object that it waits for.
     watched: bool,
     lock: &'a SpinLock<S>,
     number: Number,
@@ -270,14 +270,14 @@ unsafe fn unlock<S>(lock: *mut (), _: GRef) -> bool {
     true
 }
 
-/// The same, of a watched one.
+/// `park`'s commit of a watched wait: the same, and the wait is settled.
 unsafe fn settle_and_unlock<S>(lock: *mut (), g: GRef) -> bool {
     // SAFETY: as in `unlock`. 1. it is held, and released here.
     unsafe { settle(g, || (*lock.cast::<SpinLock<S>>()).unlock()) };
     true
 }
 
-/// The same, with a deadline.
+/// `park`'s commit of a wait with a deadline: releases the lock and starts the timer.
 unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
     // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its
     // stack is there.

@@ -703,7 +703,7 @@ const fn reason<const SIDE: bool>() -> WaitReason {
     if SIDE == SENDING { WaitReason::ChanSend } else { WaitReason::ChanRecv }
 }
 
-/// Closes the channel and wakes everybody who waits, unserved.
+/// Closes the channel and wakes every G that waits, unserved.
 fn close(state: &SpinLock<State>) {
     let guard = PreemptGuard::new();
     let mut state = state.lock(&guard);

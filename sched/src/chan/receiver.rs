@@ -225,7 +225,7 @@ impl<T> Drop for Receiver<T> {
         // AcqRel: the last one closes after all that the others did.
         if self.0.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.channel.close();
-            // Nobody can receive what is left.
+            // Nobody can receive the values that are left.
             self.0.channel.drain();
         }
     }

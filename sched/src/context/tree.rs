@@ -142,7 +142,7 @@ impl State {
 /// its parent.
 pub(super) struct Handle(NonNull<Canceler>);
 
-// SAFETY: a handle is a counted reference to what is shareable.
+// SAFETY: a handle is a counted reference to a node that is shareable.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
@@ -215,7 +215,7 @@ impl Handle {
 
     /// Gives up this handle's count. True: it was the last one, and the caller ends the node.
     fn release(&self) -> bool {
-        // AcqRel: Release publishes what was done by this handle; Acquire makes the last one see
+        // AcqRel: Release publishes the work done by this handle; Acquire makes the last one see
         // all of that.
         self.handles.fetch_sub(1, Ordering::AcqRel) == 1
     }

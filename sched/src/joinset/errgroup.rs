@@ -7,10 +7,10 @@
 //!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
 //! ```
 //!
-//! A starter that finds no room after all, because another one was faster, waits again. One that
-//! dies is either not counted, or its member is there. If it was woken for room that it did not
-//! come to use, or if the last member dies while it wakes the waiters, the undertaker wakes the
-//! next (`deaths.rs`).
+//! A starter that finds no room after all, because another one was faster, waits again. A starter
+//! that dies is either not counted, or its member is there. The undertaker wakes the next
+//! (`deaths.rs`) in two cases: a dead starter was woken for room that it did not come to use, or
+//! the last member dies while it wakes the waiters.
 //!
 //! A member leaves however it ended (`group.rs`). So `wait` returns, and reports a member that
 //! panicked or died of its stack.

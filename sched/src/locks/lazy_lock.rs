@@ -124,7 +124,7 @@ impl<T, F> LazyLock<T, F> {
         this.once.is_completed().then(|| this.content.with(|content| unsafe { &*(*content).value }))
     }
 
-    /// The value, if it has been made, for one who may change it.
+    /// Returns the value, if it has been made, for a caller that may change it.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -30,9 +30,9 @@ pub(super) use raw::Raw;
 ///
 /// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an
 /// error, with the guard inside, until [`clear_poison`](Self::clear_poison). A G that dies where it
-/// stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
-/// lent the value to others. A G that has waited for a millisecond is given the mutex before any
-/// newcomer.
+/// stands (of an overflow of its stack, say) keeps the mutex for ever, because it may have lent the
+/// value to others. Such a death does not poison. A G that has waited for a millisecond is given
+/// the mutex before any newcomer.
 pub struct Mutex<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.

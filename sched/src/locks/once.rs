@@ -70,7 +70,7 @@ pub struct OnceState {
 /// The state of a `Once` that nobody else can reach.
 pub(super) enum Settled {
     Incomplete,
-    /// Or its runner died: nobody borrows what that has written.
+    /// Or its runner died: nobody borrows the memory that it has written.
     Poisoned,
     Complete,
 }
@@ -346,7 +346,7 @@ pub(crate) struct Finish<'a> {
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire of everyone who looks at the word.
+        // Release: pairs with the Acquire of every G that looks at the word.
         if self.once.word.swap(self.to, Ordering::Release) & QUEUED != 0 {
             let guard = PreemptGuard::new();
             let all = self.once.waiters.lock(&guard).take();

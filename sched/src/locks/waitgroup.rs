@@ -7,7 +7,7 @@
 //!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
 //! ```
 //!
-//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
+//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done. `dead`
 //! has its life, and a `wait` that would be for ever panics.
 //!
 //! Misuse is found where Go finds it:

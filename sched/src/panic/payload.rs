@@ -164,7 +164,7 @@ impl Payload {
         self.is_told
     }
 
-    /// Returns true if this is what [`exit_g`](crate::exit_g) unwinds with.
+    /// Returns true if this is the payload of [`exit_g`](crate::exit_g)'s unwinding.
     pub(crate) fn is_exit(&self) -> bool {
         is_exit(&*self.thrown)
     }

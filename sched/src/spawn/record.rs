@@ -129,9 +129,9 @@ pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// Gives up the frames of a G that was ended where it stood, and until now was Dead with its frames
-/// in place; then frees its record. Allocates nothing. The [`Grave`](crate::g::Grave) of the G
-/// names the caller.
+/// Gives up the frames of a G that was ended where it stood, and frees its record. Until now the G
+/// was Dead with its frames in place. Allocates nothing. Called by the side that the
+/// [`Grave`](crate::g::Grave) of the G has told to.
 #[cold]
 #[inline(never)]
 pub(crate) fn give_up_frames(g: GRef, guard: &PreemptGuard) {

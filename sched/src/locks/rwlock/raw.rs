@@ -505,7 +505,7 @@ impl Raw {
             // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has
             // got the lock, or the next one ends it.
             let flags = if more { QUEUED | word & FAIR } else { 0 };
-            // AcqRel: goes on with what the readers released.
+            // AcqRel: continues the release of the readers.
             match self.word.compare_exchange(word, to | flags, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if writer.is_none() => return Woken { readers: lists.take_readers(), writer: None },
                 Ok(_) => {
