@@ -27,7 +27,6 @@
 //! load on either side with a fence between, so one side at least sees the other. A side that sees
 //! the other takes the G or the pause by a compare-and-swap. So one side at most acts, and a late
 //! side writes nothing.
-//! side writes nothing.
 //!
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the
 //! ring is full.

@@ -9,7 +9,6 @@
 //! Where M's do not rest, all G's come to an end instead, and leave nothing behind
 //! ([`left_behind`]). There is no timer, no open wait, no node in a list and no claimed G. Nothing
 //! is in a queue, and there is no round.
-//! queue, and there is no round.
 //!
 //! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
 

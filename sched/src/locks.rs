@@ -13,10 +13,9 @@
 //!
 //! A G *dies* where it stands of an overflow of its stack or of lack of memory for it. A touch of a
 //! dead stack ends it, too, and so does a second panic in a destructor. **A death grants nothing**:
-//! see `owner.rs`.
-//! The panics name the object, the dead G and the cause of its death. A waiter for an object that
-//! lies on the stack of a G that dies ends with such a panic as well. But a lock there that a
-//! living G holds goes on.
+//! see `owner.rs`. The panics name the object, the dead G and the cause of its death. A waiter for
+//! an object that lies on the stack of a G that dies ends with such a panic as well. But a lock
+//! there that a living G holds goes on.
 
 mod barrier;
 mod condvar;

@@ -14,10 +14,10 @@
 //! ([`place_for`]). A G that waits for several objects has a block of nodes on the heap.
 //!
 //! A node is pushed with the lock held, and `park`'s `commit` releases the lock when the G is saved
-//! (INV-PUBLISH). A popper that takes a node under the lock has claimed the G. Only that
-//! popper serves the G (moves a value through `slot`, marks it served), or leaves it unserved
-//! because the object was closed. Then the popper readies the G. The node lives until then, so
-//! nobody touches it after [`Claimed::wake`].
+//! (INV-PUBLISH). A popper that takes a node under the lock has claimed the G. Only that popper
+//! serves the G (moves a value through `slot`, marks it served), or leaves it unserved because the
+//! object was closed. Then the popper readies the G. The node lives until then, so nobody touches
+//! it after [`Claimed::wake`].
 //!
 //! # Two kinds of nodes
 //!
