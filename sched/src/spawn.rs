@@ -13,8 +13,8 @@
 //! Only the code that looks at the closure or its value exists once a type (`Body`); the rest
 //! exists once.
 //!
-//! Two kinds of G do not come to the end of their body: a G whose stack can't grow, and a G that
-//! has done something to another G's stack that can't be undone. The frames of such a G are
+//! A G whose stack can't grow does not come to the end of its body. Nor does a G that has done
+//! something to another G's stack that can't be undone. The frames of such a G are
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound. So no
 //! destructor runs, and everything that its frames own is leaked. Its joiner gets the cause, the
 //! locks that it held stay held, and its window's addresses are never used again. Its frames stay
