@@ -6,10 +6,10 @@
 //!            └─── the last one closes, on either side ────────┘
 //! ```
 //!
-//! A value goes from hand to hand where it can: a sender that finds a parked receiver writes into
-//! the place which that one has ready, and readies it (into `runnext`, so that it runs next on this
-//! core); a receiver that finds a parked sender takes from that one. Only otherwise does a value
-//! enter the channel, and only with no room does a G park.
+//! A value goes from hand to hand where it can. A sender that finds a parked receiver writes into
+//! the place which the receiver has ready. Then the sender readies the receiver (into `runnext`, so
+//! that it runs next on this core). A receiver that finds a parked sender takes the value from that
+//! sender. Only otherwise does a value enter the channel, and only with no room does a G park.
 //!
 //! | made by | flavour | a send waits | a receive waits |
 //! |---|---|---|---|
@@ -19,9 +19,9 @@
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
 //! | [`never()`](never) | a channel without a sender | | for ever |
 //!
-//! A value of more than 128 bytes travels in a block of its own, which the sender fills and the
-//! receiver empties with no lock held: `parcel.rs`. What they share is in `exchange.rs`; to wait
-//! for several of them, see [`select!`](crate::select!).
+//! A value of more than 128 bytes travels in a block of its own (`parcel.rs`). The sender fills the
+//! block and the receiver empties it with no lock held. The common part of the flavours is in
+//! `exchange.rs`; to wait for several channels, see [`select!`](crate::select!).
 //!
 //! # Closed and disconnected
 //!
@@ -30,7 +30,7 @@
 //! back, and receivers get what is in the channel and then an error. G's that wait are woken: a
 //! waiting sender gets its value back (Go panics there). To close again does nothing (Go panics).
 //! Values that nobody can receive any more, because the last receiver is gone, are dropped with it.
-//! If the destructor of one panics, that panic goes on in whoever dropped the handle, after the
+//! If the destructor of one panics, that panic goes on in the G that dropped the handle, after the
 //! other values were dropped.
 //!
 //! A handle may be used by several G's at once, and sent to others.
@@ -73,7 +73,7 @@ use self::exchange::Exchange;
 use crate::sync::AtomicUsize;
 use crate::time::{Duration, Instant};
 
-/// What both ends share: the channel, and how many ends there are.
+/// The part that both ends share: the channel, and the number of ends.
 struct Shared<T> {
     channel: Channel<T>,
     senders: AtomicUsize,

@@ -1,5 +1,5 @@
-//! Contexts: how a goroutine tells those that it has started, and those that they have started, to
-//! stop. Go's `context`.
+//! Contexts: a goroutine tells the goroutines that it has started, and those that they have
+//! started, to stop. Go's `context`.
 //!
 //! ```text
 //!   background ── with_cancel ──▶ a ── with_timeout ──▶ b ── with_value ──▶ b'        b' is cancelled with b
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Nothing is stopped by force. A goroutine can't be ended from outside: its destructors would not
-//! run, and what it has borrowed or locked would be left as it is. It looks at
-//! [`err`](Context::err) or [`done`](Context::done), and returns.
+//! run, and its borrows and locks would stay. A goroutine looks at [`err`](Context::err) or
+//! [`done`](Context::done), and returns.
 //!
 //! A context is cancelled once; the first reason holds. **The hard race** is a child that is made
 //! while its parent is cancelled. Both take the parent's lock: either the child sees the error and
@@ -33,7 +33,7 @@ use crate::chan::Receiver;
 use crate::time::{Instant, Timer};
 use tree::{Handle, Reason};
 
-/// Why a context is over.
+/// The reason why a context is over.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -46,9 +46,9 @@ use tree::{Handle, Reason};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContextError {
-    /// It was cancelled, or a context that it was made from.
+    /// The context was cancelled, or a context that it was made from.
     Canceled,
-    /// Its deadline has passed.
+    /// The context's deadline has passed.
     DeadlineExceeded,
 }
 
@@ -63,10 +63,10 @@ impl fmt::Display for ContextError {
 
 impl Error for ContextError {}
 
-/// What a deadline cancels with.
+/// The reason that a deadline cancels with.
 const EXPIRED: Reason = Reason { error: ContextError::DeadlineExceeded, cause: None };
 
-/// What was given as the reason.
+/// The error that was given as the reason.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -114,8 +114,8 @@ struct Value {
 }
 
 impl Drop for Values {
-    /// Drops a chain in a loop. Should a destructor of the program's panic, the rest is dropped by
-    /// the field's own.
+    /// Drops a chain in a loop. Should a destructor of the program's panic, the field's own drop
+    /// continues with the rest.
     fn drop(&mut self) {
         while let Some(Value { value, mut outer }) = self.0.take().and_then(Arc::into_inner) {
             self.0 = outer.0.take();
@@ -125,7 +125,7 @@ impl Drop for Values {
 }
 
 impl Context {
-    /// The context from which others are made: never cancelled, no deadline, no values.
+    /// Returns the context from which others are made: never cancelled, no deadline, no values.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -145,7 +145,7 @@ impl Context {
         (Self { canceler: canceler.clone(), values: self.values.clone() }, Cancel(canceler))
     }
 
-    /// A context that is over when this one is, or when it is cancelled.
+    /// Makes a context that is over when this one is, or when it is cancelled.
     ///
     /// # Examples
     /// ```
@@ -162,7 +162,8 @@ impl Context {
         self.child(None)
     }
 
-    /// As [`with_cancel`](Self::with_cancel), and over at `when`: at once, if that has passed.
+    /// Makes a context as [`with_cancel`](Self::with_cancel), and over at `when`: at once, if that
+    /// has passed.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -197,7 +198,7 @@ impl Context {
         (context, cancel)
     }
 
-    /// As [`with_deadline`](Self::with_deadline), `d` from now.
+    /// Makes a context as [`with_deadline`](Self::with_deadline), `d` from now.
     ///
     /// # Panics
     /// As [`with_deadline`](Self::with_deadline).
@@ -216,7 +217,8 @@ impl Context {
         self.with_deadline(Instant::now() + d)
     }
 
-    /// This context with a value in it, found by its type; it hides an outer one of the same type.
+    /// Returns this context with a value in it, found by its type; it hides an outer one of the
+    /// same type.
     ///
     /// # Examples
     /// ```
@@ -234,7 +236,7 @@ impl Context {
         Self { canceler: self.canceler.clone(), values: Values(Some(value)) }
     }
 
-    /// The innermost value of type `T`.
+    /// Returns the innermost value of type `T`.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -257,7 +259,7 @@ impl Context {
         None
     }
 
-    /// A context with the same values that is not over when this one is.
+    /// Makes a context with the same values that is not over when this one is.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -273,9 +275,9 @@ impl Context {
         Self { canceler: Handle::new(None, None), values: self.values.clone() }
     }
 
-    /// A channel that is closed when the context is over: for `select!`, or to wait for it. Nothing
-    /// is ever sent. (A clone of it that is kept longer than the context and its [`Cancel`] is
-    /// closed with the last of them.)
+    /// Returns a channel that is closed when the context is over: for `select!`, or to wait for it.
+    /// Nothing is ever sent. (A clone of it that is kept longer than the context and its [`Cancel`]
+    /// is closed with the last of them.)
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -295,7 +297,7 @@ impl Context {
         &self.canceler.done.1
     }
 
-    /// Why the context is over; `None` while it is not.
+    /// Returns the reason why the context is over; `None` while it is not.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -311,7 +313,8 @@ impl Context {
         self.canceler.error()
     }
 
-    /// The reason that was given, or else [`err`](Self::err) as one; `None` while it is not over.
+    /// Returns the reason that was given, or else [`err`](Self::err) as one; `None` while the
+    /// context is not over.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -328,7 +331,7 @@ impl Context {
         Some(cause.unwrap_or_else(|| Arc::new(error)))
     }
 
-    /// When it will be over at the latest.
+    /// Returns the time when the context will be over at the latest.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -367,7 +370,7 @@ impl fmt::Debug for Context {
 pub struct Cancel(Handle);
 
 impl Cancel {
-    /// Cancels the context and all that were made from it. Again: does nothing.
+    /// Cancels the context and all that were made from it. A second call does nothing.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -383,7 +386,7 @@ impl Cancel {
         self.0.cancel(Reason { error: ContextError::Canceled, cause: None });
     }
 
-    /// The same, and says why: [`Context::cause`].
+    /// Cancels likewise, and gives the reason: [`Context::cause`].
     ///
     /// # Examples
     /// ```
@@ -445,7 +448,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// What the timer does: for models, which have no goroutine to start for it.
+/// Cancels as the timer does: for models, which have no goroutine to start for it.
 #[cfg(loom)]
 pub(crate) fn expire(context: &Context) {
     context.canceler.cancel(EXPIRED);

@@ -1,5 +1,5 @@
-//! Groups of G's: how whoever has opened one learns that all its members have ended, and what
-//! becomes of them when it ends first.
+//! Groups of G's: the opener of a group learns that all members have ended, and the members go on
+//! when the opener ends first.
 //!
 //! ```text
 //!   a G opens a group:  running = 1, its own share
@@ -9,46 +9,47 @@
 //! ```
 //!
 //! One word decides, without a loop: exactly one side brings it to 0. The opener has left its name
-//! before it gives up its share, so the last member finds it. The group is on the heap and each
-//! side holds it; nothing of it lies on the opener's stack, because that may be no more when a
-//! member leaves.
+//! before it gives up its share, so the last member finds the name. The group is on the heap and
+//! each side holds it. Nothing of the group lies on the opener's stack, because that stack may be
+//! gone when a member leaves.
 //!
 //! # An opener that is abandoned
 //!
 //! A G that overflows its stack is ended where it stands (`spawn/end.rs`), its open groups with it.
-//! Their members run on, and may go on using what they have borrowed: from the frames of the dead
-//! opener, and from what the *opener* had borrowed:
+//! Their members run on, and may go on using their borrows: from the frames of the dead opener, and
+//! from the values that the *opener* had borrowed:
 //!
 //! ```text
 //!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
 //! ```
 //!
 //! **INV-HEIR**: a member that is abandoned leaves its group only when the members of all groups
-//! that it had opened have left theirs. So its undertaker gives the opener's shares away: the
-//! innermost open group is bequeathed to the next one, and the outermost to the group of which the
-//! dead G was a member; each gives up one share in its heir when its own count is 0.
+//! that it had opened have left theirs. So its undertaker gives the opener's shares away. The
+//! innermost open group is bequeathed to the next one. The outermost is bequeathed to the group of
+//! which the dead G was a member. Each group gives up one share in its heir when its own count is
+//! 0.
 //!
 //! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until
-//! the members of all groups that it had opened have left theirs. That is when the count of its
-//! outermost group comes to 0, so that one's [`End`] names the dead G: the last member [gives
-//! up](crate::spawn) its frames before it leaves the heir. (Or the G's own core does, if that is
-//! still on its way out: `g/grave.rs`.)
+//! the members of all groups that it had opened have left theirs. By then the count of the
+//! outermost group is 0, so the [`End`] of that group names the dead G. The last member [gives
+//! up](crate::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
+//! that core is still on its way out: `g/grave.rs`.)
 //!
-//! # Who else reaches into the frames of a G
+//! # Other code that reaches into the frames of a G
 //!
 //! Kernel code that runs for one G touches the stack of another one in these cases, and no others:
 //!
-//! | what | why it is there |
+//! | object | why it is there |
 //! |---|---|
-//! | an object of `locks` or a `Scope` in a frame | whoever uses it has borrowed it: INV-LENT |
-//! | a place for a value that a waiting G has left in a channel's list, its [`Parking`](crate::park) | the G waits, so it has not ended; the list is left before it runs again |
-//! | nodes of wait queues, timers, tokens of wakers, small values from hand to hand | they are in the G's record, which is never freed |
-//! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | they are on the heap, and leaked with the frames that own them |
-//! | what a new G finds at the top of its stack | that is its own stack; what of it concerns others is read before the G leaves it (`spawn/start.rs`) |
+//! | an object of `locks` or a `Scope` in a frame | its users have borrowed it: INV-LENT |
+//! | a place for a value that a waiting G has left in a channel's list, its [`Parking`](crate::park) | the G waits, so it has not ended; the list is left before the G runs again |
+//! | nodes of wait queues, timers, tokens of wakers, small values from hand to hand | all are in the G's record, which is never freed |
+//! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | all are on the heap, and leaked with the frames that own them |
+//! | the start frame at the top of a new G's stack | the stack is the G's own; fields that concern others are read before the G leaves it (`spawn/start.rs`) |
 //!
-//! A share in a group is had by [`enter`](Group::enter) with preemption off, together with the
-//! start of the member: a G that dies on the way has either no share or a member that will give it
-//! up.
+//! A share in a group is taken by [`enter`](Group::enter) with preemption off, together with the
+//! start of the member. So a G that dies on the way has either no share, or a member that will give
+//! the share up.
 
 use alloc::sync::Arc;
 
@@ -59,28 +60,29 @@ use crate::preempt::PreemptGuard;
 use crate::spawn::give_up_frames;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 
-/// What stands beside a G's closure when others must learn of its end; see `spawn.rs`.
+/// A companion of a G's closure, for G's whose end others must learn of; see `spawn.rs`.
 pub(crate) trait Member: Sized + Send {
-    /// It is a member of nothing.
+    /// True for a member of nothing.
     const ALONE: bool = false;
 
-    /// Its G starts next, if this returns true. With preemption off: either both happen, or neither
+    /// Returns true if its G is to start next. With preemption off: either both happen, or neither
     /// does.
     fn starts(&self) -> bool {
         true
     }
 
-    /// What is left to be dropped when it has left: it may be the program's, or take long.
+    /// The part that is dropped after the member has left: it may be the program's, or take long.
     type Rest: Send;
 
-    /// The G that calls has come to this, and nobody will ask.
+    /// Reports that the calling G has come to `error`, and that nobody will ask.
     fn unclaimed(&self, error: JoinError);
 
-    /// The G has ended and uses nothing any more. With preemption off, perhaps on a g0: allocates
-    /// nothing, and drops nothing of the user's. The rest is dropped with preemption on.
+    /// Leaves, when the G has ended and uses nothing any more. With preemption off, perhaps on a
+    /// g0: allocates nothing, and drops nothing of the user's. The rest is dropped with preemption
+    /// on.
     fn leave(self) -> Option<Self::Rest>;
 
-    /// As `leave`: `g` was ended where it stood.
+    /// Leaves for `g`, which was ended where it stood.
     fn abandoned(self, g: GRef);
 }
 
@@ -105,32 +107,33 @@ impl Member for Alone {
     }
 }
 
-/// Members, and one who waits for them.
+/// The members, and the one G that waits for them.
 #[derive(Debug)]
 pub struct Group {
     /// Members that have not left, and the opener's share.
     running: AtomicUsize,
     failed: AtomicBool,
-    /// Written by whoever holds the opener's share, before giving it up; read by whoever made
-    /// `running` 0.
+    /// Written by the holder of the opener's share, before it gives the share up. Read by the G
+    /// that made `running` 0.
     end: UnsafeCell<End>,
     /// The group in which this one was opened by the same G. Set once, before others know the
     /// group.
     outer: *const Group,
-    /// [`orphan`]: found through the group, so that an image that opens none contains nothing of it.
+    /// [`orphan`], found through the group: so an image that opens no group contains nothing of it.
     orphan: fn(GRef, Option<Arc<Group>>),
 }
 
-/// What happens when the last one has left.
+/// The action for the moment when the last one has left.
 #[derive(Debug)]
 enum End {
     /// The opener looks itself.
     Nothing,
-    /// This G is readied.
+    /// Ready this G.
     Wake(GRef),
-    /// A share in this group is given up.
+    /// Give up a share in this group.
     Heir(Arc<Group>),
-    /// The same, if there is one, after the frames of this G, which nobody borrows from any more.
+    /// Give up the frames of this G, which nobody borrows from any more; then a share in this
+    /// group, if there is one.
     Orphan(GRef, Option<Arc<Group>>),
 }
 
@@ -141,8 +144,8 @@ unsafe impl Sync for Group {}
 unsafe impl Send for Group {}
 
 impl Group {
-    /// A group without members, opened by the G that calls. It must be [waited for](Self::wait) by
-    /// the same G, innermost first.
+    /// Opens a group without members, for the calling G. The same G must [wait](Self::wait) for its
+    /// groups, innermost first.
     pub fn open() -> Arc<Self> {
         let group = Arc::new(Self::new(1, with_g(|g| g.scope.get())));
         with_g(|g| g.scope.set(Arc::as_ptr(&group)));
@@ -154,13 +157,13 @@ impl Group {
         Self { running, failed, end: UnsafeCell::new(End::Nothing), outer, orphan }
     }
 
-    /// One more member. By somebody who has a share.
+    /// Adds one more member. The caller has a share.
     pub fn enter(&self) {
         // Relaxed: a share is held, so the count can't reach 0 meanwhile.
         self.running.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A member came to a bad end that nobody saw.
+    /// Notes that a member came to a bad end that nobody saw.
     pub fn fail(&self) {
         // Relaxed: the member's share is given up after this.
         self.failed.store(true, Ordering::Relaxed);
@@ -169,10 +172,10 @@ impl Group {
     /// Gives up one share. With preemption off.
     pub fn leave(self: Arc<Self>) {
         let mut group = self;
-        // AcqRel: Release publishes what this member did; Acquire makes the last one see what all
-        // did, and who waits.
+        // AcqRel: Release publishes the work of this member. Acquire lets the last one see the work
+        // of all, and the G that waits.
         while group.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: only the one that made it 0 comes here, and whoever wrote it had a share.
+            // SAFETY: only the one that made it 0 comes here, and the writer of `end` had a share.
             let end = group.end.with_mut(|end| core::mem::replace(unsafe { &mut *end }, End::Nothing));
             match end {
                 End::Nothing => return,
@@ -218,8 +221,8 @@ unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
     group.running.fetch_sub(1, Ordering::AcqRel) != 1
 }
 
-/// The groups that `g` had open, if any, are nobody's any more; it is a member of none. With
-/// preemption off.
+/// Closes the groups that `g` had open, if any, for a G that is a member of none. With preemption
+/// off.
 pub(crate) fn close_all(g: GRef) {
     // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is
     // still there.
@@ -229,15 +232,15 @@ pub(crate) fn close_all(g: GRef) {
     }
 }
 
-/// Nobody borrows from the frames of `g` any more. With preemption off.
+/// Notes that nobody borrows from the frames of `g` any more. With preemption off.
 fn unlend(g: GRef) {
     if g.grave.unlent() {
         give_up_frames(g, &PreemptGuard::new());
     }
 }
 
-/// The groups that `g` had open are nobody's any more, and neither is its membership in `heir`; see
-/// INV-HEIR. With preemption off.
+/// Gives away the groups that `g` had open, and its membership in `heir`; see INV-HEIR. With
+/// preemption off.
 pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
     let mut inner = g.scope.replace(core::ptr::null());
     // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames held is
@@ -245,7 +248,7 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
     if let Some(group) = unsafe { inner.as_ref() }
         && group.running.load(Ordering::Acquire) == 0
     {
-        // Its opener has waited for it already, and died on the way back.
+        // The opener has waited for it already, and died on the way back.
         inner = group.outer;
     }
     if inner.is_null() {
@@ -271,13 +274,13 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
     unsafe { Arc::from_raw(inner) }.leave();
 }
 
-/// The number of the G that calls.
+/// Returns the number of the calling G.
 #[cold]
 pub(crate) fn own_id() -> u64 {
     with_g(G::id)
 }
 
-/// Runs `f` on the G that calls, which stays that one whatever core it is on.
+/// Runs `f` on the calling G, which stays the same whatever core it is on.
 fn with_g<R>(f: impl FnOnce(GRef) -> R) -> R {
     let guard = PreemptGuard::new();
     f(current_g(&guard))

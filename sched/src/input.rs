@@ -1,4 +1,4 @@
-//! Bytes from a device: its handler puts them in, one G at a time takes them out, and waits when
+//! Bytes from a device: its handler puts them in; one G at a time takes them out, and waits when
 //! there are none.
 //!
 //! ```text
@@ -18,14 +18,15 @@
 //! writes.
 //!
 //! **INV-FLOW**: when the ring is full the handler leaves the bytes where they are and turns the
-//! device's interrupt off. Nothing is dropped here: what is lost is lost by a device that has
-//! nobody to hold back. Whoever makes `paused` false, and only it, turns the interrupt on again,
-//! after the handler has turned it off (S1 is before S2).
+//! device's interrupt off. No byte is dropped here: bytes are lost only by a device that has nobody
+//! to hold back. The side that makes `paused` false, and only that side, turns the interrupt on
+//! again. By then the handler has turned it off (S1 is before S2).
 //!
-//! **The hard race** is the handler between the reader's last look and its park; and the reader
-//! between the handler's last look and its pause. Each pair is a store and a load on either side
-//! with a fence between, so one side at least sees the other; and who sees it takes what it found
-//! by a compare-and-swap, so one side at most acts, and who comes too late writes nothing.
+//! **The hard race** has two forms. The handler may come between the reader's last look and its
+//! park, and the reader between the handler's last look and its pause. Each pair is a store and a
+//! load on either side with a fence between, so one side at least sees the other. A side that sees
+//! the other takes the G or the pause by a compare-and-swap. So one side at most acts, and a late
+//! side writes nothing.
 //!
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the
 //! ring is full.
@@ -41,7 +42,7 @@ pub const CAPACITY: usize = if cfg!(loom) { 2 } else { 16 << 10 };
 
 const _: () = assert!(CAPACITY.is_power_of_two());
 
-/// The ring, and who waits for it.
+/// The ring, and the G that waits for it.
 #[derive(Debug)]
 pub struct Input {
     // --- The handler's.
@@ -60,13 +61,13 @@ pub struct Input {
 }
 
 impl Input {
-    /// An empty one.
+    /// Makes an empty ring.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self::with([const { AtomicU8::new(0) }; CAPACITY])
     }
 
-    /// An empty one.
+    /// Makes an empty ring.
     #[cfg(loom)]
     pub fn new() -> Self {
         Self::with(core::array::from_fn(|_| AtomicU8::new(0)))
@@ -87,14 +88,15 @@ impl Input {
 
     // --- the handler
 
-    /// How many bytes it takes now. For the handler.
+    /// Returns the number of bytes that the ring takes now. For the handler.
     pub fn room(&self) -> usize {
         // Acquire: pairs with the Release in `read`: the bytes there have been read before they are
         // written anew.
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// P1. As many as there is room for, from the first; how many that was. For the handler.
+    /// Runs P1: puts in as many bytes as there is room for, from the first, and returns their
+    /// number. For the handler.
     #[must_use = "some bytes may not have been taken"]
     pub fn push(&self, bytes: &[u8]) -> usize {
         let n = self.room().min(bytes.len());
@@ -107,8 +109,8 @@ impl Input {
         n
     }
 
-    /// P2 and P3: who waits for bytes has some, or is told that there will be none. For the
-    /// handler, on the core of `m`.
+    /// Runs P2 and P3: wakes the G that waits for bytes, or tells it that there will be none. For
+    /// the handler, on the core of `m`.
     pub fn wake(&self, m: &M) {
         // SeqCst: P2; pairs with W2.
         fence(Ordering::SeqCst);
@@ -121,18 +123,19 @@ impl Input {
         }
     }
 
-    /// One of those who see the G takes it.
+    /// Takes the G out: one of the callers that see the G succeeds.
     fn take_reader(&self, reader: *mut G) -> bool {
         // Acquire: pairs with the Release of W1.
         self.reader.compare_exchange(reader, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// S2 to S4: the handler has found no room and turned the device's interrupt off. True: it is
-    /// to turn it on again.
+    /// Runs S2 to S4: the handler has found no room and turned the device's interrupt off. True:
+    /// the handler is to turn it on again.
     #[must_use = "the device may have to be turned on again"]
     pub fn pause(&self) -> bool {
         self.pauses.store(self.pauses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `take_pause`: S1 is before whoever turns it on.
+        // Release: pairs with the Acquire in `take_pause`: S1 comes before the interrupt is turned
+        // on.
         self.paused.store(true, Ordering::Release);
         // SeqCst: S3; pairs with R2.
         fence(Ordering::SeqCst);
@@ -145,18 +148,18 @@ impl Input {
 
     // --- the reader
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         // Acquire: pairs with the Release in `push`.
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Whether none waits.
+    /// Returns true if no byte waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// R1: takes up to `into.len()` bytes, and says how many.
+    /// Runs R1: takes up to `into.len()` bytes, and returns their number.
     pub fn read(&self, into: &mut [u8]) -> usize {
         let n = self.len().min(into.len());
         let head = self.head.load(Ordering::Relaxed);
@@ -168,8 +171,8 @@ impl Input {
         n
     }
 
-    /// R2 and R3, after a read, with preemption off until that is done: true: the caller turns the
-    /// device's interrupt on.
+    /// Runs R2 and R3, after a read, with preemption off until that is done. True: the caller turns
+    /// the device's interrupt on.
     #[must_use = "the device may have to be turned on again"]
     pub fn resume(&self, _: &PreemptGuard) -> bool {
         // SeqCst: R2; pairs with S3.
@@ -184,19 +187,19 @@ impl Input {
         }
         let guard = PreemptGuard::new();
         let me = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or keeps
-        // it from parking. 2. `commit` gets a `&Input` that its G borrows.
+        // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the G or
+        // keeps it from parking. 2. `commit` gets a `&Input` that its G borrows.
         drop(unsafe { park_for_interrupt(guard, WaitReason::Input, Self::commit, me) });
     }
 
-    /// W1 to W3.
+    /// Runs W1 to W3.
     unsafe fn commit(input: *mut (), g: GRef) -> bool {
         // SAFETY: as `wait` has it.
         unsafe { &*input.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g` is to wait: nothing has come yet, or the handler has taken the G and will ready
-    /// it.
+    /// Returns true if `g` is to wait: nothing has come yet, or the handler has taken the G and
+    /// will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         // Release: W1; pairs with the Acquire in `take_reader`.
         let me = core::ptr::from_ref(g).cast_mut();
@@ -208,7 +211,7 @@ impl Input {
 
     // --- anybody
 
-    /// How often the handler found no room.
+    /// Returns how often the handler found no room.
     pub fn pauses(&self) -> u64 {
         self.pauses.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What holds of a scheduler whenever nothing is on its way: for the end of every model.
+//! Invariants of a scheduler that hold whenever nothing is on its way: for the end of every model.
 //!
 //! ```text
 //!   one owner         a P is free, or gone, or one M's, or on its way to one (a gift): exactly one of these; below the number, none is gone
@@ -6,8 +6,9 @@
 //!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
 //! ```
 //!
-//! Where M's do not rest, all G's come to an end instead, and leave nothing behind: no timer, no
-//! open wait, no node in a list, no claimed G, nothing in a queue and no round ([`left_behind`]).
+//! Where M's do not rest, all G's come to an end instead, and leave nothing behind
+//! ([`left_behind`]). There is no timer, no open wait, no node in a list and no claimed G. Nothing
+//! is in a queue, and there is no round.
 //!
 //! "On its way" is an M that was claimed, and one that spins: it looks before it rests.
 
@@ -29,21 +30,22 @@ impl Sched {
         self.rest.is_resting(m.index())
     }
 
-    /// The M that keeps the deadlines of `p`, which has no M.
+    /// Returns the M that keeps the deadlines of `p`, which has no M.
     fn home(&'static self, p: &P) -> Option<&'static M> {
         let home = self.m(p.home.load(Ordering::Relaxed))?;
         (home.keeps.load(Ordering::Relaxed) >> p.index() & 1 == 1).then_some(home)
     }
 }
 
-/// Whether the one-shot of `m` comes in time for `when`; for what is due, a little later will do.
+/// Returns true if the one-shot of `m` comes in time for `when`. For a time that has come, a little
+/// later will do.
 fn is_armed(m: &M, when: u64) -> bool {
     let armed = m.armed.load(Ordering::Relaxed);
     armed != 0 && armed <= when.max(platform::now() + TIMER_RETRY)
 }
 
-/// A P without an M and with a pending timer, whose home rests for another P, or runs and has its
-/// one-shot armed for something later.
+/// Returns a P without an M and with a pending timer whose home fails it. The home rests for
+/// another P, or runs and has its one-shot armed for something later.
 pub fn orphan(sched: &'static Sched) -> Option<usize> {
     let free = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()) && p.timers.when() != u64::MAX);
     let is_kept = |p: &P| {
@@ -54,7 +56,7 @@ pub fn orphan(sched: &'static Sched) -> Option<usize> {
     free.filter(|p| !is_kept(p)).map(P::index).next()
 }
 
-/// M's that rest, and the deadlines for which they do.
+/// Returns the M's that rest, and the deadlines for which they do.
 pub fn deadlines(sched: &'static Sched) -> Vec<(usize, u64)> {
     let kept = sched.ps().iter().filter(|p| sched.rest.is_idle_p(p.index()));
     let kept = kept.filter_map(|p| Some((sched.home(p)?, p.timers.when())));
@@ -65,7 +67,7 @@ pub fn deadlines(sched: &'static Sched) -> Vec<(usize, u64)> {
         .collect()
 }
 
-/// What does not hold.
+/// Returns the first invariant that does not hold.
 pub fn broken(sched: &'static Sched) -> Option<String> {
     for p in sched.ps() {
         let at = p.index();
@@ -96,8 +98,8 @@ pub fn broken(sched: &'static Sched) -> Option<String> {
     None
 }
 
-/// What `gs` have left behind, which are the G's of `sched` and have all come to their last park.
-/// Nothing waits for an M, for a deadline or for a wake-up any more.
+/// Returns something that `gs` have left behind. The caller passes the G's of `sched`, all of which
+/// have come to their last park. Nothing waits for an M, for a deadline or for a wake-up any more.
 pub fn left_behind(sched: &'static Sched, gs: impl Iterator<Item = GRef>) -> Option<String> {
     for (i, g) in gs.enumerate() {
         let number = i + 1;
@@ -126,7 +128,7 @@ pub fn left_behind(sched: &'static Sched, gs: impl Iterator<Item = GRef>) -> Opt
     None
 }
 
-/// How many P's an M holds, and how many are free for one.
+/// Returns the number of P's that an M holds, and of those that are free for one.
 pub fn p_states(sched: &'static Sched) -> (usize, usize) {
     let held = sched.ms().filter(|m| m.p().is_some_and(|p| !p.is_outside())).count();
     (held, sched.num_idle_ps())

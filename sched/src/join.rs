@@ -9,14 +9,17 @@
 //!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
 //! ```
 //!
-//! A joiner with a deadline registers its token instead, and takes it back with a CAS when the time
-//! has come: a completer that was faster has left a token that only makes the G look once more.
+//! A joiner with a deadline registers its token instead, and takes the token back with a CAS when
+//! the time has come. If the completer was faster, it has woken a token, which only makes the G
+//! look once more.
 //!
-//! The value is written before the word becomes DONE and read after, so it needs no lock. The word
-//! also says who frees the cell, so that it needs no counter of references: the handle, unless it
-//! was dropped before the end; then the G. **The hard race** is `join` against `complete`: the
-//! joiner registers in `after`, when its registers are saved (INV-PUBLISH); if the CAS fails, the
-//! result has arrived in between, and the joiner goes on at once.
+//! The value is written before the word becomes DONE and read after, so the value needs no lock.
+//! The word also says which side frees the cell, so the cell needs no reference count. The handle
+//! frees it, unless the handle was dropped before the end; then the G does.
+//!
+//! **The hard race** is `join` against `complete`. The joiner registers in `after`, when its
+//! registers are saved (INV-PUBLISH). If the CAS fails, the result has arrived in between, and the
+//! joiner goes on at once.
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::any::Any;
@@ -34,7 +37,8 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Why a G has no result. It can be shared, so `?` turns it into a `Box<dyn Error + Send + Sync>`.
+/// The reason why a G has no result. Can be shared, so `?` turns it into a `Box<dyn Error + Send +
+/// Sync>`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -48,21 +52,22 @@ use crate::time::{Instant, Timer};
 /// ```
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; the payload is what `panic!` threw. (If it did so again in a destructor while
-    /// it unwound: what the second one threw. Then its frames were abandoned.)
+    /// The G panicked; the payload is the value that `panic!` threw. (If a destructor panicked
+    /// during the unwinding, the payload is that second value, and the frames were abandoned.)
     Panicked(Payload),
-    /// It called [`exit_g`](crate::exit_g).
+    /// The G called [`exit_g`](crate::exit_g).
     Exited,
-    /// Its stack used up its window. Its frames were abandoned: no destructor of theirs has run.
+    /// The G's stack used up its window. Its frames were abandoned: no destructor of theirs has
+    /// run.
     StackOverflow,
-    /// Its stack could not grow: no memory was left. Its frames were abandoned.
+    /// The G's stack could not grow: no memory was left. Its frames were abandoned.
     OutOfMemory,
-    /// It touched the stack of a G that had ended. Its frames were abandoned.
+    /// The G touched the stack of a G that had ended. Its frames were abandoned.
     DeadStack,
 }
 
 impl JoinError {
-    /// What a G that was ended where it stood came to; none: that is known already.
+    /// Returns the error of a G that was ended where it stood. None: that end is known already.
     pub(crate) fn of(cause: Cause) -> Option<Self> {
         match cause {
             Cause::StackOverflow => Some(Self::StackOverflow),
@@ -72,14 +77,14 @@ impl JoinError {
         }
     }
 
-    /// G number `id` came to this, and nobody will see it: a panic is reported.
+    /// Reports a panic of G number `id` that nobody will see.
     pub(crate) fn unseen(self, id: u64) {
         if let Self::Panicked(payload) = self {
             report_unjoined(payload, id);
         }
     }
 
-    /// The panic's message, if it was a string.
+    /// Returns the panic's message, if it was a string.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -96,7 +101,7 @@ impl JoinError {
     }
 }
 
-/// The string in a panic's payload, if it is one.
+/// Returns the string in a panic's payload, if it is one.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -144,16 +149,17 @@ impl core::error::Error for JoinError {}
 const EMPTY: usize = 0;
 const DONE: usize = 1;
 const ABANDONED: usize = 2;
-/// With a G: it waits with a deadline, and is woken by its token (`task.rs`), which may come late.
+/// Beside a G: that G waits with a deadline, and is woken by its token (`task.rs`), which may come
+/// late.
 const BY_TOKEN: usize = 4;
 const _: () = assert!(align_of::<G>() > BY_TOKEN);
 
-/// The word of a cell: who waits, and how far the two sides are.
+/// The word of a cell: the waiter, and how far the two sides are.
 #[derive(Debug)]
 pub struct JoinWord(AtomicUsize);
 
-/// Result and waiter of one G. The word comes first, so that what does not look at the result
-/// exists once for all types.
+/// The result and the waiter of one G. The word comes first, so that code that does not look at the
+/// result exists once for all types.
 #[derive(Debug)]
 #[repr(C)]
 pub struct JoinCell<T> {
@@ -168,20 +174,20 @@ unsafe impl<T: Send> Sync for JoinCell<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for JoinCell<T> {}
 
-/// What [`JoinWord::complete`] leaves to its caller.
+/// The duty that [`JoinWord::complete`] leaves to its caller.
 #[derive(Debug)]
 #[must_use]
 pub enum Completed {
     /// The handle will find it.
     Kept,
-    /// This G waits for it: ready it.
+    /// Ready this G, which waits for the result.
     Wake(GRef),
-    /// Nobody will ever ask: the caller takes it back.
+    /// Nobody will ever ask: the caller takes the result back.
     Unclaimed,
 }
 
 impl JoinWord {
-    /// The result is there. Once.
+    /// Marks the result as stored. Once.
     ///
     /// # Safety
     /// 1. The completer has put it into the cell of this word.
@@ -202,7 +208,7 @@ impl JoinWord {
         }
     }
 
-    /// Leaves the token of `g` as what to wake: that does no harm if it comes late. False if the
+    /// Leaves the token of `g` to be woken, which does no harm if it comes late. False if the
     /// result is there already.
     #[must_use]
     pub fn register_token(&self, g: GRef) -> bool {
@@ -214,7 +220,7 @@ impl JoinWord {
         }
     }
 
-    /// Takes that back; false if the result is there.
+    /// Takes the token back; false if the result is there.
     #[must_use]
     pub fn unregister_token(&self, g: GRef) -> bool {
         let g = core::ptr::from_ref(g) as usize | BY_TOKEN;
@@ -236,8 +242,8 @@ impl JoinWord {
         done
     }
 
-    /// Parks `g`, the caller, until the result is there (true), or it `is_over`, of which its token
-    /// tells.
+    /// Parks `g`, the caller, until the result is there (true), or the wait `is_over`, of which the
+    /// token of `g` tells.
     fn wait_by_token(&self, g: GRef, is_over: impl Fn() -> bool) -> bool {
         crate::task::block_on(core::future::poll_fn(|_| {
             if !self.register_token(g) {
@@ -247,8 +253,7 @@ impl JoinWord {
         }))
     }
 
-    /// Leaves `g` as the one to wake; false if the result is there already. `g` must be saved by
-    /// now.
+    /// Leaves `g` as the G to wake; false if the result is there already. `g` must be saved by now.
     #[must_use]
     pub fn register(&self, g: GRef) -> bool {
         // AcqRel: Release pairs with the Acquire of `complete`; on failure Acquire pairs with its
@@ -257,14 +262,14 @@ impl JoinWord {
         self.0.compare_exchange(EMPTY, g, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Whether the result is there.
+    /// Returns true if the result is there.
     #[inline]
     pub fn is_done(&self) -> bool {
         // Acquire: pairs with the Release of `complete`.
         self.0.load(Ordering::Acquire) == DONE
     }
 
-    /// Nobody will ask: true if the result is not there yet (then the completer takes it back).
+    /// Abandons the result. True if the result is not there yet: then the completer takes it back.
     #[must_use]
     #[inline]
     pub fn abandon(&self) -> bool {
@@ -286,18 +291,18 @@ impl JoinWord {
 }
 
 impl<T> JoinCell<T> {
-    /// No result, no waiter.
+    /// Makes a cell without a result and a waiter.
     pub fn new() -> Self {
         Self { word: JoinWord(AtomicUsize::new(EMPTY)), value: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
-    /// The word.
+    /// Returns the word.
     #[inline(always)]
     pub fn word(&self) -> &JoinWord {
         &self.word
     }
 
-    /// Stores the result. What was there is forgotten.
+    /// Stores the result. A result that is there already is forgotten.
     ///
     /// # Safety
     /// 1. The caller is the completer, and has not completed.
@@ -307,11 +312,11 @@ impl<T> JoinCell<T> {
         self.value.with_mut(|v| unsafe { (*v).write(value) });
     }
 
-    /// The result.
+    /// Takes the result.
     ///
     /// # Safety
     /// 1. The caller is the handle, and the word is DONE; or the completer, and it was `Unclaimed`.
-    ///    2. It has not been taken.
+    ///    2. The result has not been taken.
     #[inline(always)]
     pub unsafe fn take(&self) -> T {
         // SAFETY: 1. the other side is gone, and has put it there. 2.
@@ -325,7 +330,7 @@ impl<T> Default for JoinCell<T> {
     }
 }
 
-/// What a G came to.
+/// The result of a G, or the reason why it has none.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -337,11 +342,11 @@ impl<T> Default for JoinCell<T> {
 /// ```
 pub type Outcome<T> = Result<T, JoinError>;
 
-/// A cell on the heap, shared by a G and its handle; see the module for who frees it.
+/// A cell on the heap, shared by a G and its handle; the module says which of them frees it.
 ///
-/// A large result lies behind a cell that only says how the G ended. So an error is written, and a
-/// result that nobody wants is dropped, without a place for a `T` on any stack: what ends a dead G
-/// runs on a g0.
+/// A large result lies behind a cell that only says how the G ended. So an error is written, and an
+/// unwanted result is dropped, without a place for a `T` on any stack. The reason: the code that
+/// ends a dead G runs on a g0.
 #[repr(transparent)]
 pub(crate) struct CellRef<T>(NonNull<JoinWord>, PhantomData<*mut T>);
 
@@ -360,13 +365,13 @@ impl<T> Clone for CellRef<T> {
 impl<T> Copy for CellRef<T> {}
 
 impl<T> CellRef<T> {
-    /// Whether its result lies behind its cell.
+    /// True if the result lies behind the cell.
     const LARGE: bool = size_of::<T>() > 256;
 
     const LAYOUT: Layout =
         if Self::LARGE { Layout::new::<LargeCell<T>>() } else { Layout::new::<JoinCell<Outcome<T>>>() };
 
-    /// A new cell; `None` without memory for it.
+    /// Makes a new cell; `None` without memory for it.
     pub(crate) fn try_new() -> Option<Self> {
         // SAFETY: a cell has a size.
         let cell = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
@@ -381,7 +386,7 @@ impl<T> CellRef<T> {
         Some(Self(cell.cast(), PhantomData))
     }
 
-    /// Its word.
+    /// Returns the word.
     ///
     /// # Safety
     /// 1. The caller's side has not finished with it (`complete`, or the handle's end).
@@ -408,7 +413,7 @@ impl<T> CellRef<T> {
         unsafe { (&(*cell).cell, (&raw mut (*cell).value).cast()) }
     }
 
-    /// Stores the result. What was there is forgotten.
+    /// Stores the result. A result that is there already is forgotten.
     ///
     /// # Safety
     /// 1. As for [`word`](Self::word). 2. The caller is the completer, and has not completed.
@@ -435,7 +440,7 @@ impl<T> CellRef<T> {
         unsafe { if Self::LARGE { self.large().0.put(Err(error)) } else { self.small().put(Err(error)) } }
     }
 
-    /// What the G came to.
+    /// Takes the outcome of the G.
     ///
     /// # Safety
     /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
@@ -452,8 +457,8 @@ impl<T> CellRef<T> {
         }
     }
 
-    /// What the G came to, for one who does not want its result: `drop` is called for it where it
-    /// lies.
+    /// Takes the outcome of the G for a caller that does not want the result: `drop` is called for
+    /// the result where it lies.
     ///
     /// # Safety
     /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
@@ -474,14 +479,14 @@ impl<T> CellRef<T> {
         }
     }
 
-    /// Frees it.
+    /// Frees the cell.
     ///
     /// # Safety
     /// 1. The caller is the one that the module names, has taken the result if there is one, and
     ///    nobody looks at the cell any more.
     #[inline(always)]
     pub(crate) unsafe fn free(self) {
-        // SAFETY: 1., and `try_new` allocated it with this layout. What is left in it needs no
+        // SAFETY: 1., and `try_new` allocated it with this layout. The rest of its content needs no
         // drop: the result was taken, or never put.
         unsafe { dealloc(self.0.as_ptr().cast(), Self::LAYOUT) };
     }
@@ -520,7 +525,7 @@ impl<T> JoinHandle<T> {
         unsafe { end(ManuallyDrop::new(self).cell) }
     }
 
-    /// Parks until the G has ended, and gives its result.
+    /// Parks until the G has ended, and returns its result.
     ///
     /// # Errors
     /// The G panicked, ended without a result, or was ended where it stood.
@@ -549,10 +554,10 @@ impl<T> JoinHandle<T> {
         outcome
     }
 
-    /// The outcome, if the G has ended.
+    /// Returns the outcome, if the G has ended.
     ///
     /// # Errors
-    /// It has not; the handle comes back.
+    /// The G has not ended; the handle comes back.
     ///
     /// # Examples
     /// ```
@@ -569,11 +574,11 @@ impl<T> JoinHandle<T> {
         if self.is_finished() { Ok(self.join()) } else { Err(self) }
     }
 
-    /// As [`join`](Self::join), for `d` at most. The G is not ended by that: see
+    /// Joins as [`join`](Self::join), for `d` at most. A timeout does not end the G: see
     /// [`context`](crate::context).
     ///
     /// # Errors
-    /// It has not ended in that time; the handle comes back.
+    /// The G has not ended in that time; the handle comes back.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -596,7 +601,7 @@ impl<T> JoinHandle<T> {
         if done { Ok(self.join()) } else { Err(self) }
     }
 
-    /// Whether the G has ended: [`join`](Self::join) would not park.
+    /// Returns true if the G has ended: [`join`](Self::join) would not park.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -613,7 +618,7 @@ impl<T> JoinHandle<T> {
         unsafe { self.cell.word() }.is_done()
     }
 
-    /// The G's number.
+    /// Returns the G's number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -642,9 +647,9 @@ impl<T> Drop for JoinHandle<T> {
     }
 }
 
-/// Ends the handle's side of a cell. How the G has ended, if it has: the handle is the last to hear
-/// of it. Its result is dropped; should the destructor panic, that is reported, and the caller goes
-/// on.
+/// Ends the handle's side of a cell. Returns how the G has ended, if it has: the handle is the last
+/// to hear of it. The result is dropped. If its destructor panics, the panic is reported, and the
+/// caller goes on.
 ///
 /// # Safety
 /// 1. The caller is the handle, and ends.
@@ -688,7 +693,7 @@ pub mod model {
     }
 
     impl<T> Completer<T> {
-        /// The G has come to its end, with `value`.
+        /// Ends the G, with `value`.
         pub fn complete(self, value: T) {
             let guard = PreemptGuard::new();
             // SAFETY: 1. this is the completer, which ends here.
@@ -707,8 +712,8 @@ pub mod model {
         }
     }
 
-    /// As `join_timeout`, whose time is over when `is_over` says so: whoever makes it say so wakes
-    /// the caller's token.
+    /// Joins as `join_timeout`, until `is_over` returns true. The code that makes it true wakes the
+    /// caller's token.
     pub fn join_until<T>(handle: JoinHandle<T>, is_over: impl Fn() -> bool) -> Result<Outcome<T>, JoinHandle<T>> {
         let g = current_g(&PreemptGuard::new());
         // SAFETY: 1. the handle's side ends with the handle.

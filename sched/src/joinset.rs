@@ -8,7 +8,7 @@
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
 //!
-//! A member leaves after its outcome is in its cell, whatever ended it (`group.rs`), so an overflow
+//! A member leaves after its outcome is in its cell, however it ended (`group.rs`), so an overflow
 //! is a result like any other. To leave allocates nothing: the node was made before the goroutine.
 //!
 //! Neither ends a goroutine by force; [`context`](crate::context) says why.
@@ -38,7 +38,7 @@ use crate::waitq::WaitQueue;
 
 /// Goroutines whose results come as they are ready.
 ///
-/// Dropping it lets them go on by themselves.
+/// Dropping the set lets its goroutines go on by themselves.
 ///
 /// # Examples
 /// ```
@@ -91,7 +91,7 @@ struct Node<T> {
     next_done: Option<NonNull<Node<T>>>,
 }
 
-// SAFETY: the nodes belong to the set, or to the lock; what they hold is sendable.
+// SAFETY: the nodes belong to the set, or to the lock; their content is sendable.
 unsafe impl<T: Send> Send for JoinSet<T> {}
 // SAFETY: by reference only its length is seen.
 unsafe impl<T: Send> Sync for JoinSet<T> {}
@@ -143,7 +143,7 @@ impl<T: Send> Member for InSet<T> {
 }
 
 impl<T: Send + 'static> JoinSet<T> {
-    /// An empty set.
+    /// Makes an empty set.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -158,10 +158,10 @@ impl<T: Send + 'static> JoinSet<T> {
         Self { shared: Arc::new(Shared { state: SpinLock::new(state) }), all: None, len: 0 }
     }
 
-    /// Starts a goroutine of the set; its number.
+    /// Starts a goroutine of the set, and returns its number.
     ///
     /// # Panics
-    /// When there is no memory for it.
+    /// When there is no memory for the goroutine.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -182,7 +182,7 @@ impl<T: Send + 'static> JoinSet<T> {
         }
     }
 
-    /// As [`go`](Self::go), made as `builder` says.
+    /// Starts a goroutine as [`go`](Self::go), made as `builder` says.
     ///
     /// # Errors
     /// As [`Builder::spawn`] has it; `f` comes back.
@@ -204,7 +204,7 @@ impl<T: Send + 'static> JoinSet<T> {
         self.enlist(|member| unsafe { builder.make(f, member) }.map_err(|(error, _)| error))
     }
 
-    /// Makes room for one more, which `start` starts; its number.
+    /// Makes room for one more, which `start` starts, and returns its number.
     fn enlist<E>(
         &mut self,
         start: impl FnOnce(InSet<T>) -> Result<(JoinHandle<T>, PreemptGuard), E>,
@@ -232,7 +232,8 @@ impl<T: Send + 'static> JoinSet<T> {
         Ok(id)
     }
 
-    /// The outcome of the next one that has ended; parks until one has. `None`: the set is empty.
+    /// Returns the outcome of the next goroutine that has ended; parks until one has. `None`: the
+    /// set is empty.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -250,7 +251,7 @@ impl<T: Send + 'static> JoinSet<T> {
         self.next_until(NEVER).ok().flatten()
     }
 
-    /// As [`join_next`](Self::join_next), if that needs no waiting.
+    /// Joins as [`join_next`](Self::join_next), if that needs no waiting.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -273,10 +274,10 @@ impl<T: Send + 'static> JoinSet<T> {
         }
     }
 
-    /// As [`join_next`](Self::join_next), for `d` at most.
+    /// Joins as [`join_next`](Self::join_next), for `d` at most.
     ///
     /// # Errors
-    /// None has ended in that time.
+    /// No goroutine has ended in that time.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -333,8 +334,8 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(node)
     }
 
-    /// Takes a node that was popped out of the set, and gives its outcome. None: the G that started
-    /// this member died before the member was one of the set.
+    /// Takes a node that was popped out of the set, and returns its outcome. None: the G that
+    /// started this member died before the member was one of the set.
     fn finish(&mut self, node: NonNull<Node<T>>) -> Option<Outcome<T>> {
         // SAFETY: its member has left: it is ours alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
@@ -353,7 +354,7 @@ impl<T: Send + 'static> JoinSet<T> {
         Some(handle.join())
     }
 
-    /// Parks until all have ended; their outcomes, as they came.
+    /// Parks until all have ended, and returns their outcomes, as they came.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -374,7 +375,7 @@ impl<T: Send + 'static> JoinSet<T> {
 }
 
 impl<T> JoinSet<T> {
-    /// How many have not been joined.
+    /// Returns the number of goroutines that have not been joined.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -391,7 +392,7 @@ impl<T> JoinSet<T> {
         self.len
     }
 
-    /// Whether all have been joined.
+    /// Returns true if all have been joined.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -424,7 +425,7 @@ impl<T> fmt::Debug for JoinSet<T> {
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
         let mut at = self.all;
-        // First the handles, while the members can't free what they are in.
+        // First the handles, while the members can't free the nodes that they are in.
         while let Some(node) = at {
             // SAFETY: nodes in `all` are ours until `closed` is set, but for `next_done`, which a
             // member may be writing.
@@ -447,7 +448,7 @@ impl<T> Drop for JoinSet<T> {
     }
 }
 
-/// None has ended in that time.
+/// No goroutine has ended in that time.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -480,10 +481,10 @@ pub mod model {
     use crate::group::Member;
     use crate::join::model::{Completer, pair};
 
-    /// What the G of a member of a set does at its end.
+    /// The part of a set member's G that runs at its end.
     pub struct SetMember<T>(Completer<T>, InSet<T>);
 
-    /// One more member.
+    /// Adds one more member.
     pub fn set_member<T: Send + 'static>(set: &mut JoinSet<T>) -> SetMember<T> {
         let mut made = None;
         let enlisted = set.enlist(|member| {
@@ -496,7 +497,7 @@ pub mod model {
     }
 
     impl<T: Send> SetMember<T> {
-        /// It has come to its end, with this.
+        /// Ends the member, with this value.
         pub fn end(self, value: T) {
             self.0.complete(value);
             self.1.leave();

@@ -1,4 +1,5 @@
-//! G-locals: what each goroutine has of its own, as `std::thread_local!` gives it to threads.
+//! G-locals: values that each goroutine has of its own, as `std::thread_local!` gives them to
+//! threads.
 //!
 //! ```text
 //!   G { locals } ──▶ Table { end, slots, newest }          none until the G touches its first local
@@ -7,21 +8,25 @@
 //!                              └─▶ Node { key, older, drop, value } ──▶ Node …
 //! ```
 //!
-//! A key is a static, found by its address and its type; a value is a block on the heap, so that
-//! references to it stay good when the table grows. A G that uses none pays one look at a null
-//! pointer when it ends; what drops them is reached through the table itself, so an image whose
+//! A key is a static, found by its address and its type. A value is a block on the heap, so that
+//! references to it stay good when the table grows. A G without locals pays one look at a null
+//! pointer when it ends. The drop code is reached through the table itself, so an image whose
 //! program has no locals does not contain it.
 //!
 //! # The end
 //!
 //! Values are dropped by their G, in the reverse order of their first use, before its joiner learns
 //! of the end. A value that is being dropped, or has been, is gone for the others' destructors:
-//! they get an [`AccessError`]. What a destructor touches for the first time is made, and dropped
-//! next. A destructor that panics is told of by the hook, and the others are dropped all the same.
-//! The values of a G that was ended where it stood are leaked with everything else that it had.
+//! they get an [`AccessError`]. A local that a destructor touches for the first time is made, and
+//! dropped next. If a destructor panics, the hook reports the panic, and the other values are
+//! dropped all the same. The values of a G that was ended where it stood are leaked with everything
+//! else that it had.
 //!
-//! Rejected: an array indexed by a number that each key draws (the numbers would need a static, and
-//! this crate owns none); `BTreeMap` (a panic for want of memory inside it ends the machine).
+//! Rejected:
+//!
+//! * an array indexed by a number that each key draws: the numbers would need a static, and this
+//!   crate owns none;
+//! * `BTreeMap`: a panic for want of memory inside it ends the machine.
 
 use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
@@ -148,7 +153,7 @@ struct Local<T> {
     value: ManuallyDrop<T>,
 }
 
-/// The G that calls, if one does.
+/// Returns the calling G, if a G calls.
 fn current() -> Option<GRef> {
     M::current(&PreemptGuard::new()).running()
 }
@@ -164,7 +169,7 @@ pub(crate) fn end(g: GRef) {
     }
 }
 
-/// Drops the locals of the G that calls: for a `main` whose end is the machine's.
+/// Drops the locals of the calling G: for a `main` whose end is the machine's.
 pub fn end_current() {
     if let Some(g) = current() {
         end(g);
@@ -182,7 +187,8 @@ unsafe fn end_all(g: GRef) {
         // SAFETY: 1. the table and its nodes stay until the last has been dropped; no reference to
         // them is kept across a destructor.
         unsafe {
-            // What a destructor has made since comes first: it is newer than all that is left.
+            // Values that a destructor has made since come first: they are newer than all that are
+            // left.
             if (*table).newest != newest {
                 newest = (*table).newest;
                 at = newest;
@@ -212,10 +218,10 @@ unsafe fn end_all(g: GRef) {
     }
 }
 
-/// The newest node whose value is alive, from `at` on.
+/// Returns the newest node whose value is alive, from `at` on.
 ///
 /// # Safety
-/// 1. It is a node, or null.
+/// 1. `at` is a node, or null.
 unsafe fn newest_alive(mut at: *mut Node) -> *mut Node {
     // SAFETY: 1. nodes stay while their table does.
     while let Some(node) = unsafe { at.as_ref() }
@@ -246,7 +252,7 @@ unsafe fn free<T>(node: *mut Node) {
     drop(unsafe { Box::from_raw(node.cast::<Local<T>>()) });
 }
 
-/// The table of `g`, which calls.
+/// Returns the table of `g`, which calls.
 fn table_of(g: GRef) -> *mut Table {
     if g.locals.get().is_null() {
         let table = Table { end: end_all, slots: Vec::new(), nodes: 0, newest: core::ptr::null_mut() };
@@ -277,7 +283,7 @@ impl Table {
         }
     }
 
-    /// Room for one more.
+    /// Makes room for one more.
     fn reserve(&mut self) {
         if self.nodes < self.slots.len() / 4 * 3 {
             return;
@@ -319,7 +325,7 @@ impl<T: 'static> LocalKey<T> {
         (core::ptr::from_ref(self).addr(), TypeId::of::<T>())
     }
 
-    /// The value in `g`, which calls, if it has one. False: it was dropped.
+    /// Returns the value in `g`, which calls, if it has one. Error: the value was dropped.
     fn existing(&'static self, g: GRef) -> Option<Result<*mut Local<T>, AccessError>> {
         // SAFETY: the table is its G's own, which calls; the reference ends here.
         let table = unsafe { g.locals.get().as_ref() }?;
@@ -331,7 +337,7 @@ impl<T: 'static> LocalKey<T> {
         Some(if unsafe { (*node).dropped } { Err(AccessError) } else { Ok(node.cast()) })
     }
 
-    /// The value in `g`, made by `init` if need be.
+    /// Returns the value in `g`, made by `init` if need be.
     fn get_or_make(&'static self, init: impl FnOnce() -> T) -> Result<*mut Local<T>, AccessError> {
         let g = current().ok_or(AccessError)?;
         if let Some(existing) = self.existing(g) {
@@ -341,8 +347,8 @@ impl<T: 'static> LocalKey<T> {
         // `init` may have made it itself: then its value is replaced, as `std` does.
         if let Some(existing) = self.existing(g) {
             let existing = existing?;
-            // SAFETY: the node is this G's own, and nobody borrows its value: who made it inside
-            // `init` has returned.
+            // SAFETY: the node is this G's own, and nobody borrows its value: the code that made it
+            // inside `init` has returned.
             drop(core::mem::replace(unsafe { &mut *(*existing).value }, value));
             return Ok(existing);
         }
@@ -384,7 +390,7 @@ impl<T: 'static> LocalKey<T> {
         }
     }
 
-    /// As [`with`](Self::with), with an error where that panics.
+    /// Runs `f` as [`with`](Self::with), with an error where that panics.
     ///
     /// # Errors
     /// The value is being dropped or has been: the caller is a destructor at the goroutine's end.
@@ -404,13 +410,13 @@ impl<T: 'static> LocalKey<T> {
         F: FnOnce(&T) -> R,
     {
         let local = self.get_or_make(self.init)?;
-        // SAFETY: the value is its G's own, which calls, and it is alive. It is dropped when the G
-        // ends, which `f` keeps it from; inside a destructor of another local it stays until that
-        // one has returned.
+        // SAFETY: the value is its G's own, which calls, and it is alive. The value is dropped when
+        // the G ends, which `f` keeps it from; inside a destructor of another local it stays until
+        // that one has returned.
         Ok(f(unsafe { &(*local).value }))
     }
 
-    /// Sets it to `value`, without making it first.
+    /// Sets the value, without making the initial one first.
     fn initialize_with(&'static self, value: T, replace: impl FnOnce(&T, T)) {
         let mut slot = Some(value);
         match self.get_or_make(|| slot.take().unwrap_or_else(self.init)) {
@@ -452,7 +458,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.initialize_with(Cell::new(value), |cell, value| cell.set(value.into_inner()));
     }
 
-    /// This goroutine's value.
+    /// Returns a copy of this goroutine's value.
     ///
     /// # Panics
     /// As [`with`](Self::with).
@@ -497,7 +503,7 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::take)
     }
 
-    /// Sets the value and returns what it was.
+    /// Sets the value and returns the old one.
     ///
     /// # Panics
     /// As [`with`](Self::with).
@@ -607,7 +613,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
         self.with(RefCell::take)
     }
 
-    /// Sets the value and returns what it was.
+    /// Sets the value and returns the old one.
     ///
     /// # Panics
     /// If it is borrowed, and as [`with`](Self::with).

@@ -1,7 +1,7 @@
-//! What parks a goroutine instead of a core: `std::sync`'s names, guards and poisoning, and Go's
-//! `WaitGroup`.
+//! Locks that park a goroutine instead of a core: `std::sync`'s names, guards and poisoning, and
+//! Go's `WaitGroup`.
 //!
-//! | | holds it | a panic while it is held | the holder dies where it stands |
+//! | | holder | a panic while it is held | the holder dies where it stands |
 //! |---|---|---|---|
 //! | [`Mutex`] | one G | poisoned and free | stays held: `lock` panics, `try_lock` would block |
 //! | [`RwLock`] | readers, or one writer | a writer's: poisoned and free; a reader's: free | stays held: a dead writer keeps all out, a dead reader writers |
@@ -9,13 +9,13 @@
 //! | [`OnceLock`] | the G that runs the closure | empty: the next one tries | stays begun: callers panic, `get` gives none |
 //! | [`Semaphore`] | permits, as guards | given back | lost |
 //! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | never done: `wait` panics |
-//! | [`Condvar`], [`Barrier`] | – | those who wait go on waiting | the same |
+//! | [`Condvar`], [`Barrier`] | – | the waiters go on waiting | the same |
 //!
-//! A G *dies* where it stands of an overflow of its stack, of lack of memory for it, of a touch of
-//! a dead stack, or of a second panic in a destructor. **A death grants nothing**: see `owner.rs`.
-//! The panics name the object, the dead G and what it died of. Whoever waits for an object that
-//! lies on the stack of a G that dies ends with such a panic as well; but a lock there that a
-//! living G holds goes on.
+//! A G *dies* where it stands of an overflow of its stack or of lack of memory for it. A touch of a
+//! dead stack ends it, too, and so does a second panic in a destructor. **A death grants nothing**:
+//! see `owner.rs`. The panics name the object, the dead G and the cause of its death. A waiter for
+//! an object that lies on the stack of a G that dies ends with such a panic as well. But a lock
+//! there that a living G holds goes on.
 
 mod barrier;
 mod condvar;

@@ -1,5 +1,5 @@
-//! Bytes to a device: goroutines put whole lines in, and whoever finds the device ready moves bytes
-//! to it. Nobody waits for the device.
+//! Bytes to a device: goroutines put whole lines in, and a drainer that finds the device ready
+//! moves bytes to it. Nobody waits for the device.
 //!
 //! ```text
 //!      writers (one at a time, under the lock)               drainer (one at a time, whoever has set `draining`)
@@ -27,25 +27,29 @@
 //! queue, first come, first served.
 //!
 //! **The hard race** is a writer that adds a line while a drainer that has seen the ring empty lets
-//! go (D3): the writer finds `draining` set and leaves. Both sides store, fence and load, so the
+//! go (D3). The writer finds `draining` set and leaves. Both sides store, fence and load, so the
 //! drainer sees the line in D5, or the writer finds `draining` free. The interrupt has the same
-//! race with a drainer that it has interrupted: it takes back `wanted` first (I1), so the drainer
-//! sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in `input.rs`.
+//! race with a drainer that it has interrupted. The interrupt takes back `wanted` first (I1), so
+//! the drainer sees that in D5 and decides anew. The third pair is W1 to W3 with D4, as in
+//! `input.rs`.
 //!
-//! **A death** breaks none of this: from the end of its park to the hand-over of its turn, and from
-//! D1 to D5, a goroutine has preemption off, and it ends with preemption on.
+//! **A death** breaks none of this: a goroutine ends with preemption on. From the end of its park
+//! to the hand-over of its turn, and from D1 to D5, a goroutine has preemption off.
 //!
 //! **A report** reads on where the drainer was ([`Output::next_for_report`]), without any lock.
-//! What a stopped core was just sending may come twice, as much as the device takes at a time; a
-//! line that a stopped core was just copying is not there yet.
+//! Bytes that a stopped core was just sending may come twice, as many as the device takes at a
+//! time. A line that a stopped core was just copying is not there yet.
 //!
 //! Writers that can't park (on g0, with preemption off, at boot) have [`RESERVE`] bytes more than
 //! goroutines ([`Output::try_put`]).
 //!
-//! Rejected: the console's lock held while the port takes a line (9 ms for 100 bytes at 115,200
-//! baud, with preemption off); a lock-free ring for many producers (whoever ends between taking its
-//! place and filling it would stop all others, and a report could not tell); a goroutine that
-//! drains (it would have to run first).
+//! Rejected:
+//!
+//! * the console's lock held while the port takes a line: 9 ms for 100 bytes at 115,200 baud, with
+//!   preemption off;
+//! * a lock-free ring for many producers: a producer that ends between taking its place and filling
+//!   it would stop all others, and a report could not tell;
+//! * a goroutine that drains: it would have to run first.
 
 use crate::g::{G, GRef, WaitReason};
 use crate::inbox::{park_for_interrupt, ready_anywhere};
@@ -69,18 +73,18 @@ pub const RESERVE: usize = if cfg!(loom) { 0 } else { 4 << 10 };
 
 const _: () = assert!(CAPACITY.is_power_of_two() && LINE + RESERVE <= CAPACITY);
 
-/// What takes the bytes.
+/// The device that takes the bytes.
 pub trait Transmitter {
-    /// How many it takes now.
+    /// Returns the number of bytes that the device takes now.
     fn room(&mut self) -> usize;
-    /// Takes them; there was room for as many.
+    /// Takes the bytes; there was room for as many.
     fn send(&mut self, bytes: &[u8]);
 }
 
-/// The ring, and who waits for room in it.
+/// The ring, and the queue for room in it.
 #[derive(Debug)]
 pub struct Output {
-    /// Its holder adds a line.
+    /// The holder of the lock adds a line.
     writers: SpinLock<Writers>,
     /// Written under the lock.
     tail: AtomicUsize,
@@ -92,7 +96,7 @@ pub struct Output {
 
     // --- Shared.
     draining: AtomicBool,
-    /// The G that waits for room, and how much that is.
+    /// The G that waits for room, and the room that it needs.
     first: AtomicPtr<G>,
     needed: AtomicUsize,
     bytes: &'static Bytes,
@@ -102,14 +106,14 @@ pub struct Output {
 struct Writers {
     /// A line waits for room.
     turn: bool,
-    /// Who waits for the turn.
+    /// The G's that wait for the turn.
     waiting: WaitQueue,
 }
 
 impl Output {
     crate::const_unless_loom! {
-        /// An empty one over `bytes`, which are its alone. (They lie apart: all zeros, they need no
-        /// place in an image.)
+        /// Makes an empty ring over `bytes`, which are its alone. (The bytes lie apart: all zeros,
+        /// they need no place in an image.)
         pub fn new(bytes: &'static Bytes) -> Self {
             Self {
                 writers: SpinLock::new(Writers { turn: false, waiting: WaitQueue::new() }),
@@ -127,7 +131,7 @@ impl Output {
     // --- writers
 
     /// Adds a line of at most [`LINE`] bytes; parks until there is room for it. On a G with
-    /// preemption on. Somebody has to [`drain`](Self::drain) after that.
+    /// preemption on. The caller has to [`drain`](Self::drain) after that.
     pub fn put(&self, line: &[u8]) {
         debug_assert!(line.len() <= LINE);
         let guard = PreemptGuard::new();
@@ -150,7 +154,7 @@ impl Output {
         self.put_in_turn(guard, line);
     }
 
-    /// The line of the G that has the turn.
+    /// Adds the line of the G that has the turn.
     #[cold]
     fn put_in_turn(&self, mut guard: PreemptGuard, line: &[u8]) {
         loop {
@@ -160,14 +164,14 @@ impl Output {
             }
             drop(writers);
             let me = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the slot is emptied by one compare-and-swap, by whoever readies the G or
-            // keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
+            // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the
+            // G or keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
             guard = unsafe { park_for_interrupt(guard, WaitReason::Output, Self::commit, me) };
         }
     }
 
-    /// A1, if there is room. If not, says how much is needed: more than that, so that the writer is
-    /// not woken for each byte that leaves.
+    /// Runs A1, if there is room. If not, notes the room that is needed: more than the line, so
+    /// that the writer is not woken for each byte that leaves.
     fn add(&self, writers: &Writers, line: &[u8]) -> bool {
         let needed = line.len() + RESERVE;
         let fits = self.room() >= needed;
@@ -179,7 +183,7 @@ impl Output {
         fits
     }
 
-    /// Gives the turn to the one that has waited longest for it.
+    /// Gives the turn to the G that has waited longest for it.
     fn pass(&self, mut writers: SpinGuard<'_, Writers>, guard: &PreemptGuard) {
         match writers.waiting.pop() {
             Some(next) => {
@@ -196,14 +200,14 @@ impl Output {
         true
     }
 
-    /// W1 to W3.
+    /// Runs W1 to W3.
     unsafe fn commit(output: *mut (), g: GRef) -> bool {
         // SAFETY: as `put_in_turn` has it.
         unsafe { &*output.cast::<Self>() }.is_to_wait(g)
     }
 
-    /// Whether `g`, which has the turn, is to wait: there is no room yet, or somebody has taken the
-    /// G and will ready it.
+    /// Returns true if `g`, which has the turn, is to wait: there is no room yet, or somebody has
+    /// taken the G and will ready it.
     pub(crate) fn is_to_wait(&self, g: GRef) -> bool {
         let me = core::ptr::from_ref(g).cast_mut();
         // Release: W1; pairs with the Acquire in `take_first`.
@@ -213,14 +217,14 @@ impl Output {
         self.room() < self.needed.load(Ordering::Relaxed) || !self.take_first(me)
     }
 
-    /// One of those who see the G takes it.
+    /// Takes the G out: one of the callers that see the G succeeds.
     fn take_first(&self, first: *mut G) -> bool {
         // Acquire: pairs with the Release of W1.
         self.first.compare_exchange(first, core::ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Adds a line for a writer that can't park. False: there is no room for it, not even the
-    /// reserve. Somebody has to [`drain`](Self::drain) after that, or before it is tried again.
+    /// reserve. The caller has to [`drain`](Self::drain) after that, or before it tries again.
     #[must_use = "the line may not have been added"]
     pub fn try_put(&self, guard: &PreemptGuard, line: &[u8]) -> bool {
         let writers = self.writers.lock(guard);
@@ -231,7 +235,7 @@ impl Output {
         fits
     }
 
-    /// A1.
+    /// Runs A1.
     fn write(&self, _: &Writers, line: &[u8]) {
         let tail = self.tail.load(Ordering::Relaxed);
         // SAFETY: 1. there is room for the line, so the drainer has read what was there, and the
@@ -247,20 +251,20 @@ impl Output {
         CAPACITY - self.tail.load(Ordering::Relaxed).wrapping_sub(self.head.load(Ordering::Acquire))
     }
 
-    /// Nobody adds a line from here on. False: somebody is just adding one.
+    /// Closes the ring: nobody adds a line from here on. False: somebody is just adding one.
     #[must_use = "it may not have been closed"]
     pub fn close(&self, guard: &PreemptGuard) -> bool {
         self.writers.try_lock(guard).map(SpinGuard::into_held).is_some()
     }
 
-    /// Runs `f` while nobody adds a line: for tests of who needs the lock.
+    /// Runs `f` while nobody adds a line: for tests of the code that needs the lock.
     pub fn with_locked<R>(&self, f: impl FnOnce() -> R) -> R {
         let guard = PreemptGuard::new();
         let _writers = self.writers.lock(&guard);
         f()
     }
 
-    /// What `put` does before it parks, for models of a single writer.
+    /// Does the part of `put` before its park, for models of a single writer.
     #[cfg(loom)]
     pub(crate) fn try_put_or_need(&self, line: &[u8]) -> bool {
         let guard = PreemptGuard::new();
@@ -270,7 +274,7 @@ impl Output {
 
     // --- drainers
 
-    /// D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller
+    /// Runs D1 to D5: moves up to `limit` bytes to the device. True: bytes are left, and the caller
     /// turns the device's interrupt on. False: none are, or somebody else sees to them. With
     /// preemption off, or in the handler of the device's interrupt.
     #[must_use = "the device's interrupt may be wanted"]
@@ -299,7 +303,7 @@ impl Output {
         }
     }
 
-    /// D2. Whether bytes are left.
+    /// Runs D2. Returns true if bytes are left.
     fn send(&self, limit: usize, device: &mut impl Transmitter) -> bool {
         let mut left = limit;
         let mut head = self.head.load(Ordering::Relaxed);
@@ -318,7 +322,7 @@ impl Output {
         }
     }
 
-    /// The writer that waits for room is readied if there is enough.
+    /// Readies the writer that waits for room, if there is enough.
     fn wake(&self) {
         let first = self.first.load(Ordering::Relaxed);
         if first.is_null() || self.room() < self.needed.load(Ordering::Relaxed) {
@@ -332,31 +336,31 @@ impl Output {
         }
     }
 
-    /// I1: the interrupt has come. Before the handler drains.
+    /// Runs I1: the interrupt has come. Called before the handler drains.
     pub fn interrupted(&self) {
         self.wanted.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the device is to interrupt when it has room.
+    /// Returns true if the device is to interrupt when it has room.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
     }
 
     // --- anybody
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         // Acquire: pairs with the Release in `write`.
         self.tail.load(Ordering::Acquire).wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Whether none waits.
+    /// Returns true if no byte waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The next byte, for whoever is alone in the world from here on: a report, when all other
-    /// cores have stopped wherever they were.
+    /// Returns the next byte to a caller that is alone in the world from here on: a report, when
+    /// all other cores have stopped wherever they were.
     pub fn next_for_report(&self) -> Option<u8> {
         let head = self.head.load(Ordering::Relaxed);
         if self.is_empty() {

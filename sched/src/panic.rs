@@ -1,7 +1,7 @@
 //! Catching panics, and passing them on.
 //!
-//! How a panic begins, and what is said about it, is the platform's; so is unwinding. This is what
-//! a program calls, with `std`'s signatures.
+//! The platform begins and reports a panic, and unwinds. A program calls the functions of this
+//! module, with `std`'s signatures.
 
 use alloc::boxed::Box;
 use core::any::Any;
@@ -16,14 +16,14 @@ use crate::platform;
 pub use payload::Payload;
 pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 
-/// Runs `f`, and gives its value, or the payload of the panic that left it.
+/// Runs `f`, and returns its value, or the payload of the panic that left it.
 /// [`exit_g`](crate::exit_g) is caught as well: its payload is to be [passed on](resume_unwind).
 ///
 /// An overflow of the stack is no panic, and can't be caught: see
 /// [`JoinError::StackOverflow`](crate::join::JoinError::StackOverflow).
 ///
 /// # Errors
-/// What `panic!` threw.
+/// The value that `panic!` threw.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ pub fn catch_unwind<F: FnOnce() -> R + UnwindSafe, R>(f: F) -> Result<R, Box<dyn
     catch(f).map_err(Payload::into_inner)
 }
 
-/// As [`catch_unwind`]; what comes back knows whether it was told of.
+/// Catches as [`catch_unwind`]; the payload knows whether its panic was reported.
 pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
     /// The closure before, its value after.
     union Slot<F, R> {
@@ -60,7 +60,7 @@ pub(crate) fn catch<F: FnOnce() -> R, R>(f: F) -> Result<R, Payload> {
 }
 
 /// Goes on with a panic that was caught, without calling the hook again. If nobody joins the
-/// goroutine that it ends, it is reported then.
+/// goroutine that it ends, the panic is reported then.
 ///
 /// # Examples
 /// ```
@@ -78,7 +78,7 @@ pub fn resume_unwind(payload: Box<dyn Any + Send>) -> ! {
     platform::unwind(Payload::new(payload, false))
 }
 
-/// Whether the current G unwinds because of a panic.
+/// Returns true if the current G unwinds because of a panic.
 ///
 /// # Examples
 /// ```

@@ -1,14 +1,15 @@
 //! All G records ever made, for reports.
 //!
-//! Records are made in chunks and the chunks form a list that only grows, so a report walks it
-//! without a lock, even while other cores stopped in the middle of a spawn.
+//! Records are made in chunks, and the chunks form a list that only grows. So a report walks the
+//! list without a lock, even while other cores stopped in the middle of a spawn.
 
 use alloc::alloc::{Layout, alloc};
 
 use crate::g::{G, GRef};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
-/// Records a chunk; few enough under loom that a look at all of them can be explored.
+/// The number of records in a chunk; few enough under loom that a look at all of them can be
+/// explored.
 const CHUNK: usize = if cfg!(loom) { 4 } else { 16 };
 
 struct Chunk {
@@ -23,12 +24,13 @@ pub(crate) struct Registry {
     len: AtomicUsize,
 }
 
-/// Where a walk over all records has come to: the address of the next chunk; 0: at the beginning.
+/// The place that a walk over all records has come to: the address of the next chunk; 0: at the
+/// beginning.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor(usize);
 
 impl Cursor {
-    /// At the beginning.
+    /// Makes a cursor at the beginning.
     pub const fn new() -> Self {
         Self(0)
     }
@@ -46,8 +48,8 @@ impl Registry {
         if chunk.is_null() {
             return false;
         }
-        // SAFETY: fresh memory of the right layout. It is never freed, so the reference below is
-        // good for ever.
+        // SAFETY: fresh memory of the right layout. The chunk is never freed, so the reference
+        // below is good for ever.
         let chunk: &'static mut Chunk = unsafe {
             chunk.write(Chunk { next: core::ptr::null(), gs: core::array::from_fn(|_| G::new()) });
             &mut *chunk
@@ -69,8 +71,8 @@ impl Registry {
         true
     }
 
-    /// The next `n` records (or up to a chunk more) from where `cursor` stands; true when it has
-    /// come round. Records made since it began are not among them.
+    /// Walks the next `n` records (or up to a chunk more) from `cursor` on; true when it has come
+    /// round. Records made since it began are not among them.
     pub(crate) fn walk(&self, cursor: &mut Cursor, n: usize, mut f: impl FnMut(GRef)) -> bool {
         // Acquire: as in `for_each`.
         let mut at: *const Chunk = match cursor.0 {
@@ -92,13 +94,13 @@ impl Registry {
         true
     }
 
-    /// How many records there are, and the bytes that they take.
+    /// Returns the number of records, and the bytes that they take.
     pub(crate) fn size(&self) -> (usize, usize) {
         let records = self.len.load(Ordering::Relaxed);
         (records, records / CHUNK * size_of::<Chunk>())
     }
 
-    /// Every record, in no order. Takes no lock.
+    /// Calls `f` for every record, in no order. Takes no lock.
     pub(crate) fn for_each(&self, mut f: impl FnMut(GRef)) {
         // Acquire: pairs with the Release in `grow`.
         let mut at: *const Chunk = self.head.load(Ordering::Acquire);

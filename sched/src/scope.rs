@@ -6,9 +6,9 @@
 //!   })                               waits until every member has left, even when the closure panics
 //! ```
 //!
-//! What makes it sound is in `group.rs`: `scope` does not return (and does not unwind) before the
-//! last member has left, and a member leaves after its closure and its value are gone. A G that
-//! overflows its stack inside `scope` neither returns nor unwinds: its frames stay as they are
+//! `group.rs` makes this sound. `scope` does not return (and does not unwind) before the last
+//! member has left, and a member leaves after its closure and its value are gone. A G that
+//! overflows its stack inside `scope` neither returns nor unwinds. Its frames stay as they are
 //! until the last member has left, and its stack's addresses are never used again.
 
 use alloc::sync::Arc;
@@ -24,7 +24,7 @@ use crate::panic::{catch, drop_caught};
 use crate::platform;
 use crate::spawn::{Builder, SpawnError};
 
-/// What starts goroutines that may borrow from outside of [`scope`]; they may use it, too.
+/// Starts goroutines that may borrow from outside of [`scope`]; those goroutines may use it, too.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -42,8 +42,9 @@ pub struct Scope<'scope, 'env: 'scope> {
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// Runs `f`, and parks until every goroutine that was started in the scope has ended. They may
-/// borrow what lives outside, and each other's results are had by [`ScopedJoinHandle::join`].
+/// Runs `f`, and parks until every goroutine that was started in the scope has ended. The
+/// goroutines may borrow values that live outside. [`ScopedJoinHandle::join`] returns their
+/// results.
 ///
 /// # Panics
 /// With the panic of `f`, once all have ended. Else, if a goroutine of the scope panicked (or died
@@ -71,7 +72,7 @@ where
     let result = catch(|| f(&scope));
     let failed = scope.group.wait();
     match result {
-        // Not a new panic: it was told of, or was not, when it began.
+        // The panic is not a new one: it was reported, or was not, when it began.
         Err(payload) => platform::unwind(payload),
         Ok(value) if failed => {
             // Now, and not while the scope's own panic unwinds.
@@ -83,10 +84,10 @@ where
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Starts a goroutine of this scope; as [`go`](crate::spawn::go).
+    /// Starts a goroutine of this scope, as [`go`](crate::spawn::go) does.
     ///
     /// # Panics
-    /// When there is no memory for it.
+    /// When there is no memory for the goroutine.
     ///
     /// # Examples
     /// ```
@@ -112,7 +113,7 @@ impl<'scope> Scope<'scope, '_> {
         }
     }
 
-    /// As [`go`](Self::go), with an error where that panics.
+    /// Starts a goroutine as [`go`](Self::go), with an error where that panics.
     ///
     /// # Errors
     /// No memory; the closure comes back.
@@ -198,7 +199,7 @@ impl Member for InScope {
     }
 }
 
-/// Nobody will see what G number `id` came to, except that `scope` panics.
+/// Notes that nobody will see the error of G number `id`, except that `scope` panics.
 fn lost(group: &Group, error: JoinError, id: u64) {
     if !matches!(error, JoinError::Exited) {
         group.fail();
@@ -218,19 +219,19 @@ fn lost(group: &Group, error: JoinError, id: u64) {
 /// # });
 /// ```
 pub struct ScopedJoinHandle<'scope, T> {
-    /// Taken by `drop`, and by what consumes the handle.
+    /// Taken by `drop`, and by the methods that consume the handle.
     handle: ManuallyDrop<JoinHandle<T>>,
     group: &'scope Group,
     scope: PhantomData<&'scope ()>,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// Parks until the goroutine has ended, and gives its result. All that it did has happened
+    /// Parks until the goroutine has ended, and returns its result. All its work has happened
     /// before.
     ///
     /// # Errors
-    /// It panicked, ended without a result, or was ended where it stood. The scope does not panic
-    /// for it any more.
+    /// The goroutine panicked, ended without a result, or was ended where it stood. The scope does
+    /// not panic for it any more.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -244,10 +245,10 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.into_inner().join()
     }
 
-    /// As [`JoinHandle::join_timeout`].
+    /// Joins as [`JoinHandle::join_timeout`].
     ///
     /// # Errors
-    /// It has not ended in that time; the handle comes back.
+    /// The goroutine has not ended in that time; the handle comes back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -270,7 +271,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         })
     }
 
-    /// Whether it has ended: [`join`](Self::join) would not park.
+    /// Returns true if the goroutine has ended: [`join`](Self::join) would not park.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -288,7 +289,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.handle.is_finished()
     }
 
-    /// The goroutine's number.
+    /// Returns the goroutine's number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -13,30 +13,33 @@
 //! ```
 //!
 //! * **One winner.** Partners, closers and the timer compete for the G's ticket (`ticket.rs`). The
-//!   winner moves the value, as for a G that waits for one channel; so an arm is done once, and no
+//!   winner moves the value, as for a G that waits for one channel. So an arm is done once, and no
 //!   other arm of the same select is.
-//! * INV-PUBLISH holds: nodes are pushed in `commit`, when the G is saved. What comes to a
-//!   channel between the first pass and the registration is seen by the registration, under the
-//!   same lock; what comes after it finds the node.
+//! * INV-PUBLISH holds: nodes are pushed in `commit`, when the G is saved. The registration, under
+//!   the channel's lock, sees a value that came between the first pass and it. A value that comes
+//!   later finds the node.
 //! * **A G does not meet itself**: in the second pass its own node on the other side of the same
 //!   channel does not count as a partner.
 //! * **Fair**: the order of the first pass is a new random permutation each time (made as far as it
-//!   is needed), so arms that are ready are chosen equally often, whichever others are not.
+//!   is needed). So ready arms are chosen equally often, whichever others are not ready.
 //!
-//! The nodes, and values up to 32 bytes, lie on the heap: whoever serves a G that has waited long
-//! leaves its stack packed. A select that need not wait allocates nothing.
+//! The nodes, and values up to 32 bytes, lie on the heap: the partner that serves a G that has
+//! waited long leaves the G's stack packed. A select that need not wait allocates nothing.
 //!
 //! **Sends have their value from the start**, as in Go: `send(s, value())` evaluates `value()`
-//! whether or not the arm is chosen, and a value that is not sent is dropped (crossbeam evaluates
-//! it when the arm is chosen). So a receiver that meets a waiting select has the value at once.
-//! Where it matters, [`Select`] chooses first and takes the value later; its sends wait as
-//! *watchers*, which are woken when something changes on their channel and look again. The price:
+//! whether or not the arm is chosen. A value that is not sent is dropped. (Crossbeam evaluates the
+//! value when the arm is chosen.) So a receiver that meets a waiting select has the value at once.
+//! Where that matters, [`Select`] chooses first and takes the value later. Its sends wait as
+//! *watchers*, which are woken when something changes on their channel, and look again. The price:
 //! on a `bounded(0)`, a watcher meets receivers that wait, but not the `try_recv` of one that does
 //! not.
 //!
-//! Rejected: Go's locking of all channels at once (see `ticket.rs`); nodes on the stack (a stack in
-//! use by others can't be packed); a random start with the arms in order behind it (an arm behind
-//! one that is never ready gets that one's share).
+//! Rejected:
+//!
+//! * Go's locking of all channels at once: see `ticket.rs`;
+//! * nodes on the stack: a stack in use by others can't be packed;
+//! * a random start with the arms in order behind it: an arm behind one that is never ready gets
+//!   that one's share.
 
 mod dynamic;
 mod macros;
@@ -71,41 +74,41 @@ pub struct Port<'a> {
     pub(crate) sending: bool,
     /// The arm wants to be woken, not served.
     pub(crate) watches: bool,
-    /// It never has to wait.
+    /// The arm never has to wait.
     pub(crate) endless: bool,
 }
 
 /// One thing that a select may do.
 #[doc(hidden)]
 pub trait Arm {
-    /// Does it if that needs no waiting.
+    /// Does the arm's operation if that needs no waiting.
     fn try_now(&mut self) -> bool;
-    /// Whether it was done.
+    /// Returns true if the operation was done.
     fn is_chosen(&self) -> bool;
-    /// Where it waits.
+    /// Returns the place where the arm waits.
     fn port(&self) -> Port<'_>;
-    /// When it can be done whatever others do.
+    /// Returns the time at which the arm can be done without a partner.
     fn next_due(&self) -> u64;
-    /// Makes ready for a partner, with a place for a small value: gives the slot for the node.
+    /// Makes ready for a partner, with a place for a small value: returns the slot for the node.
     fn lay(&mut self, hand: *mut Hand) -> *mut ();
-    /// The wait is over.
+    /// Takes the result, when the wait is over.
     ///
     /// # Safety
     /// 1. `slot` came from `lay`, nobody else knows it any more, and `served` says whether a
     ///    partner has used it.
     unsafe fn collect(&mut self, slot: *mut (), served: bool);
-    /// What tells its channel from others.
+    /// Returns an identity of the arm's channel, which no other channel has.
     fn channel(&self) -> *const ();
 }
 
 /// An arm that a dynamic select uses again and again.
 #[doc(hidden)]
 pub trait Renew<'a>: Arm {
-    /// The same arm, not done yet.
+    /// Returns the same arm, not done yet.
     fn renew(&self) -> Box<dyn Renew<'a> + 'a>;
 }
 
-/// What to wait for.
+/// The event to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// An arm is done.
@@ -114,13 +117,13 @@ pub(crate) enum Until {
     Ready,
 }
 
-/// In which order arms that are ready are taken.
+/// The order in which ready arms are taken.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// A random one.
+    /// A random order.
     Fair,
-    /// As written.
+    /// The order as written.
     Biased,
 }
 
@@ -149,7 +152,7 @@ pub fn try_run(arms: &mut [&mut dyn Arm], order: Order) -> bool {
     first_pass(arms, order, Until::Done).is_some()
 }
 
-/// Nothing to wait for: waits for ever.
+/// Waits for ever: there is nothing to wait for.
 #[doc(hidden)]
 pub fn wait_for_ever() -> ! {
     loop {
@@ -157,7 +160,7 @@ pub fn wait_for_ever() -> ! {
     }
 }
 
-/// Gives the place of the arm that was done (or is ready) in `arms`, which are in another order
+/// Returns the place of the arm that was done (or is ready) in `arms`, which are in another order
 /// now; `None`: the deadline came first.
 pub(crate) fn select(arms: &mut [&mut dyn Arm], deadline: u64, order: Order, until: Until) -> Option<usize> {
     if let Some(chosen) = first_pass(arms, order, until) {
@@ -269,7 +272,7 @@ fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) 
         let port = arm.port();
         port.state.lock(&guard).queue(port.sending).remove(&node.waiter);
         claimed |= node.waiter.was_claimed();
-        // SAFETY: 1. the node is in no list, and whoever claimed it has readied us since.
+        // SAFETY: 1. the node is in no list, and its claimer has readied us since.
         unsafe { arm.collect(node.slot.get(), node.waiter.was_served()) };
     }
     if !claimed && !spared {
@@ -281,8 +284,8 @@ fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) 
     Ends::Changed
 }
 
-/// `park`'s commit: the G is saved and may be seen. It stays Parking until this returns, whoever
-/// readies it.
+/// `park`'s commit: the G is saved and may be seen. Even if a partner readies the G, it stays
+/// Parking until this returns.
 unsafe fn register(wait: *mut (), g: GRef) -> bool {
     // SAFETY: `wait` passes its `Wait`, on the stack of a G that is not resumed before this has
     // returned.

@@ -10,21 +10,23 @@
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
 //!
-//! Only what looks at the closure or its value exists once a type (`Body`); the rest exists once.
+//! Only the code that looks at the closure or its value exists once a type (`Body`); the rest
+//! exists once.
 //!
-//! A G whose stack can't grow, or that has done what can't be undone to somebody else's, does not
-//! come to the end of its body. Its frames are [abandoned](abandon): an instruction in the middle
-//! of anything can't be unwound, so no destructor runs, and what its frames own is leaked. Its
-//! joiner gets the cause, the locks that it held stay held, and its window's addresses are never
-//! used again. Its frames stay in memory while members of its scopes may borrow from them (INV-LENT
-//! in `group.rs`), and so long the G is Dead.
+//! A G whose stack can't grow does not come to the end of its body. Nor does a G that has done
+//! something to another G's stack that can't be undone. The frames of such a G are
+//! [abandoned](abandon): an instruction in the middle of anything can't be unwound. So no
+//! destructor runs, and everything that its frames own is leaked. Its joiner gets the cause, the
+//! locks that it held stay held, and its window's addresses are never used again. Its frames stay
+//! in memory while members of its scopes may borrow from them (INV-LENT in `group.rs`), and so long
+//! the G is Dead.
 //!
 //! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
 //! the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
 //!
-//! Here is what is public; `record.rs` has the record and its stack, `start.rs` what lies on it,
+//! The public part is here; `record.rs` has the record and its stack, `start.rs` the start frame,
 //! `end.rs` the first function and the ends.
 
 mod end;
@@ -70,12 +72,12 @@ pub enum SpawnError<F> {
     TooManyGoroutines(F),
     /// No window is that large (the largest is 1 GiB), or the size was zero.
     BadStackSize(F),
-    /// It was to be pinned to a core that there is not, or that does not run.
+    /// The G was to be pinned to a core that there is not, or that does not run.
     NoSuchCore(F),
 }
 
 impl<F> SpawnError<F> {
-    /// The closure.
+    /// Returns the closure.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -114,7 +116,7 @@ impl<F> fmt::Display for SpawnError<F> {
 
 impl<F> core::error::Error for SpawnError<F> {}
 
-/// What a G is made with.
+/// The settings for a new G.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -131,7 +133,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// No name, the default window.
+    /// Makes settings without a name and with the default window.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -143,7 +145,7 @@ impl Builder {
         Self { name: Name::EMPTY, stack: DEFAULT_STACK, pin: None }
     }
 
-    /// Its name in reports; the first 31 bytes count.
+    /// Sets the name in reports; the first 31 bytes count.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -157,8 +159,8 @@ impl Builder {
         self
     }
 
-    /// How far its stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB, guard
-    /// included).
+    /// Sets how far the stack may grow, in bytes (rounded up to 256 KiB, 1 MiB, 16 MiB or 1 GiB,
+    /// guard included).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -173,7 +175,7 @@ impl Builder {
         self
     }
 
-    /// It runs on core number `core` only, from its first instruction to its last; see
+    /// Pins the G to core number `core`, from its first instruction to its last; see
     /// [`pin`](crate::pin).
     ///
     /// ```
@@ -189,7 +191,7 @@ impl Builder {
         self
     }
 
-    /// Starts a G that runs `f`. It runs next on this P, unless a thief is faster.
+    /// Starts a G that runs `f`. The G runs next on this P, unless a thief is faster.
     ///
     /// # Errors
     /// No memory, no window of that size, or no such core to pin it to; `f` comes back.
@@ -210,10 +212,10 @@ impl Builder {
         unsafe { self.spawn_member(f, Alone) }
     }
 
-    /// As `spawn`, for a member of a group.
+    /// Spawns as `spawn`, for a member of a group.
     ///
     /// # Safety
-    /// 1. What `f`, its value and `member` borrow lives until the member has left.
+    /// 1. All that `f`, its value and `member` borrow lives until the member has left.
     pub(crate) unsafe fn spawn_member<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send,
@@ -224,9 +226,9 @@ impl Builder {
         unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
-    /// As `spawn_member`, but preemption stays off after the start, for what the caller does in one
-    /// piece with it; and a member that does not start comes back. (With "out of memory", if it did
-    /// not want to.)
+    /// Spawns as `spawn_member`, but preemption stays off after the start, so that the caller can
+    /// do more in one piece with it. A member that does not start comes back. (With "out of
+    /// memory", if it did not want to.)
     ///
     /// # Safety
     /// 1. As there.
@@ -297,7 +299,7 @@ impl Default for Builder {
 /// Starts a G that runs `f`; it runs next on this P, unless a thief is faster.
 ///
 /// # Panics
-/// When there is no memory for it; see [`try_go`].
+/// When there is no memory for the G; see [`try_go`].
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -319,7 +321,7 @@ where
     }
 }
 
-/// As [`go`], with an error where that panics.
+/// Starts a G as [`go`], with an error where that panics.
 ///
 /// # Errors
 /// No memory; the closure comes back.
@@ -342,7 +344,7 @@ where
 }
 
 /// Drops `value`, which is the program's, on a goroutine of its own: the caller has preemption off.
-/// Without memory for one the value is leaked.
+/// Without memory for a goroutine the value is leaked.
 pub(crate) fn drop_elsewhere<T: Send + 'static>(value: T) {
     if let Err(error) = try_go(move || drop(value)) {
         core::mem::forget(error.into_inner());

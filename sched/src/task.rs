@@ -9,16 +9,17 @@
 //! ```
 //!
 //! A waker is nothing but the address of its G's record. G memory is type-stable, so there is
-//! nothing to count and nothing to free: to clone one, to drop one and to wake with one cost no
-//! memory, and a handler may do all three. (What wakes it in a handler is `inbox.rs`.)
+//! nothing to count and nothing to free. To clone one, to drop one and to wake with one cost no
+//! memory, and a handler may do all three. (`inbox.rs` wakes the G in a handler.)
 //!
-//! **A stale waker** (its `block_on` has returned, its G has ended, the record lives another life)
-//! leaves a token in a G that did not ask for it. A token only ever means "poll once more", which a
-//! future must bear at any time. It readies a G only if that parks in `block_on`; to be there is
-//! the G's own doing, since only its `commit` writes PARKED, and only one swap finds it.
+//! **A stale waker** leaves a token in a G that did not ask for it: its `block_on` has returned,
+//! its G has ended, or the record lives another life. A token only ever means "poll once more",
+//! which a future must bear at any time. The token readies a G only if that G parks in `block_on`.
+//! To be there is the G's own doing, since only its `commit` writes PARKED, and only one swap finds
+//! it.
 //!
-//! **Nested** `block_on`s on one G share the token. The inner one may take what was meant for the
-//! outer, so it leaves one behind when it returns.
+//! **Nested** `block_on`s on one G share the token. The inner one may take a token that was meant
+//! for the outer, so it leaves one behind when it returns.
 //!
 //! **The hard race**, a wake-up between the poll and the sleep, is the token: it stays until the
 //! next look.
@@ -48,20 +49,20 @@ impl Token {
         Self(AtomicU8::new(NONE))
     }
 
-    /// By the G, which polls next.
+    /// Takes the token. Called by the G, which polls next.
     fn take(&self) {
-        // Acquire: pairs with the Release in `wake`: what the waker did before is seen by the poll.
+        // Acquire: pairs with the Release in `wake`, so the poll sees the waker's earlier writes.
         self.0.swap(NONE, Ordering::Acquire);
     }
 
-    /// In `commit`. False: there is a token.
+    /// Parks the token, in `commit`. False: there is a token.
     fn park(&self) -> bool {
         // Release: pairs with the Acquire in `wake`: the waker sees the saved registers. On failure
         // the next `take` acquires.
         self.0.compare_exchange(NONE, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
-    /// True: its G is parked, and the caller readies it.
+    /// Leaves a token. True: its G is parked, and the caller readies it.
     pub(crate) fn wake(&self) -> bool {
         // AcqRel: Release pairs with the Acquire in `take`, Acquire with the Release in `park`.
         self.0.swap(WOKEN, Ordering::AcqRel) == PARKED
@@ -88,8 +89,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     run::<F, false>(future)
 }
 
-/// As [`block_on`], for a future that an interrupt handler wakes: while it waits, the machine is
-/// not dead, whoever else waits for what.
+/// Blocks as [`block_on`], on a future that an interrupt handler wakes: while it waits, the machine
+/// is not dead, even if every other G waits.
 ///
 /// # Panics
 /// As [`block_on`].
@@ -140,11 +141,11 @@ unsafe fn commit(_: *mut (), g: GRef) -> bool {
 
 /// Starts a goroutine that runs `future` to its end.
 ///
-/// A future so gets a stack of its own, which is what lets it call what parks. Many futures on one
+/// So a future gets a stack of its own, and may call functions that park. For many futures on one
 /// goroutine: join them, and [`block_on`] that.
 ///
 /// # Panics
-/// When there is no memory for it.
+/// When there is no memory for the goroutine.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! One word in each G decides what ends a wait that several things may end: one of several objects,
-//! or a deadline.
+//! One word in each G decides the end of a wait that several events may end: one of several
+//! objects, or a deadline.
 //!
 //! ```text
 //!   G's ticket:   … 6 ──open──▶ 7 ──────────────────────────▶ 8 ──open──▶ 9 …       odd: a wait with this number is open
@@ -9,10 +9,11 @@
 //!                                  under b's lock
 //! ```
 //!
-//! Who wins readies the G, once; who loses does nothing. A number is never used again, so whoever
-//! is late, a timer that was not cancelled in time or the popper of a node that is about to be
-//! taken out, finds another number and does nothing: a record is recycled, but its ticket goes on
-//! counting (G's are type-stable: a stale reference to one can be looked at for ever).
+//! The winner readies the G, once; a loser does nothing. A number is never used again, so a late
+//! loser finds another number and does nothing. A loser is late if it is a timer that was not
+//! cancelled in time, or the popper of a node that is about to be taken out. A record is recycled,
+//! but its ticket goes on counting. (G's are type-stable: a stale reference to one can be looked at
+//! for ever.)
 //!
 //! # A wait with a deadline, step by step
 //!
@@ -23,29 +24,35 @@
 //! ```
 //!
 //! * **INV-TICKET**: for each number there is at most one winner, and the winner readies the G
-//!   exactly once. The G itself may be the winner: while its registers are saved and its nodes are
-//!   pushed one by one (`commit`), an object may turn out to need no wait; then nobody is owed a
+//!   exactly once. The G itself may be the winner. While its registers are saved and its nodes are
+//!   pushed one by one (`commit`), an object may turn out to need no wait. Then nobody owes the G a
 //!   `ready`.
 //! * No lock is held while another is taken: a G that waits for several objects registers with each
-//!   under that one's own lock. It can be claimed and readied through the first before it is
-//!   registered with the second: it is Parking then, `ready` only marks it, and `after` finds the
-//!   mark (`gstate.rs`). So its nodes stay where they are until `commit` is through.
+//!   under that one's own lock. The first object may claim and ready the G before the G is
+//!   registered with the second. The G is Parking then: `ready` only marks it, and `after` finds
+//!   the mark (`gstate.rs`). So its nodes stay where they are until `commit` is through.
 //!
-//! **The hard races.** *Two objects at once*: both poppers hold their own lock; the
-//! compare-and-swap decides, the loser goes on to the next node in its list, so no value is given
-//! to a G that already has one, and no waiter behind it is passed over. *An object and the timer*:
-//! the same; a G that timed out takes its node out under the object's lock, after which no popper
-//! knows the node. *A G that is ended where it stands* (its stack has overflowed) while a popper
-//! and the timer compete for it: it ends when preemption is on again, that is after its nodes are
-//! out and its timer is cancelled (INV-NO-ORPHAN in `waitq.rs`); a timer on its way to fire meets a
-//! number that is over.
+//! **The hard races.**
 //!
-//! Relaxed throughout: the word decides, it publishes nothing. What a loser or a winner touched is
-//! handed on by the object's lock and by `ready`.
+//! * *Two objects at once*: both poppers hold their own lock, and the compare-and-swap decides. The
+//!   loser goes on to the next node in its list. So no value is given to a G that already has one,
+//!   and no waiter behind it is passed over.
+//! * *An object and the timer*: the same. A G that timed out takes its node out under the object's
+//!   lock, after which no popper knows the node.
+//! * *A G that is ended where it stands* (its stack has overflowed) while a popper and the timer
+//!   compete for it. The G ends when preemption is on again. By then its nodes are out and its
+//!   timer is cancelled (INV-NO-ORPHAN in `waitq.rs`). A timer on its way to fire meets a number
+//!   that is over.
 //!
-//! Rejected: locking all objects in the order of their addresses and waiting with all locks held,
-//! as Go does (the longer the list, the longer everybody else waits, with preemption off); a lock
-//! in each G (a popper would hold two); a heap node with a reference count for each wait.
+//! Relaxed throughout: the word decides, and publishes nothing. The object's lock and `ready` hand
+//! on the data that a loser or a winner touched.
+//!
+//! Rejected:
+//!
+//! * locking all objects in the order of their addresses and waiting with all locks held, as Go
+//!   does: the longer the list, the longer all others wait, with preemption off;
+//! * a lock in each G: a popper would hold two;
+//! * a heap node with a reference count for each wait.
 
 use crate::deaths::{Waited, carry, settle};
 use crate::g::{GRef, WaitReason};
@@ -90,19 +97,19 @@ impl Ticket {
         (number & 1 == 1).then(|| Number(NonZeroU64::MIN | number))
     }
 
-    /// Whether nothing has ended it yet; a guess.
+    /// Returns true if nothing has ended it yet; a guess.
     pub(crate) fn is_open(&self, number: Number) -> bool {
         self.0.load(Ordering::Relaxed) == number.0.get()
     }
 }
 
-/// How a wait ended.
+/// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Woken {
-    /// Whoever woke it has [served](crate::waitq::Claimed::serve) it.
+    /// The waker has [served](crate::waitq::Claimed::serve) the G.
     Served,
-    /// It was woken without.
+    /// The G was woken, but not served.
     Unserved,
     /// The deadline came first.
     TimedOut,
@@ -130,9 +137,9 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 ///
 /// # Safety
 /// 1. The caller holds `lock` without a guard ([`into_held`](crate::lock::SpinGuard::into_held)),
-///    and `guard` is its only one. 2. Whoever pops from the list wakes what it claims. 3. A [timer
-///    is reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims
-///    the caller.
+///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A
+///    [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody
+///    claims the caller.
 #[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
     guard: PreemptGuard,
@@ -177,8 +184,8 @@ pub(crate) unsafe fn wait_watched<S>(
     let woken = if deadline == NEVER {
         let waiter = Waiter::of(g, slot);
         let arg = core::ptr::from_ref(lock).cast_mut().cast();
-        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: whoever
-        // claims the waiter wakes it once. 2. the object lives.
+        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: the claimer
+        // of the waiter wakes it once. 2. the object lives.
         unsafe {
             lock.with_held(|state| queue(state).push(waiter));
             drop(park_as(guard, g, reason, settle_and_unlock::<S>, arg));
@@ -207,7 +214,7 @@ pub(crate) unsafe fn wait_plain<S>(
     let waiter = Waiter::of(g, slot);
     // SAFETY: 1. the caller holds the lock; this G parks right below.
     unsafe { lock.with_held(|state| queue(state).push(waiter)) };
-    // SAFETY: 1. whoever claims the waiter wakes it once. 2. the object lives.
+    // SAFETY: 1. the claimer of the waiter wakes it once. 2. the object lives.
     drop(unsafe { park_as(guard, g, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
     if waiter.was_served() { Woken::Served } else { Woken::Unserved }
 }
@@ -249,7 +256,7 @@ unsafe fn wait_timed<S>(
 }
 
 struct Timed<'a, S> {
-    /// The G carries what it waits for.
+    /// The G carries the object that it waits for.
     watched: bool,
     lock: &'a SpinLock<S>,
     number: Number,
@@ -263,14 +270,14 @@ unsafe fn unlock<S>(lock: *mut (), _: GRef) -> bool {
     true
 }
 
-/// The same, of a watched one.
+/// `park`'s commit of a watched wait: the same, and the wait is settled.
 unsafe fn settle_and_unlock<S>(lock: *mut (), g: GRef) -> bool {
     // SAFETY: as in `unlock`. 1. it is held, and released here.
     unsafe { settle(g, || (*lock.cast::<SpinLock<S>>()).unlock()) };
     true
 }
 
-/// The same, with a deadline.
+/// `park`'s commit of a wait with a deadline: releases the lock and starts the timer.
 unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
     // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its
     // stack is there.

@@ -1,8 +1,8 @@
 //! Time as programs see it: moments, and G's that wait for them.
 //!
 //! An [`Instant`] is the platform's clock, in nanoseconds since boot. Its last value,
-//! [`Instant::NEVER`], is no moment: a deadline that would lie behind the end of the clock (580
-//! years) is that one, and a wait until then ends by nothing but what is waited for.
+//! [`Instant::NEVER`], is no moment. A deadline that would lie behind the end of the clock (580
+//! years) is that one. A wait until then ends only by the event that it waits for.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub, SubAssign};
@@ -33,10 +33,10 @@ use crate::platform;
 pub struct Instant(u64);
 
 impl Instant {
-    /// Later than any moment: what a deadline is that lies behind the end of the clock.
+    /// Later than any moment: a deadline that would lie behind the end of the clock.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// Now.
+    /// Returns the present moment.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -49,7 +49,7 @@ impl Instant {
         Self(platform::now())
     }
 
-    /// The moment `ns` nanoseconds after boot; `u64::MAX`: [`NEVER`](Self::NEVER).
+    /// Returns the moment `ns` nanoseconds after boot; `u64::MAX`: [`NEVER`](Self::NEVER).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -62,7 +62,7 @@ impl Instant {
         Self(ns)
     }
 
-    /// Nanoseconds since boot.
+    /// Returns the nanoseconds since boot.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -75,7 +75,7 @@ impl Instant {
         self.0
     }
 
-    /// How long ago it was; zero if it lies ahead.
+    /// Returns the time since this moment; zero if it lies ahead.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -89,7 +89,7 @@ impl Instant {
         Self::now().duration_since(*self)
     }
 
-    /// From `earlier` to here; zero if `earlier` is later.
+    /// Returns the time from `earlier` to here; zero if `earlier` is later.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -103,7 +103,7 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// From `earlier` to here; `None` if `earlier` is later.
+    /// Returns the time from `earlier` to here; `None` if `earlier` is later.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -116,7 +116,7 @@ impl Instant {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
 
-    /// The same as [`duration_since`](Self::duration_since), under `std`'s other name for it.
+    /// Does the same as [`duration_since`](Self::duration_since), under `std`'s other name for it.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -129,7 +129,7 @@ impl Instant {
         self.duration_since(earlier)
     }
 
-    /// `d` later; `None` if that lies behind the end of the clock.
+    /// Returns the moment `d` later; `None` if that lies behind the end of the clock.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -141,7 +141,8 @@ impl Instant {
         Some(*self + d).filter(|then| *then != Self::NEVER)
     }
 
-    /// `d` earlier; `None` if that was before boot, or if this is [`NEVER`](Self::NEVER).
+    /// Returns the moment `d` earlier; `None` if that was before boot, or if this is
+    /// [`NEVER`](Self::NEVER).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -154,7 +155,7 @@ impl Instant {
     }
 }
 
-/// Nanoseconds of `d`; `u64::MAX` if they are more.
+/// Returns the nanoseconds of `d`; `u64::MAX` if they are more.
 #[inline]
 pub(crate) fn nanos(d: Duration) -> u64 {
     d.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(d.subsec_nanos()))
@@ -162,7 +163,8 @@ pub(crate) fn nanos(d: Duration) -> u64 {
 
 impl Add<Duration> for Instant {
     type Output = Self;
-    /// `d` later; [`NEVER`](Self::NEVER) if that lies behind the end of the clock.
+    /// Returns the moment `d` later; [`NEVER`](Self::NEVER) if that lies behind the end of the
+    /// clock.
     #[inline]
     fn add(self, d: Duration) -> Self {
         Self(self.0.saturating_add(nanos(d)))
@@ -177,7 +179,7 @@ impl AddAssign<Duration> for Instant {
 
 impl Sub<Duration> for Instant {
     type Output = Self;
-    /// `d` earlier, but not before boot. [`NEVER`](Self::NEVER) stays what it is.
+    /// Returns the moment `d` earlier, but not before boot. [`NEVER`](Self::NEVER) stays unchanged.
     fn sub(self, d: Duration) -> Self {
         if self == Self::NEVER { self } else { Self(self.0.saturating_sub(nanos(d))) }
     }
@@ -191,7 +193,7 @@ impl SubAssign<Duration> for Instant {
 
 impl Sub for Instant {
     type Output = Duration;
-    /// As [`duration_since`](Self::duration_since).
+    /// Subtracts as [`duration_since`](Self::duration_since).
     fn sub(self, earlier: Self) -> Duration {
         self.duration_since(earlier)
     }

@@ -9,39 +9,43 @@
 //!              { g, slot, outcome }               { g, slot, outcome }
 //! ```
 //!
-//! Nothing of it lies on a stack: waking a G that has waited long must not touch its stack, which
-//! may be packed away. A value up to 32 bytes is handed over in the record as well ([`place_for`]).
-//! A G that waits for several objects has a block of nodes on the heap.
+//! Nothing of the list lies on a stack: waking a G that has waited long must not touch its stack,
+//! which may be packed away. A value up to 32 bytes is handed over in the record as well
+//! ([`place_for`]). A G that waits for several objects has a block of nodes on the heap.
 //!
-//! A node is pushed with the lock held, and the lock is released by `park`'s `commit`, when the G
-//! is saved (INV-PUBLISH). Whoever pops a node under the lock has claimed the G: it alone serves it
-//! (moves a value through `slot`, marks it served) or leaves it unserved (the object was closed),
-//! and then readies it. The node lives until then, so it is not touched after [`Claimed::wake`].
+//! A node is pushed with the lock held, and `park`'s `commit` releases the lock when the G is saved
+//! (INV-PUBLISH). A popper that takes a node under the lock has claimed the G. Only that popper
+//! serves the G (moves a value through `slot`, marks it served), or leaves it unserved because the
+//! object was closed. Then the popper readies the G. The node lives until then, so nobody touches
+//! it after [`Claimed::wake`].
 //!
 //! # Two kinds of nodes
 //!
-//! A G that waits for one object without a deadline has a *plain* node: to pop it is to claim it.
-//! The node of a G whose wait may end in another way has a number from the G's ticket
-//! (`ticket.rs`): to pop it is not enough, the popper has to win the ticket as well, and skips the
-//! node if it comes too late. A third kind only *watches*: its G wants to know that something has
-//! changed, and looks again; a pop wakes it in passing.
+//! A G that waits for one object without a deadline has a *plain* node: to pop it is to claim it. A
+//! G whose wait may end in another way has a *ticketed* node, with a number from the G's ticket
+//! (`ticket.rs`). Its popper has to win the ticket as well, and skips the node if it comes too
+//! late. A third kind only *watches*: its G wants to know that something has changed, and looks
+//! again. A pop wakes a watcher in passing.
 //!
 //! * **INV-WAITER**: a plain node is in its list until it is popped. A ticketed one is in its list
-//!   until it is popped, or until its G, which runs again because something else has won, takes it
-//!   out under the object's lock. `linked`, guarded by that lock, says which was first. So a popper
-//!   that has lost touches the node under the lock only, and when the G has taken out (or found
-//!   gone) all of its nodes, nobody knows them.
+//!   until a popper takes it out, or its G does, under the object's lock. The G does so when it
+//!   runs again because something else has won. `linked`, guarded by that lock, says which was
+//!   first. So a popper that has lost touches the node under the lock only. When the G has taken
+//!   out (or found gone) all of its nodes, nobody knows them.
 //! * **INV-NO-ORPHAN**: from the return of `park` until all of its nodes are out, a G keeps
 //!   preemption off. A G that is ended where it stands ends with preemption on, so it leaves no
 //!   node behind.
-//! * A plain push and pop know nothing of tickets but one comparison: `prev` is set by ticketed
-//!   pushes only, since only a ticketed node is ever taken out of the middle, and whoever takes out
-//!   a node puts its neighbours right.
+//! * A plain push and pop know nothing of tickets but one comparison. `prev` is set by ticketed
+//!   pushes only, since only a ticketed node is ever taken out of the middle. The remover of a node
+//!   puts its neighbours right.
 //!
-//! Rejected: the G's own link instead of a node (a G that waits for two objects has one link); a
-//! lock-free list (every operation on a channel looks at its values and at both lists, which have
-//! to agree); stale nodes that stay in the list until a pop finds them (a `select` in a loop over
-//! one quiet and one busy channel would fill the quiet one's list).
+//! Rejected:
+//!
+//! * the G's own link instead of a node: a G that waits for two objects has one link;
+//! * a lock-free list: every operation on a channel looks at its values and at both lists, which
+//!   have to agree;
+//! * stale nodes that stay in the list until a pop finds them: a `select` in a loop over one quiet
+//!   and one busy channel would fill the quiet one's list.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -54,16 +58,17 @@ use crate::preempt::PreemptGuard;
 use crate::sync::UnsafeCell;
 use crate::ticket::Number;
 
-/// What became of a node, as its G finds it.
+/// The fate of a node, as its G finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// Nobody claimed it. (Or a plain one was claimed, and not served.)
+    /// Nobody claimed the node. (Or a plain one was claimed, and not served.)
     Waits,
     /// Claimed by its ticket.
     Claimed,
-    /// It has got what it waited for.
+    /// The G has got the thing that it waited for.
     Served,
-    /// It would have waited for ever, since a G has died. Its slot has that one's number.
+    /// The G would have waited for ever, since another G has died. The slot has the dead G's
+    /// number.
     Buried,
 }
 
@@ -71,11 +76,11 @@ enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     g: Cell<Option<GRef>>,
-    /// The place for a value; what it points to is agreed between the two sides of the object.
+    /// The place for a value. The two sides of the object agree on the type behind it.
     slot: Cell<*mut ()>,
-    /// The number of the wait that the popper has to win; none: it is won by the pop.
+    /// The number of the wait that the popper has to win. None: the pop wins it.
     ticket: Cell<Option<Number>>,
-    /// Written by whoever claimed the node, read by its G once it runs again.
+    /// Written by the claimer of the node, read by its G once it runs again.
     outcome: UnsafeCell<Outcome>,
 
     // --- Guarded by the object's lock.
@@ -102,14 +107,14 @@ impl Waiter {
         }
     }
 
-    /// The node of `g`, which is about to wait, with a place for a value. By that G.
+    /// Returns the node of `g`, which is about to wait, with a place for a value. Called by that G.
     #[inline(always)]
     pub(crate) fn of(g: GRef, slot: *mut ()) -> &'static Self {
         g.waiter.prepare(g, slot);
         &g.waiter
     }
 
-    /// The same, for a wait that also ends in another way: the popper has to win `number`.
+    /// Returns the node for a wait that also ends in another way: the popper has to win `number`.
     pub(crate) fn of_ticketed(g: GRef, slot: *mut (), number: Number) -> &'static Self {
         let node = Self::of(g, slot);
         node.ticket.set(Some(number));
@@ -138,27 +143,27 @@ impl Waiter {
         self.outcome.with(|outcome| unsafe { *outcome })
     }
 
-    /// Whether the G got what it waited for; only its own G, after the park.
+    /// Returns true if the G was served. Only its own G calls this, after the park.
     #[inline(always)]
     pub(crate) fn was_served(&self) -> bool {
         self.outcome() == Outcome::Served
     }
 
-    /// The number of the G because of whose death it would have waited for ever; only its own G,
-    /// after the park.
+    /// Returns the number of the dead G for which this one would have waited for ever. Only its own
+    /// G calls this, after the park.
     #[inline]
     pub(crate) fn buried_by(&self) -> Option<u64> {
         (self.outcome() == Outcome::Buried).then(|| self.slot.get().addr() as u64)
     }
 
-    /// Whether this is the node through which a ticketed wait ended; only its own G, after the
-    /// park.
+    /// Returns true if the ticketed wait ended through this node. Only its own G calls this, after
+    /// the park.
     pub(crate) fn was_claimed(&self) -> bool {
         self.outcome() != Outcome::Waits
     }
 
-    /// Whether it is in its list; under the lock. (A cell that models watch: whoever comes here
-    /// without the lock is seen.)
+    /// Returns true if the node is in its list; under the lock. (A cell that models watch: an
+    /// access without the lock is seen.)
     pub(crate) fn is_linked(&self) -> bool {
         // SAFETY: the lock admits one.
         self.linked.with(|linked| unsafe { *linked })
@@ -169,7 +174,7 @@ impl Waiter {
         self.linked.with_mut(|linked| unsafe { *linked = to });
     }
 
-    /// The wait is over and the node is out of its list: it is a plain one again.
+    /// Makes the node a plain one again: the wait is over and the node is out of its list.
     pub(crate) fn retire(&self) {
         self.ticket.set(None);
     }
@@ -181,14 +186,14 @@ impl Waiter {
 pub(crate) struct Claimed(NonNull<Waiter>);
 
 impl Claimed {
-    /// Its place for a value.
+    /// Returns its place for a value.
     #[inline(always)]
     pub(crate) fn slot(&self) -> *mut () {
-        // SAFETY: the G is parked until `wake` readies it, so what it has put into its node stays.
+        // SAFETY: the G is parked until `wake` readies it, so the content of its node stays.
         unsafe { self.0.as_ref() }.slot.get()
     }
 
-    /// The G has got what it waited for. The `Claimed` is still to be woken.
+    /// Marks the G as served. The `Claimed` is still to be woken.
     #[inline(always)]
     pub(crate) fn serve(self) -> Self {
         // SAFETY: as in `slot`; nobody else touches the outcome between claim and wake.
@@ -196,8 +201,8 @@ impl Claimed {
         self
     }
 
-    /// The G would wait for ever, because G number `id` has died. The `Claimed` is still to be
-    /// woken.
+    /// Marks the G as one that would wait for ever, because G number `id` has died. The `Claimed`
+    /// is still to be woken.
     pub(crate) fn bury(self, id: u64) -> Self {
         // SAFETY: as in `slot`, and in `serve`.
         let waiter = unsafe { self.0.as_ref() };
@@ -207,7 +212,7 @@ impl Claimed {
         self
     }
 
-    /// Whether its wait can go on as if it had not been claimed.
+    /// Returns true if the wait can go on as if the node had not been claimed.
     pub(crate) fn is_plain(&self) -> bool {
         // SAFETY: as in `slot`.
         unsafe { self.0.as_ref() }.outcome() == Outcome::Waits
@@ -234,7 +239,7 @@ pub(crate) struct WaitQueue {
     ticketed: usize,
 }
 
-// SAFETY: the nodes are reached under the object's lock only, or belong to whoever claimed them.
+// SAFETY: the nodes are reached under the object's lock only, or belong to their claimer.
 unsafe impl Send for WaitQueue {}
 
 impl WaitQueue {
@@ -274,25 +279,25 @@ impl WaitQueue {
         }
     }
 
-    /// A plain node was claimed in vain: it is the first again.
+    /// Puts a plain node that was claimed in vain back: it is the first again.
     pub(crate) fn put_back(&mut self, claimed: Claimed) {
         // SAFETY: 1. its G is still parked.
         unsafe { self.push_front(claimed.0.as_ref()) };
     }
 
-    /// What the one that has waited longest has for a place, if anybody waits. In a list of plain
+    /// Returns the slot of the G that has waited longest, if anybody waits. In a list of plain
     /// nodes.
     pub(crate) fn first_slot(&self) -> Option<*mut ()> {
         // SAFETY: nodes in the list live; see `push`.
         self.head.map(|node| unsafe { node.as_ref() }.slot.get())
     }
 
-    /// Whether nobody is in the list (whose wait is over may still be).
+    /// Returns true if the list is empty (G's whose wait is over may still be in it).
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 
-    /// Whether at least two wait. In a list of plain nodes.
+    /// Returns true if at least two G's wait. In a list of plain nodes.
     pub(crate) fn has_two(&self) -> bool {
         self.head.is_some_and(|head| head != self.tail)
     }
@@ -310,7 +315,7 @@ impl WaitQueue {
         unsafe { self.push(waiter) };
     }
 
-    /// Claims the one that has waited longest. Watchers on the way are woken.
+    /// Claims the G that has waited longest. Watchers on the way are woken.
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<Claimed> {
         let node = self.head?;
@@ -323,8 +328,8 @@ impl WaitQueue {
         Some(Claimed(node))
     }
 
-    /// Claims the one that has waited longest if `fits` says so of its place; those whose wait is
-    /// over are skipped.
+    /// Claims the G that has waited longest, if its place `fits`. Nodes whose wait is over are
+    /// skipped.
     pub(crate) fn pop_if(&mut self, fits: impl Fn(*mut ()) -> bool) -> Option<Claimed> {
         loop {
             let node = self.head?;
@@ -344,7 +349,7 @@ impl WaitQueue {
         }
     }
 
-    /// The first is a ticketed one.
+    /// Pops from a list whose first node is a ticketed one.
     #[cold]
     #[inline(never)]
     fn pop_ticketed(&mut self) -> Option<Claimed> {
@@ -359,8 +364,8 @@ impl WaitQueue {
         }
     }
 
-    /// What the pop of a ticketed node comes to: whether it is claimed. The node is not the list's
-    /// any more.
+    /// Tries to win the ticket of a popped node; true: the node is claimed. The node is not in the
+    /// list any more.
     fn win(&mut self, waiter: &Waiter) -> bool {
         waiter.set_linked(false);
         self.ticketed -= 1;
@@ -381,7 +386,7 @@ impl WaitQueue {
         true
     }
 
-    /// Whether there is anybody to claim besides `but`. Watchers on the way are woken.
+    /// Returns true if there is anybody to claim besides `but`. Watchers on the way are woken.
     pub(crate) fn has_other(&mut self, but: GRef) -> bool {
         let mut at = self.head;
         while let Some(node) = at {
@@ -421,8 +426,8 @@ impl WaitQueue {
         self.ticketed -= 1;
         match prev {
             _ if self.head == Some(node) => self.head = next,
-            // SAFETY: it is not the first, so the one before it is in the list and lives; whoever
-            // took one out between put `prev` right.
+            // SAFETY: it is not the first, so the one before it is in the list and lives; every
+            // remover in between put `prev` right.
             Some(prev) => unsafe { prev.as_ref() }.next.set(next),
             None => {}
         }
@@ -434,7 +439,7 @@ impl WaitQueue {
         }
     }
 
-    /// Claims everybody; watchers are woken at once. Takes no time for each, unless there are
+    /// Claims all G's; watchers are woken at once. Takes no time for each, unless there are
     /// ticketed ones.
     pub(crate) fn take(&mut self) -> Crowd {
         if self.ticketed != 0 {
@@ -472,23 +477,23 @@ const TOGETHER: usize = if cfg!(loom) { 1 } else { 32 };
 pub(crate) struct Crowd(WaitQueue);
 
 impl Crowd {
-    /// Nobody.
+    /// Makes a crowd of nobody.
     pub(crate) const fn nobody() -> Self {
         Self(WaitQueue::new())
     }
 
-    /// Whether there is nobody in it.
+    /// Returns true if there is nobody in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those whom `dead`, which never runs again, has not come to wake.
+    /// Takes the waiters whom `dead`, which never runs again, has not come to wake.
     pub(crate) fn left_by(dead: GRef) -> Option<Self> {
         // Its tail is not needed any more.
         dead.rest_of_crowd.take().map(|head| Self(WaitQueue { head: Some(head), ..WaitQueue::new() }))
     }
 
-    /// These, and then those of `other`.
+    /// Appends `other` to this crowd.
     pub(crate) fn and(self, other: Self) -> Self {
         let (Self(mut all), Self(other)) = (self, other);
         let Some(head) = other.head else { return Self(all) };
@@ -564,7 +569,7 @@ impl Orphans {
         Self(None)
     }
 
-    /// Whether there is nobody.
+    /// Returns true if there is nobody.
     #[cfg(loom)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()

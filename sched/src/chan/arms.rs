@@ -16,7 +16,8 @@ use crate::select::{Arm, Hand, Order, Port, Renew, Until, select};
 use crate::sync::UnsafeCell;
 use crate::ticket::NEVER;
 
-/// Where the value of an arm lies while its G waits: in the node if it fits there, else in the arm.
+/// Returns the place of an arm's value while its G waits: in the node if it fits there, else in the
+/// arm.
 fn place<T>(hand: *mut Hand, spare: &mut MaybeUninit<Slot<T>>) -> *mut Slot<T> {
     if size_of::<Slot<T>>() <= size_of::<Hand>() && align_of::<Slot<T>>() <= align_of::<Hand>() {
         hand.cast()
@@ -29,7 +30,7 @@ fn place<T>(hand: *mut Hand, spare: &mut MaybeUninit<Slot<T>>) -> *mut Slot<T> {
 #[doc(hidden)]
 pub struct RecvArm<'a, T>(Either<Taking<'a, T>, Taking<'a, Box<T>>>);
 
-/// The same, of what is in the channel: values or parcels.
+/// The receive of a channel's content: values or parcels.
 struct Taking<'a, V> {
     from: &'a Exchange<V>,
     state: Taken,
@@ -45,7 +46,7 @@ enum Taken {
 }
 
 impl<'a, T> RecvArm<'a, T> {
-    /// Not done yet.
+    /// Makes an arm that is not done yet.
     #[inline(always)]
     pub fn new(from: &'a Receiver<T>) -> Self {
         Self(if const { is_large::<T>() } {
@@ -57,23 +58,23 @@ impl<'a, T> RecvArm<'a, T> {
         })
     }
 
-    /// Whether it was done.
+    /// Returns true if the receive was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
         on!(T: self.0, taking => taking.state != Taken::Not)
     }
 
-    /// It is of no use any more; a value that was received is dropped.
+    /// Gives the arm up; a value that was received is dropped.
     #[inline(always)]
     pub fn leave(self) {}
 
-    /// For the engine.
+    /// Returns the arm, for the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
         on!(T: mut self.0, taking => taking)
     }
 
-    /// What was received.
+    /// Returns the received value.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<T, RecvError> {
         if const { is_large::<T>() } {
@@ -93,12 +94,12 @@ impl<T> Drop for RecvArm<'_, T> {
     }
 }
 
-/// `recv(receiver)` for a dynamic select.
+/// Makes `recv(receiver)` for a dynamic select.
 pub(crate) fn box_recv<'a, T>(from: &'a Receiver<T>) -> Box<dyn Renew<'a> + 'a> {
     on!(T: from.channel().either(), exchange => Box::new(Taking::new(exchange)))
 }
 
-/// What was received by such an arm.
+/// Returns the value that such an arm has received.
 ///
 /// # Safety
 /// 1. The arm was made by [`box_recv`] for a channel of `T`.
@@ -197,7 +198,7 @@ impl<'a, V> Renew<'a> for Taking<'a, V> {
 #[doc(hidden)]
 pub struct SendArm<'a, T>(Either<Giving<'a, T>, Giving<'a, Box<T>>>);
 
-/// The same, of what is in the channel.
+/// The send of a channel's content: values or parcels.
 struct Giving<'a, V> {
     to: &'a Exchange<V>,
     state: Given,
@@ -213,7 +214,7 @@ enum Given {
 }
 
 impl<'a, T> SendArm<'a, T> {
-    /// Not done yet.
+    /// Makes an arm that is not done yet.
     #[inline(always)]
     pub fn new(to: &'a Sender<T>, value: T) -> Self {
         Self(if const { is_large::<T>() } {
@@ -225,23 +226,23 @@ impl<'a, T> SendArm<'a, T> {
         })
     }
 
-    /// Whether it was done.
+    /// Returns true if the send was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
         on!(T: self.0, giving => giving.state != Given::Not)
     }
 
-    /// It is of no use any more; a value that was not sent is dropped.
+    /// Gives the arm up; a value that was not sent is dropped.
     #[inline(always)]
     pub fn leave(self) {}
 
-    /// For the engine.
+    /// Returns the arm, for the engine.
     #[inline(always)]
     pub fn arm(&mut self) -> &mut dyn Arm {
         on!(T: mut self.0, giving => giving)
     }
 
-    /// What became of it.
+    /// Returns the result of the send.
     #[inline(always)]
     pub fn finish(&mut self) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
@@ -268,7 +269,7 @@ impl<'a, V> Giving<'a, V> {
         Self { to, state: Given::Not, place }
     }
 
-    /// The value, unless it was sent.
+    /// Returns the value, unless it was sent.
     #[inline(always)]
     fn take_back(&mut self) -> Option<V> {
         match core::mem::replace(&mut self.state, Given::Sent) {
@@ -341,32 +342,32 @@ impl<V> Arm for Giving<'_, V> {
     }
 }
 
-/// A dynamic select's send, which has its value when it is chosen: it waits until there is
+/// A dynamic select's send, which has its value when it is chosen: the arm waits until there is
 /// something to reserve.
 #[repr(C)]
 pub(crate) struct WatchArm<'a, T> {
     /// First: [`give_back`] finds the rest behind it.
     promise: Promise,
     to: &'a Sender<T>,
-    /// While something is promised: what is left of `to` should the promise be leaked.
+    /// While something is promised: the handle of the channel, for a promise that is leaked.
     channel: Cell<Weak<Shared<T>>>,
 }
 
 impl<'a, T> WatchArm<'a, T> {
-    /// In a block of its own, from which it does not move.
+    /// Makes an arm in a block of its own, from which it does not move.
     pub(crate) fn new(to: &'a Sender<T>) -> Box<Self> {
         // SAFETY: 1. it is part of a `WatchArm<T>`.
         let promise = unsafe { Promise::new(give_back::<T>) };
         Box::new(Self { promise, to, channel: Cell::new(Weak::new()) })
     }
 
-    /// Sends what was promised to this arm.
+    /// Sends the promised value.
     pub(crate) fn fulfil(&self, value: T) -> Result<(), SendError<T>> {
         self.to.channel().fulfil(&self.promise, value)
     }
 }
 
-/// Gives back what a dead G was promised.
+/// Gives back the promise to a dead G.
 ///
 /// # Safety
 /// 1. The promise is that of a `WatchArm<T>`, and nobody uses it any more.
@@ -427,14 +428,14 @@ impl<'a, T> Renew<'a> for WatchArm<'a, T> {
 }
 
 impl<T> Sender<T> {
-    /// What tells its channel from others.
+    /// Returns an identity of its channel, which no other channel has.
     pub(crate) fn id(&self) -> *const () {
         self.channel().id()
     }
 }
 
 impl<T> Receiver<T> {
-    /// What tells its channel from others.
+    /// Returns an identity of its channel, which no other channel has.
     pub(crate) fn id(&self) -> *const () {
         self.channel().id()
     }

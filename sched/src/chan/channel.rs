@@ -32,7 +32,7 @@ impl<T> Channel<T> {
         })
     }
 
-    /// What it is, for arms.
+    /// Returns the exchange for small or for large values, for arms.
     #[inline(always)]
     pub(super) fn either(&self) -> &Either<Exchange<T>, Exchange<Box<T>>> {
         &self.0
@@ -111,7 +111,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.reserve(guard))
     }
 
-    /// Sends what was promised. Without memory for a parcel the promise stays where it is.
+    /// Sends the promised value. Without memory for a parcel the promise stays where it is.
     pub(super) fn fulfil(&self, promise: &Promise, value: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
             let parcel = pack(value);
@@ -138,7 +138,7 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.close());
     }
 
-    /// Drops what is in it. It is closed.
+    /// Drops the values in the channel, which is closed.
     pub(super) fn drain(&self) {
         on!(T: self.0, exchange => while exchange.drain_one().is_some() {});
     }
@@ -155,24 +155,24 @@ impl<T> Channel<T> {
         on!(T: self.0, exchange => exchange.capacity())
     }
 
-    /// What tells it from others.
+    /// Returns an identity that no other channel has.
     pub(super) fn id(&self) -> *const () {
         on!(T: self.0, exchange => exchange.id())
     }
 
-    /// Its lock, for who waits for several.
+    /// Returns the lock, for a G that waits for several channels.
     pub(super) fn state(&self) -> &SpinLock<State> {
         on!(T: self.0, exchange => exchange.state())
     }
 
-    /// Whether sends never wait.
+    /// Returns true if sends never wait.
     pub(super) fn is_endless(&self) -> bool {
         on!(T: self.0, exchange => exchange.is_endless())
     }
 }
 
 impl Channel<Instant> {
-    /// One of the clock.
+    /// Makes a channel of the clock.
     pub(super) fn of_clock(exchange: Exchange<Instant>) -> Self {
         const { assert!(!is_large::<Instant>()) };
         Self(Either::small(exchange))

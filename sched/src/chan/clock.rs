@@ -1,10 +1,10 @@
 //! Channels whose values come from the clock: [`after`](super::after), [`at`](super::at) and
 //! [`tick`](super::tick).
 //!
-//! There is no sender, and no timer as long as nobody waits: a value is made when it is taken, and
+//! There is no sender, and no timer as long as nobody waits. A value is made when it is taken, and
 //! a wait for it is a wait for its time. A select with such an arm has a deadline, and looks again
-//! when that has come. One word says when the next value is due; who takes the value moves the word
-//! by a compare-and-swap, so that of several receivers one has it.
+//! when that has come. One word says when the next value is due. A receiver that takes the value
+//! moves the word by a compare-and-swap, so that of several receivers one has it.
 
 use super::errors::RecvTimeoutError;
 use super::exchange::{Clock, Exchange, Flavour, RECEIVING, wait};
@@ -13,7 +13,7 @@ use crate::ticket::{NEVER, reserve_timer};
 use crate::time::Instant;
 use alloc::boxed::Box;
 
-/// Nobody sends: a wait for a value is a wait for its time.
+/// Receives where nobody sends: a wait for a value is a wait for its time.
 fn recv(exchange: &Exchange<Instant>, deadline: u64) -> Result<Instant, RecvTimeoutError> {
     let Some(clock) = &exchange.flavour.clock else { return Err(RecvTimeoutError::Disconnected) };
     loop {
@@ -32,7 +32,7 @@ fn recv(exchange: &Exchange<Instant>, deadline: u64) -> Result<Instant, RecvTime
     }
 }
 
-/// A channel of which the first value is due at `due`.
+/// Makes a channel of which the first value is due at `due`.
 pub(super) fn channel(
     take: fn(&Exchange<Instant>, u64) -> Option<Instant>,
     due: u64,
@@ -45,7 +45,7 @@ pub(super) fn channel(
     exchange
 }
 
-/// One value, at its time.
+/// Takes the one value, at its time.
 pub(super) fn take_once(exchange: &Exchange<Instant>, now: u64) -> Option<Instant> {
     let due = exchange.due.load(Ordering::Relaxed);
     // Relaxed: the word alone decides who has the value.
@@ -53,9 +53,9 @@ pub(super) fn take_once(exchange: &Exchange<Instant>, now: u64) -> Option<Instan
     mine.then(|| Instant::from_nanos(due))
 }
 
-/// One value a period. Of the periods in which nobody came for theirs, one value is kept; the
-/// others are lost, and the next one is due when it would have been anyway. A period of zero:
-/// always.
+/// Takes one value a period. Of the periods in which nobody came for their values, one value is
+/// kept. The others are lost, and the next one is due when it would have been anyway. A period of
+/// zero: always due.
 pub(super) fn take_tick(exchange: &Exchange<Instant>, now: u64) -> Option<Instant> {
     let due = exchange.due.load(Ordering::Relaxed);
     let late = now.checked_sub(due)?;

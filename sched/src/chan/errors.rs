@@ -1,5 +1,5 @@
-//! What can go wrong with a channel; names and texts as in `crossbeam-channel`. A value that was
-//! not sent comes back.
+//! Errors of channel operations; names and texts as in `crossbeam-channel`. A value that was not
+//! sent comes back.
 
 use core::error::Error;
 use core::fmt;
@@ -97,7 +97,7 @@ pub enum RecvTimeoutError {
 /// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum TryRecvError {
-    /// None is there.
+    /// No value is there.
     Empty,
     /// The channel is empty and closed.
     Disconnected,
@@ -160,7 +160,7 @@ pub struct TryReadyError;
 pub struct ReadyTimeoutError;
 
 impl<T> SendError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -174,7 +174,7 @@ impl<T> SendError<T> {
 }
 
 impl<T> TrySendError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -188,7 +188,7 @@ impl<T> TrySendError<T> {
         }
     }
 
-    /// Whether there was no room.
+    /// Returns true if there was no room.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -200,7 +200,7 @@ impl<T> TrySendError<T> {
         matches!(self, Self::Full(_))
     }
 
-    /// Whether the channel is closed.
+    /// Returns true if the channel is closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -214,7 +214,7 @@ impl<T> TrySendError<T> {
 }
 
 impl<T> SendTimeoutError<T> {
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -228,7 +228,7 @@ impl<T> SendTimeoutError<T> {
         }
     }
 
-    /// Whether the deadline came first.
+    /// Returns true if the deadline came first.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -240,7 +240,7 @@ impl<T> SendTimeoutError<T> {
         matches!(self, Self::Timeout(_))
     }
 
-    /// Whether the channel is closed.
+    /// Returns true if the channel is closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -254,7 +254,7 @@ impl<T> SendTimeoutError<T> {
 }
 
 impl TryRecvError {
-    /// Whether there was none, in an open channel.
+    /// Returns true if there was no value, in an open channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -266,7 +266,7 @@ impl TryRecvError {
         *self == Self::Empty
     }
 
-    /// Whether the channel is empty and closed.
+    /// Returns true if the channel is empty and closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -280,7 +280,7 @@ impl TryRecvError {
 }
 
 impl RecvTimeoutError {
-    /// Whether the deadline came first.
+    /// Returns true if the deadline came first.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -292,7 +292,7 @@ impl RecvTimeoutError {
         *self == Self::Timeout
     }
 
-    /// Whether the channel is empty and closed.
+    /// Returns true if the channel is empty and closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

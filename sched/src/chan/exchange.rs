@@ -1,4 +1,4 @@
-//! What all flavours share: values between two lists of waiting G's, under one spin lock.
+//! The engine of all flavours: values between two lists of waiting G's, under one spin lock.
 //!
 //! ```text
 //!   state (under the lock)                       storage (guarded by the same lock)
@@ -9,46 +9,50 @@
 //!   └───────────────────────────────┘
 //! ```
 //!
-//! The ways that are taken often know two numbers: `len`, the values that can be taken, and `room`,
-//! the values that can be put in before the flavour has to be asked. What happens at their ends
-//! differs, and stands in a [`Flavour`]: a table of functions that only the constructor of that
-//! flavour names, so that a program has the code of the flavours it uses.
+//! The frequent paths know two numbers. `len` counts the values that can be taken; `room` counts
+//! the values that can be put in before the flavour must be asked. The rest differs by [`Flavour`]:
+//! a table of functions that only the constructor of that flavour names. So a program has the code
+//! of the flavours that it uses.
 //!
 //! * **INV-ONE-SIDE**: a G waits in `recvq` only while there is no value, and in `sendq` only while
-//!   there is no room. A receiver looks at `sendq` before it waits, a sender at `recvq`: so at most
-//!   one of the lists has anybody to claim in it.
+//!   there is no room. A receiver looks at `sendq` before it waits, and a sender looks at `recvq`.
+//!   So at most one of the lists has anybody to claim in it.
 //! * **INV-ROOM**: `len`, `room` and the places reserved (`reserve.rs`) by a dynamic select make up
 //!   the capacity of a ring.
-//! * What is a value here is a small value of the program's, or the parcel of a large one
-//!   (`parcel.rs`): so a move under the lock is short.
+//! * Here a value is a small value of the program's, or the parcel of a large one (`parcel.rs`): so
+//!   a move under the lock is short.
 //! * A value moves once on every way: into the storage and out of it, or from the sender to the
-//!   receiver's place for it (the receiver's record up to 32 bytes, so that its stack may stay
-//!   packed away; its stack above).
+//!   receiver's place for it. The place for up to 32 bytes is the receiver's record, so that the
+//!   receiver's stack may stay packed away. For larger values the place is on that stack.
 //! * The lock covers moves of values only: no `Drop`, no allocation, and nobody's `ready` (but a
 //!   watcher's) runs under it.
 //! * A closed channel has nobody in `sendq`, and nobody in `recvq`.
 //!
-//! **The hard race**, a value that comes between a receiver's look and its sleep, cannot happen:
-//! the receiver keeps the lock from its look until its registers are saved, and `park`'s `commit`
-//! releases it.
+//! **The hard race**, a value that comes between a receiver's look and its sleep, cannot happen.
+//! The receiver keeps the lock from its look until its registers are saved. Then `park`'s `commit`
+//! releases the lock.
 //!
-//! Only [`State`] is known to the slow paths, which so exist once for all types.
+//! The slow paths know only [`State`], and so exist once for all types.
 //!
 //! # A lock, and not a queue without one
 //!
 //! An array queue without locks (a stamp in each slot, a compare-and-swap on each end) takes one
-//! atomic read-modify-write for each operation, as the lock does. But a channel also has G's that
-//! wait: after a value is in, the sender must look for a receiver that went to sleep meanwhile,
-//! with a full fence between the two, which is a second read-modify-write (the receiver pays the
-//! same for its look at the senders). And it can't keep INV-ONE-SIDE: a value goes into the array
-//! although somebody waits, and is fetched from there.
+//! atomic read-modify-write for each operation, as the lock does. But in a channel G's also wait.
+//! After a value is in, the sender must look for a receiver that went to sleep meanwhile. Between
+//! the two stands a full fence, which is a second read-modify-write. The receiver pays the same for
+//! its look at the senders. Such a queue can't keep INV-ONE-SIDE either: a value goes into the
+//! array although a G waits, and is fetched from there.
 //!
-//! `kernel/examples/contend` measures both (`docs/channels.md` has the tables). A send and a
-//! receive of a ready value, without the contest's own 29 instructions: 50 here, 42 through
-//! `crossbeam`'s array queue, in which nobody can wait, and 78 with the fences and looks that
-//! waiting needs. On two cores that all want the same queue the last one takes 1.2 to 1.8 times as
-//! long as the lock. So the lock it is; it is held with preemption off for a few dozen
-//! instructions, so a holder is never switched away.
+//! `kernel/examples/contend` measures both (`docs/channels.md` has the tables). The numbers are
+//! instructions for a send and a receive of a ready value, without the contest's own 29:
+//!
+//! * 50 here;
+//! * 42 through `crossbeam`'s array queue, in which nobody can wait;
+//! * 78 through that queue with the fences and looks that waiting needs.
+//!
+//! On two cores that all want the same queue, the last one takes 1.2 to 1.8 times as long as the
+//! lock. So Trefoil uses the lock. A holder has preemption off for a few dozen instructions, so it
+//! is never switched away.
 
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
@@ -67,7 +71,7 @@ use crate::waitq::{Claimed, WaitQueue, place_for};
 /// Where a value lies: in the channel, or with a waiting G.
 pub(super) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
 
-/// A slot that holds nothing.
+/// Makes a slot that holds nothing.
 pub(super) fn empty<T>() -> Slot<T> {
     UnsafeCell::new(MaybeUninit::uninit())
 }
@@ -75,17 +79,17 @@ pub(super) fn empty<T>() -> Slot<T> {
 /// Makes room and sends.
 pub(super) type Grow<T> = fn(&Exchange<T>, T) -> Result<(), SendError<T>>;
 
-/// What differs between channels.
+/// The functions that differ between channels.
 pub(super) struct Flavour<T> {
-    /// Its capacity, for [`Exchange::capacity`].
+    /// Returns the capacity, for [`Exchange::capacity`].
     pub(super) capacity: fn(&Exchange<T>) -> Option<usize>,
-    /// There is no room: makes some and sends, with no lock held. None: the sender waits.
+    /// Makes room and sends, with no lock held, when there is no room. None: the sender waits.
     pub(super) grow: Option<Grow<T>>,
-    /// `read` has come to the end of a block: goes to the next one. The lock is held.
+    /// Goes to the next block when `read` has come to the end of one. The lock is held.
     pub(super) turn: fn(&mut State),
     /// Frees the storage; no value is in it.
     pub(super) free: Option<fn(&mut State)>,
-    /// Its values come from the clock.
+    /// Set if the values come from the clock.
     pub(super) clock: Option<Clock<T>>,
 }
 
@@ -95,7 +99,7 @@ pub(super) struct Clock<T> {
     pub(super) take: fn(&Exchange<T>, now: u64) -> Option<T>,
     /// Waits until one is due, or for the deadline, and takes it.
     pub(super) recv: fn(&Exchange<T>, deadline: u64) -> Result<T, RecvTimeoutError>,
-    /// When the next one is due.
+    /// Returns the time when the next value is due.
     pub(super) next: fn(&Exchange<T>) -> u64,
 }
 
@@ -105,18 +109,18 @@ pub(super) struct Exchange<T> {
     pub(super) flavour: Flavour<T>,
     /// The ring's storage, which is freed with the channel; empty for others.
     slots: NonNull<[Slot<T>]>,
-    /// When a clock's next value is due, and how long it is from one to the next.
+    /// The time when a clock's next value is due, and the time from one to the next.
     pub(super) due: AtomicU64,
     pub(super) period: u64,
 }
 
-/// What the lock guards.
+/// The fields that the lock guards.
 pub(crate) struct State {
     pub(super) closed: bool,
     pub(super) len: usize,
     pub(super) room: usize,
-    /// What a value that is taken adds to `room`: 1, but 0 in an endless channel, whose room is
-    /// what is left of a block.
+    /// The number that a taken value adds to `room`: 1, but 0 in an endless channel, whose room is
+    /// the rest of a block.
     pub(super) returns: usize,
     /// The slot of the oldest value, and the end of its block.
     pub(super) read: *mut u8,
@@ -124,7 +128,7 @@ pub(crate) struct State {
     /// The slot for the next value, and the end of its block.
     pub(super) write: *mut u8,
     pub(super) write_end: *mut u8,
-    /// Where a ring begins; null: it is no ring.
+    /// The beginning of a ring; null: the storage is no ring.
     pub(super) start: *mut u8,
     /// The blocks of an endless one: the reader's, the writer's, and one to use again.
     pub(super) blocks: [*mut (); 3],
@@ -141,7 +145,7 @@ unsafe impl<T: Send> Send for Exchange<T> {}
 unsafe impl<T: Send> Sync for Exchange<T> {}
 
 impl<T> Exchange<T> {
-    /// An open channel with storage for as many values as there are slots.
+    /// Makes an open channel with storage for as many values as there are slots.
     pub(super) fn new(flavour: Flavour<T>, slots: Box<[Slot<T>]>, room: usize) -> Self {
         let slots = NonNull::from(Box::leak(slots));
         let start = slots.as_ptr().cast::<u8>();
@@ -163,17 +167,17 @@ impl<T> Exchange<T> {
         Self { state: SpinLock::new(state), flavour, slots, due: AtomicU64::new(NEVER), period: 0 }
     }
 
-    /// How many values its ring holds.
+    /// Returns the number of values that the ring holds.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// What tells it from others.
+    /// Returns an identity that no other channel has.
     pub(super) fn id(&self) -> *const () {
         core::ptr::from_ref(self).cast()
     }
 
-    /// Its lock, for who waits for several.
+    /// Returns the lock, for a G that waits for several channels.
     pub(super) fn state(&self) -> &SpinLock<State> {
         &self.state
     }
@@ -193,12 +197,12 @@ impl<T> Exchange<T> {
         self.capacity() == Some(self.len())
     }
 
-    /// When a value comes without a sender.
+    /// Returns the time when a value comes without a sender.
     pub(super) fn next_due(&self) -> u64 {
         self.flavour.clock.as_ref().map_or(NEVER, |clock| (clock.next)(self))
     }
 
-    /// Whether sends never wait.
+    /// Returns true if sends never wait.
     pub(super) fn is_endless(&self) -> bool {
         self.flavour.grow.is_some()
     }
@@ -242,8 +246,8 @@ impl<T> Exchange<T> {
         unsafe { take(slot) }
     }
 
-    /// What a send does while it needs no waiting; with a lock that is held. The value comes back,
-    /// and the lock is still held.
+    /// Sends while that needs no waiting; `state` is locked. On failure the value comes back, and
+    /// the lock is still held.
     #[inline(always)]
     fn send_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>, value: T) -> Result<(), T> {
         if !state.closed {
@@ -264,7 +268,7 @@ impl<T> Exchange<T> {
         Err(value)
     }
 
-    /// Short enough to stand where it is called: what is needed rarely is behind calls.
+    /// Sends. Short enough to be inlined: rarely needed code is behind calls.
     #[inline(always)]
     pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
         let guard = PreemptGuard::new();
@@ -275,7 +279,7 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// The channel is closed or has no room.
+    /// Sends when the channel is closed or has no room.
     ///
     /// # Safety
     /// 1. The lock is held, without a guard, and is the caller's to give away.
@@ -378,8 +382,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// After `send_now` or `recv_now` has left the lock held: releases it, and says whether the
-    /// channel is closed.
+    /// Releases the lock that `send_now` or `recv_now` has left held. Returns true if the channel
+    /// is closed.
     ///
     /// # Safety
     /// 1. As in `send_slowly`.
@@ -406,8 +410,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// What a receive does while there is something; with a lock that is held. None: there is
-    /// nothing, and the lock is still held.
+    /// Receives while there is something; `state` is locked. None: there is nothing, and the lock
+    /// is still held.
     #[inline(always)]
     pub(super) fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
         if state.len > 0 {
@@ -432,7 +436,7 @@ impl<T> Exchange<T> {
         Some(value)
     }
 
-    /// A gap is the longest waiting sender's.
+    /// Fills a gap with the value of the sender that has waited longest.
     ///
     /// # Safety
     /// 1. `state` is this channel's, there is room that is not in `room`, and the sender was
@@ -449,7 +453,7 @@ impl<T> Exchange<T> {
         sender.wake(guard);
     }
 
-    /// As [`send`](Self::send).
+    /// Receives. Short, as [`send`](Self::send).
     #[inline(always)]
     pub(super) fn recv(&self) -> Result<T, RecvError> {
         let guard = PreemptGuard::new();
@@ -460,7 +464,7 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// Nothing is there.
+    /// Receives when nothing is there.
     ///
     /// # Safety
     /// 1. The lock is held, without a guard, and is the caller's to give away.
@@ -541,7 +545,7 @@ impl<T> Exchange<T> {
                 // SAFETY: a sender has served us: it wrote a value.
                 Woken::Served => return Ok(unsafe { take(&*slot) }),
                 Woken::TimedOut => return Err(RecvTimeoutError::Timeout),
-                // Closed; or a select that had chosen us has thought better of it: we had lost our
+                // Closed; or a select that had chosen us has changed its mind: we had lost our
                 // ticket. The next look tells.
                 Woken::Unserved => {}
             }
@@ -590,14 +594,14 @@ impl<T> Exchange<T> {
 }
 
 impl State {
-    /// Whether the other side would not have to wait for `g`: for who is about to wait on this side
-    /// of several channels.
+    /// Returns true if the other side would not have to wait for `g`. For a G that is about to wait
+    /// on this side of several channels.
     pub(crate) fn is_ready(&mut self, sending: bool, g: GRef) -> bool {
         self.closed
             || if sending { self.room > 0 || self.recvq.has_other(g) } else { self.len > 0 || self.sendq.has_other(g) }
     }
 
-    /// The list of one side.
+    /// Returns the list of one side.
     pub(crate) fn queue(&mut self, sending: bool) -> &mut WaitQueue {
         if sending { &mut self.sendq } else { &mut self.recvq }
     }
@@ -637,11 +641,11 @@ pub(super) unsafe fn take<T>(slot: &Slot<T>) -> T {
 /// Moves `value` to a claimed receiver.
 ///
 /// # Safety
-/// 1. It was claimed from the `recvq` of a channel of `T`.
+/// 1. The receiver was claimed from the `recvq` of a channel of `T`.
 #[inline(always)]
 pub(super) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
-    // SAFETY: 1. whoever receives put the address of its empty slot there, and stays parked until
-    // it is woken.
+    // SAFETY: 1. the receiver put the address of its empty slot there, and stays parked until it is
+    // woken.
     let slot = unsafe { &*receiver.slot().cast::<Slot<T>>() };
     // SAFETY: the slot is the claimer's until then.
     slot.with_mut(|slot| unsafe { (*slot).write(value) });
@@ -651,10 +655,10 @@ pub(super) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
 /// Moves the value of a claimed sender here.
 ///
 /// # Safety
-/// 1. It was claimed from the `sendq` of a channel of `T`.
+/// 1. The sender was claimed from the `sendq` of a channel of `T`.
 #[inline(always)]
 unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
-    // SAFETY: 1. whoever sends put the address of its full slot there, and stays parked until it is
+    // SAFETY: 1. the sender put the address of its full slot there, and stays parked until it is
     // woken.
     let slot = unsafe { &*sender.slot().cast::<Slot<T>>() };
     // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it
@@ -669,7 +673,7 @@ pub(super) const RECEIVING: bool = false;
 ///
 /// # Safety
 /// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2.
-///    `slot` is what the other side of the channel expects.
+///    `slot` is of the kind that the other side of the channel expects.
 #[inline(always)]
 pub(super) unsafe fn wait<const SIDE: bool>(
     guard: PreemptGuard,
@@ -681,7 +685,7 @@ pub(super) unsafe fn wait<const SIDE: bool>(
     unsafe { wait_until(guard, state, list::<SIDE>, slot, reason::<SIDE>(), deadline) }
 }
 
-/// The same without a deadline.
+/// Parks the caller likewise, without a deadline.
 ///
 /// # Safety
 /// As above; and `g` is the caller.
@@ -699,7 +703,7 @@ const fn reason<const SIDE: bool>() -> WaitReason {
     if SIDE == SENDING { WaitReason::ChanSend } else { WaitReason::ChanRecv }
 }
 
-/// Closes the channel and wakes everybody who waits, unserved.
+/// Closes the channel and wakes every G that waits, unserved.
 fn close(state: &SpinLock<State>) {
     let guard = PreemptGuard::new();
     let mut state = state.lock(&guard);

@@ -25,7 +25,7 @@ impl<T> Iterator for Iter<'_, T> {
     }
 }
 
-/// As [`Iter`], with the receiver in it: what `for value in receiver` runs.
+/// Iterates as [`Iter`], with the receiver in it: the iterator of `for value in receiver`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;

@@ -9,9 +9,9 @@
 //!            preemption on      off                                         preemption on
 //! ```
 //!
-//! A channel's lock is held with preemption off, so a move under it must be short. It must touch
-//! nobody's stack where that is not backed yet, and leave the channel whole if the mover's stack
-//! ends there. A pointer does all that for values of any size and alignment.
+//! A channel's lock is held with preemption off, so a move under it must be short. The move must
+//! touch nobody's stack where that is not backed yet, and leave the channel whole if the mover's
+//! stack ends there. A pointer does all that for values of any size and alignment.
 //!
 //! * **INV-PARCEL**: with a channel's lock held, or with preemption off, a channel moves at most
 //!   [`LARGE`] bytes of a value.
@@ -41,7 +41,7 @@ use core::mem::ManuallyDrop;
 /// more than it saves (`docs/channels.md`).
 pub(super) const LARGE: usize = 128;
 
-/// Whether values of this type travel in parcels.
+/// Returns true if values of this type travel in parcels.
 pub(super) const fn is_large<T>() -> bool {
     size_of::<T>() > LARGE
 }
@@ -84,7 +84,7 @@ impl<S, L> Either<S, L> {
     }
 
     /// # Safety
-    /// 1. It was made by [`small`](Self::small).
+    /// 1. `self` was made by [`small`](Self::small).
     #[inline(always)]
     pub(super) unsafe fn as_small(&self) -> &S {
         // SAFETY: 1.
@@ -92,7 +92,7 @@ impl<S, L> Either<S, L> {
     }
 
     /// # Safety
-    /// 1. It was made by [`large`](Self::large).
+    /// 1. `self` was made by [`large`](Self::large).
     #[inline(always)]
     pub(super) unsafe fn as_large(&self) -> &L {
         // SAFETY: 1.
@@ -100,7 +100,7 @@ impl<S, L> Either<S, L> {
     }
 
     /// # Safety
-    /// 1. It was made by [`small`](Self::small).
+    /// 1. `self` was made by [`small`](Self::small).
     #[inline(always)]
     pub(super) unsafe fn as_small_mut(&mut self) -> &mut S {
         // SAFETY: 1.
@@ -108,7 +108,7 @@ impl<S, L> Either<S, L> {
     }
 
     /// # Safety
-    /// 1. It was made by [`large`](Self::large).
+    /// 1. `self` was made by [`large`](Self::large).
     #[inline(always)]
     pub(super) unsafe fn as_large_mut(&mut self) -> &mut L {
         // SAFETY: 1.
@@ -116,7 +116,8 @@ impl<S, L> Either<S, L> {
     }
 }
 
-/// `code` with what an [`Either`] of `T` holds. The code is compiled for the one that `T` needs.
+/// Runs `code` with the content of an [`Either`] of `T`. The code is compiled for the side that `T`
+/// needs.
 macro_rules! on {
     ($t:ty: $either:expr, $it:ident => $code:expr) => {
         if const { $crate::chan::parcel::is_large::<$t>() } {

@@ -11,8 +11,8 @@ use super::iter::{IntoIter, Iter, TryIter};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
-/// The receiving end. Clones share the channel, and each value goes to one of them; when the last
-/// is dropped, it is closed.
+/// The receiving end. Clones share the channel, and each value goes to one of them. When the last
+/// receiver is dropped, the channel is closed.
 ///
 /// # Examples
 ///
@@ -56,7 +56,7 @@ impl<T> Receiver<T> {
     /// Receives a value only if that needs no waiting.
     ///
     /// # Errors
-    /// None is there, or the channel is empty and closed.
+    /// No value is there, or the channel is empty and closed.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -87,8 +87,8 @@ impl<T> Receiver<T> {
         self.recv_deadline(Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no
-    /// waiting.
+    /// Receives a value; parks until the clock has reached `deadline` at most. A deadline that has
+    /// passed: receives only if that needs no waiting.
     ///
     /// # Errors
     /// The deadline came first, or the channel is empty and closed.
@@ -136,8 +136,8 @@ impl<T> Receiver<T> {
         TryIter(self)
     }
 
-    /// How many values are in it. Those of senders that wait do not count; a channel of the clock
-    /// holds one when that is due.
+    /// Returns the number of values in the channel. Values of senders that wait do not count; a
+    /// channel of the clock holds one when that is due.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -152,7 +152,7 @@ impl<T> Receiver<T> {
         self.0.channel.len()
     }
 
-    /// Whether none is in it.
+    /// Returns true if no value is in the channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -168,7 +168,7 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Whether it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if the channel holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -183,7 +183,7 @@ impl<T> Receiver<T> {
         self.0.channel.is_full()
     }
 
-    /// How many values it holds; `None`: any number.
+    /// Returns the number of values that the channel can hold; `None`: any number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -197,7 +197,7 @@ impl<T> Receiver<T> {
         self.0.channel.capacity()
     }
 
-    /// Whether both are ends of one channel.
+    /// Returns true if both are ends of one channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -225,7 +225,7 @@ impl<T> Drop for Receiver<T> {
         // AcqRel: the last one closes after all that the others did.
         if self.0.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.channel.close();
-            // Nobody can receive what is left.
+            // Nobody can receive the values that are left.
             self.0.channel.drain();
         }
     }

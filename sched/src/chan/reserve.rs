@@ -1,19 +1,21 @@
-//! A send in two steps, for a dynamic select: it chooses a channel first, and has the value later.
+//! A send in two steps, for a dynamic select: the select chooses a channel first, and has the value
+//! later.
 //!
 //! A place is taken out of `room` (INV-ROOM), or a receiver that waits is claimed and goes on
-//! waiting; either is promised to one G, which [fulfils](Exchange::fulfil) the promise or [gives it
+//! waiting. Either is promised to one G, which [fulfils](Exchange::fulfil) the promise or [gives it
 //! back](Exchange::give_back). Values stand in the order in which they are put in, so nobody waits
-//! for a promised one that is late: a receiver that comes meanwhile waits in the list, and is
-//! served by the promised value or an earlier one.
+//! for a late promised value. A receiver that comes meanwhile waits in the list, and the promised
+//! value or an earlier one serves it.
 //!
-//! **A G may die** between the two steps. So its record has a list of what it was promised
-//! ([`Promise`], in the arm's block on the heap), and its death gives that back, before others
-//! learn of the death. (Of a long list the undertaker gives back the rest, in pieces.) The list
-//! changes under the same guard as the promise itself: nobody dies in between.
+//! **A G may die** between the two steps. So its record has a list of its promises ([`Promise`], in
+//! the arm's block on the heap). Its death gives them back, before others learn of the death. (Of a
+//! long list the undertaker gives back the rest, in pieces.) The list changes under the same guard
+//! as the promise itself: nobody dies in between.
 //!
 //! A program may also *leak* a chosen operation. Then its promise stays in the list, in a block
-//! that is never freed, while its channel may be gone: so it has a weak handle. The list of a
-//! record's earlier life is not this life's: each promise has the number of its life.
+//! that is never freed. The promise has only a weak handle of its channel, because the channel may
+//! be gone. The list of a record's earlier life is not this life's: each promise has the number of
+//! its life.
 
 use core::cell::Cell;
 use core::marker::PhantomPinned;
@@ -27,7 +29,7 @@ use crate::waitq::Claimed;
 
 /// A promise that a value can be sent without waiting; see [`Exchange::reserve`].
 pub(super) enum Reserved {
-    /// This G waits for it.
+    /// The G that waits for the value.
     Receiver(Claimed),
     /// There is room.
     Room,
@@ -38,29 +40,30 @@ pub(super) enum Reserved {
 }
 
 impl Reserved {
-    /// Whether others miss what is reserved.
+    /// Returns true if others miss the reserved place or receiver.
     fn is_missed(&self) -> bool {
         matches!(self, Self::Receiver(_) | Self::Room)
     }
 }
 
-/// What a G was promised, as its record knows it.
+/// A promise to a G, as the G's record knows it.
 pub(crate) struct Promise {
-    /// The one that was made before it, and the one after it.
+    /// The promise that was made before this one, and the one after it.
     older: Cell<*const Promise>,
     newer: Cell<*const Promise>,
-    /// Of the G.
+    /// The life of the G.
     life: Cell<usize>,
     reserved: Cell<Option<Reserved>>,
     give_back: unsafe fn(*const Promise),
-    /// [`Owed::give_back_some`]: by way of a promise, so that a program without any has no code for it.
+    /// [`Owed::give_back_some`], called by way of a promise: a program without any has no code for
+    /// it.
     give_back_some: fn(&mut Owed),
-    /// Others reach it through the record: nobody's access is the only one.
+    /// Others reach the promise through the record: nobody's access is the only one.
     _pinned: PhantomPinned,
 }
 
 impl Promise {
-    /// None yet.
+    /// Makes an empty promise.
     ///
     /// # Safety
     /// 1. `give_back` may be called with this promise as soon as something is [kept](Self::keep) in
@@ -78,17 +81,17 @@ impl Promise {
         }
     }
 
-    /// Returns true if there is something in it.
+    /// Returns true if something is kept in it.
     pub(super) fn is_kept(&self) -> bool {
         // SAFETY: the promise is this G's, and nobody changes it during this look.
         unsafe { &*self.reserved.as_ptr() }.is_some()
     }
 
-    /// `reserved` is the caller's, dead or alive.
+    /// Keeps `reserved` for the caller, dead or alive.
     ///
     /// # Safety
-    /// 1. `at` is a promise in no list. It does not move, and its memory stays, until it was
-    ///    [taken](Self::take).
+    /// 1. `at` is a promise in no list. The promise does not move, and its memory stays, until it
+    ///    was [taken](Self::take).
     pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
         // SAFETY: 1.
         let promise = unsafe { &*at };
@@ -98,7 +101,7 @@ impl Promise {
             promise.life.set(g.life());
             promise.newer.set(core::ptr::null());
             promise.older.set(older);
-            // SAFETY: 1. of the older one: what is in the list is there.
+            // SAFETY: 1. of the older one: a promise in the list is in memory.
             if let Some(older) = unsafe { older.as_ref() } {
                 older.newer.set(at);
             }
@@ -107,12 +110,12 @@ impl Promise {
         promise.reserved.set(Some(reserved));
     }
 
-    /// What is in it, which the caller fulfils or gives back under the same guard.
+    /// Takes the reserved thing out; the caller fulfils it or gives it back under the same guard.
     pub(super) fn take(&self, guard: &PreemptGuard) -> Option<Reserved> {
         let reserved = self.reserved.take()?;
         if reserved.is_missed() {
             let (older, newer) = (self.older.get(), self.newer.get());
-            // SAFETY: 1. of `keep`, of both: what is in the list is there.
+            // SAFETY: 1. of `keep`, of both: a promise in the list is in memory.
             unsafe { newer.as_ref() }.map_or(&current_g(guard).promises, |newer| &newer.older).set(older);
             // SAFETY: as above.
             if let Some(older) = unsafe { older.as_ref() } {
@@ -122,20 +125,20 @@ impl Promise {
         Some(reserved)
     }
 
-    /// What is in it, of a G that is dead and has its list no more.
+    /// Takes the reserved thing out for a dead G, which has its list no more.
     pub(super) fn disown(&self) -> Option<Reserved> {
         self.reserved.take()
     }
 }
 
-/// The first of the list of `g`, in its present life.
+/// Returns the first promise in the list of `g`, in its present life.
 fn newest(g: &G) -> *const Promise {
     let first = g.promises.get();
     // SAFETY: 1. of `keep`; one that was not taken in an earlier life was leaked.
     if !first.is_null() && unsafe { &*first }.life.get() == g.life() { first } else { core::ptr::null() }
 }
 
-/// What G's that are dead were promised: one list behind another.
+/// The promises to G's that are dead: one list behind another.
 ///
 /// ```text
 ///   first ──▶ promise ── older ──▶ promise ── older ──▶ (none)     the rest of one G's
@@ -148,12 +151,12 @@ pub(crate) struct Owed(*const Promise);
 unsafe impl Send for Owed {}
 
 impl Owed {
-    /// Nothing.
+    /// Makes an empty list.
     pub(crate) const fn nothing() -> Self {
         Self(core::ptr::null())
     }
 
-    /// One more G is dead: what it was promised comes first. False: that is nothing.
+    /// Puts the promises to one more dead G in front. False: there are none.
     pub(crate) fn add(&mut self, dead: &G) -> bool {
         let first = newest(dead);
         // SAFETY: 1. of `keep`.
@@ -195,8 +198,8 @@ impl Owed {
 const TOGETHER: usize = 16;
 
 impl<T> Exchange<T> {
-    /// Makes sure that a value can be sent without waiting. What is reserved is
-    /// [fulfilled](Self::fulfil) or [given back](Self::give_back).
+    /// Reserves a place or a receiver, so that a value can be sent without waiting. The caller
+    /// [fulfils](Self::fulfil) the promise or [gives it back](Self::give_back).
     pub(super) fn reserve(&self, guard: &PreemptGuard) -> Option<Reserved> {
         let mut state = self.state.lock(guard);
         if state.closed {
@@ -213,7 +216,8 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// Sends what was promised. With room, whoever came to wait meanwhile has it at once.
+    /// Sends the promised value. With room, a receiver that came to wait meanwhile has the value at
+    /// once.
     pub(super) fn fulfil(&self, guard: PreemptGuard, reserved: Reserved, value: T) -> Result<(), SendError<T>> {
         match reserved {
             Reserved::Closed => return Err(SendError(value)),
@@ -243,7 +247,7 @@ impl<T> Exchange<T> {
         Ok(())
     }
 
-    /// Nothing will be sent: others may.
+    /// Gives the promise back: nothing will be sent, so others may send.
     pub(super) fn give_back(&self, reserved: Reserved) {
         let guard = PreemptGuard::new();
         match reserved {
@@ -261,12 +265,12 @@ impl<T> Exchange<T> {
         }
     }
 
-    /// A receiver was promised a value that does not come: it gets another one, or goes on waiting
-    /// where it was.
+    /// Gives back a receiver that was promised a value that does not come: the receiver gets
+    /// another value, or goes on waiting where it was.
     fn let_go(&self, guard: &PreemptGuard, receiver: Claimed) {
         let state = self.state.lock(guard);
         if state.closed || !receiver.is_plain() {
-            // One that has a ticket has lost it: it looks again by itself.
+            // A receiver with a ticket has lost it: the receiver looks again by itself.
             drop(state);
             return receiver.wake(guard);
         }

@@ -10,7 +10,8 @@ use super::errors::{SendError, SendTimeoutError, TrySendError};
 use crate::sync::Ordering;
 use crate::time::{Duration, Instant};
 
-/// The sending end. Clones share the channel; when the last is dropped, it is closed.
+/// The sending end. Clones share the channel. When the last sender is dropped, the channel is
+/// closed.
 ///
 /// # Examples
 ///
@@ -96,8 +97,8 @@ impl<T> Sender<T> {
         self.send_deadline(value, Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`. One that has passed: only if that needs no
-    /// waiting.
+    /// Sends `value`; parks until the clock has reached `deadline` at most. A deadline that has
+    /// passed: sends only if that needs no waiting.
     ///
     /// # Errors
     /// The deadline came first, or the channel is closed; the value comes back.
@@ -116,8 +117,8 @@ impl<T> Sender<T> {
         self.0.channel.send_deadline(value, deadline)
     }
 
-    /// Closes the channel, as Go's `close`: receivers get what is in it and then an error, senders
-    /// get an error. Again: does nothing.
+    /// Closes the channel, as Go's `close`: receivers get the values in it and then an error,
+    /// senders get an error. A second call does nothing.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -133,7 +134,7 @@ impl<T> Sender<T> {
         self.0.channel.close();
     }
 
-    /// How many values are in it. Those of senders that wait do not count.
+    /// Returns the number of values in the channel. Values of senders that wait do not count.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -147,7 +148,7 @@ impl<T> Sender<T> {
         self.0.channel.len()
     }
 
-    /// Whether none is in it.
+    /// Returns true if no value is in the channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -163,7 +164,7 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Whether it holds as many values as it can. Always, for capacity 0.
+    /// Returns true if the channel holds as many values as it can. Always, for capacity 0.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -178,7 +179,7 @@ impl<T> Sender<T> {
         self.0.channel.is_full()
     }
 
-    /// How many values it holds; `None`: any number.
+    /// Returns the number of values that the channel can hold; `None`: any number.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -192,7 +193,7 @@ impl<T> Sender<T> {
         self.0.channel.capacity()
     }
 
-    /// Whether both are ends of one channel.
+    /// Returns true if both are ends of one channel.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -6,16 +6,15 @@
 //!          if nobody watches, a watcher starts                 the stream is dropped:     ends
 //! ```
 //!
-//! A waker is anybody's code, which may lock, allocate and park. Whoever sends a value has the
-//! channel's lock, or has just released it and has preemption off; it can't call such a thing. So a
-//! goroutine does, as for a [`delay`](crate::time::delay): one for each wait, none for a poll that
-//! finds something.
+//! A waker is anybody's code, which may lock, allocate and park. A sender has the channel's lock,
+//! or has just released it and has preemption off, so it can't call such code. Therefore a
+//! goroutine calls the waker, as for a [`delay`](crate::time::delay): one goroutine for each wait,
+//! none for a poll that finds a value.
 //!
-//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it, and
-//! a receiver that waits behind the watcher is not passed over: whoever comes first has the value,
-//! and a poll that comes too late waits again. The price is that of every watcher: on a
-//! `bounded(0)`, a `try_send` does not meet a stream that waits, while a `send` parks until the
-//! stream is polled.
+//! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it. A
+//! receiver that waits behind the watcher is not passed over: the first to come has the value, and
+//! a poll that comes too late waits again. The price is that of every watcher: on a `bounded(0)`, a
+//! `try_send` does not meet a stream that waits. A `send` parks until the stream is polled.
 //!
 //! * **INV-WATCHED**: the slot says `watched` while there is a watcher that will look into it. To
 //!   look, it clears the mark and takes the waker in one step, under the slot's lock.
@@ -23,12 +22,13 @@
 //!   receiver, the channel is closed at once.
 //!
 //! **The hard race** is a value that comes between the poll's look and the watcher's wait: the
-//! watcher looks itself before it waits, under the channel's lock. A poll with another waker, while
-//! the watcher is on its way to the slot, either puts the new waker there in time, or finds that
-//! nobody watches and starts another. A wake-up may come for nothing; none is lost.
+//! watcher looks itself before it waits, under the channel's lock. A poll with another waker may
+//! come while the watcher is on its way to the slot. Either the poll puts the new waker there in
+//! time, or it finds that nobody watches and starts another watcher. A wake-up may come for
+//! nothing; none is lost.
 //!
-//! Rejected: the waker in the waiter's node (its call would have to wait until the popper is out of
-//! lock and guard, which every send would have to look for).
+//! Rejected: the waker in the waiter's node. Its call would have to wait until the popper is out of
+//! lock and guard, and every send would have to look for that.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -73,7 +73,7 @@ struct Waits {
     gone: Receiver<()>,
 }
 
-/// Who is to be woken.
+/// The waker to call.
 struct Slot(SpinLock<Waiting>);
 
 struct Waiting {
@@ -82,13 +82,14 @@ struct Waiting {
 }
 
 impl Slot {
-    /// The waker that was there goes to the caller: it is called and dropped with no lock held.
+    /// Runs `f` under the lock. The old waker goes to the caller: it is called and dropped with no
+    /// lock held.
     fn with<R>(&self, f: impl FnOnce(&mut Waiting) -> R) -> R {
         f(&mut self.0.lock(&PreemptGuard::new()))
     }
 }
 
-/// What a watcher does.
+/// The work of a watcher.
 pub struct Watch<T> {
     shared: Arc<Shared<T>>,
     slot: Arc<Slot>,
@@ -96,8 +97,7 @@ pub struct Watch<T> {
 }
 
 impl<T> Watch<T> {
-    /// Waits until there is something for the stream, or it is gone; and wakes whoever waits for
-    /// it.
+    /// Waits until there is something for the stream, or it is gone; then calls the stream's waker.
     pub fn run(self) {
         watch(&self.shared.channel, &self.gone);
         let waker = self.slot.with(|waiting| {
@@ -109,7 +109,8 @@ impl<T> Watch<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A stream of what this channel gives: of what others, this receiver among them, do not take.
+    /// Returns a stream of the channel's values: of those that other receivers, this one among
+    /// them, do not take.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -127,7 +128,7 @@ impl<T> Receiver<T> {
         self.clone().into_stream()
     }
 
-    /// This receiver as a stream.
+    /// Returns this receiver as a stream.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -144,7 +145,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T> RecvStream<T> {
-    /// A poll; `start` gets the watcher that it needs.
+    /// Polls; `start` gets the watcher that the poll needs.
     pub(crate) fn poll_with(&mut self, context: &mut Context<'_>, start: impl FnOnce(Watch<T>)) -> Poll<Option<T>> {
         match self.from.try_recv() {
             Ok(value) => return Poll::Ready(Some(value)),

@@ -6,11 +6,11 @@
 //!                     └──────────────┘    └──────────────┘    └──────────────┘     blocks[SPARE]: one that was read, for the next grow
 //! ```
 //!
-//! `room` is what is left of the writer's block. When it is used up, the sender lets go of the
-//! lock, makes a block (the one place that allocates) and links it; when two do so at once, one of
-//! the two blocks is kept for the next time. A block that was read to its end is kept for the next
-//! one, or freed, under the lock: to free takes the heap's lock at most and never waits. A channel
-//! through which values go one at a time allocates twice in its life.
+//! `room` is the rest of the writer's block. When it is used up, the sender lets go of the lock,
+//! makes a block (the one place that allocates) and links it. When two senders do so at once, one
+//! of the two blocks is kept for the next time. A block that was read to its end is kept for the
+//! next one, or freed, under the lock: to free takes the heap's lock at most and never waits. A
+//! channel through which values go one at a time allocates twice in its life.
 //!
 //! Values of no size need no blocks: they are a ring that is never full.
 
@@ -25,7 +25,7 @@ const READER: usize = 0;
 const WRITER: usize = 1;
 const SPARE: usize = 2;
 
-/// About so many bytes a block.
+/// The approximate size of a block, in bytes.
 const BLOCK_BYTES: usize = 1024;
 
 struct Block<T> {
@@ -69,7 +69,7 @@ fn grow_and_send<T>(exchange: &Exchange<T>, value: T) -> Result<(), SendError<T>
 }
 
 impl<T> Block<T> {
-    /// The first slot, and the end.
+    /// Returns the first slot, and the end.
     fn ends(&self) -> (*mut u8, *mut u8) {
         let ends = self.slots.as_ptr_range();
         (ends.start.cast_mut().cast(), ends.end.cast_mut().cast())
@@ -114,7 +114,8 @@ fn grow<T>(exchange: &Exchange<T>) {
     });
 }
 
-/// The reader's block was read to its end, and there is a value: so there is a block behind it.
+/// Goes on to the next block. The reader's block was read to its end, and there is a value: so
+/// there is a block behind it.
 #[cold]
 fn turn<T>(state: &mut State) {
     // SAFETY: blocks of the chain are freed here and in `free` only.

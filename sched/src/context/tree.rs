@@ -1,4 +1,4 @@
-//! The tree of contexts: how a cancelled one reaches all that were made from it.
+//! The tree of contexts: how the cancellation of a context reaches all that were made from it.
 //!
 //! ```text
 //!   Canceler ◀─────────────── parent: a handle ───────────────┐
@@ -9,7 +9,7 @@
 //!
 //! A child holds its parent, so that a parent lives at least as long. A parent only knows its
 //! children: the last handle of a child takes the child out of the list, before its memory is
-//! freed. So a parent needs memory for living children only, whatever came before.
+//! freed. So a parent needs memory for living children only, however many it has had.
 //!
 //! * **INV-KNOWN**: a canceler is in its parent's list from its birth until its last handle is
 //!   gone, or until it and all below it are cancelled. One that is born cancelled was never in the
@@ -43,18 +43,18 @@ use crate::preempt::PreemptGuard;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 use crate::time::{Instant, Timer};
 
-/// Children that are on their way out, which a canceller takes out of the list without letting go
-/// of the lock.
+/// The number of children on their way out that a canceller takes out of the list without letting
+/// go of the lock.
 const BATCH: usize = 32;
 
-/// Why a context is over, as it is passed down.
+/// The reason why a context is over, as it is passed down.
 #[derive(Clone)]
 pub(super) struct Reason {
     pub(super) error: ContextError,
     pub(super) cause: Option<Cause>,
 }
 
-/// What a context and those made from it by `with_value` share.
+/// The part that a context and those made from it by `with_value` share.
 pub(super) struct Canceler {
     /// While it is not 0, the memory is there and the tree knows this node. All handles own one
     /// count of the `Arc`.
@@ -62,7 +62,7 @@ pub(super) struct Canceler {
     state: SpinLock<State>,
     /// Guarded by the parent's lock.
     links: UnsafeCell<Links>,
-    /// Closed when it is cancelled.
+    /// Closed when the context is cancelled.
     pub(super) done: (Sender<()>, Receiver<()>),
     pub(super) deadline: Option<Instant>,
     /// Taken by the end of the last handle.
@@ -70,7 +70,7 @@ pub(super) struct Canceler {
 }
 
 struct State {
-    /// None: it is not over.
+    /// None: the context is not over.
     error: Option<ContextError>,
     cause: Option<Cause>,
     timer: Option<Timer>,
@@ -98,7 +98,7 @@ impl State {
     /// Puts `child` at the front.
     ///
     /// # Safety
-    /// 1. This is the state of the child's parent. 2. The child is in no list, and somebody has a
+    /// 1. `self` is the state of the child's parent. 2. The child is in no list, and somebody has a
     ///    handle.
     unsafe fn link(&mut self, child: &Canceler) {
         let links = Links { is_linked: true, before: core::ptr::null(), after: self.first };
@@ -115,7 +115,7 @@ impl State {
     /// Takes `child` out, if it is still there.
     ///
     /// # Safety
-    /// 1. This is the state of the child's parent. 2. The child's memory is there.
+    /// 1. `self` is the state of the child's parent. 2. The child's memory is there.
     unsafe fn unlink(&mut self, child: &Canceler) {
         let gone = Links { is_linked: false, before: core::ptr::null(), after: core::ptr::null() };
         // SAFETY: 1. and 2.: the parent's lock is held, and guards the links.
@@ -142,7 +142,7 @@ impl State {
 /// its parent.
 pub(super) struct Handle(NonNull<Canceler>);
 
-// SAFETY: a handle is a counted reference to what is shareable.
+// SAFETY: a handle is a counted reference to a node that is shareable.
 unsafe impl Send for Handle {}
 // SAFETY: as above.
 unsafe impl Sync for Handle {}
@@ -173,7 +173,7 @@ impl Drop for Handle {
 }
 
 impl Handle {
-    /// A new node, which its parent does not know yet.
+    /// Makes a new node, which its parent does not know yet.
     pub(super) fn new(parent: Option<Self>, deadline: Option<Instant>) -> Self {
         let state = State { error: None, cause: None, timer: None, first: core::ptr::null() };
         let links = Links { is_linked: false, before: core::ptr::null(), after: core::ptr::null() };
@@ -189,7 +189,7 @@ impl Handle {
         Self(unsafe { NonNull::new_unchecked(Arc::into_raw(node).cast_mut()) })
     }
 
-    /// A new child of this one. If this one is over, the child is born cancelled.
+    /// Makes a new child of this one. If this one is over, the child is born cancelled.
     pub(super) fn child(&self, deadline: Option<Instant>) -> Self {
         let child = Self::new(Some(self.clone()), deadline);
         if let Some(reason) = self.adopt(&child) {
@@ -198,7 +198,7 @@ impl Handle {
         child
     }
 
-    /// Enters `child` into the list; or says why this one is over.
+    /// Enters `child` into the list; or returns the reason why this one is over.
     fn adopt(&self, child: &Self) -> Option<Reason> {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);
@@ -215,12 +215,12 @@ impl Handle {
 
     /// Gives up this handle's count. True: it was the last one, and the caller ends the node.
     fn release(&self) -> bool {
-        // AcqRel: Release publishes what was done by this handle; Acquire makes the last one see
+        // AcqRel: Release publishes the work done by this handle; Acquire makes the last one see
         // all of that.
         self.handles.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// The memory of the node, for a timer: it keeps no context alive.
+    /// Returns the memory of the node, for a timer: the memory keeps no context alive.
     pub(super) fn memory(&self) -> Arc<Canceler> {
         let node = self.0.as_ptr();
         // SAFETY: `new` made it of an `Arc`, of which the handles own a count.
@@ -230,7 +230,7 @@ impl Handle {
         }
     }
 
-    /// A handle of a node whose memory is there; none if its last one is gone.
+    /// Makes a handle of a node whose memory is there; none if its last one is gone.
     ///
     /// # Safety
     /// 1. The memory of `node` is there; it was made by [`new`](Self::new).
@@ -241,7 +241,7 @@ impl Handle {
         Some(Self(NonNull::from(node)))
     }
 
-    /// A handle of what a timer has kept the memory of; none if its last one is gone.
+    /// Makes a handle of a node whose memory a timer has kept; none if its last one is gone.
     pub(super) fn of(memory: &Arc<Canceler>) -> Option<Self> {
         // SAFETY: 1. it is kept by the `Arc`.
         unsafe { Self::upgrade(memory) }
@@ -258,7 +258,8 @@ impl Handle {
         self.leave_parent();
     }
 
-    /// All below `done`, which is below this one, are cancelled: the next node that is not.
+    /// Returns the next node to cancel when all below `done`, which is below this one, are
+    /// cancelled.
     fn after(&self, mut done: Self) -> Option<(Self, Reason)> {
         loop {
             done.leave_parent();
@@ -275,7 +276,7 @@ impl Handle {
 }
 
 impl Canceler {
-    /// Why it is over.
+    /// Returns the reason why the context is over.
     pub(super) fn reason(&self) -> Option<Reason> {
         let guard = PreemptGuard::new();
         let state = self.state.lock(&guard);
@@ -286,14 +287,14 @@ impl Canceler {
         self.state.lock(&PreemptGuard::new()).error
     }
 
-    /// Keeps the timer of its deadline; or gives it back, if that is over.
+    /// Keeps the timer of the context's deadline; or gives it back, if the context is over.
     pub(super) fn keep(&self, timer: Timer) -> Option<Timer> {
         let guard = PreemptGuard::new();
         let mut state = self.state.lock(&guard);
         if state.error.is_none() { state.timer.replace(timer) } else { Some(timer) }
     }
 
-    /// It is over, and those who wait for that are woken. From here on it gets no child.
+    /// Ends the context and wakes the G's that wait for its end. From here on it gets no child.
     fn announce(&self, reason: Reason) {
         let mut reason = Some(reason);
         let timer = {
@@ -314,7 +315,7 @@ impl Canceler {
         }
     }
 
-    /// A child that is still in the list, and the reason for which it is to be cancelled.
+    /// Returns a child that is still in the list, and the reason for which it is to be cancelled.
     fn next_child(&self) -> Option<(Handle, Reason)> {
         loop {
             let guard = PreemptGuard::new();
@@ -333,7 +334,7 @@ impl Canceler {
         }
     }
 
-    /// Its parent need not know it any more.
+    /// Leaves the parent, which need not know this node any more.
     fn leave_parent(&self) {
         if let Some(parent) = &*self.parent {
             let guard = PreemptGuard::new();
@@ -343,8 +344,8 @@ impl Canceler {
     }
 }
 
-/// A node whose last handle is gone. It ends, and then those above it of which it had the last
-/// handle.
+/// A node whose last handle is gone. The node ends, and then those above it of which it had the
+/// last handle.
 struct Chain(Option<NonNull<Canceler>>);
 
 impl Chain {

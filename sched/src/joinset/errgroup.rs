@@ -1,4 +1,4 @@
-//! [`ErrGroup`]: goroutines of which the first that fails tells the others to stop; Go's `errgroup`.
+//! [`ErrGroup`]: goroutines of which the first to fail tells the others to stop; Go's `errgroup`.
 //!
 //! ```text
 //!   ErrGroup ──▶ Common { cancel, lock { running, limit, error, ended, starters, waiters } }
@@ -7,13 +7,13 @@
 //!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
 //! ```
 //!
-//! A starter that finds no room after all, because another one was faster, waits again. One that
-//! dies is either not counted, or its member is there. If it was woken for room that it did not
-//! come to use, or if the last member dies while it wakes the waiters, the undertaker wakes the
-//! next (`deaths.rs`).
+//! A starter that finds no room after all, because another one was faster, waits again. A starter
+//! that dies is either not counted, or its member is there. If a dead starter was
+//! woken for room that it did not come to use, the undertaker wakes the next (`deaths.rs`). The
+//! undertaker does so, too, if the last member dies while it wakes the waiters.
 //!
-//! A member leaves whatever ended it (`group.rs`): so `wait` returns, and says what became of one
-//! that panicked or died of its stack.
+//! A member leaves however it ended (`group.rs`). So `wait` returns, and reports a member that
+//! panicked or died of its stack.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -68,9 +68,9 @@ struct Running<E> {
     limit: usize,
     /// The first error; in a box, so that no large one is moved under the lock.
     error: Option<Box<E>>,
-    /// What ended the first one that did not end by itself, and that one's number.
+    /// The error of the first G that did not end by itself, and that G's number.
     ended: Option<(JoinError, u64)>,
-    /// In `go`, for the limit; and in `wait`.
+    /// G's that wait in `go`, for the limit, and in `wait`.
     starters: WaitQueue,
     waiters: WaitQueue,
 }
@@ -78,7 +78,7 @@ struct Running<E> {
 /// A place in an [`ErrGroup`].
 struct InGroup<E> {
     group: Arc<Common<E>>,
-    /// There was no room.
+    /// The group had no room.
     refused: Cell<bool>,
 }
 
@@ -100,7 +100,7 @@ impl<E: Send + 'static> Member for InGroup<E> {
             let dies = current_g(&guard).is_doomed();
             drop(guard);
             if dies {
-                // This is a g0, and there may be many contexts.
+                // The current stack is a g0's, and there may be many contexts.
                 drop_elsewhere(CancelOnDrop(self.group.clone()));
             } else {
                 self.group.cancel();
@@ -115,14 +115,14 @@ impl<E: Send + 'static> Member for InGroup<E> {
 
     fn abandoned(self, g: GRef) {
         close_all(g);
-        // Those in `wait` are the undertaker's to wake; and nothing of the program's is dropped on
-        // a g0.
+        // The undertaker wakes the G's in `wait`; and nothing of the program's is dropped on a g0.
         Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
     }
 }
 
 impl<E> InGroup<E> {
-    /// The group, and whether some wait for it to have no members, as now.
+    /// Gives the place up. Returns the group, and true if G's wait for it to have no members, as
+    /// now.
     fn give_up_place(self) -> (Arc<Common<E>>, bool) {
         let guard = PreemptGuard::new();
         let mut state = self.group.state.lock(&guard);
@@ -137,21 +137,21 @@ impl<E> InGroup<E> {
     }
 }
 
-/// What the last member does when it has left, by dropping this.
+/// The duty of the last member when it has left, done when this is dropped.
 #[expect(dead_code, reason = "dropped, not read")]
 enum Left<E> {
-    /// Some are in `wait`.
+    /// G's are in `wait`.
     Wakes(Waking<E>),
-    /// Nobody else has the group: it goes, with what its members came to.
+    /// Nobody else has the group: it goes, with the results of its members.
     Ends(Common<E>),
 }
 
-/// Wakes those in `wait` when it is dropped.
+/// Wakes the G's in `wait` when it is dropped.
 struct Waking<E>(Arc<Common<E>>);
 
 impl<E> Drop for Waking<E> {
     fn drop(&mut self) {
-        // Each is in the list until it is woken, so a death in between leaves nobody behind.
+        // Each waiter is in the list until it is woken, so a death in between leaves nobody behind.
         while self.0.wake_waiter() {}
     }
 }
@@ -180,8 +180,8 @@ impl<E> Running<E> {
         self.running < self.limit
     }
 
-    /// One that waits and need not: who is in `wait` when nobody runs, or in `go` while there is
-    /// room.
+    /// Claims a G that waits and need not: one in `wait` when nobody runs, or in `go` while there
+    /// is room.
     fn pop_free(&mut self) -> Option<Claimed> {
         let waiter = if self.running == 0 { self.waiters.pop() } else { None };
         if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
@@ -197,7 +197,7 @@ impl<E> Running<E> {
 }
 
 impl<E> Common<E> {
-    /// What a goroutine of the group has come to.
+    /// Notes the result of a goroutine of the group.
     fn outcome(&self, outcome: Result<(), E>) {
         if let Err(error) = outcome {
             self.fail(error);
@@ -215,7 +215,7 @@ impl<E> Common<E> {
         self.cancel();
     }
 
-    /// G number `id` has ended without coming to its end. True: the others are to stop.
+    /// Notes that G number `id` has ended without coming to its end. True: the others are to stop.
     fn ended(&self, error: JoinError, id: u64) -> bool {
         let fails = !matches!(error, JoinError::Exited);
         if fails {
@@ -241,7 +241,7 @@ impl<E> Common<E> {
         }
     }
 
-    /// Wakes one of those in `wait`, unless there are members again. False: there is none.
+    /// Wakes one of the G's in `wait`, unless there are members again. False: there is none.
     fn wake_waiter(&self) -> bool {
         let guard = PreemptGuard::new();
         let waiter = {
@@ -251,7 +251,7 @@ impl<E> Common<E> {
         waiter.map(|one| one.wake(&guard)).is_some()
     }
 
-    /// Wakes one that need not wait. False: there is none.
+    /// Wakes a G that need not wait. False: there is none.
     fn wake_free(&self, guard: &PreemptGuard) -> bool {
         let free = self.state.lock(guard).pop_free();
         free.map(|one| one.wake(guard)).is_some()
@@ -259,7 +259,7 @@ impl<E> Common<E> {
 }
 
 impl<E: Send> Common<E> {
-    /// Whether there is room for one more; parks until there is, if it is to.
+    /// Returns true if there is room for one more. With `wait`, parks until there is.
     fn has_room(&self, wait: bool) -> bool {
         loop {
             let guard = PreemptGuard::new();
@@ -291,7 +291,7 @@ impl<E: Send> Waited for Common<E> {
 }
 
 impl<E: Send + 'static> ErrGroup<E> {
-    /// A group without a context and without a limit.
+    /// Makes a group without a context and without a limit.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -311,7 +311,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
     }
 
-    /// A group, and the context that its first failure cancels; so does the return of
+    /// Makes a group, and the context that its first failure cancels; so does the return of
     /// [`wait`](Self::wait).
     ///
     /// ```
@@ -330,7 +330,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         (Self::with(Some(cancel)), context)
     }
 
-    /// From now on at most `n` run at the same time: [`go`](Self::go) waits.
+    /// Limits the group: from now on at most `n` run at the same time, and [`go`](Self::go) waits.
     ///
     /// # Panics
     /// While any runs, as in Go; if `n` is 0.
@@ -432,13 +432,13 @@ impl<E: Send + 'static> ErrGroup<E> {
         false
     }
 
-    /// Parks until all that were started have ended.
+    /// Parks until all goroutines that were started have ended.
     ///
     /// # Errors
-    /// The first one that a goroutine of the group returned.
+    /// The first error that a goroutine of the group returned.
     ///
     /// # Panics
-    /// With the panic of one that panicked; or if one died of its stack.
+    /// With the panic of a goroutine that panicked; or if one died of its stack.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -503,10 +503,10 @@ pub mod model {
     use super::{ErrGroup, InGroup};
     use crate::group::Member;
 
-    /// What the G of a member of a group does at its end.
+    /// The part of a group member's G that runs at its end.
     pub struct GroupMember<E>(InGroup<E>);
 
-    /// One more member; parks if there are as many as there may be.
+    /// Adds one more member; parks if there are as many as there may be.
     pub fn group_member<E: Send + 'static>(group: &ErrGroup<E>) -> GroupMember<E> {
         let member = InGroup { group: group.0.clone(), refused: Cell::new(false) };
         while group.0.has_room(true) && !member.starts() {}
@@ -514,7 +514,7 @@ pub mod model {
     }
 
     impl<E: Send + 'static> GroupMember<E> {
-        /// It has come to its end, with this.
+        /// Ends the member, with this outcome.
         pub fn end(self, outcome: Result<(), E>) {
             self.0.group.outcome(outcome);
             drop(self.0.leave());

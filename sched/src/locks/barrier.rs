@@ -39,7 +39,7 @@ struct State {
     waiters: WaitQueue,
 }
 
-/// What each G gets when all have come.
+/// The result that each G gets when all have come.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -51,7 +51,7 @@ struct State {
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// True for one of them: the last to come.
+    /// Returns true for one of them: the last to come.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -80,7 +80,7 @@ impl core::panic::RefUnwindSafe for Barrier {}
 
 impl Barrier {
     crate::const_unless_loom! {
-        /// For `n` G's; 0 is as good as 1, for which nobody waits.
+        /// Makes a barrier for `n` G's; 0 is as good as 1, for which nobody waits.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;

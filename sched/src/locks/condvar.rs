@@ -1,17 +1,17 @@
 //! `Condvar`: `std`'s.
 //!
 //! A waiter enters the list under the list's lock, lets the mutex go, and the list's lock is
-//! released when the waiter is saved. A notifier needs that lock. So **the hard race**, a
-//! notification between the mutex's release and the waiter's sleep, is settled: whoever has the
-//! mutex after the waiter finds it in the list.
+//! released when the waiter is saved. A notifier needs that lock. **The hard race** is a
+//! notification between the mutex's release and the waiter's sleep. The lock settles it: a G that
+//! has the mutex after the waiter finds the waiter in the list.
 //!
 //! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a
 //! notification and a deadline one wins the waiter's ticket (`ticket.rs`), so a notification is
 //! never spent on somebody who goes away with "timed out".
 //!
-//! Rejected: moving the notified from this list to the mutex's instead of waking them (they would
-//! be switched to once less where the notifier still holds the mutex, but each mutex's list would
-//! hold waiters of two kinds).
+//! Rejected: moving the notified from this list to the mutex's instead of waking them. Where the
+//! notifier still holds the mutex, each of them would be switched to once less. But each mutex's
+//! list would hold waiters of two kinds.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -44,19 +44,19 @@ use crate::waitq::WaitQueue;
 /// # });
 /// ```
 ///
-/// As in `std`, a wait may end without a notification: look at what you wait for again, or use
-/// [`wait_while`](Self::wait_while). All who wait at the same time wait with the same mutex.
+/// As in `std`, a wait may end without a notification. So check the condition again, or use
+/// [`wait_while`](Self::wait_while). All G's that wait at the same time wait with the same mutex.
 pub struct Condvar {
     state: SpinLock<State>,
 }
 
 struct State {
     waiters: WaitQueue,
-    /// The address of the mutex that they wait with.
+    /// The address of the mutex that the waiters wait with.
     mutex: usize,
 }
 
-/// Whether a wait ended because time was over.
+/// Tells if a wait ended because time was over.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -70,7 +70,7 @@ struct State {
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether it did.
+    /// Returns true if time was over.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -91,7 +91,7 @@ impl core::panic::RefUnwindSafe for Condvar {}
 
 impl Condvar {
     crate::const_unless_loom! {
-        /// Nobody waits.
+        /// Makes a condition variable without waiters.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -104,15 +104,15 @@ impl Condvar {
         }
     }
 
-    /// Lets the mutex go and parks, in one step, until notified; then locks it again.
+    /// Lets the mutex go and parks, in one step, until notified; then locks the mutex again.
     ///
     /// # Errors
     /// The mutex is poisoned; the guard is in the error.
     ///
     /// # Panics
     /// If others wait with another mutex. If the mutex's holder dies meanwhile, as
-    /// [`Mutex::lock`](super::Mutex::lock); and if this lies on the stack of a G that has died, or
-    /// dies meanwhile. Then the mutex is not locked.
+    /// [`Mutex::lock`](super::Mutex::lock). If the condition variable lies on the stack of a G that
+    /// has died, or dies meanwhile; then the mutex is not locked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -136,7 +136,7 @@ impl Condvar {
         mutex.poison().check(lent.back())
     }
 
-    /// Waits as long as `condition` says that there is something to wait for.
+    /// Waits as long as `condition` returns true.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -169,7 +169,7 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// As [`wait`](Self::wait), for `timeout` at most.
+    /// Waits as [`wait`](Self::wait), for `timeout` at most.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -195,8 +195,8 @@ impl Condvar {
         mutex.poison().check((lent.back(), WaitTimeoutResult(!notified)))
     }
 
-    /// As [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that
-    /// `condition` still says so.
+    /// Waits as [`wait_while`](Self::wait_while), for `timeout` at most. "Timed out" says that
+    /// `condition` still returns true.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -232,7 +232,7 @@ impl Condvar {
         }
     }
 
-    /// Wakes the one that has waited longest, if anybody waits.
+    /// Wakes the G that has waited longest, if any waits.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -255,7 +255,7 @@ impl Condvar {
         }
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes all G's that wait.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -277,8 +277,8 @@ impl Condvar {
         all.wake_claimed(guard);
     }
 
-    /// Unlocks `mutex`, which the caller holds, waits, and locks it; `held` says whether it is
-    /// locked, should this panic. False: the deadline came first.
+    /// Unlocks `mutex`, which the caller holds, waits, and locks it again. `held` says whether the
+    /// mutex is locked, should this panic. False: the deadline came first.
     fn wait_raw(&self, mutex: &Raw, deadline: u64, held: &mut bool) -> bool {
         let at = core::ptr::from_ref(self).addr();
         if let Some(id) = dead_frame(at) {
@@ -331,7 +331,7 @@ impl<'a, T: ?Sized> Lent<'a, T> {
         Self { guard: ManuallyDrop::new(guard), held: true }
     }
 
-    /// The wait is over, and the mutex is held.
+    /// Takes the guard back: the wait is over, and the mutex is held.
     fn back(mut self) -> MutexGuard<'a, T> {
         self.held = false;
         // SAFETY: it is dropped only while `held` says so, and not used again.

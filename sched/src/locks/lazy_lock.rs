@@ -7,13 +7,14 @@ use core::ops::Deref;
 use super::once::{Once, Settled};
 use crate::sync::UnsafeCell;
 
-/// First what makes the value, then the value; which of them, or none, the `Once` says.
+/// First the closure, then the value; the `Once` says which of them, or none.
 union Content<T, F> {
     make: ManuallyDrop<F>,
     value: ManuallyDrop<T>,
 }
 
-/// A value that the first who looks at it makes. Others who come meanwhile park until it is there.
+/// A value that the first G to look at it makes. Other G's that come meanwhile park until it is
+/// there.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -23,14 +24,14 @@ union Content<T, F> {
 /// # });
 /// ```
 ///
-/// If making it panics, it is poisoned: everybody who looks at it panics. So they do if its G dies
-/// meanwhile; the message names that one.
+/// If making it panics, the value is poisoned: every G that looks at it panics. So do they if its G
+/// dies meanwhile; the message names that one.
 pub struct LazyLock<T, F = fn() -> T> {
     once: Once,
     content: UnsafeCell<Content<T, F>>,
 }
 
-// SAFETY: as for `OnceLock`; `F` is called by whoever comes first.
+// SAFETY: as for `OnceLock`; `F` is called by the first to come.
 unsafe impl<T: Send + Sync, F: Send> Sync for LazyLock<T, F> {}
 // SAFETY: as above.
 unsafe impl<T: Send, F: Send> Send for LazyLock<T, F> {}
@@ -43,7 +44,7 @@ impl<T: core::panic::RefUnwindSafe + core::panic::UnwindSafe, F: core::panic::Un
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     crate::const_unless_loom! {
-        /// A value that `make` will make.
+        /// Makes a lock whose value `make` will make.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -57,7 +58,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         }
     }
 
-    /// Makes the value now, unless it is there; what `*lazy` does as well. May park.
+    /// Makes the value now, unless it is there, as `*lazy` does. May park.
     ///
     /// # Panics
     /// If making it panics, or did so before; if the G that makes it has died.
@@ -85,7 +86,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
 }
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
-    /// As [`force`](Self::force), for one who may change it.
+    /// Forces as [`force`](Self::force), for a caller that may change the value.
     ///
     /// # Panics
     /// As [`force`](Self::force).
@@ -106,7 +107,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
 }
 
 impl<T, F> LazyLock<T, F> {
-    /// The value, if it has been made. Does not make it, and never parks.
+    /// Returns the value, if it has been made. Does not make it, and never parks.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -123,7 +124,7 @@ impl<T, F> LazyLock<T, F> {
         this.once.is_completed().then(|| this.content.with(|content| unsafe { &*(*content).value }))
     }
 
-    /// The value, if it has been made, for one who may change it.
+    /// Returns the value, if it has been made, for a caller that may change it.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -30,9 +30,9 @@ pub(super) use raw::Raw;
 ///
 /// A G that panics while it holds the mutex leaves it free and poisoned: every `lock` gives an
 /// error, with the guard inside, until [`clear_poison`](Self::clear_poison). A G that dies where it
-/// stands (of an overflow of its stack, say) keeps it for ever, and does not poison: it may have
-/// lent the value to others. Who has waited for a millisecond is given the mutex before any
-/// newcomer.
+/// stands (of an overflow of its stack, say) keeps the mutex for ever, because it may have lent the
+/// value to others. Such a death does not poison. A G that has waited for a millisecond is given
+/// the mutex before any newcomer.
 pub struct Mutex<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
@@ -50,7 +50,7 @@ impl<T: ?Sized> core::panic::RefUnwindSafe for Mutex<T> {}
 
 impl<T> Mutex<T> {
     crate::const_unless_loom! {
-        /// A free mutex.
+        /// Makes a free mutex.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -64,7 +64,7 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -80,15 +80,15 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Parks until the mutex is ours. Locking it twice from one G waits for ever; the deadlock
-    /// report names that G.
+    /// Parks until the mutex is ours. A G that locks it twice waits for ever; the deadlock report
+    /// names that G.
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
     ///
     /// # Panics
     /// If the G that holds it has died where it stood, or does so meanwhile. The message names the
-    /// mutex, that G and what it died of.
+    /// mutex, that G and the cause of its death.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -105,7 +105,7 @@ impl<T: ?Sized> Mutex<T> {
         self.guard()
     }
 
-    /// Takes the mutex only if it is free: before those who wait for it, unless one of them has
+    /// Takes the mutex only if it is free: before the G's that wait for it, unless one of them has
     /// waited for a millisecond. Never parks.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl<T: ?Sized> Mutex<T> {
         if self.raw.try_lock() { Ok(self.guard()?) } else { Err(TryLockError::WouldBlock) }
     }
 
-    /// The value: `&mut self` proves that nobody holds the mutex.
+    /// Returns the value: `&mut self` proves that nobody holds the mutex.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -144,8 +144,8 @@ impl<T: ?Sized> Mutex<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked while it held the lock. A death does not poison: the dead G holds the
-    /// lock still.
+    /// Returns true if a G panicked while it held the lock. A death does not poison: the dead G
+    /// holds the lock still.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -164,7 +164,7 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.poison.get()
     }
 
-    /// The value is right again.
+    /// Clears the mark: the value is right again.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -186,7 +186,7 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.poison.clear();
     }
 
-    /// The evidence that the word is ours.
+    /// Makes the guard, the evidence that the word is ours.
     #[inline(always)]
     fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
         self.raw.poison.check(MutexGuard { mutex: self, entered: Poison::enter(), _not_send: PhantomData })
@@ -211,7 +211,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// The mutex, held; free again when this is dropped. It belongs to the G that locked.
+/// The mutex, held; free again when this is dropped. A guard belongs to the G that locked.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -235,7 +235,7 @@ pub struct MutexGuard<'a, T: ?Sized> {
 unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The mutex without its value.
+    /// Returns the mutex without its value.
     pub(crate) fn raw(&self) -> &'a Raw {
         &self.mutex.raw
     }

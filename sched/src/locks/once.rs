@@ -1,4 +1,4 @@
-//! `Once`: something that is done once, by whoever comes first; all others wait until it is done.
+//! `Once`: a closure that runs once, in the first caller; all others wait until it has run.
 //!
 //! ```text
 //!                     first caller: CAS                  it returns: swap
@@ -7,14 +7,14 @@
 //!   POISONED ◀───────────────────────────────┘
 //! ```
 //!
-//! QUEUED may stand beside any state but COMPLETE: somebody waits in the list, and the next swap
-//! takes and wakes all of it. They look again: of several that find POISONED and force it, one
-//! runs. It is set under the list's lock, so **the hard race** (the end comes between a waiter's
-//! look and its sleep) is settled as in the mutex: the swap sees QUEUED and then needs that lock,
-//! or the waiter's CAS fails.
+//! QUEUED may stand beside any state but COMPLETE: a G waits in the list, and the next swap takes
+//! and wakes all of the list. The woken G's look again: of several that find POISONED and force it,
+//! one runs. QUEUED is set under the list's lock, which settles **the hard race** as in the mutex.
+//! If the end comes between a waiter's look and its sleep, the swap sees QUEUED and then needs that
+//! lock, or the waiter's CAS fails.
 //!
-//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: what it was about to
-//! write may be lent to others. Callers and waiters panic.
+//! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: the memory that it
+//! was about to write may be lent to others. Callers and waiters panic.
 
 use core::fmt;
 
@@ -28,7 +28,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::waitq::{WaitQueue, Waiter};
 
 const INCOMPLETE: usize = 0;
-/// Somebody is in the list.
+/// A G is in the list.
 const QUEUED: usize = 1;
 const POISONED: usize = 2;
 const COMPLETE: usize = 4;
@@ -54,7 +54,7 @@ pub struct Once {
 impl core::panic::UnwindSafe for Once {}
 impl core::panic::RefUnwindSafe for Once {}
 
-/// What the closure of [`Once::call_once_force`] learns.
+/// The state that the closure of [`Once::call_once_force`] is told of.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -67,17 +67,17 @@ pub struct OnceState {
     poisoned: bool,
 }
 
-/// What is known of a `Once` that nobody else can reach.
+/// The state of a `Once` that nobody else can reach.
 pub(super) enum Settled {
     Incomplete,
-    /// Or its runner died: nobody borrows what that has written.
+    /// Or its runner died: nobody borrows the memory that it has written.
     Poisoned,
     Complete,
 }
 
 impl Once {
     crate::const_unless_loom! {
-        /// Nothing was done yet.
+        /// Makes a `Once` that has not run yet.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -91,8 +91,8 @@ impl Once {
         }
     }
 
-    /// Runs `f` if nobody has run one here before; if somebody is at it, parks until that is done.
-    /// When it returns, it is done, and what was written is seen.
+    /// Runs `f` if no closure has run here before. If one is running, parks until it has returned.
+    /// After this call a closure has returned, and its writes are seen.
     ///
     /// # Panics
     /// If an earlier closure panicked ("poisoned"); if the G that runs one has died; and with what
@@ -119,7 +119,7 @@ impl Once {
         }
     }
 
-    /// As [`call_once`](Self::call_once), but runs `f` also where an earlier closure panicked; `f`
+    /// Runs `f` as [`call_once`](Self::call_once), but also where an earlier closure panicked; `f`
     /// is told.
     ///
     /// # Panics
@@ -146,7 +146,7 @@ impl Once {
         }
     }
 
-    /// Whether it is done: some closure has returned, and what it wrote is seen.
+    /// Returns true if a closure has returned; its writes are seen.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -162,10 +162,10 @@ impl Once {
         self.word.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Parks until somebody else has done it.
+    /// Parks until another G has run a closure.
     ///
     /// # Panics
-    /// If it is poisoned, or becomes so meanwhile; if the G that is at it dies.
+    /// If the `Once` is poisoned, or becomes so meanwhile; if the G that runs a closure dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -183,10 +183,10 @@ impl Once {
         }
     }
 
-    /// Parks until somebody else has done it, however many panic before.
+    /// Parks until another G has run a closure, however many panic before.
     ///
     /// # Panics
-    /// If the G that is at it dies.
+    /// If the G that runs a closure dies.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -226,7 +226,7 @@ impl Once {
         }
     }
 
-    /// Makes the caller the runner, unless it is done; parks as long as another one is at it.
+    /// Makes the caller the runner, unless a closure has run; parks as long as another G runs one.
     pub(crate) fn begin(&self, force: bool) -> Option<(OnceState, Finish<'_>)> {
         // Acquire: as in `is_completed`.
         let mut word = self.word.load(Ordering::Acquire);
@@ -236,8 +236,8 @@ impl Once {
                 POISONED if !force => poisoned(),
                 state @ (INCOMPLETE | POISONED) => {
                     let mine = life_here() | word & QUEUED;
-                    // Acquire: pairs with the Release in `Finish::drop`: what a closure that
-                    // panicked wrote is seen.
+                    // Acquire: pairs with the Release in `Finish::drop`, so the writes of a closure
+                    // that panicked are seen.
                     match self.word.compare_exchange(word, mine, Ordering::Acquire, Ordering::Acquire) {
                         Ok(_) => {
                             let state = OnceState { poisoned: state == POISONED };
@@ -256,7 +256,7 @@ impl Once {
     }
 
     /// Parks until there was a change to the state that `seen` says, or not at all if that is over.
-    /// If that will never change, panics.
+    /// Panics if that will never change.
     fn park_while(&self, seen: usize) {
         let guard = PreemptGuard::new();
         if let Some(dead) = dead_owner(seen, deaths(&guard)) {
@@ -264,7 +264,7 @@ impl Once {
             held_by_the_dead("Once", core::ptr::from_ref(self).addr(), dead.id());
         }
         let mut waiters = self.waiters.lock(&guard);
-        // Relaxed: the caller looks again. Whoever finds QUEUED takes the list's lock.
+        // Relaxed: the caller looks again. A G that finds QUEUED takes the list's lock.
         let queued = self.word.compare_exchange(seen, seen | QUEUED, Ordering::Relaxed, Ordering::Relaxed);
         if queued.is_err_and(|now| now != seen | QUEUED) {
             return;
@@ -274,11 +274,11 @@ impl Once {
         // SAFETY: 1. this G parks right below.
         unsafe { waiters.push(Waiter::of(g, core::ptr::null_mut())) };
         waiters.into_held();
-        // SAFETY: 1. whoever takes the list wakes each of it once. 2. the `Once` outlives the call.
+        // SAFETY: 1. the taker of the list wakes each of it once. 2. the `Once` outlives the call.
         drop(unsafe { park(guard, WaitReason::Once, unlock_list, core::ptr::from_ref(self).cast_mut().cast()) });
     }
 
-    /// `&mut self` says that nobody is at it.
+    /// Returns the state: `&mut self` says that no G runs a closure.
     pub(super) fn settled(&mut self) -> Settled {
         match self.word.load(Ordering::Relaxed) & !QUEUED {
             INCOMPLETE => Settled::Incomplete,
@@ -298,8 +298,8 @@ impl Waited for Once {
             let mut waiters = self.waiters.lock(guard);
             let word = self.word.load(Ordering::Relaxed);
             let dead = dead_owner(word, deaths);
-            // Without a runner: it has died between the end of its closure and those who wait for
-            // that. They look again.
+            // Without a runner: it has died between the end of its closure and the waking of the
+            // waiters. The woken waiters look again.
             let one = if dead.is_some() || word & OWNER == 0 { waiters.pop() } else { None };
             if dead.is_some() && waiters.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl Waited for Once {
 }
 
 impl OnceState {
-    /// Whether an earlier closure panicked.
+    /// Returns true if an earlier closure panicked.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -346,7 +346,7 @@ pub(crate) struct Finish<'a> {
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire of everyone who looks at the word.
+        // Release: pairs with the Acquire of every G that looks at the word.
         if self.once.word.swap(self.to, Ordering::Release) & QUEUED != 0 {
             let guard = PreemptGuard::new();
             let all = self.once.waiters.lock(&guard).take();

@@ -6,10 +6,10 @@ use core::mem::MaybeUninit;
 use super::once::{Once, Settled};
 use crate::sync::UnsafeCell;
 
-/// A cell that can be written once, by whoever comes first.
+/// A cell that can be written once, by the first to come.
 ///
-/// A closure that panics leaves it empty, for the next one to try. If its G dies where it stands,
-/// it stays begun: `get_or_init` panics, and [`get`](Self::get) gives none.
+/// A closure that panics leaves the cell empty, for the next one to try. If the closure's G dies
+/// where it stands, the cell stays begun: `get_or_init` panics, and [`get`](Self::get) gives none.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -36,7 +36,7 @@ impl<T: core::panic::RefUnwindSafe + core::panic::UnwindSafe> core::panic::RefUn
 
 impl<T> OnceLock<T> {
     crate::const_unless_loom! {
-        /// An empty cell.
+        /// Makes an empty cell.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -50,7 +50,7 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, if it is there. Does not wait.
+    /// Returns the value, if it is there. Does not wait.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -67,7 +67,7 @@ impl<T> OnceLock<T> {
         if self.once.is_completed() { Some(unsafe { self.there() }) } else { None }
     }
 
-    /// The value, if it is there.
+    /// Returns the value, if it is there.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -85,10 +85,10 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// Writes the value, if none is there; if one is on its way, parks until that is there.
+    /// Writes the value, if none is there. If one is on its way, parks until that is there.
     ///
     /// # Errors
-    /// There is one already; `value` is in the error.
+    /// There is a value already; `value` is in the error.
     ///
     /// # Panics
     /// If the G that makes one has died.
@@ -109,8 +109,8 @@ impl<T> OnceLock<T> {
         value.map_or(Ok(()), Err)
     }
 
-    /// The value; if none is there, the one that `f` makes. If somebody else makes one now, parks
-    /// until it is there.
+    /// Returns the value; if none is there, the one that `f` makes. If another G makes one now,
+    /// parks until it is there.
     ///
     /// # Panics
     /// With what `f` panics with; the cell stays empty then. If the G that makes a value has died.
@@ -135,7 +135,7 @@ impl<T> OnceLock<T> {
         unsafe { self.there() }
     }
 
-    /// Parks until somebody has written the value.
+    /// Parks until a G has written the value.
     ///
     /// # Panics
     /// If the G that makes one dies.
@@ -155,7 +155,7 @@ impl<T> OnceLock<T> {
         unsafe { self.there() }
     }
 
-    /// The value, if it is there.
+    /// Returns the value, if it is there.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,19 +1,21 @@
-//! Who holds a lock: a life of a G; and what becomes of the others when that G is dead.
+//! The holder of a lock: a life of a G; and the effect on the others when that G is dead.
 //!
 //! A lock that one G at a time holds keeps in its word the number of that G, shifted by the flags'
-//! three bits: its *life*. The number is never used again, so a lock that was never given back,
-//! because its guard was leaked or its owner has died, can't be taken for another G's. To learn it
-//! costs two loads, of the core's current G and of its number; whatever core the G is on in
-//! between, both are its own.
+//! three bits: its *life*. The number is never used again. A leaked guard, or the death of an
+//! owner, leaves a lock that is never given back. Such a lock can't be taken for another G's.
+//! Learning the life costs two loads, of the core's current G and of its number. The G may change
+//! cores between the loads: both values are still its own.
 //!
-//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever: it may
-//! have lent what it had locked to others, who use it still. So its locks stay held. `lock` on one
-//! panics and names the dead owner, `try_lock` says that it would block, and those who wait are
-//! woken into the same panic (`deaths.rs`). A death does not poison.
+//! **A death grants nothing.** A G that ended where it stood is a G that is parked for ever. Its
+//! locks stay held, because it may have lent the locked values to others, which use them still.
+//! `lock` on such a lock panics and names the dead owner; `try_lock` says that it would block.
+//! Waiters are woken into the same panic (`deaths.rs`). A death does not poison.
 //!
-//! Rejected: an address on the owner's stack (windows are used again: of a leaked guard whose G had
-//! ended well, a later G's overflow made a dead owner); to pass the lock on as poisoned (two `&mut`
-//! to one value, if the guard was leaked or lent).
+//! Rejected:
+//!
+//! * an address on the owner's stack: windows are used again, so a later G's overflow made a dead
+//!   owner of a leaked guard whose G had ended well;
+//! * to pass the lock on as poisoned: two `&mut` to one value, if the guard was leaked or lent.
 
 use crate::deaths::{Dead, Deaths, Holding, object_of};
 use crate::g::{GRef, id_of};
@@ -27,26 +29,26 @@ pub use crate::g::LIFE_SHIFT;
 
 /// The bits of a word that name the owner.
 pub(super) const OWNER: usize = !FLAGS;
-/// The others.
+/// The other bits.
 pub(super) const FLAGS: usize = (1 << LIFE_SHIFT) - 1;
 
-/// What names the G that runs, in its present life. Not 0.
+/// Returns the life of the calling G, which names it. Not 0.
 #[inline(always)]
 pub(super) fn life_here() -> usize {
     platform::current_life()
 }
 
-/// The owner that `word` names, if it is dead.
+/// Returns the owner that `word` names, if it is dead.
 pub(super) fn dead_owner(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
     if word & OWNER == 0 { None } else { deaths.find(id_of(word & OWNER)) }
 }
 
-/// The scheduler's record of deaths.
+/// Returns the scheduler's record of deaths.
 pub(super) fn deaths(guard: &PreemptGuard) -> &'static Deaths {
     &M::current(guard).sched().deaths
 }
 
-/// The G on whose stack `at` lay, if it is dead; its number.
+/// Returns the number of the G on whose stack `at` lay, if it is dead.
 pub(super) fn dead_frame(at: usize) -> Option<u64> {
     match platform::dead_stack(at) {
         0 => None,
@@ -67,33 +69,34 @@ impl core::fmt::Display for Of {
     }
 }
 
-/// The end of a wait for `what` at `at`, which a dead G has and never gives back. With preemption
-/// on, and no lock held.
+/// Ends a wait for `what` at `at`, which a dead G has and never gives back. With preemption on, and
+/// no lock held.
 #[cold]
 #[inline(never)]
 pub(super) fn held_by_the_dead(what: &str, at: usize, id: u64) -> ! {
     panic!("{what} at 0x{at:016x} stays held by {}", Of(id))
 }
 
-/// The same of one that lies in the dead one's frames.
+/// Ends a wait for an object that lies in the dead one's frames.
 #[cold]
 #[inline(never)]
 pub(super) fn lies_among_the_dead(what: &str, at: usize, id: u64) -> ! {
     panic!("{what} at 0x{at:016x} lies on the stack of {}", Of(id))
 }
 
-/// Who holds what a parked G waits for. For reports.
+/// The holder of the object that a parked G waits for. For reports.
 #[derive(Debug)]
 pub enum Holder {
     /// A G that lives.
     Lives(GRef),
-    /// One that ended where it stood.
+    /// A G that ended where it stood.
     Died(&'static Dead),
-    /// One that has ended in good order, and left a guard behind. Its number.
+    /// A G that has ended in good order, and left a guard behind. Its number.
     Ended(u64),
 }
 
-/// Who holds what `g` waits for, as far as its word names one. For reports.
+/// Returns the holder of the object that `g` waits for, if the object's word names one. For
+/// reports.
 ///
 /// # Safety
 /// 1. `g` is parked, and stays so.

@@ -1,5 +1,5 @@
-//! Poisoning, as `std` has it: what a G that panicked while it held a lock leaves behind, and how
-//! its successors learn of it.
+//! Poisoning, as `std` has it: a G that panicked while it held a lock leaves a mark behind, and its
+//! successors learn of it.
 
 use core::fmt;
 use core::ops::Deref;
@@ -12,7 +12,7 @@ use crate::sync::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Poison(AtomicBool);
 
-/// Whether the G unwound already when it took the lock: that panic does not poison.
+/// True if the G unwound already when it took the lock: that panic does not poison.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unwinding(bool);
 
@@ -23,13 +23,13 @@ impl Poison {
         }
     }
 
-    /// At lock: to be kept in the guard.
+    /// Notes at lock whether the G unwinds: to be kept in the guard.
     #[inline(always)]
     pub(crate) fn enter() -> Unwinding {
         Unwinding(platform::panicking())
     }
 
-    /// At unlock, with the lock still held.
+    /// Sets the mark at unlock, with the lock still held, if need be.
     #[inline(always)]
     pub(crate) fn leave(&self, entered: Unwinding) {
         if !entered.0 && platform::panicking() {
@@ -46,7 +46,7 @@ impl Poison {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// `guard`, or the error with it inside.
+    /// Returns `guard`, or the error with it inside.
     #[inline(always)]
     pub(crate) fn check<G>(&self, guard: G) -> LockResult<G> {
         if self.get() { Err(PoisonError::new(guard)) } else { Ok(guard) }
@@ -75,7 +75,7 @@ pub struct PoisonError<G> {
 }
 
 impl<G> PoisonError<G> {
-    /// An error around `guard`.
+    /// Makes an error around `guard`.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -87,7 +87,7 @@ impl<G> PoisonError<G> {
         Self { guard }
     }
 
-    /// The guard.
+    /// Returns the guard.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -107,7 +107,7 @@ impl<G> PoisonError<G> {
         self.guard
     }
 
-    /// The guard, by reference.
+    /// Returns the guard, by reference.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -119,7 +119,7 @@ impl<G> PoisonError<G> {
         &self.guard
     }
 
-    /// The guard, by mutable reference.
+    /// Returns the guard, by mutable reference.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -148,7 +148,7 @@ impl<G> fmt::Display for PoisonError<G> {
 
 impl<G> core::error::Error for PoisonError<G> {}
 
-/// Why an attempt to lock gave no guard.
+/// The reason why an attempt to lock gave no guard.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -165,7 +165,7 @@ impl<G> core::error::Error for PoisonError<G> {}
 pub enum TryLockError<G> {
     /// See [`PoisonError`].
     Poisoned(PoisonError<G>),
-    /// Somebody holds it.
+    /// A G holds the lock.
     WouldBlock,
 }
 
@@ -195,7 +195,7 @@ impl<G> fmt::Display for TryLockError<G> {
 
 impl<G> core::error::Error for TryLockError<G> {}
 
-/// What `lock` gives.
+/// The result of `lock`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -207,7 +207,7 @@ impl<G> core::error::Error for TryLockError<G> {}
 /// ```
 pub type LockResult<G> = Result<G, PoisonError<G>>;
 
-/// What `try_lock` gives.
+/// The result of `try_lock`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -221,7 +221,7 @@ pub type LockResult<G> = Result<G, PoisonError<G>>;
 /// ```
 pub type TryLockResult<G> = Result<G, TryLockError<G>>;
 
-/// How a lock is shown: its value, if that can be had without waiting, and its mark.
+/// Shows a lock: its value, if that can be had without waiting, and its mark.
 pub(super) fn show<G: Deref<Target: fmt::Debug>>(
     f: &mut fmt::Formatter<'_>,
     name: &str,

@@ -28,18 +28,19 @@ use raw::Raw;
 /// # });
 /// ```
 ///
-/// A G that panics while it holds the lock for *writing* leaves it poisoned and free; one that does
-/// so while it *reads* has changed nothing. A G that dies where it stands keeps what it has: a dead
-/// writer keeps everybody out, a dead reader only writers. Those who are kept out panic, with the
-/// dead one's name. (Of several readers that are left nobody can tell which are dead. Writers wait
-/// until one is left; if all are dead, for ever, and the deadlock report shows them.)
+/// A G that panics while it holds the lock for *writing* leaves it poisoned and free. A G that
+/// panics while it *reads* has changed nothing. A G that dies where it stands keeps the lock: a
+/// dead writer keeps everybody out, a dead reader only writers. G's that are kept out panic, with
+/// the dead one's name. (Of several readers that are left nobody can tell which are dead. Writers
+/// wait until one is left. If all are dead, writers wait for ever, and the deadlock report shows
+/// them.)
 pub struct RwLock<T: ?Sized> {
     raw: Raw,
     /// Guarded by the word.
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value goes to whoever writes: it must be sendable.
+// SAFETY: the value goes to each writer: it must be sendable.
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 // SAFETY: as above, and many have a shared reference at the same time.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
@@ -49,7 +50,7 @@ impl<T: ?Sized> core::panic::RefUnwindSafe for RwLock<T> {}
 
 impl<T> RwLock<T> {
     crate::const_unless_loom! {
-        /// A free lock.
+        /// Makes a free lock.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -63,7 +64,7 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -105,7 +106,7 @@ impl<T: ?Sized> RwLock<T> {
         self.reader(self.raw.read())
     }
 
-    /// As [`read`](Self::read), but does not wait.
+    /// Locks as [`read`](Self::read), but does not wait.
     ///
     /// # Errors
     /// A writer holds the lock or waits for it ([`TryLockError::WouldBlock`]), or it is poisoned.
@@ -128,8 +129,8 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Parks until nobody holds the lock, and it is this writer's turn. Asking for it twice from
-    /// one G waits for ever; the deadlock report names that G.
+    /// Parks until nobody holds the lock, and it is this writer's turn. A G that asks for it twice
+    /// waits for ever; the deadlock report names that G.
     ///
     /// # Errors
     /// Poisoned; the guard is in the error.
@@ -148,10 +149,10 @@ impl<T: ?Sized> RwLock<T> {
         self.writer()
     }
 
-    /// As [`write`](Self::write), but does not wait.
+    /// Locks as [`write`](Self::write), but does not wait.
     ///
     /// # Errors
-    /// Somebody holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
+    /// A G holds the lock ([`TryLockError::WouldBlock`]), or it is poisoned.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -168,7 +169,7 @@ impl<T: ?Sized> RwLock<T> {
         if self.raw.try_write() { Ok(self.writer()?) } else { Err(TryLockError::WouldBlock) }
     }
 
-    /// The value: `&mut self` proves that nobody holds the lock.
+    /// Returns the value: `&mut self` proves that nobody holds the lock.
     ///
     /// # Errors
     /// Poisoned; the value is in the error.
@@ -187,7 +188,7 @@ impl<T: ?Sized> RwLock<T> {
         raw.poison.check(value.with_mut(|v| unsafe { &mut *v }))
     }
 
-    /// Whether a G panicked while it wrote. A death does not poison: see [`RwLock`].
+    /// Returns true if a G panicked while it wrote. A death does not poison: see [`RwLock`].
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -206,7 +207,7 @@ impl<T: ?Sized> RwLock<T> {
         self.raw.poison.get()
     }
 
-    /// The value is right again.
+    /// Clears the mark: the value is right again.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -255,7 +256,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     }
 }
 
-/// The lock, held for reading; given back when this is dropped. It belongs to the G that reads.
+/// The lock, held for reading; given back when this is dropped. A guard belongs to the G that
+/// reads.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -268,12 +270,13 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[must_use = "the lock is given back when its guard is dropped"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
-    /// What this reader has added to the word.
+    /// The number that this reader has added to the word.
     unit: usize,
     _not_send: PhantomData<*const ()>,
 }
 
-/// The lock, held for writing; free again when this is dropped. It belongs to the G that writes.
+/// The lock, held for writing; free again when this is dropped. A guard belongs to the G that
+/// writes.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -298,7 +301,8 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
-    /// From writing to reading, with no other writer in between. Readers that wait come in as well.
+    /// Turns from writing to reading, with no other writer in between. Readers that wait come in as
+    /// well.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -12,9 +12,8 @@
 //! list's lock free, QUEUED says whether anybody waits. While it is set the permits only grow, but
 //! for those that the holder of the list's lock gives away.
 //!
-//! A wait that is over without having been served may have been what those behind it waited for: it
-//! looks at the list once more (and so does whoever comes next, should that G have died in
-//! between).
+//! A wait that is over without having been served may have held up those behind it. So its G looks
+//! at the list once more. If that G has died in between, the next to come looks.
 
 use core::fmt;
 use core::time::Duration;
@@ -29,12 +28,12 @@ use crate::ticket::{Lost, NEVER, Woken, reserve_timer, wait_watched};
 use crate::time::Instant;
 use crate::waitq::WaitQueue;
 
-/// Somebody waits.
+/// A G waits.
 const QUEUED: usize = 1;
 /// One permit.
 const ONE: usize = 2;
 
-/// So many may do something at the same time.
+/// A number of permits, each for one G to do something at the same time as the others.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -52,16 +51,16 @@ const ONE: usize = 2;
 /// Permits are given back when their guard is dropped, also by a panic. To carry one into another
 /// G, [`forget`](SemaphorePermit::forget) it here and [`add_permits`](Self::add_permits) there. A G
 /// that is abandoned (its stack overflowed) runs no destructors: its permits are lost, as if it had
-/// forgotten them. Nobody can tell whose they were, so who waits for them waits, and the deadlock
-/// report shows it.
+/// forgotten them. Nobody can tell whose they were, so a G that waits for them goes on waiting, and
+/// the deadlock report shows it.
 ///
-/// It can't be closed: who may have to give up waits with a deadline.
+/// A semaphore can't be closed: a G that may have to give up waits with a deadline.
 ///
 /// Asking for more than there will ever be waits for ever, and keeps everybody behind it waiting;
 /// the deadlock report shows it.
 pub struct Semaphore {
     word: AtomicUsize,
-    /// Their slots: how many permits each wants.
+    /// The waiters' slots hold the number of permits that each wants.
     waiters: SpinLock<WaitQueue>,
 }
 
@@ -73,7 +72,7 @@ impl Semaphore {
     pub const MAX_PERMITS: usize = usize::MAX >> 3;
 
     crate::const_unless_loom! {
-        /// A semaphore with so many permits.
+        /// Makes a semaphore with so many permits.
         ///
         /// # Panics
         /// More than [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -90,7 +89,7 @@ impl Semaphore {
         }
     }
 
-    /// How many permits are there right now.
+    /// Returns the number of permits that are there right now.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -181,7 +180,7 @@ impl Semaphore {
         self.take(n).then(|| SemaphorePermit { semaphore: self, permits: n })
     }
 
-    /// As [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
+    /// Takes a permit as [`acquire`](Self::acquire), for `timeout` at most. None: time was over.
     ///
     /// # Panics
     /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
@@ -198,7 +197,8 @@ impl Semaphore {
         self.acquire_many_timeout(1, timeout)
     }
 
-    /// As [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was over.
+    /// Takes permits as [`acquire_many`](Self::acquire_many), for `timeout` at most. None: time was
+    /// over.
     ///
     /// # Panics
     /// If it would park, and the semaphore lies on the stack of a G that has died, or dies
@@ -266,7 +266,7 @@ impl Semaphore {
         }
     }
 
-    /// Takes them if nobody is in the list; otherwise there is somebody in it in a moment. With the
+    /// Takes the permits if nobody is in the list. Otherwise a G is in it in a moment. With the
     /// list's lock held.
     fn take_first(&self, n: usize, nobody: bool) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
@@ -281,7 +281,7 @@ impl Semaphore {
         }
     }
 
-    /// Parks until the permits were handed over, or it is `deadline`. Whether they were.
+    /// Parks until the permits were handed over, or it is `deadline`. Returns true if they were.
     #[cold]
     fn wait(&self, n: usize, deadline: u64) -> bool {
         self.serve();
@@ -311,13 +311,13 @@ impl Semaphore {
         woken != Woken::TimedOut
     }
 
-    /// Gives those at the head of the list what they wait for, as far as it is there.
+    /// Gives the G's at the head of the list their permits, as far as those are there.
     #[cold]
     fn serve(&self) {
         while self.serve_one(&PreemptGuard::new()) {}
     }
 
-    /// The same for the first of them. Whether it is served.
+    /// Serves the first of them. Returns true if it is served.
     fn serve_one(&self, guard: &PreemptGuard) -> bool {
         let first = {
             let mut waiters = self.waiters.lock(guard);
@@ -348,7 +348,7 @@ impl Waited for Semaphore {
 
     fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
         let Some(id) = dead_frame(core::ptr::from_ref(self).addr()) else {
-            // Perhaps whoever has given permits back has died before it came to this.
+            // Perhaps the G that has given permits back has died before it came to this.
             return self.serve_one(guard);
         };
         let first = {
@@ -387,7 +387,7 @@ pub struct SemaphorePermit<'a> {
 }
 
 impl SemaphorePermit<'_> {
-    /// How many.
+    /// Returns the number of permits.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -400,7 +400,7 @@ impl SemaphorePermit<'_> {
         self.permits
     }
 
-    /// Does not give them back: there are so many fewer from now on.
+    /// Keeps the permits from coming back: there are so many fewer from now on.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -4,8 +4,9 @@
 //! A turn guards no reference: it puts the users of something in order, whose state is elsewhere,
 //! whole at every instruction. So nothing of a dead owner's is in use, and the next G takes over.
 //!
-//! It is the mutex's word and list (`mutex/raw.rs`). The undertaker wakes those who wait for a dead
-//! owner, and the first of them puts itself in the dead one's place; the others wait for that one.
+//! A turn uses the mutex's word and list (`mutex/raw.rs`). The undertaker wakes the waiters of a
+//! dead owner, and the first of them puts itself in the dead one's place; the others wait for that
+//! one.
 
 use core::marker::PhantomData;
 
@@ -16,7 +17,7 @@ pub struct Turn(Raw);
 
 impl Turn {
     crate::const_unless_loom! {
-        /// Nobody's.
+        /// Makes a turn that is nobody's.
         pub fn new() -> Self {
             Self(Raw::new())
         }

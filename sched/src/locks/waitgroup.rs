@@ -7,11 +7,14 @@
 //!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
 //! ```
 //!
-//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done: `dead`
+//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done. `dead`
 //! has its life, and a `wait` that would be for ever panics.
 //!
-//! Misuse is found where Go finds it: a count below zero, an `add` after the last `done` and before
-//! those who wait are released, and things to do again before a `wait` has returned.
+//! Misuse is found where Go finds it:
+//!
+//! * a count below zero;
+//! * an `add` after the last `done` and before the waiters are released;
+//! * things to do again before a `wait` has returned.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -29,7 +32,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::ticket::{Lost, NEVER, wait_watched};
 use crate::waitq::WaitQueue;
 
-/// Somebody waits.
+/// A G waits.
 const QUEUED: usize = 1;
 /// One thing to do.
 const ONE: usize = 2;
@@ -62,7 +65,7 @@ impl core::panic::RefUnwindSafe for WaitGroup {}
 
 impl WaitGroup {
     crate::const_unless_loom! {
-        /// Nothing to wait for.
+        /// Makes a group with nothing to wait for.
         ///
         /// ```
         /// # use trefoil_hosted::prelude::*;
@@ -76,11 +79,11 @@ impl WaitGroup {
         }
     }
 
-    /// `n` more things to wait for. From zero on, before the matching `wait` begins.
+    /// Adds `n` things to wait for. From zero on, before the matching `wait` begins.
     ///
     /// # Panics
-    /// If the count overflows; or if somebody waits, and the last of what it waits for was done a
-    /// moment ago ("Add called concurrently with Wait").
+    /// If the count overflows; or if a G waits, and the last of the things that it waits for was
+    /// done a moment ago ("Add called concurrently with Wait").
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -101,7 +104,7 @@ impl WaitGroup {
                 Ok(to) => to,
                 Err(misuse) => panic!("{misuse}"),
             };
-            // Relaxed: what is to be seen when all is done is published by `done`.
+            // Relaxed: `done` publishes the work that is to be seen when all is done.
             match self.word.compare_exchange_weak(word, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
@@ -109,7 +112,8 @@ impl WaitGroup {
         }
     }
 
-    /// The word with `n` more things to do than in `word`, or why that is misuse.
+    /// Returns the word with `n` more things to do than in `word`, or the reason why that is
+    /// misuse.
     #[inline]
     fn more(word: usize, n: usize) -> Result<usize, &'static str> {
         if word == QUEUED && n > 0 {
@@ -118,7 +122,7 @@ impl WaitGroup {
         n.checked_mul(ONE).and_then(|n| word.checked_add(n)).ok_or("WaitGroup: the count overflows")
     }
 
-    /// One thing is done. The last one wakes everybody who waits.
+    /// Notes that one thing is done. The last one wakes every G that waits.
     ///
     /// # Panics
     /// If there was nothing left to do: "negative WaitGroup counter". The group is as it was.
@@ -138,8 +142,8 @@ impl WaitGroup {
         self.done_under(None);
     }
 
-    /// The same, under `guard` if the caller has one: then it is done or not, and those who wait
-    /// are awake or not, whatever becomes of the caller.
+    /// Counts as `done`, under `guard` if the caller has one. With a guard, the count and the
+    /// wake-ups happen together or not at all, even if the caller dies.
     #[inline]
     fn done_under(&self, guard: Option<PreemptGuard>) {
         // Release: pairs with the Acquire in `wait` and `release`.
@@ -161,7 +165,7 @@ impl WaitGroup {
     /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
-    /// As [`add`](Self::add) and [`go`](crate::spawn::go).
+    /// Panics as [`add`](Self::add) and [`go`](crate::spawn::go).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -172,11 +176,11 @@ impl WaitGroup {
     /// # });
     /// ```
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
-        /// However `f` ends.
+        /// Counts as done, however `f` ends.
         struct Done(Arc<WaitGroup>);
         impl Drop for Done {
             fn drop(&mut self) {
-                // It is counted, or is not, whatever becomes of this G.
+                // The G is counted, or is not, even if it dies.
                 let guard = PreemptGuard::new();
                 current_g(&guard).set_counted();
                 self.0.done_under(Some(guard));
@@ -254,16 +258,16 @@ impl WaitGroup {
         }
     }
 
-    /// A member is never done.
+    /// Notes that a member is never done.
     pub(crate) fn member_died(&self, g: GRef) {
         // Release: pairs with the Acquire in `lost_by`. The first one counts.
         let _ = self.dead.compare_exchange(0, g.life(), Ordering::Release, Ordering::Relaxed);
     }
 
-    /// The number of the G because of whose death the count stays above zero, or nobody is to wait
-    /// here any more.
+    /// Returns the number of the dead G that keeps the count above zero, or because of which nobody
+    /// is to wait here any more.
     fn lost_by(&self) -> Option<u64> {
-        // Acquire: pairs with the Release in `abandoned`.
+        // Acquire: pairs with the Release in `member_died`.
         match self.dead.load(Ordering::Acquire) {
             0 => dead_frame(core::ptr::from_ref(self).addr()),
             life => Some(id_of(life)),
@@ -279,13 +283,13 @@ impl WaitGroup {
         lies_among_the_dead("WaitGroup", at, id)
     }
 
-    /// All is done.
+    /// Releases the waiters: all is done.
     #[cold]
     fn release(&self, guard: PreemptGuard) {
         let all = {
             let mut waiters = self.waiters.lock(&guard);
-            // Acquire: pairs with the Release of everybody who is done; those who wait learn of it
-            // by `ready`.
+            // Acquire: pairs with the Release of every `done`; the waiters learn of the end by
+            // `ready`.
             self.word.fetch_and(!QUEUED, Ordering::Acquire);
             waiters.take()
         };
@@ -324,7 +328,7 @@ impl Waited for WaitGroup {
     }
 }
 
-/// What stands beside the closure of a G that [`WaitGroup::go`] has started.
+/// The companion of the closure of a G that [`WaitGroup::go`] has started.
 struct Doing(Arc<WaitGroup>);
 
 impl Member for Doing {

@@ -12,11 +12,11 @@ mod storage {
     #[derive(Debug)]
     pub struct Bytes(UnsafeCell<[u8; CAPACITY]>);
 
-    // SAFETY: whoever reads or writes is alone with those bytes: safety rule 1 of both.
+    // SAFETY: a reader or writer is alone with its bytes: safety rule 1 of both.
     unsafe impl Sync for Bytes {}
 
     impl Bytes {
-        /// Zeros.
+        /// Makes a ring of zeros.
         #[expect(clippy::new_without_default, reason = "a static's value")]
         pub const fn new() -> Self {
             Self(UnsafeCell::new([0; CAPACITY]))
@@ -54,7 +54,7 @@ mod storage {
     }
 }
 
-/// A cell for each byte, so that loom sees who is there.
+/// The memory of a ring, with a cell for each byte, so that loom sees each access.
 #[cfg(loom)]
 mod storage {
     use super::super::CAPACITY;
@@ -68,7 +68,7 @@ mod storage {
     unsafe impl Sync for Bytes {}
 
     impl Bytes {
-        /// Zeros.
+        /// Makes a ring of zeros.
         #[expect(clippy::new_without_default, reason = "as above")]
         pub fn new() -> Self {
             Self(core::array::from_fn(|_| UnsafeCell::new(0)))

@@ -1,4 +1,4 @@
-//! What a panic has thrown, and how the scheduler drops what is the program's.
+//! The payload of a panic, and the scheduler's way to drop values of the program's.
 //!
 //! A payload is anybody's value, and so is a result that nobody wants: their destructors may panic.
 //! Where a program drops one, that is a panic like any other. Where the scheduler does it in the
@@ -20,11 +20,11 @@ use crate::spawn::is_exit;
 /// How many payloads in a row may panic when they are dropped. The next one is leaked.
 const PATIENCE: usize = 4;
 
-/// What a panic has thrown: in [`JoinError::Panicked`](crate::join::JoinError::Panicked).
+/// The payload of a panic: in [`JoinError::Panicked`](crate::join::JoinError::Panicked).
 ///
-/// It can be shared between goroutines, although the value in it need not be. A shared payload
-/// gives its message and values that can be shared themselves. All others need the payload itself:
-/// [`into_inner`](Self::into_inner).
+/// A payload can be shared between goroutines, although the value in it need not be. A shared
+/// payload gives its message and values that can be shared themselves. All others need the payload
+/// itself: [`into_inner`](Self::into_inner).
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -46,8 +46,8 @@ pub struct Payload {
 unsafe impl Sync for Payload {}
 
 impl Payload {
-    /// What `thrown` was thrown by. For platforms: `is_told` says that they have told of the panic
-    /// when it began.
+    /// Makes a payload from the value that a panic threw. For platforms: `is_told` says that they
+    /// have told of the panic when it began.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -60,7 +60,7 @@ impl Payload {
         Self { thrown, is_told }
     }
 
-    /// What was thrown.
+    /// Returns the value that was thrown.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -75,10 +75,10 @@ impl Payload {
         self.thrown
     }
 
-    /// What was thrown, if it is a `T`.
+    /// Returns the value that was thrown, if it is a `T`.
     ///
     /// # Errors
-    /// It is something else; the payload comes back.
+    /// The value is something else; the payload comes back.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -107,7 +107,8 @@ impl Payload {
         self.thrown.is::<T>()
     }
 
-    /// What was thrown, if it is a `T`: by reference, so it must be a type that can be shared.
+    /// Returns the thrown value, if it is a `T`: by reference, so it must be a type that can be
+    /// shared.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -120,7 +121,7 @@ impl Payload {
         self.thrown.downcast_ref()
     }
 
-    /// What was thrown, if it is a `T`.
+    /// Returns the value that was thrown, if it is a `T`.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -135,7 +136,7 @@ impl Payload {
         self.thrown.downcast_mut()
     }
 
-    /// The panic's message, if what was thrown is a string.
+    /// Returns the panic's message, if a string was thrown.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -163,7 +164,7 @@ impl Payload {
         self.is_told
     }
 
-    /// Whether this is what [`exit_g`](crate::exit_g) unwinds with.
+    /// Returns true if this is the payload of [`exit_g`](crate::exit_g)'s unwinding.
     pub(crate) fn is_exit(&self) -> bool {
         is_exit(&*self.thrown)
     }
@@ -243,7 +244,8 @@ pub(crate) fn report_unjoined(payload: Payload, id: u64) {
         }
         let g = here();
         if g.is_doomed() {
-            // On a g0 nothing of the program's runs. It is leaked, like all that the G had.
+            // On a g0 nothing of the program's runs. The payload is leaked, like all that the G
+            // had.
             break;
         }
         match try_drop(payload.thrown) {

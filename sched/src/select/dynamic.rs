@@ -39,13 +39,13 @@ use crate::time::{Duration, Instant};
 /// # });
 /// ```
 pub struct Select<'a> {
-    /// By index; what was removed leaves a gap.
+    /// By index; a removed operation leaves a gap.
     arms: Vec<Option<Box<dyn Renew<'a> + 'a>>>,
     order: Order,
 }
 
 impl<'a> Select<'a> {
-    /// No operation yet.
+    /// Makes a select without operations.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -63,7 +63,8 @@ impl<'a> Select<'a> {
         Self { arms: Vec::new(), order: Order::Fair }
     }
 
-    /// The same; of several operations that can be done it takes the one that was added first.
+    /// Makes a select that takes, of several operations that can be done, the one that was added
+    /// first.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -83,7 +84,7 @@ impl<'a> Select<'a> {
         Self { arms: Vec::new(), order: Order::Biased }
     }
 
-    /// Adds a send, whose value comes later; gives its index.
+    /// Adds a send, whose value comes later; returns its index.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -99,7 +100,7 @@ impl<'a> Select<'a> {
         self.add(WatchArm::new(to))
     }
 
-    /// Adds a receive; gives its index.
+    /// Adds a receive; returns its index.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -123,7 +124,7 @@ impl<'a> Select<'a> {
     /// Removes the operation with this index. Indices are not used again.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such operation.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -143,7 +144,7 @@ impl<'a> Select<'a> {
     /// Chooses an operation that can be done without waiting.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such operation.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -202,7 +203,7 @@ impl<'a> Select<'a> {
         self.select_deadline(Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`.
+    /// Chooses an operation; parks until one can be done, or the clock has reached `deadline`.
     ///
     /// # Errors
     /// The deadline came first.
@@ -221,10 +222,10 @@ impl<'a> Select<'a> {
         self.choose(deadline.as_nanos()).ok_or(SelectTimeoutError)
     }
 
-    /// The index of an operation that could be done now. Others may be faster.
+    /// Returns the index of an operation that could be done now. Others may be faster.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such operation.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -241,8 +242,8 @@ impl<'a> Select<'a> {
         self.find(0).ok_or(TryReadyError)
     }
 
-    /// The index of an operation that could be done; parks until there is one. Others may be
-    /// faster.
+    /// Returns the index of an operation that could be done; parks until there is one. Others may
+    /// be faster.
     ///
     /// # Panics
     /// If there is no operation.
@@ -267,7 +268,7 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// The same; parks for at most `timeout`.
+    /// Returns the index of an operation that could be done; parks for at most `timeout`.
     ///
     /// # Errors
     /// The time is over.
@@ -287,7 +288,8 @@ impl<'a> Select<'a> {
         self.ready_deadline(Instant::now() + timeout)
     }
 
-    /// The same, until the clock has reached `deadline`.
+    /// Returns the index of an operation that could be done; parks until the clock has reached
+    /// `deadline` at most.
     ///
     /// # Errors
     /// The deadline came first.
@@ -311,7 +313,7 @@ impl<'a> Select<'a> {
         assert!(self.arms.iter().any(Option::is_some), "Select: no operations have been added");
     }
 
-    /// The index of an arm that was done, or could be.
+    /// Returns the index of an arm that was done, or could be.
     fn run(&mut self, deadline: u64, until: Until) -> Option<usize> {
         let mut numbers: Vec<usize> = Vec::with_capacity(self.arms.len());
         let mut arms: Vec<&mut dyn Arm> = Vec::with_capacity(self.arms.len());
@@ -321,7 +323,7 @@ impl<'a> Select<'a> {
                 arms.push(&mut **arm as &mut dyn Arm);
             }
         }
-        // The engine puts them in another order: what tells them apart is where they are.
+        // The engine puts the arms in another order: their places in memory tell them apart.
         let places: Vec<*const ()> = arms.iter().map(|arm| core::ptr::from_ref(&**arm).cast()).collect();
         let at = if deadline == 0 {
             super::first_pass(&mut arms, self.order, until)?
@@ -362,12 +364,12 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that was chosen. It must be completed, by [`send`](Self::send) or
+/// A chosen operation. The program must complete it, by [`send`](Self::send) or
 /// [`recv`](Self::recv) on the channel that it was chosen for.
 ///
 /// # Panics
-/// When it is dropped without. What it was promised is given back, and a value that it has received
-/// is dropped.
+/// When it is dropped without. Its promise is given back, and a value that it has received is
+/// dropped.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -381,13 +383,13 @@ impl fmt::Debug for Select<'_> {
 /// ```
 #[must_use = "a chosen operation must be completed"]
 pub struct SelectedOperation<'a> {
-    /// None: it was completed.
+    /// None: the operation was completed.
     arm: Option<Box<dyn Renew<'a> + 'a>>,
     index: usize,
 }
 
 impl SelectedOperation<'_> {
-    /// Its index: what [`Select::send`] or [`Select::recv`] gave.
+    /// Returns its index: the number that [`Select::send`] or [`Select::recv`] returned.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -416,7 +418,7 @@ impl SelectedOperation<'_> {
     /// The channel is closed; the value comes back.
     ///
     /// # Panics
-    /// If another operation was chosen; and as [`Sender::send`]: then what was promised is given
+    /// If another operation was chosen; and as [`Sender::send`]. In both cases the promise is given
     /// back.
     ///
     /// ```

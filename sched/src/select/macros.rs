@@ -76,7 +76,8 @@ macro_rules! select {
     ($($arms:tt)*) => { $crate::__select!(@arms Fair [] []; $($arms)*) };
 }
 
-/// As [`select!`](crate::select!), but of several arms that can be done the first one is taken.
+/// Selects as [`select!`](crate::select!), but of several arms that can be done the first one is
+/// taken.
 ///
 /// # Examples
 ///
@@ -100,7 +101,7 @@ macro_rules! select_biased {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select {
-    // The arms, one after the other: what each waits for, then its code.
+    // The arms, one after the other: the operation that each waits for, then its code.
     (@arms $order:tt $cases:tt $default:tt;) => { $crate::__select!(@eval $order $cases $default []) };
     (@arms $order:tt $cases:tt $default:tt; recv($r:expr $(,)?) -> $p:pat => $($rest:tt)+) => {
         $crate::__select!(@code $order $cases $default (recv $r, $p); $($rest)+)
@@ -150,7 +151,7 @@ macro_rules! __select {
         $crate::__select!(@arms $order [$($cases)* { $head $code }] $default; $($rest)*)
     };
 
-    // What they wait for, evaluated in the order in which it is written.
+    // The operands of the operations, evaluated in the order in which they are written.
     (@eval $order:tt [{ (recv $r:tt, $p:tt) $code:tt } $($more:tt)*] $default:tt [$($done:tt)*]) => {
         match &$r {
             from => {

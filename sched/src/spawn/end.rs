@@ -19,7 +19,8 @@ use crate::spawn::start::word_of;
 use crate::sync::Ordering;
 use crate::waitq::Crowd;
 
-/// Ends the current G here: its destructors run, `join` gives [`JoinError::Exited`]. Go's `Goexit`.
+/// Ends the current G here: its destructors run, and `join` returns [`JoinError::Exited`]. Go's
+/// `Goexit`.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -37,7 +38,7 @@ pub fn exit_g() -> ! {
 /// The payload of [`exit_g`]'s unwinding.
 struct ExitG;
 
-/// Whether this is what [`exit_g`] unwinds with.
+/// Returns true if this is the payload of [`exit_g`]'s unwinding.
 pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
     payload.is::<ExitG>()
 }
@@ -50,12 +51,12 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     let g: GRef = unsafe { &*g.cast::<G>() };
     if let Some(body) = g.body.get() {
         let start = g.closure.get();
-        // SAFETY: `lay` stored the body that fits the closure. This is its only run.
+        // SAFETY: `lay` stored the body that fits the closure. The body runs only here.
         let ran = unsafe { platform::catch(body.run, start) };
         if let Err(thrown) = ran {
             failed(body, start, thrown);
         }
-        // What is kept for this G goes before its joiner learns of the end.
+        // The values that are kept for this G go before its joiner learns of the end.
         local::end(g);
         platform::g_ends(g);
         end_of_body(g, body, start);
@@ -63,7 +64,7 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     finish(g, PreemptGuard::new())
 }
 
-/// The body did not come to its end, but unwound.
+/// Handles a body that did not come to its end, but unwound.
 #[cold]
 #[inline(never)]
 fn failed(body: &Body, start: *mut (), thrown: platform::Thrown) {
@@ -91,7 +92,7 @@ fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
     }
 }
 
-/// True: nobody will ever ask for the outcome.
+/// Completes the cell. True: nobody will ever ask for the outcome.
 #[inline(always)]
 fn complete(g: GRef, start: *mut ()) -> bool {
     let guard = PreemptGuard::new();
@@ -110,7 +111,8 @@ fn complete(g: GRef, start: *mut ()) -> bool {
 const HANDED_OVER: usize = 1;
 
 /// Ends the G that runs on this M where it stands; see the module. The platform has taken the core
-/// away from it: this runs on a stack of the platform's, below what the M's g0 has saved.
+/// away from the G: this runs on a stack of the platform's, below the registers that the M's g0 has
+/// saved.
 ///
 /// # Safety
 /// 1. The G never runs again, and its stack can still be read.
@@ -120,8 +122,8 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     g.doom(cause);
     // Leaked like everything else that it had.
     g.locals.set(core::ptr::null_mut());
-    // First it is known to be dead, then others learn of its end, and those who wait for it are
-    // looked for.
+    // First the death is recorded, then others learn of the end, and the G's waiters are looked
+    // for.
     m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
     platform::stack_retire(g);
     deaths::give_back(m, g, &guard);
@@ -145,7 +147,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
             None => group::close_all(g),
         }
     } else {
-        // It has left: it has no group open.
+        // The G has left: it has no group open.
         group::close_all(g);
     }
     if let Some(crowd) = Crowd::left_by(g) {
@@ -159,9 +161,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
 
-/// The G that calls has come to a panic with `payload`, of which the platform has told, and from
-/// which it will not unwind: the platform [abandons](abandon) it next, for [`Cause::Panicked`].
-/// With preemption on.
+/// Leaves the panic of the calling G, of which the platform has told, as its outcome. The G will
+/// not unwind from it: the platform [abandons](abandon) it next, for [`Cause::Panicked`]. With
+/// preemption on.
 pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     let g = {
         let guard = PreemptGuard::new();
@@ -178,7 +180,7 @@ pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// The G's last instructions: leaves the M for good.
+/// Runs the G's last instructions: leaves the M for good.
 fn finish(g: GRef, guard: PreemptGuard) -> ! {
     g.state.die();
     let next = next_of(M::current(&guard), &guard);
@@ -203,8 +205,8 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     } else if g.grave.left() {
         give_up_frames(g, &guard);
     }
-    // Release: pairs with the Acquire in `num_goroutines`: who counts it as ended finds its stack
-    // where free ones are.
+    // Release: pairs with the Acquire in `num_goroutines`: a reader that counts the G as ended
+    // finds its stack where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
     guard.release();
 }

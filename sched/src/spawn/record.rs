@@ -12,7 +12,8 @@ use crate::sync::Ordering;
 /// Numbers that a P takes from the common counter at once.
 const ID_BATCH: u64 = 16;
 
-/// A G in state Idle with a window of `size` bytes whose top page is there, and preemption off.
+/// Takes a G in state Idle with a window of `size` bytes whose top page is there, and preemption
+/// off.
 #[inline(never)]
 pub(super) fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
     let guard = PreemptGuard::new();
@@ -22,7 +23,7 @@ pub(super) fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
     }
 }
 
-/// Such a G from the free lists.
+/// Takes such a G from the free lists.
 #[inline(always)]
 fn free_g(size: usize, guard: &PreemptGuard) -> Option<GRef> {
     let m = M::current(guard);
@@ -38,7 +39,7 @@ fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoSt
             if !platform::reclaim() {
                 return Err(NoStack::Memory);
             }
-            // What others had to spare is free now.
+            // The memory that others had to spare is free now.
             let guard = PreemptGuard::new();
             let g = free_g(size, &guard).map_or_else(|| new_g(size, &guard), Ok)?;
             Ok((guard, g))
@@ -47,7 +48,7 @@ fn make_g(size: usize, guard: PreemptGuard) -> Result<(PreemptGuard, GRef), NoSt
     }
 }
 
-/// Such a G made of a bare one, or new.
+/// Makes such a G from a bare one, or a new one.
 fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
     let sched = M::current(guard).sched();
     let g = sched.free.pop_bare(&sched.registry, guard).ok_or(NoStack::Memory)?;
@@ -89,7 +90,7 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
     p.next_id.replace(p.next_id.get() + 1)
 }
 
-/// Begins the life of a G that has its first frame; its number.
+/// Begins the life of a G that has its first frame, and returns its number.
 #[inline(never)]
 pub(super) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
     let m = M::current(guard);
@@ -103,7 +104,7 @@ pub(super) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
     id
 }
 
-/// A G that was [taken](take_g) is not needed.
+/// Puts back a G that was [taken](take_g) and is not needed.
 #[cold]
 #[inline(never)]
 pub(super) fn put_back(g: GRef, guard: &PreemptGuard) {
@@ -115,7 +116,7 @@ pub(super) fn put_back(g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// Its stack is large, or deep.
+/// Frees the stack of a G whose stack is large, or deep.
 #[cold]
 #[inline(never)]
 pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
@@ -128,9 +129,9 @@ pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     }
 }
 
-/// The end of a G that was ended where it stood, and until now was Dead with its frames in place:
-/// those go, and its record is free. Allocates nothing. By whoever its [`Grave`](crate::g::Grave)
-/// has told to.
+/// Gives up the frames of a G that was ended where it stood, and frees its record. Until now the G
+/// was Dead with its frames in place. Allocates nothing. Called by the side that the
+/// [`Grave`](crate::g::Grave) of the G has told to.
 #[cold]
 #[inline(never)]
 pub(crate) fn give_up_frames(g: GRef, guard: &PreemptGuard) {

@@ -1,4 +1,5 @@
-//! What lies at the top of a new G's stack, and what is done with it by those that know its type.
+//! The start frame at the top of a new G's stack, and the operations of the code that knows its
+//! type.
 
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
@@ -14,26 +15,25 @@ use crate::spawn::end::g_main;
 /// The largest closure that is kept on the new G's own stack; larger ones are boxed.
 const INLINE_CLOSURE: usize = 2048;
 
-/// What a frame is aligned to.
+/// The alignment of a frame.
 const ALIGN: usize = 16;
 
-/// What a fresh G finds at the top of its stack.
+/// The start frame that a fresh G finds at the top of its stack.
 #[repr(C)]
 pub(super) struct Start<F, T, N> {
     pub(super) head: Head<T, N>,
     pub(super) f: F,
 }
 
-/// The part of it that is found without knowing `F`.
+/// The part of a `Start` that is found without knowing `F`.
 #[repr(C)]
 pub(super) struct Head<T, N> {
-    /// First, so that its word is found without knowing anything.
+    /// First, so that its word is found without knowing any type.
     pub(super) cell: CellRef<T>,
     pub(super) member: N,
 }
 
-/// A `Start` in the form in which it will lie there: large closures are boxed, before there is a G
-/// to lay them on.
+/// A `Start` in its final form: large closures are boxed, before there is a G to lay them on.
 pub(super) enum Laid<F, T, N> {
     Inline(Start<F, T, N>),
     Boxed(Start<Box<F>, T, N>),
@@ -45,7 +45,7 @@ where
     T: Send,
     N: Member,
 {
-    /// Without memory for a box, `start` comes back.
+    /// Boxes a large closure. Without memory for a box, `start` comes back.
     pub(super) fn new(start: Start<F, T, N>) -> Result<Self, Start<F, T, N>> {
         if size_of::<Start<F, T, N>>() <= INLINE_CLOSURE && align_of::<Start<F, T, N>>() <= 64 {
             return Ok(Self::Inline(start));
@@ -63,7 +63,7 @@ where
         Ok(Self::Boxed(Start { head: start.head, f }))
     }
 
-    /// The member that starts with it.
+    /// Returns the member that starts with it.
     pub(super) fn member(&self) -> &N {
         match self {
             Self::Inline(start) => &start.head.member,
@@ -78,7 +78,7 @@ where
         }
     }
 
-    /// Writes it to the top of the stack of `g` and lays the G's first frame below.
+    /// Writes the `Start` to the top of the stack of `g` and lays the G's first frame below.
     #[inline(always)]
     pub(super) fn lay(self, g: GRef) {
         match self {
@@ -121,16 +121,16 @@ where
     T: Send,
 {
     let start = start.cast::<Start<F, T, N>>();
-    // SAFETY: 1. only this run reads the closure. The head stays readable for others, who copy the
-    // cell as well.
+    // SAFETY: 1. only this run reads the closure. The head stays readable for others, which copy
+    // the cell as well.
     let (cell, f) = unsafe { ((&raw const (*start).head.cell).read(), (&raw const (*start).f).read()) };
     let value = f();
     // SAFETY: 1. and 2. the G's side ends with `end_of_body`.
     unsafe { cell.put(value) };
 }
 
-/// Leaves an error in place of the value. What is there already was written by a run that was
-/// abandoned: it is leaked like the rest.
+/// Leaves an error in place of the value. A value that is there already was written by a run that
+/// was abandoned: it is leaked like the rest.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, _>` whose G has not completed.
@@ -139,7 +139,8 @@ unsafe fn fail<T: Send>(start: *mut (), error: JoinError) {
     unsafe { start.cast::<CellRef<T>>().read().put_error(error) };
 }
 
-/// Drops what no handle will ask for. On the G that has ended, or on the g0 on which it dies.
+/// Drops an outcome that no handle will ask for. On the G that has ended, or on the g0 on which it
+/// dies.
 ///
 /// # Safety
 /// 1. `start` points to a `Start<_, T, N>` whose G has completed, unclaimed, and has not left its
@@ -159,7 +160,8 @@ unsafe fn forget<T: Send, N: Member>(start: *mut ()) {
     }
 }
 
-/// What tells a member that its G has ended, if it is one. True: that one was ended where it stood.
+/// Returns the function that tells a member that its G has ended, if there is a member. True: the G
+/// was ended where it stood.
 const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     /// # Safety
     /// 1. `start` points to a `Start<_, T, _>` of `g`; once.
@@ -182,7 +184,7 @@ const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     if N::ALONE { None } else { Some(leave::<T, N>) }
 }
 
-/// The word of the cell of a `Start`.
+/// Returns the word of the cell of a `Start`.
 ///
 /// # Safety
 /// 1. `start` points to a `Start`, whose G has not completed.

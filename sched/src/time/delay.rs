@@ -8,12 +8,12 @@
 //! ```
 //!
 //! **The hard race** is a poll with another waker while the timer's goroutine takes the old one.
-//! Whoever takes does so at `when` or later, so a poll whose waker came behind it finds that it is
-//! time when it looks again.
+//! The goroutine takes the waker at `when` or later. So a poll whose waker came behind it finds
+//! that it is time when it looks again.
 //!
-//! A waker is anybody's code, which may lock, allocate and park. So it is called by a goroutine,
-//! never on the g0 that runs the timers; that costs a goroutine for each that comes due, and none
-//! for one that is dropped before.
+//! A waker is anybody's code, which may lock, allocate and park. So a goroutine calls it, never the
+//! g0 that runs the timers. The cost is a goroutine for each delay that comes due, and none for one
+//! that is dropped before.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -40,7 +40,7 @@ use crate::preempt::PreemptGuard;
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Delay {
     when: Instant,
-    /// From the first poll on that finds it early.
+    /// Set from the first poll on that finds the delay early.
     waits: Option<Waits>,
 }
 
@@ -49,21 +49,22 @@ struct Waits {
     slot: Arc<Slot>,
 }
 
-/// Who is to be woken.
+/// The waker to call.
 struct Slot(SpinLock<Option<Waker>>);
 
 impl Slot {
-    /// What was there goes to the caller: a waker is dropped and called with no lock held.
+    /// Puts `waker` in. The old one goes to the caller: a waker is dropped and called with no lock
+    /// held.
     fn replace(&self, waker: Option<Waker>) -> Option<Waker> {
         core::mem::replace(&mut *self.0.lock(&PreemptGuard::new()), waker)
     }
 }
 
-/// A future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the others
-/// of its goroutine go on.
+/// Makes a future that is ready `d` from now: [`sleep`](super::sleep) for futures, which lets the
+/// others of its goroutine go on.
 ///
 /// # Panics
-/// When it is polled, if there is no memory for its timer.
+/// When the future is polled, if there is no memory for its timer.
 ///
 /// # Examples
 /// ```
@@ -78,7 +79,7 @@ pub fn delay(d: Duration) -> Delay {
     delay_until(Instant::now() + d)
 }
 
-/// A future that is ready at `when`; never, if that is [`Instant::NEVER`].
+/// Makes a future that is ready at `when`; never, if that is [`Instant::NEVER`].
 ///
 /// # Panics
 /// As [`delay`].
@@ -140,8 +141,8 @@ impl fmt::Debug for Delay {
 }
 
 /// Gives `future` so long, from this call on: its value, or [`Elapsed`] if it is not ready by then.
-/// What is late is dropped with this future; a poll of it that is under way is not broken off, nor
-/// is one that parks.
+/// A late future is dropped with this one. A poll of it that is under way is not broken off, nor is
+/// one that parks.
 ///
 /// # Errors
 /// [`Elapsed`].

@@ -1,4 +1,5 @@
-//! Timers and tickers with a handle, as Go's: what is due is a function, or a value in a channel.
+//! Timers and tickers with a handle, as Go's: a due timer starts a function, or sends a value to a
+//! channel.
 //!
 //! ```text
 //!   Timer, Ticker ──▶ Inner { alarm, lock { generation, armed, … }, what }     counted: the handle, the heap while the alarm is in it, a new G
@@ -9,13 +10,13 @@
 //!   stop, reset:     under the lock: the generation ends; the alarm leaves its heap, or its count is the call's to drop; the channel is emptied
 //! ```
 //!
-//! So `stop` and what was to happen never both win: it says true if that does not happen any more,
-//! even if the G for it exists already, and false if it has begun (or nothing was started). It
-//! waits for nobody. **No stale value**: when `stop` or `reset` has returned, a receive finds
-//! nothing that was sent before.
+//! So `stop` and the event never both win. `stop` says true if the event does not happen any more,
+//! even if the G for it exists already. False means that the event has begun, or that nothing was
+//! started. `stop` waits for nobody. **No stale value**: when `stop` or `reset` has returned, a
+//! receive finds no value that was sent before.
 //!
-//! A function and what it holds are dropped by a G, never on a g0. When there is no memory for a G,
-//! the alarm tries again a little later.
+//! A G drops the function and its captures; a g0 never does. When there is no memory for a G, the
+//! alarm tries again a little later.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -30,7 +31,7 @@ use crate::preempt::PreemptGuard;
 use crate::spawn::Builder;
 use crate::timers::{Alarm, Firing, reserve};
 
-/// How soon it is tried again when there was no memory for a goroutine: 1 ms.
+/// The time until the next try, when there was no memory for a goroutine: 1 ms.
 const RETRY: u64 = 1_000_000;
 
 /// A timer that can be stopped and started anew. As Go's.
@@ -47,8 +48,8 @@ const RETRY: u64 = 1_000_000;
 pub struct Timer(Arc<Inner>);
 
 /// A clock that ticks: a value in its channel every so often. As Go's: a tick for which there is no
-/// room, since the last one has not been received yet, is dropped. When it is dropped it stops, and
-/// its channel is closed.
+/// room, since the last one has not been received yet, is dropped. A dropped ticker stops, and its
+/// channel is closed.
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -66,18 +67,18 @@ pub struct Ticker(Arc<Inner>);
 
 #[repr(C)]
 struct Inner {
-    /// First: the call finds the rest by it.
+    /// First: the alarm's function finds the rest by it.
     alarm: Alarm,
     state: SpinLock<State>,
     what: What,
 }
 
 struct State {
-    /// Of the last start, or a later one: what was started with another one is over.
+    /// The number of the last start, or a later one: a start with another number is over.
     generation: u32,
-    /// Started, and what was to happen has not begun since.
+    /// Started, and the event has not begun since.
     armed: bool,
-    /// When it is due.
+    /// The time when the event is due.
     due: Instant,
     /// Of a ticker.
     period: Option<NonZeroU64>,
@@ -89,8 +90,9 @@ enum What {
 }
 
 impl Timer {
-    /// Sends the present into a channel of its own after `d`; see [`receiver`](Self::receiver).
-    /// Go's `NewTimer`. When it is dropped it stops, and the channel is closed.
+    /// Makes a timer that sends the present into a channel of its own after `d`; see
+    /// [`receiver`](Self::receiver). Go's `NewTimer`. A dropped timer stops, and the channel is
+    /// closed.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -111,7 +113,8 @@ impl Timer {
         timer
     }
 
-    /// Calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`. Dropping it stops nothing.
+    /// Makes a timer that calls `f` on a goroutine of its own after `d`. Go's `AfterFunc`. Dropping
+    /// it stops nothing.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -131,10 +134,10 @@ impl Timer {
         timer
     }
 
-    /// Where the value arrives.
+    /// Returns the receiver at which the value arrives.
     ///
     /// # Panics
-    /// If it calls a function instead.
+    /// If the timer calls a function instead.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -148,8 +151,8 @@ impl Timer {
         self.0.receiver()
     }
 
-    /// Starts it anew, to be due `d` from now, whatever it did before. True: it was running, or its
-    /// value had not been received; what it was to do then does not happen.
+    /// Starts the timer anew, to be due `d` from now, in any state. True: the timer was running, or
+    /// its value had not been received; the earlier event does not happen.
     ///
     /// # Panics
     /// When there is no memory for the timer.
@@ -166,7 +169,7 @@ impl Timer {
         self.reset_at(Instant::now() + d)
     }
 
-    /// The same, to be due at `when`.
+    /// Starts the timer anew likewise, to be due at `when`.
     ///
     /// # Panics
     /// As [`reset`](Self::reset).
@@ -183,8 +186,9 @@ impl Timer {
         self.0.start(when, None)
     }
 
-    /// Stops it. True: it was running, or its value had not been received; it does not happen any
-    /// more. False: its function has begun, its value has been received, or it was stopped before.
+    /// Stops the timer. True: it was running, or its value had not been received; the event does
+    /// not happen any more. False: its function has begun, its value has been received, or it was
+    /// stopped before.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -200,7 +204,7 @@ impl Timer {
 }
 
 impl Ticker {
-    /// A tick every `period`, the first one `period` from now.
+    /// Makes a ticker that ticks every `period`, the first time `period` from now.
     ///
     /// # Panics
     /// If `period` is zero, or when there is no memory for the timer.
@@ -218,7 +222,7 @@ impl Ticker {
         ticker
     }
 
-    /// Where the ticks arrive.
+    /// Returns the receiver at which the ticks arrive.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -231,7 +235,7 @@ impl Ticker {
         self.0.receiver()
     }
 
-    /// Waits for the next tick: when it came. Parks; for ever if the ticker is stopped.
+    /// Waits for the next tick, and returns its time. Parks; for ever if the ticker is stopped.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -245,8 +249,8 @@ impl Ticker {
         self.receiver().recv().unwrap_or(Instant::NEVER)
     }
 
-    /// From now on it ticks every `period`, the first time `period` from now. A tick that has not
-    /// been received is lost.
+    /// Restarts the ticker: it ticks every `period`, the first time `period` from now. A tick that
+    /// has not been received is lost.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -264,8 +268,8 @@ impl Ticker {
         self.0.start(Instant::now() + period, Some(ns));
     }
 
-    /// It does not tick any more, until it is [reset](Self::reset). A tick that has not been
-    /// received is lost.
+    /// Stops the ticks, until the ticker is [reset](Self::reset). A tick that has not been received
+    /// is lost.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -340,21 +344,21 @@ impl Inner {
         was
     }
 
-    /// Empties the channel of what was sent before. True: there was something. Under the lock: what
-    /// comes after it is another generation's.
+    /// Empties the channel of an earlier value. True: there was one. Under the lock: a value that
+    /// comes later is another generation's.
     fn drain(&self) -> bool {
         matches!(&self.what, What::Channel(_, receiver) if receiver.try_recv().is_ok())
     }
 }
 
 impl State {
-    /// What was started before is over. Whether it was still to happen.
+    /// Ends the generation. Returns true if its event was still to happen.
     fn end(&mut self) -> bool {
         self.generation = self.generation.wrapping_add(1);
         core::mem::replace(&mut self.armed, false)
     }
 
-    /// Whether what was started as `generation` may still happen.
+    /// Returns true if the event that was started as `generation` may still happen.
     fn wants(&self, generation: u32) -> bool {
         self.armed && self.generation == generation
     }
@@ -364,7 +368,7 @@ fn alarm_of(inner: *const Inner) -> NonNull<Alarm> {
     NonNull::new(inner.cast_mut()).unwrap_or(NonNull::dangling()).cast()
 }
 
-/// On a g0: a value for the channel.
+/// Sends a value to the channel. On a g0.
 unsafe fn ring_channel(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     // SAFETY: `start` has put an alarm with this call into an `Inner`, with a count, which has come
     // to us.
@@ -398,7 +402,7 @@ struct Count(NonNull<Inner>);
 // SAFETY: an `Inner` is `Send` and `Sync`: function and channel are, the rest is under its lock.
 unsafe impl Send for Count {}
 
-/// On a g0: a goroutine for the function.
+/// Starts a goroutine for the function. On a g0.
 unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let (count, generation) = (Count(alarm.cast()), firing.generation());
     let run = move || {
@@ -421,12 +425,13 @@ unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     if Builder::new().spawn(run).is_ok() {
         return;
     }
-    // SAFETY: the count is still there: what came back and was dropped is a pointer.
+    // SAFETY: the count is still there: the closure that came back and was dropped holds a pointer.
     let inner = unsafe { alarm.cast::<Inner>().as_ref() };
     let _state = inner.state.lock(firing.preempt());
     if inner.alarm.is_pending() {
-        // It was started anew, with a count of its own; and what is taken out of its heap now will
-        // ask for the lock before it drops that. SAFETY: so ours is not the last.
+        // The timer was started anew, with a count of its own. The firing of the alarm that is
+        // taken out of its heap now will ask for the lock before it drops that count. SAFETY: so
+        // ours is not the last.
         unsafe { Arc::decrement_strong_count(alarm.cast::<Inner>().as_ptr()) };
     } else {
         // Even if it is over: a G is needed to drop it.

@@ -11,38 +11,49 @@
 //!                                                      STARVING: the first waiter owns it now
 //! ```
 //!
-//! Uncontended, lock and unlock are one atomic operation each. What the word's owner means, and
-//! what happens when it is dead: `owner.rs`.
+//! Uncontended, lock and unlock are one atomic operation each. `owner.rs` explains the word's
+//! owner, and the case of a dead owner.
 //!
-//! **Normal mode.** A woken waiter competes, and a G that runs may be faster (barging: no switch
-//! for each hand-over). A waiter that loses goes back to the *front* of the list, so waiters come
-//! in order among themselves. At most one is on its way at a time (`woken`). Until it has come, the
-//! word does not say that others wait: whoever runs takes the mutex and gives it back at the price
-//! of a free one, and a slice has thousands of that. The one that comes says so again: QUEUED.
+//! **Normal mode.** A woken waiter competes with running G's, and a running G may be faster
+//! (barging: no switch for each hand-over). A waiter that loses goes back to the *front* of the
+//! list, so waiters keep their order among themselves. At most one waiter is on its way at a time
+//! (`woken`). Until that waiter has come, the word does not say that others wait. A running G then
+//! takes the mutex and gives it back at the price of a free one, thousands of times in a slice. The
+//! waiter sets QUEUED again when it comes.
 //!
-//! **Starvation mode.** A waiter that loses when it has waited for [`STARVES`] sets STARVING. From
-//! then on an unlock gives the mutex to the first waiter, nobody barges in, who comes goes to the
-//! end. The receiver ends this mode if it has waited less than that or nobody waits behind it. So
-//! nobody waits longer than that and one round through those before it; and the throughput of the
-//! normal mode comes back by itself.
+//! **Starvation mode.** A waiter that loses after it has waited for [`STARVES`] sets STARVING. From
+//! then on an unlock gives the mutex to the first waiter, no G barges in, and a newcomer goes to
+//! the end of the list. The receiver ends this mode if it has waited less than [`STARVES`], or if
+//! nobody waits behind it. So a G waits for [`STARVES`] and one round through the waiters before it
+//! at most. The throughput of the normal mode comes back by itself.
 //!
-//! **INV-QUEUED**: with the list's lock free, QUEUED says whether anybody is in the list, or one
-//! that was woken is on its way. QUEUED, and an owner in the place of none in starvation mode, are
-//! written under that lock only.
+//! **INV-QUEUED**: with the list's lock free, QUEUED says whether a waiter is in the list, or a
+//! woken waiter is on its way. QUEUED is written under that lock only. In starvation mode, an owner
+//! in the place of none is, too.
 //!
 //! **The hard race** is an unlock between a waiter's look at the word and its entry into the list.
-//! The waiter holds the list's lock from its CAS to QUEUED until it is saved in the list, and an
-//! unlock that finds a flag takes that lock before it looks at the list: so either the waiter's CAS
-//! sees no owner, or the unlock sees the waiter. While one is on its way, who comes need not be
-//! seen: that one looks at the list.
+//! The waiter holds the list's lock from its CAS to QUEUED until it is saved in the list. An unlock
+//! that finds a flag takes that lock before it looks at the list. So either the waiter's CAS sees
+//! no owner, or the unlock sees the waiter. While a woken waiter is on its way, a newcomer need not
+//! be seen: the woken waiter looks at the list.
 //!
-//! Rejected: handing over always (every contended unlock would wait for a switch); taking the word
-//! by a swap (between a swap to 0 and a look at the flags a barger takes what a starving waiter is
-//! to get); spinning before parking, as Go does where another core runs the owner. Measured on std
-//! threads, two M's, best of five runs, nanoseconds a turn without and with Go's four times thirty
-//! pauses: 60 and 60 (two G's, a hundred turns of a loop inside and outside), 300 and 300 (a
-//! thousand), 5,380 and 5,370 (twenty thousand), 389 and 387 (eight G's, a thousand). Nobody waits
-//! for the one that parks: who runs barges in.
+//! Rejected:
+//!
+//! * Handing over always: every contended unlock would wait for a switch.
+//! * Taking the word by a swap: between a swap to 0 and a look at the flags, a barger takes the
+//!   mutex that a starving waiter is to get.
+//! * Spinning before parking, as Go does where another core runs the owner. Nobody waits for a G
+//!   that parks: a running G barges in.
+//!
+//! Spinning was measured on std threads, with two M's, best of five runs. The table gives
+//! nanoseconds a turn without and with Go's four times thirty pauses.
+//!
+//! | G's | turns of a loop inside and outside | without | with |
+//! |---|---|---|---|
+//! | 2 | 100 | 60 | 60 |
+//! | 2 | 1,000 | 300 | 300 |
+//! | 2 | 20,000 | 5,380 | 5,370 |
+//! | 8 | 1,000 | 389 | 387 |
 
 use crate::deaths::{Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, WaitReason, id_of};
@@ -56,7 +67,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::waitq::{Claimed, WaitQueue, Waiter};
 
 const FREE: usize = 0;
-/// Somebody is in the list.
+/// A G is in the list.
 const QUEUED: usize = 1;
 /// The next owner is the first waiter.
 const STARVING: usize = 2;
@@ -64,11 +75,12 @@ const STARVING: usize = 2;
 /// A waiter that has waited so long gets the mutex handed over: 1 ms, as in Go.
 const STARVES: u64 = 1_000_000;
 
-/// What becomes of a G that wants what a dead one has: it panics, or it takes the dead one's place.
+/// A G that wants the mutex of a dead G panics (`IS_TOLD`), or takes the dead one's place
+/// (`SUCCEEDS`).
 const IS_TOLD: bool = false;
 const SUCCEEDS: bool = true;
 
-/// The mutex without its value: what the slow paths need, so that they exist once.
+/// The mutex without its value: the part that the slow paths need, so that they exist once.
 pub(crate) struct Raw {
     word: AtomicUsize,
     pub(super) poison: Poison,
@@ -77,7 +89,7 @@ pub(crate) struct Raw {
 
 struct Waiters {
     list: WaitQueue,
-    /// One was woken and is on its way to compete: nobody else is woken meanwhile.
+    /// A waiter was woken and is on its way to compete: no other is woken meanwhile.
     woken: bool,
 }
 
@@ -132,8 +144,8 @@ impl Raw {
         self.word.fetch_and(FLAGS, Ordering::Release);
     }
 
-    /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`;
-    /// otherwise the flags `else_set`. False: it was not taken.
+    /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`.
+    /// Otherwise sets the flags `else_set`, and returns false.
     fn take(&self, taken: usize, else_set: usize) -> bool {
         let mine = life_here();
         let mut word = self.word.load(Ordering::Relaxed);
@@ -151,7 +163,7 @@ impl Raw {
         }
     }
 
-    /// It is not free, but perhaps nobody owns it: others wait.
+    /// Takes a word that is not free but may have no owner: others wait.
     #[cold]
     fn try_lock_queued(&self) -> bool {
         self.take(0, 0)
@@ -179,7 +191,8 @@ impl Raw {
     /// False: the G is doomed, and was the owner only for as long as nobody has seen it.
     fn try_to_get<const OF_THE_DEAD: bool>(&self) -> bool {
         let mine = life_here();
-        // When it came; whether it was woken to compete; what it makes of the mode.
+        // The time when this G came; whether it was woken to compete; the flags that it adds to the
+        // mode.
         let (mut since, mut woken, mut mode) = (None, false, 0);
         let mut guard = PreemptGuard::new();
         loop {
@@ -214,7 +227,7 @@ impl Raw {
             let began = *since.get_or_insert_with(platform::now);
             waiters.into_held();
             let arg = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. whoever claims the waiter wakes it once. 2. the mutex outlives the call.
+            // SAFETY: 1. the claimer of the waiter wakes it once. 2. the mutex outlives the call.
             guard = unsafe { park(guard, WaitReason::Mutex, unlock_list, arg) };
             let starves = platform::now().saturating_sub(began) >= STARVES;
             if waiter.was_served() {
@@ -224,7 +237,7 @@ impl Raw {
             woken = true;
             mode = if starves { STARVING } else { 0 };
         }
-        // One that has waited is at its only level: it ends when that goes.
+        // A G that has waited is at its only level of preemption: it ends when that level goes.
         let doomed = since.is_some() && current_g(&guard).is_doomed();
         if doomed {
             self.unlock();
@@ -239,8 +252,8 @@ impl Raw {
         }
     }
 
-    /// What `pass_on` asks, without the list's lock first: whoever has barged in sees to the
-    /// others.
+    /// Asks, before it takes the list's lock, the question that `pass_on` asks under it: a G that
+    /// has barged in sees to the others.
     #[cold]
     #[inline(never)]
     fn unlock_contended(&self) {
@@ -261,15 +274,15 @@ impl Raw {
         }
     }
 
-    /// The word may have no owner: who is to be woken for it. With the list's lock held.
+    /// Passes on a word that may have no owner: returns the waiter to wake for it. With the list's
+    /// lock held.
     #[inline(never)]
     fn pass_on(&self, waiters: &mut Waiters) -> Option<Claimed> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let gives = word & STARVING != 0;
             if word & OWNER != 0 || !gives && waiters.woken {
-                // Whoever has taken it finds QUEUED when it unlocks; so does the one that was
-                // woken.
+                // A G that has taken the word finds QUEUED when it unlocks; so does the woken one.
                 return None;
             }
             let queued = if waiters.list.has_two() { QUEUED } else { 0 };
@@ -279,8 +292,8 @@ impl Raw {
                 // The one that is on its way sets QUEUED itself: until then all others are fast.
                 _ => FREE,
             };
-            // Relaxed: the one that gets it learns so from `ready`; for all others this only goes
-            // on what `unlock` released.
+            // Relaxed: the new owner learns of its ownership from `ready`. For all others this
+            // write only continues the release of `unlock`.
             match self.word.compare_exchange(word, to, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) if gives => return waiters.list.pop().map(Claimed::serve),
                 Ok(_) => {
@@ -297,8 +310,8 @@ impl Raw {
         dead_owner(self.word.load(Ordering::Relaxed), deaths)
     }
 
-    /// QUEUED is as the list is, after a change to the list that no owner will see. With the list's
-    /// lock held.
+    /// Clears QUEUED if the list is empty, after a change to the list that no owner will see. With
+    /// the list's lock held.
     fn set_queued(&self, waiters: &Waiters) {
         if waiters.list.is_empty() {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -316,7 +329,7 @@ impl Waited for Raw {
             let mut waiters = self.waiters.lock(guard);
             let word = self.word.load(Ordering::Relaxed);
             if word & OWNER == 0 {
-                // Perhaps whoever unlocked it has died before it came to this.
+                // Perhaps the G that unlocked the word has died before it came to this.
                 self.pass_on(&mut waiters)
             } else if let Some(dead) = dead_owner(word, deaths) {
                 let first = waiters.list.pop().map(|first| first.bury(dead.id()));

@@ -1,4 +1,4 @@
-//! The word of a lock for readers and writers, and who waits for it.
+//! The word of a readers–writer lock, and the lists of G's that wait for the lock.
 //!
 //! ```text
 //!   free       0                                                              | FAIR |        | QUEUED
@@ -7,46 +7,49 @@
 //!              63 ─────────────────── 28   27 ──────────────────── 3             2      1        0
 //! ```
 //!
-//! Uncontended, each lock and unlock is one atomic operation. QUEUED says that somebody waits.
+//! Uncontended, each lock and unlock is one atomic operation. QUEUED says that a G waits.
 //!
-//! **Barging.** A lock that nobody holds is taken by whoever runs, as the mutex is: one preempted
-//! holder must not make a convoy of all the others, in which each unlock is a switch. Who leaves
-//! wakes the first writer, if none is on its way, and that one competes. Until it has come, the
-//! word does not say that others wait (the mutex again). Readers don't compete: they are let in,
-//! all that wait. While QUEUED is there, newcomers don't read beside readers for whom a writer
-//! waits.
+//! **Barging.** A running G takes a free lock at once, as with the mutex. One preempted holder must
+//! not build a convoy in which each unlock is a switch. A leaving G wakes the first writer, if no
+//! writer is on its way, and the woken writer competes. Until that writer has come, the word does
+//! not say that others wait (as with the mutex). Readers do not compete: all waiting readers are
+//! let in together. While QUEUED is set, a newcomer does not join readers that a writer waits for.
 //!
-//! **FAIR.** A writer that was woken, and finds the lock held after it has waited for [`STARVES`],
-//! sets FAIR. From then on nobody barges in, and the lock passes from hand to hand, in phases that
-//! alternate, as in Go:
+//! **FAIR.** A woken writer that finds the lock held after it has waited for [`STARVES`] sets FAIR.
+//! From then on no G barges in, and the lock passes from hand to hand. As in Go, two phases
+//! alternate:
 //!
 //! * a writer leaves: all readers that wait by then get it, else the first writer;
 //! * the last reader leaves: the first writer gets it, else the readers.
 //!
-//! It ends with a writer that has waited less than that, or when no writer waits. So a writer waits
-//! for the readers that were there when it came, for [`STARVES`], and for one round through the
-//! writers before it (with a round of readers between any two); a reader for a writer that holds or
-//! is given the lock.
+//! FAIR ends with a writer that has waited less than [`STARVES`], or when no writer waits. So a
+//! writer waits for the readers that were there when it came, then for [`STARVES`], then for one
+//! round. The round goes through the writers before it, with a round of readers between any two. A
+//! reader waits for one writer, which holds the lock or is given it.
 //!
-//! **INV-OURS**: a word that says FAIR and QUEUED, and has no owner, belongs to whoever has the
+//! **INV-OURS**: a word that says FAIR and QUEUED, and has no owner, belongs to the holder of the
 //! lists' lock: nobody takes it.
 //!
-//! **The hard race** is that of the mutex, with the same answer: QUEUED is set, and the waiter's
-//! node is in its list, before the lists' lock is free; and who leaves and finds a flag asks the
-//! word again: if somebody has taken it, that one will come here. While a writer is on its way, who
-//! comes need not be seen: that writer looks at the lists.
+//! **The hard race** is that of the mutex, with the same answer. QUEUED is set, and the waiter's
+//! node is in its list, before the lists' lock is free. A leaving G that finds a flag asks the word
+//! again. If another G has taken the word, that G will come here. While a writer is on its way, a
+//! newcomer need not be seen: that writer looks at the lists.
 //!
-//! **A dead writer** keeps everybody out: those who want the lock panic (`owner.rs`). **A dead
-//! reader** has the lock for reading, for ever: it keeps writers out, and takes nothing away from
-//! other readers. A reader's unit is the lowest bits of its G's number, and a one; so of a sum with
-//! one summand left, the number says whose that is, and writers are told. Of *several* that are
-//! left nobody can say which summands are dead: writers wait. So they do until one is left; if all
-//! of several are dead, for ever, and the deadlock report shows them.
+//! **A dead writer** keeps all others out: G's that want the lock panic (`owner.rs`). **A dead
+//! reader** has the lock for reading for ever: writers stay out, and other readers lose nothing. A
+//! reader's unit is a one and the lowest bits of its G's number. So in a sum with one summand left,
+//! the number names the reader, and writers are told. Of *several* readers that are left, nobody
+//! can say which summands are dead: writers wait until one is left. If all of several are dead,
+//! writers wait for ever, and the deadlock report shows them.
 //!
-//! Rejected: a list of its readers for each lock, or of its locks for each G (an allocation or a
-//! search for each read); Go's writer mutex beside the count (two words to take); handing over
-//! always (one preemption, and every operation is a switch from then on); readers that are woken to
-//! compete (a crowd of them would find a writer there, one by one, and wait again).
+//! Rejected:
+//!
+//! * a list of its readers for each lock, or of its locks for each G: an allocation or a search for
+//!   each read;
+//! * Go's writer mutex beside the count: two words to take;
+//! * handing over always: after one preemption every operation is a switch;
+//! * readers that are woken to compete: one by one, a crowd of them would find a writer there and
+//!   wait again.
 
 use crate::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
@@ -61,44 +64,44 @@ use crate::sync::{AtomicUsize, Ordering, fence};
 use crate::waitq::{Claimed, Crowd, WaitQueue, Waiter};
 
 const FREE: usize = 0;
-/// Somebody is in a list.
+/// A G is in a list.
 const QUEUED: usize = 1;
 const WRITER: usize = 2;
-/// Nobody barges in: who leaves hands the lock over.
+/// No G barges in: a leaving G hands the lock over.
 const FAIR: usize = 4;
-/// What stays when a writer leaves.
+/// The flags that stay when a writer leaves.
 const KEPT: usize = QUEUED | FAIR;
 /// One reader in the count.
 const ONE: usize = 8;
 /// Where the sum of the numbers begins.
 const SUM_SHIFT: u32 = 28;
-/// So many bits of a number are summed: 69 billion goroutines later a dead reader could be taken
+/// So many bits of a number are summed. After 69 billion goroutines a dead reader could be taken
 /// for another one. (Then a writer is told a wrong name.)
 const SUM_BITS: u32 = usize::BITS - SUM_SHIFT;
 /// The bits of the count.
 const COUNT: usize = (1 << SUM_SHIFT) - ONE;
-/// Of so many readers that the next one could be too many: 16 million.
+/// Set from 16 million readers on: the next one could be too many.
 const MANY: usize = 1 << (SUM_SHIFT - 1);
-/// Without any of these a reader comes in at once.
+/// With none of these set, a reader comes in at once.
 const BARRED: usize = QUEUED | WRITER | MANY;
 
 /// A writer that has waited so long has the lock handed over: 1 ms, as in the mutex.
 const STARVES: u64 = 1_000_000;
 
-/// Whether a reader may come in: nobody writes, and it does not come between readers and a writer
-/// that waits for them.
+/// Returns true if a reader may come in: nobody writes, and the reader does not come between
+/// readers and a writer that waits for them.
 #[inline(always)]
 fn admits_a_reader(word: usize) -> bool {
     word & (WRITER | FAIR | MANY) == 0 && (word & QUEUED == 0 || word & COUNT == 0)
 }
 
-/// Whether a writer may.
+/// Returns true if a writer may come in.
 #[inline(always)]
 fn admits_a_writer(word: usize) -> bool {
     word & (WRITER | FAIR | COUNT) == 0
 }
 
-/// What a reader with this life adds to the word.
+/// Returns the number that a reader with this life adds to the word.
 #[inline(always)]
 fn unit(life: usize) -> usize {
     // The flags' bits of a life are 0, so nothing of it is left in the count.
@@ -134,11 +137,11 @@ pub(crate) struct Raw {
 }
 
 struct Lists {
-    /// Their slots: their units.
+    /// The readers' slots hold their units.
     readers: WaitQueue,
-    /// The sum of these.
+    /// The sum of the units of all readers in the list.
     units: usize,
-    /// Their slots: their addresses as owners.
+    /// The writers' slots hold their addresses as owners.
     writers: WaitQueue,
     /// A writer was woken and is on its way to compete.
     woken: bool,
@@ -158,8 +161,8 @@ impl Woken {
         self.writer.is_none() && self.readers.is_empty()
     }
 
-    /// Wakes them. The guard under which they were claimed goes when that is done, or the first of
-    /// them are awake.
+    /// Wakes them. The guard under which they were claimed ends when all, or the first of them, are
+    /// awake.
     #[inline(never)]
     fn wake(self, guard: PreemptGuard) {
         if let Some(writer) = self.writer {
@@ -169,7 +172,7 @@ impl Woken {
     }
 }
 
-/// Who has just left.
+/// The side that has just left.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Left {
     Reader,
@@ -188,7 +191,7 @@ impl Raw {
         }
     }
 
-    /// What the reader has to give to `unlock_read`.
+    /// Takes the lock for reading. The result is the reader's unit, for `unlock_read`.
     ///
     /// # Panics
     /// Too many readers.
@@ -209,7 +212,7 @@ impl Raw {
             && self.word.compare_exchange(word, word.wrapping_add(unit), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Others come and go.
+    /// Takes the lock for reading while others come and go.
     fn try_read_among_others(&self, unit: usize) -> bool {
         let comes_in = |word: usize| admits_a_reader(word).then(|| word.wrapping_add(unit));
         // Acquire: as in `try_read_once`.
@@ -247,8 +250,8 @@ impl Raw {
         self.take_to_write(life_here() | WRITER, 0, 0)
     }
 
-    /// Takes the word for a writer if it may be taken, and sets the flags `taken`; otherwise the
-    /// flags `else_set`. False: it was not taken.
+    /// Takes the word for a writer if it may be taken, and sets the flags `taken`. Otherwise sets
+    /// the flags `else_set`, and returns false.
     fn take_to_write(&self, mine: usize, taken: usize, else_set: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -274,7 +277,7 @@ impl Raw {
         }
     }
 
-    /// It may have been the last one, or the last that lives.
+    /// Acts for a reader that may have been the last one, or the last that lives.
     #[cold]
     fn last_reader_left(&self, word: usize) {
         if word & COUNT == 0 {
@@ -291,14 +294,14 @@ impl Raw {
 
     #[inline(always)]
     pub(super) fn unlock_write(&self) {
-        // Release: pairs with the Acquire of those who take it.
+        // Release: pairs with the Acquire of the next takers.
         if self.word.fetch_and(KEPT, Ordering::Release) & KEPT != 0 {
             self.left(Left::Writer);
         }
     }
 
-    /// What `pass_on` asks, without the lists' lock first: who has come since sees to the others
-    /// when it leaves.
+    /// Asks, before it takes the lists' lock, the question that `pass_on` asks under it. A G that
+    /// has come since sees to the others when it leaves.
     #[cold]
     #[inline(never)]
     fn left(&self, who: Left) {
@@ -314,7 +317,7 @@ impl Raw {
         woken.wake(guard);
     }
 
-    /// Writer → reader. What the new reader has to give to `unlock_read`.
+    /// Turns a writer into a reader. The result is the new reader's unit, for `unlock_read`.
     pub(super) fn downgrade(&self) -> usize {
         let unit = unit(life_here());
         // Release: as in `unlock_write`.
@@ -334,8 +337,8 @@ impl Raw {
         }
     }
 
-    /// Parks until the caller reads. False: it was doomed, and has had the lock only for as long as
-    /// nobody has seen it.
+    /// Parks until the caller reads. False: the caller was doomed, and has had the lock only for as
+    /// long as nobody has seen it.
     #[inline(never)]
     fn try_to_read(&self, unit: usize) -> bool {
         let guard = PreemptGuard::new();
@@ -382,7 +385,8 @@ impl Raw {
     #[inline(never)]
     fn try_to_write(&self) -> bool {
         let mine = life_here() | WRITER;
-        // When it came; whether it was woken to compete; what it makes of the mode.
+        // The time when this G came; whether it was woken to compete; the flags that it adds to the
+        // mode.
         let (mut since, mut woken, mut mode) = (None, false, 0);
         let mut guard = PreemptGuard::new();
         loop {
@@ -418,7 +422,7 @@ impl Raw {
             // SAFETY: 1. it was just locked.
             unsafe { self.lists.with_held(list) };
             let arg = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. whoever claims the waiter wakes it once. 2. the lock outlives the call.
+            // SAFETY: 1. the claimer of the waiter wakes it once. 2. the lock outlives the call.
             guard = unsafe { park(guard, WaitReason::RwLockWrite, unlock_lists, arg) };
             if let Some(id) = waiter.buried_by() {
                 drop(guard);
@@ -433,7 +437,7 @@ impl Raw {
             }
             (woken, mode) = (true, if starves { FAIR } else { 0 });
         }
-        // One that has waited is at its only level: it ends when that goes.
+        // A G that has waited is at its only level of preemption: it ends when that level goes.
         let doomed = since.is_some() && current_g(&guard).is_doomed();
         if doomed {
             self.unlock_write();
@@ -446,8 +450,8 @@ impl Raw {
         held_by_the_dead("RwLock", core::ptr::from_ref(self).addr(), id)
     }
 
-    /// Parks until the reader is let in. With the lists' lock held, without a guard. False: as
-    /// `try_to_read`.
+    /// Parks until the reader is let in. The caller holds the lists' lock, without a guard. False:
+    /// as `try_to_read`.
     fn wait_to_read(&self, guard: PreemptGuard, unit: usize) -> bool {
         let g = current_g(&guard);
         carry(g, self);
@@ -460,13 +464,13 @@ impl Raw {
         // SAFETY: 1. the caller holds it.
         unsafe { self.lists.with_held(list) };
         let arg = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. whoever lets the reader in wakes it once. 2. the lock outlives the call.
+        // SAFETY: 1. the G that lets the reader in wakes it once. 2. the lock outlives the call.
         let guard = unsafe { park(guard, WaitReason::RwLockRead, unlock_lists, arg) };
         if let Some(id) = waiter.buried_by() {
             drop(guard);
             self.held_by(id);
         }
-        // It ends when this level of preemption goes.
+        // A doomed G ends when this level of preemption goes.
         let doomed = g.is_doomed();
         if doomed {
             self.unlock_read(unit);
@@ -475,17 +479,17 @@ impl Raw {
         !doomed
     }
 
-    /// If nobody holds the lock any more, and no writer is on its way to it: those whose turn it
-    /// is. With the lists' lock held.
+    /// Returns the G's whose turn it is, if nobody holds the lock and no writer is on its way to
+    /// it. With the lists' lock held.
     #[inline(never)]
     fn pass_on(&self, lists: &mut Lists, left: Left) -> Woken {
-        // Acquire: pairs with the Release of every reader that has left: what they have read was
-        // read before the next one writes.
+        // Acquire: pairs with the Release of every reader that has left, so that their reads come
+        // before the next writer's writes.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let fair = word & FAIR != 0;
             if word & (WRITER | COUNT) != 0 || !fair && lists.woken {
-                // Whoever has it sees to the others, or the writer that was woken does.
+                // The G that has the lock sees to the others, or the woken writer does.
                 return Woken::NOBODY;
             }
             let writer =
@@ -493,7 +497,7 @@ impl Raw {
             let (to, more) = match writer {
                 Some(writer) => {
                     let to = if fair { writer.addr() } else { FREE };
-                    // One that is on its way sets QUEUED itself: until then all others are fast.
+                    // A writer on its way sets QUEUED itself: until then all others are fast.
                     (to, fair && (lists.writers.has_two() || !lists.readers.is_empty()))
                 }
                 None => (lists.units, !lists.writers.is_empty()),
@@ -501,7 +505,7 @@ impl Raw {
             // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has
             // got the lock, or the next one ends it.
             let flags = if more { QUEUED | word & FAIR } else { 0 };
-            // AcqRel: goes on with what the readers released.
+            // AcqRel: continues the release of the readers.
             match self.word.compare_exchange(word, to | flags, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if writer.is_none() => return Woken { readers: lists.take_readers(), writer: None },
                 Ok(_) => {
@@ -515,7 +519,7 @@ impl Raw {
         }
     }
 
-    /// Lets all readers in that wait, beside the caller, who reads. With the lists' lock held.
+    /// Lets in all readers that wait, beside the caller, which reads. With the lists' lock held.
     #[inline(never)]
     fn admit(&self, lists: &mut Lists) -> Woken {
         // AcqRel: as in `pass_on`.
@@ -525,7 +529,7 @@ impl Raw {
         Woken { readers: lists.take_readers(), writer: None }
     }
 
-    /// Lets the first reader in that waits, while others read. With the lists' lock held.
+    /// Lets in the first reader that waits, while others read. With the lists' lock held.
     fn admit_one(&self, lists: &mut Lists) -> Option<Claimed> {
         let unit = lists.readers.first_slot()?.addr();
         let gone = if lists.writers.is_empty() && !lists.readers.has_two() { QUEUED | FAIR } else { 0 };
@@ -536,8 +540,8 @@ impl Raw {
         lists.pop_reader()
     }
 
-    /// QUEUED is as the lists are, after a change that nobody will see who unlocks. With their lock
-    /// held.
+    /// Clears QUEUED and FAIR if the lists are empty, after a change that no unlocking G will see.
+    /// With the lists' lock held.
     fn set_queued(&self, lists: &Lists) {
         if lists.is_empty() {
             self.word.fetch_and(!(QUEUED | FAIR), Ordering::Relaxed);
@@ -555,7 +559,7 @@ impl Waited for Raw {
         let mut lists = self.lists.lock(guard);
         let word = self.word.load(Ordering::Relaxed);
         let one = if word & (WRITER | COUNT) == 0 {
-            // Perhaps whoever unlocked it has died before it came to this.
+            // Perhaps the G that unlocked the word has died before it came to this.
             let woken = self.pass_on(&mut lists, Left::Reader);
             drop(lists);
             let any = !woken.is_nobody();
@@ -623,8 +627,8 @@ fn too_many() -> ! {
 
 /// `park`'s commit: the G is saved, the lists' lock may go; see the mutex's.
 unsafe fn unlock_lists(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `wait` passes its lock, whose lists it holds locked. 1. of both: they are, without a
-    // guard, and ours to release.
+    // SAFETY: `try_to_write` and `wait_to_read` pass their lock, whose lists they hold locked. 1.
+    // of both: they are, without a guard, and ours to release.
     unsafe { settle(g, || (*raw.cast::<Raw>()).lists.unlock()) };
     true
 }
