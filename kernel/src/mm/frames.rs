@@ -43,10 +43,10 @@
 //! cores only. Other cores leave the lock after a few instructions: no code under the lock waits,
 //! and the reserve of that core serves a fault under the lock.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
@@ -163,20 +163,21 @@ static POOLED: AtomicU64 = AtomicU64::new(0);
 
 /// One core's cache of free frames.
 pub struct FrameCache {
-    len: Cell<usize>,
+    /// Written by this core alone; [`stats`] reads it from any.
+    len: AtomicUsize,
     frames: UnsafeCell<[u64; CACHE]>,
 }
 
 impl FrameCache {
     /// Creates an empty cache.
     pub const fn new() -> Self {
-        Self { len: Cell::new(0), frames: UnsafeCell::new([0; CACHE]) }
+        Self { len: AtomicUsize::new(0), frames: UnsafeCell::new([0; CACHE]) }
     }
 
     #[inline]
     fn pop(&self) -> Option<u64> {
-        let len = self.len.get().checked_sub(1)?;
-        self.len.set(len);
+        let len = self.len.load(Ordering::Relaxed).checked_sub(1)?;
+        self.len.store(len, Ordering::Relaxed);
         // SAFETY: only this core touches the array, and its users run with preemption off (depth >
         // 0). The #PF handler uses the cache only over code at depth 0, so never inside such a use.
         Some(unsafe { (*self.frames.get())[len] })
@@ -184,10 +185,10 @@ impl FrameCache {
 
     #[inline]
     fn push(&self, frame: u64) {
-        let len = self.len.get();
+        let len = self.len.load(Ordering::Relaxed);
         // SAFETY: as in `pop`; `free` keeps `len` below CACHE.
         unsafe { (*self.frames.get())[len] = frame };
-        self.len.set(len + 1);
+        self.len.store(len + 1, Ordering::Relaxed);
     }
 }
 
@@ -506,7 +507,7 @@ pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
 pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
     let cache = &percpu::current().frames;
-    if cache.len.get() == CACHE {
+    if cache.len.load(Ordering::Relaxed) == CACHE {
         let mut pool = pool();
         for _ in 0..BATCH {
             if let Some(frame) = cache.pop() {
@@ -566,7 +567,7 @@ pub struct FrameStats {
 
 /// Counts frames. Exact when the other cores are quiet.
 pub fn stats() -> FrameStats {
-    let cached: u64 = percpu::all().map(|core| core.frames.len.get() as u64).sum();
+    let cached: u64 = percpu::all().map(|core| core.frames.len.load(Ordering::Relaxed) as u64).sum();
     FrameStats { total: TOTAL.load(Ordering::Relaxed), free: POOLED.load(Ordering::Relaxed) + cached }
 }
 

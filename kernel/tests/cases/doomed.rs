@@ -22,6 +22,8 @@ trait Object: Send + Sync + 'static {
     /// Nothing on the way needs more of the stack than the park does, so that some wait with their
     /// stacks used up.
     const DOOMED: bool = true;
+    /// The descent begins so many steps above the red pages.
+    const STEPS: usize = 7;
     fn new() -> Self;
     fn wait(&self);
     /// By somebody else, while it waits.
@@ -101,6 +103,8 @@ impl Object for Select {
     const REASON: WaitReason = WaitReason::Select;
     // Whoever comes so far has had room for the nodes' allocation, which goes deeper.
     const DOOMED: bool = false;
+    // An allocation that finds its core's magazine empty goes deeper than one that does not.
+    const STEPS: usize = 30;
     fn new() -> Self {
         Self(chan::bounded(0), chan::bounded(0))
     }
@@ -291,7 +295,7 @@ const PADDED: [Descent; 9] = [
 /// Wherever the red begins: below all that a wait needs, on the way to the park, or above.
 fn doom<O: Object>(name: &str) {
     let (mut waited, mut lived, mut ended) = (0, 0, 0);
-    for (left, pad) in (0..7).rev().flat_map(|step| PADDED.map(|pad| (20 * KIB + 144 * step, pad))) {
+    for (left, pad) in (0..O::STEPS).rev().flat_map(|step| PADDED.map(|pad| (20 * KIB + 144 * step, pad))) {
         let object = Arc::new(O::new());
         let theirs = object.clone();
         let doomed = Builder::new().name("doomed").spawn(move || pad(left, &|| theirs.wait())).unwrap();

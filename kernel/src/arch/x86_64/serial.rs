@@ -1,5 +1,6 @@
-//! The first serial port: a 16550 at 0x3f8. Bytes to send wait in an [`Output`] ([`transmit`]).
-//! Received bytes wait in an [`Input`], once the program reads.
+//! The first serial port: a 16550 at 0x3f8. Bytes to send wait in an
+//! [`Output`](trefoil_sched::output::Output) ([`transmit`]). Received bytes wait in an [`Input`],
+//! once the program reads.
 //!
 //! Both directions share the port's interrupt, which goes to the boot core and is connected on
 //! first use. The line is edge-triggered, and one cause may come while the handler handles another.
