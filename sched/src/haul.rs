@@ -45,6 +45,7 @@ use crate::idle::MAX;
 use crate::m::M;
 use crate::p::{P, SLOT_DELAY};
 use crate::platform;
+use crate::runq::CAPACITY;
 use crate::sched::Sched;
 use crate::sync::Ordering;
 
@@ -119,7 +120,7 @@ enum What {
 }
 
 /// Totals of all M's.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Done {
     dispatches: u64,
     /// Nanoseconds spent waiting for spin locks.
@@ -135,13 +136,6 @@ struct Seen {
     ran: u64,
     /// The time since which the oldest G waits. 0: none waited.
     since: u64,
-}
-
-/// The share of a ring that a thief may take.
-pub(crate) enum Share {
-    Nothing,
-    One,
-    Half,
 }
 
 impl Haul {
@@ -231,7 +225,7 @@ impl M {
                     self.be_eager();
                 } else if QUARREL * waited > took {
                     haul.meek.set(haul.what.get() == What::Rescue);
-                    self.judge(now, 0, 1);
+                    self.be_shy(now);
                 } else if took >= GRAIN * runs {
                     self.be_eager();
                 } else if self.is_shy() {
@@ -272,9 +266,12 @@ impl M {
     #[cold]
     #[inline(never)]
     fn judge(&self, now: u64, with: u64, alone: u64) {
-        if with * 4 >= alone * 5 {
-            return self.be_eager();
-        }
+        if with * 4 >= alone * 5 { self.be_eager() } else { self.be_shy(now) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn be_shy(&self, now: u64) {
         let haul = &self.haul;
         let patience = haul.patience.get();
         haul.what.set(What::Nothing);
@@ -287,34 +284,33 @@ impl M {
         self.haul.shy_until.get() != 0
     }
 
-    /// Returns the share of the ring of `victim` that this M may take.
-    pub(crate) fn share(&self, victim: &P) -> Share {
-        if self.is_shy() { self.shy_share(victim) } else { Share::Half }
+    /// Returns the most G's that this M may take from the ring of `victim`. A steal takes half of a
+    /// ring at most.
+    pub(crate) fn may_take(&self, victim: &P) -> u32 {
+        if self.is_shy() { self.takes_shyly(victim) } else { CAPACITY }
     }
 
     #[cold]
     #[inline(never)]
     #[optimize(size)]
-    fn shy_share(&self, victim: &P) -> Share {
+    fn takes_shyly(&self, victim: &P) -> u32 {
         let (head, waits) = victim.runq.look();
         let place = &self.haul.seen[victim.index()];
         let seen = place.get();
         if waits == 0 {
             place.set(Seen { since: 0, ..seen });
-            return Share::Nothing;
+            return 0;
         }
         let (now, ran) = (platform::now(), self.sched.runs_of(victim));
         if seen.since == 0 || seen.head != head {
             place.set(Seen { head, ran, since: now });
-            return Share::Nothing;
+            return 0;
         }
         let waited = now - seen.since;
         if waited >= NEAR && ran.wrapping_sub(seen.ran) < waited / STUCK {
-            if self.haul.meek.get() { Share::One } else { Share::Half }
-        } else if waited >= PASSED {
-            Share::One
+            if self.haul.meek.get() { 1 } else { CAPACITY }
         } else {
-            Share::Nothing
+            u32::from(waited >= PASSED)
         }
     }
 
@@ -339,20 +335,18 @@ impl M {
     #[cold]
     #[inline(never)]
     #[optimize(size)]
-    pub(crate) fn nap(&self) {
+    pub(crate) fn nap(&self, p: &P) {
         let now = platform::now();
-        if let Some(p) = self.p() {
-            // Nobody waits here.
-            p.forget_alarms();
-        }
-        let until = self.p().map_or(now, P::next_alarm).min(now + NEAR);
+        // Nobody waits here.
+        p.forget_alarms();
+        let until = p.next_alarm().min(now + NEAR);
         self.resting_since.store(now, Ordering::Relaxed);
         platform::idle(self, until);
         self.resting_since.store(u64::MAX, Ordering::Relaxed);
         self.counters.idle_ns.add(platform::now().saturating_sub(now));
         // The one-shot was the idle hook's to use.
         self.forget_armed();
-        self.arm(self.p().map_or(u64::MAX, P::next_alarm));
+        self.arm(p.next_alarm());
     }
 }
 
@@ -360,10 +354,7 @@ impl Sched {
     #[cold]
     #[inline(never)]
     fn done(&'static self) -> Done {
-        self.ms().fold(Done::default(), |sum, m| Done {
-            dispatches: sum.dispatches + m.counters.runs.get(),
-            waited: sum.waited + m.counters.lock_ns.get(),
-        })
+        Done { dispatches: self.dispatches(), waited: self.ms().map(|m| m.counters.lock_ns.get()).sum() }
     }
 
     /// Returns how many P's have an M, at least one: the asking M has one.

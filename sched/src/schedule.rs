@@ -28,7 +28,6 @@
 use crate::deaths;
 use crate::g::GRef;
 use crate::gstate::Ready;
-use crate::haul::Share;
 use crate::inbox;
 use crate::m::M;
 use crate::p::{ATTEND_RETIRE, ATTEND_SLICE, FAIR_TICKS, Held, P, SLOT_DELAY};
@@ -137,7 +136,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
                 return g;
             }
             if m.spinning.get() && m.watches() {
-                m.nap();
+                m.nap(&p);
                 continue;
             }
         }
@@ -390,11 +389,7 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             if v == p.index() {
                 continue;
             }
-            let most = match m.share(victim) {
-                Share::Nothing => 0,
-                Share::One => 1,
-                Share::Half => CAPACITY,
-            };
+            let most = m.may_take(victim);
             if most != 0
                 && let Some(g) = victim.runq.steal_into(&mut p.ring(), most)
             {

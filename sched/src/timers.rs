@@ -508,10 +508,11 @@ impl M {
         if is_armed(at) {
             return;
         }
-        if at < self.calm.load(Ordering::Relaxed)
+        let calm = self.calm.load(Ordering::Relaxed);
+        if at < calm
             && let Some(p) = self.p().filter(|p| !p.queues_are_empty())
         {
-            at = at.max(self.calm.load(Ordering::Relaxed)).min(p.next_own_alarm());
+            at = calm.min(p.next_own_alarm());
             if is_armed(at) {
                 return;
             }

@@ -65,24 +65,30 @@ fn the_one_that_found_work_wakes_the_next() {
     });
 }
 
+/// Two M's spin. One lies down while the other one stops in its own way. Returns whether the first
+/// is watched, and the answer of the other.
+fn lie_down_beside(stops: fn(&Rest) -> bool) -> (bool, bool) {
+    let rest = Arc::new(Rest::new(3));
+    rest.spin();
+    rest.spin();
+    let other = {
+        let rest = rest.clone();
+        thread::spawn(move || stops(&rest))
+    };
+    rest.lie_down(2, None, true);
+    (rest.is_watched(), other.join().unwrap())
+}
+
 /// INV-WATCH: two thieves leave the same G where it is, each because the other one looks on. One of
 /// them has to.
 #[test]
 fn of_two_that_lie_down_one_knows_that_nobody_looks_on() {
     cores::model(|| {
-        let rest = Arc::new(Rest::new(3));
-        rest.spin();
-        rest.spin();
-        let other = {
-            let rest = rest.clone();
-            thread::spawn(move || {
-                rest.lie_down(1, None, true);
-                rest.is_watched()
-            })
-        };
-        rest.lie_down(2, None, true);
-        let watched = rest.is_watched();
-        assert!(!(watched && other.join().unwrap()), "nobody looks on");
+        let (watched, other) = lie_down_beside(|rest| {
+            rest.lie_down(1, None, true);
+            rest.is_watched()
+        });
+        assert!(!(watched && other), "nobody looks on");
     });
 }
 
@@ -90,15 +96,7 @@ fn of_two_that_lie_down_one_knows_that_nobody_looks_on() {
 #[test]
 fn the_last_that_spins_looks_for_the_one_that_lay_down() {
     cores::model(|| {
-        let rest = Arc::new(Rest::new(3));
-        rest.spin();
-        rest.spin();
-        let last = {
-            let rest = rest.clone();
-            thread::spawn(move || rest.stop_spinning())
-        };
-        rest.lie_down(2, None, true);
-        let watched = rest.is_watched();
-        assert!(!watched || last.join().unwrap(), "nobody looks on");
+        let (watched, last) = lie_down_beside(Rest::stop_spinning);
+        assert!(!watched || last, "nobody looks on");
     });
 }
