@@ -24,6 +24,7 @@ use crate::m::M;
 use crate::platform;
 use crate::preempt::PreemptGuard;
 use crate::sched::Sched;
+use crate::sync::{AtomicUsize, Ordering};
 
 pub use crate::g::LIFE_SHIFT;
 
@@ -36,6 +37,24 @@ pub(super) const FLAGS: usize = (1 << LIFE_SHIFT) - 1;
 #[inline(always)]
 pub(super) fn life_here() -> usize {
     platform::current_life()
+}
+
+/// Makes `owner` the owner of `word` and sets the flags `taken`, if none of the bits `barred` is
+/// set. Otherwise sets the flags `else_set`, and returns false.
+pub(super) fn take(word: &AtomicUsize, barred: usize, owner: usize, taken: usize, else_set: usize) -> bool {
+    let mut now = word.load(Ordering::Relaxed);
+    loop {
+        let takes = now & barred == 0;
+        if !takes && else_set == 0 {
+            return false;
+        }
+        let to = if takes { now & FLAGS | owner | taken } else { now | else_set };
+        // Acquire: pairs with the Release of the last holder's unlock.
+        match word.compare_exchange(now, to, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return takes,
+            Err(other) => now = other,
+        }
+    }
 }
 
 /// Returns the owner that `word` names, if it is dead.

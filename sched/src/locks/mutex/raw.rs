@@ -58,7 +58,7 @@
 use crate::deaths::{Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, WaitReason, id_of};
 use crate::lock::SpinLock;
-use crate::locks::owner::{FLAGS, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
+use crate::locks::owner::{self, FLAGS, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
 use crate::locks::poison::Poison;
 use crate::park::{current_g, park};
 use crate::platform;
@@ -147,20 +147,7 @@ impl Raw {
     /// Takes the word if nobody owns it and nobody is to be given it, and sets the flags `taken`.
     /// Otherwise sets the flags `else_set`, and returns false.
     fn take(&self, taken: usize, else_set: usize) -> bool {
-        let mine = life_here();
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let takes = word & (OWNER | STARVING) == 0;
-            if !takes && else_set == 0 {
-                return false;
-            }
-            let to = if takes { word & FLAGS | mine | taken } else { word | else_set };
-            // Acquire: pairs with the Release in `unlock`.
-            match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return takes,
-                Err(now) => word = now,
-            }
-        }
+        owner::take(&self.word, OWNER | STARVING, life_here(), taken, else_set)
     }
 
     /// Takes a word that is not free but may have no owner: others wait.

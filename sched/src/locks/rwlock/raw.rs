@@ -54,7 +54,7 @@
 use crate::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
 use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
 use crate::lock::SpinLock;
-use crate::locks::owner::{OWNER, dead_owner, deaths, held_by_the_dead, life_here};
+use crate::locks::owner::{self, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
 use crate::locks::poison::Poison;
 use crate::m::M;
 use crate::park::{current_g, park};
@@ -95,11 +95,8 @@ fn admits_a_reader(word: usize) -> bool {
     word & (WRITER | FAIR | MANY) == 0 && (word & QUEUED == 0 || word & COUNT == 0)
 }
 
-/// Returns true if a writer may come in.
-#[inline(always)]
-fn admits_a_writer(word: usize) -> bool {
-    word & (WRITER | FAIR | COUNT) == 0
-}
+/// Without any of these a writer comes in.
+const BARS_A_WRITER: usize = WRITER | FAIR | COUNT;
 
 /// Returns the number that a reader with this life adds to the word.
 #[inline(always)]
@@ -253,19 +250,7 @@ impl Raw {
     /// Takes the word for a writer if it may be taken, and sets the flags `taken`. Otherwise sets
     /// the flags `else_set`, and returns false.
     fn take_to_write(&self, mine: usize, taken: usize, else_set: usize) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let takes = admits_a_writer(word);
-            if !takes && else_set == 0 {
-                return false;
-            }
-            let to = if takes { word & KEPT | mine | taken } else { word | else_set };
-            // Acquire: as in `try_write_once`.
-            match self.word.compare_exchange(word, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return takes,
-                Err(now) => word = now,
-            }
-        }
+        owner::take(&self.word, BARS_A_WRITER, mine, taken, else_set)
     }
 
     #[inline(always)]
