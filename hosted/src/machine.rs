@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use trefoil_sched::gstate::State;
+use trefoil_sched::internals::state::State;
 use trefoil_sched::{GRef, M, Sched, run_m};
 
 use crate::interrupt::OneShot;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
-use trefoil_sched::g::OUTSIDE;
+use trefoil_sched::internals::g::OUTSIDE;
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
 use trefoil_sched::spawn::is_exit;

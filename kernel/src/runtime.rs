@@ -10,7 +10,7 @@ use crate::{console, platform};
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
 use trefoil_boot::options::SLICES;
-pub use trefoil_sched::latency::Distribution;
+pub use trefoil_sched::stats::Distribution;
 pub use trefoil_sched::stats::{Latencies, MStats};
 use trefoil_sched::{M, PreemptGuard};
 pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};

@@ -14,8 +14,8 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use trefoil_sched::m::{Counter, Counters};
-use trefoil_sched::timers::Chore;
+use trefoil_sched::internals::m::{Counter, Counters};
+use trefoil_sched::internals::timers::Chore;
 
 use crate::{console, platform};
 

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use trefoil_boot::Handover;
 use trefoil_boot::rest::Rest;
-use trefoil_sched::timers::Chore;
+use trefoil_sched::internals::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
 use crate::arch::exit::{Exit, exit};

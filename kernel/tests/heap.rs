@@ -653,7 +653,7 @@ fn exhaustion_with_interrupts_off_is_reported() {
 }
 
 fn exhaustion_on_g0_is_reported() {
-    static CHORE: trefoil_sched::timers::Chore = trefoil_sched::timers::Chore::new(|_| {
+    static CHORE: trefoil_sched::internals::timers::Chore = trefoil_sched::internals::timers::Chore::new(|_| {
         ask_for_too_much();
         None
     });

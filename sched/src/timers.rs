@@ -30,7 +30,7 @@
 //! that makes the action happen:
 //!
 //! * a G that waits with a deadline has a ticket that one compare-and-swap wins, for a waker or for
-//!   the timer (`ticket.rs`);
+//!   the timer (`wait/ticket.rs`);
 //! * an [`Alarm`]'s call asks under its owner's lock, and the owner changes the generation under
 //!   that lock.
 //!
@@ -47,15 +47,15 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
+use crate::api::time::{Duration, Instant};
+use crate::core::m::M;
+use crate::core::park::park;
 use crate::g::{G, GRef, WaitReason};
-use crate::lock::SpinLock;
-use crate::m::M;
-use crate::park::park;
-use crate::platform;
-use crate::preempt::PreemptGuard;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use crate::ticket::Number;
-use crate::time::{Duration, Instant};
+use crate::machine::guard::PreemptGuard;
+use crate::machine::platform;
+use crate::machine::spin::SpinLock;
+use crate::machine::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::wait::ticket::Number;
 #[cfg(loom)]
 pub use alarm::Bell;
 pub use alarm::Chore;
@@ -428,7 +428,7 @@ pub(crate) const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 /// ```
 pub fn sleep(duration: Duration) {
     if duration.is_zero() {
-        return crate::park::yield_now();
+        return crate::core::park::yield_now();
     }
     sleep_until(Instant::now() + duration);
 }
@@ -452,7 +452,7 @@ pub fn sleep_until(when: Instant) {
     if when <= Instant::now() {
         // No G sleeps with a deadline before the present. Such a deadline would always be the
         // earliest, and keep later ones from their turn.
-        return crate::park::yield_now();
+        return crate::core::park::yield_now();
     }
     let when = when.min(LAST).as_nanos();
     // SAFETY: `when` outlives the park (it is on this stack), and `commit` hands G to one timer,

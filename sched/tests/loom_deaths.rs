@@ -4,7 +4,7 @@
 mod support;
 
 use loom::thread;
-use trefoil_sched::deaths::Deaths;
+use trefoil_sched::internals::deaths::Deaths;
 
 /// Nodes have two slots in models: numbers that share all but their highest bit share a path.
 fn die_at_once(first: u64, second: u64) {

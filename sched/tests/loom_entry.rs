@@ -13,9 +13,9 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use trefoil_sched::entry::{Backing, Entry};
-use trefoil_sched::epoch::Epochs;
-use trefoil_sched::gstate::{Finish, GState, Ready};
+use trefoil_sched::internals::epoch::Epochs;
+use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::state::{Finish, GState, Ready};
 
 /// As many M's as `Epochs` has in a model.
 const MS: usize = 3;

@@ -12,7 +12,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
-use trefoil_sched::epoch::Epochs;
+use trefoil_sched::internals::epoch::Epochs;
 
 const PAGES: usize = 2;
 /// The M that takes pages away.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use baton::{explore, explore_stacks};
 use loom::cell::UnsafeCell;
-use trefoil_sched::group::Group;
+use trefoil_sched::internals::group::Group;
 use trefoil_sched::{GRef, PreemptGuard, Stack, model};
 
 type Body = Box<dyn FnOnce() + Send>;

@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
-use trefoil_sched::gstate::{Finish, GState, Ready};
+use trefoil_sched::internals::state::{Finish, GState, Ready};
 
 struct Parked {
     state: GState,

@@ -8,7 +8,7 @@ mod support;
 use loom::sync::Arc;
 use loom::thread;
 use support::{cores, machine, runnable};
-use trefoil_sched::idle::Rest;
+use trefoil_sched::internals::idle::Rest;
 use trefoil_sched::model;
 
 /// M 0 pushes `n` G's while M 1 goes to rest; M 1 must find one of them.

@@ -8,8 +8,9 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use support::g;
-use trefoil_sched::runq::Runq;
-use trefoil_sched::{GRef, g::Batch};
+use trefoil_sched::GRef;
+use trefoil_sched::internals::g::Batch;
+use trefoil_sched::internals::ring::Runq;
 
 /// Marks each G that came out, and fails on the second time.
 struct Ledger {

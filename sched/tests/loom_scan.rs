@@ -12,7 +12,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::{cores, g};
-use trefoil_sched::gstate::{Finish, GState, Ready, State};
+use trefoil_sched::internals::state::{Finish, GState, Ready, State};
 use trefoil_sched::{GRef, M, PreemptGuard, Sched, model};
 
 /// How often it has run, on its own stack; and what the last scan saw of that.

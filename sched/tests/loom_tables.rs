@@ -9,8 +9,8 @@ mod support;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use trefoil_sched::entry::{Backing, Entry};
-use trefoil_sched::epoch::Epochs;
+use trefoil_sched::internals::epoch::Epochs;
+use trefoil_sched::internals::page::{Backing, Entry};
 
 /// Windows under the table, and cores beside the scavenger's: M `w` + 1 runs the G of window `w`.
 const WINDOWS: usize = 2;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use support::g;
 use trefoil_sched::GRef;
-use trefoil_sched::runq::{CAPACITY, Runq};
+use trefoil_sched::internals::ring::{CAPACITY, Runq};
 
 #[derive(Debug, Clone)]
 enum Op {

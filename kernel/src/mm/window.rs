@@ -14,7 +14,7 @@
 //! A parked G gives back the memory that it does not need. Pages far below its stack pointer go
 //! back. If it stays parked and has used little, the top page goes too, packed into a block of the
 //! heap (`packed.rs`, `scavenge/`). Every entry of these page tables changes only by the steps of
-//! [`trefoil_sched::entry`].
+//! [`trefoil_sched::internals::page`].
 //!
 //! A default window belongs to its G's record for good, with or without memory. A larger one goes
 //! back to its class when its G ends. The window of a G that was *ended where it stood* is retired:
@@ -45,8 +45,8 @@ mod walk;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use trefoil_sched::entry::Backing;
-use trefoil_sched::gstate::State;
+use trefoil_sched::internals::page::Backing;
+use trefoil_sched::internals::state::State;
 use trefoil_sched::platform::NoStack;
 use trefoil_sched::{G, GRef, PreemptGuard, Stack};
 

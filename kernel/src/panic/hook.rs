@@ -16,7 +16,7 @@ use crate::console;
 use crate::mm::lock::Lock;
 use crate::report::{Who, backtrace};
 use trefoil_sched::G;
-use trefoil_sched::g::Name;
+use trefoil_sched::internals::g::Name;
 
 /// Frames that are shown at the inner end of the backtrace.
 const FRAMES: usize = 24;

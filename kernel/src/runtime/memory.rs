@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use trefoil_sched::gstate::State;
+use trefoil_sched::internals::state::State;
 use trefoil_sched::{G, PreemptGuard, WaitReason};
 
 use crate::mm::frames::{self, FRAME, FrameStats};

@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use trefoil_sched::PreemptGuard;
-use trefoil_sched::lock::SpinLock;
+use trefoil_sched::internals::spin::SpinLock;
 
 use crate::sync::{Turn, TurnGuard};
 

@@ -6,7 +6,7 @@
 //! come in any order, on any core. Each is one read-modify-write on this word; the second one is
 //! told so, and gives the frames up.
 
-use crate::sync::{AtomicU8, Ordering};
+use crate::machine::sync::{AtomicU8, Ordering};
 
 const LEFT: u8 = 1;
 const UNLENT: u8 = 2;

@@ -23,9 +23,9 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use super::{LAST, Node, What, cancel, restart, start};
-use crate::m::M;
-use crate::preempt::PreemptGuard;
-use crate::time::Instant;
+use crate::api::time::Instant;
+use crate::core::m::M;
+use crate::machine::guard::PreemptGuard;
 
 /// The generation of chores: they belong to the platform and are never cancelled.
 pub(super) const CHORE: u32 = u32::MAX;
@@ -179,7 +179,7 @@ mod bell {
     //! An owner of an alarm for models: as a `Timer`, but it counts instead of starting goroutines.
 
     use super::*;
-    use crate::lock::SpinLock;
+    use crate::machine::spin::SpinLock;
 
     /// A timer that counts.
     #[derive(Debug)]

@@ -22,7 +22,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
-use trefoil_sched::g::LIFE_SHIFT;
+use trefoil_sched::internals::g::LIFE_SHIFT;
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
 use trefoil_sched::{Config, G, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};

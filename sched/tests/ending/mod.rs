@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use loom::model::Builder;
-use trefoil_sched::gstate::State;
+use trefoil_sched::internals::state::State;
 use trefoil_sched::{GRef, Sched, model};
 
 /// What an execution of a model has made.

@@ -13,7 +13,7 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::g::{LIFE_OFFSET, OUTSIDE};
+use trefoil_sched::internals::g::{LIFE_OFFSET, OUTSIDE};
 use trefoil_sched::{G, M, PreemptGuard};
 
 use super::gdt::Tables;

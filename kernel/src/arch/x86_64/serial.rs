@@ -30,7 +30,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use trefoil_sched::M;
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::input::Input;
-use trefoil_sched::timers::Chore;
+use trefoil_sched::internals::timers::Chore;
 
 use super::cpu::{inb, insb, outb, outsb};
 use super::exceptions::VECTOR_SERIAL;

@@ -36,7 +36,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 
-use trefoil_sched::entry::Backing;
+use trefoil_sched::internals::page::Backing;
 use trefoil_sched::{Cause, GRef, M};
 
 use super::walk::{self, PAGE};

@@ -22,7 +22,7 @@ use core::cell::Cell;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use trefoil_sched::entry::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, Entry};
 
 use super::Window;
 use super::walk::{self, ADDRESS, PAGE, TABLE};

@@ -28,7 +28,7 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use trefoil_sched::g::Name;
+use trefoil_sched::internals::g::Name;
 use trefoil_sched::{Cause, G};
 
 use super::walk;

@@ -26,7 +26,7 @@ mod stale;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use trefoil_sched::epoch::Epochs;
+use trefoil_sched::internals::epoch::Epochs;
 use trefoil_sched::{M, PreemptGuard};
 
 use super::Window;

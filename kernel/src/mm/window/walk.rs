@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use trefoil_sched::PreemptGuard;
-use trefoil_sched::entry::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, Entry};
 
 use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};

@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use trefoil_sched::timers::Chore;
+use trefoil_sched::internals::timers::Chore;
 
 use super::super::exceptions::VECTOR_SERIAL;
 use super::super::percpu::{self, PerCpu};

@@ -12,7 +12,7 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
-use trefoil_sched::entry::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, Entry};
 use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 
 use super::{EPOCHS, parks, pass, stale};

@@ -1,0 +1,17 @@
+//! What a program calls.
+
+pub mod chan;
+pub mod context;
+pub mod input;
+pub mod join;
+pub mod joinset;
+pub mod local;
+pub mod locks;
+pub mod output;
+pub mod panic;
+pub mod scope;
+pub mod select;
+pub mod spawn;
+pub mod stats;
+pub mod task;
+pub mod time;

@@ -1,0 +1,523 @@
+//! [`ErrGroup`]: goroutines of which the first to fail tells the others to stop; Go's `errgroup`.
+//!
+//! ```text
+//!   ErrGroup ──▶ Common { cancel, lock { running, limit, error, ended, starters, waiters } }
+//!     go:               waits in `starters` for room; then running + 1, in one piece with the start
+//!     a member fails:   its error is the first, or dropped; the context is cancelled
+//!     a member leaves:  running - 1; wakes the first of `starters`; at 0, all of `waiters`
+//! ```
+//!
+//! A starter that finds no room after all, because another one was faster, waits again. A starter
+//! that dies is either not counted, or its member is there. If a dead starter was
+//! woken for room that it did not come to use, the undertaker wakes the next (`wait/deaths.rs`). The
+//! undertaker does so, too, if the last member dies while it wakes the waiters.
+//!
+//! A member leaves however it ended (`wait/group.rs`). So `wait` returns, and reports a member that
+//! panicked or died of its stack.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::cell::Cell;
+use core::fmt;
+
+use crate::api::context::{Cancel, Context};
+use crate::api::join::JoinError;
+use crate::api::panic::{drop_caught, resume_unwind};
+use crate::api::spawn::{Builder, drop_elsewhere};
+use crate::core::park::current_g;
+use crate::g::{GRef, WaitReason};
+use crate::machine::guard::PreemptGuard;
+use crate::machine::spin::SpinLock;
+use crate::wait::deaths::{Deaths, Waited};
+use crate::wait::group::{Member, close_all, own_id};
+use crate::wait::list::{Claimed, WaitQueue};
+use crate::wait::ticket::{NEVER, wait_watched};
+
+/// Goroutines that work on one thing: the first that fails cancels the others' context. Go's
+/// `errgroup.Group`. Clones are the same group.
+///
+/// # Examples
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::context::Context;
+/// use trefoil_sched::joinset::ErrGroup;
+/// let (group, ctx) = ErrGroup::with_context(&Context::background());
+/// for i in 0..3 {
+///     let ctx = ctx.clone();
+///     group.go(move || {
+///         if i == 1 {
+///             return Err("no such page");
+///         }
+///         let _ = ctx.done().recv();
+///         Ok(())
+///     });
+/// }
+/// assert_eq!(group.wait(), Err("no such page"));
+/// # });
+/// ```
+pub struct ErrGroup<E>(Arc<Common<E>>);
+
+struct Common<E> {
+    state: SpinLock<Running<E>>,
+    cancel: Option<Cancel>,
+}
+
+struct Running<E> {
+    running: usize,
+    limit: usize,
+    /// The first error; in a box, so that no large one is moved under the lock.
+    error: Option<Box<E>>,
+    /// The error of the first G that did not end by itself, and that G's number.
+    ended: Option<(JoinError, u64)>,
+    /// G's that wait in `go`, for the limit, and in `wait`.
+    starters: WaitQueue,
+    waiters: WaitQueue,
+}
+
+/// A place in an [`ErrGroup`].
+struct InGroup<E> {
+    group: Arc<Common<E>>,
+    /// The group had no room.
+    refused: Cell<bool>,
+}
+
+impl<E: Send + 'static> Member for InGroup<E> {
+    type Rest = Left<E>;
+
+    fn starts(&self) -> bool {
+        let guard = PreemptGuard::new();
+        let mut state = self.group.state.lock(&guard);
+        let room = state.has_room();
+        state.running += usize::from(room);
+        self.refused.set(!room);
+        room
+    }
+
+    fn unclaimed(&self, error: JoinError) {
+        if self.group.ended(error, own_id()) {
+            let guard = PreemptGuard::new();
+            let dies = current_g(&guard).is_doomed();
+            drop(guard);
+            if dies {
+                // The current stack is a g0's, and there may be many contexts.
+                drop_elsewhere(CancelOnDrop(self.group.clone()));
+            } else {
+                self.group.cancel();
+            }
+        }
+    }
+
+    fn leave(self) -> Option<Left<E>> {
+        let (group, wakes) = self.give_up_place();
+        if wakes { Some(Left::Wakes(Waking(group))) } else { Arc::into_inner(group).map(Left::Ends) }
+    }
+
+    fn abandoned(self, g: GRef) {
+        close_all(g);
+        // The undertaker wakes the G's in `wait`; and nothing of the program's is dropped on a g0.
+        Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
+    }
+}
+
+impl<E> InGroup<E> {
+    /// Gives the place up. Returns the group, and true if G's wait for it to have no members, as
+    /// now.
+    fn give_up_place(self) -> (Arc<Common<E>>, bool) {
+        let guard = PreemptGuard::new();
+        let mut state = self.group.state.lock(&guard);
+        state.running -= 1;
+        let starter = state.starters.pop();
+        let wakes = state.running == 0 && !state.waiters.is_empty();
+        drop(state);
+        if let Some(starter) = starter {
+            starter.wake(&guard);
+        }
+        (self.group, wakes)
+    }
+}
+
+/// The duty of the last member when it has left, done when this is dropped.
+#[expect(dead_code, reason = "dropped, not read")]
+enum Left<E> {
+    /// G's are in `wait`.
+    Wakes(Waking<E>),
+    /// Nobody else has the group: it goes, with the results of its members.
+    Ends(Common<E>),
+}
+
+/// Wakes the G's in `wait` when it is dropped.
+struct Waking<E>(Arc<Common<E>>);
+
+impl<E> Drop for Waking<E> {
+    fn drop(&mut self) {
+        // Each waiter is in the list until it is woken, so a death in between leaves nobody behind.
+        while self.0.wake_waiter() {}
+    }
+}
+
+/// Cancels the group's context when it is dropped.
+struct CancelOnDrop<E>(Arc<Common<E>>);
+
+impl<E> Drop for CancelOnDrop<E> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl<E> Drop for Common<E> {
+    fn drop(&mut self) {
+        // Nobody has waited, or nobody will any more.
+        let ended = self.state.lock(&PreemptGuard::new()).ended.take();
+        if let Some((error, id)) = ended {
+            error.unseen(id);
+        }
+    }
+}
+
+impl<E> Running<E> {
+    fn has_room(&self) -> bool {
+        self.running < self.limit
+    }
+
+    /// Claims a G that waits and need not: one in `wait` when nobody runs, or in `go` while there
+    /// is room.
+    fn pop_free(&mut self) -> Option<Claimed> {
+        let waiter = if self.running == 0 { self.waiters.pop() } else { None };
+        if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
+    }
+
+    fn starters(&mut self) -> &mut WaitQueue {
+        &mut self.starters
+    }
+
+    fn waiters(&mut self) -> &mut WaitQueue {
+        &mut self.waiters
+    }
+}
+
+impl<E> Common<E> {
+    /// Notes the result of a goroutine of the group.
+    fn outcome(&self, outcome: Result<(), E>) {
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn fail(&self, error: E) {
+        let error = Box::new(error);
+        let late = {
+            let guard = PreemptGuard::new();
+            let mut state = self.state.lock(&guard);
+            if state.error.is_none() && state.ended.is_none() { state.error.replace(error) } else { Some(error) }
+        };
+        drop(late);
+        self.cancel();
+    }
+
+    /// Notes that G number `id` has ended without coming to its end. True: the others are to stop.
+    fn ended(&self, error: JoinError, id: u64) -> bool {
+        let fails = !matches!(error, JoinError::Exited);
+        if fails {
+            let late = {
+                let guard = PreemptGuard::new();
+                let mut state = self.state.lock(&guard);
+                if state.ended.is_none() {
+                    state.ended.replace((error, id)).map(|(error, _)| error)
+                } else {
+                    Some(error)
+                }
+            };
+            if let Some(error) = late {
+                error.unseen(id);
+            }
+        }
+        fails
+    }
+
+    fn cancel(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
+    }
+
+    /// Wakes one of the G's in `wait`, unless there are members again. False: there is none.
+    fn wake_waiter(&self) -> bool {
+        let guard = PreemptGuard::new();
+        let waiter = {
+            let mut state = self.state.lock(&guard);
+            if state.running == 0 { state.waiters.pop() } else { None }
+        };
+        waiter.map(|one| one.wake(&guard)).is_some()
+    }
+
+    /// Wakes a G that need not wait. False: there is none.
+    fn wake_free(&self, guard: &PreemptGuard) -> bool {
+        let free = self.state.lock(guard).pop_free();
+        free.map(|one| one.wake(guard)).is_some()
+    }
+}
+
+impl<E: Send> Common<E> {
+    /// Returns true if there is room for one more. With `wait`, parks until there is.
+    fn has_room(&self, wait: bool) -> bool {
+        loop {
+            let guard = PreemptGuard::new();
+            let state = self.state.lock(&guard);
+            if state.has_room() {
+                return true;
+            }
+            if !wait {
+                return false;
+            }
+            state.into_held();
+            let (none, reason) = (core::ptr::null_mut(), WaitReason::Semaphore);
+            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the
+            // group.
+            let _ = unsafe { wait_watched(guard, self, &self.state, Running::starters, none, reason, NEVER) };
+        }
+    }
+}
+
+/// Nobody waits for a dead G: a member leaves, however it ends. But its wake-up may be lost.
+impl<E: Send> Waited for Common<E> {
+    fn is_lost(&self, _: &Deaths) -> bool {
+        false
+    }
+
+    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
+        self.wake_free(guard)
+    }
+}
+
+impl<E: Send + 'static> ErrGroup<E> {
+    /// Makes a group without a context and without a limit.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::<()>::new();
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
+    pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(cancel: Option<Cancel>) -> Self {
+        let (starters, waiters) = (WaitQueue::new(), WaitQueue::new());
+        let running = Running { running: 0, limit: usize::MAX, error: None, ended: None, starters, waiters };
+        Self(Arc::new(Common { state: SpinLock::new(running), cancel }))
+    }
+
+    /// Makes a group, and the context that its first failure cancels; so does the return of
+    /// [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::context::Context;
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let (group, ctx) = ErrGroup::with_context(&Context::background());
+    /// group.go(|| Err("broken"));
+    /// assert!(ctx.done().recv().is_err()); // told to stop
+    /// assert_eq!(group.wait(), Err("broken"));
+    /// # });
+    /// ```
+    pub fn with_context(parent: &Context) -> (Self, Context) {
+        let (context, cancel) = parent.with_cancel();
+        (Self::with(Some(cancel)), context)
+    }
+
+    /// Limits the group: from now on at most `n` run at the same time, and [`go`](Self::go) waits.
+    ///
+    /// # Panics
+    /// While any runs, as in Go; if `n` is 0.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::<()>::new();
+    /// group.set_limit(2);
+    /// for _ in 0..10 {
+    ///     // Waits while two run.
+    ///     group.go(|| Ok(()));
+    /// }
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
+    pub fn set_limit(&self, n: usize) {
+        assert!(n > 0, "ErrGroup: a limit of 0 lets nobody run");
+        let running = {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                state.limit = n;
+            }
+            state.running
+        };
+        assert!(running == 0, "ErrGroup: the limit was changed while {running} goroutines of the group run");
+    }
+
+    /// Starts `f` as soon as the limit allows.
+    ///
+    /// # Panics
+    /// When there is no memory for a goroutine.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::new();
+    /// group.go(|| Ok(()));
+    /// group.go(|| "x".parse::<u32>().map(drop));
+    /// assert!(group.wait().is_err());
+    /// # });
+    /// ```
+    pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        self.start(f, true);
+    }
+
+    /// Starts `f`, if the limit allows it now.
+    ///
+    /// # Panics
+    /// As [`go`](Self::go).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let (tx, rx) = chan::bounded::<()>(0);
+    /// let group = ErrGroup::<()>::new();
+    /// group.set_limit(1);
+    /// group.go(move || Ok(drop(rx.recv())));
+    /// assert!(!group.try_go(|| Ok(())));
+    /// drop(tx);
+    /// assert_eq!(group.wait(), Ok(()));
+    /// # });
+    /// ```
+    pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
+        self.start(f, false)
+    }
+
+    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static, wait: bool) -> bool {
+        let common = self.0.clone();
+        let mut run = move || common.outcome(f());
+        while self.0.has_room(wait) {
+            let member = InGroup { group: self.0.clone(), refused: Cell::new(false) };
+            // SAFETY: 1. nothing is borrowed.
+            match unsafe { Builder::new().make(run, member) } {
+                Ok((handle, guard)) => {
+                    let id = handle.id();
+                    let outcome = handle.detach();
+                    drop(guard);
+                    if let Some(Err(error)) = outcome
+                        && self.0.ended(error, id)
+                    {
+                        self.0.cancel();
+                    }
+                    return true;
+                }
+                // Another one has started meanwhile.
+                Err((refusal, member)) if member.refused.get() => run = refusal.into_inner(),
+                Err((error, _)) => {
+                    // The room is another starter's.
+                    self.0.wake_free(&PreemptGuard::new());
+                    panic!("go: {error}")
+                }
+            }
+        }
+        false
+    }
+
+    /// Parks until all goroutines that were started have ended.
+    ///
+    /// # Errors
+    /// The first error that a goroutine of the group returned.
+    ///
+    /// # Panics
+    /// With the panic of a goroutine that panicked; or if one died of its stack.
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// use trefoil_sched::joinset::ErrGroup;
+    /// let group = ErrGroup::new();
+    /// for n in [3, 5] {
+    ///     group.go(move || if n == 5 { Err(n) } else { Ok(()) });
+    /// }
+    /// assert_eq!(group.wait(), Err(5));
+    /// assert_eq!(group.wait(), Ok(())); // said once
+    /// # });
+    /// ```
+    pub fn wait(&self) -> Result<(), E> {
+        let (error, ended) = loop {
+            let guard = PreemptGuard::new();
+            let mut state = self.0.state.lock(&guard);
+            if state.running == 0 {
+                break (state.error.take(), state.ended.take());
+            }
+            state.into_held();
+            let none = core::ptr::null_mut();
+            let reason = WaitReason::WaitGroup;
+            // SAFETY: as in `has_room`.
+            let _ = unsafe { wait_watched(guard, &*self.0, &self.0.state, Running::waiters, none, reason, NEVER) };
+        };
+        self.0.cancel();
+        let Some((ended, _)) = ended else { return error.map_or(Ok(()), |error| Err(*error)) };
+        // Not while that panic unwinds: the error's destructor may panic, too.
+        drop_caught(error);
+        match ended {
+            JoinError::Panicked(payload) => resume_unwind(payload.into_inner()),
+            ended => panic!("ErrGroup: {ended}"),
+        }
+    }
+}
+
+impl<E: Send + 'static> Default for ErrGroup<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> Clone for ErrGroup<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> fmt::Debug for ErrGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ErrGroup { .. }")
+    }
+}
+
+#[cfg(loom)]
+pub mod model {
+    //! Members without a G of the scheduler's.
+
+    use core::cell::Cell;
+
+    use super::{ErrGroup, InGroup};
+    use crate::wait::group::Member;
+
+    /// The part of a group member's G that runs at its end.
+    pub struct GroupMember<E>(InGroup<E>);
+
+    /// Adds one more member; parks if there are as many as there may be.
+    pub fn group_member<E: Send + 'static>(group: &ErrGroup<E>) -> GroupMember<E> {
+        let member = InGroup { group: group.0.clone(), refused: Cell::new(false) };
+        while group.0.has_room(true) && !member.starts() {}
+        GroupMember(member)
+    }
+
+    impl<E: Send + 'static> GroupMember<E> {
+        /// Ends the member, with this outcome.
+        pub fn end(self, outcome: Result<(), E>) {
+            self.0.group.outcome(outcome);
+            drop(self.0.leave());
+        }
+    }
+}

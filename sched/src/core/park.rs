@@ -1,0 +1,537 @@
+//! Leaving the M: yield and park; and coming back: ready.
+//!
+//! ```text
+//!   G a                                          G b (popped from the slot or the ring)
+//!   park(reason, commit, arg)
+//!     state Running → Parking
+//!     next = slot or ring, if nothing needs attention
+//!     switch(a → b, after_park) ──────────────▶  on b's stack: after_park(a)
+//!                                                    commit(arg, a)     release the lock of the list that a is in, or publish a
+//!                                                    Parking → Waiting  or requeue a, if it was readied meanwhile
+//!                                                returns into b, where b once left
+//! ```
+//!
+//! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks
+//! for work (`core/find.rs`). INV-PUBLISH stands here: nothing makes `a` visible before `after`.
+//! Until then its registers are on their way into memory, and another core that resumed it would
+//! run with half of them.
+
+use crate::core::find::end_chain;
+use crate::core::m::M;
+use crate::core::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
+use crate::g::state::{Finish, Ready};
+use crate::g::{GRef, WaitReason};
+use crate::machine::guard::PreemptGuard;
+use crate::machine::platform::{self, AfterFn};
+use crate::machine::sync::Ordering;
+
+/// Publishes a parked G; see [`park`].
+pub type Commit = unsafe fn(*mut (), GRef) -> bool;
+
+/// The arguments of `after_park`, on the parking G's stack.
+struct Parking {
+    commit: Commit,
+    arg: *mut (),
+}
+
+/// Parks the current G until another context calls [`ready`] on it, once.
+///
+/// `commit(arg, g)` runs on another stack when the registers of `g` are saved, and makes `g`
+/// visible to its waker. A channel or lock has put the G on a list before, and `commit` releases
+/// the lock that covers the list. A sleep, a join or a `select!` is published here. If `commit`
+/// returns false there is no reason to wait any more: the G goes on at once. `arg` should be the
+/// object that the G waits for: reports print it.
+///
+/// The guard must be the only one of this G; the returned one may belong to another M.
+///
+/// # Safety
+/// 1. The publication by `commit` leads to exactly one `ready` for this park, and to none if
+///    `commit` returns false.
+/// 2. `arg` is what `commit` expects, and stays valid until `commit` has run.
+#[inline]
+pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let g = M::current(&guard).caller();
+    // SAFETY: as the caller has it. 3. it is.
+    unsafe { park_as(guard, g, reason, commit, arg) }
+}
+
+/// Parks as [`park`] does, for a caller that knows which G runs.
+///
+/// # Safety
+/// As [`park`]. 3. `g` is the caller.
+#[inline]
+pub(crate) unsafe fn park_as(
+    guard: PreemptGuard,
+    g: GRef,
+    reason: WaitReason,
+    commit: Commit,
+    arg: *mut (),
+) -> PreemptGuard {
+    let m = M::current(&guard);
+    g.set_wait(reason, arg as usize);
+    m.counters.parks.add(1);
+    g.state.begin_park();
+    let p = m.held(&guard);
+    g.set_since(p.coarse.load(Ordering::Relaxed));
+    let next = next_local(&p);
+    if next.is_some_and(|next| next.is_special()) {
+        // SAFETY: as the caller has it.
+        return unsafe { park_for_special(guard, g, next, commit, arg) };
+    }
+    let next = match next {
+        Some(next) => dispatch(m, next),
+        None => go_to_g0(m),
+    };
+    // SAFETY: as the caller has it.
+    unsafe { leave_parking(guard, g, next, commit, arg) }
+}
+
+/// Parks where the next G's dispatch needs a second look. Out of line: it needs registers that most
+/// parks do not.
+///
+/// # Safety
+/// As [`park_as`].
+#[cold]
+#[inline(never)]
+unsafe fn park_for_special(
+    guard: PreemptGuard,
+    g: GRef,
+    next: Option<GRef>,
+    commit: Commit,
+    arg: *mut (),
+) -> PreemptGuard {
+    let next = run_next(M::current(&guard), next);
+    // SAFETY: as the caller has it.
+    unsafe { leave_parking(guard, g, next, commit, arg) }
+}
+
+/// Returns true if the function that begins at `start` parks in place of another at times. For
+/// reports, which want the function that the program called.
+pub fn is_side_door(start: usize) -> bool {
+    start == park_for_special as *const () as usize
+}
+
+/// # Safety
+/// As [`park_as`]; `next` came from [`run_next`] or [`dispatch`], right before.
+#[inline(always)]
+unsafe fn leave_parking(guard: PreemptGuard, g: GRef, next: NextSp, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let parking = Parking { commit, arg };
+    // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed,
+    // and `after_park` reads it first.
+    unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }
+}
+
+unsafe extern "C" fn after_park(g: *mut (), parking: *mut ()) {
+    // SAFETY: `leave` passes the G it left and the `Parking` on that G's stack, which stays as it
+    // is until somebody resumes the G; so it is read before `commit` lets anybody do so.
+    let (g, Parking { commit, arg }) = unsafe { (&*g.cast::<crate::g::G>(), parking.cast::<Parking>().read()) };
+    // SAFETY: `park`'s caller vouches for `arg`.
+    if !unsafe { commit(arg, g) } {
+        g.state.abandon_park();
+    } else if g.state.finish_park() == Finish::Parked {
+        return;
+    }
+    requeue(g);
+}
+
+/// Requeues a G that has no reason to wait any more. Out of line: it needs registers that most
+/// parks do not.
+#[inline(never)]
+fn requeue(g: GRef) {
+    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
+    // take over; borrowed here.
+    let guard = unsafe { PreemptGuard::adopt() };
+    enqueue_next(&guard, g);
+    guard.release();
+}
+
+/// Makes a parked G runnable, in the current P's slot, so that it runs next here. Once a park.
+#[inline]
+pub fn ready(guard: &PreemptGuard, g: GRef) {
+    if g.state.ready_waiting() {
+        enqueue_next(guard, g);
+    } else {
+        ready_early(guard, g);
+    }
+}
+
+/// Readies a G that is not Waiting. Out of line with all that follows, so that the short way saves
+/// no register for it.
+#[cold]
+#[inline(never)]
+fn ready_early(guard: &PreemptGuard, g: GRef) {
+    match g.state.ready_early() {
+        Ready::Enqueue => enqueue_next(guard, g),
+        Ready::Marked => {}
+    }
+}
+
+/// Lets other G's run. Returns at once if no G waits here or on the global queue.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let other = go(|| 5);
+/// runtime::yield_now(); // if somebody waits for this core, it has a turn
+/// assert_eq!(other.join().unwrap(), 5);
+/// # });
+/// ```
+pub fn yield_now() {
+    let guard = PreemptGuard::new();
+    let m = M::current(&guard);
+    let g = m.caller();
+    if g.is_pinned() {
+        return yield_pinned(guard);
+    }
+    let p = m.held(&guard);
+    let next = next_local(&p);
+    if next.is_none() && p.attention.load(Ordering::Relaxed) == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
+        return;
+    }
+    let next = run_next(m, next);
+    // SAFETY: 1. `after_yield` publishes. 2. it needs no argument. 3. right above.
+    drop(unsafe { leave(guard, g, next, after_yield, core::ptr::null_mut()) });
+}
+
+unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
+    // SAFETY: `leave` passes the G it left.
+    let g = unsafe { &*g.cast::<crate::g::G>() };
+    g.state.requeue();
+    // SAFETY: 1. as in `after_park`.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    enqueue_last(m, &m.held(&guard), g, &guard);
+    guard.release();
+}
+
+/// Yields a pinned G, while no other G runs here: see `core/pin.rs`.
+#[cold]
+fn yield_pinned(guard: PreemptGuard) {
+    let m = M::current(&guard);
+    let g = m.caller();
+    m.may_leave();
+    let g0 = run_next(m, None);
+    // SAFETY: 1. `after_preempt` publishes. 2. it needs no argument. 3. right above.
+    drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
+}
+
+/// Takes the core away from the current G, which goes behind all others: its slice is over. The
+/// platform's stub for interrupted code calls this on the G's stack, with one level of preemption
+/// off. Returns when the G's turn comes again, perhaps on another core.
+#[inline(never)]
+pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
+    let m = M::current(&guard);
+    let g = m.caller();
+    m.counters.preemptions.add(1);
+    // The G does not park, and `after_preempt` reads the clock.
+    let g0 = to_g0(m);
+    // SAFETY: `after_preempt` publishes, and needs no argument.
+    unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
+}
+
+/// Makes way, if that is still wanted: the slice ended while preemption was off, and the last guard
+/// is about to go.
+#[cold]
+#[inline(never)]
+pub fn make_way(guard: PreemptGuard) -> PreemptGuard {
+    let m = M::current(&guard);
+    if m.running().is_some() && m.p().is_some_and(|p| p.attention.load(Ordering::Relaxed) & ATTEND_SLICE != 0) {
+        preempt(guard)
+    } else {
+        guard
+    }
+}
+
+unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
+    // SAFETY: `leave` passes the G it left.
+    let g = unsafe { &*g.cast::<crate::g::G>() };
+    g.state.requeue();
+    // SAFETY: 1. as in `after_park`.
+    let guard = unsafe { PreemptGuard::adopt() };
+    let m = M::current(&guard);
+    let p = m.held(&guard);
+    if g.is_pinned() {
+        m.keep_pinned(g, &guard);
+        return guard.release();
+    }
+    // A chain through the slot ends with its slice.
+    end_chain(m, &p, &guard);
+    let now = platform::now();
+    p.saw(now);
+    p.made_way(now);
+    if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
+        // The G made way for sleepers only. The G stays here, so that a storm of sleepers can't
+        // keep it from its share.
+        enqueue_last(m, &p, g, &guard);
+        return guard.release();
+    }
+    if p.fair.get() == 1 && m.sched.globq.is_empty() {
+        // The global queue's turn is not for the G that makes way.
+        p.fair.set(2);
+    }
+    enqueue_behind_all(m, g, &guard);
+    guard.release();
+}
+
+/// Puts `g` at the global queue's end.
+pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
+    m.sched.globq.push_one(guard, g);
+    m.sched.wake_one(m);
+    // A core whose G began when no other waited has no alarm, and would not notice that one waits
+    // now.
+    m.sched.nudge();
+}
+
+/// Returns the current G.
+///
+/// # Panics
+/// Outside any G: ends the machine with a report.
+#[inline]
+pub fn current_g(guard: &PreemptGuard) -> GRef {
+    M::current(guard).caller()
+}
+
+/// Takes the next G of this P, if nothing else needs attention and it is not the global queue's
+/// turn.
+#[inline(always)]
+fn next_local(p: &Held<'_>) -> Option<GRef> {
+    let attention = p.attention.load(Ordering::Relaxed);
+    if attention != 0 {
+        return attend(attention);
+    }
+    // In place, and taken back where that is rare: one instruction.
+    p.fair.set(p.fair.get() - 1);
+    if p.fair.get() == 0 {
+        p.fair.set(1);
+        return None;
+    }
+    if let Some(g) = p.take_slot() {
+        return Some(g);
+    }
+    let g = p.ring().pop()?;
+    p.begin_slice(0);
+    Some(g)
+}
+
+/// Sends the core to g0, unless the G must not leave.
+#[cold]
+#[inline(never)]
+fn attend(attention: u32) -> Option<GRef> {
+    if attention & ATTEND_HELD != 0 {
+        leaves_held();
+    }
+    None
+}
+
+/// Ends the machine: the level of preemption that the G's guard stands for would stay behind, on a
+/// core.
+#[cold]
+#[inline(never)]
+extern "C" fn leaves_held() -> ! {
+    platform::fatal(platform::Fatal::Broken("it would leave its core with a PreemptGuard"))
+}
+
+/// The next context of a core that leaves a G: the saved stack pointer of the next G, or of g0.
+pub(crate) type NextSp = *const usize;
+
+/// Makes `next` the G that runs on `m`, or with none, g0. A G that was doomed while it left its
+/// last M ends as soon as it runs.
+#[inline(always)]
+pub(crate) fn run_next(m: &M, next: Option<GRef>) -> NextSp {
+    match next {
+        Some(next) if next.is_special() => run_special(m, next),
+        Some(next) => dispatch(m, next),
+        None => go_to_g0(m),
+    }
+}
+
+/// Prepares a switch to g0. The clock may be read here: if the G parks, this is the time of the
+/// park.
+#[inline(never)]
+fn go_to_g0(m: &M) -> NextSp {
+    if let (Some(p), Some(g)) = (m.p(), m.running()) {
+        p.saw(platform::now());
+        g.set_since(p.coarse.load(Ordering::Relaxed));
+    }
+    to_g0(m)
+}
+
+#[inline(always)]
+fn to_g0(m: &M) -> NextSp {
+    m.set_running(None);
+    m.g0.sp.get()
+}
+
+#[inline(always)]
+fn dispatch(m: &M, next: GRef) -> NextSp {
+    m.set_running(Some(next));
+    next.state.dispatch();
+    m.counters.runs.add(1);
+    next.sp.get()
+}
+
+#[cold]
+#[inline(never)]
+fn run_special(m: &M, next: GRef) -> NextSp {
+    if next.pinned_to().is_some_and(|at| at != m.index()) {
+        // g0 sends the G to its M.
+        m.owes.set(Some(next));
+        return run_next(m, None);
+    }
+    if let (Some(waited), Some(p)) = (next.take_wait(), m.p()) {
+        p.latency.ready.record(waited);
+    }
+    if next.is_doomed() {
+        platform::pend();
+    }
+    dispatch(m, next)
+}
+
+/// Leaves `g` for `next`, and runs `after(g, arg)` there.
+///
+/// # Safety
+/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects. 3. `next` came from
+///    [`run_next`], right before.
+#[inline(always)]
+pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: AfterFn, arg: *mut ()) -> PreemptGuard {
+    guard.release();
+    // SAFETY: 3. `next` was popped from a queue (so its context is saved and ours alone) or is this
+    // M's own g0, which switched away when it dispatched. Both sides of the switch have one level
+    // of preemption off, which is handed over.
+    unsafe {
+        platform::switch(g.sp.get(), next, after, core::ptr::from_ref(g).cast_mut().cast(), arg);
+        PreemptGuard::adopt()
+    }
+}
+
+/// Makes the next G of this P, or g0, run on `m`.
+#[inline]
+pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
+    run_next(m, next_local(&m.held(guard)))
+}
+
+/// Puts `g` into the slot; the G that was there goes to the ring's end.
+#[inline]
+pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
+    let m = M::current(guard);
+    let p = m.held(guard);
+    match p.put_slot(g) {
+        Some(old) => displace(m, p, old, g, guard),
+        None => watch_slot(m, &p, g),
+    }
+}
+
+/// Out of line, so that the short way saves no registers. Takes `p` by value, so that it has no
+/// place on each caller's stack.
+#[inline(never)]
+fn displace(m: &M, p: Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
+    enqueue_last(m, &p, old, guard);
+    watch_slot(m, &p, new);
+}
+
+/// Makes sure that a G in the slot does not wait there for ever.
+#[inline(always)]
+fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
+    if p.wants_alarm() {
+        set_slot_alarm(m, p, g);
+    }
+}
+
+/// Sets the slot's alarm: a G may wait there too long for a thief, or with one P, for the end of
+/// the slice.
+#[cold]
+#[inline(never)]
+fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
+    if p.is_outside() {
+        return m.hand_out();
+    }
+    let now = platform::now();
+    p.saw(now);
+    // No thief takes the G before the alarm has rung.
+    g.time_ready(now);
+    p.set_alarm(now, if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
+    m.arm(p.next_alarm());
+}
+
+/// Sets the slice's alarm: a G waits behind the one that runs.
+#[cold]
+#[inline(never)]
+pub(crate) fn set_slice_alarm(m: &M, p: &crate::core::p::P) {
+    if p.is_outside() {
+        return m.hand_out();
+    }
+    let now = platform::now();
+    p.saw(now);
+    p.set_slice_alarm(now + m.sched.slice());
+    m.arm(p.next_alarm());
+}
+
+/// Puts `g` at the ring's end. From a full ring, half goes to the global queue. Wakes an M if one
+/// should be.
+#[inline]
+pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
+    if p.ring().push_if_room(g).is_err() {
+        push_half(m, p, g, guard);
+    }
+    if p.wants_slice() {
+        set_slice_alarm(m, p);
+    }
+    m.sched.wake_one(m);
+}
+
+#[cold]
+#[inline(never)]
+fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
+    if let Err(overflow) = p.ring().push(g) {
+        m.sched.globq.push(guard, overflow.0);
+    }
+}
+
+impl M {
+    /// Notes that the slice of the running G is over, where it can't be interrupted. The G makes
+    /// way at its next scheduling point, or when preemption is on again ([`make_way`]). For
+    /// handlers.
+    pub fn attend_slice(&self) {
+        if let Some(p) = self.p() {
+            p.attention.fetch_or(ATTEND_SLICE, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the running G's slice over, and its core's alarm due: for tests. In a handler, or with
+    /// preemption off.
+    #[doc(hidden)]
+    pub fn expire_slice(&self) {
+        if let Some(p) = self.p() {
+            p.begin_slice(1);
+            p.set_slice_alarm(1);
+        }
+    }
+
+    /// Holds the running G to a promise not to park, yield or end, until a call with false.
+    ///
+    /// A G that breaks the promise ends the machine with a report. For the platform's own guard, by
+    /// the G, with preemption off: the G stays with its P as long. The promise is a bit of
+    /// `attention`, so it needs no look of its own.
+    pub fn hold_back(&self, held: bool) {
+        if let Some(p) = self.p() {
+            if held {
+                p.attention.fetch_or(ATTEND_HELD, Ordering::Relaxed);
+            } else {
+                p.attention.fetch_and(!ATTEND_HELD, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Ends the machine if the G that runs here has promised to stay.
+    #[inline(never)]
+    pub(crate) fn may_leave(&self) {
+        if self.p().is_some_and(|p| p.attention.load(Ordering::Relaxed) & ATTEND_HELD != 0) {
+            leaves_held();
+        }
+    }
+}
+
+/// Notes, for `timer_interrupt`, that this P has a due timer.
+pub(crate) fn attend_timer(p: &crate::core::p::P) {
+    p.attention.fetch_or(ATTEND_TIMER, Ordering::Relaxed);
+}

@@ -1,0 +1,3 @@
+//! What the scheduler measures of itself.
+
+pub mod latency;
