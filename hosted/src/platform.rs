@@ -3,11 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
+use trefoil_sched::G;
 use trefoil_sched::internals::g::OUTSIDE;
-use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
 use trefoil_sched::spawn::is_exit;
-use trefoil_sched::{G, M, Stack};
 
 use crate::machine::{Core, Failure, Stop, current, here};
 use crate::{interrupt, stack, switch};
@@ -24,16 +23,14 @@ fn maybe_here() -> Option<&'static Core> {
 // SAFETY: 1. a core's record is found through a thread-local that its own thread sets. 2.
 // `switch.rs` documents and keeps the register contract. 3. the host hands out a mapping once.
 unsafe impl Platform for Host {
-    fn current_m() -> *const M {
-        &raw const here().m
+    fn current_m() -> *const () {
+        (&raw const here().m).cast()
     }
 
     #[inline(never)]
     fn current_life() -> usize {
         maybe_here().and_then(|core| core.m.running()).map_or(OUTSIDE, G::life)
     }
-
-    fn set_current(_: &G) {}
 
     fn preempt_off() {
         if let Some(core) = maybe_here() {
@@ -69,7 +66,7 @@ unsafe impl Platform for Host {
         }
     }
 
-    fn idle(_: &M, until: u64) {
+    fn idle(_: &Token, until: u64) {
         here().rest(until);
     }
 
@@ -77,7 +74,7 @@ unsafe impl Platform for Host {
         interrupt::now()
     }
 
-    fn arm_timer(_: &M, at: u64) {
+    fn arm_timer(at: u64) {
         if let Some(one_shot) = here().one_shot.get() {
             one_shot.arm(at);
         }
@@ -88,28 +85,6 @@ unsafe impl Platform for Host {
         here().machine.stacks.fetch_add(1, Ordering::Relaxed);
         Ok(stack)
     }
-
-    fn stack_warm(_: Stack) -> bool {
-        // Nobody strips windows here.
-        true
-    }
-
-    fn stack_retire(_: &G) {}
-
-    fn stack_is_dead(_: usize) -> bool {
-        // An overflow ends the host's process.
-        false
-    }
-
-    fn dead_stack(_: usize) -> u64 {
-        0
-    }
-
-    fn reclaim() -> bool {
-        false
-    }
-
-    fn pend() {}
 
     unsafe fn stack_free(stack: Stack) {
         here().machine.stacks.fetch_sub(1, Ordering::Relaxed);
@@ -124,16 +99,6 @@ unsafe impl Platform for Host {
             here().exiting.set(false);
         }
         result
-    }
-
-    fn caught(thrown: Thrown) -> Payload {
-        // The host's own hook knows nothing of goroutines: all are told of at their end.
-        Payload::new(thrown, false)
-    }
-
-    unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: 1. as the caller has it.
-        unsafe { Self::catch(f, arg) }.map_err(Self::caught)
     }
 
     fn unwind(payload: Payload) -> ! {
@@ -159,12 +124,10 @@ unsafe impl Platform for Host {
         }
     }
 
-    fn on_g0(_: &M) {}
-
-    fn g_ends(_: &G) {}
-
-    fn in_handler() -> bool {
-        false
+    fn lock_waited(ns: u64) {
+        if let Some(core) = maybe_here() {
+            core.m.counters.lock_ns.add(ns);
+        }
     }
 
     fn fatal(what: Fatal) -> ! {

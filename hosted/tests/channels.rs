@@ -13,9 +13,9 @@ use support::{shaken, tidy};
 use trefoil_sched::chan::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, bounded,
 };
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::spawn::go;
 use trefoil_sched::time::Instant;
+use trefoil_sched::time::sleep;
 use trefoil_sched::yield_now;
 
 /// Counts how often values of it are dropped.

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use support::{spin_for, tidy};
 use trefoil_hosted::{Config, Failure, account, current_m, run, stats};
 use trefoil_sched::chan::bounded;
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::join::JoinError;
 use trefoil_sched::locks::Mutex as GMutex;
 use trefoil_sched::locks::WaitGroup;
 use trefoil_sched::spawn::{SpawnError, go};
+use trefoil_sched::time::sleep;
 use trefoil_sched::{Builder, exit_g, yield_now};
 
 #[test]

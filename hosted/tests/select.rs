@@ -11,8 +11,8 @@ use support::{shaken, tidy};
 use trefoil_hosted::prelude::*;
 use trefoil_hosted::{Config, Failure, run};
 use trefoil_sched::chan::{Receiver, RecvError, SendError, TryRecvError, after, at, bounded, never, tick, unbounded};
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::select::Select;
+use trefoil_sched::time::sleep;
 use trefoil_sched::yield_now;
 
 const LONG: Duration = Duration::from_secs(100);

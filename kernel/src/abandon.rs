@@ -189,5 +189,5 @@ pub fn pretend(id: u64) -> bool {
 /// Returns true if the waiters are still being looked at, after a death: for tests.
 #[doc(hidden)]
 pub fn is_round_pending() -> bool {
-    crate::platform::sched().deaths.is_round_pending()
+    crate::platform::sched().is_round_pending()
 }

@@ -23,6 +23,7 @@
 use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
@@ -233,17 +234,17 @@ pub(crate) fn abandoned(g: &G) {
 
 /// Sends the unfinished line of `g`, which ends, as a line.
 #[inline(always)]
-pub(crate) fn g_ends(g: &G) {
-    if !g.local.get().is_null() {
-        finish_line(g);
+pub(crate) fn g_ends(slot: &Cell<*mut ()>) {
+    if !slot.get().is_null() {
+        finish_line(slot);
     }
 }
 
 #[inline(never)]
-fn finish_line(g: &G) {
-    let slot = g.local.replace(core::ptr::null_mut());
+fn finish_line(slot: &Cell<*mut ()>) {
+    let line = slot.replace(core::ptr::null_mut());
     // SAFETY: as in `LineOf`, allocated as a box is; the slot was not empty, and is from here on.
-    let mut line = unsafe { Box::from_raw(slot.cast::<Line>()) };
+    let mut line = unsafe { Box::from_raw(line.cast::<Line>()) };
     if !line.0.is_empty() {
         line.add("\n");
     }
@@ -252,7 +253,7 @@ fn finish_line(g: &G) {
 /// Sends the unfinished line of the current G, before the machine stops.
 pub(crate) fn flush_current() {
     if let Some(g) = current_g() {
-        g_ends(g);
+        g_ends(&g.local);
     }
 }
 

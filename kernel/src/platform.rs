@@ -2,9 +2,10 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
-use trefoil_sched::{G, M, Sched, Stack};
+use core::cell::Cell;
+
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
+use trefoil_sched::{G, M, Sched};
 
 use crate::arch::{apic, clock, percpu, stretch, switch, tlb};
 use crate::{console, mm, panic, report};
@@ -43,6 +44,13 @@ pub(crate) fn sched() -> &'static Sched {
     try_sched().expect("the scheduler is not running yet")
 }
 
+/// Returns this core's M. With preemption off, in a hook.
+#[inline(always)]
+fn here<'a>() -> &'a M {
+    // SAFETY: the scheduler calls hooks on cores that have an M; M's live for ever.
+    unsafe { &*percpu::m() }
+}
+
 struct Machine;
 
 // SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps
@@ -50,8 +58,8 @@ struct Machine;
 // 3. `mm::window` hands a window to one owner at a time.
 unsafe impl Platform for Machine {
     #[inline(always)]
-    fn current_m() -> *const M {
-        percpu::m()
+    fn current_m() -> *const () {
+        percpu::m().cast()
     }
 
     #[inline(always)]
@@ -60,8 +68,9 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    fn set_current(g: &G) {
-        percpu::set_current(g);
+    unsafe fn set_current(g: *const ()) {
+        // SAFETY: the record of a G, which lives for ever, by the trait's rule.
+        unsafe { percpu::set_current(g.cast()) };
     }
 
     #[inline(always)]
@@ -93,14 +102,15 @@ unsafe impl Platform for Machine {
         }
     }
 
-    fn idle(m: &M, until: u64) {
+    fn idle(token: &Token, until: u64) {
         // The caller has just looked for work.
         stretch::cut();
         // The scavenger may have found work: the caller looks again.
+        let m = here();
         let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
         percpu::current().magazines.rest();
         stretch::ends();
-        apic::rest_until(until, m);
+        apic::rest_until(until, token);
         stretch::begins();
         percpu::current().magazines.rise();
         mm::window::scavenge::rise(m, flushed);
@@ -111,7 +121,7 @@ unsafe impl Platform for Machine {
         clock::now()
     }
 
-    fn arm_timer(_: &M, at: u64) {
+    fn arm_timer(at: u64) {
         apic::arm(at);
     }
 
@@ -128,8 +138,8 @@ unsafe impl Platform for Machine {
         unsafe { mm::window::free(stack.into()) }
     }
 
-    fn stack_retire(g: &G) {
-        mm::window::retire(g);
+    fn stack_retire(stack: Stack, id: u64, name: &str, cause: u8) {
+        mm::window::retire(stack, id, name, cause);
     }
 
     fn stack_is_dead(addr: usize) -> bool {
@@ -183,7 +193,7 @@ unsafe impl Platform for Machine {
     }
 
     #[inline(always)]
-    fn on_g0(m: &M) {
+    fn on_g0() {
         stretch::cut();
         let core = percpu::current();
         if core.reserve.is_low() {
@@ -195,16 +205,20 @@ unsafe impl Platform for Machine {
         if !core.deferred.is_empty() {
             mm::window::free_deferred();
         }
-        let _ = mm::window::scavenge::poll(m);
+        let _ = mm::window::scavenge::poll(here());
     }
 
     #[inline(always)]
-    fn g_ends(g: &G) {
-        console::g_ends(g);
+    fn g_ends(slot: &Cell<*mut ()>) {
+        console::g_ends(slot);
     }
 
     fn in_handler() -> bool {
         percpu::in_handler()
+    }
+
+    fn lock_waited(ns: u64) {
+        here().counters.lock_ns.add(ns);
     }
 
     fn fatal(what: Fatal) -> ! {

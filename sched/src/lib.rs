@@ -64,8 +64,8 @@ pub mod internals {
     }
     pub mod timers {
         #[cfg(loom)]
-        pub use crate::timers::Bell;
-        pub use crate::timers::{Chore, sleep, sleep_until};
+        pub use crate::wait::sleep::Bell;
+        pub use crate::wait::sleep::Chore;
     }
 }
 
@@ -74,15 +74,18 @@ pub use crate::api::spawn::{Builder, SpawnError, abandon, exit_g};
 pub use crate::api::{
     chan, context, input, join, joinset, local, locks, output, panic, scope, select, spawn, stats, task, time,
 };
-pub use crate::core::find::{run_m, timer_interrupt, wake_interrupt};
+pub use crate::core::find::run_m;
 pub use crate::core::handoff::{block_in_place, set_max_procs};
+pub use crate::core::interrupt::{
+    park_for_interrupt, ready_anywhere, ready_from_interrupt, timer_interrupt, wake_interrupt,
+};
 pub use crate::core::m::M;
 pub use crate::core::p::P;
 pub use crate::core::park::{current_g, is_side_door, make_way, park, preempt, ready, yield_now};
 pub use crate::core::pin::{Pin, pin};
 pub use crate::core::shared::{Config, Sched};
-pub use crate::g::{Cause, G, GRef, Stack, WaitReason};
+pub use crate::g::{Cause, G, GRef, WaitReason};
 pub use crate::machine::guard::PreemptGuard;
+pub use crate::machine::platform::Stack;
 pub use crate::machine::platform::{self, Fatal, Platform};
-pub use crate::queue::inbox::{park_for_interrupt, ready_anywhere, ready_from_interrupt};
 pub use crate::queue::registry::Cursor;

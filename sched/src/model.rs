@@ -92,9 +92,9 @@ pub fn owner_died(retire: impl FnOnce()) {
 /// Does the first step of g0: a piece of the round after a death. Returns false if none is
 /// pending.
 pub fn see_to_deaths(m: &'static M) -> bool {
-    let pending = m.sched().deaths.rounds.is_pending();
+    let pending = m.sched().rounds.is_pending();
     if pending {
-        crate::wait::deaths::work(m, &PreemptGuard::new());
+        crate::wait::deaths::work(&PreemptGuard::new());
     }
     pending
 }
@@ -125,7 +125,7 @@ pub fn begin_once(once: &crate::api::locks::Once) -> bool {
 /// Runs the first timer of P number `p` on `m`, as its owner or as a thief. Returns false if
 /// there is none.
 pub fn fire_one(m: &'static M, p: usize) -> bool {
-    crate::core::find::fire_one(&m.sched().ps()[p], &PreemptGuard::new())
+    crate::core::due::fire_one(&m.sched().ps()[p], &PreemptGuard::new())
 }
 
 /// Moves the timers of a P that goes to the P that `m` holds.
@@ -147,7 +147,7 @@ pub use crate::api::join::model::{Completer, join_until, pair as join_pair};
 pub use crate::api::joinset::errgroup_model::{GroupMember, group_member};
 pub use crate::api::joinset::model::{SetMember, set_member};
 pub use crate::model::invariants::{broken, deadlines, left_behind, orphan, p_states};
-pub use crate::timers::Bell;
+pub use crate::wait::sleep::Bell;
 
 /// Polls the stream, but gives the watcher that it needs to `start`.
 pub fn poll_stream<T>(
@@ -163,7 +163,7 @@ pub fn time_passes() {
     let guard = PreemptGuard::new();
     let m = M::current(&guard);
     for p in m.sched().all_ps() {
-        while crate::core::find::fire_one(p, &guard) {}
+        while crate::core::due::fire_one(p, &guard) {}
     }
 }
 
@@ -185,7 +185,7 @@ pub fn dead(stack: crate::Stack, open: Option<alloc::sync::Arc<crate::wait::grou
     g.state.dispatch();
     g.doom(crate::Cause::StackOverflow);
     g.stack.set(stack);
-    g.scope.set(open.map_or(core::ptr::null(), alloc::sync::Arc::into_raw));
+    g.scope.set(open.map_or(core::ptr::null(), |open| alloc::sync::Arc::into_raw(open).cast()));
     g
 }
 
@@ -200,7 +200,7 @@ pub fn orphan_groups(g: GRef, heir: Option<alloc::sync::Arc<crate::wait::group::
 pub fn leave_frames(g: GRef) {
     g.state.die();
     if g.grave.left() {
-        crate::api::spawn::give_up_frames(g, &PreemptGuard::new());
+        crate::core::recycle::give_up_frames(g, &PreemptGuard::new());
     }
 }
 
@@ -240,12 +240,12 @@ pub fn ready(m: &'static M, g: GRef) {
 /// be.
 pub fn submit(m: &'static M, g: GRef) {
     let guard = PreemptGuard::new();
-    crate::core::park::enqueue_last(m, &m.held(&guard), g, &guard);
+    crate::core::enqueue::enqueue_last(m, &m.held(&guard), g, &guard);
 }
 
 /// Preempts `g` on `m`.
 pub fn preempted(m: &'static M, g: GRef) {
-    crate::core::park::enqueue_behind_all(m, g, &PreemptGuard::new());
+    crate::core::enqueue::enqueue_behind_all(m, g, &PreemptGuard::new());
 }
 
 /// Begins a block of a G on `m`: `m` is outside.
@@ -283,14 +283,14 @@ pub fn trim_resting(m: &'static M) {
 pub fn runs_long(m: &'static M, g: GRef) {
     m.set_running(Some(g));
     if let Some(p) = m.p() {
-        p.begin_slice(0);
-        p.set_slice_alarm(0);
+        p.slice.reset();
+        p.slice.arm(0);
     }
 }
 
 /// Returns true if the core of `m` will be interrupted for waiting G's.
 pub fn has_alarm(m: &'static M) -> bool {
-    m.p().is_some_and(|p| !p.wants_slice())
+    m.p().is_some_and(|p| !p.slice.alarm_is_off())
 }
 
 /// Changes the number of P's to `n`: surplus P's are claimed for good. By `m`, which keeps its
@@ -318,7 +318,7 @@ pub fn sleep(m: &'static M, g: GRef, when: u64) {
     make_parked(g);
     let guard = PreemptGuard::new();
     assert!(m.held(&guard).timers.make_room(&guard));
-    crate::timers::start_sleep(&guard, g, when);
+    crate::wait::sleep::start_sleep(&guard, g, when);
 }
 
 /// Does the first step of g0: gives up a surplus P.

@@ -4,4 +4,5 @@
 pub mod deaths;
 pub mod group;
 pub mod list;
+pub mod sleep;
 pub mod ticket;

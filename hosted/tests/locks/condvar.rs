@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::locks::{Condvar, Mutex};
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::sleep;
 
 use crate::let_others_run;
 use crate::support::{shaken, tidy};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::join::JoinHandle;
 use trefoil_sched::locks::{Barrier, Semaphore, WaitGroup};
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::sleep;
 use trefoil_sched::yield_now;
 
 use crate::let_others_run;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trefoil_hosted::{Config, Failure, run};
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::locks::{Mutex, MutexGuard, TryLockError};
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::sleep;
 use trefoil_sched::yield_now;
 
 use crate::support::{shaken, spin_for, tidy};

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trefoil_hosted::{Config, Failure, run};
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::locks::{LazyLock, Once, OnceLock};
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::sleep;
 
 use crate::let_others_run;
 use crate::support::{shaken, tidy};

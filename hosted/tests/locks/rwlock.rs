@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use trefoil_sched::internals::timers::sleep;
 use trefoil_sched::locks::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use trefoil_sched::spawn::go;
+use trefoil_sched::time::sleep;
 use trefoil_sched::yield_now;
 
 use crate::let_others_run;

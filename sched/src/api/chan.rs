@@ -63,7 +63,6 @@ pub use stream::RecvStream;
 pub use stream::Watch;
 
 pub(crate) use self::exchange::State;
-pub(crate) use self::reserve::{Owed, Promise};
 #[doc(hidden)]
 pub use arms::{RecvArm, SendArm};
 pub(crate) use arms::{WatchArm, box_recv, finish_recv};

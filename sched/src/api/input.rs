@@ -31,11 +31,11 @@
 //! Rejected: a channel (its lock can't be taken in a handler); dropping the oldest bytes when the
 //! ring is full.
 
+use crate::core::interrupt::{park_for_interrupt, ready_from_interrupt};
 use crate::core::m::M;
 use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-use crate::queue::inbox::{park_for_interrupt, ready_from_interrupt};
 
 /// Bytes that may wait, a power of two.
 pub const CAPACITY: usize = if cfg!(loom) { 2 } else { 16 << 10 };

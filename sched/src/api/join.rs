@@ -22,7 +22,6 @@
 //! joiner goes on at once.
 
 use alloc::alloc::{Layout, alloc, dealloc};
-use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -30,121 +29,15 @@ use core::ptr::NonNull;
 use core::task::Poll;
 use core::time::Duration;
 
-use crate::api::panic::{Payload, drop_caught_at, report_unjoined};
+pub use crate::g::JoinError;
+pub use crate::machine::payload::panic_message;
+
 use crate::api::time::{Instant, Timer};
+use crate::core::drops::{drop_caught_at, report_unseen};
 use crate::core::park::park;
-use crate::g::{Cause, G, GRef, WaitReason};
+use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::{AtomicUsize, Ordering, UnsafeCell};
-
-/// The reason why a G has no result. Can be shared, so `?` turns it into a `Box<dyn Error + Send +
-/// Sync>`.
-///
-/// ```
-/// # use trefoil_hosted::prelude::*;
-/// # trefoil_hosted::example(|| {
-/// match go(|| panic!("no")).join() {
-///     Ok(()) => unreachable!(),
-///     Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&"no")),
-///     Err(other) => println!("{other}"),
-/// }
-/// # });
-/// ```
-#[non_exhaustive]
-pub enum JoinError {
-    /// The G panicked; the payload is the value that `panic!` threw. (If a destructor panicked
-    /// during the unwinding, the payload is that second value, and the frames were abandoned.)
-    Panicked(Payload),
-    /// The G called [`exit_g`](crate::exit_g).
-    Exited,
-    /// The G's stack used up its window. Its frames were abandoned: no destructor of theirs has
-    /// run.
-    StackOverflow,
-    /// The G's stack could not grow: no memory was left. Its frames were abandoned.
-    OutOfMemory,
-    /// The G touched the stack of a G that had ended. Its frames were abandoned.
-    DeadStack,
-}
-
-impl JoinError {
-    /// Returns the error of a G that was ended where it stood. None: that end is known already.
-    pub(crate) fn of(cause: Cause) -> Option<Self> {
-        match cause {
-            Cause::StackOverflow => Some(Self::StackOverflow),
-            Cause::OutOfMemory => Some(Self::OutOfMemory),
-            Cause::DeadStack => Some(Self::DeadStack),
-            Cause::Panicked => None,
-        }
-    }
-
-    /// Reports a panic of G number `id` that nobody will see.
-    pub(crate) fn unseen(self, id: u64) {
-        if let Self::Panicked(payload) = self {
-            report_unjoined(payload, id);
-        }
-    }
-
-    /// Returns the panic's message, if it was a string.
-    ///
-    /// ```
-    /// # use trefoil_hosted::prelude::*;
-    /// # trefoil_hosted::example(|| {
-    /// let error = go(|| panic!("no")).join().unwrap_err();
-    /// assert_eq!(error.message(), Some("no"));
-    /// # });
-    /// ```
-    pub fn message(&self) -> Option<&str> {
-        match self {
-            Self::Panicked(payload) => payload.message(),
-            _ => None,
-        }
-    }
-}
-
-/// Returns the string in a panic's payload, if it is one.
-///
-/// ```
-/// # use trefoil_hosted::prelude::*;
-/// # trefoil_hosted::example(|| {
-/// use trefoil_sched::join::panic_message;
-/// let payload = panic::catch_unwind(|| panic!("{} ways", 2)).unwrap_err();
-/// assert_eq!(panic_message(&*payload), Some("2 ways"));
-/// # });
-/// ```
-pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
-    payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<alloc::string::String>().map(|s| s.as_str()))
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // Not escaped: that would bring Unicode's tables into every image.
-            Self::Panicked(_) => write!(f, "Panicked(\"{}\")", self.message().unwrap_or("(no message)")),
-            Self::Exited => f.write_str("Exited"),
-            Self::StackOverflow => f.write_str("StackOverflow"),
-            Self::OutOfMemory => f.write_str("OutOfMemory"),
-            Self::DeadStack => f.write_str("DeadStack"),
-        }
-    }
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, self.message()) {
-            (Self::Exited, _) => f.write_str("the goroutine exited without a result"),
-            (Self::StackOverflow, _) => f.write_str("the goroutine's stack overflowed"),
-            (Self::OutOfMemory, _) => f.write_str("no memory was left for the goroutine's stack"),
-            (Self::DeadStack, _) => f.write_str("the goroutine touched the stack of one that had ended"),
-            (Self::Panicked(_), Some(message)) => write!(f, "the goroutine panicked: {message}"),
-            (Self::Panicked(_), None) => f.write_str("the goroutine panicked"),
-        }
-    }
-}
-
-impl core::error::Error for JoinError {}
 
 const EMPTY: usize = 0;
 const DONE: usize = 1;
@@ -642,7 +535,7 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         // SAFETY: 1. this is the handle's end.
         if let Some(Err(error)) = unsafe { end(self.cell) } {
-            error.unseen(self.g);
+            report_unseen(error, self.g);
         }
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Neither ends a goroutine by force; [`context`](crate::api::context) says why.
 
+use crate::core::drops::report_unseen;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -111,7 +112,7 @@ impl<T: Send> Member for InSet<T> {
     type Rest = ();
 
     fn unclaimed(&self, error: JoinError) {
-        error.unseen(own_id());
+        report_unseen(error, own_id());
     }
 
     fn leave(self) -> Option<()> {

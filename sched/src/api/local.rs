@@ -37,7 +37,7 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::mem::ManuallyDrop;
 
-use crate::api::panic::report_unjoined;
+use crate::core::drops::report_unjoined;
 use crate::core::m::M;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
@@ -161,7 +161,7 @@ fn current() -> Option<GRef> {
 /// Drops the locals of `g`, which calls and ends.
 #[inline(always)]
 pub(crate) fn end(g: GRef) {
-    if let Some(table) = core::ptr::NonNull::new(g.locals.get()) {
+    if let Some(table) = core::ptr::NonNull::new(g.locals.get().cast::<Table>()) {
         // SAFETY: the table is its G's own, which calls.
         let end = unsafe { table.as_ref() }.end;
         // SAFETY: as above.
@@ -179,7 +179,7 @@ pub fn end_current() {
 /// # Safety
 /// 1. `g` calls, has a table, and uses none of its locals.
 unsafe fn end_all(g: GRef) {
-    let table = g.locals.get();
+    let table = g.locals.get().cast::<Table>();
     // SAFETY: 1. as below.
     let mut newest = unsafe { (*table).newest };
     let mut at = newest;
@@ -256,9 +256,9 @@ unsafe fn free<T>(node: *mut Node) {
 fn table_of(g: GRef) -> *mut Table {
     if g.locals.get().is_null() {
         let table = Table { end: end_all, slots: Vec::new(), nodes: 0, newest: core::ptr::null_mut() };
-        g.locals.set(Box::into_raw(Box::new(table)));
+        g.locals.set(Box::into_raw(Box::new(table)).cast());
     }
-    g.locals.get()
+    g.locals.get().cast()
 }
 
 impl Table {
@@ -328,7 +328,7 @@ impl<T: 'static> LocalKey<T> {
     /// Returns the value in `g`, which calls, if it has one. Error: the value was dropped.
     fn existing(&'static self, g: GRef) -> Option<Result<*mut Local<T>, AccessError>> {
         // SAFETY: the table is its G's own, which calls; the reference ends here.
-        let table = unsafe { g.locals.get().as_ref() }?;
+        let table = unsafe { g.locals.get().cast::<Table>().as_ref() }?;
         let node = table.find(self.key());
         if node.is_null() {
             return None;

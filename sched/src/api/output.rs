@@ -51,14 +51,15 @@
 //!   it would stop all others, and a report could not tell;
 //! * a goroutine that drains: it would have to run first.
 
+use crate::core::interrupt::{park_for_interrupt, ready_anywhere};
 use crate::core::m::M;
 use crate::core::park::park;
+use crate::g::waiter::Waiter;
 use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::{SpinGuard, SpinLock};
 use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
-use crate::queue::inbox::{park_for_interrupt, ready_anywhere};
-use crate::wait::list::{WaitQueue, Waiter};
+use crate::wait::list::WaitQueue;
 
 pub use bytes::Bytes;
 

@@ -7,20 +7,16 @@ use alloc::boxed::Box;
 use core::any::Any;
 use core::mem::ManuallyDrop;
 
-mod payload;
-
 pub use core::panic::{AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 
-pub use crate::api::join::panic_message;
+pub use crate::machine::payload::{Payload, panic_message};
 use crate::machine::platform;
-pub use payload::Payload;
-pub(crate) use payload::{drop_caught, drop_caught_at, report_unjoined};
 
 /// Runs `f`, and returns its value, or the payload of the panic that left it.
 /// [`exit_g`](crate::exit_g) is caught as well: its payload is to be [passed on](resume_unwind).
 ///
 /// An overflow of the stack is no panic, and can't be caught: see
-/// [`JoinError::StackOverflow`](crate::api::join::JoinError::StackOverflow).
+/// [`JoinError::StackOverflow`](crate::g::JoinError::StackOverflow).
 ///
 /// # Errors
 /// The value that `panic!` threw.

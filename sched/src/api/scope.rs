@@ -11,6 +11,7 @@
 //! overflows its stack inside `scope` neither returns nor unwinds. Its frames stay as they are
 //! until the last member has left, and its stack's addresses are never used again.
 
+use crate::core::drops::report_unseen;
 use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
@@ -18,8 +19,9 @@ use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 use crate::api::join::{JoinError, JoinHandle, Outcome};
-use crate::api::panic::{catch, drop_caught};
+use crate::api::panic::catch;
 use crate::api::spawn::{Builder, SpawnError};
+use crate::core::drops::drop_caught;
 use crate::g::GRef;
 use crate::machine::platform;
 use crate::wait::group::{Group, Member, orphan, own_id};
@@ -204,7 +206,7 @@ fn lost(group: &Group, error: JoinError, id: u64) {
     if !matches!(error, JoinError::Exited) {
         group.fail();
     }
-    error.unseen(id);
+    report_unseen(error, id);
 }
 
 /// The right to the result of a goroutine of a scope. Dropping it lets the goroutine go on by

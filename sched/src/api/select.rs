@@ -53,13 +53,14 @@ pub use dynamic::{Select, SelectedOperation};
 use crate::api::chan::State;
 use crate::core::m::M;
 use crate::core::park::{current_g, park};
+use crate::g::ticket::Number;
+use crate::g::waiter::Waiter;
 use crate::g::{GRef, HAND_BYTES, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::spin::SpinLock;
-use crate::timers;
-use crate::wait::list::Waiter;
-use crate::wait::ticket::{NEVER, Number, reserve_timer};
+use crate::wait::sleep;
+use crate::wait::ticket::{NEVER, reserve_timer};
 
 /// A place for a small value.
 #[doc(hidden)]
@@ -279,7 +280,7 @@ fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) 
         return Ends::TimedOut;
     }
     if deadline != NEVER {
-        timers::cancel_expiry(&guard, g);
+        sleep::cancel_expiry(&guard, g);
     }
     Ends::Changed
 }
@@ -308,7 +309,7 @@ unsafe fn register(wait: *mut (), g: GRef) -> bool {
         }
     }
     if wait.deadline != NEVER {
-        timers::start_expiry(wait.deadline, g);
+        sleep::start_expiry(wait.deadline, g);
     }
     true
 }

@@ -26,30 +26,26 @@
 //!
 //! The top word of every stack in use is the address of its G's record.
 //!
-//! The public part is here; `record.rs` has the record and its stack, `start.rs` the start frame,
-//! `end.rs` the first function and the ends.
+//! The public part is here; `core/recycle.rs` has the record and its stack, `start.rs` the start
+//! frame, `end.rs` the first function and the ends.
 
 mod end;
-mod record;
 mod start;
 
 use core::fmt;
 
 use crate::api::join::{CellRef, JoinHandle};
 use crate::core::m::M;
+pub use crate::core::recycle::DEFAULT_STACK;
+use crate::core::recycle::{launch, put_back, take_g};
 use crate::g::Name;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::NoStack;
 use crate::wait::group::{Alone, Member};
-pub(crate) use record::give_up_frames;
-use record::{launch, put_back, take_g};
 use start::{Head, Laid, Start};
 
-pub use end::{abandon, came_to_panic, exit_g, is_exit};
-
-/// The window of a G that did not ask for another: 256 KiB of address space, of which one page is
-/// backed at birth.
-pub const DEFAULT_STACK: usize = 256 << 10;
+pub use crate::machine::payload::is_exit;
+pub use end::{abandon, came_to_panic, exit_g};
 
 /// The windows there are; a request gets the next larger one.
 const STACK_CLASSES: [usize; 4] = [DEFAULT_STACK, 1 << 20, 16 << 20, 1 << 30];

@@ -30,44 +30,10 @@ use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::api::join::JoinHandle;
 use crate::api::spawn::go;
+use crate::core::interrupt::{park_for_interrupt, ready_anywhere};
 use crate::core::park::{current_g, park};
 use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
-use crate::machine::sync::{AtomicU8, Ordering};
-use crate::queue::inbox::{park_for_interrupt, ready_anywhere};
-
-const NONE: u8 = 0;
-const WOKEN: u8 = 1;
-const PARKED: u8 = 2;
-
-/// A G's token; see the module.
-#[derive(Debug)]
-pub(crate) struct Token(AtomicU8);
-
-impl Token {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU8::new(NONE))
-    }
-
-    /// Takes the token. Called by the G, which polls next.
-    fn take(&self) {
-        // Acquire: pairs with the Release in `wake`, so the poll sees the waker's earlier writes.
-        self.0.swap(NONE, Ordering::Acquire);
-    }
-
-    /// Parks the token, in `commit`. False: there is a token.
-    fn park(&self) -> bool {
-        // Release: pairs with the Acquire in `wake`: the waker sees the saved registers. On failure
-        // the next `take` acquires.
-        self.0.compare_exchange(NONE, PARKED, Ordering::Release, Ordering::Relaxed).is_ok()
-    }
-
-    /// Leaves a token. True: its G is parked, and the caller readies it.
-    pub(crate) fn wake(&self) -> bool {
-        // AcqRel: Release pairs with the Acquire in `take`, Acquire with the Release in `park`.
-        self.0.swap(WOKEN, Ordering::AcqRel) == PARKED
-    }
-}
 
 /// Runs `future` to its end on this goroutine, which parks while there is nothing to do.
 ///

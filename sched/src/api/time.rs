@@ -9,11 +9,12 @@ use core::ops::{Add, AddAssign, Sub, SubAssign};
 
 pub use core::time::Duration;
 
-pub use crate::timers::{sleep, sleep_until};
 pub use delay::{Delay, Elapsed, delay, delay_until, timeout};
+pub use sleep::{sleep, sleep_until};
 pub use timer::{Ticker, Timer};
 
 mod delay;
+mod sleep;
 mod timer;
 
 use crate::machine::platform;

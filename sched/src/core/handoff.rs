@@ -57,39 +57,20 @@
 //! their owners are known without a stop. A stop would also have halted the P's that stay.
 //! Rejected: Go's sysmon rule (retake after 20 µs), which needs a core that looks.
 
-use crate::core::idle::MAX;
 use crate::core::m::M;
 use crate::core::p::{ATTEND_RETIRE, Held, P};
-use crate::core::park::{leave, run_next, set_slice_alarm};
+use crate::core::park::{leave, run_next};
 use crate::core::shared::Sched;
+use crate::core::slice::arm_slice;
 use crate::g::{Batch, G};
+use crate::machine::MAX;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
-use crate::machine::sync::{AtomicU32, Ordering, spin_loop};
+use crate::machine::sync::{Ordering, spin_loop};
 use crate::timers::MOVED;
-
-/// The number of a private P, which is none of the scheduler's.
-pub(crate) const OUTSIDE: usize = usize::MAX;
 
 /// Looks after which an M that does not give up its P is interrupted again.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
-
-/// Counts the M's that are outside, and those that were and have not held a P since.
-#[derive(Debug)]
-pub(crate) struct Strays {
-    ms: AtomicU32,
-}
-
-impl Strays {
-    pub(crate) fn new() -> Self {
-        Self { ms: AtomicU32::new(0) }
-    }
-
-    #[inline(always)]
-    pub(crate) fn none(&self) -> bool {
-        self.ms.load(Ordering::Relaxed) == 0
-    }
-}
 
 /// Runs `f`, which may keep this core busy for long without needing it (slow hardware, a polled
 /// device).
@@ -242,9 +223,9 @@ impl M {
             return false;
         }
         let p = self.held(guard);
-        p.begin_slice(0);
-        if p.wants_slice() && !self.sched.globq.is_empty() {
-            set_slice_alarm(self, &p);
+        p.slice.reset();
+        if p.slice.alarm_is_off() && !self.sched.globq.is_empty() {
+            arm_slice(self, &p);
         }
         true
     }

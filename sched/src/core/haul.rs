@@ -39,11 +39,14 @@
 //!   and gains 2.5 times from a second core;
 //! * wake-ups by the busy core's alarm: an interrupt every 50 µs where the work is.
 
-use core::cell::Cell;
+use crate::core::slot::SLOT_DELAY;
 
-use crate::core::idle::MAX;
+use memory::{Done, SHY, SHY_MAX, Seen, What};
+
+pub(crate) mod memory;
+
 use crate::core::m::M;
-use crate::core::p::{P, SLOT_DELAY};
+use crate::core::p::P;
 use crate::core::shared::Sched;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
@@ -61,11 +64,6 @@ const TRIAL: u64 = 200_000;
 /// An M judges earlier if it has taken this many G's.
 const TRIED: u64 = 128;
 
-/// An M stays shy for this long after a trial that did not pay: 2 ms, and up to 64 ms after several
-/// in a row.
-const SHY: u64 = 2_000_000;
-const SHY_MAX: u64 = 64_000_000;
-
 /// The rate of the others without this M is measured anew after this long: 50 ms.
 const STALE: u64 = 50_000_000;
 
@@ -77,86 +75,6 @@ const STUCK: u64 = 10_000;
 
 /// A chain of hand-overs may pass by a G in the ring for this long: 1 ms.
 const PASSED: u64 = 1_000_000;
-
-/// An M's memory.
-#[derive(Debug)]
-pub(crate) struct Haul {
-    /// 0: eager. Else the M is shy, and this is the time of its next trial.
-    shy_until: Cell<u64>,
-    /// The current measurement, and its start.
-    what: Cell<What>,
-    since: Cell<u64>,
-    /// The totals at that start: of all M's, and of this one.
-    all: Cell<Done>,
-    runs: Cell<u64>,
-    parks: Cell<u64>,
-    steals: Cell<u64>,
-    /// The dispatches a second of all M's without this one, and the time of that measurement. 0:
-    /// not known.
-    alone: Cell<(u64, u64)>,
-    /// The rate with this M in the last trial, if the next rate without it is to be compared with
-    /// it. 0: no comparison is due.
-    with: Cell<u64>,
-    /// The last G's taken from a stuck P quarrelled: next time one G is enough.
-    meek: Cell<bool>,
-    /// The length of the next shy time.
-    patience: Cell<u64>,
-    /// The total of dispatches at the last look, and its time.
-    look: Cell<(u64, u64)>,
-    /// The last sight of each P.
-    seen: [Cell<Seen>; MAX],
-}
-
-/// A kind of measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Nothing,
-    /// Eager: the effect of this M's hauls.
-    Trial,
-    /// Shy: the others' progress without this M.
-    Alone,
-    /// Shy: the effect of a haul from a stuck P.
-    Rescue,
-}
-
-/// Totals of all M's.
-#[derive(Debug, Clone, Copy)]
-struct Done {
-    dispatches: u64,
-    /// Nanoseconds spent waiting for spin locks.
-    waited: u64,
-}
-
-/// A shy M's last sight of a P.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    /// How many G's had left the ring.
-    head: u32,
-    /// The dispatches of its M.
-    ran: u64,
-    /// The time since which the oldest G waits. 0: none waited.
-    since: u64,
-}
-
-impl Haul {
-    pub(crate) const fn new() -> Self {
-        Self {
-            shy_until: Cell::new(0),
-            what: Cell::new(What::Nothing),
-            since: Cell::new(0),
-            all: Cell::new(Done { dispatches: 0, waited: 0 }),
-            runs: Cell::new(0),
-            parks: Cell::new(0),
-            steals: Cell::new(0),
-            alone: Cell::new((0, 0)),
-            with: Cell::new(0),
-            meek: Cell::new(false),
-            patience: Cell::new(SHY),
-            look: Cell::new((0, 0)),
-            seen: [const { Cell::new(Seen { head: 0, ran: 0, since: 0 }) }; MAX],
-        }
-    }
-}
 
 impl M {
     /// Starts a measurement when this M has taken G's from another P.
@@ -341,7 +259,7 @@ impl M {
         p.forget_alarms();
         let until = p.next_alarm().min(now + NEAR);
         self.resting_since.store(now, Ordering::Relaxed);
-        platform::idle(self, until);
+        platform::idle(&self.token, until);
         self.resting_since.store(u64::MAX, Ordering::Relaxed);
         self.counters.idle_ns.add(platform::now().saturating_sub(now));
         // The one-shot was the idle hook's to use.

@@ -1,16 +1,18 @@
 //! An M: a core that runs G's. On its g0 the M finds work; with a P it may run G's.
 
+use crate::core::slot::SLOT_DELAY;
+pub use crate::machine::counter::Counter;
 use core::cell::Cell;
 
-use crate::core::handoff::OUTSIDE;
-use crate::core::haul::Haul;
-use crate::core::idle::Token;
-use crate::core::p::{ATTEND_PLATFORM, Held, P, SLOT_DELAY};
+use crate::core::haul::memory::Haul;
+use crate::core::p::OUTSIDE;
+use crate::core::p::{ATTEND_PLATFORM, Held, P};
 use crate::core::shared::Sched;
 use crate::g::{G, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{AtomicPtr, AtomicU64, Ordering, OwnU64, fence};
+use crate::machine::token::Token;
 use crate::queue::global::GlobQ;
 
 /// A machine: one core.
@@ -97,28 +99,6 @@ pub struct Counters {
     pub lock_ns: Counter,
 }
 
-/// A counter that one core writes and anyone reads.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`, by the one writer: a load and a store, no locked instruction.
-    #[inline(always)]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    /// Adds one from a place that may interrupt the writer.
-    pub fn add_shared(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns the value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl M {
     /// Makes M number `index` of `sched`, not started.
     pub fn new(index: usize, sched: &'static Sched) -> Self {
@@ -152,7 +132,7 @@ impl M {
     pub fn current(_preempt: &PreemptGuard) -> &M {
         // SAFETY: the platform returns this core's M, which lives for ever; the guard keeps the
         // caller on this core.
-        unsafe { &*platform::current_m() }
+        unsafe { &*platform::current_m().cast::<Self>() }
     }
 
     /// Returns the M's number, from 0.
@@ -179,7 +159,8 @@ impl M {
     pub(crate) fn set_running(&self, g: Option<GRef>) {
         let p = g.map_or(core::ptr::null_mut(), |g| core::ptr::from_ref(g).cast_mut());
         self.curg.store(p, Ordering::Relaxed);
-        platform::set_current(g.unwrap_or(&self.g0));
+        // SAFETY: it is the record of a G, and records live for ever. The M of a g0 does, too.
+        unsafe { platform::set_current(core::ptr::from_ref(g.unwrap_or(&self.g0)).cast()) };
     }
 
     /// Returns the G that calls, or ends the machine if none does.
@@ -234,7 +215,7 @@ impl M {
         self.last_p.set(Some(p.index()));
         self.keeps.store(self.keeps.load(Ordering::Relaxed) & !(1 << p.index()), Ordering::Relaxed);
         // The first G has not run yet, even one that was next in the slot when the P was given up.
-        p.begin_slice(0);
+        p.slice.reset();
         self.come_in();
         // SeqCst: pairs with the fence in `nudge`: an M that lets a G run on this P without an
         // alarm looks at the global queue after this.
@@ -255,9 +236,9 @@ impl M {
         if p.is_outside() {
             return self.sched.wake_now(self);
         }
-        p.defer();
-        if p.wants_alarm() {
-            p.set_alarm(platform::now(), SLOT_DELAY);
+        p.slot.defer();
+        if p.slot.alarm_is_off() {
+            p.slot.arm(platform::now(), SLOT_DELAY);
             self.arm(p.next_alarm());
         }
     }

@@ -16,9 +16,12 @@
 //! Until then its registers are on their way into memory, and another core that resumed it would
 //! run with half of them.
 
-use crate::core::find::end_chain;
+use crate::core::enqueue::end_chain;
+use crate::core::enqueue::enqueue_behind_all;
+use crate::core::enqueue::enqueue_last;
+use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
-use crate::core::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, ATTEND_TIMER, Held, SLOT_DELAY};
+use crate::core::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, Held};
 use crate::g::state::{Finish, Ready};
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
@@ -273,15 +276,6 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     guard.release();
 }
 
-/// Puts `g` at the global queue's end.
-pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
-    m.sched.globq.push_one(guard, g);
-    m.sched.wake_one(m);
-    // A core whose G began when no other waited has no alarm, and would not notice that one waits
-    // now.
-    m.sched.nudge();
-}
-
 /// Returns the current G.
 ///
 /// # Panics
@@ -309,7 +303,7 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
         return Some(g);
     }
     let g = p.ring().pop()?;
-    p.begin_slice(0);
+    p.slice.reset();
     Some(g)
 }
 
@@ -410,83 +404,6 @@ pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
     run_next(m, next_local(&m.held(guard)))
 }
 
-/// Puts `g` into the slot; the G that was there goes to the ring's end.
-#[inline]
-pub(crate) fn enqueue_next(guard: &PreemptGuard, g: GRef) {
-    let m = M::current(guard);
-    let p = m.held(guard);
-    match p.put_slot(g) {
-        Some(old) => displace(m, p, old, g, guard),
-        None => watch_slot(m, &p, g),
-    }
-}
-
-/// Out of line, so that the short way saves no registers. Takes `p` by value, so that it has no
-/// place on each caller's stack.
-#[inline(never)]
-fn displace(m: &M, p: Held<'_>, old: GRef, new: GRef, guard: &PreemptGuard) {
-    enqueue_last(m, &p, old, guard);
-    watch_slot(m, &p, new);
-}
-
-/// Makes sure that a G in the slot does not wait there for ever.
-#[inline(always)]
-fn watch_slot(m: &M, p: &Held<'_>, g: GRef) {
-    if p.wants_alarm() {
-        set_slot_alarm(m, p, g);
-    }
-}
-
-/// Sets the slot's alarm: a G may wait there too long for a thief, or with one P, for the end of
-/// the slice.
-#[cold]
-#[inline(never)]
-fn set_slot_alarm(m: &M, p: &Held<'_>, g: GRef) {
-    if p.is_outside() {
-        return m.hand_out();
-    }
-    let now = platform::now();
-    p.saw(now);
-    // No thief takes the G before the alarm has rung.
-    g.time_ready(now);
-    p.set_alarm(now, if m.sched.is_single() { m.sched.slice() } else { SLOT_DELAY });
-    m.arm(p.next_alarm());
-}
-
-/// Sets the slice's alarm: a G waits behind the one that runs.
-#[cold]
-#[inline(never)]
-pub(crate) fn set_slice_alarm(m: &M, p: &crate::core::p::P) {
-    if p.is_outside() {
-        return m.hand_out();
-    }
-    let now = platform::now();
-    p.saw(now);
-    p.set_slice_alarm(now + m.sched.slice());
-    m.arm(p.next_alarm());
-}
-
-/// Puts `g` at the ring's end. From a full ring, half goes to the global queue. Wakes an M if one
-/// should be.
-#[inline]
-pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
-    if p.ring().push_if_room(g).is_err() {
-        push_half(m, p, g, guard);
-    }
-    if p.wants_slice() {
-        set_slice_alarm(m, p);
-    }
-    m.sched.wake_one(m);
-}
-
-#[cold]
-#[inline(never)]
-fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
-    if let Err(overflow) = p.ring().push(g) {
-        m.sched.globq.push(guard, overflow.0);
-    }
-}
-
 impl M {
     /// Notes that the slice of the running G is over, where it can't be interrupted. The G makes
     /// way at its next scheduling point, or when preemption is on again ([`make_way`]). For
@@ -502,8 +419,8 @@ impl M {
     #[doc(hidden)]
     pub fn expire_slice(&self) {
         if let Some(p) = self.p() {
-            p.begin_slice(1);
-            p.set_slice_alarm(1);
+            p.slice.begin(1);
+            p.slice.arm(1);
         }
     }
 
@@ -529,9 +446,4 @@ impl M {
             leaves_held();
         }
     }
-}
-
-/// Notes, for `timer_interrupt`, that this P has a due timer.
-pub(crate) fn attend_timer(p: &crate::core::p::P) {
-    p.attention.fetch_or(ATTEND_TIMER, Ordering::Relaxed);
 }

@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::core::find::TIMER_RETRY;
-use crate::core::handoff::Strays;
-use crate::core::idle::{MAX, NOBODY, Rest, Submit};
+use crate::core::idle::{NOBODY, Rest, Submit};
 use crate::core::m::M;
 use crate::core::p::P;
-use crate::core::park::enqueue_last;
-use crate::g::state::Finish;
+use crate::core::p::TIMER_RETRY;
+use crate::core::rounds::Rounds;
+use crate::g::dead::Deaths;
 use crate::g::{Batch, GRef};
+use crate::machine::MAX;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -18,7 +18,6 @@ use crate::queue::free::GlobalFree;
 use crate::queue::global::GlobQ;
 use crate::queue::inbox::Inbox;
 use crate::queue::registry::{Cursor, Registry};
-use crate::wait::deaths::Deaths;
 
 /// The parameters of a scheduler.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +41,23 @@ impl Default for Config {
     }
 }
 
+/// Counts the M's that are outside, and those that were and have not held a P since.
+#[derive(Debug)]
+pub(crate) struct Strays {
+    pub(crate) ms: AtomicU32,
+}
+
+impl Strays {
+    pub(crate) fn new() -> Self {
+        Self { ms: AtomicU32::new(0) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn none(&self) -> bool {
+        self.ms.load(Ordering::Relaxed) == 0
+    }
+}
+
 /// The shared part of the scheduler.
 #[derive(Debug)]
 pub struct Sched {
@@ -59,11 +75,12 @@ pub struct Sched {
     /// Counts the calls that told P's to give their free G's away.
     pub(crate) trims: AtomicU32,
     /// Counts the M's that hold a G still; see [`scan`](Self::scan).
-    scanning: AtomicU32,
+    pub(crate) scanning: AtomicU32,
     pub(crate) strays: Strays,
     pub(crate) inbox: Inbox,
     /// The G's that ended where they stood.
     pub deaths: Deaths,
+    pub(crate) rounds: Rounds,
 }
 
 impl Sched {
@@ -92,6 +109,7 @@ impl Sched {
             strays: Strays::new(),
             inbox: Inbox::new(),
             deaths: Deaths::new(),
+            rounds: Rounds::new(),
         }
     }
 
@@ -219,12 +237,12 @@ impl Sched {
             || !self.inbox.is_empty()
             || self.ps.iter().any(|p| !watched && p.has_work() || p.timers.when() <= now)
             || self.strays_due(now)
-            || self.deaths.rounds.wants_hand()
+            || self.rounds.wants_hand()
     }
 
     /// Returns true if a G waits in any slot, ripe or not.
     pub(crate) fn has_slots(&self) -> bool {
-        self.ps.iter().any(|p| !p.slot_is_empty())
+        self.ps.iter().any(|p| !p.slot.is_empty())
     }
 
     /// Returns true if any timer is pending.
@@ -268,26 +286,6 @@ impl Sched {
         self.free.len() + self.all_ps().map(|p| p.free.len()).sum::<usize>()
     }
 
-    /// Holds a parked G still and runs `f` on it. Returns false if the G does not wait.
-    ///
-    /// `f` learns whether an earlier scan has seen the G parked already. A G that is readied
-    /// meanwhile is queued here afterwards. Until then the G is in no queue, and an M that rests
-    /// may be the one that scans: see `check_deadlock`.
-    pub fn scan(&'static self, guard: &PreemptGuard, g: GRef, f: impl FnOnce(GRef, bool)) -> bool {
-        // Before `begin_scan`: an M that readies the G meanwhile, and then rests, sees this.
-        self.scanning.fetch_add(1, Ordering::SeqCst);
-        let cold = g.state.begin_scan();
-        if let Some(cold) = cold {
-            f(g, cold);
-            if g.state.finish_scan() == Finish::Requeue {
-                self.queue(guard, g);
-            }
-        }
-        // Release: an M that sees this sees the queue, too.
-        self.scanning.fetch_sub(1, Ordering::Release);
-        cold.is_some()
-    }
-
     /// Returns how long a G may run while others wait, in nanoseconds.
     #[inline]
     pub fn slice(&self) -> u64 {
@@ -326,7 +324,7 @@ impl Sched {
             return;
         }
         let mut started = self.ms().take(self.rest.started_end());
-        if let Some(m) = started.find(|m| m.p().is_some_and(|p| p.wants_slice() && !p.is_outside())) {
+        if let Some(m) = started.find(|m| m.p().is_some_and(|p| p.slice.alarm_is_off() && !p.is_outside())) {
             platform::wake_m(m.index());
         }
     }
@@ -337,16 +335,15 @@ impl Sched {
         self.scanning.load(Ordering::Acquire) != 0
     }
 
-    /// Queues a runnable G from any place: an M that rests has no P.
-    #[cold]
-    fn queue(&'static self, guard: &PreemptGuard, g: GRef) {
-        let m = M::current(guard);
-        if m.p().is_some() {
-            return enqueue_last(m, &m.held(guard), g, guard);
-        }
-        self.globq.push_one(guard, g);
-        self.wake_now(m);
-        self.nudge();
+    /// Returns true if a round after a death is under way or asked for.
+    #[doc(hidden)]
+    pub fn is_round_pending(&self) -> bool {
+        self.rounds.is_pending()
+    }
+
+    /// Returns how many G's wait for an interrupt (a snapshot).
+    pub fn num_expected(&self) -> u32 {
+        self.inbox.expected.load(Ordering::Relaxed)
     }
 
     /// Tells every P to give its free G's to the global list, at its next scheduling point.

@@ -8,39 +8,19 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use crate::api::join::JoinError;
-use crate::api::local::Table;
-use crate::api::task::Token;
 use crate::g::state::GState;
-use crate::machine::platform;
+use crate::machine::platform::{self, Stack};
 use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::timers::Node;
-use crate::wait::list::Waiter;
-use crate::wait::ticket::Ticket;
 
-use super::{Grave, Name, WaitReason};
+use super::promise::Link;
+use super::ticket::Ticket;
+use super::token::Token;
+use super::waiter::Waiter;
+use super::{Cause, Grave, JoinError, Name, WaitReason};
 
 /// A goroutine, by reference. Valid for ever; see the module.
 pub type GRef = &'static G;
-
-/// A stack window: grows down from `hi`, never below `lo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stack {
-    /// Lowest address of the window (its guard page lies here).
-    pub lo: usize,
-    /// One past the highest address.
-    pub hi: usize,
-}
-
-impl Stack {
-    /// No stack.
-    pub const NONE: Self = Self { lo: 0, hi: 0 };
-
-    /// Bytes of address space.
-    pub fn size(&self) -> usize {
-        self.hi - self.lo
-    }
-}
 
 /// The shift of a G's number in its life: a lock's flags lie below it.
 pub const LIFE_SHIFT: u32 = 3;
@@ -86,46 +66,6 @@ pub(crate) struct Body {
     /// Runs last. Tells the group of which the G is a member, if it is one. True: the G was
     /// abandoned.
     pub(crate) leave: Option<unsafe fn(*mut (), GRef, bool)>,
-}
-
-/// The reason for which a G was ended where it stood. Its frames are abandoned, and no destructor
-/// runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Cause {
-    /// The stack has used up its window.
-    StackOverflow = 1,
-    /// No memory was left for the stack to grow.
-    OutOfMemory = 2,
-    /// The G touched the stack of a G that had ended.
-    DeadStack = 3,
-    /// A destructor panicked while the G unwound. Its outcome is [there
-    /// already](crate::api::spawn::came_to_panic).
-    Panicked = 4,
-}
-
-impl Cause {
-    /// Returns the cause as a report names it: "died of …".
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::StackOverflow => "stack overflow",
-            Self::OutOfMemory => "lack of memory",
-            Self::DeadStack => "a touch of a dead stack",
-            Self::Panicked => "a panic in a destructor",
-        }
-    }
-
-    /// Returns the cause with this number.
-    pub fn from_u8(n: u8) -> Option<Self> {
-        match n {
-            1 => Some(Self::StackOverflow),
-            2 => Some(Self::OutOfMemory),
-            3 => Some(Self::DeadStack),
-            4 => Some(Self::Panicked),
-            _ => None,
-        }
-    }
 }
 
 /// Bytes of a value that a G takes from another G outside its stack; see [`G::hand`].
@@ -194,14 +134,14 @@ pub struct G {
     pub(crate) pins: Cell<(u32, u32)>,
     /// How many panics are unwinding on this G right now (kept by the platform, with marks beside).
     pub panics: Cell<u32>,
-    /// The innermost scope that the G has open; see `wait/group.rs`.
-    pub(crate) scope: Cell<*const crate::wait::group::Group>,
+    /// The innermost `Group` that the G has open; see `wait/group.rs`.
+    pub(crate) scope: Cell<*const ()>,
     /// While the G wakes a crowd: the rest of the crowd; see `wait/list.rs`.
     pub(crate) rest_of_crowd: Cell<Option<NonNull<Waiter>>>,
     /// Promises made to the G that it has not used: see `api/chan/reserve.rs`.
-    pub(crate) promises: Cell<*const crate::api::chan::Promise>,
-    /// The G's locals. Null while it has none.
-    pub(crate) locals: Cell<*mut Table>,
+    pub(crate) promises: Cell<*const Link>,
+    /// The table of the G's locals, for `api/local.rs`. Null while it has none.
+    pub(crate) locals: Cell<*mut ()>,
     /// The platform's own per-G slot (the console's line buffer).
     pub local: Cell<*mut ()>,
 }

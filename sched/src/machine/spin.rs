@@ -11,7 +11,6 @@
 
 use core::ops::{Deref, DerefMut};
 
-use crate::core::m::M;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{AtomicBool, Ordering, UnsafeCell, spin_loop};
@@ -46,10 +45,10 @@ impl<T> SpinLock<T> {
 impl<T: ?Sized> SpinLock<T> {
     /// Spins until the lock is ours. The guard proves that no preemption can strand the others.
     #[inline]
-    pub fn lock<'a>(&'a self, preempt: &'a PreemptGuard) -> SpinGuard<'a, T> {
+    pub fn lock<'a>(&'a self, _preempt: &'a PreemptGuard) -> SpinGuard<'a, T> {
         // Acquire: pairs with the Release in `unlock`, so that the last holder's writes are seen.
         if self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            spin(&self.held, preempt);
+            spin(&self.held);
         }
         SpinGuard { lock: self }
     }
@@ -86,7 +85,7 @@ impl<T: ?Sized> SpinLock<T> {
 /// Waits for another holder. Out of line, so that the lock's users stay short.
 #[cold]
 #[inline(never)]
-fn spin(held: &AtomicBool, preempt: &PreemptGuard) {
+fn spin(held: &AtomicBool) {
     let began = if COUNTS { platform::now() } else { 0 };
     loop {
         while held.load(Ordering::Relaxed) {
@@ -98,7 +97,7 @@ fn spin(held: &AtomicBool, preempt: &PreemptGuard) {
         }
     }
     if COUNTS {
-        M::current(preempt).counters.lock_ns.add(platform::now() - began);
+        platform::lock_waited(platform::now() - began);
     }
 }
 

@@ -17,7 +17,7 @@
 
 use core::time::Duration;
 
-use crate::core::m::Counter;
+use crate::machine::counter::Counter;
 
 /// Bucket 0 holds 0 ns, bucket n from 2^(n-1) to 2^n - 1 ns; the last one everything above 17 s.
 pub const BUCKETS: usize = 36;

@@ -16,9 +16,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::core::find::TIMER_RETRY;
 use crate::core::m::M;
 use crate::core::p::P;
+use crate::core::p::TIMER_RETRY;
 use crate::core::shared::Sched;
 use crate::g::GRef;
 use crate::g::state::State;
@@ -91,7 +91,10 @@ pub fn broken(sched: &'static Sched) -> Option<String> {
         return Some(format!("M {} has timers for which it is not armed", m.index()));
     }
     let on_its_way = sched.rest.counts().1 > 0 || sched.ms().any(|m| m.token.is_set());
-    if sched.has_work(platform::now()) && sched.rest.can_wake() && !on_its_way && !sched.ps().iter().any(P::is_deferred)
+    if sched.has_work(platform::now())
+        && sched.rest.can_wake()
+        && !on_its_way
+        && !sched.ps().iter().any(|p| p.slot.is_deferred())
     {
         return Some(String::from("something waits, a P is free and an M rests"));
     }
@@ -116,7 +119,7 @@ pub fn left_behind(sched: &'static Sched, gs: impl Iterator<Item = GRef>) -> Opt
             return Some(format!("G {number} has ended, and has claimed G's that it has not woken"));
         }
     }
-    if sched.deaths.rounds.is_pending() || sched.deaths.rounds.has_orphans() {
+    if sched.rounds.is_pending() || sched.rounds.has_orphans() {
         return Some(String::from("a G has died, and the round after it is not over"));
     }
     if sched.has_timers() {

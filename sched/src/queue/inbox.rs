@@ -35,7 +35,7 @@
 //! interrupts g0, the next interrupt finds a G. And an M that begins to run a G looks once more
 //! ([`run_m`](crate::run_m)).
 //!
-//! **Deadlock**: a G that waits for a handler is counted ([`park_for_interrupt`]) until it runs
+//! **Deadlock**: a G that waits for a handler is counted ([`park_for_interrupt`](crate::park_for_interrupt)) until it runs
 //! again. So a machine that rests with such a G is not dead.
 //!
 //! Rejected:
@@ -45,15 +45,7 @@
 //! * an inbox a core: every rester would look at all of them;
 //! * a lock-free queue with nodes: a handler can't allocate.
 
-use crate::core::find::{ALARM_GAP, TIMER_RETRY, attend_inbox};
-use crate::core::idle::Submit;
-use crate::core::m::M;
-use crate::core::p::Held;
-use crate::core::park::{Commit, enqueue_last, park, ready};
-use crate::core::shared::Sched;
-use crate::g::state::Ready;
-use crate::g::{Batch, G, GRef, WaitReason};
-use crate::machine::guard::PreemptGuard;
+use crate::g::{Batch, G, GRef};
 use crate::machine::platform;
 use crate::machine::sync::{AtomicPtr, AtomicU32, Ordering};
 
@@ -64,7 +56,7 @@ pub(crate) struct Inbox {
     head: AtomicPtr<G>,
     /// Counts the G's that wait for a handler, and those that a handler has readied and that have
     /// not run yet.
-    expected: AtomicU32,
+    pub(crate) expected: AtomicU32,
 }
 
 impl Inbox {
@@ -85,7 +77,7 @@ impl Inbox {
     }
 
     /// Takes steps H1 and H2. Returns false if the G is in the inbox already.
-    fn push(&self, g: GRef) -> bool {
+    pub(crate) fn push(&self, g: GRef) -> bool {
         if !g.enter_inbox() {
             return false;
         }
@@ -114,107 +106,5 @@ impl Inbox {
             all.push_front(g);
         }
         all
-    }
-}
-
-/// Makes a parked G runnable, from an interrupt handler of the core of `m`.
-///
-/// Called once a park, as [`ready`] is. A second call before the first was seen changes nothing.
-/// Takes no lock, allocates nothing. Wakes an M that rests. If none rests, the G that runs on `m`
-/// makes way as soon as it has run for the granularity of a wake-up
-/// ([`Config::wakeup`](crate::Config::wakeup)).
-///
-/// A G that waits for a handler parks by [`park_for_interrupt`]. Otherwise the machine may report a
-/// deadlock where there is none.
-pub fn ready_from_interrupt(m: &M, g: GRef) {
-    if m.sched.inbox.push(g) {
-        announce(m);
-    }
-}
-
-/// Makes a parked G runnable from any place: in a handler, on a G, on a g0 with a P or without. For
-/// wakers that can't know their caller.
-pub fn ready_anywhere(g: GRef) {
-    if platform::in_handler() {
-        // SAFETY: 1. borrowed: a handler is preempted by nobody. Not `new`: its drop might take a
-        // reschedule that is pending, here.
-        let guard = unsafe { PreemptGuard::adopt() };
-        ready_from_interrupt(M::current(&guard), g);
-        return guard.release();
-    }
-    let guard = PreemptGuard::new();
-    let m = M::current(&guard);
-    match m.p() {
-        Some(_) => ready(&guard, g),
-        None => ready_from_interrupt(m, g),
-    }
-}
-
-/// Parks as [`park`] does, for a G that a handler will ready. While the G waits, the machine is not
-/// dead.
-///
-/// # Safety
-/// As for [`park`].
-pub unsafe fn park_for_interrupt(
-    guard: PreemptGuard,
-    reason: WaitReason,
-    commit: Commit,
-    arg: *mut (),
-) -> PreemptGuard {
-    // Relaxed, here and below: an M looks when all M's rest, and lying down is a release.
-    let expected = &M::current(&guard).sched.inbox.expected;
-    expected.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: as the caller has it.
-    let guard = unsafe { park(guard, reason, commit, arg) };
-    M::current(&guard).sched.inbox.expected.fetch_sub(1, Ordering::Relaxed);
-    guard
-}
-
-/// Takes steps H3 and H4.
-fn announce(m: &M) {
-    let sched = m.sched;
-    match sched.rest.submit_near(m.index()) {
-        Submit::Wake(it) => sched.wake(it, m),
-        Submit::Done | Submit::Defer => attend(m),
-    }
-}
-
-/// Makes a running M look at the inbox soon, since no M was woken.
-fn attend(m: &M) {
-    let (sched, can_wake) = (m.sched, m.sched.rest.can_wake());
-    if let Some(p) = m.p().filter(|p| !p.is_outside()) {
-        // If an M could have been woken, another M spins, and looks before it rests. In case it
-        // finds something else, this core looks again a little later.
-        attend_inbox(m, p, if can_wake { TIMER_RETRY } else { ALARM_GAP });
-    } else if !can_wake && let Some(busy) = sched.ms().find(|m| m.p().is_some_and(|p| !p.is_outside())) {
-        platform::wake_m(busy.index());
-    }
-}
-
-/// Takes steps T1 to T3, and returns the G to run first, if there is one. Like a due sleeper, that
-/// G goes before the G's that wait here, but not too often in a row.
-#[cold]
-pub(crate) fn run(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
-    let mut all = m.sched.inbox.take();
-    let mut first = None;
-    while let Some(g) = all.pop() {
-        g.leave_inbox();
-        if g.state.ready() != Ready::Enqueue {
-            continue;
-        }
-        if first.is_none() && (own.queues_are_empty() || own.may_go_ahead(m.counters.runs.get())) {
-            own.begin_slice(0);
-            first = Some(g);
-        } else {
-            enqueue_last(m, own, g, guard);
-        }
-    }
-    first
-}
-
-impl Sched {
-    /// Returns how many G's wait for an interrupt (a snapshot).
-    pub fn num_expected(&self) -> u32 {
-        self.inbox.expected.load(Ordering::Relaxed)
     }
 }

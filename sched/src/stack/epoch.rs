@@ -28,7 +28,7 @@
 //! for which few kernels shrink stacks. Rejected: a counter of passes a core and a snapshot of all
 //! of them for each page (64 words a page).
 
-use crate::core::idle::MAX;
+use crate::machine::MAX;
 use crate::machine::sync::{AtomicU64, Ordering, fence};
 
 /// The most M's; few enough under loom that a look at all of them can be explored.

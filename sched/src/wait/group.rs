@@ -51,11 +51,12 @@
 //! start of the member. So a G that dies on the way has either no share, or a member that will give
 //! the share up.
 
+use crate::core::drops::report_unseen;
 use alloc::sync::Arc;
 
-use crate::api::join::JoinError;
-use crate::api::spawn::give_up_frames;
 use crate::core::park::{current_g, park, ready};
+use crate::core::recycle::give_up_frames;
+use crate::g::JoinError;
 use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::{AtomicBool, AtomicUsize, Ordering, UnsafeCell};
@@ -95,7 +96,7 @@ impl Member for Alone {
     type Rest = ();
 
     fn unclaimed(&self, error: JoinError) {
-        error.unseen(own_id());
+        report_unseen(error, own_id());
     }
 
     fn leave(self) -> Option<()> {
@@ -147,8 +148,8 @@ impl Group {
     /// Opens a group without members, for the calling G. The same G must [wait](Self::wait) for its
     /// groups, innermost first.
     pub fn open() -> Arc<Self> {
-        let group = Arc::new(Self::new(1, with_g(|g| g.scope.get())));
-        with_g(|g| g.scope.set(Arc::as_ptr(&group)));
+        let group = Arc::new(Self::new(1, with_g(|g| g.scope.get()).cast()));
+        with_g(|g| g.scope.set(Arc::as_ptr(&group).cast()));
         group
     }
 
@@ -208,7 +209,7 @@ impl Group {
             drop(unsafe { park(guard, WaitReason::Scope, commit_wait, arg) });
         }
         // Release, as far as the compiler is concerned: before the caller lets go of the group.
-        with_g(|g| g.scope.set(self.outer));
+        with_g(|g| g.scope.set(self.outer.cast()));
         self.failed.load(Ordering::Relaxed)
     }
 }
@@ -226,7 +227,7 @@ unsafe fn commit_wait(group: *mut (), _: GRef) -> bool {
 pub(crate) fn close_all(g: GRef) {
     // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames hold is
     // still there.
-    match unsafe { g.scope.get().as_ref() } {
+    match unsafe { g.scope.get().cast::<Group>().as_ref() } {
         Some(group) => (group.orphan)(g, None),
         None => unlend(g),
     }
@@ -242,7 +243,7 @@ fn unlend(g: GRef) {
 /// Gives away the groups that `g` had open, and its membership in `heir`; see INV-HEIR. With
 /// preemption off.
 pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
-    let mut inner = g.scope.replace(core::ptr::null());
+    let mut inner = g.scope.replace(core::ptr::null()).cast::<Group>();
     // SAFETY: it names a group whose opener is `g`, or none; the `Arc` that its frames held is
     // never dropped.
     if let Some(group) = unsafe { inner.as_ref() }

@@ -47,138 +47,14 @@
 //! * stale nodes that stay in the list until a pop finds them: a `select` in a loop over one quiet
 //!   and one busy channel would fill the quiet one's list.
 
-use core::cell::Cell;
 use core::ptr::NonNull;
 
 use crate::core::m::M;
 use crate::core::park::ready;
-use crate::g::{GRef, HAND_BYTES};
+use crate::g::GRef;
+use crate::g::waiter::{Outcome, Waiter};
 use crate::machine::guard::PreemptGuard;
-use crate::machine::sync::UnsafeCell;
 use crate::wait::deaths;
-use crate::wait::ticket::Number;
-
-/// The fate of a node, as its G finds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// Nobody claimed the node. (Or a plain one was claimed, and not served.)
-    Waits,
-    /// Claimed by its ticket.
-    Claimed,
-    /// The G has got the thing that it waited for.
-    Served,
-    /// The G would have waited for ever, since another G has died. The slot has the dead G's
-    /// number.
-    Buried,
-}
-
-/// A waiting G, in its own record or on the heap.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    g: Cell<Option<GRef>>,
-    /// The place for a value. The two sides of the object agree on the type behind it.
-    slot: Cell<*mut ()>,
-    /// The number of the wait that the popper has to win. None: the pop wins it.
-    ticket: Cell<Option<Number>>,
-    /// Written by the claimer of the node, read by its G once it runs again.
-    outcome: UnsafeCell<Outcome>,
-
-    // --- Guarded by the object's lock.
-    next: Cell<Option<NonNull<Waiter>>>,
-    /// Of ticketed nodes; means nothing in the first one.
-    prev: Cell<Option<NonNull<Waiter>>>,
-    /// Of ticketed nodes: it is in the list.
-    linked: UnsafeCell<bool>,
-    /// Of ticketed nodes: its G only wants to be woken.
-    watches: Cell<bool>,
-}
-
-impl Waiter {
-    pub(crate) fn new() -> Self {
-        Self {
-            g: Cell::new(None),
-            slot: Cell::new(core::ptr::null_mut()),
-            ticket: Cell::new(None),
-            outcome: UnsafeCell::new(Outcome::Waits),
-            next: Cell::new(None),
-            prev: Cell::new(None),
-            linked: UnsafeCell::new(false),
-            watches: Cell::new(false),
-        }
-    }
-
-    /// Returns the node of `g`, which is about to wait, with a place for a value. Called by that G.
-    #[inline(always)]
-    pub(crate) fn of(g: GRef, slot: *mut ()) -> &'static Self {
-        g.waiter.prepare(g, slot);
-        &g.waiter
-    }
-
-    /// Returns the node for a wait that also ends in another way: the popper has to win `number`.
-    pub(crate) fn of_ticketed(g: GRef, slot: *mut (), number: Number) -> &'static Self {
-        let node = Self::of(g, slot);
-        node.ticket.set(Some(number));
-        node
-    }
-
-    /// Makes a node that is not in a record ready for `g`, which is about to wait.
-    pub(crate) fn set(&self, g: GRef, slot: *mut (), number: Number, watches: bool) {
-        self.prepare(g, slot);
-        self.ticket.set(Some(number));
-        self.watches.set(watches);
-    }
-
-    #[inline(always)]
-    fn prepare(&self, g: GRef, slot: *mut ()) {
-        self.g.set(Some(g));
-        self.slot.set(slot);
-        self.next.set(None);
-        // SAFETY: the G runs, so its node is in no list and nobody else looks at it.
-        self.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Waits });
-    }
-
-    fn outcome(&self) -> Outcome {
-        // SAFETY: the claimer has written it before it readied this G, which therefore sees it and
-        // is alone with it.
-        self.outcome.with(|outcome| unsafe { *outcome })
-    }
-
-    /// Returns true if the G was served. Only its own G calls this, after the park.
-    #[inline(always)]
-    pub(crate) fn was_served(&self) -> bool {
-        self.outcome() == Outcome::Served
-    }
-
-    /// Returns the number of the dead G for which this one would have waited for ever. Only its own
-    /// G calls this, after the park.
-    #[inline]
-    pub(crate) fn buried_by(&self) -> Option<u64> {
-        (self.outcome() == Outcome::Buried).then(|| self.slot.get().addr() as u64)
-    }
-
-    /// Returns true if the ticketed wait ended through this node. Only its own G calls this, after
-    /// the park.
-    pub(crate) fn was_claimed(&self) -> bool {
-        self.outcome() != Outcome::Waits
-    }
-
-    /// Returns true if the node is in its list; under the lock. (A cell that models watch: an
-    /// access without the lock is seen.)
-    pub(crate) fn is_linked(&self) -> bool {
-        // SAFETY: the lock admits one.
-        self.linked.with(|linked| unsafe { *linked })
-    }
-
-    fn set_linked(&self, to: bool) {
-        // SAFETY: as above.
-        self.linked.with_mut(|linked| unsafe { *linked = to });
-    }
-
-    /// Makes the node a plain one again: the wait is over and the node is out of its list.
-    pub(crate) fn retire(&self) {
-        self.ticket.set(None);
-    }
-}
 
 /// A waiter that was taken off its list: the right and the duty to wake it.
 #[derive(Debug)]
@@ -186,6 +62,14 @@ impl Waiter {
 pub(crate) struct Claimed(NonNull<Waiter>);
 
 impl Claimed {
+    /// Makes the claim anew from the node of one.
+    ///
+    /// # Safety
+    /// 1. The G of `node` is claimed, and nobody else has the claim.
+    pub(crate) unsafe fn from_node(node: NonNull<Waiter>) -> Self {
+        Self(node)
+    }
+
     /// Returns its place for a value.
     #[inline(always)]
     pub(crate) fn slot(&self) -> *mut () {
@@ -493,6 +377,11 @@ impl Crowd {
         dead.rest_of_crowd.take().map(|head| Self(WaitQueue { head: Some(head), ..WaitQueue::new() }))
     }
 
+    /// Returns the first node of those that are left.
+    pub(crate) fn first(&self) -> Option<NonNull<Waiter>> {
+        self.0.head
+    }
+
     /// Appends `other` to this crowd.
     pub(crate) fn and(self, other: Self) -> Self {
         let (Self(mut all), Self(other)) = (self, other);
@@ -551,65 +440,8 @@ impl Crowd {
     }
 }
 
-/// Crowds whose wakers have died or are g0's. Guarded by the lock around it.
-///
-/// ```text
-///   head ──▶ node ── next ──▶ node ── next ──▶ (none)       the rest of one crowd
-///             └ prev ──▶ node ── next ──▶ …                 the rest of another one
-/// ```
-#[derive(Debug)]
-pub(crate) struct Orphans(Option<NonNull<Waiter>>);
-
-// SAFETY: the nodes are claimed, and belong to the list.
-unsafe impl Send for Orphans {}
-
-impl Orphans {
-    /// Nobody.
-    pub(crate) const fn new() -> Self {
-        Self(None)
-    }
-
-    /// Returns true if there is nobody.
-    #[cfg(loom)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// One more crowd.
-    pub(crate) fn add(&mut self, crowd: Crowd) {
-        if let Some(node) = crowd.0.head {
-            // SAFETY: a claimed G is parked until it is woken, so its node lives. Its `prev` means
-            // nothing.
-            unsafe { node.as_ref() }.prev.set(self.0.replace(node));
-        }
-    }
-
-    /// The next one to be woken.
-    pub(crate) fn pop(&mut self) -> Option<Claimed> {
-        let node = self.0?;
-        // SAFETY: as above.
-        let waiter = unsafe { node.as_ref() };
-        self.0 = match waiter.next.get() {
-            Some(next) => {
-                // SAFETY: as above.
-                unsafe { next.as_ref() }.prev.set(waiter.prev.get());
-                Some(next)
-            }
-            None => waiter.prev.get(),
-        };
-        Some(Claimed(node))
-    }
-}
-
 /// [`ready`] where it need not be fast: once in the image.
 #[inline(never)]
 fn ready_rarely(g: GRef) {
     ready(&PreemptGuard::new(), g);
-}
-
-/// Where `g` keeps a `T` that passes from hand to hand while it waits: in its record if it fits
-/// there, else at `stack`.
-#[inline(always)]
-pub(crate) fn place_for<T>(g: GRef, stack: *mut T) -> *mut T {
-    if size_of::<T>() <= HAND_BYTES && align_of::<T>() <= 8 { g.hand().cast() } else { stack }
 }

@@ -55,53 +55,14 @@
 //! * a heap node with a reference count for each wait.
 
 use crate::core::park::{current_g, park, park_as};
+use crate::g::ticket::Number;
+use crate::g::waiter::Waiter;
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
-use crate::machine::sync::{AtomicU64, Ordering};
-use crate::timers;
 use crate::wait::deaths::{Waited, carry, settle};
-use crate::wait::list::{WaitQueue, Waiter};
-use core::num::NonZeroU64;
-
-/// The number of one wait of one G: odd, and never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Number(NonZeroU64);
-
-/// The word.
-#[derive(Debug)]
-pub(crate) struct Ticket(AtomicU64);
-
-impl Ticket {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Begins a wait. By the G itself.
-    pub(crate) fn open(&self) -> Number {
-        let number = self.0.load(Ordering::Relaxed) | 1;
-        self.0.store(number, Ordering::Relaxed);
-        Number(NonZeroU64::MIN | number)
-    }
-
-    /// Ends the wait with this number. False: something else has ended it.
-    #[must_use]
-    pub(crate) fn win(&self, number: Number) -> bool {
-        let number = number.0.get();
-        self.0.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// The number of the wait that is open; a guess, unless the G is known not to begin another.
-    pub(crate) fn current(&self) -> Option<Number> {
-        let number = self.0.load(Ordering::Relaxed);
-        (number & 1 == 1).then(|| Number(NonZeroU64::MIN | number))
-    }
-
-    /// Returns true if nothing has ended it yet; a guess.
-    pub(crate) fn is_open(&self, number: Number) -> bool {
-        self.0.load(Ordering::Relaxed) == number.0.get()
-    }
-}
+use crate::wait::list::WaitQueue;
+use crate::wait::sleep;
 
 /// The end of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +86,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// When there is no memory for the timer.
 #[inline(always)]
 pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
-    if deadline == NEVER { PreemptGuard::new() } else { timers::reserve() }
+    if deadline == NEVER { PreemptGuard::new() } else { sleep::reserve() }
 }
 
 /// Parks the current G in the list `queue` of the object behind `lock` until somebody claims it or
@@ -245,7 +206,7 @@ unsafe fn wait_timed<S>(
     let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
     // Preemption stays off until the node is out: INV-NO-ORPHAN.
     let woken = if waiter.was_claimed() {
-        timers::cancel_expiry(&guard, g);
+        sleep::cancel_expiry(&guard, g);
         if waiter.was_served() { Woken::Served } else { Woken::Unserved }
     } else {
         queue(&mut lock.lock(&guard)).remove(waiter);
@@ -291,7 +252,7 @@ unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
         unlock();
     }
     if g.ticket.is_open(wait.number) {
-        timers::start_expiry(wait.deadline, g);
+        sleep::start_expiry(wait.deadline, g);
     }
     true
 }

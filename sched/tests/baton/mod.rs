@@ -24,8 +24,8 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use trefoil_sched::internals::g::LIFE_SHIFT;
 use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
-use trefoil_sched::{Config, G, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Token};
+use trefoil_sched::{Config, GRef, M, Platform, PreemptGuard, Sched, Stack, WaitReason, model, park};
 
 /// G's in a model; loom itself has room for five threads.
 const CONTEXTS: usize = 4;
@@ -307,14 +307,13 @@ struct Batons;
 // SAFETY: 1. `ME` holds the M that was passed to this thread. 2. "registers" are the thread's own.
 // 3. no stacks.
 unsafe impl Platform for Batons {
-    fn current_m() -> *const M {
-        ME.with(|me| me.0.get())
+    fn current_m() -> *const () {
+        ME.with(|me| me.0.get()).cast()
     }
     fn current_life() -> usize {
         // Context number n is G number n.
         ME.with(|me| me.1.get()) << LIFE_SHIFT
     }
-    fn set_current(_: &G) {}
     fn preempt_off() {
         PIECES.with(|pieces| pieces.0.set(pieces.0.get() + 1));
     }
@@ -362,41 +361,27 @@ unsafe impl Platform for Batons {
     fn wake_m(_: usize) {
         unreachable!("no M rests here")
     }
-    fn idle(_: &M, _: u64) {
+    fn idle(_: &Token, _: u64) {
         unreachable!("no M rests here")
     }
     fn now() -> u64 {
         let step = if HURRIED.get() { STEP } else { 0 };
         CLOCK.fetch_add(step, std::sync::atomic::Ordering::Relaxed)
     }
-    fn arm_timer(_: &M, _: u64) {}
+    fn arm_timer(_: u64) {}
     fn stack_alloc(_: usize) -> Result<Stack, NoStack> {
         Err(NoStack::Memory)
-    }
-    fn stack_warm(_: Stack) -> bool {
-        false
-    }
-    fn stack_retire(_: &G) {}
-    fn stack_is_dead(_: usize) -> bool {
-        false
     }
     fn dead_stack(_: usize) -> u64 {
         // A model may say that an object lies on a dead stack.
         FRAME.load(Ordering::Acquire) as u64
     }
-    fn reclaim() -> bool {
-        false
-    }
-    fn pend() {}
     unsafe fn stack_free(stack: Stack) {
         if let Some(freed) = FREED.get() {
             freed(stack);
         }
     }
     unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), trefoil_sched::platform::Thrown> {
-        unreachable!("G's are threads here")
-    }
-    fn caught(_: trefoil_sched::platform::Thrown) -> Payload {
         unreachable!("G's are threads here")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
@@ -407,16 +392,6 @@ unsafe impl Platform for Batons {
     fn unwind(_: Payload) -> ! {
         unreachable!("G's are threads here")
     }
-    fn panicking() -> bool {
-        false
-    }
-    fn unjoined_panic(_: u64, _: &Payload) {}
-    fn on_g0(_: &M) {}
-    fn g_ends(_: &G) {}
-    fn in_handler() -> bool {
-        false
-    }
-
     fn fatal(what: Fatal) -> ! {
         panic!("fatal: {what:?}")
     }

@@ -3,10 +3,10 @@
 #![allow(dead_code)]
 
 use trefoil_sched::panic::Payload;
-use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack};
+use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Token};
 #[cfg(loom)]
 use trefoil_sched::{Config, Sched};
-use trefoil_sched::{G, GRef, M, Platform, Stack};
+use trefoil_sched::{G, GRef, Platform, Stack};
 
 #[cfg(loom)]
 #[path = "../ending/mod.rs"]
@@ -178,15 +178,16 @@ pub mod cores {
     }
 
     /// As a core does: interrupts off, test the token, wait.
-    pub fn idle(m: &M, until: u64) {
+    pub fn idle(token: &trefoil_sched::platform::Token, until: u64) {
         if let Some(errand) = ERRAND.with(|e| e.borrow_mut().take()) {
             // SAFETY: `run_on` was given a `&'static M`.
             errand(unsafe { &*current_m() });
         }
-        let core = &CORES[m.index()];
+        // SAFETY: as above: it is the M of this thread.
+        let core = &CORES[unsafe { &*current_m() }.index()];
         let mut held = core.lock.lock().unwrap();
         held.until = until;
-        while !m.token.is_set() && until > now() {
+        while !token.is_set() && until > now() {
             if held.over {
                 drop(held);
                 resume_unwind(Box::new(Over));
@@ -213,7 +214,7 @@ mod cores {
     pub fn current_m() -> *const trefoil_sched::M {
         unreachable!("no current M in these tests")
     }
-    pub fn idle(_: &trefoil_sched::M, _: u64) {
+    pub fn idle(_: &trefoil_sched::platform::Token, _: u64) {
         unreachable!("no core here")
     }
     pub fn now() -> u64 {
@@ -232,14 +233,13 @@ struct Double;
 // SAFETY: nothing here switches or hands out stacks; `current_m` is what the test named for its
 // thread, which stays there.
 unsafe impl Platform for Double {
-    fn current_m() -> *const M {
-        cores::current_m()
+    fn current_m() -> *const () {
+        cores::current_m().cast()
     }
     fn current_life() -> usize {
         // One G: enough for locks that nobody contends for.
         8
     }
-    fn set_current(_: &G) {}
     fn preempt_off() {}
     fn preempt_on() {}
     unsafe fn switch(_: *mut usize, _: *const usize, _: AfterFn, _: *mut (), _: *mut ()) {
@@ -251,35 +251,18 @@ unsafe impl Platform for Double {
     fn wake_m(index: usize) {
         cores::wake(index);
     }
-    fn idle(m: &M, until: u64) {
-        cores::idle(m, until);
+    fn idle(token: &Token, until: u64) {
+        cores::idle(token, until);
     }
     fn now() -> u64 {
         cores::now()
     }
-    fn arm_timer(_: &M, _: u64) {}
+    fn arm_timer(_: u64) {}
     fn stack_alloc(_: usize) -> Result<Stack, NoStack> {
         Err(NoStack::Memory)
     }
-    fn stack_warm(_: Stack) -> bool {
-        false
-    }
-    fn stack_retire(_: &G) {}
-    fn stack_is_dead(_: usize) -> bool {
-        false
-    }
-    fn dead_stack(_: usize) -> u64 {
-        0
-    }
-    fn reclaim() -> bool {
-        false
-    }
-    fn pend() {}
     unsafe fn stack_free(_: Stack) {}
     unsafe fn catch(_: unsafe fn(*mut ()), _: *mut ()) -> Result<(), trefoil_sched::platform::Thrown> {
-        unreachable!("no G in these tests")
-    }
-    fn caught(_: trefoil_sched::platform::Thrown) -> Payload {
         unreachable!("no G in these tests")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
@@ -293,9 +276,6 @@ unsafe impl Platform for Double {
     fn panicking() -> bool {
         std::thread::panicking()
     }
-    fn unjoined_panic(_: u64, _: &Payload) {}
-    fn on_g0(_: &M) {}
-    fn g_ends(_: &G) {}
     fn in_handler() -> bool {
         cores::in_handler()
     }

@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use trefoil_boot::rest::Rest;
-use trefoil_sched::M;
+use trefoil_sched::platform::Token;
 
 use super::cpu::{Features, read_msr, without_interrupts, write_msr};
 use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
@@ -175,7 +175,7 @@ fn program(at: u64) {
 /// A core that rests by `mwait` marks that before it looks at its token, with a fence in between.
 /// The core that sets the token looks at that mark after it, with another fence ([`wake`]). So
 /// either this core sees the token, or the other core sees that the store of the token is enough.
-pub fn rest_until(until: u64, m: &M) {
+pub fn rest_until(until: u64, token: &Token) {
     // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits
     // until `hlt` has begun and ends it: `sti` takes effect after the next instruction.
     unsafe { asm!("cli", options(nomem, nostack)) };
@@ -183,13 +183,13 @@ pub fn rest_until(until: u64, m: &M) {
     let watches = MWAIT.load(Ordering::Relaxed);
     if watches {
         percpu::current().watches.store(true, Ordering::Relaxed);
-        let token = core::ptr::from_ref(&m.token);
+        let line = core::ptr::from_ref(token);
         // SAFETY: CPUID has the instruction; it reads the token's line.
         unsafe {
-            asm!("mfence", "monitor", in("rax") token, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags))
+            asm!("mfence", "monitor", in("rax") line, in("ecx") 0, in("edx") 0, options(nostack, preserves_flags))
         };
     }
-    if m.token.is_set() || clock::now() >= until {
+    if token.is_set() || clock::now() >= until {
         // SAFETY: as they were.
         unsafe { asm!("sti", options(nomem, nostack)) };
     } else if watches {

@@ -332,11 +332,14 @@ pub fn current_life() -> usize {
 }
 
 /// Makes `g` the running G of this core; `g` may be this core's g0. With preemption off.
+///
+/// # Safety
+/// 1. `g` is the record of a G, and lives for ever.
 #[inline(always)]
-pub fn set_current(g: &G) {
+pub unsafe fn set_current(g: *const G) {
     // SAFETY: `install` has set `gs`; the field is this core's.
     unsafe {
-        asm!("mov gs:[{field}], {g}", field = const offset_of!(PerCpu, g), g = in(reg) core::ptr::from_ref(g), options(nostack, preserves_flags))
+        asm!("mov gs:[{field}], {g}", field = const offset_of!(PerCpu, g), g = in(reg) g, options(nostack, preserves_flags))
     };
 }
 

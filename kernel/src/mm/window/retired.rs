@@ -29,7 +29,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use trefoil_sched::internals::g::Name;
-use trefoil_sched::{Cause, G};
+use trefoil_sched::{Cause, Stack};
 
 use super::walk;
 use super::{BASE, CLASS_SHIFT, CLASSES, RETIRED, Window};
@@ -140,10 +140,10 @@ fn entry(window: Window, make: bool) -> Option<&'static Retired> {
     Some(unsafe { &*phys_to_virt(leaf).cast::<Retired>().add((number % LEAF) as usize) })
 }
 
-/// Retires the window of `g`, which has [its cause](G::doomed). Called once for each G that ends
+/// Retires the window of G number `id`, which ends with `cause`. Called once for each G that ends
 /// where it stands, with preemption off, not in a handler.
-pub fn retire(g: &G) {
-    let window = Window::from(g.stack());
+pub fn retire(stack: Stack, id: u64, name: &str, cause: u8) {
+    let window = Window::from(stack);
     // SAFETY: the top word of a stack in use is its G's address; the G is at its end, and nobody
     // else writes it.
     unsafe {
@@ -152,9 +152,9 @@ pub fn retire(g: &G) {
     }
     KEPT.fetch_add(1, Ordering::Relaxed);
     if let Some(entry) = entry(window, true) {
-        entry.id.set(g.id());
-        entry.name.set(g.name());
-        entry.cause.set(g.doomed().map_or(0, |cause| cause as u8));
+        entry.id.set(id);
+        entry.name.set(Name::new(name));
+        entry.cause.set(cause);
         // Release: pairs with the Acquire in `owner_of`: the rest is written.
         entry.state.store(DEAD, Ordering::Release);
     }

@@ -12,6 +12,7 @@ use super::parcel::{Either, is_large, on, pack};
 use super::reserve::Promise;
 use super::{Receiver, Sender, Shared};
 use crate::api::select::{Arm, Hand, Order, Port, Renew, Until, select};
+use crate::g::promise::Link;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::UnsafeCell;
 use crate::wait::ticket::NEVER;
@@ -370,10 +371,11 @@ impl<'a, T> WatchArm<'a, T> {
 /// Gives back the promise to a dead G.
 ///
 /// # Safety
-/// 1. The promise is that of a `WatchArm<T>`, and nobody uses it any more.
-unsafe fn give_back<T>(promise: *const Promise) {
-    // SAFETY: 1. and it stands first there. (Not a look at `to`: the arm may have been leaked.)
-    let (promise, channel) = unsafe { (&*promise, (*promise.cast::<WatchArm<'_, T>>()).channel.take()) };
+/// 1. The link is that of a `WatchArm<T>`, and nobody uses it any more.
+unsafe fn give_back<T>(link: *const Link) {
+    // SAFETY: the link comes first in the promise, which comes first in the arm. (Not a look at
+    // `to`: the arm may have been leaked.)
+    let (promise, channel) = unsafe { (&*link.cast::<Promise>(), (*link.cast::<WatchArm<'_, T>>()).channel.take()) };
     let Some(shared) = channel.upgrade() else { return };
     if let Some(reserved) = promise.disown() {
         shared.channel.give_back(reserved);

@@ -61,11 +61,12 @@ use core::ptr::NonNull;
 use super::errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::api::time::Instant;
 use crate::core::park::current_g;
+use crate::g::waiter::place_for;
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::{SpinGuard, SpinLock};
 use crate::machine::sync::{AtomicU64, UnsafeCell};
-use crate::wait::list::{Claimed, WaitQueue, place_for};
+use crate::wait::list::{Claimed, WaitQueue};
 use crate::wait::ticket::{self, NEVER, Woken, reserve_timer, wait_until};
 
 /// Where a value lies: in the channel, or with a waiting G.

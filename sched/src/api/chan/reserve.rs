@@ -23,7 +23,7 @@ use core::marker::PhantomPinned;
 use super::errors::SendError;
 use super::exchange::{Exchange, hand_to};
 use crate::core::park::current_g;
-use crate::g::G;
+use crate::g::promise::Link;
 use crate::machine::guard::PreemptGuard;
 use crate::wait::list::Claimed;
 
@@ -47,17 +47,11 @@ impl Reserved {
 }
 
 /// A promise to a G, as the G's record knows it.
-pub(crate) struct Promise {
-    /// The promise that was made before this one, and the one after it.
-    older: Cell<*const Promise>,
-    newer: Cell<*const Promise>,
-    /// The life of the G.
-    life: Cell<usize>,
+#[repr(C)]
+pub(super) struct Promise {
+    /// First: the list of the record leads to it.
+    link: Link,
     reserved: Cell<Option<Reserved>>,
-    give_back: unsafe fn(*const Promise),
-    /// [`Owed::give_back_some`], called by way of a promise: a program without any has no code for
-    /// it.
-    give_back_some: fn(&mut Owed),
     /// Others reach the promise through the record: nobody's access is the only one.
     _pinned: PhantomPinned,
 }
@@ -66,19 +60,12 @@ impl Promise {
     /// Makes an empty promise.
     ///
     /// # Safety
-    /// 1. `give_back` may be called with this promise as soon as something is [kept](Self::keep) in
-    ///    it.
-    pub(super) unsafe fn new(give_back: unsafe fn(*const Promise)) -> Self {
-        let nothing = || Cell::new(core::ptr::null());
-        Self {
-            older: nothing(),
-            newer: nothing(),
-            life: Cell::new(0),
-            reserved: Cell::new(None),
-            give_back,
-            give_back_some: Owed::give_back_some,
-            _pinned: PhantomPinned,
-        }
+    /// 1. `give_back` may be called with this promise's link as soon as something is
+    ///    [kept](Self::keep) in it.
+    pub(super) unsafe fn new(give_back: unsafe fn(*const Link)) -> Self {
+        // SAFETY: only `keep` puts the link into a list, so 1. is the caller's.
+        let link = unsafe { Link::new(give_back) };
+        Self { link, reserved: Cell::new(None), _pinned: PhantomPinned }
     }
 
     /// Returns true if something is kept in it.
@@ -93,34 +80,19 @@ impl Promise {
     /// 1. `at` is a promise in no list. The promise does not move, and its memory stays, until it
     ///    was [taken](Self::take).
     pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
-        // SAFETY: 1.
-        let promise = unsafe { &*at };
         if reserved.is_missed() {
-            let g = current_g(guard);
-            let older = newest(g);
-            promise.life.set(g.life());
-            promise.newer.set(core::ptr::null());
-            promise.older.set(older);
-            // SAFETY: 1. of the older one: a promise in the list is in memory.
-            if let Some(older) = unsafe { older.as_ref() } {
-                older.newer.set(at);
-            }
-            g.promises.set(at);
+            // SAFETY: the link is the promise's first field: it is in no list, and stays, by 1.
+            unsafe { Link::enter(at.cast(), current_g(guard)) };
         }
-        promise.reserved.set(Some(reserved));
+        // SAFETY: the promise is in memory, by 1.
+        unsafe { &*at }.reserved.set(Some(reserved));
     }
 
     /// Takes the reserved thing out; the caller fulfils it or gives it back under the same guard.
     pub(super) fn take(&self, guard: &PreemptGuard) -> Option<Reserved> {
         let reserved = self.reserved.take()?;
         if reserved.is_missed() {
-            let (older, newer) = (self.older.get(), self.newer.get());
-            // SAFETY: 1. of `keep`, of both: a promise in the list is in memory.
-            unsafe { newer.as_ref() }.map_or(&current_g(guard).promises, |newer| &newer.older).set(older);
-            // SAFETY: as above.
-            if let Some(older) = unsafe { older.as_ref() } {
-                older.newer.set(newer);
-            }
+            self.link.leave(current_g(guard));
         }
         Some(reserved)
     }
@@ -130,72 +102,6 @@ impl Promise {
         self.reserved.take()
     }
 }
-
-/// Returns the first promise in the list of `g`, in its present life.
-fn newest(g: &G) -> *const Promise {
-    let first = g.promises.get();
-    // SAFETY: 1. of `keep`; one that was not taken in an earlier life was leaked.
-    if !first.is_null() && unsafe { &*first }.life.get() == g.life() { first } else { core::ptr::null() }
-}
-
-/// The promises to G's that are dead: one list behind another.
-///
-/// ```text
-///   first ──▶ promise ── older ──▶ promise ── older ──▶ (none)     the rest of one G's
-///                └ newer ──▶ promise ── older ──▶ …                the rest of another one's
-/// ```
-#[derive(Debug)]
-pub(crate) struct Owed(*const Promise);
-
-// SAFETY: their G's never run again: they belong to the list.
-unsafe impl Send for Owed {}
-
-impl Owed {
-    /// Makes an empty list.
-    pub(crate) const fn nothing() -> Self {
-        Self(core::ptr::null())
-    }
-
-    /// Puts the promises to one more dead G in front. False: there are none.
-    pub(crate) fn add(&mut self, dead: &G) -> bool {
-        let first = newest(dead);
-        // SAFETY: 1. of `keep`.
-        let Some(promise) = (unsafe { first.as_ref() }) else { return false };
-        promise.newer.set(core::mem::replace(&mut self.0, first));
-        true
-    }
-
-    /// Gives some back. True: there are more.
-    pub(crate) fn work(&mut self) -> bool {
-        // SAFETY: 1. of `keep`.
-        if let Some(promise) = unsafe { self.0.as_ref() } {
-            (promise.give_back_some)(self);
-        }
-        !self.0.is_null()
-    }
-
-    fn give_back_some(&mut self) {
-        for _ in 0..TOGETHER {
-            let at = self.0;
-            // SAFETY: 1. of `keep`.
-            let Some(promise) = (unsafe { at.as_ref() }) else { return };
-            let (older, newer) = (promise.older.get(), promise.newer.get());
-            // SAFETY: as above.
-            self.0 = match unsafe { older.as_ref() } {
-                Some(second) => {
-                    second.newer.set(newer);
-                    older
-                }
-                None => newer,
-            };
-            // SAFETY: 1. of `new`.
-            unsafe { (promise.give_back)(at) };
-        }
-    }
-}
-
-/// So many are given back in one go: some thousands of instructions.
-const TOGETHER: usize = 16;
 
 impl<T> Exchange<T> {
     /// Reserves a place or a receiver, so that a value can be sent without waiting. The caller

@@ -21,10 +21,11 @@ use core::cell::Cell;
 use core::fmt;
 
 use crate::api::context::{Cancel, Context};
-use crate::api::join::JoinError;
-use crate::api::panic::{drop_caught, resume_unwind};
+use crate::api::panic::resume_unwind;
 use crate::api::spawn::{Builder, drop_elsewhere};
+use crate::core::drops::{drop_caught, report_unseen};
 use crate::core::park::current_g;
+use crate::g::JoinError;
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
@@ -170,7 +171,7 @@ impl<E> Drop for Common<E> {
         // Nobody has waited, or nobody will any more.
         let ended = self.state.lock(&PreemptGuard::new()).ended.take();
         if let Some((error, id)) = ended {
-            error.unseen(id);
+            report_unseen(error, id);
         }
     }
 }
@@ -229,7 +230,7 @@ impl<E> Common<E> {
                 }
             };
             if let Some(error) = late {
-                error.unseen(id);
+                report_unseen(error, id);
             }
         }
         fails

@@ -16,6 +16,7 @@
 //! The runner is named by its life (`owner.rs`). If it dies, it runs for ever: the memory that it
 //! was about to write may be lent to others. Callers and waiters panic.
 
+use crate::g::waiter::Waiter;
 use core::fmt;
 
 use super::owner::{OWNER, dead_owner, deaths, held_by_the_dead, life_here};
@@ -25,7 +26,7 @@ use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
 use crate::machine::sync::{AtomicUsize, Ordering};
 use crate::wait::deaths::{Deaths, Holding, Waited, carry, settle};
-use crate::wait::list::{WaitQueue, Waiter};
+use crate::wait::list::WaitQueue;
 
 const INCOMPLETE: usize = 0;
 /// A G is in the list.

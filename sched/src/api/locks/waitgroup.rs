@@ -16,13 +16,14 @@
 //! * an `add` after the last `done` and before the waiters are released;
 //! * things to do again before a `wait` has returned.
 
+use crate::core::drops::report_unseen;
 use alloc::sync::Arc;
 use core::fmt;
 
 use super::owner::{dead_frame, held_by_the_dead, lies_among_the_dead};
-use crate::api::join::JoinError;
 use crate::api::spawn::Builder;
 use crate::core::park::current_g;
+use crate::g::JoinError;
 use crate::g::{GRef, WaitReason, id_of};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
@@ -343,7 +344,7 @@ impl Member for Doing {
     }
 
     fn unclaimed(&self, error: JoinError) {
-        error.unseen(own_id());
+        report_unseen(error, own_id());
     }
 
     fn leave(self) -> Option<Self> {

@@ -1,18 +1,18 @@
 //! A G's first function, and all the ways in which its life ends.
 
+use crate::machine::payload::ExitG;
 use alloc::boxed::Box;
 use core::any::Any;
 
 use crate::api::join::{Completed, JoinError};
 use crate::api::local;
-use crate::api::panic::Payload;
-use crate::api::spawn::DEFAULT_STACK;
-use crate::api::spawn::record::{give_up_frames, recycle_unusual};
 use crate::api::spawn::start::word_of;
 use crate::core::m::M;
 use crate::core::park::{leave, next_of, ready, run_next};
+use crate::core::recycle::{DEFAULT_STACK, give_up_frames, recycle_unusual};
 use crate::g::{Body, Cause, G, GRef};
 use crate::machine::guard::PreemptGuard;
+use crate::machine::payload::Payload;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
 use crate::wait::deaths;
@@ -35,14 +35,6 @@ pub fn exit_g() -> ! {
     platform::unwind(Payload::new(Box::new(ExitG), true))
 }
 
-/// The payload of [`exit_g`]'s unwinding.
-struct ExitG;
-
-/// Returns true if this is the payload of [`exit_g`]'s unwinding.
-pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
-    payload.is::<ExitG>()
-}
-
 /// The first function on every stack. Arrives by a switch, with preemption off.
 pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
     // SAFETY: 1. the switch handed over one level.
@@ -58,7 +50,7 @@ pub(super) unsafe extern "C" fn g_main(g: *mut ()) -> ! {
         }
         // The values that are kept for this G go before its joiner learns of the end.
         local::end(g);
-        platform::g_ends(g);
+        platform::g_ends(&g.local);
         end_of_body(g, body, start);
     }
     finish(g, PreemptGuard::new())
@@ -81,14 +73,14 @@ fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
         unsafe { (body.forget)(start) };
         // A destructor or the report may have printed, and used locals anew.
         local::end(g);
-        platform::g_ends(g);
+        platform::g_ends(&g.local);
     }
     if let Some(leave) = body.leave {
         // SAFETY: 1. this is the one time.
         unsafe { leave(start, g, false) };
         // As above.
         local::end(g);
-        platform::g_ends(g);
+        platform::g_ends(&g.local);
     }
 }
 
@@ -125,7 +117,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     // First the death is recorded, then others learn of the end, and the G's waiters are looked
     // for.
     m.sched().deaths.record(g, g.doomed().unwrap_or(cause));
-    platform::stack_retire(g);
+    platform::stack_retire(g.stack.get(), g.id(), g.name().as_str(), g.doomed().map_or(0, |cause| cause as u8));
     deaths::give_back(m, g, &guard);
     if let Some(body) = g.body.take() {
         let start = g.closure.get();

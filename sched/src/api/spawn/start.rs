@@ -5,8 +5,8 @@ use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 
 use crate::api::join::{CellRef, JoinError, JoinWord};
-use crate::api::panic::{drop_caught, drop_caught_at};
 use crate::api::spawn::end::g_main;
+use crate::core::drops::{drop_caught, drop_caught_at};
 use crate::g::{Body, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;

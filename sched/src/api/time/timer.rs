@@ -29,7 +29,8 @@ use crate::api::chan::{Receiver, Sender, bounded};
 use crate::api::spawn::Builder;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
-use crate::timers::{Alarm, Firing, reserve};
+use crate::timers::{Alarm, Firing};
+use crate::wait::sleep::reserve;
 
 /// The time until the next try, when there was no memory for a goroutine: 1 ms.
 const RETRY: u64 = 1_000_000;
@@ -326,7 +327,7 @@ impl Inner {
         let count = Arc::into_raw(self.clone());
         // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the
         // call.
-        if unsafe { Alarm::start(alarm_of(count), &guard, when, state.generation) } {
+        if unsafe { Alarm::start(alarm_of(count), &guard, when.as_nanos(), state.generation) } {
             // SAFETY: the heap had one already; nor is it the last.
             unsafe { Arc::decrement_strong_count(count) };
         }

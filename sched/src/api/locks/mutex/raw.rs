@@ -58,13 +58,14 @@
 use crate::api::locks::owner::{self, FLAGS, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
 use crate::api::locks::poison::Poison;
 use crate::core::park::{current_g, park};
+use crate::g::waiter::Waiter;
 use crate::g::{GRef, WaitReason, id_of};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::spin::SpinLock;
 use crate::machine::sync::{AtomicUsize, Ordering};
 use crate::wait::deaths::{Dead, Deaths, Holding, Waited, carry, settle};
-use crate::wait::list::{Claimed, WaitQueue, Waiter};
+use crate::wait::list::{Claimed, WaitQueue};
 
 const FREE: usize = 0;
 /// A G is in the list.

@@ -55,13 +55,14 @@ use crate::api::locks::owner::{self, OWNER, dead_owner, deaths, held_by_the_dead
 use crate::api::locks::poison::Poison;
 use crate::core::m::M;
 use crate::core::park::{current_g, park};
+use crate::g::waiter::Waiter;
 use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::spin::SpinLock;
 use crate::machine::sync::{AtomicUsize, Ordering, fence};
 use crate::wait::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
-use crate::wait::list::{Claimed, Crowd, WaitQueue, Waiter};
+use crate::wait::list::{Claimed, Crowd, WaitQueue};
 
 const FREE: usize = 0;
 /// A G is in a list.

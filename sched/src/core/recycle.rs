@@ -1,13 +1,17 @@
 //! The record and the stack of a G: where they come from, and where they go.
 
-use crate::api::spawn::DEFAULT_STACK;
+use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
 use crate::core::p::Held;
-use crate::core::park::enqueue_next;
-use crate::g::{GRef, Stack};
+use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
+use crate::machine::platform::Stack;
 use crate::machine::platform::{self, NoStack};
 use crate::machine::sync::Ordering;
+
+/// The window of a G that did not ask for another: 256 KiB of address space, of which one page is
+/// backed at birth.
+pub const DEFAULT_STACK: usize = 256 << 10;
 
 /// Numbers that a P takes from the common counter at once.
 const ID_BATCH: u64 = 16;
@@ -15,7 +19,7 @@ const ID_BATCH: u64 = 16;
 /// Takes a G in state Idle with a window of `size` bytes whose top page is there, and preemption
 /// off.
 #[inline(never)]
-pub(super) fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
+pub(crate) fn take_g(size: usize) -> Result<(PreemptGuard, GRef), NoStack> {
     let guard = PreemptGuard::new();
     match free_g(size, &guard) {
         Some(g) => Ok((guard, g)),
@@ -72,7 +76,7 @@ fn new_g(size: usize, guard: &PreemptGuard) -> Result<GRef, NoStack> {
     }
 }
 
-pub(super) fn drop_stack(g: GRef) {
+pub(crate) fn drop_stack(g: GRef) {
     let stack = g.stack.replace(Stack::NONE);
     if stack != Stack::NONE {
         // SAFETY: the caller owns `g`, which is Idle or has left its stack for ever: nobody runs
@@ -92,7 +96,7 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
 
 /// Begins the life of a G that has its first frame, and returns its number.
 #[inline(never)]
-pub(super) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
+pub(crate) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
     let m = M::current(guard);
     let p = m.held(guard);
     let id = next_id(m, &p);
@@ -107,7 +111,7 @@ pub(super) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
 /// Puts back a G that was [taken](take_g) and is not needed.
 #[cold]
 #[inline(never)]
-pub(super) fn put_back(g: GRef, guard: &PreemptGuard) {
+pub(crate) fn put_back(g: GRef, guard: &PreemptGuard) {
     if g.stack.get().size() == DEFAULT_STACK {
         let m = M::current(guard);
         m.held(guard).free.push(g, &m.sched().free, guard);
@@ -119,7 +123,7 @@ pub(super) fn put_back(g: GRef, guard: &PreemptGuard) {
 /// Frees the stack of a G whose stack is large, or deep.
 #[cold]
 #[inline(never)]
-pub(super) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
+pub(crate) fn recycle_unusual(g: GRef, guard: &PreemptGuard) {
     let free = &M::current(guard).sched().free;
     if g.stack.get().size() == DEFAULT_STACK {
         free.push_deep(g, guard);

@@ -1,26 +1,10 @@
-//! The payload of a panic, and the scheduler's way to drop values of the program's.
-//!
-//! A payload is anybody's value, and so is a result that nobody wants: their destructors may panic.
-//! Where a program drops one, that is a panic like any other. Where the scheduler does it in the
-//! program's place (a handle is dropped, a goroutine ends), nobody expects one. So there the
-//! destructor runs inside a catch ([`drop_caught`]); its panic is reported, and the goroutine goes
-//! on.
+//! The payload of a panic: a value of the program's, with a note of what the platform has told.
 
 use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
-use core::mem::{ManuallyDrop, needs_drop};
 
-use super::panic_message;
-use crate::api::spawn::is_exit;
-use crate::g::GRef;
-use crate::machine::guard::PreemptGuard;
-use crate::machine::platform;
-
-/// How many payloads in a row may panic when they are dropped. The next one is leaked.
-const PATIENCE: usize = 4;
-
-/// The payload of a panic: in [`JoinError::Panicked`](crate::api::join::JoinError::Panicked).
+/// The payload of a panic: in [`JoinError::Panicked`](crate::g::JoinError::Panicked).
 ///
 /// A payload can be shared between goroutines, although the value in it need not be. A shared
 /// payload gives its message and values that can be shared themselves. All others need the payload
@@ -150,7 +134,7 @@ impl Payload {
     }
 
     /// Returns true if the platform has told of this panic when it began:
-    /// [`resume_unwind`](super::resume_unwind) throws without a word.
+    /// [`resume_unwind`](crate::panic::resume_unwind) throws without a word.
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -184,74 +168,27 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// The G that calls.
-fn here() -> GRef {
-    crate::core::park::current_g(&PreemptGuard::new())
-}
-
-/// Drops `value`, which is the program's. Its destructor may panic, and that panic comes back.
-fn try_drop<T>(value: T) -> Result<(), Payload> {
-    let mut value = ManuallyDrop::new(value);
-    // SAFETY: 1. it is not dropped again.
-    unsafe { try_drop_at(&raw mut *value) }
-}
-
-/// As [`try_drop`], where the value lies.
+/// Returns the string in a panic's payload, if it is one.
 ///
-/// # Safety
-/// 1. `place` points to a `T` that is not used again.
-unsafe fn try_drop_at<T>(place: *mut T) -> Result<(), Payload> {
-    unsafe fn drop_at<T>(value: *mut ()) {
-        // SAFETY: `try_drop_at` passes its value, which is dropped only here.
-        unsafe { value.cast::<T>().drop_in_place() };
-    }
-    // SAFETY: 1. `drop_at` drops a `T`, once.
-    unsafe { platform::catch_inside(drop_at::<T>, place.cast()) }
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// use trefoil_sched::join::panic_message;
+/// let payload = panic::catch_unwind(|| panic!("{} ways", 2)).unwrap_err();
+/// assert_eq!(panic_message(&*payload), Some("2 ways"));
+/// # });
+/// ```
+pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<alloc::string::String>().map(|s| s.as_str()))
 }
 
-/// Drops `value`, which is the program's, for the scheduler: a panic of its destructor is reported
-/// and ends there. On a G, with preemption on.
-#[inline]
-pub(crate) fn drop_caught<T>(value: T) {
-    if needs_drop::<T>()
-        && let Err(payload) = try_drop(value)
-    {
-        report_unjoined(payload, here().id());
-    }
-}
+/// The payload of [`exit_g`](crate::exit_g)'s unwinding.
+pub(crate) struct ExitG;
 
-/// As [`drop_caught`], where the value lies.
-///
-/// # Safety
-/// 1. `place` points to a `T` that is not used again.
-pub(crate) unsafe fn drop_caught_at<T>(place: *mut T) {
-    if needs_drop::<T>()
-        // SAFETY: 1.
-        && let Err(payload) = unsafe { try_drop_at(place) }
-    {
-        report_unjoined(payload, here().id());
-    }
-}
-
-/// Tells of a panic of G number `id` that nobody will see otherwise, and drops its payload.
-#[cold]
-#[inline(never)]
-pub(crate) fn report_unjoined(payload: Payload, id: u64) {
-    let (mut payload, mut id) = (payload, id);
-    for _ in 0..PATIENCE {
-        if !payload.is_exit() {
-            platform::unjoined_panic(id, &payload);
-        }
-        let g = here();
-        if g.is_doomed() {
-            // On a g0 nothing of the program's runs. The payload is leaked, like all that the G
-            // had.
-            break;
-        }
-        match try_drop(payload.thrown) {
-            Ok(()) => return,
-            Err(next) => (payload, id) = (next, g.id()),
-        }
-    }
-    core::mem::forget(payload);
+/// Returns true if this is the payload of [`exit_g`](crate::exit_g)'s unwinding.
+pub fn is_exit(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<ExitG>()
 }
