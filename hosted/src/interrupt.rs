@@ -11,7 +11,7 @@ use crate::machine;
 /// Bytes of the stack that the handler runs on.
 const HANDLER_STACK: usize = 64 << 10;
 
-/// This thread's one-shot, and the stack of its handler.
+/// The one-shot timer of a thread, and the stack of its handler.
 pub(crate) struct OneShot {
     timer: libc::timer_t,
     _stack: Box<[u8]>,

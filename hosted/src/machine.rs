@@ -34,8 +34,8 @@ unsafe impl Sync for Core {}
 // SAFETY: a core is made on one thread and then used by another.
 unsafe impl Send for Core {}
 
-/// What all cores of one run share. Lives for ever: G records that outlive the run are never
-/// dangling.
+/// The state that all cores of one run share. A machine lives for ever, so G records that outlive
+/// the run never dangle.
 pub(crate) struct Machine {
     pub(crate) sched: &'static Sched,
     pub(crate) cores: OnceLock<Box<[Core]>>,
@@ -73,7 +73,7 @@ pub struct Waiting {
     pub id: u64,
     /// Its name, or "".
     pub name: String,
-    /// Its state, and what it waits for if it waits.
+    /// Its state, with the wait reason if it waits.
     pub state: String,
     /// The address of the object it waits for.
     pub object: usize,
@@ -232,8 +232,8 @@ impl Machine {
         self.stop();
     }
 
-    /// Waits until the run is over, `limit` at most, and then a little longer for its threads. What
-    /// failed, and whether a thread still runs.
+    /// Waits until the run is over, `limit` at most, and then up to `grace` for its threads.
+    /// Returns the failure, if any, and whether a thread still runs.
     pub(crate) fn wait(&self, limit: Duration, grace: Duration) -> (Option<Failure>, bool) {
         let deadline = Instant::now() + limit;
         let mut end = self.end();

@@ -14,8 +14,8 @@ use crate::{interrupt, stack, switch};
 
 struct Host;
 
-/// This thread's core, if it is one. Threads outside a run may use a channel, as long as nobody
-/// needs to be woken.
+/// Returns this thread's core, if the thread is one. Threads outside a run may use a channel, as
+/// long as no waiter has to be woken.
 fn maybe_here() -> Option<&'static Core> {
     // SAFETY: a core's record lives for ever.
     unsafe { current().as_ref() }

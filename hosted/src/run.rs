@@ -55,10 +55,10 @@ impl Default for Config {
     }
 }
 
-/// What a run left behind.
+/// The remains of a run.
 #[derive(Debug)]
 pub struct Account {
-    /// What its M's did.
+    /// The counts of its M's.
     pub stats: Stats,
     /// G's that had not ended.
     pub unfinished: Vec<Waiting>,
@@ -83,7 +83,7 @@ where
     account(config, main).0
 }
 
-/// Runs an example of the documentation on two M's: what it asserts must hold, and it must come to
+/// Runs an example of the documentation on two M's. Its assertions must hold, and it must come to
 /// its end.
 ///
 /// # Panics

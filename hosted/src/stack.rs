@@ -1,8 +1,8 @@
 //! Stack windows: anonymous memory with a guard at the low end, backed on touch by the host.
 //!
-//! The guard is a *guard region* where the host kernel has them (Linux 6.13): it costs no mapping
-//! of its own, so 100,000 stacks do not meet the limit on mappings. Elsewhere it is a page without
-//! rights.
+//! The guard is a *guard region* where the host kernel has them (Linux 6.13). A region costs no
+//! mapping of its own, so 100,000 stacks do not meet the limit on mappings. Elsewhere the guard is
+//! a page without rights.
 
 use trefoil_sched::Stack;
 
@@ -37,7 +37,7 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
 /// Gives a window back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`], and nobody runs on it or points into it.
+/// 1. `stack` came from [`alloc`], and nobody runs on it or points into it.
 pub(crate) unsafe fn free(stack: Stack) {
     // SAFETY: 1.
     unsafe { libc::munmap(stack.lo as *mut libc::c_void, stack.size()) };

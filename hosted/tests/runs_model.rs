@@ -1,6 +1,6 @@
-//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit
-//! for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
-//! edge of a run breaks INV-EDGE.
+//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit for each unit. A
+//! list that differs from the model breaks INV-JOINED. A unit that is mistaken for the edge of a
+//! run breaks INV-EDGE.
 
 #[path = "../../kernel/src/mm/runs.rs"]
 mod runs;
@@ -60,7 +60,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         let mut pair =
             Self { runs: Runs::new(Table::new(units, area)), free: vec![false; units as usize], out: Vec::new() };
         for at in 0..areas {
-            // What was never handed out comes in as if it came back.
+            // Units that were never handed out come in as if they came back.
             pair.runs.ground().clear_edges(at * area + 1, area - 1);
             pair.runs.give(at * area + 1, area - 1);
             (at * area + 1..(at + 1) * area).for_each(|unit| pair.free[unit as usize] = true);

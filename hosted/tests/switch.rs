@@ -1,5 +1,5 @@
-//! The kernel's switch, on the host: what it keeps, where it starts, and how unwinding and
-//! backtraces meet it.
+//! The kernel's switch, on the host: the registers that survive it, the start of a context, and how
+//! unwinding and backtraces meet it.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;

@@ -90,7 +90,7 @@ cases! { local:
     an_initial_value_may_use_others_and_itself,
 }
 
-/// They share a counter of drops.
+/// One test, since the cases share a counter of drops.
 #[test]
 fn locals_are_dropped_as_std_says() {
     for procs in [1, 4] {

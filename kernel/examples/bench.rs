@@ -1,4 +1,4 @@
-//! What the fast paths cost. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter
+//! Measures the fast paths. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter
 //! counts instructions, one core repeats exactly, and the figures are instructions; otherwise they
 //! are ticks.
 #![no_std]
@@ -19,14 +19,15 @@ const N: u64 = 10_000;
 /// warm.
 fn measure(name: &str, f: impl Fn(u64)) {
     f(N);
-    // A slice of its own: who is preempted in the middle is measured with what others do meanwhile.
+    // Begin with a fresh slice: after a preemption in the middle, the work of other G's would
+    // count.
     trefoil::time::sleep(Duration::from_micros(100));
     let begin = trefoil::time::ticks();
     f(N);
     show(name, trefoil::time::ticks() - begin, N);
 }
 
-/// The same without the loop around it, for what is as short as that.
+/// The same without the loop around it, for an operation as short as the loop.
 fn measure_alone(name: &str, f: impl Fn(u64)) {
     let empty = |n: u64| (0..n).for_each(|_| black_box(()));
     empty(N);
@@ -74,7 +75,7 @@ fn buffered(n: u64) {
 }
 
 fn select_ready(n: u64) {
-    // Both arms are always ready: what is received is sent again.
+    // Both arms stay ready: an empty or full channel is brought back to half.
     let (tx, rx) = chan::bounded::<u64>(128);
     (0..64).for_each(|i| tx.send(i).unwrap());
     for i in 0..n {
@@ -131,8 +132,8 @@ fn semaphore(n: u64) {
     (0..n).for_each(|_| drop(semaphore.acquire()));
 }
 
-/// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has
-/// grown; the sum of 20.
+/// The cost of stack growth in `f`: its first run, on a stack of one page, minus its second run.
+/// The sum of 20.
 fn growing(f: fn() -> u64) -> u64 {
     let growth = move || ticks(|| _ = black_box(f())) - ticks(|| _ = black_box(f()));
     // Windows that are not the default are new each time.
@@ -205,7 +206,7 @@ fn create_and_park() {
     show("create+park, each of 20000", took, MANY);
 }
 
-/// What it takes to shrink, pack and unpack a stack, beyond looking for it and running it.
+/// The cost of shrinking, packing and unpacking a stack, without looking for it and running it.
 fn shrink_and_pack() {
     const SOME: u64 = 1000;
     let scavenge = || ticks(|| _ = runtime::scavenge());
@@ -244,7 +245,7 @@ fn blocks_amid_holes() {
             let took = ticks(|| (0..n).for_each(|_| blocks.push(black_box(Vec::<u8>::with_capacity(len)))));
             (took, ticks(|| blocks.clear()))
         };
-        // What is free joins in the first round.
+        // Free blocks join in the first round.
         round();
         let (alloc, free) = round();
         show(&format!("alloc {len} bytes amid holes"), alloc, n);

@@ -9,7 +9,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// What the room hears.
+/// A message to the room.
 enum Event {
     Comes { name: String, to: Sender<Said> },
     Says(Said),
@@ -17,7 +17,7 @@ enum Event {
     Goes { name: String },
 }
 
-/// Who said what; the text is shared by all who hear it.
+/// A line of talk and its speaker; all listeners share the text.
 #[derive(Clone)]
 struct Said {
     name: String,
@@ -30,7 +30,7 @@ fn room(events: &Receiver<Event>) -> usize {
     let mut messages = 0;
     let tell = |people: &BTreeMap<String, Sender<Said>>, name: &str, text: &str| {
         let said = Said { name: name.to_string(), text: text.into() };
-        // Who does not listen misses it: nobody makes the room wait.
+        // A listener with a full queue misses the line: nobody makes the room wait.
         for (_, to) in people.iter().filter(|(other, _)| *other != name) {
             let _ = to.try_send(said.clone());
         }

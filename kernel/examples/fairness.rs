@@ -1,5 +1,5 @@
-//! Who gets a lock how often, and who waits how long: sixteen G's at a mutex, and writers beside a
-//! flood of readers.
+//! How fair locks are: how often each G gets a lock, and how long it waits. Sixteen G's contend for
+//! a mutex, and writers stand beside a flood of readers.
 #![no_std]
 #![no_main]
 
@@ -13,7 +13,7 @@ trefoil::main!(main);
 
 const TIME: Duration = Duration::from_millis(500);
 
-/// What each of several G's got.
+/// The share of each of several G's.
 struct Share {
     times: Vec<u64>,
     longest: Duration,

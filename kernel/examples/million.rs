@@ -17,7 +17,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// What the words of the command line ask for.
+/// The options from the command line.
 struct Wish {
     n: u64,
     random: bool,
@@ -46,7 +46,7 @@ impl Wish {
 /// Goroutines that have come to their `recv`.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
-/// What each of them does. True if it was sent something, false if the gate was closed.
+/// The work of each goroutine. Returns true if it was sent something, false if the gate was closed.
 fn wait(gate: &Receiver<()>) -> bool {
     ARRIVED.fetch_add(1, Relaxed);
     gate.recv().is_ok()
@@ -103,7 +103,7 @@ fn main() {
             }
         }
         if made % 64 == 63 {
-            // Those that have just been made go and park.
+            // The new goroutines run now, and park.
             runtime::yield_now();
         }
     }

@@ -1,6 +1,6 @@
-//! What preemption costs: two goroutines that never leave their core, with slices from 5 µs to 1
-//! ms. Under `ICOUNT=1` the clock counts instructions, and the figures repeat exactly: `ICOUNT=1
-//! make run APP=slices`.
+//! The cost of preemption: two goroutines that never leave their core, with slices from 5 µs to 1
+//! ms. Under `ICOUNT=1` the clock counts instructions, and the figures repeat exactly:
+//! `ICOUNT=1 make run APP=slices`.
 #![no_std]
 #![no_main]
 
@@ -50,7 +50,7 @@ fn main() {
     println!("slice µs   preemptions   instructions each   overhead");
     for slice in [5, 20, 50, 100, 1000] {
         let (turns, preemptions, ticks) = measure(2, Duration::from_micros(slice));
-        // What was not spent on turns.
+        // The ticks that were not spent on turns.
         let lost = ticks.saturating_sub(turns * alone_ticks / alone.max(1));
         let tenths = lost * 1000 / ticks;
         println!("{slice:>8} {preemptions:>13} {:>19} {:>8}.{} %", lost / preemptions.max(1), tenths / 10, tenths % 10);

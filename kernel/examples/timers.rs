@@ -1,4 +1,4 @@
-//! What timers cost, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an
+//! The cost of timers, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an
 //! instruction, and the figures repeat exactly.
 #![no_std]
 #![no_main]
@@ -32,8 +32,8 @@ fn each(f: impl FnOnce()) -> u64 {
     (ticks() - begin) / N
 }
 
-/// Among `pending` others that are due later: what it takes to start a timer, to move its deadline,
-/// to stop it; and from there to its function's end.
+/// Measures a timer among `pending` others that are due later: start, change of deadline, stop, and
+/// the time from expiry to its function's end.
 fn operations(pending: u64) {
     static FIRED: AtomicU64 = AtomicU64::new(0);
     let nothing = || _ = FIRED.fetch_add(1, Relaxed);
@@ -87,7 +87,7 @@ fn sleeping(pending: u64) {
     // The last of them may have been interrupted before it slept.
     runtime::yield_now();
     assert!(Instant::now() < due);
-    // Whoever joins is woken a thousand times.
+    // Joining only now: a joiner would be woken among the sleepers, up to a thousand times.
     time::sleep_until(due + Duration::from_millis(20));
     sleepers.into_iter().for_each(|s| s.join().unwrap());
     println!("sleeper's expiry, {pending} pending: {}", LAST.load(Relaxed) / N);

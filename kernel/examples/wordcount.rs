@@ -7,7 +7,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// About this many mappers, whatever the size of the text.
+/// About this many mappers for a text of any size.
 const MAPPERS: usize = 5_000;
 const REDUCERS: usize = 16;
 

@@ -199,9 +199,9 @@ fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
 
 /// Panics when an allocation that can't fail has failed.
 ///
-/// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind,
-/// and says so to the optimiser: with LTO all that allocates loses the landing pads by which
-/// destructors would run. A panic handler comes too late to change that.
+/// Needs a `#![feature]`. The handler that the compiler makes otherwise must not unwind, and tells
+/// the optimiser so: with LTO all code that allocates loses the landing pads by which destructors
+/// would run. A panic handler comes too late to change that.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     panic!("out of memory: the heap has no {} bytes", layout.size())

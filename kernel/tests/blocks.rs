@@ -1,4 +1,4 @@
-//! Blocks above 2 KiB: what they cost amid holes, where they come from, and that their memory goes
+//! Blocks above 2 KiB: their cost amid holes, where they come from, and that their memory goes
 //! back.
 #![no_std]
 #![no_main]
@@ -136,7 +136,7 @@ fn a_sleeper_is_on_time_beside_600_mib() {
     assert!(late < LATE, "{late} ns late while memory is cleared");
     let late = latest_sleeper(|| {
         let mut block = vec![1u8; 200 * MIB];
-        // It can't grow where it stands.
+        // `behind` keeps the block from growing in place.
         let behind = Vec::<u8>::with_capacity(MIB);
         block.reserve_exact(300 * MIB);
         drop(behind);
@@ -153,7 +153,7 @@ impl Sieve {
     fn new() -> Self {
         let total = frames::stats().total as usize;
         let mut taken = Vec::with_capacity(total);
-        // What the cores keep for themselves, and for stacks that grow, is not cut up.
+        // The frames that the cores keep for themselves, and for stacks that grow, are not cut up.
         while frames::stats().free > total as u64 / 16
             && let Some(frame) = frames::alloc()
         {
@@ -423,7 +423,7 @@ fn fit(n: usize) -> usize {
             };
             piece.push(handle);
             count += 1;
-            // Those that have not run yet have a page each, and can't be packed.
+            // G's that have not run yet have a page each, and can't be packed.
             while count % 512 == 0 && RUN.load(SeqCst) < count {
                 runtime::yield_now();
             }
@@ -543,8 +543,7 @@ fn a_peak_of_goroutines_leaves_room_for_blocks() {
 }
 
 fn go_packs_before_it_refuses() {
-    // They park at once, and none is cold: a period is half a second, and there is none between
-    // these.
+    // The G's park at once, and none is cold: a period is half a second, and none begins meanwhile.
     let total = frames::stats().total as usize;
     let n = fit(total * 3 / 2);
     assert!(n >= total * 3 / 2, "{n} goroutines fit into {total} frames");

@@ -1,10 +1,10 @@
-//! An interrupt at every instruction: whatever the scheduler does, a preemption or a wake-up in the
-//! middle of it changes nothing.
+//! An interrupt at every instruction: a preemption or a wake-up in the middle of any scheduler code
+//! changes nothing.
 //!
 //! Each operation is run with the n-th of its instructions interrupted, for n = 1, 2, 3… until it
-//! has fewer (`arch/x86_64/step.rs`), and its result checked each time. That takes minutes (`make
-//! test-large`); `app.step=S` takes every S-th of them, each kind of interrupt beginning at another
-//! one.
+//! has fewer (`arch/x86_64/step.rs`), and its result checked each time. All of them take minutes
+//! (`make test-large`). `app.step=S` takes every S-th of them, and each kind of interrupt begins at
+//! another one.
 #![no_std]
 #![no_main]
 
@@ -234,7 +234,8 @@ fn steals() {
                     drop(go(move || wg.done()));
                 }
                 STARTED.fetch_add(1, SeqCst);
-                // Never leaves its core: what it has started is there for others only.
+                // This G never leaves its core, so only other cores can run the G's that it has
+                // started.
             }
         })
         .unwrap();
@@ -263,8 +264,8 @@ fn steals() {
     source.join().unwrap();
 }
 
-/// The unwinder's last step, into a destructor and into a catch. What it is about to load lies
-/// where a preemption would put its frame.
+/// The unwinder's last step, into a destructor and into a catch. The values that the step is about
+/// to load lie where a preemption would put its frame.
 fn unwinds() {
     static DROPS: AtomicU64 = AtomicU64::new(0);
     static ROUNDS: AtomicU64 = AtomicU64::new(0);

@@ -99,7 +99,7 @@ fn a_lent_guard_is_not_taken_back() {
     assert_eq!(says.recv(), Ok((1, 0)), "the child's exclusive borrow saw a change");
 }
 
-/// It is preempted at each level of its recursion.
+/// The overflowing G is preempted at each level of its recursion.
 fn a_slow_overflow_ends_that_g_alone() {
     #[inline(never)]
     fn deep(level: u64, slow: u64) -> u64 {

@@ -1,5 +1,5 @@
-//! What many goroutines at one object cost: counts, on one core and on several. And what a thief
-//! that has learnt to leave work alone still does.
+//! The cost of many goroutines at one object, in counts, on one core and on several. Also the
+//! steals that remain when a thief has learnt to leave work alone.
 #![no_std]
 #![no_main]
 
@@ -42,7 +42,7 @@ fn crowd(f: impl Fn(u64) + Clone + Send + 'static) {
     all.wait();
 }
 
-/// What `f` makes all M's do.
+/// Returns the counts that `f` adds to those of all M's.
 fn counts(f: impl FnOnce()) -> runtime::MStats {
     let before = runtime::stats().total();
     f();

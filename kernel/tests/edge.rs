@@ -1,6 +1,6 @@
-//! The end of a stack: wherever it is reached, and whatever the kernel does there, that goroutine
-//! ends or goes on; the machine does not end. And what stays behind when it ends: frames that
-//! others borrow.
+//! The end of a stack. In any place and in any kernel code at the end, that goroutine ends or goes
+//! on, and the machine does not end. Also the frames that stay behind when a goroutine ends, since
+//! others borrow them.
 //!
 //! The sweep takes every `app.step`-th place; all of them in `make test-large`.
 #![no_std]
@@ -131,7 +131,7 @@ extern "C" fn deeper(_: usize) {
     black_box(glut(0));
 }
 
-/// What a program calls, with preemption off somewhere inside.
+/// Performs one of a program's calls, each with preemption off somewhere inside.
 extern "C" fn call(which: usize) {
     static MUTEX: Mutex<u64> = Mutex::new(0);
     match which {
@@ -142,7 +142,7 @@ extern "C" fn call(which: usize) {
         }
         1 => {
             let (tx, rx) = chan::bounded(0);
-            // Whoever dies before it receives leaves its end of the channel open for ever.
+            // A caller that dies before it receives leaves its end of the channel open for ever.
             let other = go(move || tx.send_timeout(5u8, Duration::from_millis(20)).is_ok());
             assert_eq!(rx.recv(), Ok(5));
             let _ = other.join();
@@ -225,7 +225,7 @@ fn no_place_at_the_end_ends_the_machine() {
             });
             end(handle.unwrap(), "preempted", left, turns);
         }
-        // A frame at the edge has mapped red pages: whoever comes next goes down into them.
+        // The preemption's frame at the edge maps red pages, and then the call goes down into them.
         for which in 0..CALLS {
             let handle = builder.spawn(move || {
                 let lo = lowest();
@@ -300,8 +300,7 @@ fn growth_with_preemption_off_goes_as_far_as_memory() {
 fn memory_at_its_end_with_preemption_off_ends_the_g() {
     static LOCK: Lock<()> = Lock::new(());
     let before = runtime::stats().memory.frames.free;
-    // One takes what there is, down to what the other needs; with preemption on it is ended in
-    // time, whoever is the unlucky one.
+    // The glutton takes all memory with preemption on, and is ended in time.
     let glutton = Builder::new().stack_max(1 << 30).spawn(|| deep(900 << 20, 1)).unwrap();
     assert!(matches!(glutton.join(), Err(JoinError::OutOfMemory)));
     until(|| runtime::scavenge() == 0 && runtime::stats().memory.frames.free + 64 > before);
@@ -362,7 +361,7 @@ fn pages_of_the_living_are_there_for_everybody() {
     runtime::scavenge();
     done.send(()).unwrap();
     assert!(owner.join().unwrap() > 150 * KIB, "nobody has noticed how deep it reaches");
-    // What a packed one does not have.
+    // A page that a packed stack does not have.
     let (to, from) = chan::bounded::<usize>(1);
     let (done, wait) = chan::bounded::<()>(0);
     let packed = go(move || {
@@ -497,7 +496,8 @@ fn frames_of_the_dead_stay_while_children_borrow() {
     assert!(matches!(leftover.join(), Err(JoinError::DeadStack)));
 }
 
-/// The dead one is a member itself: what it had opened lives on in the group that it was in.
+/// The dead G is itself a member of a scope: the scopes that it had opened live on in the one that
+/// it was in.
 fn frames_of_the_dead_stay_for_grandchildren() {
     static ROUNDS: AtomicU64 = AtomicU64::new(0);
     for children in 1..4u64 {

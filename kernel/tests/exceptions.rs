@@ -1,5 +1,5 @@
-//! Exceptions raised by the real thing, where `reports.rs` enters stubs by hand; what reports
-//! survive; and what interrupts leave alone.
+//! Exceptions raised by real instructions, where `reports.rs` enters stubs by hand. Also failures
+//! that reports survive, and registers that interrupts leave alone.
 #![no_std]
 #![no_main]
 
@@ -70,7 +70,7 @@ macro_rules! raise {
     }};
 }
 
-/// What `lgdt` and `lidt` take.
+/// The operand of `lgdt` and `lidt`.
 #[repr(C, packed)]
 struct Table {
     limit: u16,

@@ -1,5 +1,5 @@
-//! What comes from outside: the serial port's interrupt, the ready inbox behind it, and the
-//! standard input on top.
+//! Input from outside: the serial port's interrupt, the ready inbox behind it, and the standard
+//! input on top.
 #![no_std]
 #![no_main]
 

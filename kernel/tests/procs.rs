@@ -113,7 +113,7 @@ fn two_blocked_cores_leave_two_ps() {
     while BLOCKED.load(SeqCst) < 2 {
         runtime::yield_now();
     }
-    // They meet only if both run at once: neither yields, and the slice is long.
+    // The two G's meet only if both run at once: neither yields, and the slice is long.
     let meet = || {
         MET.fetch_add(1, SeqCst);
         wait_for(|| MET.load(SeqCst) == 2);
@@ -573,7 +573,7 @@ fn nobody_else_runs_beside_a_pinned_spinner() {
     let spinner = go(|| {
         let _pin = runtime::pin();
         THERE.store(runtime::core(), SeqCst);
-        // What waits here goes elsewhere, also when it yields.
+        // The G's that wait here go elsewhere, also when this one yields.
         while !STOP.load(Relaxed) {
             for _ in 0..1000 {
                 spin_loop();
@@ -710,8 +710,8 @@ fn a_block_comes_back_to_the_global_queue() {
         STOP.store(false, SeqCst);
         SEEN.store(false, SeqCst);
         BACK.store(false, SeqCst);
-        // It takes the only P while we are outside, sees us come to the global queue, and only then
-        // makes room.
+        // The taker takes the only P while we are outside. Only when we have come to the global
+        // queue does the taker make room.
         let taker = runtime::block_in_place(|| {
             let taker = go(|| {
                 STOP.store(true, SeqCst);
@@ -770,8 +770,8 @@ fn work_from_elsewhere_interrupts_a_lone_g() {
     });
     late.sort_unstable();
     println!("behind a G that ran alone, with a slice of 1 ms: {} µs (least), {} µs (p50)", late[0], late[10]);
-    // It has had its slice, and no more than two; the host may stop a core, but not each time.
-    // Without an interrupt it would be never.
+    // The spinner may run on for two slices at most. The host may stop a core, but not each time.
+    // Without an interrupt the new G would never run.
     assert!(late[0] < 100_000, "{late:?}");
     STOP.store(true, SeqCst);
     spinner.join().unwrap();
@@ -823,7 +823,7 @@ fn a_pin_ends_with_its_g() {
             .collect();
         left.into_iter().for_each(|h| assert!(matches!(h.join(), Err::<(), _>(JoinError::Exited))));
     }
-    // All cores but the last are taken. Who has one of their records runs nevertheless.
+    // All cores but the last are taken. G's in the records of the pinned ones run nevertheless.
     let last = runtime::num_cpus() - 1;
     let taken: Vec<_> =
         (0..last).map(|core| Builder::new().pin(core).spawn(|| wait_for(|| STOP.load(Relaxed))).unwrap()).collect();
@@ -875,7 +875,7 @@ fn two_that_are_sent_to_a_resting_core_take_turns() {
                     })
                     .unwrap();
                 for round in 1..=ROUNDS {
-                    // That core rests again.
+                    // The pinned G's core rests again.
                     (0..2000).for_each(|_| spin_loop());
                     READY.fetch_add(1, SeqCst);
                     wait_for(|| READY.load(SeqCst) >= 2 * round);

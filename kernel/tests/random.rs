@@ -1,12 +1,12 @@
-//! Random programs on the machine. What is checked: `sched/tests/random`. Each boot prints the seed
-//! that it took, which `APPEND="app.seed=N"` repeats; `app.ms=N` is how long it goes on, of the
-//! machine's time.
+//! Random programs on the machine. `sched/tests/random` says what is checked. Each boot prints its
+//! seed, which `APPEND="app.seed=N"` repeats. `app.ms=N` sets how long it goes on, of the machine's
+//! time.
 #![no_std]
 #![no_main]
 
 mod support;
 
-/// What the programs may use.
+/// The API for the programs.
 mod api {
     pub use trefoil::prelude::*;
 }

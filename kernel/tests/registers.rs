@@ -154,7 +154,7 @@ fn general(seed: u64) -> u64 {
     wrong
 }
 
-/// What the vector unit is loaded with, and what is found there afterwards.
+/// The contents of the vector unit: values to load, or those found there afterwards.
 #[repr(C)]
 struct Vectors {
     /// 16 registers of 32 bytes.

@@ -1,4 +1,4 @@
-//! What the machine says when it can't go on: every exception, panics from inside every lock,
+//! The machine's reports when it can't go on: every exception, panics from inside every lock,
 //! overflow, deadlock.
 #![no_std]
 #![no_main]

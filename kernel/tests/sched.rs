@@ -216,7 +216,7 @@ fn lets_the_ring_run(least: u64) {
     println!("at most {longest:?}");
 }
 
-/// Whoever wakes up in between does not give the pair a new slice.
+/// A sleeper's wake-up in between does not give the pair a new slice.
 fn a_pair_in_the_slot_and_a_sleeper_let_the_ring_run() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let sleeper = go(|| {
@@ -224,7 +224,7 @@ fn a_pair_in_the_slot_and_a_sleeper_let_the_ring_run() {
             time::sleep(Duration::from_micros(130));
         }
     });
-    // It wakes up, and so the third has its turn, after some rounds only.
+    // The sleeper's wake-ups may give the third G its turn early, so one round is enough.
     lets_the_ring_run(1);
     STOP.store(true, SeqCst);
     sleeper.join().unwrap();
@@ -258,7 +258,7 @@ fn behind_a_pair(least: u64) -> Duration {
         assert!(rounds >= least, "it never waited in the ring: {rounds} rounds");
         c.join().unwrap();
     });
-    // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has
+    // `b` is in the slot, so it comes to its `recv` first: each hands over to the other, which has
     // parked.
     let b = go(move || from_a.iter().for_each(|v| to_a.send(v).unwrap_or(())));
     for h in [a, b] {
@@ -323,7 +323,7 @@ fn two_cores_are_faster_than_one() {
     wait_for_cores();
     const N: u64 = 64;
     const TURNS: u64 = 1_000_000;
-    // The best of five: what the host takes away for itself only makes a round slower.
+    // The best of five: time that the host takes for itself only makes a round slower.
     let (mut serial, mut parallel) = (Duration::MAX, Duration::MAX);
     for _ in 0..5 {
         let begin = Instant::now();

@@ -1,5 +1,5 @@
-//! What a parked goroutine does not need goes back: pages, and stacks that stay parked; and who
-//! still touches them has them again.
+//! Memory that a parked goroutine does not need goes back: unused pages, and whole stacks that stay
+//! parked. A later touch brings them back.
 #![no_std]
 #![no_main]
 
@@ -50,8 +50,8 @@ fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     (tx, handles)
 }
 
-/// Those that have parked for good: on another core one may still be on its way, and can't be
-/// looked at.
+/// Counts the G's that have parked for good. On another core a G may still be on its way to the
+/// park, and can't be looked at.
 fn waiting() -> usize {
     let parked = |g: &&runtime::GInfo| g.wait_reason == runtime::WaitReason::ChanRecv && g.state.is_parked();
     runtime::goroutines().iter().filter(parked).count()
@@ -299,7 +299,7 @@ fn resting_cores_hold_no_epoch_up() {
     println!("{over_at_once} of {ROUNDS} epochs were over at once");
     assert!(over_at_once > ROUNDS * 9 / 10, "{over_at_once} of {ROUNDS} epochs were over at once");
     let flushes = || percpu::all().map(|core| core.flush_ipis.load(SeqCst)).sum::<u64>();
-    // Who does not rest is interrupted.
+    // A core that does not rest is interrupted.
     let (before, spins) = (flushes(), Arc::new(AtomicBool::new(true)));
     let goes_on = spins.clone();
     let spinner = go(move || {
@@ -407,8 +407,8 @@ fn packed_stacks_are_touched_from_everywhere() {
 }
 
 fn packed_large_values_are_handed_over() {
-    // A value too large for a record lies on the stack, so whoever hands it over touches a packed
-    // page, with the channel's lock just released.
+    // A value too large for a record lies on the stack. So its sender touches a packed page, with
+    // the channel's lock just released.
     #[derive(Clone, Copy, PartialEq, Debug)]
     struct Large([u64; 12]);
     for _ in 0..10 {
@@ -439,7 +439,7 @@ fn packed_large_values_are_handed_over() {
 }
 
 fn a_g_that_parked_just_now_is_not_packed() {
-    // Without pressure, whoever is woken within a period is not packed, however long the program
+    // Without pressure, a G that is woken within a period is not packed, however long the program
     // runs.
     let (tx, handles) = park(20);
     let begin = time::Instant::now();
@@ -494,6 +494,6 @@ fn the_background_works_a_piece_at_a_time() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand
+/// The longest piece of the scavenger's work in the background, in microseconds of a thousand
 /// instructions: at the end of a round, 32 stacks are packed.
 const PIECE: u64 = 80;

@@ -59,7 +59,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// All cores are there, and what boot has put off is over.
+/// Waits until all cores are there, and the work that boot has put off is over.
 fn settle() {
     time::sleep(Duration::from_millis(600));
 }
@@ -76,7 +76,7 @@ fn sleepers_wake_by_their_deadlines_and_equals_in_order() {
             time::sleep_until(begin + micros(100) * at as u32);
             tx.send((at, i)).unwrap();
         }));
-        // It has begun to sleep before the next one does.
+        // This G begins to sleep before the next one does.
         runtime::yield_now();
     }
     drop(tx);
@@ -318,7 +318,7 @@ fn absurd_sleeps_are_what_they_say() {
     println!("30 s are late by {late:?}; {taken} interrupts meanwhile");
     assert_eq!((WOKE.load(SeqCst), after.timers), (0, 4), "who sleeps for ever has woken up");
     assert!(late < micros(20), "late by {late:?}");
-    // They sleep on, and that is no deadlock.
+    // The sleepers sleep on, and that is no deadlock.
     runtime::exit(0);
 }
 
@@ -442,6 +442,7 @@ fn without_memory_a_timer_says_so() {
     });
     let error = filler.join().unwrap_err();
     println!("{error}");
-    // What was started and not stopped goes on without its handle; this test ends before.
+    // A timer that was started and not stopped goes on without its handle. The test ends before one
+    // fires.
     runtime::exit(0);
 }

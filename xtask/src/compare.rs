@@ -3,8 +3,7 @@
 //!
 //! The programs are `kernel/examples/programs` and `compare/go`. Each round runs Go's and then
 //! Trefoil's, on one core and then on two, so that a disturbance of the host meets both. A figure
-//! is the median of the rounds. What is downloaded, built and logged lies in
-//! `target/compare-programs`.
+//! is the median of the rounds. Downloads, builds and logs lie in `target/compare-programs`.
 
 mod cpio;
 mod downloads;
@@ -113,7 +112,7 @@ fn run_trefoil(image: &Path, options: &Options, cores: u32, log: &Path, to: &mut
     Ok(())
 }
 
-/// What came of a program whose machine ended with `code` and had printed `text`.
+/// Returns the result of a program whose machine ended with `code` and had printed `text`.
 fn outcome(program: &str, code: u8, text: &str) -> Result<Line, Failure> {
     let result = text.lines().filter_map(Line::parse).find(|line| line.word == program);
     match (code, result) {

@@ -1,4 +1,5 @@
-//! What a file is: a Trefoil image carries a note of its own.
+//! Looks into an image's file: the note that each Trefoil image carries, the table of a test image,
+//! the stripped size.
 
 use std::path::Path;
 use std::process::Command;
@@ -34,10 +35,10 @@ fn has_note(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-/// Whether `file` is a Trefoil image.
+/// Returns true if `file` is a Trefoil image.
 ///
 /// # Errors
-/// It can't be read.
+/// `file` can't be read.
 pub fn is_image(file: &Path) -> Result<bool, String> {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
     Ok(has_note(&bytes).unwrap_or(false))

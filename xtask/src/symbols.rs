@@ -38,20 +38,21 @@ impl Symbols {
         [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
     }
 
-    /// What to add to a line of the guest's: where the address in it lies.
+    /// Returns the text to add to a line of the guest's: where the address in it lies.
     pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
         // The guest has taken one from each return address: it lies in its call.
         address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
-    /// The function at `address`, by the image's symbols; what is inlined there goes by the name of
-    /// what it is inlined into.
+    /// Returns the function at `address`, by the image's symbols. Inlined code goes by the name of
+    /// the function around it.
     pub fn function(&mut self, address: u64) -> String {
         let name = self.loader().and_then(|loader| loader.find_symbol(address));
         name.map_or(UNKNOWN.into(), |name| format!("{:#}", rustc_demangle::demangle(name)))
     }
 
-    /// The function that the code at `address` was written in, whatever it is inlined into.
+    /// Returns the function that the code at `address` was written in, even if it is inlined
+    /// elsewhere.
     pub fn innermost(&mut self, address: u64) -> String {
         let written = self.loader().and_then(|loader| {
             let function = loader.find_frames(address).ok()?.next().ok()??.function?;
@@ -81,8 +82,8 @@ impl Symbols {
                 None => text += " ?",
             }
             let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
-            // What the compiler has added to a function has no line; it belongs to what stands
-            // before. (Of what is inlined, the call has one.)
+            // Code that the compiler has added to a function has no line, so a neighbour's is
+            // shown. (Of inlined code, the call has one.)
             let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
             if let Some((file, line)) = at {
                 let _ = write!(text, " at {}:{line}", short(&file));

@@ -88,8 +88,8 @@ fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
     assert_eq!(examples(text), [(4, "fn main() {\n\nyes();\n}\n".to_string())]);
 }
 
-/// What programs use: files and folders, and names in them that no program sees although they are
-/// `pub` (the kernel or a model uses them).
+/// The API: files and folders, and names in them that no program sees although they are `pub` (the
+/// kernel or a model uses them).
 const LIBRARY: [(&str, &[&str]); 22] = [
     ("kernel/src/runtime.rs", &[]),
     ("kernel/src/runtime", &[]),

@@ -1,4 +1,5 @@
-//! What parks a goroutine instead of a core: `std`'s and Go's behaviour, a file a kind.
+//! Locks that park a goroutine instead of a core, with the behaviour of `std` and Go: one file for
+//! each kind.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! What the tests share: a run that must leave nothing behind.
+//! The tests' common part: a run that must leave nothing behind.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::time::{Duration, Instant};

@@ -2,8 +2,8 @@
 //!
 //! | way | what it is |
 //! |---|---|
-//! | channel | `chan::bounded`: a ring under a spin lock; who finds it full or empty parks |
-//! | bare | `crossbeam`'s array queue: no lock, and nobody can wait in it; who finds it full or empty yields |
+//! | channel | `chan::bounded`: a ring under a spin lock; a G that finds it full or empty parks |
+//! | bare | `crossbeam`'s array queue: no lock, and nobody can wait in it; a G that finds it full or empty yields |
 //! | watched | the same with what a channel needs besides: after each operation a full fence, and a look whether anybody waits on the other side |
 //!
 //! *watched* is the least that a channel without a lock would do: it can neither wait nor be
@@ -95,7 +95,7 @@ fn way(number: usize) -> Arc<dyn Way> {
 
 const WAYS: [&str; 3] = ["channel", "bare", "watched"];
 
-/// What a G of the contest does: with its way, and how often.
+/// The work of a G in the contest: takes its way, and how often to use it.
 type Part = fn(&dyn Way, u64) -> u64;
 
 fn pair(way: &dyn Way, n: u64) -> u64 {

@@ -7,7 +7,7 @@ use trefoil::sync::{Mutex, RwLock, WaitGroup};
 
 use crate::{Took, xorshift};
 
-/// What a lock guards.
+/// The data behind a lock.
 struct Guarded {
     random: u64,
     writes: u64,

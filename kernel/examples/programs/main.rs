@@ -70,7 +70,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What the scheduler did since `before`, a line for each M.
+/// Prints the scheduler's counts since `before`, a line for each M.
 fn show_difference(before: &runtime::Stats) {
     let after = runtime::stats();
     for (m, b) in after.ms.iter().zip(&before.ms) {

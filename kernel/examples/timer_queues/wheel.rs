@@ -6,9 +6,9 @@
 //!   level 0   x . x . . . .     when its time comes, they are due
 //! ```
 //!
-//! A timer stands on the level on which its tick first differs from the present one, so levels come
-//! due from below, and a word a level says which slots have any. A deadline is rounded up to a
-//! tick: never early, late by a tick at most.
+//! A timer stands on the highest level on which its tick differs from the present one, so the
+//! lowest level comes due first. One word for each level says which slots have timers. A deadline
+//! is rounded up to a tick: never early, late by a tick at most.
 
 use trefoil::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Goroutines whose stack is used up on the way to a park, with preemption off: each waits as any
-//! other would, and ends when it runs again. What it has waited for goes on: nobody stays in its
-//! list, nobody behind it is forgotten.
+//! other would, and ends when it runs again. The object that it has waited for goes on: nobody
+//! stays in its list, nobody behind the doomed one is forgotten.
 
 use core::cell::Cell;
 use core::hint::black_box;
@@ -101,7 +101,7 @@ struct Select(Channel, Channel);
 
 impl Object for Select {
     const REASON: WaitReason = WaitReason::Select;
-    // Whoever comes so far has had room for the nodes' allocation, which goes deeper.
+    // A G that comes so far has had room for the nodes' allocation, which goes deeper.
     const DOOMED: bool = false;
     // An allocation that finds its core's magazine empty goes deeper than one that does not.
     const STEPS: usize = 30;
@@ -193,8 +193,7 @@ impl Object for Contended {
     }
     fn check(&self) {
         drop(self.1.0.take());
-        // It was its holder only for as long as nobody had seen it; unless it has died with the
-        // guard in its hand.
+        // The mutex is free again, unless the doomed G has died with the guard in its hand.
         let mutex = self.0;
         if let Err(error) = go(move || drop(mutex.lock())).join() {
             assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
@@ -255,7 +254,7 @@ impl Object for Notified {
         let mutex = &self.0;
         let locks = catch_unwind(AssertUnwindSafe(|| drop(mutex.lock())));
         if locks.is_err() {
-            // It has died with the guard in its hand.
+            // The doomed G has died with the guard in its hand.
             return assert!(mutex.try_lock().is_err());
         }
         let guard = self.0.lock().unwrap_or_else(|error| error.into_inner());

@@ -18,11 +18,11 @@ use crate::values::{Value, none_is_left};
 /// How a goroutine's stack is when a value comes to it, or leaves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stack {
-    /// Nobody has touched what lies below.
+    /// Nobody has touched the pages below.
     Cold,
-    /// It has been deep before.
+    /// The stack has been deep before.
     Warm,
-    /// What lies below has been given back, and what is in use is packed if that is little.
+    /// The pages below have been given back, and the part in use is packed if it is small.
     Packed,
 }
 

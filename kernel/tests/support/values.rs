@@ -3,7 +3,7 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-/// Values that exist. What a goroutine that died had is not dropped.
+/// The number of values that exist. Values of a goroutine that died are not dropped.
 pub static ALIVE: AtomicI64 = AtomicI64::new(0);
 
 pub trait Value: Send + Sync + Sized + 'static {

@@ -9,7 +9,7 @@ pub struct Entry<'a> {
     pub mode: u32,
     /// Its number, if it is a device.
     pub device: (u32, u32),
-    /// What is in it.
+    /// Its contents.
     pub data: &'a [u8],
 }
 

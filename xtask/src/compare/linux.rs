@@ -16,7 +16,7 @@ use super::results::{Failure, Line, Results, Side};
 use super::{MEMORY, checkout, downloads, output};
 use crate::run::{self, Machine};
 
-/// What the kernel is told beside the programs.
+/// The kernel's options, beside the programs.
 const APPEND: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable";
 
 /// How long a machine takes at most to boot or to end, on a busy host.
@@ -136,10 +136,10 @@ fn failed(line: &str) -> Option<(&str, Failure)> {
     Some((word, if late { Failure::TooLong } else { Failure::Ended(why.into()) }))
 }
 
-/// What a machine prints, line by line as it comes; none at its end.
+/// Receives a machine's output, line by line as it comes; `None` at its end.
 fn lines(output: impl std::io::Read + Send + 'static) -> Receiver<Option<String>> {
     let (to, lines) = channel();
-    // It ends with the machine, or when nobody listens any more.
+    // The thread ends with the machine, or when nobody listens any more.
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             if to.send(Some(String::from_utf8_lossy(&line).trim_end().to_string())).is_err() {

@@ -1,4 +1,4 @@
-//! What is to be compared: `ONLY`, `ROUNDS`, `SIDE` and `TIMEOUT`.
+//! The choice of programs, rounds, side and limit: `ONLY`, `ROUNDS`, `SIDE` and `TIMEOUT`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::results::Side;
 /// A program that both sides have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What it is called on both sides.
+    /// Its name on both sides.
     pub name: &'static str,
     /// Go runs it a second time without its garbage collector.
     pub collects: bool,
@@ -48,14 +48,14 @@ impl Program {
     }
 }
 
-/// What is to be compared.
+/// The choice of comparisons.
 #[derive(Debug)]
 pub struct Options {
     /// These programs.
     pub programs: Vec<&'static Program>,
     /// So many rounds.
     pub rounds: u32,
-    /// That side alone.
+    /// The only side to run, if not both.
     pub only_side: Option<Side>,
     /// The longest that a program may take.
     pub limit: Duration,

@@ -1,4 +1,4 @@
-//! What the programs of both sides said.
+//! The results that the programs of both sides printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct Line {
     pub word: String,
     /// Cores that it used.
     pub cores: u32,
-    /// What it measured, in milliseconds: `t`, and perhaps a part.
+    /// Its measurements, in milliseconds: `t`, and perhaps a part.
     pub figures: Vec<(String, f64)>,
 }
 
@@ -60,13 +60,13 @@ pub type Run = (Side, u32, String);
 /// Why a program came to no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It was stopped at its limit.
+    /// The program was stopped at its limit.
     TooLong,
-    /// It, or its machine, ended otherwise; what was heard of it last.
+    /// The program or its machine ended otherwise, with this output at last.
     Ended(String),
 }
 
-/// What a cell of the table says.
+/// The contents of a cell of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell {
     /// Milliseconds.
@@ -75,7 +75,7 @@ pub enum Cell {
     TooLong,
     /// In some round there was no result.
     Failed,
-    /// It was not run.
+    /// The program was not run.
     Missing,
 }
 
