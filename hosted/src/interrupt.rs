@@ -37,7 +37,7 @@ extern "C" fn handler(_: libc::c_int) {
     if let Some(core) = unsafe { machine::current().as_ref() } {
         trefoil_sched::timer_interrupt(&core.m);
     }
-    // SAFETY: as above.
+    // SAFETY: `errno` is the address of this thread's `errno`, which is good while the thread runs.
     unsafe { *errno = was };
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
     };
     let stack = Stack { lo: lo as usize, hi: lo as usize + size };
     if !guarded {
-        // SAFETY: 1. nobody has seen it.
+        // SAFETY: 1. the window was mapped right above, and nobody has seen it.
         unsafe { free(stack) };
         return None;
     }
@@ -39,7 +39,8 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
 /// # Safety
 /// 1. `stack` came from [`alloc`], and nobody runs on it or points into it.
 pub(crate) unsafe fn free(stack: Stack) {
-    // SAFETY: 1.
+    // SAFETY: the caller's: the window came from `alloc`, so it is one whole mapping, and nobody
+    // uses it.
     unsafe { libc::munmap(stack.lo as *mut libc::c_void, stack.size()) };
 }
 
@@ -54,7 +55,7 @@ mod tests {
             // SAFETY: inside the window and above its guard.
             unsafe { (at as *mut u8).write(1) };
         }
-        // SAFETY: 1. from above, and the pointers are gone.
+        // SAFETY: 1. the window came from `alloc`, and the pointers into it are gone.
         unsafe { free(stack) };
     }
 

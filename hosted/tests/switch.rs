@@ -60,7 +60,8 @@ impl Pair {
     /// From the other context to the test.
     fn back(&mut self, step: usize) {
         let (here, there, me) = (&raw const self.here, &raw mut self.there, (&raw mut *self).cast());
-        // SAFETY: as in `go`, the other way round.
+        // SAFETY: 1. 2. `here` was stored by the `go` that resumed this context, and is loaded
+        // once; both words live in the pair.
         unsafe { switch(there, here, after, me, step as *mut ()) }
     }
 }
@@ -208,6 +209,7 @@ fn a_backtrace_from_after_shows_the_next_context_only() {
         assert!(!onto_fresh.contains("naked"), "{onto_fresh}");
     });
     let (here, there) = (&raw mut pair.here, &raw const pair.there);
-    // SAFETY: as in `Pair::go`.
+    // SAFETY: 1. 2. `there` was made by `fresh` in `Pair::new`, and is loaded once; both words live
+    // in the pair.
     unsafe { switch(here, there, trace, core::ptr::null_mut(), core::ptr::null_mut()) };
 }

@@ -242,7 +242,8 @@ pub(crate) fn g_ends(g: &G) {
 #[inline(never)]
 fn finish_line(g: &G) {
     let slot = g.local.replace(core::ptr::null_mut());
-    // SAFETY: as in `LineOf`, allocated as a box is; the slot was not empty, and is from here on.
+    // SAFETY: the slot held the line of `g`, which `LineOf` allocated as a box is. Only its G uses
+    // the line, and the slot is empty now.
     let mut line = unsafe { Box::from_raw(slot.cast::<Line>()) };
     if !line.0.is_empty() {
         line.add("\n");

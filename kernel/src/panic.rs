@@ -238,7 +238,7 @@ fn go_on(payload: Box<dyn Any + Send>) -> ! {
 /// 1. As `f` has it.
 #[inline]
 pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-    // SAFETY: 1.
+    // SAFETY: the caller's: `f` may be called with `arg`, and this is the only call.
     unwinding::panic::catch_unwind(move || unsafe { f(arg) })
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
 pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
     let g = current_g();
     let before = g.map_or(0, |g| g.panics.replace(g.panics.get() | CAUGHT_INSIDE));
-    // SAFETY: 1.
+    // SAFETY: the caller's: `f` may be called with `arg`, and this is the only call.
     let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
     if result.is_ok()
         && let Some(g) = g

@@ -109,7 +109,8 @@ unsafe extern "C" fn hover_at(rsp: usize) {
 
 /// The caller is preempted while its stack pointer is `rsp`.
 fn preempted_at(rsp: usize) {
-    // SAFETY: the stack is this G's; what lies between belongs to nobody.
+    // SAFETY: the stack is this G's, and no code uses the bytes between its stack pointer and
+    // `rsp`.
     let fired = step::run(32, Event::Preempt, || unsafe { hover_at(rsp) });
     assert!(fired, "it hovers for too few instructions");
 }
@@ -220,7 +221,8 @@ fn no_place_at_the_end_ends_the_machine() {
                 let place = lowest() + left;
                 (1..turns).rev().for_each(|above| preempted_at(place + 256 * above));
                 preempted_at(place);
-                // SAFETY: as in `preempted_at`.
+                // SAFETY: the stack is this G's, and no code uses the bytes below its stack
+                // pointer.
                 unsafe { call_at(deeper, 0, place & !15) };
             });
             end(handle.unwrap(), "preempted", left, turns);
@@ -230,7 +232,8 @@ fn no_place_at_the_end_ends_the_machine() {
             let handle = builder.spawn(move || {
                 let lo = lowest();
                 preempted_at(lo + FORBIDDEN);
-                // SAFETY: as in `preempted_at`.
+                // SAFETY: the stack is this G's, and no code uses the bytes below its stack
+                // pointer.
                 unsafe { call_at(call, which, (lo + left) & !15) };
             });
             end(handle.unwrap(), "call", left, which);
@@ -490,7 +493,8 @@ fn frames_of_the_dead_stay_while_children_borrow() {
     runtime::scavenge();
     let leftover = go(|| {
         let at = (LENT.load(SeqCst) & !7) as *const u64;
-        // SAFETY: none, as in every leftover of a borrow.
+        // SAFETY: none: the borrow is over. The read must end the G, since the window's addresses
+        // are never used again.
         unsafe { at.read_volatile() }
     });
     assert!(matches!(leftover.join(), Err(JoinError::DeadStack)));

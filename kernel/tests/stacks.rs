@@ -93,7 +93,7 @@ fn halfway(seed: u64) {
 
     let (to, from) = (next(), [seed as u8; 6000]);
     across!(to, "rep movsb", inout("rcx") 6000u64 => _, inout("rdi") to - 3000 => _, inout("rsi") from.as_ptr() => _);
-    // SAFETY: as above.
+    // SAFETY: `rep movsb` has just written these bytes.
     assert!(unsafe { core::slice::from_raw_parts((to - 3000) as *const u8, 6000) } == from, "rep movsb");
 
     let (to, low, high): (_, u64, u64) = (next(), !seed, seed);

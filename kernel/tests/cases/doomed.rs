@@ -176,7 +176,8 @@ struct HeldByMain(Cell<Option<MutexGuard<'static, ()>>>);
 
 // SAFETY: the goroutine that made it is the only one that looks into it.
 unsafe impl Send for HeldByMain {}
-// SAFETY: as above.
+// SAFETY: the goroutine that made it is the only one that looks into it, so the `Cell` is never
+// used at once.
 unsafe impl Sync for HeldByMain {}
 
 impl Object for Contended {
@@ -208,9 +209,9 @@ struct Written(&'static RwLock<()>, ReadByMain);
 /// Only `main` uses it.
 struct ReadByMain(Cell<Option<RwLockReadGuard<'static, ()>>>);
 
-// SAFETY: as `HeldByMain`.
+// SAFETY: only `main` looks into it.
 unsafe impl Send for ReadByMain {}
-// SAFETY: as above.
+// SAFETY: only `main` looks into it, so the `Cell` is never used at once.
 unsafe impl Sync for ReadByMain {}
 
 impl Object for Written {
