@@ -66,8 +66,8 @@ pub fn parked() -> usize {
     parked
 }
 
-/// The number of the M that runs the caller; it may be another one by the time the caller looks at
-/// it.
+/// Returns the number of the M that runs the caller. Another M may run the caller by the time that
+/// it looks at the number.
 ///
 /// # Panics
 /// Outside [`run`].

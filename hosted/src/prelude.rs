@@ -18,7 +18,7 @@ pub mod runtime {
     pub use crate::current_m as core;
     pub use trefoil_sched::{Pin, block_in_place, exit_g, pin, set_max_procs, yield_now};
 
-    /// The number of P's.
+    /// Returns the number of P's.
     ///
     /// # Panics
     /// Outside [`run`](crate::run).
@@ -26,7 +26,7 @@ pub mod runtime {
         crate::machine::here().machine.sched.num_ps()
     }
 
-    /// How many goroutines there are, the caller among them.
+    /// Returns the number of goroutines, the caller among them.
     ///
     /// # Panics
     /// Outside [`run`](crate::run).

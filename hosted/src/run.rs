@@ -28,12 +28,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default, with `maxprocs` P's.
+    /// Returns the default, with `maxprocs` P's.
     pub fn with_procs(maxprocs: usize) -> Self {
         Self { maxprocs, ..Self::default() }
     }
 
-    /// With delays at random points.
+    /// Adds delays at random points.
     #[must_use]
     pub fn shaken(self) -> Self {
         Self { shake: true, ..self }
@@ -93,7 +93,7 @@ pub fn example(main: impl FnOnce() + Send + 'static) {
     assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
 }
 
-/// As [`run`], and says what was left when it was over.
+/// Runs `main` as [`run`] does, and also returns what was left when the run was over.
 pub fn account<T, F>(config: Config, main: F) -> (Result<T, Failure>, Account)
 where
     F: FnOnce() -> T + Send + 'static,

@@ -11,7 +11,8 @@ const PAGE: usize = 4096;
 /// `MADV_GUARD_INSTALL`, newer than the `libc` crate's list.
 const GUARD_INSTALL: libc::c_int = 102;
 
-/// `size` bytes, the lowest page of which may not be touched; none when the host has no more.
+/// Allocates a window of `size` bytes, whose lowest page may not be touched. `None`: the host has
+/// no more.
 pub(crate) fn alloc(size: usize) -> Option<Stack> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
     // SAFETY: a new mapping where the host likes it: nobody's memory changes.

@@ -15,7 +15,7 @@ struct Table {
 }
 
 impl Table {
-    /// Edge bits begin as garbage, but for those beside an area.
+    /// Makes a table whose edge bits begin as garbage, but for those beside an area.
     fn new(units: u32, area: u32) -> Self {
         Self { words: vec![[0xdead_beef; 4]; units as usize], edges: (0..units).map(|u| u % 3 == 0).collect(), area }
     }
@@ -75,7 +75,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         }
     }
 
-    /// The model's runs.
+    /// Returns the model's runs.
     fn model(&self) -> Vec<(u32, u32)> {
         let mut runs = Vec::new();
         let mut first = 0;
@@ -94,7 +94,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         assert_eq!(missing, None, "a run of the model is none");
     }
 
-    /// All that is free is found, run by run.
+    /// Asserts that taking run by run finds all free units.
     fn assert_found(&mut self) {
         let mut found = Vec::new();
         while let Some(run) = self.runs.take_some(u32::MAX) {

@@ -374,7 +374,7 @@ fn clocks_in_a_select() {
 
 // --- fairness
 
-/// The chi-square statistic of counts that should be equal.
+/// Returns the chi-square statistic of counts that should be equal.
 fn chi_square(counts: &[u32]) -> f64 {
     let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
     counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum()

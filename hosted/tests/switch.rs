@@ -49,7 +49,7 @@ impl Pair {
         pair
     }
 
-    /// From the test to the other context.
+    /// Switches from the test to the other context.
     fn go(&mut self, step: usize) {
         let (here, there, me) = (&raw mut self.here, &raw const self.there, (&raw mut *self).cast());
         // SAFETY: 1. 2. `there` was made by `fresh` or stored by `back`; both words live in the
@@ -57,7 +57,7 @@ impl Pair {
         unsafe { switch(here, there, after, me, step as *mut ()) }
     }
 
-    /// From the other context to the test.
+    /// Switches from the other context to the test.
     fn back(&mut self, step: usize) {
         let (here, there, me) = (&raw const self.here, &raw mut self.there, (&raw mut *self).cast());
         // SAFETY: 1. 2. `here` was stored by the `go` that resumed this context, and is loaded

@@ -24,7 +24,7 @@ struct Said {
     text: Arc<str>,
 }
 
-/// The room, until everybody has gone.
+/// Runs the room until everybody has gone.
 fn room(events: &Receiver<Event>) -> usize {
     let mut people = BTreeMap::<String, Sender<Said>>::new();
     let mut messages = 0;
@@ -66,7 +66,7 @@ fn enter(name: &str, room: &Sender<Event>) -> Receiver<Said> {
     hears
 }
 
-/// Somebody who answers what a human says.
+/// Starts a companion, which answers the human.
 fn companion(name: &'static str, thinks: Duration, room: Sender<Event>, answer: fn(&str) -> Option<String>) {
     let hears = enter(name, &room);
     drop(go(move || {

@@ -19,8 +19,8 @@ struct Share {
     longest: Duration,
 }
 
-/// `n` G's call `take` again and again until time is over; `take` calls its argument while it holds
-/// the lock.
+/// Lets `n` G's call `take` again and again until time is over. `take` calls its argument while it
+/// holds the lock.
 fn contest(n: usize, take: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> impl FnOnce() -> Share {
     let stop = Arc::new(AtomicBool::new(false));
     let longest = Arc::new(AtomicU64::new(0));

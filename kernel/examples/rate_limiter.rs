@@ -37,7 +37,7 @@ impl Limiter {
         self.tokens.recv().unwrap();
     }
 
-    /// Whether the caller may go on now.
+    /// Returns true if the caller may go on now.
     fn allow(&self) -> bool {
         self.tokens.try_recv().is_ok()
     }

@@ -8,7 +8,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// Ticks for each of `n` times, the second of two runs.
+/// Returns the ticks for each of `n` times, in the second of two runs.
 fn ticks(n: u64, f: &dyn Fn(u64)) -> u64 {
     f(n);
     time::sleep(Duration::from_micros(100));

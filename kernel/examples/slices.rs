@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_millis(20);
 static STOP: AtomicBool = AtomicBool::new(false);
 static TURNS: AtomicU64 = AtomicU64::new(0);
 
-/// A loop without a call.
+/// Spins in a loop without a call.
 fn spin() {
     let mut turns = 0u64;
     while !STOP.load(Relaxed) {
@@ -27,7 +27,8 @@ fn spin() {
     TURNS.fetch_add(turns, Relaxed);
 }
 
-/// Turns, preemptions and ticks of `n` that spin for [`TIME`], by slices of `slice`.
+/// Lets `n` G's spin for [`TIME`], with slices of `slice`. Returns their turns, the preemptions and
+/// the ticks.
 fn measure(n: usize, slice: Duration) -> (u64, u64, u64) {
     runtime::set_slice(slice);
     STOP.store(false, Relaxed);

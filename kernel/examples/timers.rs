@@ -20,12 +20,12 @@ fn scramble(n: u64) -> u64 {
     n ^ n >> 29
 }
 
-/// Some time from a quarter of an hour to an hour.
+/// Returns some time from a quarter of an hour to an hour.
 fn far(i: u64) -> Duration {
     Duration::from_millis(900_000 + scramble(i) % 2_700_000)
 }
 
-/// Ticks that `f` takes, for each of the [`N`].
+/// Returns the ticks that `f` takes for each of the [`N`].
 fn each(f: impl FnOnce()) -> u64 {
     let begin = ticks();
     f();
@@ -64,7 +64,8 @@ fn operations(pending: u64) {
     sleeping(pending);
 }
 
-/// The same for sleepers: from the moment when [`N`] of them are due until the last one runs.
+/// Measures sleepers in the same way: from the moment when [`N`] of them are due until the last one
+/// runs.
 fn sleeping(pending: u64) {
     static ASLEEP: AtomicU64 = AtomicU64::new(0);
     static WOKEN: AtomicU64 = AtomicU64::new(0);
@@ -94,7 +95,7 @@ fn sleeping(pending: u64) {
     others.iter().for_each(|t| assert!(t.stop()));
 }
 
-/// How late 1,000 sleeps of a millisecond end.
+/// Measures how late 1,000 sleeps of a millisecond end.
 fn lateness(name: &str) {
     let mut late: Vec<u64> = (0..1000)
         .map(|_| {

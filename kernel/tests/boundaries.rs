@@ -51,7 +51,7 @@ const ALL: [Event; 4] = [Event::Preempt, Event::Timer, Event::Wake, Event::Again
 /// So many boundaries with two cores.
 const ENOUGH: u64 = 800;
 
-/// How many boundaries each step goes on.
+/// Returns how many boundaries each step goes on.
 fn stride() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("step=")?.parse().ok()).unwrap_or(1)
 }
@@ -62,7 +62,7 @@ fn every(what: &str, events: &[Event], least: u64, op: impl Fn()) {
     every_by(|n, event, op| step::run(n, event, op), what, events, least, stride(), &op);
 }
 
-/// As [`every`], by `run`, and going on by `step` of the boundaries that that counts.
+/// Does what [`every`] does by `run`, and goes on by `step` of the boundaries that `run` counts.
 fn every_by(
     run: impl Fn(u64, Event, &dyn Fn()) -> bool,
     what: &str,
@@ -279,7 +279,8 @@ fn unwinds() {
         }
     }
 
-    /// Not a part of whoever catches: that would be one step for both.
+    /// Raises a panic. Not inlined into the function that catches it: that would be one step for
+    /// both.
     #[inline(never)]
     fn below() -> u64 {
         let kept = Kept(black_box([3; 4]));

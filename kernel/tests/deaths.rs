@@ -78,14 +78,14 @@ impl Death {
     }
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// The goroutine that calls ends where it stands.
+/// Ends the calling goroutine where it stands.
 #[inline(never)]
 fn die(how: Death) {
     struct Grenade;
@@ -120,7 +120,7 @@ fn quiet() {
     panic::set_hook(Box::new(|_| {}));
 }
 
-/// One more goroutine has died, and its memory has been taken away.
+/// Waits until `died` goroutines have died, and their memory has been taken away.
 fn is_gone(died: u64) {
     until(|| !is_round_pending());
     let scavenged = || {
@@ -354,8 +354,8 @@ fn waiting(reason: WaitReason) -> usize {
     runtime::goroutines().iter().filter(|g| g.name == "waiter" && g.wait_reason == reason).count()
 }
 
-/// Holder, waiters, those who come later, and those who come when others have lived and died where
-/// the holder did.
+/// Lets a holder die. Checks its waiters, later G's, and G's that come when others have lived and
+/// died in the holder's record.
 fn held<T: Thing>(how: Death) {
     let thing = Arc::new(T::new());
     HELD.store(false, SeqCst);
@@ -848,8 +848,8 @@ fn ticks() -> u64 {
     trefoil::arch::clock::ticks()
 }
 
-/// Instructions for a mutex that changes hands twice, with two who wait for each other, and for an
-/// attempt in vain.
+/// Counts the ticks of a G that comes to a held mutex and parks there, and of an attempt in vain.
+/// Returns the least of 20.
 fn looks() -> u64 {
     let mutex = Arc::new(Mutex::new(()));
     let mut least = u64::MAX;

@@ -59,7 +59,8 @@ fn settle() {
     time::sleep(Duration::from_millis(600));
 }
 
-/// One that spins on each core but this one, alone there: none of them has an alarm.
+/// Starts a G that spins on each core but this one. Each is alone there, so none of these cores has
+/// an alarm.
 fn lone_spinners() -> Vec<JoinHandle<()>> {
     static BUSY: AtomicUsize = AtomicUsize::new(0);
     let others = runtime::max_procs() - 1;
@@ -129,7 +130,7 @@ fn a_sleeper_waits_for_two_wakeups() {
     check("due", late, 2 * WAKEUP + EXTRA);
 }
 
-/// So many that never leave their core, and the longest that each has waited.
+/// Runs `n` G's that never leave their core, and returns the longest that each has waited.
 fn gaps(n: usize) -> Vec<u64> {
     settle();
     let spinners: Vec<_> = (0..n)

@@ -67,7 +67,7 @@ image! { "
 /// How long anybody waits for a checker, or for somebody who is told to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many deaths each operation sees, evenly spread.
+/// Returns how many deaths each operation sees, evenly spread.
 fn deaths() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("deaths=")?.parse().ok()).unwrap_or(u64::MAX)
 }
@@ -111,7 +111,7 @@ fn sweep<S: Send + Sync + 'static>(what: &str, make: impl Fn() -> S, op: fn(&S),
     step::quiet_deaths(false);
 }
 
-/// The checker comes to its end, or to a panic that names the victim.
+/// Asserts that the checker comes to its end, or to a panic that names the victim.
 fn judge(what: &str, n: u64, checker: JoinHandle<()>) {
     match checker.join_timeout(PATIENCE) {
         Ok(Ok(())) => {}
@@ -144,7 +144,7 @@ fn ends<T>((tx, rx): (Sender<T>, Receiver<T>)) -> Ends<T> {
     Ends { tx, rx }
 }
 
-/// Two others pass a value through.
+/// Asserts that another G can pass a value through to this one.
 fn passes(tx: &Sender<u64>, rx: &Receiver<u64>) {
     let (tx, wanted) = (tx.clone(), 0x5eed);
     let sender = go(move || tx.send_timeout(wanted, PATIENCE / 2).is_ok());
@@ -158,7 +158,7 @@ fn passes(tx: &Sender<u64>, rx: &Receiver<u64>) {
     assert!(sender.join().unwrap());
 }
 
-/// Somebody answers for a while.
+/// Starts a G that answers for a while.
 fn echo(from: &Receiver<u64>, to: &Sender<u64>) -> JoinHandle<()> {
     let (from, to) = (from.clone(), to.clone());
     go(move || {
@@ -684,14 +684,14 @@ struct Crowd {
 /// The object with its crowd's counts, and the waiters.
 type Crowded<T> = (Arc<(T, Crowd)>, Mutex<Vec<JoinHandle<()>>>);
 
-/// Many that are in `wait`, or about to.
+/// Starts many G's, which are in `wait` now, or about to be.
 fn crowd<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
     let all = crowd_to_come(object, wait);
     all.0.1.assemble();
     all
 }
 
-/// Many that will be.
+/// Starts many G's, which come to `wait` later.
 fn crowd_to_come<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
     let shared = Arc::new((object, Crowd { arrived: AtomicUsize::new(0), gone: AtomicUsize::new(0) }));
     let one = |_| {
@@ -716,7 +716,8 @@ impl Crowd {
     }
 }
 
-/// All of them go, if not by the victim then by `release`; or they panic with the victim's name.
+/// Asserts that all of them go, released by the victim or else by `release`, or that they panic
+/// with the victim's name.
 fn goes<T>((shared, all): &Crowded<T>, release: impl Fn(&T)) {
     time::sleep(Duration::from_millis(1));
     // A release that has begun releases all of them, even if the releaser dies.

@@ -107,7 +107,7 @@ unsafe extern "C" fn hover_at(rsp: usize) {
     )
 }
 
-/// The caller is preempted while its stack pointer is `rsp`.
+/// Has the caller preempted while its stack pointer is `rsp`.
 fn preempted_at(rsp: usize) {
     // SAFETY: the stack is this G's, and no code uses the bytes between its stack pointer and
     // `rsp`.
@@ -115,13 +115,13 @@ fn preempted_at(rsp: usize) {
     assert!(fired, "it hovers for too few instructions");
 }
 
-/// Where the window of the caller begins.
+/// Returns where the window of the caller begins.
 fn lowest() -> usize {
     let guard = trefoil_sched::PreemptGuard::new();
     trefoil_sched::current_g(&guard).stack().lo
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 16]);
@@ -327,7 +327,7 @@ fn until_doomed(level: u64) -> u64 {
     if trefoil_sched::current_g(&guard).doomed().is_some() { 0 } else { until_doomed(level + 1) + block[7] }
 }
 
-/// Below the caller's stack pointer, where nobody has been.
+/// Returns a page `bytes` below the caller's stack pointer, where nobody has been.
 #[inline(never)]
 fn untouched(bytes: usize) -> usize {
     let here = 0u8;
@@ -593,7 +593,7 @@ fn a_child_may_start_others_after_its_opener_has_died() {
     assert_eq!(RAN.load(SeqCst), 10, "the frames went before the last borrow");
 }
 
-/// Counted: a look at who is dead, of a window that is alive.
+/// Counts the ticks of `is_dead` for an address in a window that is alive.
 fn look() -> u64 {
     let here = lowest() as u64 + 100_000;
     let begin = arch::clock::ticks();

@@ -91,7 +91,7 @@ fn a_gate_beyond_the_idt_is_a_double_fault() {
     )
 }
 
-/// Entry 5: data that is not present.
+/// Loads a GDT whose entry 5 is data that is not present.
 fn load_gdt_with_a_gap() {
     let gdt: &'static mut [u64; 6] =
         Box::leak(Box::new([0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0, 0x00cf_1300_0000_ffff]));

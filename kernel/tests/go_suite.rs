@@ -15,7 +15,7 @@ mod api {
     pub use trefoil::prelude::*;
     pub use trefoil::{JoinError, context, joinset, panic};
 
-    /// How many G's are parked, without `main`, which waits for the case.
+    /// Returns the number of parked G's, without `main`, which waits for the case.
     pub fn parked() -> usize {
         runtime::goroutines().iter().filter(|g| g.state.is_parked() && g.name != "main").count()
     }

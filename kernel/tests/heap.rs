@@ -353,8 +353,8 @@ impl Drop for Counted<'_> {
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// A function that takes memory by blocks of 64 KiB until there is none. Its list has room already:
-/// others may be faster.
+/// Makes a function that takes memory by blocks of 64 KiB until there is none. Its list has room
+/// already, since others may take the last memory.
 fn take_all() -> impl FnOnce() + Send {
     let mut kept = Vec::with_capacity(4096);
     move || {

@@ -86,7 +86,7 @@ fn park(n: u64) -> (Sender<()>, Vec<JoinHandle<u64>>, Option<impl FnOnce() -> u6
     (gate, handles, failed)
 }
 
-/// One close wakes them, each runs its end and is joined.
+/// Wakes all of them by one close. Each runs its end and is joined.
 fn wake(gate: &Sender<()>, handles: Vec<JoinHandle<u64>>) {
     let n = handles.len() as u64;
     gate.close();
@@ -118,7 +118,7 @@ fn parked_100_000() {
     parked(100_000, true);
 }
 
-/// More than would fit if none were packed. One close wakes them.
+/// Parks more than would fit if none were packed, and wakes them by one close.
 fn packed(n: u64, all_in: bool) {
     let before = if all_in { 0 } else { used() };
     let (gate, handles, failed) = park(n);
@@ -141,7 +141,7 @@ fn packed_1_000_000() {
     packed(1_000_000, true);
 }
 
-/// `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
+/// Returns `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
 fn shuffled(n: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
@@ -154,7 +154,7 @@ fn shuffled(n: u64) -> Vec<u32> {
     order
 }
 
-/// Each has a channel of its own and gets a number of its own, in a random order.
+/// Parks G's at a channel each, and sends each a number of its own, in a random order.
 fn random(n: u64) {
     let mut gates = Vec::with_capacity(n as usize);
     let mut handles = Vec::with_capacity(n as usize);

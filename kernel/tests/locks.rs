@@ -36,7 +36,7 @@ image! { "
     a_flood_of_readers_lets_writers_in,
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -52,7 +52,7 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// Some work, without a call into the scheduler. A `pause` ends it. Under `-icount`, QEMU before
+/// Works without a call into the scheduler, and ends with a `pause`. Under `-icount`, QEMU before
 /// 8.1 gives a core all the time up to the next timer, again and again, unless that core pauses or
 /// halts.
 fn work(turns: u64) {
@@ -66,7 +66,7 @@ fn join_all<T: Send + 'static>(gs: impl IntoIterator<Item = JoinHandle<T>>) -> V
     gs.into_iter().map(|g| g.join().unwrap()).collect()
 }
 
-/// `n` G's that run `f`, each with its number.
+/// Starts `n` G's that run `f`, each with its number.
 fn crew<T: Send + 'static>(n: usize, f: impl Fn(usize) -> T + Clone + Send + 'static) -> Vec<JoinHandle<T>> {
     (0..n)
         .map(|i| {
@@ -76,7 +76,8 @@ fn crew<T: Send + 'static>(n: usize, f: impl Fn(usize) -> T + Clone + Send + 'st
         .collect()
 }
 
-/// A G that does `f` and then dies of an overflow; returns when it has begun to.
+/// Starts a G that runs `f`, whose argument overflows the stack. Returns when the G has begun to
+/// die.
 fn dies_with(f: impl FnOnce(&dyn Fn()) + Send + 'static) -> JoinHandle<()> {
     let dying = Arc::new(AtomicBool::new(false));
     let flag = dying.clone();
@@ -279,7 +280,7 @@ fn a_dead_holder_of_each_is_named() {
     }
 }
 
-/// Each of them came to a panic that names a dead goroutine.
+/// Asserts that each of them came to a panic that names a dead goroutine.
 fn are_told(gs: Vec<JoinHandle<()>>) {
     for g in gs {
         let error = g.join().expect_err("what a dead goroutine holds was granted");

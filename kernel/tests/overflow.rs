@@ -43,7 +43,7 @@ image! { "
     one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_grants_it_to_nobody, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, others_run_while_a_report_is_made, many_reports_at_once, the_machine_waits_for_a_report, a_report_without_memory, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -205,7 +205,7 @@ fn overflow_while_unwinding() {
     assert_eq!(panicked.join().unwrap_err().message(), Some("only this"));
 }
 
-/// Recursion down to where less than `left` bytes of the window are free, then `f`.
+/// Recurses until less than `left` bytes of the window are free, and calls `f` there.
 #[inline(never)]
 fn near_the_end(lo: usize, left: usize, f: &dyn Fn()) -> u64 {
     let block = black_box([3u64; 16]);

@@ -90,7 +90,7 @@ fn parked(id: u64) -> bool {
     runtime::goroutines().iter().any(|g| g.id == id && g.state.is_parked())
 }
 
-/// Whether it came through; else it must have died of its stack.
+/// Returns true if a G came through; else it must have died of its stack.
 fn came_through(g: JoinHandle<()>) -> bool {
     match g.join() {
         Ok(()) => true,
@@ -156,7 +156,7 @@ fn a_sender_with_little_room_ends_alone() {
     });
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -247,7 +247,7 @@ fn a_large_value_without_memory_panics_in_its_sender() {
     roomy(sends);
 }
 
-/// Whether `f` panics when the first block that it asks for can't be had.
+/// Returns true if `f` panics when the first block that it asks for can't be had.
 fn without_memory(f: &dyn Fn()) -> bool {
     // The stack needs no memory.
     below(512 * KIB, &mut || {});

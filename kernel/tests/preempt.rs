@@ -39,7 +39,7 @@ image! { "
     a_panic_with_a_guard_is_said,
 }
 
-/// A loop without a call.
+/// Spins in a loop without a call.
 fn spin(stop: &AtomicBool) -> u64 {
     let mut turns = 0;
     while !stop.load(Relaxed) {
@@ -89,7 +89,7 @@ fn a_sleeper_keeps_time_beside_tight_loops() {
     }
 }
 
-/// As [`spin`], for so long.
+/// Spins as [`spin`] does, for `time`.
 fn spin_for(time: Duration) -> u64 {
     let begin = time::Instant::now();
     let mut turns = 0;
@@ -140,7 +140,7 @@ fn spinners_have_their_share_in_a_storm() {
     }
 }
 
-/// G's that do `f` and nothing else, until so many preemptions have come.
+/// Runs G's that call `f` and nothing else, until `least` preemptions have come.
 fn under_preemption(least: u64, f: impl Fn(u64) + Copy + Send + 'static) {
     static STOP: AtomicBool = AtomicBool::new(false);
     STOP.store(false, SeqCst);

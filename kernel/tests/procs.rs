@@ -58,14 +58,14 @@ image! { "
     a_change_that_dies_is_finished_by_the_next, timers_outlive_a_change_that_dies, one_p_becomes_two_beside_a_lone_g, blocks_and_changes_together,
 }
 
-/// A slow device, polled.
+/// Polls `done` without giving the core away, as a driver polls a slow device.
 fn wait_for(done: impl Fn() -> bool) {
     while !done() {
         spin_loop();
     }
 }
 
-/// The others have all started.
+/// Waits until `n` cores have started.
 fn all_cores(n: usize) {
     while runtime::num_cpus() < n {
         runtime::yield_now();
@@ -638,7 +638,7 @@ fn pins_meet_blocks_and_changes() {
     workers.into_iter().for_each(|w| w.join().unwrap());
 }
 
-/// The number of the P that the caller runs on; `usize::MAX` outside.
+/// Returns the number of the P that the caller runs on; `usize::MAX` outside.
 fn p() -> usize {
     let guard = trefoil_sched::PreemptGuard::new();
     trefoil_sched::M::current(&guard).p().unwrap().index()
@@ -729,8 +729,8 @@ fn a_block_comes_back_to_the_global_queue() {
     }
 }
 
-/// The core that was woken for the one who waits comes too late: we have the P again, and never
-/// leave it.
+/// The core that was woken for the waiting G comes too late: we have the P again, and never leave
+/// it. Still that G runs.
 fn who_waits_when_a_block_ends_has_a_turn() {
     static RAN: AtomicU64 = AtomicU64::new(0);
     all_cores(runtime::max_procs());

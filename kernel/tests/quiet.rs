@@ -39,7 +39,7 @@ fn wait_for_cores() {
     }
 }
 
-/// Wake-up IPIs taken.
+/// Counts the wake-up IPIs taken by all cores.
 fn ipis() -> u64 {
     trefoil::arch::percpu::all().map(|c| c.wake_ipis.load(Relaxed)).sum()
 }

@@ -33,7 +33,7 @@ image! { "
     histories_of_readers_and_writers_have_an_order, the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
 }
 
-/// The number behind `name=` in the words.
+/// Returns the number behind `name=` in the words.
 fn number(name: &str) -> Option<u64> {
     runtime::args().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }

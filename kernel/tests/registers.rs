@@ -44,7 +44,7 @@ fn registers_survive_a_million_preemptions() {
     torture_all(1_000_000);
 }
 
-/// G's that look after their registers, until so many preemptions have come.
+/// Runs G's that check their registers, until `least` preemptions have come.
 fn torture_all(least: u64) {
     let cores = runtime::max_procs();
     while runtime::num_cpus() < cores {

@@ -33,7 +33,7 @@ image! { "
     shrinking_gives_back_what_growth_took, shrinking_races_wake_ups, no_g_sees_anothers_bytes, what_regrows_before_the_epoch_ends_keeps_its_writes, a_spinner_does_not_stall_epochs, resting_cores_hold_no_epoch_up, packed_stacks_keep_their_bytes, packed_stacks_are_touched_from_everywhere, packed_large_values_are_handed_over, a_g_that_parked_just_now_is_not_packed, cold_gs_are_packed_in_the_background, the_background_works_a_piece_at_a_time,
 }
 
-/// As many G's as asked for, parked in `recv`; they end when the sender is dropped.
+/// Parks `n` G's in `recv`. They end when the sender is dropped.
 fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     let (tx, rx) = chan::bounded::<u64>(0);
     let handles = (0..n)
@@ -176,7 +176,7 @@ fn no_g_sees_anothers_bytes() {
     assert_eq!(wrong, 0, "words of a stack changed by themselves");
 }
 
-/// As [`deep`], and calls `f` where it is deepest.
+/// Recurses as [`deep`] does, and calls `f` in the deepest frame.
 #[inline(never)]
 fn deep_and(bytes: usize, seed: u64, f: &dyn Fn()) -> u64 {
     let mut block = [0u64; 64];
@@ -316,7 +316,8 @@ fn resting_cores_hold_no_epoch_up() {
     spinner.join().unwrap();
 }
 
-/// A G that parks with a pattern on its stack and says afterwards how much of it was wrong.
+/// Starts a G that parks with a pattern on its stack. It returns 0 if the pattern was right
+/// afterwards, and it got its own number or none.
 fn keeper(seed: u64, rx: chan::Receiver<u64>) -> JoinHandle<u64> {
     go(move || {
         let kept = black_box([seed, !seed, seed * 3]);

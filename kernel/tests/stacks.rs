@@ -73,8 +73,8 @@ macro_rules! across {
     };
 }
 
-/// Each instruction faults in its middle, on pages that nobody has touched yet, and does all that
-/// it does, once.
+/// Executes instructions that fault in their middle, on pages that nobody has touched yet. Each
+/// must do all its work, once.
 #[inline(never)]
 fn halfway(seed: u64) {
     let here = 0u8;

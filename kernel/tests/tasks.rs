@@ -159,7 +159,7 @@ mod api {
     pub use trefoil::runtime::{exit_g, yield_now};
     pub use trefoil::{JoinError, SpawnError};
 
-    /// A panic without a word from the hook.
+    /// Panics without a word from the hook.
     pub fn quiet_panic(message: &'static str) -> ! {
         trefoil::panic::resume_unwind(Box::new(message))
     }
@@ -196,7 +196,7 @@ use panic_cases::*;
 use scope_cases::*;
 use task_cases::*;
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -596,14 +596,14 @@ fn a_bad_level_is_named() {
 
 /// A vector that nobody has.
 const SPARE: u8 = 0x77;
-/// Whom its handler wakes.
+/// The waker of the goroutine that its handler wakes.
 static WOKEN: OnceLock<Waker> = OnceLock::new();
 /// The interrupts that were asked for, and which was the last of them when the handler ran. (Not
 /// how often it did: that is for the machine to say.)
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 static RUNG: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on the handler of the spare vector leaves its mark, and wakes this goroutine.
+/// Has the handler of the spare vector leave its mark from now on, and wake this goroutine.
 fn listen() {
     task::block_on(poll_fn(|context| {
         WOKEN.get_or_init(|| context.waker().clone());
@@ -662,8 +662,8 @@ fn who_waits_for_an_interrupt_alone_is_not_dead() {
     task::block_on_interrupt(wait);
 }
 
-/// A future that the old PC's timer wakes in 50 ms. Nobody else knows of it: no timer of the
-/// scheduler's is armed, and every core rests meanwhile.
+/// Returns a future that the old PC's timer wakes in 50 ms. The scheduler does not know of that
+/// timer: none of its own is armed, and every core rests meanwhile.
 fn woken_by_a_device() -> impl Future<Output = ()> {
     listen();
     // The kernel's own work soon after boot is done by then.

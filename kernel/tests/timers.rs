@@ -50,7 +50,7 @@ fn busy(d: Duration) {
     }
 }
 
-/// Waits, a little at a time, for 30 s at most.
+/// Waits for `done`, a little at a time, for 30 s at most.
 fn until(what: &str, done: impl Fn() -> bool) {
     let begin = Instant::now();
     while !done() {
@@ -85,7 +85,7 @@ fn sleepers_wake_by_their_deadlines_and_equals_in_order() {
     assert!(order.is_sorted(), "{order:?}");
 }
 
-/// Timers that are not due before the test is over.
+/// Starts timers that are not due before the test is over.
 fn pending(n: u64) -> Vec<Timer> {
     (0..n).map(|i| Timer::after_func(Duration::from_secs(1000 + scramble(i) % 1000), || panic!("early"))).collect()
 }
@@ -165,12 +165,12 @@ fn stop_and_reset_race_with_what_is_due() {
     assert!(begun > 0 && begun < 4000, "no race: {begun}");
 }
 
-/// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from
-/// one turn to the next.
+/// Yields 200 times at least, and until `there_was_a_storm`. Returns the longest time from one turn
+/// to the next.
 ///
-/// On more than two cores that of 95 in a hundred: one in 200 takes a slice or several there, by
-/// the seed. Counted time runs the cores in turn, which is taken for the reason; it has not been
-/// shown.
+/// On more than two cores, returns the time that 95 turns in a hundred stay within: one in 200
+/// takes a slice or several there, by the seed. The cores take turns under counted time, which may
+/// be the reason; nobody has shown that.
 fn longest_turn(there_was_a_storm: impl Fn() -> bool) -> Duration {
     let mut last = Instant::now();
     let mut turns = Vec::with_capacity(100_000);

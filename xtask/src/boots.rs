@@ -46,7 +46,7 @@ const SMP: &str = "1,2,4";
 /// Limit of a case that does not say: 60 s.
 const TIMEOUT: u64 = 60;
 
-/// The boots that the text of a section asks for.
+/// Parses the boots that the text of a section asks for.
 ///
 /// # Errors
 /// A line that can't be read is named.
@@ -118,8 +118,8 @@ fn stdin(value: &str) -> Stdin {
     }
 }
 
-/// `n` bytes of lines that tell if one of them is missing: each begins with its number, in eight
-/// digits.
+/// Returns `n` bytes of lines. Each begins with its number, in eight digits, so that a missing one
+/// shows.
 fn flood(n: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..n.div_ceil(64))
         .flat_map(|i| format!("{i:08} {:54}\n", "some more, as one pastes it").into_bytes())
@@ -162,7 +162,7 @@ impl Boot {
     }
 }
 
-/// `line` with each run of digits as `#`.
+/// Returns `line` with each run of digits as `#`.
 fn shape_of(line: &str) -> String {
     let mut shape = String::new();
     for c in line.trim_end().chars() {
@@ -175,7 +175,7 @@ fn shape_of(line: &str) -> String {
     shape
 }
 
-/// Whether `n` threads of this host really run at the same time, measured for a moment.
+/// Returns true if `n` threads of this host really run at the same time, measured for a moment.
 fn has_free_cores(n: usize) -> bool {
     let spin = || {
         let (end, mut turns) = (Instant::now() + Duration::from_millis(60), 0u64);
@@ -192,7 +192,7 @@ fn has_free_cores(n: usize) -> bool {
     together as f64 > 0.9 * n as f64 * alone as f64
 }
 
-/// How many boots at a time: a machine of four cores keeps two of the host's busy.
+/// Returns the number of boots at a time: a machine of four cores keeps two of the host's busy.
 fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }

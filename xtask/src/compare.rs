@@ -127,7 +127,7 @@ fn outcome(program: &str, code: u8, text: &str) -> Result<Line, Failure> {
     }
 }
 
-/// The checkout that this tool was built from.
+/// Returns the checkout that this tool was built from.
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
@@ -142,7 +142,7 @@ fn output(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// The commit that is measured, or the version where there is no git.
+/// Returns the commit that is measured, or the version where there is no git.
 fn revision() -> String {
     let git = |args: &[&str]| {
         let out = Command::new("git").current_dir(checkout()).args(args).stderr(Stdio::null()).output().ok()?;
@@ -152,7 +152,7 @@ fn revision() -> String {
     described.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into())
 }
 
-/// The number in `QEMU emulator version 7.2.22 (Debian …)`.
+/// Returns the number in `QEMU emulator version 7.2.22 (Debian …)`.
 fn qemu_version() -> Result<String, String> {
     let said = output(Command::new("qemu-system-x86_64").arg("--version"))?;
     Ok(said.split_whitespace().nth(3).unwrap_or("of an unknown version").into())

@@ -29,7 +29,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Of what `source` says.
+    /// Creates a feed from `source`.
     pub fn new(source: &Stdin) -> Self {
         let terminal = match source {
             Stdin::Inherit if std::io::stdin().is_terminal() => Terminal::now(),
@@ -48,7 +48,7 @@ impl Feed {
         }
     }
 
-    /// The machine's end of it.
+    /// Starts the thread that feeds `pipe`, the machine's end.
     pub fn connect(&mut self, pipe: Option<ChildStdin>) {
         let (Some(mut pipe), Some(asked)) = (pipe, self.asked.1.take()) else { return };
         let source = self.source.clone();
@@ -76,14 +76,14 @@ impl Feed {
         });
     }
 
-    /// The machine has asked.
+    /// Lets the input begin: the machine has asked.
     pub fn begin(&self) {
         // A feed that has ended wants nothing.
         let _ = self.asked.0.send(());
     }
 }
 
-/// As it comes, not as a buffer fills.
+/// Copies bytes as they come, not as a buffer fills.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     loop {

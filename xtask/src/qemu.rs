@@ -63,7 +63,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults, changed by the environment.
+    /// Returns the defaults, changed by the environment.
     ///
     /// # Errors
     /// A value that makes no sense is named.
@@ -86,7 +86,7 @@ impl Settings {
         Ok(it)
     }
 
-    /// The QEMU that boots `image` with the program's own `words`.
+    /// Makes QEMU's command that boots `image` with the program's own `words`.
     ///
     /// # Errors
     /// `INPUT` is no readable file.

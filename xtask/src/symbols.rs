@@ -28,12 +28,12 @@ const REGISTERS: &[u8] = b"  rip ";
 const UNKNOWN: &str = "(no symbol: firmware)";
 
 impl Symbols {
-    /// For `image`.
+    /// Creates the symbols of `image`, which are read at the first use.
     pub fn new(image: &Path) -> Self {
         Self { image: image.into(), loader: None }
     }
 
-    /// Whether the beginning of a line may be one that is explained.
+    /// Returns true if a line that begins so may be one to explain.
     pub fn may_explain(line: &[u8]) -> bool {
         [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
     }
@@ -101,8 +101,8 @@ impl Symbols {
 /// How far [`place_before`] looks, in bytes.
 const BEFORE: u64 = 1024;
 
-/// File and line of the nearest code before `address`, or failing that, after it, that has them and
-/// belongs to the same function.
+/// Returns file and line of the nearest code of the same function that has them: before `address`,
+/// or failing that, after it.
 fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     let innermost = |address: u64| {
         let frame = loader.find_frames(address).ok()?.next().ok()??;
@@ -115,7 +115,7 @@ fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     before.or_else(|| (1..=BEFORE).find_map(|on| place_at(address + on)))
 }
 
-/// A path as seen from the workspace, or from the crate it belongs to.
+/// Returns a path as seen from the workspace, or from the crate that it belongs to.
 fn short(file: &str) -> &str {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let workspace = workspace.trim_end_matches("xtask/");
@@ -130,7 +130,7 @@ fn short(file: &str) -> &str {
     file.split_once("/library/").map_or(file, |(_, inside)| inside)
 }
 
-/// The address in a line, if it is one to explain.
+/// Returns the address in a line, if the line is one to explain.
 fn address(line: &[u8]) -> Option<u64> {
     if !(line.starts_with(BACKTRACE) || line.starts_with(REGISTERS)) {
         return None;

@@ -41,7 +41,7 @@ fn settings() -> Settings {
     Settings { timeout: Duration::from_secs(60), memory: "512M".into(), ..Settings::default() }
 }
 
-/// The number after `name: ` in what `bench` or `boot` printed.
+/// Returns the number after `name: ` in what `bench` or `boot` printed.
 fn figure(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))

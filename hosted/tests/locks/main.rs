@@ -12,7 +12,7 @@ mod rwlock;
 
 use trefoil_sched::yield_now;
 
-/// Long enough, on one core, for everybody who can run to do so.
+/// Yields often enough, on one core, for every G that can run to do so.
 fn let_others_run() {
     (0..5).for_each(|_| yield_now());
 }

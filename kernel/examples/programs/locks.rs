@@ -86,7 +86,7 @@ struct Mall {
     waiting: Option<(Creature, Sender<Creature>)>,
 }
 
-/// The colour that both have after a meeting.
+/// Returns the colour that both have after a meeting.
 fn complement(a: usize, b: usize) -> usize {
     if a == b { a } else { 3 - a - b }
 }

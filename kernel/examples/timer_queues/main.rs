@@ -29,13 +29,13 @@ trefoil::main!(main);
 
 /// Timers 0 to n - 1, each of which is in the queue or not.
 trait Queue {
-    /// Room for that many.
+    /// Makes a queue with room for that many.
     fn with(timers: usize) -> Self;
     fn insert(&mut self, timer: u32, when: u64);
     fn cancel(&mut self, timer: u32);
-    /// When to look again. Nothing is due before.
+    /// Returns when to look again. Nothing is due before.
     fn next(&mut self) -> Option<u64>;
-    /// One that is due.
+    /// Takes a timer that is due.
     fn pop(&mut self, now: u64) -> Option<u32>;
     fn bytes(&self) -> usize;
 }
@@ -88,7 +88,7 @@ impl Queue for FourHeap {
     }
 }
 
-/// A deadline within ten seconds, without order.
+/// Returns a deadline within ten seconds, without order.
 fn deadline(timer: u32) -> u64 {
     1 + scramble(timer.into()) % 10_000_000_000
 }
@@ -128,7 +128,8 @@ struct Figures {
     looks: u64,
 }
 
-/// As many timers as `order` has, which is the order in which they are cancelled.
+/// Measures `queue` with as many timers as `order` has. `order` is the order in which they are
+/// cancelled.
 fn run<Q: Queue>(queue: &mut Q, order: &[u32]) -> Figures {
     let (n, mut it) = (order.len() as u32, Figures::default());
     for timer in 0..n {

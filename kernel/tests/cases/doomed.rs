@@ -26,15 +26,15 @@ trait Object: Send + Sync + 'static {
     const STEPS: usize = 7;
     fn new() -> Self;
     fn wait(&self);
-    /// By somebody else, while it waits.
+    /// Grants the wait. Called by another G while the doomed one waits.
     fn serve(&self);
-    /// Afterwards: whether it is as it should be.
+    /// Asserts afterwards that the object is as it should be.
     fn check(&self);
 }
 
 type Channel = (Sender<u32>, Receiver<u32>);
 
-/// Nobody stands in its lists, and others meet.
+/// Asserts that nobody stands in a channel's lists, and that others can meet there.
 fn is_whole((tx, rx): &Channel) {
     assert!(tx.try_send(1).is_err() && rx.try_recv().is_err(), "somebody stands in a list");
     let (tx, rx) = (tx.clone(), rx.clone());
@@ -269,8 +269,8 @@ fn waits_for(reason: WaitReason) -> bool {
     runtime::goroutines().iter().any(|g| g.name.as_str() == "doomed" && g.wait_reason == reason)
 }
 
-/// As [`near_the_end`], from a frame that is `N` bytes larger: the recursion goes down in steps,
-/// and this moves where they fall.
+/// Does what [`near_the_end`] does, from a frame that is `N` bytes larger. The recursion goes down
+/// in steps, and `N` moves the places where they fall.
 #[inline(never)]
 fn padded<const N: usize>(left: usize, f: &dyn Fn()) -> u64 {
     let block = black_box([0u8; N]);
@@ -292,7 +292,8 @@ const PADDED: [Descent; 9] = [
     padded::<144>,
 ];
 
-/// Wherever the red begins: below all that a wait needs, on the way to the park, or above.
+/// Lets G's wait with the red at each place: below all that a wait needs, on the way to the park,
+/// or above.
 fn doom<O: Object>(name: &str) {
     let (mut waited, mut lived, mut ended) = (0, 0, 0);
     for (left, pad) in (0..O::STEPS).rev().flat_map(|step| PADDED.map(|pad| (20 * KIB + 144 * step, pad))) {

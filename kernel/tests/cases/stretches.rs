@@ -17,7 +17,7 @@ fn with_stack(f: impl FnOnce() + Send + 'static) {
     Builder::new().stack_max(32 << 20).spawn(f).unwrap().join().unwrap();
 }
 
-/// 100 values through a channel, between two goroutines.
+/// Passes 100 values through a channel, between two goroutines.
 fn pass<T: Send + 'static>((tx, rx): (Sender<T>, Receiver<T>), n: usize, make: fn() -> T) {
     let other =
         Builder::new().stack_max(32 << 20).spawn(move || (0..n).for_each(|_| tx.send(make()).unwrap())).unwrap();

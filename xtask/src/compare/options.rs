@@ -42,7 +42,8 @@ pub const PROGRAMS: [Program; 18] = [
 ];
 
 impl Program {
-    /// The words that have Go's guest run it: with its garbage collector off, then on.
+    /// Returns the words that have Go's guest run the program: with its garbage collector off, then
+    /// on.
     pub fn go_words(&self) -> impl Iterator<Item = String> {
         self.collects.then(|| format!("{}:nogc", self.name)).into_iter().chain([self.name.to_string()])
     }
@@ -97,12 +98,12 @@ impl Options {
         Ok(Self { programs, rounds: number("ROUNDS", 3)?, only_side, limit })
     }
 
-    /// Whether that side is run.
+    /// Returns true if that side is run.
     pub fn runs(&self, side: Side) -> bool {
         self.only_side.is_none_or(|only| only == side)
     }
 
-    /// Whether every program is run on both sides.
+    /// Returns true if every program is run on both sides.
     pub fn is_whole(&self) -> bool {
         self.only_side.is_none() && PROGRAMS.iter().all(|program| self.programs.contains(&program))
     }

@@ -104,7 +104,7 @@ impl Results {
         self.failures.insert(run, why);
     }
 
-    /// The median of one figure.
+    /// Returns the median of one figure.
     pub fn cell(&self, side: Side, cores: u32, word: &str, figure: &str) -> Cell {
         let run = (side, cores, word.to_string());
         match self.failures.get(&run) {
@@ -116,7 +116,7 @@ impl Results {
         }
     }
 
-    /// A sentence for each program that failed.
+    /// Returns a sentence for each program that failed.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.failures.iter().map(|((side, cores, word), why)| match why {
             Failure::TooLong => format!("{side}, {cores} core(s), {word}: no result in time (TIMEOUT=seconds)"),
@@ -125,7 +125,7 @@ impl Results {
     }
 }
 
-/// The value in the middle, or the mean of the two there.
+/// Returns the value in the middle, or the mean of the two there.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
