@@ -1,10 +1,11 @@
 # The short names that people type. `make help` lists them.
 #
-# Set-up is part of every target: what is missing is installed by the system's package manager, as root or through sudo.
+# Every target sets up what it needs: the system's package manager installs missing packages, as
+# root or through sudo.
 
 APP     ?= wordcount
 PROFILE ?= release
-# wordcount counts a text that every Debian has.
+# The input of wordcount is a text that every Debian has.
 ifeq ($(APP),wordcount)
 INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
@@ -28,12 +29,12 @@ test: setup ## all tests: on the host, model checking, and in QEMU
 	$(MAKE) --no-print-directory test-loom
 	$(MAKE) --no-print-directory test-stretches
 
-# The protocols, on the production types, in every interleaving that two preemptions can make.
+# Models the protocols, on the production types, in every interleaving with two preemptions.
 test-loom:
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 LOOM_MAX_BRANCHES=5000 CARGO_TARGET_DIR=target/loom \
 		cargo test --no-fail-fast --profile model --package trefoil-sched --test 'loom_*'
 
-# A kernel of its own, which measures: the feature is nobody else's, so the other images are not built again.
+# A kernel of its own, which measures. No other image has the feature, so none is built again.
 STRETCHES := --release --package trefoil --features stretch --test stretches
 
 test-stretches: setup ## how long preemption is off at most, in counted instructions

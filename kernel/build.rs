@@ -1,5 +1,4 @@
-//! What an image is linked with, for the images that this crate makes (examples, tests) and for
-//! apps.
+//! Writes the linker arguments of an image, for this crate's images (examples, tests) and for apps.
 //!
 //! The arguments stand in a file that the linker driver reads by `@file`, so that an app's whole
 //! build script is one line:
@@ -22,8 +21,8 @@ fn main() {
     // run time. Nor is the file mapped: a loader copies it, so that what starts a page in memory
     // need not start one in the file (the script says what does), and there are no gaps.
     let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
-    // What ships has equal functions once (in a backtrace one then goes by the other's name; what
-    // is tested keeps them apart).
+    // A release image has equal functions only once; in a backtrace one then goes by the other's
+    // name. Other builds keep them apart.
     let fold = if env::var("PROFILE").is_ok_and(|profile| profile == "release") { ",--icf=all" } else { "" };
     let arguments = format!(
         "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\

@@ -8,7 +8,7 @@ mod api {
     pub use trefoil_hosted::prelude::*;
     pub use trefoil_sched::yield_now;
 
-    /// Nanoseconds.
+    /// Returns the time, in nanoseconds.
     pub fn ticks() -> u64 {
         Instant::now().as_nanos()
     }

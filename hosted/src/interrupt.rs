@@ -11,7 +11,7 @@ use crate::machine;
 /// Bytes of the stack that the handler runs on.
 const HANDLER_STACK: usize = 64 << 10;
 
-/// This thread's one-shot, and the stack of its handler.
+/// The one-shot timer of a thread, and the stack of its handler.
 pub(crate) struct OneShot {
     timer: libc::timer_t,
     _stack: Box<[u8]>,
@@ -21,7 +21,7 @@ fn signal() -> libc::c_int {
     libc::SIGRTMIN() + 3
 }
 
-/// The clock of the one-shots, in nanoseconds. Callable in the handler.
+/// Reads the clock of the one-shots, in nanoseconds. The handler may call it.
 pub(crate) fn now() -> u64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `at` is a timespec of ours.
@@ -29,7 +29,7 @@ pub(crate) fn now() -> u64 {
     at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
 }
 
-/// The interrupt. Touches atomics only; `errno` is the interrupted code's.
+/// Handles the interrupt. Touches atomics only, and restores the interrupted code's `errno`.
 extern "C" fn handler(_: libc::c_int) {
     // SAFETY: the address of this thread's `errno` is good while the thread runs.
     let (errno, was) = unsafe { (libc::__errno_location(), *libc::__errno_location()) };
@@ -37,7 +37,7 @@ extern "C" fn handler(_: libc::c_int) {
     if let Some(core) = unsafe { machine::current().as_ref() } {
         trefoil_sched::timer_interrupt(&core.m);
     }
-    // SAFETY: as above.
+    // SAFETY: `errno` is the address of this thread's `errno`, which is good while the thread runs.
     unsafe { *errno = was };
 }
 
@@ -57,7 +57,7 @@ fn install_handler() {
 }
 
 impl OneShot {
-    /// A disarmed one-shot of the calling thread.
+    /// Creates a disarmed one-shot of the calling thread.
     pub(crate) fn for_this_thread() -> Self {
         install_handler();
         let mut stack = vec![0; HANDLER_STACK].into_boxed_slice();

@@ -9,16 +9,16 @@
 //!   main returns, or nobody can run any more ──▶ stop ─────┴─▶ every M leaves run_m where it rests, by unwinding
 //! ```
 //!
-//! The same `sched`, the same switch (`switch.rs` is the kernel's own file), the same protocols: a
-//! resting core is a parked thread, a wake-up an `unpark`, the one-shot timer a POSIX timer whose
-//! signal interrupts just that thread. So `timer_interrupt` runs in the middle of whatever its M
-//! was doing, as it does in the kernel.
+//! The scheduler, the switch (`switch.rs` is the kernel's own file) and the protocols are the
+//! kernel's. A resting core is a parked thread, and a wake-up is an `unpark`. The one-shot timer is
+//! a POSIX timer whose signal interrupts just that thread. So `timer_interrupt` runs in the middle
+//! of whatever its M was doing, as it does in the kernel.
 //!
 //! # What differs from the kernel
 //!
-//! * Thread-locals belong to the thread, so a G that parks may wake up with others. This crate
-//!   reads its one thread-local through one function that is never inlined (`machine::current`);
-//!   code of tests must not keep a reference to one across a park.
+//! * Thread-locals belong to the thread, so a G that parks may wake up with others. One function
+//!   that is never inlined, `machine::current`, reads this crate's thread-local. Tests must not
+//!   keep a reference to a thread-local across a park.
 //! * `std` counts panics in a thread-local: **no G parks while it unwinds**. `switch` checks that.
 //! * A `main` that has returned does not stop G's that run: each M ends when it finds nothing to
 //!   run.
@@ -48,7 +48,7 @@ pub mod switch;
 pub use machine::{Failure, Waiting};
 pub use run::{Account, Config, account, example, run};
 
-/// What the M's of this run have done so far. On a G.
+/// Returns the counts of all M's of this run so far. Call it on a G.
 ///
 /// # Panics
 /// Outside [`run`].
@@ -56,7 +56,7 @@ pub fn stats() -> trefoil_sched::stats::Stats {
     machine::here().machine.sched.stats()
 }
 
-/// How many G's of this run are parked. On a G.
+/// Returns the number of parked G's of this run. Call it on a G.
 ///
 /// # Panics
 /// Outside [`run`].
@@ -66,8 +66,8 @@ pub fn parked() -> usize {
     parked
 }
 
-/// The number of the M that runs the caller; it may be another one by the time the caller looks at
-/// it.
+/// Returns the number of the M that runs the caller. Another M may run the caller by the time that
+/// it looks at the number.
 ///
 /// # Panics
 /// Outside [`run`].

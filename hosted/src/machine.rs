@@ -34,8 +34,8 @@ unsafe impl Sync for Core {}
 // SAFETY: a core is made on one thread and then used by another.
 unsafe impl Send for Core {}
 
-/// What all cores of one run share. Lives for ever: G records that outlive the run are never
-/// dangling.
+/// The state that all cores of one run share. A machine lives for ever, so G records that outlive
+/// the run never dangle.
 pub(crate) struct Machine {
     pub(crate) sched: &'static Sched,
     pub(crate) cores: OnceLock<Box<[Core]>>,
@@ -73,7 +73,7 @@ pub struct Waiting {
     pub id: u64,
     /// Its name, or "".
     pub name: String,
-    /// Its state, and what it waits for if it waits.
+    /// Its state, with the wait reason if it waits.
     pub state: String,
     /// The address of the object it waits for.
     pub object: usize,
@@ -83,7 +83,7 @@ thread_local! {
     static CURRENT: Cell<*const Core> = const { Cell::new(core::ptr::null()) };
 }
 
-/// The core that this thread is; null on a thread that is none.
+/// Returns the core that this thread is; null on a thread that is none.
 ///
 /// The only reader of the thread-local, and never inlined: code on a G may be on another thread
 /// after every switch, and the compiler, which does not know that, must have no address of a
@@ -94,7 +94,7 @@ pub(crate) fn current() -> *const Core {
     CURRENT.with(|c| unsafe { c.as_ptr().read_volatile() })
 }
 
-/// The core that this thread is.
+/// Returns the core that this thread is. Panics on a thread that is none.
 pub(crate) fn here() -> &'static Core {
     // SAFETY: only `Core::live` stores there, and a core lives for ever.
     match unsafe { current().as_ref() } {
@@ -121,8 +121,8 @@ impl Core {
         }
     }
 
-    /// The life of this core's thread: `begin` runs with preemption off once the M has started;
-    /// then G's, until the machine stops.
+    /// Lives the life of this core's thread: runs `begin` with preemption off once the M has
+    /// started, and then G's until the machine stops.
     pub(crate) fn live(&'static self, begin: impl FnOnce()) {
         let _ = self.thread.set(std::thread::current());
         CURRENT.set(self);
@@ -157,7 +157,8 @@ impl Core {
         }
     }
 
-    /// Test builds: now and then, a moment of delay, so that other cores come in between.
+    /// Delays this core for a moment, now and then, so that other cores come in between. Only in
+    /// runs that shake.
     #[inline]
     pub(crate) fn shake(&self) {
         let mut x = self.random.get();
@@ -197,7 +198,7 @@ impl Machine {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more thread lives.
+    /// Counts one more thread that lives.
     pub(crate) fn entered(&self) {
         self.end().running += 1;
     }
@@ -207,7 +208,7 @@ impl Machine {
         self.changed.notify_all();
     }
 
-    /// Every M ends when it next rests.
+    /// Stops the machine: every M ends when it next rests.
     pub(crate) fn stop(&self) {
         self.end().ended = true;
         // Release: pairs with the Acquire in `rest`; the `unpark` that follows makes a rester look
@@ -221,7 +222,7 @@ impl Machine {
         }
     }
 
-    /// The run has failed, unless it is over already.
+    /// Records that the run has failed, unless it is over already, and stops the machine.
     pub(crate) fn fail(&self, failure: Failure) {
         {
             let mut end = self.end();
@@ -232,8 +233,8 @@ impl Machine {
         self.stop();
     }
 
-    /// Waits until the run is over, `limit` at most, and then a little longer for its threads. What
-    /// failed, and whether a thread still runs.
+    /// Waits until the run is over, `limit` at most, and then up to `grace` for its threads.
+    /// Returns the failure, if any, and whether a thread still runs.
     pub(crate) fn wait(&self, limit: Duration, grace: Duration) -> (Option<Failure>, bool) {
         let deadline = Instant::now() + limit;
         let mut end = self.end();
@@ -257,7 +258,7 @@ impl Machine {
         self.changed.wait_timeout(end, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// The G's that have not ended. Exact when no M runs, a guess otherwise.
+    /// Lists the G's that have not ended. Exact when no M runs, a guess otherwise.
     pub(crate) fn unfinished(&self) -> Vec<Waiting> {
         let mut all = Vec::new();
         self.sched.for_each_g(|g| {

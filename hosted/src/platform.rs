@@ -13,8 +13,8 @@ use crate::{interrupt, stack, switch};
 
 struct Host;
 
-/// This thread's core, if it is one. Threads outside a run may use a channel, as long as nobody
-/// needs to be woken.
+/// Returns this thread's core, if the thread is one. Threads outside a run may use a channel, as
+/// long as no waiter has to be woken.
 fn maybe_here() -> Option<&'static Core> {
     // SAFETY: a core's record lives for ever.
     unsafe { current().as_ref() }
@@ -55,7 +55,8 @@ unsafe impl Platform for Host {
     }
 
     unsafe fn fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize {
-        // SAFETY: as above.
+        // SAFETY: the trait's rules, kept by the scheduler: the bytes below `top` are mapped and
+        // unused.
         unsafe { switch::fresh(top, entry, arg) }
     }
 
@@ -88,12 +89,13 @@ unsafe impl Platform for Host {
 
     unsafe fn stack_free(stack: Stack) {
         here().machine.stacks.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: the trait's rule 3.
+        // SAFETY: the trait's rules, kept by the scheduler: `stack` came from `stack_alloc`, and
+        // nobody runs on it or points into it.
         unsafe { stack::free(stack) }
     }
 
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown> {
-        // SAFETY: 1. as the caller has it.
+        // SAFETY: the caller's: `f` may be called with `arg`, and this is the only call.
         let result = catch_unwind(AssertUnwindSafe(|| unsafe { f(arg) }));
         if result.as_ref().is_err_and(|payload| is_exit(&**payload)) {
             here().exiting.set(false);

@@ -1,5 +1,5 @@
-//! What the kernel's prelude brings, on the host: so that an example of `trefoil_sched` reads like
-//! a program of `trefoil`.
+//! The names of the kernel's prelude, on the host: an example of `trefoil_sched` reads like a
+//! program of `trefoil`.
 
 pub use std::collections::BTreeMap;
 pub use std::sync::Arc;
@@ -13,12 +13,12 @@ pub use trefoil_sched::{
     Builder, SpawnError, chan, context, locks as sync, panic, scope, select, select_biased, task, time,
 };
 
-/// What a program asks of the machine.
+/// The machine's part of the API.
 pub mod runtime {
     pub use crate::current_m as core;
     pub use trefoil_sched::{Pin, block_in_place, exit_g, pin, set_max_procs, yield_now};
 
-    /// The number of P's.
+    /// Returns the number of P's.
     ///
     /// # Panics
     /// Outside [`run`](crate::run).
@@ -26,7 +26,7 @@ pub mod runtime {
         crate::machine::here().machine.sched.num_ps()
     }
 
-    /// How many goroutines there are, the caller among them.
+    /// Returns the number of goroutines, the caller among them.
     ///
     /// # Panics
     /// Outside [`run`](crate::run).

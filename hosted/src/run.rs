@@ -28,12 +28,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default, with `maxprocs` P's.
+    /// Returns the default, with `maxprocs` P's.
     pub fn with_procs(maxprocs: usize) -> Self {
         Self { maxprocs, ..Self::default() }
     }
 
-    /// With delays at random points.
+    /// Adds delays at random points.
     #[must_use]
     pub fn shaken(self) -> Self {
         Self { shake: true, ..self }
@@ -55,10 +55,10 @@ impl Default for Config {
     }
 }
 
-/// What a run left behind.
+/// The remains of a run.
 #[derive(Debug)]
 pub struct Account {
-    /// What its M's did.
+    /// The counts of its M's.
     pub stats: Stats,
     /// G's that had not ended.
     pub unfinished: Vec<Waiting>,
@@ -83,7 +83,7 @@ where
     account(config, main).0
 }
 
-/// Runs an example of the documentation on two M's: what it asserts must hold, and it must come to
+/// Runs an example of the documentation on two M's. Its assertions must hold, and it must come to
 /// its end.
 ///
 /// # Panics
@@ -93,7 +93,7 @@ pub fn example(main: impl FnOnce() + Send + 'static) {
     assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
 }
 
-/// As [`run`], and says what was left when it was over.
+/// Runs `main` as [`run`] does, and also returns what was left when the run was over.
 pub fn account<T, F>(config: Config, main: F) -> (Result<T, Failure>, Account)
 where
     F: FnOnce() -> T + Send + 'static,

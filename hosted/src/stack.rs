@@ -1,8 +1,8 @@
 //! Stack windows: anonymous memory with a guard at the low end, backed on touch by the host.
 //!
-//! The guard is a *guard region* where the host kernel has them (Linux 6.13): it costs no mapping
-//! of its own, so 100,000 stacks do not meet the limit on mappings. Elsewhere it is a page without
-//! rights.
+//! The guard is a *guard region* where the host kernel has them (Linux 6.13). A region costs no
+//! mapping of its own, so 100,000 stacks do not meet the limit on mappings. Elsewhere the guard is
+//! a page without rights.
 
 use trefoil_sched::Stack;
 
@@ -11,7 +11,8 @@ const PAGE: usize = 4096;
 /// `MADV_GUARD_INSTALL`, newer than the `libc` crate's list.
 const GUARD_INSTALL: libc::c_int = 102;
 
-/// `size` bytes, the lowest page of which may not be touched; none when the host has no more.
+/// Allocates a window of `size` bytes, whose lowest page may not be touched. `None`: the host has
+/// no more.
 pub(crate) fn alloc(size: usize) -> Option<Stack> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
     // SAFETY: a new mapping where the host likes it: nobody's memory changes.
@@ -27,7 +28,7 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
     };
     let stack = Stack { lo: lo as usize, hi: lo as usize + size };
     if !guarded {
-        // SAFETY: 1. nobody has seen it.
+        // SAFETY: 1. the window was mapped right above, and nobody has seen it.
         unsafe { free(stack) };
         return None;
     }
@@ -37,9 +38,10 @@ pub(crate) fn alloc(size: usize) -> Option<Stack> {
 /// Gives a window back.
 ///
 /// # Safety
-/// 1. It came from [`alloc`], and nobody runs on it or points into it.
+/// 1. `stack` came from [`alloc`], and nobody runs on it or points into it.
 pub(crate) unsafe fn free(stack: Stack) {
-    // SAFETY: 1.
+    // SAFETY: the caller's: the window came from `alloc`, so it is one whole mapping, and nobody
+    // uses it.
     unsafe { libc::munmap(stack.lo as *mut libc::c_void, stack.size()) };
 }
 
@@ -54,7 +56,7 @@ mod tests {
             // SAFETY: inside the window and above its guard.
             unsafe { (at as *mut u8).write(1) };
         }
-        // SAFETY: 1. from above, and the pointers are gone.
+        // SAFETY: 1. the window came from `alloc`, and the pointers into it are gone.
         unsafe { free(stack) };
     }
 

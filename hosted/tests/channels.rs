@@ -173,8 +173,8 @@ fn a_destructor_that_panics_leaves_the_other_values_to_be_dropped() {
 
 // --- many at once
 
-/// `senders` × `each` values through one channel; each must come out once, and those of one sender
-/// in order for each receiver.
+/// Sends `senders` × `each` values through one channel. Each must come out once, and each receiver
+/// must see the values of one sender in order.
 fn storm(procs: usize, capacity: usize, senders: usize, receivers: usize, each: usize) {
     shaken(procs, move || {
         let (tx, rx) = bounded(capacity);

@@ -1,8 +1,9 @@
-//! Go's behaviour suite on std threads. The cases and what they stand for: `sched/tests/go`.
+//! Go's behaviour suite on std threads. The cases and their sources in Go's suite stand in
+//! `sched/tests/go`.
 
 mod support;
 
-/// What the cases may use.
+/// The API for the cases.
 mod api {
     pub use trefoil_hosted::parked;
     pub use trefoil_hosted::prelude::*;

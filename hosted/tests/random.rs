@@ -1,5 +1,5 @@
-//! Random programs on std threads. What is checked: `sched/tests/random`. `TREFOIL_SEED` repeats
-//! the choices of a run.
+//! Random programs on std threads. `sched/tests/random` says what is checked. `TREFOIL_SEED`
+//! repeats the choices of a run.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use trefoil_hosted::{Config, account};
 
-/// What the programs may use.
+/// The API for the programs.
 mod api {
     pub use trefoil_hosted::prelude::*;
 }

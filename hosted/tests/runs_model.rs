@@ -1,6 +1,6 @@
-//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit
-//! for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
-//! edge of a run breaks INV-EDGE.
+//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit for each unit. A
+//! list that differs from the model breaks INV-JOINED. A unit that is mistaken for the edge of a
+//! run breaks INV-EDGE.
 
 #[path = "../../kernel/src/mm/runs.rs"]
 mod runs;
@@ -15,7 +15,7 @@ struct Table {
 }
 
 impl Table {
-    /// Edge bits begin as garbage, but for those beside an area.
+    /// Makes a table whose edge bits begin as garbage, but for those beside an area.
     fn new(units: u32, area: u32) -> Self {
         Self { words: vec![[0xdead_beef; 4]; units as usize], edges: (0..units).map(|u| u % 3 == 0).collect(), area }
     }
@@ -60,7 +60,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         let mut pair =
             Self { runs: Runs::new(Table::new(units, area)), free: vec![false; units as usize], out: Vec::new() };
         for at in 0..areas {
-            // What was never handed out comes in as if it came back.
+            // Units that were never handed out come in as if they came back.
             pair.runs.ground().clear_edges(at * area + 1, area - 1);
             pair.runs.give(at * area + 1, area - 1);
             (at * area + 1..(at + 1) * area).for_each(|unit| pair.free[unit as usize] = true);
@@ -75,7 +75,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         }
     }
 
-    /// The model's runs.
+    /// Returns the model's runs.
     fn model(&self) -> Vec<(u32, u32)> {
         let mut runs = Vec::new();
         let mut first = 0;
@@ -94,7 +94,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         assert_eq!(missing, None, "a run of the model is none");
     }
 
-    /// All that is free is found, run by run.
+    /// Asserts that taking run by run finds all free units.
     fn assert_found(&mut self) {
         let mut found = Vec::new();
         while let Some(run) = self.runs.take_some(u32::MAX) {

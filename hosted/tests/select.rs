@@ -366,7 +366,7 @@ fn clocks_in_a_select() {
             select! { recv(ticks) -> _ => n += 1, recv(end) -> _ => break }
         }
         assert!((1..=10).contains(&n), "{n} ticks in 10 ms");
-        // It has been taken, by whomever: it comes to nobody else.
+        // The loop has taken the value of `end`, so no other receive gets it.
         assert!(select! { recv(end) -> _ => false, default(Duration::from_millis(1)) => true });
         assert_eq!(end.try_recv(), Err(TryRecvError::Empty));
     });
@@ -374,7 +374,7 @@ fn clocks_in_a_select() {
 
 // --- fairness
 
-/// The chi-square statistic of counts that should be equal.
+/// Returns the chi-square statistic of counts that should be equal.
 fn chi_square(counts: &[u32]) -> f64 {
     let expected = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
     counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum()

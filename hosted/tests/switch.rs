@@ -1,5 +1,5 @@
-//! The kernel's switch, on the host: what it keeps, where it starts, and how unwinding and
-//! backtraces meet it.
+//! The kernel's switch, on the host: the registers that survive it, the start of a context, and how
+//! unwinding and backtraces meet it.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -49,7 +49,7 @@ impl Pair {
         pair
     }
 
-    /// From the test to the other context.
+    /// Switches from the test to the other context.
     fn go(&mut self, step: usize) {
         let (here, there, me) = (&raw mut self.here, &raw const self.there, (&raw mut *self).cast());
         // SAFETY: 1. 2. `there` was made by `fresh` or stored by `back`; both words live in the
@@ -57,10 +57,11 @@ impl Pair {
         unsafe { switch(here, there, after, me, step as *mut ()) }
     }
 
-    /// From the other context to the test.
+    /// Switches from the other context to the test.
     fn back(&mut self, step: usize) {
         let (here, there, me) = (&raw const self.here, &raw mut self.there, (&raw mut *self).cast());
-        // SAFETY: as in `go`, the other way round.
+        // SAFETY: 1. 2. `here` was stored by the `go` that resumed this context, and is loaded
+        // once; both words live in the pair.
         unsafe { switch(there, here, after, me, step as *mut ()) }
     }
 }
@@ -208,6 +209,7 @@ fn a_backtrace_from_after_shows_the_next_context_only() {
         assert!(!onto_fresh.contains("naked"), "{onto_fresh}");
     });
     let (here, there) = (&raw mut pair.here, &raw const pair.there);
-    // SAFETY: as in `Pair::go`.
+    // SAFETY: 1. 2. `there` was made by `fresh` in `Pair::new`, and is loaded once; both words live
+    // in the pair.
     unsafe { switch(here, there, trace, core::ptr::null_mut(), core::ptr::null_mut()) };
 }

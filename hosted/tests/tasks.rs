@@ -11,7 +11,7 @@ mod api {
     pub use trefoil_sched::scope::scope;
     pub use trefoil_sched::{exit_g, yield_now};
 
-    /// A panic that the host's hook does not print.
+    /// Panics without a word from the host's hook.
     pub fn quiet_panic(message: &'static str) -> ! {
         std::panic::resume_unwind(Box::new(message))
     }
@@ -90,7 +90,7 @@ cases! { local:
     an_initial_value_may_use_others_and_itself,
 }
 
-/// They share a counter of drops.
+/// One test, since the cases share a counter of drops.
 #[test]
 fn locals_are_dropped_as_std_says() {
     for procs in [1, 4] {
@@ -105,7 +105,7 @@ fn locals_are_dropped_as_std_says() {
     }
 }
 
-/// Its panics are told: `tidy` would not like that.
+/// Not by `tidy`, since two of its panics stay unjoined.
 #[test]
 fn a_panic_that_nobody_joined_makes_the_scope_panic() {
     for procs in [1, 4] {
@@ -123,7 +123,7 @@ fn a_panic_that_nobody_joined_makes_the_scope_panic() {
 /// thing once, and once for each bomb in it.
 const BOMBS: usize = (3 + 1 + 3 + 2) + (3 + 1 + 3 + 3) + 2 * (3 + 1) + 2 * (3 + 1) + (3 + 1);
 
-/// Their panics are told, each of them.
+/// Each of the panics stays unjoined, and is reported once.
 #[test]
 fn what_panics_when_it_is_dropped_harms_nobody() {
     for procs in [1, 4] {

@@ -1,4 +1,4 @@
-//! What the fast paths cost. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter
+//! Measures the fast paths. Under `ICOUNT=1` (QEMU's `-icount shift=0`) the time-stamp counter
 //! counts instructions, one core repeats exactly, and the figures are instructions; otherwise they
 //! are ticks.
 #![no_std]
@@ -15,18 +15,19 @@ trefoil::main!(main);
 
 const N: u64 = 10_000;
 
-/// Ticks that `f(N)` takes, for each of its N operations; the second of two runs, so that memory is
-/// warm.
+/// Shows the ticks that `f(N)` takes for each of its N operations. Only the second of two runs
+/// counts, so that memory is warm.
 fn measure(name: &str, f: impl Fn(u64)) {
     f(N);
-    // A slice of its own: who is preempted in the middle is measured with what others do meanwhile.
+    // Begin with a fresh slice: after a preemption in the middle, the work of other G's would
+    // count.
     trefoil::time::sleep(Duration::from_micros(100));
     let begin = trefoil::time::ticks();
     f(N);
     show(name, trefoil::time::ticks() - begin, N);
 }
 
-/// The same without the loop around it, for what is as short as that.
+/// Measures the same without the loop around it, for an operation as short as the loop.
 fn measure_alone(name: &str, f: impl Fn(u64)) {
     let empty = |n: u64| (0..n).for_each(|_| black_box(()));
     empty(N);
@@ -39,7 +40,7 @@ fn show(name: &str, ticks: u64, n: u64) {
     println!("bench {name}: {}.{}", ticks / n, ticks * 10 / n % 10);
 }
 
-/// Ticks that `f` takes.
+/// Returns the ticks that `f` takes.
 fn ticks(f: impl FnOnce()) -> u64 {
     let begin = trefoil::time::ticks();
     f();
@@ -74,7 +75,7 @@ fn buffered(n: u64) {
 }
 
 fn select_ready(n: u64) {
-    // Both arms are always ready: what is received is sent again.
+    // Both arms stay ready: an empty or full channel is brought back to half.
     let (tx, rx) = chan::bounded::<u64>(128);
     (0..64).for_each(|i| tx.send(i).unwrap());
     for i in 0..n {
@@ -131,8 +132,8 @@ fn semaphore(n: u64) {
     (0..n).for_each(|_| drop(semaphore.acquire()));
 }
 
-/// What `f` takes on a stack that has one page, beyond what it takes again, when the stack has
-/// grown; the sum of 20.
+/// Returns the cost of stack growth in `f`: its first run, on a stack of one page, minus its second
+/// run. The sum of 20.
 fn growing(f: fn() -> u64) -> u64 {
     let growth = move || ticks(|| _ = black_box(f())) - ticks(|| _ = black_box(f()));
     // Windows that are not the default are new each time.
@@ -159,7 +160,7 @@ static DONE: AtomicU64 = AtomicU64::new(0);
 /// Goroutines that use some stack each time they get a value.
 type Parked = (Sender<u64>, Vec<JoinHandle<()>>);
 
-/// `n` of them, parked with nothing but a `recv` on their stacks, or with `ROOM` bytes more.
+/// Parks `n` of them with nothing but a `recv` on their stacks, or with `ROOM` bytes more.
 fn park<const ROOM: usize>(n: u64) -> Parked {
     let (tx, rx) = chan::bounded(0);
     let mut handles = Vec::with_capacity(n as usize);
@@ -180,7 +181,7 @@ fn park<const ROOM: usize>(n: u64) -> Parked {
     (tx, handles)
 }
 
-/// Each of them gets a value.
+/// Sends a value to each of them.
 fn round((tx, handles): &Parked, levels: u64) {
     let all = DONE.load(Relaxed) + handles.len() as u64;
     (0..handles.len()).for_each(|_| tx.send(levels).unwrap());
@@ -194,7 +195,7 @@ fn end((tx, handles): Parked) {
     handles.into_iter().for_each(|h| h.join().unwrap());
 }
 
-/// A new record, a new stack and its share of a page table each.
+/// Measures the creation of G's, each with a new record, a new stack and its share of a page table.
 fn create_and_park() {
     const MANY: u64 = 20_000;
     let mut parked = None;
@@ -205,7 +206,7 @@ fn create_and_park() {
     show("create+park, each of 20000", took, MANY);
 }
 
-/// What it takes to shrink, pack and unpack a stack, beyond looking for it and running it.
+/// Measures the shrinking, packing and unpacking of a stack, without looking for it and running it.
 fn shrink_and_pack() {
     const SOME: u64 = 1000;
     let scavenge = || ticks(|| _ = runtime::scavenge());
@@ -244,7 +245,7 @@ fn blocks_amid_holes() {
             let took = ticks(|| (0..n).for_each(|_| blocks.push(black_box(Vec::<u8>::with_capacity(len)))));
             (took, ticks(|| blocks.clear()))
         };
-        // What is free joins in the first round.
+        // Free blocks join in the first round.
         round();
         let (alloc, free) = round();
         show(&format!("alloc {len} bytes amid holes"), alloc, n);

@@ -9,7 +9,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// What the room hears.
+/// A message to the room.
 enum Event {
     Comes { name: String, to: Sender<Said> },
     Says(Said),
@@ -17,20 +17,20 @@ enum Event {
     Goes { name: String },
 }
 
-/// Who said what; the text is shared by all who hear it.
+/// A line of talk and its speaker; all listeners share the text.
 #[derive(Clone)]
 struct Said {
     name: String,
     text: Arc<str>,
 }
 
-/// The room, until everybody has gone.
+/// Runs the room until everybody has gone.
 fn room(events: &Receiver<Event>) -> usize {
     let mut people = BTreeMap::<String, Sender<Said>>::new();
     let mut messages = 0;
     let tell = |people: &BTreeMap<String, Sender<Said>>, name: &str, text: &str| {
         let said = Said { name: name.to_string(), text: text.into() };
-        // Who does not listen misses it: nobody makes the room wait.
+        // A listener with a full queue misses the line: nobody makes the room wait.
         for (_, to) in people.iter().filter(|(other, _)| *other != name) {
             let _ = to.try_send(said.clone());
         }
@@ -66,7 +66,7 @@ fn enter(name: &str, room: &Sender<Event>) -> Receiver<Said> {
     hears
 }
 
-/// Somebody who answers what a human says.
+/// Starts a companion, which answers the human.
 fn companion(name: &'static str, thinks: Duration, room: Sender<Event>, answer: fn(&str) -> Option<String>) {
     let hears = enter(name, &room);
     drop(go(move || {

@@ -18,7 +18,7 @@ fn fetch(page: Page, pages: Page) -> Vec<Page> {
     [page * 2 + 1, page * 3 + 1, page / 2, page ^ 5].into_iter().filter(|link| *link < pages).collect()
 }
 
-/// What all goroutines share.
+/// The state that all goroutines share.
 struct Crawl {
     /// How many pages the web has.
     pages: Page,

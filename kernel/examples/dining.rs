@@ -1,6 +1,6 @@
-//! The dining philosophers: five goroutines, five forks, and each needs both beside him. Whoever
-//! takes the lower-numbered fork first can't be part of a circle. `-- naive` takes the left one
-//! first, as everybody would: all of them starve, and the machine says so, with who waits for what.
+//! The dining philosophers: five goroutines, five forks, and each needs both beside him. Each takes
+//! the lower-numbered fork first, so no circle of waiters can arise. With `-- naive` each takes the
+//! left fork first. All of them starve, and the machine reports who waits for what.
 #![no_std]
 #![no_main]
 

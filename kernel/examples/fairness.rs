@@ -1,5 +1,5 @@
-//! Who gets a lock how often, and who waits how long: sixteen G's at a mutex, and writers beside a
-//! flood of readers.
+//! How fair locks are: how often each G gets a lock, and how long it waits. Sixteen G's contend for
+//! a mutex, and writers stand beside a flood of readers.
 #![no_std]
 #![no_main]
 
@@ -13,14 +13,14 @@ trefoil::main!(main);
 
 const TIME: Duration = Duration::from_millis(500);
 
-/// What each of several G's got.
+/// The share of each of several G's.
 struct Share {
     times: Vec<u64>,
     longest: Duration,
 }
 
-/// `n` G's call `take` again and again until time is over; `take` calls its argument while it holds
-/// the lock.
+/// Lets `n` G's call `take` again and again until time is over. `take` calls its argument while it
+/// holds the lock.
 fn contest(n: usize, take: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> impl FnOnce() -> Share {
     let stop = Arc::new(AtomicBool::new(false));
     let longest = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,4 @@
-//! How fast input is read: counts the lines of what is piped in, and what a byte costs.
+//! How fast input is read: counts the lines of the piped input, and the cost of a byte.
 //!
 //! `make run APP=flood < FILE`; with `ICOUNT=1` a nanosecond of work is an instruction. All of it
 //! counts: the port's interrupts, the goroutine's parking and waking, the line made of the bytes.

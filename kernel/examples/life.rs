@@ -15,14 +15,14 @@ const HEIGHT: usize = 20;
 /// A glider, and a blinker out of its way. The world's edges are joined.
 const ALIVE: [(usize, usize); 8] = [(1, 0), (2, 1), (0, 2), (1, 2), (2, 2), (30, 15), (31, 15), (32, 15)];
 
-/// The cells around `cell`.
+/// Returns the cells around `cell`.
 fn around(cell: usize) -> impl Iterator<Item = usize> {
     let (x, y) = (cell % WIDTH, cell / WIDTH);
     let steps = [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1), (0, 2), (1, 2), (2, 2)];
     steps.into_iter().map(move |(dx, dy)| (y + dy + HEIGHT - 1) % HEIGHT * WIDTH + (x + dx + WIDTH - 1) % WIDTH)
 }
 
-/// A cell's life.
+/// Lives the life of a cell.
 fn live(cell: usize, tell: &[Sender<bool>], hear: &[Receiver<bool>], show: &Sender<(usize, bool)>) {
     let mut alive = ALIVE.contains(&(cell % WIDTH, cell / WIDTH));
     // Nobody looks any more: the world ends.

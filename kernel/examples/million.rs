@@ -17,7 +17,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// What the words of the command line ask for.
+/// The options from the command line.
 struct Wish {
     n: u64,
     random: bool,
@@ -46,13 +46,14 @@ impl Wish {
 /// Goroutines that have come to their `recv`.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
-/// What each of them does. True if it was sent something, false if the gate was closed.
+/// Waits at the gate, as each goroutine does. Returns true if it was sent something, false if the
+/// gate was closed.
 fn wait(gate: &Receiver<()>) -> bool {
     ARRIVED.fetch_add(1, Relaxed);
     gate.recv().is_ok()
 }
 
-/// `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
+/// Returns `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
 fn shuffled(n: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
@@ -103,7 +104,7 @@ fn main() {
             }
         }
         if made % 64 == 63 {
-            // Those that have just been made go and park.
+            // The new goroutines run now, and park.
             runtime::yield_now();
         }
     }

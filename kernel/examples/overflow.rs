@@ -14,13 +14,13 @@ const GOOD: u64 = 1_000;
 /// Levels of a good one's recursion: three or four pages of stack.
 const LEVELS: u64 = 40;
 
-/// A step of the checksum.
+/// Makes a step of the checksum.
 fn mix(sum: u64, seed: u64) -> u64 {
     (sum ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// The checksum the hard way: every level keeps its seed on the stack while others run, and adds it
-/// on the way back.
+/// Makes the checksum the hard way: every level keeps its seed on the stack while others run, and
+/// adds it on the way back.
 #[inline(never)]
 fn checksum(seed: u64, levels: u64) -> u64 {
     let kept = black_box([seed; 32]);
@@ -29,12 +29,12 @@ fn checksum(seed: u64, levels: u64) -> u64 {
     mix(below, kept[31])
 }
 
-/// The same without a stack.
+/// Makes the same checksum without a stack.
 fn expected(seed: u64) -> u64 {
     (seed..seed + LEVELS).rev().fold(0, mix)
 }
 
-/// Never comes back.
+/// Recurses, and never comes back.
 #[inline(never)]
 fn recurse(level: u64) -> u64 {
     let kept = black_box([level; 32]);

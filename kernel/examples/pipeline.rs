@@ -10,7 +10,7 @@ trefoil::main!(main);
 const ITEMS: u64 = 2_000;
 const WORKERS: usize = 8;
 
-/// Something that takes a while: the number of Collatz steps from `n` to 1.
+/// Counts the Collatz steps from `n` to 1, which takes a while.
 fn collatz(mut n: u64) -> u64 {
     let mut steps = 0;
     while n != 1 {

@@ -13,8 +13,8 @@ struct Limiter {
 }
 
 impl Limiter {
-    /// One token each `interval`; up to `burst` are saved up. It starts with a full bucket, and
-    /// drips for as long as somebody has a clone of it.
+    /// Makes a limiter of one token each `interval`, of which up to `burst` are saved up. The
+    /// bucket starts full, and drips for as long as somebody has a clone of the limiter.
     fn new(interval: Duration, burst: usize) -> Self {
         let (bucket, tokens) = chan::bounded(burst);
         (0..burst).for_each(|_| bucket.send(()).unwrap());
@@ -22,7 +22,7 @@ impl Limiter {
             let mut due = Instant::now() + interval;
             loop {
                 time::sleep_until(due);
-                due += interval; // not `now + interval`: being late once must not make the rate lower
+                due += interval; // not `now + interval`: a late wake-up must not lower the rate
                 match bucket.try_send(()) {
                     Err(chan::TrySendError::Disconnected(())) => break,
                     Ok(()) | Err(chan::TrySendError::Full(())) => {}
@@ -37,7 +37,7 @@ impl Limiter {
         self.tokens.recv().unwrap();
     }
 
-    /// Whether the caller may go on now.
+    /// Returns true if the caller may go on now.
     fn allow(&self) -> bool {
         self.tokens.try_recv().is_ok()
     }
@@ -67,7 +67,7 @@ fn main() {
     let early = times.iter().enumerate().skip(3).filter(|(n, time)| **time < interval * (*n as u32 - 2)).count();
     println!("{early} requests went before their time");
 
-    // Whoever does not want to wait asks.
+    // `allow` asks for a token without waiting.
     time::sleep(interval * 10);
     let allowed = (0..10).filter(|_| limiter.allow()).count();
     println!("after a rest {allowed} of 10 were allowed at once");

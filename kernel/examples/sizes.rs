@@ -1,4 +1,4 @@
-//! What a value costs by its size, through a channel: `ICOUNT=1 make run APP=sizes`.
+//! The cost of a value by its size, through a channel: `ICOUNT=1 make run APP=sizes`.
 #![no_std]
 #![no_main]
 
@@ -8,7 +8,7 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// Ticks for each of `n` times, the second of two runs.
+/// Returns the ticks for each of `n` times, in the second of two runs.
 fn ticks(n: u64, f: &dyn Fn(u64)) -> u64 {
     f(n);
     time::sleep(Duration::from_micros(100));
@@ -42,7 +42,7 @@ fn of_size<const N: usize>() {
     });
     drop(tx);
     receiver.join().unwrap();
-    // What it costs the program to have one more in its hands.
+    // The cost of one copy in the program itself.
     let copied = ticks(n, &|n| {
         for _ in 0..n {
             black_box(*black_box(value));

@@ -1,6 +1,6 @@
-//! What preemption costs: two goroutines that never leave their core, with slices from 5 µs to 1
-//! ms. Under `ICOUNT=1` the clock counts instructions, and the figures repeat exactly: `ICOUNT=1
-//! make run APP=slices`.
+//! The cost of preemption: two goroutines that never leave their core, with slices from 5 µs to 1
+//! ms. Under `ICOUNT=1` the clock counts instructions, and the figures repeat exactly:
+//! `ICOUNT=1 make run APP=slices`.
 #![no_std]
 #![no_main]
 
@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_millis(20);
 static STOP: AtomicBool = AtomicBool::new(false);
 static TURNS: AtomicU64 = AtomicU64::new(0);
 
-/// A loop without a call.
+/// Spins in a loop without a call.
 fn spin() {
     let mut turns = 0u64;
     while !STOP.load(Relaxed) {
@@ -27,7 +27,8 @@ fn spin() {
     TURNS.fetch_add(turns, Relaxed);
 }
 
-/// Turns, preemptions and ticks of `n` that spin for [`TIME`], by slices of `slice`.
+/// Lets `n` G's spin for [`TIME`], with slices of `slice`. Returns their turns, the preemptions and
+/// the ticks.
 fn measure(n: usize, slice: Duration) -> (u64, u64, u64) {
     runtime::set_slice(slice);
     STOP.store(false, Relaxed);
@@ -50,7 +51,7 @@ fn main() {
     println!("slice µs   preemptions   instructions each   overhead");
     for slice in [5, 20, 50, 100, 1000] {
         let (turns, preemptions, ticks) = measure(2, Duration::from_micros(slice));
-        // What was not spent on turns.
+        // The ticks that were not spent on turns.
         let lost = ticks.saturating_sub(turns * alone_ticks / alone.max(1));
         let tenths = lost * 1000 / ticks;
         println!("{slice:>8} {preemptions:>13} {:>19} {:>8}.{} %", lost / preemptions.max(1), tenths / 10, tenths % 10);

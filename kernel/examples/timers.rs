@@ -1,4 +1,4 @@
-//! What timers cost, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an
+//! The cost of timers, and how late goroutines wake up. Under `ICOUNT=1` a nanosecond is an
 //! instruction, and the figures repeat exactly.
 #![no_std]
 #![no_main]
@@ -20,20 +20,20 @@ fn scramble(n: u64) -> u64 {
     n ^ n >> 29
 }
 
-/// Some time from a quarter of an hour to an hour.
+/// Returns some time from a quarter of an hour to an hour.
 fn far(i: u64) -> Duration {
     Duration::from_millis(900_000 + scramble(i) % 2_700_000)
 }
 
-/// Ticks that `f` takes, for each of the [`N`].
+/// Returns the ticks that `f` takes for each of the [`N`].
 fn each(f: impl FnOnce()) -> u64 {
     let begin = ticks();
     f();
     (ticks() - begin) / N
 }
 
-/// Among `pending` others that are due later: what it takes to start a timer, to move its deadline,
-/// to stop it; and from there to its function's end.
+/// Measures a timer among `pending` others that are due later: start, change of deadline, stop, and
+/// the time from expiry to its function's end.
 fn operations(pending: u64) {
     static FIRED: AtomicU64 = AtomicU64::new(0);
     let nothing = || _ = FIRED.fetch_add(1, Relaxed);
@@ -64,7 +64,8 @@ fn operations(pending: u64) {
     sleeping(pending);
 }
 
-/// The same for sleepers: from the moment when [`N`] of them are due until the last one runs.
+/// Measures sleepers in the same way: from the moment when [`N`] of them are due until the last one
+/// runs.
 fn sleeping(pending: u64) {
     static ASLEEP: AtomicU64 = AtomicU64::new(0);
     static WOKEN: AtomicU64 = AtomicU64::new(0);
@@ -87,14 +88,14 @@ fn sleeping(pending: u64) {
     // The last of them may have been interrupted before it slept.
     runtime::yield_now();
     assert!(Instant::now() < due);
-    // Whoever joins is woken a thousand times.
+    // Joining only now: a joiner would be woken among the sleepers, up to a thousand times.
     time::sleep_until(due + Duration::from_millis(20));
     sleepers.into_iter().for_each(|s| s.join().unwrap());
     println!("sleeper's expiry, {pending} pending: {}", LAST.load(Relaxed) / N);
     others.iter().for_each(|t| assert!(t.stop()));
 }
 
-/// How late 1,000 sleeps of a millisecond end.
+/// Measures how late 1,000 sleeps of a millisecond end.
 fn lateness(name: &str) {
     let mut late: Vec<u64> = (0..1000)
         .map(|_| {

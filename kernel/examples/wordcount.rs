@@ -7,13 +7,13 @@ use trefoil::prelude::*;
 
 trefoil::main!(main);
 
-/// About this many mappers, whatever the size of the text.
+/// About this many mappers for a text of any size.
 const MAPPERS: usize = 5_000;
 const REDUCERS: usize = 16;
 
 type Counts = BTreeMap<String, u64>;
 
-/// The words of a piece of text: runs of ASCII letters, in lower case.
+/// Returns the words of a piece of text: runs of ASCII letters, in lower case.
 fn words(text: &[u8]) -> impl Iterator<Item = String> {
     text.split(|b| !b.is_ascii_alphabetic())
         .filter(|w| !w.is_empty())
@@ -32,7 +32,7 @@ fn pieces(text: &'static [u8], size: usize) -> impl Iterator<Item = &'static [u8
     })
 }
 
-/// Which reducer counts `word`.
+/// Chooses the reducer that counts `word`.
 fn reducer(word: &str) -> usize {
     word.bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(b as usize)) % REDUCERS
 }

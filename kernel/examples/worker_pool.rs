@@ -20,7 +20,7 @@ struct Pool {
 
 impl Pool {
     fn new(workers: usize) -> Self {
-        // A few jobs wait here; who submits more waits himself.
+        // A few jobs wait here; after that, submitters wait themselves.
         let (jobs, queue) = chan::bounded::<(Job, Reply)>(2 * workers);
         let worker = |_| {
             let queue = queue.clone();

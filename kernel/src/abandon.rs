@@ -106,14 +106,15 @@ pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     let g = trefoil_sched::current_g(&guard);
     let mut cause = rites.cause();
     if let Some(bed) = deathbed::of(g, rites.sp()) {
-        // SAFETY: 1. it was taken away from there.
+        // SAFETY: 1. the G got up on `bed`, and the core has been taken away from it: no code runs
+        // there now.
         let first = unsafe { Rites::from_bed(bed) };
         if !first.told {
             console::say(format_args!("  … its report was cut short: {}", cause.as_str()));
             has_ended(g, console::say);
         }
         cause = first.cause();
-        // SAFETY: 1. it never runs again.
+        // SAFETY: 1. `bed` came from `make`, and the G that ended there never runs again.
         unsafe { deathbed::free(bed) };
         UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
     } else if !QUIET.load(Ordering::Relaxed) {

@@ -199,9 +199,9 @@ fn text(message: fmt::Arguments<'_>) -> Box<dyn Any + Send> {
 
 /// Panics when an allocation that can't fail has failed.
 ///
-/// The one `#![feature]` of ours. The handler that the compiler makes otherwise must not unwind,
-/// and says so to the optimiser: with LTO all that allocates loses the landing pads by which
-/// destructors would run. A panic handler comes too late to change that.
+/// Needs a `#![feature]`. The handler that the compiler makes otherwise must not unwind, and tells
+/// the optimiser so: with LTO all code that allocates loses the landing pads by which destructors
+/// would run. A panic handler comes too late to change that.
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     panic!("out of memory: the heap has no {} bytes", layout.size())
@@ -238,7 +238,7 @@ fn go_on(payload: Box<dyn Any + Send>) -> ! {
 /// 1. As `f` has it.
 #[inline]
 pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Box<dyn Any + Send>> {
-    // SAFETY: 1.
+    // SAFETY: the caller's: `f` may be called with `arg`, and this is the only call.
     unwinding::panic::catch_unwind(move || unsafe { f(arg) })
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
 pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
     let g = current_g();
     let before = g.map_or(0, |g| g.panics.replace(g.panics.get() | CAUGHT_INSIDE));
-    // SAFETY: 1.
+    // SAFETY: the caller's: `f` may be called with `arg`, and this is the only call.
     let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
     if result.is_ok()
         && let Some(g) = g

@@ -92,7 +92,8 @@ unsafe impl Platform for Machine {
 
     #[inline(always)]
     unsafe fn fresh_stack(top: *mut u8, entry: EntryFn, arg: *mut ()) -> usize {
-        // SAFETY: as above.
+        // SAFETY: the trait's rules, kept by the scheduler: the bytes below `top` are mapped and
+        // unused.
         unsafe { switch::fresh(top, entry, arg) }
     }
 
@@ -167,7 +168,7 @@ unsafe impl Platform for Machine {
 
     #[inline(always)]
     unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Thrown> {
-        // SAFETY: 1. as the caller has it.
+        // SAFETY: 1. the caller's: `f` may be called with `arg`, and `panic::catch` calls it once.
         unsafe { panic::catch(f, arg) }
     }
 
@@ -176,7 +177,8 @@ unsafe impl Platform for Machine {
     }
 
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: 1. as the caller has it.
+        // SAFETY: 1. the caller's: `f` may be called with `arg`, and `panic::catch_inside` calls it
+        // once.
         unsafe { panic::catch_inside(f, arg) }
     }
 

@@ -1,4 +1,4 @@
-//! Blocks above 2 KiB: what they cost amid holes, where they come from, and that their memory goes
+//! Blocks above 2 KiB: their cost amid holes, where they come from, and that their memory goes
 //! back.
 #![no_std]
 #![no_main]
@@ -48,7 +48,7 @@ const MOST: u64 = if cfg!(debug_assertions) { 1000 } else { 500 };
 /// The same for one that takes a new arena, or gives one back.
 const MOST_EVER: u64 = 2 * MOST + 500;
 
-/// The average and the longest time of an allocation, and of a free, of `len` bytes.
+/// Measures the average and the longest time of an allocation, and of a free, of `len` bytes.
 fn costs(len: usize) -> [(u64, u64); 2] {
     const N: u64 = 50;
     let mut blocks = Vec::with_capacity(N as usize);
@@ -97,7 +97,8 @@ fn blocks_cost_the_same_amid_holes() {
     assert!(took <= 3 * MOST + 4096, "{took} instructions to move 4 KiB");
 }
 
-/// How late a goroutine is that sleeps 1 ms again and again, while `f` runs: in ns, at most.
+/// Measures how late a goroutine is at most, in ns, that sleeps 1 ms again and again while `f`
+/// runs.
 fn latest_sleeper(f: impl FnOnce()) -> u64 {
     static STOP: AtomicBool = AtomicBool::new(false);
     STOP.store(false, Relaxed);
@@ -136,7 +137,7 @@ fn a_sleeper_is_on_time_beside_600_mib() {
     assert!(late < LATE, "{late} ns late while memory is cleared");
     let late = latest_sleeper(|| {
         let mut block = vec![1u8; 200 * MIB];
-        // It can't grow where it stands.
+        // `behind` keeps the block from growing in place.
         let behind = Vec::<u8>::with_capacity(MIB);
         block.reserve_exact(300 * MIB);
         drop(behind);
@@ -153,7 +154,7 @@ impl Sieve {
     fn new() -> Self {
         let total = frames::stats().total as usize;
         let mut taken = Vec::with_capacity(total);
-        // What the cores keep for themselves, and for stacks that grow, is not cut up.
+        // The frames that the cores keep for themselves, and for stacks that grow, are not cut up.
         while frames::stats().free > total as u64 / 16
             && let Some(frame) = frames::alloc()
         {
@@ -193,7 +194,7 @@ fn fill_runs() -> Vec<Vec<u8>> {
     fill
 }
 
-/// Whether a block is a run of frames, not mapped page by page.
+/// Returns true if a block is a run of frames, not mapped page by page.
 fn is_run(block: &[u8]) -> bool {
     trefoil::mm::paging::translate(block.as_ptr() as u64).is_none()
 }
@@ -225,7 +226,7 @@ struct Marked {
 unsafe impl Send for Marked {}
 
 impl Marked {
-    /// None: no memory.
+    /// Allocates and marks a block. `None`: no memory.
     fn new(len: usize, align: usize, mark: u64) -> Option<Self> {
         let layout = Layout::from_size_align(len.max(16), align.max(8)).unwrap();
         // SAFETY: the layout has a size.
@@ -250,7 +251,8 @@ impl Marked {
         self.words(|word, mark| assert_eq!(*word, mark, "a block of {} bytes was changed", self.layout.size()));
     }
 
-    /// Whether it stands where it stood. Nothing happens without memory.
+    /// Changes the length. Returns true if the block stays in place; also without memory, when
+    /// nothing happens.
     fn resize(&mut self, len: usize) -> bool {
         let (old, len) = (self.layout.size(), len.max(16));
         // SAFETY: the block is ours; the size is not 0.
@@ -295,13 +297,13 @@ fn alignment_of_any_size_is_kept() {
     assert!(boxes.iter().zip(0..).all(|(b, n)| (&raw const **b).addr() % 32768 == 0 && b.0 == [n; 100]));
 }
 
-/// A number below `n`.
+/// Returns a number below `n`.
 fn below(seed: &mut u64, n: usize) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 33) as usize % n
 }
 
-/// A length up to `most`, short ones more often.
+/// Returns a length up to `most`, short ones more often.
 fn length(seed: &mut u64, most: usize) -> usize {
     let shift = below(seed, most.ilog2() as usize - 3);
     1 + below(seed, most >> shift)
@@ -335,7 +337,7 @@ fn a_block_grows_and_shrinks_with_its_bytes() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
 }
 
-/// Goroutines that take, change, pass on and free blocks of up to `most` bytes, `bytes` in all.
+/// Lets goroutines take, change, pass on and free blocks of up to `most` bytes, `bytes` in all.
 fn storm(most: usize, bytes: usize) {
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let (tx, rx) = chan::bounded::<Marked>(64);
@@ -423,7 +425,7 @@ fn fit(n: usize) -> usize {
             };
             piece.push(handle);
             count += 1;
-            // Those that have not run yet have a page each, and can't be packed.
+            // G's that have not run yet have a page each, and can't be packed.
             while count % 512 == 0 && RUN.load(SeqCst) < count {
                 runtime::yield_now();
             }
@@ -543,8 +545,7 @@ fn a_peak_of_goroutines_leaves_room_for_blocks() {
 }
 
 fn go_packs_before_it_refuses() {
-    // They park at once, and none is cold: a period is half a second, and there is none between
-    // these.
+    // The G's park at once, and none is cold: a period is half a second, and none begins meanwhile.
     let total = frames::stats().total as usize;
     let n = fit(total * 3 / 2);
     assert!(n >= total * 3 / 2, "{n} goroutines fit into {total} frames");

@@ -1,10 +1,10 @@
-//! An interrupt at every instruction: whatever the scheduler does, a preemption or a wake-up in the
-//! middle of it changes nothing.
+//! An interrupt at every instruction: a preemption or a wake-up in the middle of any scheduler code
+//! changes nothing.
 //!
 //! Each operation is run with the n-th of its instructions interrupted, for n = 1, 2, 3… until it
-//! has fewer (`arch/x86_64/step.rs`), and its result checked each time. That takes minutes (`make
-//! test-large`); `app.step=S` takes every S-th of them, each kind of interrupt beginning at another
-//! one.
+//! has fewer (`arch/x86_64/step.rs`), and its result checked each time. All of them take minutes
+//! (`make test-large`). `app.step=S` takes every S-th of them, and each kind of interrupt begins at
+//! another one.
 #![no_std]
 #![no_main]
 
@@ -51,7 +51,7 @@ const ALL: [Event; 4] = [Event::Preempt, Event::Timer, Event::Wake, Event::Again
 /// So many boundaries with two cores.
 const ENOUGH: u64 = 800;
 
-/// How many boundaries each step goes on.
+/// Returns how many boundaries each step goes on.
 fn stride() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("step=")?.parse().ok()).unwrap_or(1)
 }
@@ -62,7 +62,7 @@ fn every(what: &str, events: &[Event], least: u64, op: impl Fn()) {
     every_by(|n, event, op| step::run(n, event, op), what, events, least, stride(), &op);
 }
 
-/// As [`every`], by `run`, and going on by `step` of the boundaries that that counts.
+/// Does what [`every`] does by `run`, and goes on by `step` of the boundaries that `run` counts.
 fn every_by(
     run: impl Fn(u64, Event, &dyn Fn()) -> bool,
     what: &str,
@@ -234,7 +234,8 @@ fn steals() {
                     drop(go(move || wg.done()));
                 }
                 STARTED.fetch_add(1, SeqCst);
-                // Never leaves its core: what it has started is there for others only.
+                // This G never leaves its core, so only other cores can run the G's that it has
+                // started.
             }
         })
         .unwrap();
@@ -263,8 +264,8 @@ fn steals() {
     source.join().unwrap();
 }
 
-/// The unwinder's last step, into a destructor and into a catch. What it is about to load lies
-/// where a preemption would put its frame.
+/// The unwinder's last step, into a destructor and into a catch. The values that the step is about
+/// to load lie where a preemption would put its frame.
 fn unwinds() {
     static DROPS: AtomicU64 = AtomicU64::new(0);
     static ROUNDS: AtomicU64 = AtomicU64::new(0);
@@ -278,7 +279,8 @@ fn unwinds() {
         }
     }
 
-    /// Not a part of whoever catches: that would be one step for both.
+    /// Raises a panic. Not inlined into the function that catches it: that would be one step for
+    /// both.
     #[inline(never)]
     fn below() -> u64 {
         let kept = Kept(black_box([3; 4]));

@@ -1,5 +1,5 @@
 //! Channels and `select!` under preemption at any instruction: partners, deadlines and a close that
-//! compete for the same selects. (What channels do otherwise: `hosted/tests/select.rs`,
+//! compete for the same selects. (More tests of channels: `hosted/tests/select.rs`,
 //! `sched/tests/go`, `sched/tests/random`.)
 #![no_std]
 #![no_main]
@@ -119,8 +119,7 @@ fn a_close_loses_nothing_and_leaves_nobody() {
             })
             .collect();
         time::sleep(Duration::from_micros(200 + rounds as u64 * 37 % 1000));
-        // A sender ends with the first error; whoever closes first, the others go on at the other
-        // channel.
+        // A sender ends with the first error. The receivers go on at the channel that closes later.
         if rounds % 2 == 0 {
             a.close();
             b.close();
@@ -149,7 +148,7 @@ fn every_select_ends_once() {
         let wait = Duration::from_micros(20 + turn % 60);
         let sender = go(move || {
             time::sleep(wait);
-            // It meets the select, or the receive after it.
+            // The send meets the select, or the receive after it.
             a.send(turn).unwrap();
         });
         let got = select! {

@@ -45,14 +45,14 @@ image! { "
     a_payload_that_panics_ends_its_g_alone, holes_cost_nothing,
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let kept = black_box([level; 32]);
     if kept[0] == u64::MAX { 0 } else { glut(level + 1) + kept[31] }
 }
 
-/// The text of a panic.
+/// Returns the text of a panic.
 fn text(payload: &(dyn core::any::Any + Send)) -> &str {
     payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied()).unwrap_or("?")
 }
@@ -99,7 +99,7 @@ fn a_lent_guard_is_not_taken_back() {
     assert_eq!(says.recv(), Ok((1, 0)), "the child's exclusive borrow saw a change");
 }
 
-/// It is preempted at each level of its recursion.
+/// The overflowing G is preempted at each level of its recursion.
 fn a_slow_overflow_ends_that_g_alone() {
     #[inline(never)]
     fn deep(level: u64, slow: u64) -> u64 {

@@ -1,5 +1,5 @@
-//! What many goroutines at one object cost: counts, on one core and on several. And what a thief
-//! that has learnt to leave work alone still does.
+//! The cost of many goroutines at one object, in counts, on one core and on several. Also the
+//! steals that remain when a thief has learnt to leave work alone.
 #![no_std]
 #![no_main]
 
@@ -42,7 +42,7 @@ fn crowd(f: impl Fn(u64) + Clone + Send + 'static) {
     all.wait();
 }
 
-/// What `f` makes all M's do.
+/// Returns the counts that `f` adds to those of all M's.
 fn counts(f: impl FnOnce()) -> runtime::MStats {
     let before = runtime::stats().total();
     f();
@@ -57,8 +57,8 @@ fn counts(f: impl FnOnce()) -> runtime::MStats {
     made
 }
 
-/// Nanoseconds, which are instructions under `-icount`, of `n` turns at a mutex, shared among `gs`
-/// G's.
+/// Measures `n` turns at a mutex, shared among `gs` G's, in nanoseconds, which are instructions
+/// under `-icount`.
 fn turns_at_a_mutex(gs: u64, n: u64) -> u64 {
     let mutex = Arc::new(Mutex::new(0u64));
     let begin = Instant::now();
@@ -121,7 +121,7 @@ fn sleepers_share_interrupts() {
     assert!(made.timer_interrupts * 10 <= sleeps, "more than 0.1 interrupts a sleep");
 }
 
-/// One sends `n` numbers, 100 receive them.
+/// Sends `n` numbers from one G to 100 receivers.
 fn consumers(capacity: usize, n: u64) {
     let (tx, rx) = chan::bounded(capacity);
     let sums: Vec<_> = (0..100)
@@ -136,7 +136,7 @@ fn consumers(capacity: usize, n: u64) {
     assert_eq!(sums.into_iter().map(|g| g.join().unwrap()).sum::<u64>(), n * (n - 1) / 2);
 }
 
-/// `n` numbers pass through eight stages.
+/// Passes `n` numbers through eight stages.
 fn pipeline(n: u64) {
     let (first, mut last) = chan::bounded(0);
     go(move || (0..n).for_each(|i| first.send(i).unwrap()));
@@ -160,7 +160,7 @@ fn stay(name: &str, n: u64, program: fn(u64)) {
     assert!(made.steals * 20 <= n, "{name}: more than 5 steals in 100 messages");
 }
 
-/// Messages until every thief has learnt that they are not worth a steal.
+/// Sends messages until every thief has learnt that they are not worth a steal.
 fn chatter() {
     for _ in 0..3 {
         consumers(0, 50_000);

@@ -56,7 +56,7 @@ enum Death {
 const ALL: [Death; 3] = [Death::Overflow, Death::NoMemory, Death::SecondPanic];
 
 impl Death {
-    /// What is said of it.
+    /// Returns the words that name this death in a message.
     fn cause(self) -> &'static str {
         match self {
             Self::Overflow => "which died of stack overflow",
@@ -65,7 +65,7 @@ impl Death {
         }
     }
 
-    /// Whether that is what a join came to.
+    /// Returns true if a join reports this death.
     fn is<T>(self, joined: &Result<T, JoinError>) -> bool {
         match joined {
             Err(JoinError::StackOverflow) => self == Self::Overflow,
@@ -78,14 +78,14 @@ impl Death {
     }
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// The goroutine that calls ends where it stands.
+/// Ends the calling goroutine where it stands.
 #[inline(never)]
 fn die(how: Death) {
     struct Grenade;
@@ -120,7 +120,7 @@ fn quiet() {
     panic::set_hook(Box::new(|_| {}));
 }
 
-/// One more goroutine has died, and its memory has been taken away.
+/// Waits until `died` goroutines have died, and their memory has been taken away.
 fn is_gone(died: u64) {
     until(|| !is_round_pending());
     let scavenged = || {
@@ -158,7 +158,7 @@ static HELD: AtomicBool = AtomicBool::new(false);
 static GO: AtomicBool = AtomicBool::new(false);
 static HOW: AtomicUsize = AtomicUsize::new(0);
 
-/// What a holder does with the thing held: says so, and dies when it is told to.
+/// The part of a holder: says that it holds the thing, and dies when it is told to.
 fn hold_and_die() {
     HELD.store(true, SeqCst);
     until(|| GO.load(SeqCst));
@@ -166,7 +166,7 @@ fn hold_and_die() {
 }
 
 trait Thing: Send + Sync + Sized + 'static {
-    /// What the panic calls it.
+    /// The thing's name in the panic's message.
     const WHAT: &'static str;
     const REASON: WaitReason;
     fn new() -> Self;
@@ -174,7 +174,7 @@ trait Thing: Send + Sync + Sized + 'static {
     fn hold(self: &Arc<Self>);
     /// Wants it.
     fn want(&self);
-    /// Tries to get it; whether that was granted.
+    /// Tries to get it, and returns true if that was granted.
     fn try_it(&self) -> bool;
     fn is_poisoned(&self) -> bool {
         false
@@ -354,8 +354,8 @@ fn waiting(reason: WaitReason) -> usize {
     runtime::goroutines().iter().filter(|g| g.name == "waiter" && g.wait_reason == reason).count()
 }
 
-/// Holder, waiters, those who come later, and those who come when others have lived and died where
-/// the holder did.
+/// Lets a holder die. Checks its waiters, later G's, and G's that come when others have lived and
+/// died in the holder's record.
 fn held<T: Thing>(how: Death) {
     let thing = Arc::new(T::new());
     HELD.store(false, SeqCst);
@@ -418,8 +418,8 @@ fn what_a_second_panic_held_is_granted_to_nobody() {
     each_held(Death::SecondPanic);
 }
 
-/// A guard that was leaked by a goroutine that ended in good order stays what it is, whoever dies
-/// later and wherever.
+/// A guard that was leaked by a goroutine that ended in good order stays valid. Later deaths do not
+/// change that.
 fn a_leaked_guard_is_no_dead_ones() {
     quiet();
     let mutex: &'static Mutex<u64> = Box::leak(Box::new(Mutex::new(7)));
@@ -484,8 +484,8 @@ fn what_was_lent_stays_lent() {
     }
 }
 
-/// Who waits for a condition, with a deadline or without, locks the mutex again afterwards: its
-/// holder may have died.
+/// A waiter for a condition, with a deadline or without, locks the mutex again afterwards. The
+/// mutex's holder may have died by then.
 fn a_condition_s_mutex_may_have_died_meanwhile() {
     quiet();
     for how in ALL {
@@ -572,7 +572,7 @@ fn of_two_readers_the_last_that_lives_tells() {
         let writes = lock.clone();
         let writer = Builder::new().name("waiter").spawn(move || *writes.write().unwrap() = 6).unwrap();
         until(|| waiting(WaitReason::RwLockWrite) == 1);
-        // Behind the writer, who is in front of it.
+        // A reader that waits behind the writer.
         let reads = lock.clone();
         let reader = Builder::new().name("waiter").spawn(move || *reads.read().unwrap()).unwrap();
         until(|| waiting(WaitReason::RwLockRead) == 1);
@@ -652,7 +652,7 @@ fn what_a_select_was_promised_is_given_back() {
                 let receiver = Builder::new().name("waiter").spawn(move || receive(&rx)).unwrap();
                 until(|| waiting(reason) == 1);
                 is_promised_and_dies(&tx, how);
-                // It waits on, and again for somebody who dies.
+                // The receiver waits on, and another sender dies with a promise.
                 until(|| waiting(reason) == 1);
                 is_promised_and_dies(&tx, how);
                 tx.send(5).unwrap();
@@ -713,8 +713,8 @@ fn what_a_select_was_promised_is_given_back() {
     }
 }
 
-/// Who leaks what was chosen has a promise for ever. Its death gives that back if there still is a
-/// channel; the next life of its record does not.
+/// A G that leaks a chosen operation holds its promise for ever. The G's death gives the promise
+/// back if the channel still exists. A later life of the G's record does not.
 fn a_leaked_promise_outlives_its_channel() {
     quiet();
     fn leak(tx: &Sender<u32>) {
@@ -757,7 +757,7 @@ fn a_leaked_promise_outlives_its_channel() {
     }
 }
 
-/// What a child of a scope says of its wait for something that lies on the opener's stack.
+/// Tells how a child's wait for an object on the opener's stack has ended.
 fn tells(to: &Sender<String>, wait: impl FnOnce()) {
     let caught = panic::catch_unwind(AssertUnwindSafe(wait));
     let text = match &caught {
@@ -848,8 +848,8 @@ fn ticks() -> u64 {
     trefoil::arch::clock::ticks()
 }
 
-/// Instructions for a mutex that changes hands twice, with two who wait for each other, and for an
-/// attempt in vain.
+/// Counts the ticks of a G that comes to a held mutex and parks there, and of an attempt in vain.
+/// Returns the least of 20.
 fn looks() -> u64 {
     let mutex = Arc::new(Mutex::new(()));
     let mut least = u64::MAX;

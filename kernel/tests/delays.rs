@@ -2,8 +2,8 @@
 //! and a wake-up's granularity of 100 µs.
 //!
 //! One core is measured by counted instructions, and every single delay has to be within the bound.
-//! Several are measured by the host's clock, which stops cores as it likes: there the least delay
-//! has to be within twenty times that, since an alarm that nobody sets makes it for ever.
+//! Several are measured by the host's clock, and the host stops cores as it likes. There the least
+//! delay has to be within twenty times the bound: without its alarm even the least one has no end.
 #![no_std]
 #![no_main]
 
@@ -36,7 +36,7 @@ image! { "
 
 const SLICE: u64 = 1_000_000;
 const WAKEUP: u64 = 100_000;
-/// What an interrupt, the stub and g0 take, with the longest stretch without preemption.
+/// The time of an interrupt, the stub and g0, with the longest stretch without preemption.
 const EXTRA: u64 = 50_000;
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -51,7 +51,7 @@ fn wait_for(done: impl Fn() -> bool) {
     }
 }
 
-/// All cores are there, and what boot has put off is over.
+/// Waits until all cores are there, and the work that boot has put off is over.
 fn settle() {
     while runtime::num_cpus() < runtime::max_procs() {
         runtime::yield_now();
@@ -59,7 +59,8 @@ fn settle() {
     time::sleep(Duration::from_millis(600));
 }
 
-/// One that spins on each core but this one, alone there: none of them has an alarm.
+/// Starts a G that spins on each core but this one. Each is alone there, so none of these cores has
+/// an alarm.
 fn lone_spinners() -> Vec<JoinHandle<()>> {
     static BUSY: AtomicUsize = AtomicUsize::new(0);
     let others = runtime::max_procs() - 1;
@@ -74,7 +75,7 @@ fn lone_spinners() -> Vec<JoinHandle<()>> {
     while BUSY.load(SeqCst) < others {
         runtime::yield_now();
     }
-    // Whatever alarm there was has found nobody waiting.
+    // An alarm that was still set finds nobody waiting.
     let begin = now();
     wait_for(|| now() > begin + 3 * SLICE);
     spinners
@@ -129,7 +130,7 @@ fn a_sleeper_waits_for_two_wakeups() {
     check("due", late, 2 * WAKEUP + EXTRA);
 }
 
-/// So many that never leave their core, and the longest that each has waited.
+/// Runs `n` G's that never leave their core, and returns the longest that each has waited.
 fn gaps(n: usize) -> Vec<u64> {
     settle();
     let spinners: Vec<_> = (0..n)
@@ -150,7 +151,7 @@ fn gaps(n: usize) -> Vec<u64> {
     spinners.into_iter().map(|s| s.join().unwrap()).collect()
 }
 
-/// One more than there are cores: whoever waits is the only one.
+/// One G more than there are cores, so only one waits at a time.
 fn who_was_preempted_waits_two_slices() {
     let late = gaps(runtime::max_procs() + 1);
     check("preempted", late, 2 * SLICE + EXTRA);
@@ -246,7 +247,8 @@ fn who_is_pinned_elsewhere_waits_for_an_interrupt() {
         .map(|_| {
             AT.store(0, SeqCst);
             let begin = now();
-            // It goes there when the caller leaves its own core to it.
+            // The new G lies in this P's slot, and goes to its core when the caller parks in
+            // `join`.
             let pinned = Builder::new().pin(to).spawn(|| AT.store(now(), SeqCst)).unwrap();
             pinned.join().unwrap();
             AT.load(SeqCst) - begin
@@ -275,7 +277,7 @@ fn a_p_too_many_goes_at_once() {
     check("one P left", late, 2 * SLICE * cores as u64 + EXTRA);
 }
 
-/// Alarms were set when a slice took a minute, and who they were for has gone.
+/// Alarms were set when a slice took a minute, and the G's that they were for have ended.
 fn a_shorter_slice_holds_for_who_comes_later() {
     static AT: AtomicU64 = AtomicU64::new(0);
     settle();

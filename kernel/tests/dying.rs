@@ -2,10 +2,10 @@
 //! takes nobody along.
 //!
 //! A victim performs an operation and is ended at the n-th of its instructions, for n = 1, 2, 3…
-//! until the operation has fewer (`arch/x86_64/step.rs`). Each time a checker then uses what the
-//! victim has used. It gets the object, or it panics with the victim's name, or its attempt says
-//! that the object is held. It never hangs. A fresh goroutine, a timer and an allocation show that
-//! the machine goes on.
+//! until the operation has fewer (`arch/x86_64/step.rs`). Each time a checker then uses the
+//! victim's objects. The checker gets the object, or panics with the victim's name, or its attempt
+//! says that the object is held. A checker never hangs. A fresh goroutine, a timer and an
+//! allocation show that the machine goes on.
 //!
 //! `app.deaths=N` spreads N deaths over each operation's instructions. `make test-large` takes
 //! nearly all of them.
@@ -67,7 +67,7 @@ image! { "
 /// How long anybody waits for a checker, or for somebody who is told to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many deaths each operation sees, evenly spread.
+/// Returns how many deaths each operation sees, evenly spread.
 fn deaths() -> u64 {
     runtime::args().find_map(|word| word.strip_prefix("deaths=")?.parse().ok()).unwrap_or(u64::MAX)
 }
@@ -111,7 +111,7 @@ fn sweep<S: Send + Sync + 'static>(what: &str, make: impl Fn() -> S, op: fn(&S),
     step::quiet_deaths(false);
 }
 
-/// The checker comes to its end, or to a panic that names the victim.
+/// Asserts that the checker comes to its end, or to a panic that names the victim.
 fn judge(what: &str, n: u64, checker: JoinHandle<()>) {
     match checker.join_timeout(PATIENCE) {
         Ok(Ok(())) => {}
@@ -144,7 +144,7 @@ fn ends<T>((tx, rx): (Sender<T>, Receiver<T>)) -> Ends<T> {
     Ends { tx, rx }
 }
 
-/// Two others pass a value through.
+/// Asserts that another G can pass a value through to this one.
 fn passes(tx: &Sender<u64>, rx: &Receiver<u64>) {
     let (tx, wanted) = (tx.clone(), 0x5eed);
     let sender = go(move || tx.send_timeout(wanted, PATIENCE / 2).is_ok());
@@ -158,7 +158,7 @@ fn passes(tx: &Sender<u64>, rx: &Receiver<u64>) {
     assert!(sender.join().unwrap());
 }
 
-/// Somebody answers for a while.
+/// Starts a G that answers for a while.
 fn echo(from: &Receiver<u64>, to: &Sender<u64>) -> JoinHandle<()> {
     let (from, to) = (from.clone(), to.clone());
     go(move || {
@@ -595,8 +595,8 @@ fn in_set_max_procs() {
     );
 }
 
-/// Returns the number of the next whole line of the flood. What is left of a line that somebody
-/// else began is passed by.
+/// Returns the number of the next whole line of the flood. Skips the rest of a line that somebody
+/// else began.
 fn whole_line() -> u64 {
     loop {
         let line = runtime::stdin().next().expect("the flood is too short");
@@ -607,8 +607,8 @@ fn whole_line() -> u64 {
     }
 }
 
-/// Asserts that a reader comes to its end. What it panics with names the victim, and would do for
-/// `judge`.
+/// Asserts that a reader comes to its end. A panic that names the victim would do for `judge`, but
+/// not here: it means that the victim's death took stdin along.
 fn reads<T>(reader: JoinHandle<T>) -> T {
     let joined = reader.join_timeout(PATIENCE / 2).unwrap_or_else(|_| panic!("a reader hangs"));
     joined.unwrap_or_else(|_| panic!("stdin is lost"))
@@ -626,7 +626,7 @@ fn a_line() {
     assert!(runtime::stdin().next().is_some(), "the flood is too short");
 }
 
-/// The next reader gets the rest: what a dead one has taken is lost with it, and nothing else.
+/// The next reader gets the rest: only the bytes that a dead reader has taken are lost with it.
 fn in_stdin() {
     assert_eq!(whole_line(), 0);
     sweep("stdin, some bytes", || (), |()| assert!(runtime::stdin().read(&mut [0; 10]) > 0), |()| goes_on(1));
@@ -675,23 +675,23 @@ fn in_panics() {
 /// More than are woken in one piece (`sched/src/waitq.rs`).
 const CROWD: usize = 75;
 
-/// Many who wait.
+/// Counts of many waiters.
 struct Crowd {
     arrived: AtomicUsize,
     gone: AtomicUsize,
 }
 
-/// What they wait for, and they.
+/// The object with its crowd's counts, and the waiters.
 type Crowded<T> = (Arc<(T, Crowd)>, Mutex<Vec<JoinHandle<()>>>);
 
-/// Many that are in `wait`, or about to.
+/// Starts many G's, which are in `wait` now, or about to be.
 fn crowd<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
     let all = crowd_to_come(object, wait);
     all.0.1.assemble();
     all
 }
 
-/// Many that will be.
+/// Starts many G's, which come to `wait` later.
 fn crowd_to_come<T: Send + Sync + 'static>(object: T, wait: fn(&T)) -> Crowded<T> {
     let shared = Arc::new((object, Crowd { arrived: AtomicUsize::new(0), gone: AtomicUsize::new(0) }));
     let one = |_| {
@@ -716,10 +716,11 @@ impl Crowd {
     }
 }
 
-/// All of them go, if not by the victim then by `release`; or they panic with the victim's name.
+/// Asserts that all of them go, released by the victim or else by `release`, or that they panic
+/// with the victim's name.
 fn goes<T>((shared, all): &Crowded<T>, release: impl Fn(&T)) {
     time::sleep(Duration::from_millis(1));
-    // Whoever has begun to release them has all of them released, dead or not.
+    // A release that has begun releases all of them, even if the releaser dies.
     if shared.1.gone.load(Relaxed) == 0 {
         time::sleep(Duration::from_millis(20));
     }

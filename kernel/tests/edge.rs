@@ -1,6 +1,6 @@
-//! The end of a stack: wherever it is reached, and whatever the kernel does there, that goroutine
-//! ends or goes on; the machine does not end. And what stays behind when it ends: frames that
-//! others borrow.
+//! The end of a stack. In any place and in any kernel code at the end, that goroutine ends or goes
+//! on, and the machine does not end. Also the frames that stay behind when a goroutine ends, since
+//! others borrow them.
 //!
 //! The sweep takes every `app.step`-th place; all of them in `make test-large`.
 #![no_std]
@@ -107,20 +107,21 @@ unsafe extern "C" fn hover_at(rsp: usize) {
     )
 }
 
-/// The caller is preempted while its stack pointer is `rsp`.
+/// Has the caller preempted while its stack pointer is `rsp`.
 fn preempted_at(rsp: usize) {
-    // SAFETY: the stack is this G's; what lies between belongs to nobody.
+    // SAFETY: the stack is this G's, and no code uses the bytes between its stack pointer and
+    // `rsp`.
     let fired = step::run(32, Event::Preempt, || unsafe { hover_at(rsp) });
     assert!(fired, "it hovers for too few instructions");
 }
 
-/// Where the window of the caller begins.
+/// Returns where the window of the caller begins.
 fn lowest() -> usize {
     let guard = trefoil_sched::PreemptGuard::new();
     trefoil_sched::current_g(&guard).stack().lo
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 16]);
@@ -131,7 +132,7 @@ extern "C" fn deeper(_: usize) {
     black_box(glut(0));
 }
 
-/// What a program calls, with preemption off somewhere inside.
+/// Performs one of a program's calls, each with preemption off somewhere inside.
 extern "C" fn call(which: usize) {
     static MUTEX: Mutex<u64> = Mutex::new(0);
     match which {
@@ -142,7 +143,7 @@ extern "C" fn call(which: usize) {
         }
         1 => {
             let (tx, rx) = chan::bounded(0);
-            // Whoever dies before it receives leaves its end of the channel open for ever.
+            // A caller that dies before it receives leaves its end of the channel open for ever.
             let other = go(move || tx.send_timeout(5u8, Duration::from_millis(20)).is_ok());
             assert_eq!(rx.recv(), Ok(5));
             let _ = other.join();
@@ -220,17 +221,19 @@ fn no_place_at_the_end_ends_the_machine() {
                 let place = lowest() + left;
                 (1..turns).rev().for_each(|above| preempted_at(place + 256 * above));
                 preempted_at(place);
-                // SAFETY: as in `preempted_at`.
+                // SAFETY: the stack is this G's, and no code uses the bytes below its stack
+                // pointer.
                 unsafe { call_at(deeper, 0, place & !15) };
             });
             end(handle.unwrap(), "preempted", left, turns);
         }
-        // A frame at the edge has mapped red pages: whoever comes next goes down into them.
+        // The preemption's frame at the edge maps red pages, and then the call goes down into them.
         for which in 0..CALLS {
             let handle = builder.spawn(move || {
                 let lo = lowest();
                 preempted_at(lo + FORBIDDEN);
-                // SAFETY: as in `preempted_at`.
+                // SAFETY: the stack is this G's, and no code uses the bytes below its stack
+                // pointer.
                 unsafe { call_at(call, which, (lo + left) & !15) };
             });
             end(handle.unwrap(), "call", left, which);
@@ -300,8 +303,7 @@ fn growth_with_preemption_off_goes_as_far_as_memory() {
 fn memory_at_its_end_with_preemption_off_ends_the_g() {
     static LOCK: Lock<()> = Lock::new(());
     let before = runtime::stats().memory.frames.free;
-    // One takes what there is, down to what the other needs; with preemption on it is ended in
-    // time, whoever is the unlucky one.
+    // The glutton takes all memory with preemption on, and is ended in time.
     let glutton = Builder::new().stack_max(1 << 30).spawn(|| deep(900 << 20, 1)).unwrap();
     assert!(matches!(glutton.join(), Err(JoinError::OutOfMemory)));
     until(|| runtime::scavenge() == 0 && runtime::stats().memory.frames.free + 64 > before);
@@ -325,7 +327,7 @@ fn until_doomed(level: u64) -> u64 {
     if trefoil_sched::current_g(&guard).doomed().is_some() { 0 } else { until_doomed(level + 1) + block[7] }
 }
 
-/// Below the caller's stack pointer, where nobody has been.
+/// Returns a page `bytes` below the caller's stack pointer, where nobody has been.
 #[inline(never)]
 fn untouched(bytes: usize) -> usize {
     let here = 0u8;
@@ -362,7 +364,7 @@ fn pages_of_the_living_are_there_for_everybody() {
     runtime::scavenge();
     done.send(()).unwrap();
     assert!(owner.join().unwrap() > 150 * KIB, "nobody has noticed how deep it reaches");
-    // What a packed one does not have.
+    // A page that a packed stack does not have.
     let (to, from) = chan::bounded::<usize>(1);
     let (done, wait) = chan::bounded::<()>(0);
     let packed = go(move || {
@@ -491,13 +493,15 @@ fn frames_of_the_dead_stay_while_children_borrow() {
     runtime::scavenge();
     let leftover = go(|| {
         let at = (LENT.load(SeqCst) & !7) as *const u64;
-        // SAFETY: none, as in every leftover of a borrow.
+        // SAFETY: none: the borrow is over. The read must end the G, since the window's addresses
+        // are never used again.
         unsafe { at.read_volatile() }
     });
     assert!(matches!(leftover.join(), Err(JoinError::DeadStack)));
 }
 
-/// The dead one is a member itself: what it had opened lives on in the group that it was in.
+/// The dead G is itself a member of a scope: the scopes that it had opened live on in the one that
+/// it was in.
 fn frames_of_the_dead_stay_for_grandchildren() {
     static ROUNDS: AtomicU64 = AtomicU64::new(0);
     for children in 1..4u64 {
@@ -589,7 +593,7 @@ fn a_child_may_start_others_after_its_opener_has_died() {
     assert_eq!(RAN.load(SeqCst), 10, "the frames went before the last borrow");
 }
 
-/// Counted: a look at who is dead, of a window that is alive.
+/// Counts the ticks of `is_dead` for an address in a window that is alive.
 fn look() -> u64 {
     let here = lowest() as u64 + 100_000;
     let begin = arch::clock::ticks();

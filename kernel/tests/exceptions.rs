@@ -1,5 +1,5 @@
-//! Exceptions raised by the real thing, where `reports.rs` enters stubs by hand; what reports
-//! survive; and what interrupts leave alone.
+//! Exceptions raised by real instructions, where `reports.rs` enters stubs by hand. Also failures
+//! that reports survive, and registers that interrupts leave alone.
 #![no_std]
 #![no_main]
 
@@ -70,7 +70,7 @@ macro_rules! raise {
     }};
 }
 
-/// What `lgdt` and `lidt` take.
+/// The operand of `lgdt` and `lidt`.
 #[repr(C, packed)]
 struct Table {
     limit: u16,
@@ -91,7 +91,7 @@ fn a_gate_beyond_the_idt_is_a_double_fault() {
     )
 }
 
-/// Entry 5: data that is not present.
+/// Loads a GDT whose entry 5 is data that is not present.
 fn load_gdt_with_a_gap() {
     let gdt: &'static mut [u64; 6] =
         Box::leak(Box::new([0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0, 0x00cf_1300_0000_ffff]));

@@ -1,5 +1,6 @@
-//! Go's behaviour suite on the machine. The cases and what they stand for: `sched/tests/go`. A boot
-//! runs a group, and says each case's name; after each the account must be what it was.
+//! Go's behaviour suite on the machine. The cases and their sources in Go's suite stand in
+//! `sched/tests/go`. A boot runs a group, and says each case's name. After each case the account
+//! must be as before.
 #![no_std]
 #![no_main]
 
@@ -9,12 +10,12 @@ mod support;
 
 use trefoil::account::Account;
 
-/// What the cases may use.
+/// The API for the cases.
 mod api {
     pub use trefoil::prelude::*;
     pub use trefoil::{JoinError, context, joinset, panic};
 
-    /// How many G's are parked, without `main`, which waits for the case.
+    /// Returns the number of parked G's, without `main`, which waits for the case.
     pub fn parked() -> usize {
         runtime::goroutines().iter().filter(|g| g.state.is_parked() && g.name != "main").count()
     }

@@ -51,8 +51,8 @@ image! { "
     exhaustion_in_a_destructor_is_reported,
 }
 
-/// Bytes in use, without what the kernel keeps, and what belongs to goroutines that have been
-/// joined and are on their way out.
+/// Returns the bytes in use, without the kernel's own, and without those of joined goroutines that
+/// are on their way out.
 fn live() -> u64 {
     let mut live = account::heap_bytes();
     for _ in 0..20 {
@@ -137,7 +137,7 @@ fn blocks_freed_elsewhere_go_home() {
     make_here_free_there(64, 4 << 20);
     make_here_free_there(640, 4 << 20);
     let after = heap::stats();
-    // What a magazine keeps may keep a slab: a few for each core and class that took part.
+    // Blocks in a magazine may keep their slab: a few slabs for each core and class that took part.
     let slack = 8 * (32 << 10) * runtime::num_cpus() as u64;
     assert!(after.slab_bytes < before.slab_bytes + slack, "slabs are left: {before:?}, {after:?}");
 }
@@ -353,8 +353,8 @@ impl Drop for Counted<'_> {
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// A function that takes memory by blocks of 64 KiB until there is none. Its list has room already:
-/// others may be faster.
+/// Makes a function that takes memory by blocks of 64 KiB until there is none. Its list has room
+/// already, since others may take the last memory.
 fn take_all() -> impl FnOnce() + Send {
     let mut kept = Vec::with_capacity(4096);
     move || {
@@ -387,7 +387,7 @@ fn exhaustion_unwinds_the_one_that_asked() {
             .map(|_| {
                 let (rx, others) = (rx.clone(), others.clone());
                 go(move || {
-                    // It allocates nothing, so it goes on while there is nothing.
+                    // The counting G's allocate nothing, so they go on while there is no memory.
                     while rx.try_recv() != Err(chan::TryRecvError::Disconnected) {
                         others.fetch_add(1, Relaxed);
                         runtime::yield_now();
@@ -484,7 +484,7 @@ fn a_block_that_came_meanwhile_is_not_lost() {
         lent[0].load(Relaxed)
     });
     for _ in 0..10 {
-        // It may take some turns until it has parked.
+        // The lender may take some turns until it has parked.
         runtime::yield_now();
         runtime::scavenge();
     }
@@ -573,8 +573,8 @@ fn try_reserve_gets_an_error() {
     assert!(bytes.try_reserve(20 << 20).is_ok());
 }
 
-/// A bit of everything; true if all of it came to be, false after an error. What can't give an
-/// error panics.
+/// Makes a bit of everything. Returns true if all of it succeeded, false after an error. Operations
+/// without an error to return panic.
 fn a_bit_of_everything() -> bool {
     let mut bytes = Vec::<u8>::new();
     if bytes.try_reserve(100).is_err() || bytes.try_reserve(5000).is_err() {

@@ -1,5 +1,5 @@
-//! What comes from outside: the serial port's interrupt, the ready inbox behind it, and the
-//! standard input on top.
+//! Input from outside: the serial port's interrupt, the ready inbox behind it, and the standard
+//! input on top.
 #![no_std]
 #![no_main]
 
@@ -169,7 +169,8 @@ fn an_interrupt_ends_the_turn_of_a_tight_loop() {
     spinners.into_iter().for_each(|s| assert!(s.join().unwrap() > 0));
 }
 
-/// The G that has waited for input goes on without: then nobody waits for an interrupt any more.
+/// The G that has waited for input waits for a channel next. So nobody waits for an interrupt any
+/// more.
 fn no_g_waits_for_input_any_more() {
     assert_eq!(runtime::stdin().next().as_deref(), Some("x"));
     let (_tx, rx) = chan::bounded::<u8>(0);

@@ -1,5 +1,5 @@
-//! Many goroutines: what one costs, and that nothing of any is lost. Each in two sizes: one for
-//! every day, and the one that is claimed, for `make test-large`.
+//! Many goroutines: the cost of one, and that nothing of any is lost. Most tests have two sizes:
+//! one for every day, and the claimed one, for `make test-large`.
 #![no_std]
 #![no_main]
 
@@ -43,7 +43,7 @@ const PACKED: u64 = if cfg!(debug_assertions) { 1800 } else { 13 * 1024 / 10 };
 
 /// G's that have come to their `recv`.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
-/// What they have added up at their ends.
+/// The sum that they have added up at their ends.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
 fn used() -> u64 {
@@ -86,7 +86,7 @@ fn park(n: u64) -> (Sender<()>, Vec<JoinHandle<u64>>, Option<impl FnOnce() -> u6
     (gate, handles, failed)
 }
 
-/// One close wakes them, each runs its end and is joined.
+/// Wakes all of them by one close. Each runs its end and is joined.
 fn wake(gate: &Sender<()>, handles: Vec<JoinHandle<u64>>) {
     let n = handles.len() as u64;
     gate.close();
@@ -118,7 +118,7 @@ fn parked_100_000() {
     parked(100_000, true);
 }
 
-/// More than would fit if none were packed. One close wakes them.
+/// Parks more than would fit if none were packed, and wakes them by one close.
 fn packed(n: u64, all_in: bool) {
     let before = if all_in { 0 } else { used() };
     let (gate, handles, failed) = park(n);
@@ -141,7 +141,7 @@ fn packed_1_000_000() {
     packed(1_000_000, true);
 }
 
-/// `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
+/// Returns `n` numbers in a random order: Fisher and Yates, with a xorshift generator.
 fn shuffled(n: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
@@ -154,7 +154,7 @@ fn shuffled(n: u64) -> Vec<u32> {
     order
 }
 
-/// Each has a channel of its own and gets a number of its own, in a random order.
+/// Parks G's at a channel each, and sends each a number of its own, in a random order.
 fn random(n: u64) {
     let mut gates = Vec::with_capacity(n as usize);
     let mut handles = Vec::with_capacity(n as usize);
@@ -200,9 +200,9 @@ fn deep(bytes: usize, seed: u64) -> u64 {
     below + black_box(&block).iter().filter(|&&word| word != seed).count() as u64
 }
 
-/// Twice as many as fit with a page each are woken, each grows and parks again, several times:
-/// whoever runs gets its pages from those who do not. (At most [`AT_ONCE`] are under way: the
-/// stacks of those who run or wait to run can't be packed, and on a slow core `main` may be far
+/// Twice as many as fit with a page each are woken, each grows and parks again, several times.
+/// Running G's get their pages from those that do not run. (At most [`AT_ONCE`] are under way: the
+/// stacks of G's that run or wait to run can't be packed, and on a slow core `main` may be far
 /// ahead of them.)
 fn many_run_in_little_memory() {
     let n = 30_000;
@@ -245,12 +245,12 @@ fn creations(n: u64) {
     let some = |n: u64| (0..n).for_each(|i| assert_eq!(go(move || i).join().unwrap(), i));
     let memory = || {
         runtime::scavenge();
-        // What this core keeps for the next allocation goes home.
+        // The blocks that this core keeps for the next allocations go home.
         heap::trim();
         (account::heap_bytes(), runtime::stats().memory)
     };
     wait_for_cores();
-    // What a program has once: records, slabs.
+    // Memory that a program takes only once: records, slabs.
     some(1000);
     let (heap, before) = memory();
     some(n);

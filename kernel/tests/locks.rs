@@ -1,6 +1,6 @@
-//! What parks a goroutine instead of a core, where that takes the machine: under preemption at any
-//! instruction, with holders that die of an overflow, and how fair it is. (What it does otherwise:
-//! `hosted/tests/locks`, `sched/tests/go`.)
+//! Locks that park a goroutine instead of a core, in tests that need the machine: preemption at any
+//! instruction, holders that die of an overflow, fairness. (`hosted/tests/locks` and
+//! `sched/tests/go` test the rest.)
 #![no_std]
 #![no_main]
 
@@ -36,7 +36,7 @@ image! { "
     a_flood_of_readers_lets_writers_in,
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -52,9 +52,9 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// Some work, without a call into the scheduler. It ends with a `pause`: under `-icount`, QEMU
-/// before 8.1 gives a core all the time up to the next timer, again and again, and the other cores
-/// none, unless that core pauses or halts.
+/// Works without a call into the scheduler, and ends with a `pause`. Under `-icount`, QEMU before
+/// 8.1 gives a core all the time up to the next timer, again and again, unless that core pauses or
+/// halts.
 fn work(turns: u64) {
     (0..turns).for_each(|i| _ = black_box(i));
     spin_loop();
@@ -66,7 +66,7 @@ fn join_all<T: Send + 'static>(gs: impl IntoIterator<Item = JoinHandle<T>>) -> V
     gs.into_iter().map(|g| g.join().unwrap()).collect()
 }
 
-/// `n` G's that run `f`, each with its number.
+/// Starts `n` G's that run `f`, each with its number.
 fn crew<T: Send + 'static>(n: usize, f: impl Fn(usize) -> T + Clone + Send + 'static) -> Vec<JoinHandle<T>> {
     (0..n)
         .map(|i| {
@@ -76,7 +76,8 @@ fn crew<T: Send + 'static>(n: usize, f: impl Fn(usize) -> T + Clone + Send + 'st
         .collect()
 }
 
-/// A G that does `f` and then dies of an overflow; returns when it has begun to.
+/// Starts a G that runs `f`, whose argument overflows the stack. Returns when the G has begun to
+/// die.
 fn dies_with(f: impl FnOnce(&dyn Fn()) + Send + 'static) -> JoinHandle<()> {
     let dying = Arc::new(AtomicBool::new(false));
     let flag = dying.clone();
@@ -232,7 +233,8 @@ fn a_panic_poisons_or_releases() {
     wg.wait();
 }
 
-/// Those who wait when the holder dies, and those who come later, find the lock free and poisoned.
+/// The lock of a dead holder stays held. Its waiters panic with a message that names the death, and
+/// an attempt finds it held.
 fn a_dead_holder_of_each_is_named() {
     for _ in 0..4 {
         let mutex = Arc::new(Mutex::new(1));
@@ -278,7 +280,7 @@ fn a_dead_holder_of_each_is_named() {
     }
 }
 
-/// Each of them came to a panic that names a dead goroutine.
+/// Asserts that each of them came to a panic that names a dead goroutine.
 fn are_told(gs: Vec<JoinHandle<()>>) {
     for g in gs {
         let error = g.join().expect_err("what a dead goroutine holds was granted");
@@ -347,8 +349,8 @@ fn deadlines_and_wake_ups_at_the_same_time() {
     }
 }
 
-/// What `n` G's that take a lock again and again for `time` get of it: how often each, and the
-/// longest that one of them has waited.
+/// Lets `n` G's take a lock again and again for `time`. Returns how often each got it, and the
+/// longest wait of any.
 fn contest(n: usize, time: Duration, take: impl Fn(&dyn Fn()) + Clone + Send + 'static) -> (Vec<u64>, Duration) {
     let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let gs = {

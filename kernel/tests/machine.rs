@@ -1,5 +1,5 @@
-//! The machine: cores, memory, firmware, interrupts, the command line; and what happens when they
-//! are not as they should be.
+//! The machine: cores, memory, firmware, interrupts, the command line; also when they are not as
+//! they should be.
 #![no_std]
 #![no_main]
 
@@ -94,7 +94,7 @@ fn main_does_not_wait() {
 
 fn memory_can_be_used() {
     let before = trefoil::mm::frames::stats();
-    // Nearly all of it, a frame at a time; what is used must be real: each frame keeps its own
+    // Takes nearly all of it, a frame at a time. The memory must be real: each frame keeps its own
     // number.
     let n = (before.free - 500).min(200_000);
     let mut frames: Vec<u64> = Vec::with_capacity(n as usize);
@@ -293,7 +293,7 @@ fn the_end_cuts_no_line() {
     runtime::exit(0);
 }
 
-/// Who ends the machine has the port itself.
+/// The G that ends the machine holds the port itself.
 fn the_end_comes_while_a_line_stands() {
     trefoil::console::with_locked(|| runtime::exit(0));
 }

@@ -171,7 +171,7 @@ fn alignment_is_kept() {
 /// 1. `layout` has a size.
 unsafe fn alloc_one(layout: core::alloc::Layout) -> *mut u8 {
     extern crate alloc;
-    // SAFETY: 1.
+    // SAFETY: the caller's: `layout` has a size.
     let block = unsafe { alloc::alloc::alloc(layout) };
     assert!(!block.is_null());
     // SAFETY: the block is `layout.size()` bytes.
@@ -183,7 +183,7 @@ unsafe fn alloc_one(layout: core::alloc::Layout) -> *mut u8 {
 /// 1. `block` came from `alloc_one` with `layout`.
 unsafe fn trefoil_dealloc(block: *mut u8, layout: core::alloc::Layout) {
     extern crate alloc;
-    // SAFETY: 1.
+    // SAFETY: the caller's: `block` came from `alloc_one`, that is from `alloc`, with `layout`.
     unsafe { alloc::alloc::dealloc(block, layout) }
 }
 

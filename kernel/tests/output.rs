@@ -1,5 +1,5 @@
-//! What leaves for the console: whole lines, in order, none lost, and nobody held up; at a port
-//! that takes everything at once, as QEMU's does, and at one that takes 115,200 baud.
+//! Output to the console: whole lines, in order, none lost, and nobody held up. The port takes
+//! everything at once, as QEMU's does, or 115,200 baud.
 #![no_std]
 #![no_main]
 

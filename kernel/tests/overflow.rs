@@ -43,7 +43,7 @@ image! { "
     one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_grants_it_to_nobody, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, others_run_while_a_report_is_made, many_reports_at_once, the_machine_waits_for_a_report, a_report_without_memory, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
@@ -82,8 +82,8 @@ fn one_of_a_thousand_overflows() {
     let after = runtime::stats().memory;
     assert_eq!(after.abandoned, before.abandoned + 1);
     assert_eq!(after.stacks.retired, before.stacks.retired + 1);
-    // Those of the thousand that are cached keep a few pages each. (That nothing is left of the
-    // glutton's 60, the kit sees.)
+    // Cached stacks of the thousand keep a few pages each. (The kit sees whether any of the
+    // glutton's 60 pages is left.)
     assert!(after.stacks.pages < 60 + 4 * 64 * runtime::max_procs() as u64, "{} pages", after.stacks.pages);
 }
 
@@ -123,7 +123,7 @@ fn no_destructor_runs_and_it_is_counted() {
         assert_eq!(runtime::stats().memory.abandoned, n);
     }
     assert_eq!(DROPPED.load(SeqCst), 0, "a destructor ran on a stack that has no room");
-    // What they owned stays.
+    // The blocks that they owned stay.
     assert!(trefoil::account::heap_bytes() >= before + 5 * 160);
 }
 
@@ -157,7 +157,7 @@ fn overflow_while_holding_a_mutex_grants_it_to_nobody() {
         assert!(!mutex.is_poisoned());
         assert!(matches!(mutex.try_lock(), Err(TryLockError::WouldBlock)));
     }
-    // Nobody waits: whoever comes later finds it.
+    // The same when nobody waits at the death: a G that comes later is told.
     let mutex = Arc::new(Mutex::new(()));
     let held = mutex.clone();
     let glutton = go(move || {
@@ -205,7 +205,7 @@ fn overflow_while_unwinding() {
     assert_eq!(panicked.join().unwrap_err().message(), Some("only this"));
 }
 
-/// Recursion down to where less than `left` bytes of the window are free, then `f`.
+/// Recurses until less than `left` bytes of the window are free, and calls `f` there.
 #[inline(never)]
 fn near_the_end(lo: usize, left: usize, f: &dyn Fn()) -> u64 {
     let block = black_box([3u64; 16]);
@@ -224,8 +224,8 @@ fn lowest() -> usize {
 
 fn overflow_with_preemption_off_waits_until_it_is_on() {
     static REACHED: AtomicU32 = AtomicU32::new(0);
-    // The last 24 KiB are the guard, four red pages, and one ordinary page: what `f` needs lies in
-    // the red.
+    // The last 24 KiB are the guard, four red pages, and one ordinary page, so `use_red` reaches
+    // into the red.
     for lock in 0..3 {
         let ended = go(move || {
             near_the_end(lowest(), 22 * KIB, &|| {
@@ -250,8 +250,7 @@ fn overflow_with_preemption_off_waits_until_it_is_on() {
 }
 
 fn overflow_on_the_way_to_park() {
-    // Whatever the depth at which the red begins: in `recv`, in the switch itself, in the caller,
-    // or nowhere.
+    // The red begins at any depth: in `recv`, in the switch itself, in the caller, or nowhere.
     static CAME_TO_IT: AtomicU32 = AtomicU32::new(0);
     let (tx, rx) = chan::bounded::<u64>(0);
     let (mut ended, mut lived) = (0, 0);
@@ -408,15 +407,16 @@ fn growth_without_memory_at_depth_ends_the_g_later() {
     let starved = Builder::new()
         .stack_max(1 << 20)
         .spawn(|| {
-            // With preemption off from here on: what this core's reserve has is all there is.
+            // Preemption is off from here on, so this core's reserve is soon all the memory there
+            // is.
             let mut taken = TAKEN.lock();
             window::fill_reserve();
             while let Some(frame) = frames::alloc() {
                 taken.push(frame);
             }
             let wrong = deep((window::RESERVE - 6) * 4096, 1);
-            // The reserve's last frames have got it here, with all its bytes, and it ends with the
-            // lock free.
+            // The reserve's last frames have got the G here, with all its bytes. The G ends when
+            // the lock is free.
             assert_eq!(wrong, 0);
             REACHED.fetch_add(1, SeqCst);
             drop(taken);

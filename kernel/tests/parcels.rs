@@ -70,7 +70,8 @@ fn below(bytes: usize, f: &mut dyn FnMut()) {
     assert_eq!(black_box(&block)[7], 1);
 }
 
-/// What is left in a default window of a goroutine that comes to `f`: from a page to a few values.
+/// The pages that a default window has left above its last 24 KiB when a goroutine comes to `f`:
+/// from none to a few values' worth.
 const ROOM: core::ops::Range<usize> = 0..20;
 const WINDOW: usize = 256 * KIB;
 const VALUE: usize = 12 * KIB;
@@ -89,7 +90,7 @@ fn parked(id: u64) -> bool {
     runtime::goroutines().iter().any(|g| g.id == id && g.state.is_parked())
 }
 
-/// Whether it came through; else it must have died of its stack.
+/// Returns true if a G came through; else it must have died of its stack.
 fn came_through(g: JoinHandle<()>) -> bool {
     match g.join() {
         Ok(()) => true,
@@ -110,7 +111,7 @@ fn a_receiver_with_little_room_ends_alone() {
                 let theirs = rx.clone();
                 let receiver = go(move || below(depth(room), &mut || assert!(theirs.recv().unwrap().is(3))));
                 let id = receiver.id();
-                // It waits, or has died on its way.
+                // The receiver waits, or has died on its way.
                 until(|| parked(id) || receiver.is_finished());
                 let waits = parked(id);
                 if waits {
@@ -125,7 +126,7 @@ fn a_receiver_with_little_room_ends_alone() {
                 let came = came_through(receiver);
                 through += usize::from(came);
                 assert!(!came || waits);
-                // One that has died has its value with it.
+                // A receiver that dies with its value never drops it.
                 assert_eq!(ALIVE.load(SeqCst) - before, i64::from(waits && !came));
                 assert!(rx.is_empty());
             }
@@ -147,7 +148,7 @@ fn a_sender_with_little_room_ends_alone() {
             let received = Builder::new().stack_max(1 << 20).spawn(receives).unwrap().join().unwrap();
             let came = came_through(sender);
             through += usize::from(came);
-            // It may have died after its value was taken, on its way back.
+            // The sender may have died after its value was taken, on its way back.
             assert!(!came || received == Ok(true), "{received:?}");
             assert!(received != Ok(false));
         }
@@ -155,15 +156,15 @@ fn a_sender_with_little_room_ends_alone() {
     });
 }
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// What ends a dead goroutine runs on g0, with preemption off: it must not have a place for the
-/// result there.
+/// The code that ends a dead goroutine runs on g0, with preemption off, and must not keep a place
+/// for the result there.
 #[expect(clippy::result_large_err, reason = "that is what it is about")]
 fn a_death_leaves_no_large_result_on_g0() {
     roomy(|| {
@@ -194,14 +195,14 @@ fn a_death_leaves_no_large_result_on_g0() {
     });
 }
 
-/// The closure waits on the heap; if its goroutine moves it to its own stack, that has no room for
-/// it.
+/// The closure waits on the heap. Its goroutine's stack has no room for it, if the goroutine moves
+/// it there.
 fn a_closure_larger_than_its_stack_ends_alone() {
     static RAN: AtomicBool = AtomicBool::new(false);
     let starts = || {
         let value = Large::<{ 1 << 20 }>::make(5);
         let closure = move || RAN.store(value.is(5), SeqCst);
-        // It may run where it lies.
+        // The closure may run where it lies.
         let ran = came_through(go(closure));
         assert_eq!(RAN.swap(false, SeqCst), ran);
         let value = Large::<{ 1 << 20 }>::make(5);
@@ -246,7 +247,7 @@ fn a_large_value_without_memory_panics_in_its_sender() {
     roomy(sends);
 }
 
-/// Whether `f` panics when the first block that it asks for can't be had.
+/// Returns true if `f` panics when the first block that it asks for can't be had.
 fn without_memory(f: &dyn Fn()) -> bool {
     // The stack needs no memory.
     below(512 * KIB, &mut || {});

@@ -1,5 +1,5 @@
-//! Preemption: nobody holds a core, whatever it does there. That nobody notices that it was taken
-//! away: `registers.rs`; how late it is at most: `delays.rs`.
+//! Preemption: no G can hold a core, in any code. `registers.rs` tests that a G does not notice its
+//! preemption; `delays.rs` tests how late preemption is at most.
 #![no_std]
 #![no_main]
 
@@ -39,7 +39,7 @@ image! { "
     a_panic_with_a_guard_is_said,
 }
 
-/// A loop without a call.
+/// Spins in a loop without a call.
 fn spin(stop: &AtomicBool) -> u64 {
     let mut turns = 0;
     while !stop.load(Relaxed) {
@@ -89,7 +89,7 @@ fn a_sleeper_keeps_time_beside_tight_loops() {
     }
 }
 
-/// As [`spin`], for so long.
+/// Spins as [`spin`] does, for `time`.
 fn spin_for(time: Duration) -> u64 {
     let begin = time::Instant::now();
     let mut turns = 0;
@@ -140,7 +140,7 @@ fn spinners_have_their_share_in_a_storm() {
     }
 }
 
-/// G's that do `f` and nothing else, until so many preemptions have come.
+/// Runs G's that call `f` and nothing else, until `least` preemptions have come.
 fn under_preemption(least: u64, f: impl Fn(u64) + Copy + Send + 'static) {
     static STOP: AtomicBool = AtomicBool::new(false);
     STOP.store(false, SeqCst);
@@ -227,12 +227,12 @@ fn one_g_has_no_interrupts() {
     while runtime::num_cpus() < runtime::max_procs() {
         runtime::yield_now();
     }
-    // The clock is refined, whoever was to come up has.
+    // By then the clock is refined, and every core that was to come up is there.
     time::sleep(Duration::from_millis(100));
     let _pin = runtime::pin();
     let here = runtime::core();
-    // What woke us has left one that looks whether anybody waits. (Without counted time it comes
-    // when the host gets round to it.)
+    // Our wake-up has left an alarm that looks whether anybody waits. (Without counted time it
+    // comes when the host gets round to it.)
     spin_for(Duration::from_millis(5));
     let interrupts = || runtime::stats().ms[here].timer_interrupts;
     let quiet = || {

@@ -58,14 +58,14 @@ image! { "
     a_change_that_dies_is_finished_by_the_next, timers_outlive_a_change_that_dies, one_p_becomes_two_beside_a_lone_g, blocks_and_changes_together,
 }
 
-/// A slow device, polled.
+/// Polls `done` without giving the core away, as a driver polls a slow device.
 fn wait_for(done: impl Fn() -> bool) {
     while !done() {
         spin_loop();
     }
 }
 
-/// The others have all started.
+/// Waits until `n` cores have started.
 fn all_cores(n: usize) {
     while runtime::num_cpus() < n {
         runtime::yield_now();
@@ -113,7 +113,7 @@ fn two_blocked_cores_leave_two_ps() {
     while BLOCKED.load(SeqCst) < 2 {
         runtime::yield_now();
     }
-    // They meet only if both run at once: neither yields, and the slice is long.
+    // The two G's meet only if both run at once: neither yields, and the slice is long.
     let meet = || {
         MET.fetch_add(1, SeqCst);
         wait_for(|| MET.load(SeqCst) == 2);
@@ -573,7 +573,7 @@ fn nobody_else_runs_beside_a_pinned_spinner() {
     let spinner = go(|| {
         let _pin = runtime::pin();
         THERE.store(runtime::core(), SeqCst);
-        // What waits here goes elsewhere, also when it yields.
+        // The G's that wait here go elsewhere, also when this one yields.
         while !STOP.load(Relaxed) {
             for _ in 0..1000 {
                 spin_loop();
@@ -638,7 +638,7 @@ fn pins_meet_blocks_and_changes() {
     workers.into_iter().for_each(|w| w.join().unwrap());
 }
 
-/// The number of the P that the caller runs on; `usize::MAX` outside.
+/// Returns the number of the P that the caller runs on; `usize::MAX` outside.
 fn p() -> usize {
     let guard = trefoil_sched::PreemptGuard::new();
     trefoil_sched::M::current(&guard).p().unwrap().index()
@@ -710,8 +710,8 @@ fn a_block_comes_back_to_the_global_queue() {
         STOP.store(false, SeqCst);
         SEEN.store(false, SeqCst);
         BACK.store(false, SeqCst);
-        // It takes the only P while we are outside, sees us come to the global queue, and only then
-        // makes room.
+        // The taker takes the only P while we are outside. Only when we have come to the global
+        // queue does the taker make room.
         let taker = runtime::block_in_place(|| {
             let taker = go(|| {
                 STOP.store(true, SeqCst);
@@ -729,8 +729,8 @@ fn a_block_comes_back_to_the_global_queue() {
     }
 }
 
-/// The core that was woken for the one who waits comes too late: we have the P again, and never
-/// leave it.
+/// The core that was woken for the waiting G comes too late: we have the P again, and never leave
+/// it. Still that G runs.
 fn who_waits_when_a_block_ends_has_a_turn() {
     static RAN: AtomicU64 = AtomicU64::new(0);
     all_cores(runtime::max_procs());
@@ -770,8 +770,8 @@ fn work_from_elsewhere_interrupts_a_lone_g() {
     });
     late.sort_unstable();
     println!("behind a G that ran alone, with a slice of 1 ms: {} µs (least), {} µs (p50)", late[0], late[10]);
-    // It has had its slice, and no more than two; the host may stop a core, but not each time.
-    // Without an interrupt it would be never.
+    // The spinner may run on for two slices at most. The host may stop a core, but not each time.
+    // Without an interrupt the new G would never run.
     assert!(late[0] < 100_000, "{late:?}");
     STOP.store(true, SeqCst);
     spinner.join().unwrap();
@@ -823,7 +823,7 @@ fn a_pin_ends_with_its_g() {
             .collect();
         left.into_iter().for_each(|h| assert!(matches!(h.join(), Err::<(), _>(JoinError::Exited))));
     }
-    // All cores but the last are taken. Who has one of their records runs nevertheless.
+    // All cores but the last are taken. G's in the records of the pinned ones run nevertheless.
     let last = runtime::num_cpus() - 1;
     let taken: Vec<_> =
         (0..last).map(|core| Builder::new().pin(core).spawn(|| wait_for(|| STOP.load(Relaxed))).unwrap()).collect();
@@ -875,7 +875,7 @@ fn two_that_are_sent_to_a_resting_core_take_turns() {
                     })
                     .unwrap();
                 for round in 1..=ROUNDS {
-                    // That core rests again.
+                    // The pinned G's core rests again.
                     (0..2000).for_each(|_| spin_loop());
                     READY.fetch_add(1, SeqCst);
                     wait_for(|| READY.load(SeqCst) >= 2 * round);

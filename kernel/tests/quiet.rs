@@ -1,5 +1,5 @@
-//! What can be seen of a machine from inside: that it is quiet when nobody runs, how late things
-//! are, Go's line about its scheduler.
+//! The machine seen from inside: that it is quiet when nobody runs, how late things are, Go's line
+//! about its scheduler.
 #![no_std]
 #![no_main]
 
@@ -39,7 +39,7 @@ fn wait_for_cores() {
     }
 }
 
-/// Wake-up IPIs taken.
+/// Counts the wake-up IPIs taken by all cores.
 fn ipis() -> u64 {
     trefoil::arch::percpu::all().map(|c| c.wake_ipis.load(Relaxed)).sum()
 }
@@ -116,7 +116,7 @@ fn wake_ups_reach_a_core_that_watches() {
     let (woken, ipis) = (runtime::stats().total().wakes_sent - sent, ipis() - before);
     println!("{woken} wake-ups, {ipis} IPIs");
     // At most one each (and those that were on their way); with `mwait`, only to a core that is not
-    // watching at this moment. (TCG's `mwait` is a pause: what ends it can't be seen here.)
+    // watching at this moment. (TCG's `mwait` is a pause, so this test can't see a store end it.)
     assert!(ipis <= woken + runtime::max_procs() as u64, "{ipis} IPIs for {woken} wake-ups");
 }
 

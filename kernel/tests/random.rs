@@ -1,12 +1,12 @@
-//! Random programs on the machine. What is checked: `sched/tests/random`. Each boot prints the seed
-//! that it took, which `APPEND="app.seed=N"` repeats; `app.ms=N` is how long it goes on, of the
-//! machine's time.
+//! Random programs on the machine. `sched/tests/random` says what is checked. Each boot prints its
+//! seed, which `APPEND="app.seed=N"` repeats. `app.ms=N` sets how long it goes on, of the machine's
+//! time.
 #![no_std]
 #![no_main]
 
 mod support;
 
-/// What the programs may use.
+/// The API for the programs.
 mod api {
     pub use trefoil::prelude::*;
 }
@@ -33,7 +33,7 @@ image! { "
     histories_of_readers_and_writers_have_an_order, the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
 }
 
-/// The number behind `name=` in the words.
+/// Returns the number behind `name=` in the words.
 fn number(name: &str) -> Option<u64> {
     runtime::args().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }

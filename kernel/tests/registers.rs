@@ -44,7 +44,7 @@ fn registers_survive_a_million_preemptions() {
     torture_all(1_000_000);
 }
 
-/// G's that look after their registers, until so many preemptions have come.
+/// Runs G's that check their registers, until `least` preemptions have come.
 fn torture_all(least: u64) {
     let cores = runtime::max_procs();
     while runtime::num_cpus() < cores {
@@ -154,7 +154,7 @@ fn general(seed: u64) -> u64 {
     wrong
 }
 
-/// What the vector unit is loaded with, and what is found there afterwards.
+/// The contents of the vector unit: values to load, or those found there afterwards.
 #[repr(C)]
 struct Vectors {
     /// 16 registers of 32 bytes.

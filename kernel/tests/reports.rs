@@ -1,4 +1,4 @@
-//! What the machine says when it can't go on: every exception, panics from inside every lock,
+//! The machine's reports when it can't go on: every exception, panics from inside every lock,
 //! overflow, deadlock.
 #![no_std]
 #![no_main]
@@ -217,7 +217,7 @@ fn kernel_stack_guard() {
     raise!("mov rax, [{0}]", in(reg) stack.start - 8, out("rax") _)
 }
 
-/// Recursion without end, on a stack of which only a few hundred bytes above `lowest` are left.
+/// Recurses without end, on a stack with only a kilobyte left above `lowest`.
 fn overflow_at(lowest: u64) {
     raise!("mov rsp, {0}", "xor edi, edi", "call {1}", in(reg) lowest + 1024, sym recurse_c)
 }

@@ -74,7 +74,7 @@ fn busy(how_long: Duration) {
     }
 }
 
-/// A fixed amount of work.
+/// Does a fixed amount of work.
 fn work(turns: u64) -> u64 {
     (0..turns).fold(1u64, |x, i| black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i)))
 }
@@ -201,8 +201,8 @@ fn a_pair_in_the_slot_lets_the_ring_run() {
     lets_the_ring_run(100);
 }
 
-/// Each time the pair has at least so many `rounds` while the third waits, or that never was in the
-/// ring.
+/// Asserts that a third G runs within a slice and a quarter. The pair has at least `least` rounds
+/// meanwhile; with fewer, the third was never in the ring.
 fn lets_the_ring_run(least: u64) {
     // The slice's end finds the pair in their own code, in the scheduler, or on the way between.
     let mut longest = Duration::ZERO;
@@ -216,7 +216,7 @@ fn lets_the_ring_run(least: u64) {
     println!("at most {longest:?}");
 }
 
-/// Whoever wakes up in between does not give the pair a new slice.
+/// A sleeper's wake-up in between does not give the pair a new slice.
 fn a_pair_in_the_slot_and_a_sleeper_let_the_ring_run() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let sleeper = go(|| {
@@ -224,13 +224,13 @@ fn a_pair_in_the_slot_and_a_sleeper_let_the_ring_run() {
             time::sleep(Duration::from_micros(130));
         }
     });
-    // It wakes up, and so the third has its turn, after some rounds only.
+    // The sleeper's wake-ups may give the third G its turn early, so one round is enough.
     lets_the_ring_run(1);
     STOP.store(true, SeqCst);
     sleeper.join().unwrap();
 }
 
-/// How long a third G waits in the ring while two ready each other.
+/// Measures how long a third G waits in the ring while two ready each other.
 fn behind_a_pair(least: u64) -> Duration {
     let waited = Arc::new(AtomicU64::new(u64::MAX));
     let (to_b, from_a) = chan::bounded::<bool>(0);
@@ -258,7 +258,7 @@ fn behind_a_pair(least: u64) -> Duration {
         assert!(rounds >= least, "it never waited in the ring: {rounds} rounds");
         c.join().unwrap();
     });
-    // It is in the slot, so it comes to its `recv` first: each hands over to the other, which has
+    // `b` is in the slot, so it comes to its `recv` first: each hands over to the other, which has
     // parked.
     let b = go(move || from_a.iter().for_each(|v| to_a.send(v).unwrap_or(())));
     for h in [a, b] {
@@ -323,7 +323,7 @@ fn two_cores_are_faster_than_one() {
     wait_for_cores();
     const N: u64 = 64;
     const TURNS: u64 = 1_000_000;
-    // The best of five: what the host takes away for itself only makes a round slower.
+    // The best of five: time that the host takes for itself only makes a round slower.
     let (mut serial, mut parallel) = (Duration::MAX, Duration::MAX);
     for _ in 0..5 {
         let begin = Instant::now();
@@ -367,8 +367,8 @@ fn few_wake_ups_are_needless() {
     assert!(useless * 11 <= got + 110, "{useless} of {got} wake-ups were needless");
 }
 
-/// Half of a storm: pairs that hand over through channels, with naps, so that cores rest and get up
-/// all the time.
+/// Makes half of a storm: pairs hand over through channels, with naps, so that cores rest and get
+/// up all the time.
 fn hand_over_in_pairs() {
     const HAND_OFFS: usize = 50_000;
     const PAIRS: usize = 8;
@@ -400,8 +400,8 @@ fn hand_over_in_pairs() {
     }
 }
 
-/// The other half: one G readies eight parked ones at once, which other cores must be woken for,
-/// and waits for all of them.
+/// Makes the other half: one G readies eight parked ones at once, and waits for all of them. Other
+/// cores must be woken for those.
 fn fan_out_and_in() {
     const HAND_OFFS: usize = 50_000;
     const WORKERS: usize = 8;

@@ -1,5 +1,5 @@
-//! What a parked goroutine does not need goes back: pages, and stacks that stay parked; and who
-//! still touches them has them again.
+//! Memory that a parked goroutine does not need goes back: unused pages, and whole stacks that stay
+//! parked. A later touch brings them back.
 #![no_std]
 #![no_main]
 
@@ -33,7 +33,7 @@ image! { "
     shrinking_gives_back_what_growth_took, shrinking_races_wake_ups, no_g_sees_anothers_bytes, what_regrows_before_the_epoch_ends_keeps_its_writes, a_spinner_does_not_stall_epochs, resting_cores_hold_no_epoch_up, packed_stacks_keep_their_bytes, packed_stacks_are_touched_from_everywhere, packed_large_values_are_handed_over, a_g_that_parked_just_now_is_not_packed, cold_gs_are_packed_in_the_background, the_background_works_a_piece_at_a_time,
 }
 
-/// As many G's as asked for, parked in `recv`; they end when the sender is dropped.
+/// Parks `n` G's in `recv`. They end when the sender is dropped.
 fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     let (tx, rx) = chan::bounded::<u64>(0);
     let handles = (0..n)
@@ -50,8 +50,8 @@ fn park(n: usize) -> (chan::Sender<u64>, Vec<JoinHandle<bool>>) {
     (tx, handles)
 }
 
-/// Those that have parked for good: on another core one may still be on its way, and can't be
-/// looked at.
+/// Counts the G's that have parked for good. On another core a G may still be on its way to the
+/// park, and can't be looked at.
 fn waiting() -> usize {
     let parked = |g: &&runtime::GInfo| g.wait_reason == runtime::WaitReason::ChanRecv && g.state.is_parked();
     runtime::goroutines().iter().filter(parked).count()
@@ -176,7 +176,7 @@ fn no_g_sees_anothers_bytes() {
     assert_eq!(wrong, 0, "words of a stack changed by themselves");
 }
 
-/// As [`deep`], and calls `f` where it is deepest.
+/// Recurses as [`deep`] does, and calls `f` in the deepest frame.
 #[inline(never)]
 fn deep_and(bytes: usize, seed: u64, f: &dyn Fn()) -> u64 {
     let mut block = [0u64; 64];
@@ -299,7 +299,7 @@ fn resting_cores_hold_no_epoch_up() {
     println!("{over_at_once} of {ROUNDS} epochs were over at once");
     assert!(over_at_once > ROUNDS * 9 / 10, "{over_at_once} of {ROUNDS} epochs were over at once");
     let flushes = || percpu::all().map(|core| core.flush_ipis.load(SeqCst)).sum::<u64>();
-    // Who does not rest is interrupted.
+    // A core that does not rest is interrupted.
     let (before, spins) = (flushes(), Arc::new(AtomicBool::new(true)));
     let goes_on = spins.clone();
     let spinner = go(move || {
@@ -316,7 +316,8 @@ fn resting_cores_hold_no_epoch_up() {
     spinner.join().unwrap();
 }
 
-/// A G that parks with a pattern on its stack and says afterwards how much of it was wrong.
+/// Starts a G that parks with a pattern on its stack. It returns 0 if the pattern was right
+/// afterwards, and it got its own number or none.
 fn keeper(seed: u64, rx: chan::Receiver<u64>) -> JoinHandle<u64> {
     go(move || {
         let kept = black_box([seed, !seed, seed * 3]);
@@ -407,8 +408,8 @@ fn packed_stacks_are_touched_from_everywhere() {
 }
 
 fn packed_large_values_are_handed_over() {
-    // A value too large for a record lies on the stack, so whoever hands it over touches a packed
-    // page, with the channel's lock just released.
+    // A value too large for a record lies on the stack. So its sender touches a packed page, with
+    // the channel's lock just released.
     #[derive(Clone, Copy, PartialEq, Debug)]
     struct Large([u64; 12]);
     for _ in 0..10 {
@@ -439,7 +440,7 @@ fn packed_large_values_are_handed_over() {
 }
 
 fn a_g_that_parked_just_now_is_not_packed() {
-    // Without pressure, whoever is woken within a period is not packed, however long the program
+    // Without pressure, a G that is woken within a period is not packed, however long the program
     // runs.
     let (tx, handles) = park(20);
     let begin = time::Instant::now();
@@ -494,6 +495,6 @@ fn the_background_works_a_piece_at_a_time() {
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
 
-/// What a piece of the scavenger's work in the background may take, in microseconds of a thousand
+/// The longest piece of the scavenger's work in the background, in microseconds of a thousand
 /// instructions: at the end of a round, 32 stacks are packed.
 const PIECE: u64 = 80;

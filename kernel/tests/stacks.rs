@@ -1,5 +1,4 @@
-//! Stacks that grow by being touched, wherever that is; and what is kept of them for the next
-//! goroutine.
+//! Stacks that grow by being touched, in any code, and are kept for the next goroutine.
 #![no_std]
 #![no_main]
 
@@ -74,8 +73,8 @@ macro_rules! across {
     };
 }
 
-/// Each instruction faults in its middle, on pages that nobody has touched yet, and does all that
-/// it does, once.
+/// Executes instructions that fault in their middle, on pages that nobody has touched yet. Each
+/// must do all its work, once.
 #[inline(never)]
 fn halfway(seed: u64) {
     let here = 0u8;
@@ -94,7 +93,7 @@ fn halfway(seed: u64) {
 
     let (to, from) = (next(), [seed as u8; 6000]);
     across!(to, "rep movsb", inout("rcx") 6000u64 => _, inout("rdi") to - 3000 => _, inout("rsi") from.as_ptr() => _);
-    // SAFETY: as above.
+    // SAFETY: `rep movsb` has just written these bytes.
     assert!(unsafe { core::slice::from_raw_parts((to - 3000) as *const u8, 6000) } == from, "rep movsb");
 
     let (to, low, high): (_, u64, u64) = (next(), !seed, seed);
@@ -196,7 +195,8 @@ fn growth_while_the_allocators_are_locked() {
     handles.into_iter().for_each(|h| assert_eq!(h.join().unwrap(), 0));
 }
 
-/// Stack, heap, channels and G's: each of its allocations may fail. It says "no" where it is told.
+/// Uses stack, heap, channels and G's: each of its allocations may fail. Returns `None` after an
+/// operation that returned an error.
 fn a_bit_of_everything(level: u64) -> Option<u64> {
     let mut words = Vec::new();
     words.try_reserve(100).ok()?;
@@ -257,8 +257,8 @@ fn deny_in_turn(expected: u64, seen: &mut Outcomes) -> bool {
             Err(other) => panic!("allocation {n}: {other}"),
         }
         assert!(fired, "allocation {n} was not made to fail, but something failed");
-        // (The heap is compared until the first G ends where it stands: what that owned stays
-        // there.)
+        // (The heap is compared until the first G ends where it stands, since that G's blocks
+        // stay.)
         if let Err(left) = account.close() {
             panic!("allocation {n} failed, and left behind:\n{left}");
         }
@@ -341,11 +341,12 @@ fn free_gs_are_few_and_give_way_under_pressure() {
     until(|| runtime::num_goroutines() == CROWD + 1);
     drop((tx, rx));
     crowd.into_iter().for_each(|g| assert!(g.join().unwrap()));
-    // In the background, without pressure: what the P's keep, and some.
+    // In the background, without pressure, the stacks that the P's keep stay mapped, and a few
+    // more.
     let most = 64 * (runtime::max_procs() as u64 + 1) + 8;
     until_slowly("free G's keep their stacks", || window::mapped_pages() <= most);
     assert!(window::mapped_pages() > 32, "none is kept for the next spawn");
-    // Under pressure: nothing, but for those who live.
+    // Under pressure only the stacks of living G's stay mapped.
     let mut taken = Vec::with_capacity(40_000);
     let mut short = 0;
     while short < 500 {

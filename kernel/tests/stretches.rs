@@ -89,7 +89,7 @@ impl Table {
     /// Runs `f`, and keeps the longest stretches.
     fn row(&mut self, name: &'static str, f: impl FnOnce()) {
         println!("running {name}");
-        // The line has left, and who has ended is gone.
+        // Wait until the line has left, and G's that have ended are gone.
         while !OUTPUT.is_empty() {
             time::sleep(Duration::from_millis(1));
         }

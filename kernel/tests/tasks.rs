@@ -159,7 +159,7 @@ mod api {
     pub use trefoil::runtime::{exit_g, yield_now};
     pub use trefoil::{JoinError, SpawnError};
 
-    /// A panic without a word from the hook.
+    /// Panics without a word from the hook.
     pub fn quiet_panic(message: &'static str) -> ! {
         trefoil::panic::resume_unwind(Box::new(message))
     }
@@ -196,14 +196,14 @@ use panic_cases::*;
 use scope_cases::*;
 use task_cases::*;
 
-/// Recursion without end.
+/// Recurses without end.
 #[inline(never)]
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// What the children of a scope whose G has died came to.
+/// Counts of children that came to their end although their scope's G has died.
 static NAMED: AtomicUsize = AtomicUsize::new(0);
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 
@@ -223,7 +223,7 @@ fn a_borrow_from_a_dead_scope_stays() {
             scope(|s| {
                 for _ in 0..4 {
                     s.go(|| borrow(&lent));
-                    // This one does not touch it, and comes to its end.
+                    // This child does not touch it, and comes to its end.
                     s.go(|| {
                         (0..50).for_each(|_| runtime::yield_now());
                         ENDED.fetch_add(1, SeqCst);
@@ -235,7 +235,7 @@ fn a_borrow_from_a_dead_scope_stays() {
         });
         assert!(matches!(lender.unwrap().join(), Err(JoinError::StackOverflow)));
         until(|| ENDED.load(SeqCst) == 4 * round as usize);
-        // Others come and go, and what nobody needs goes back.
+        // Others come and go, and unneeded memory goes back.
         for _ in 0..5 {
             runtime::scavenge();
             (0..20).map(|i| go(move || black_box([i; 200])[7])).for_each(|h| assert!(h.join().unwrap() < 20));
@@ -403,7 +403,7 @@ fn an_unjoined_panic_that_began_without_a_word_is_told_of_at_the_end() {
     // The hook has told of these.
     drop(go(|| fall("loud")));
     drop(go(|| scope(|_| fall("in a scope"))));
-    // Who joins is told.
+    // A panic that a join returns is not told again.
     assert!(go(|| quiet_panic("loud")).join().is_err());
     until(|| runtime::num_goroutines() == 1);
 }
@@ -422,7 +422,8 @@ fn a_message_that_can_not_be_made_is_cut_or_replaced() {
     let cut = |_: ()| panic!("so far: {} and so on", Word(|| ()));
     assert_eq!(go(move || cut(())).join().map(|()| 0).unwrap_err().message(), Some("so far: half a word"));
     assert_eq!(panic_message(&*catch_unwind(|| cut(())).unwrap_err()), Some("so far: half a word"));
-    // It panics itself: that one is caught, here and in a goroutine, and leaves nothing behind.
+    // A message that panics itself: its panic is caught, here and in a goroutine, and leaves
+    // nothing behind.
     let replaced = || panic!("so far: {}", Word(|| fall("the message panicked")));
     for _ in 0..3 {
         let caught = catch_unwind(|| -> u32 { replaced() });
@@ -486,7 +487,7 @@ fn contexts_without_number_let_others_run() {
             last = now;
         }
     });
-    // Two slices of 50 µs, and what a core does between two goroutines. An instruction takes a
+    // Two slices of 50 µs, and the work of a core between two goroutines. An instruction takes a
     // nanosecond.
     let check = |what: &str| {
         runtime::yield_now();
@@ -542,7 +543,8 @@ fn a_million_children_leave_no_memory_behind() {
             living.clear();
         }
         if i % 1000 == 0 {
-            // Beside them: the timers' heap, what a core prints into.
+            // The bound leaves room for the timers' heap, and for the buffers that cores print
+            // into.
             assert!(live() < before + (32 << 10), "{} bytes after {i} children", live() - before);
         }
     }
@@ -594,14 +596,14 @@ fn a_bad_level_is_named() {
 
 /// A vector that nobody has.
 const SPARE: u8 = 0x77;
-/// Whom its handler wakes.
+/// The waker of the goroutine that its handler wakes.
 static WOKEN: OnceLock<Waker> = OnceLock::new();
 /// The interrupts that were asked for, and which was the last of them when the handler ran. (Not
 /// how often it did: that is for the machine to say.)
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 static RUNG: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on the handler of the spare vector leaves its mark, and wakes this goroutine.
+/// Has the handler of the spare vector leave its mark from now on, and wake this goroutine.
 fn listen() {
     task::block_on(poll_fn(|context| {
         WOKEN.get_or_init(|| context.waker().clone());
@@ -660,11 +662,11 @@ fn who_waits_for_an_interrupt_alone_is_not_dead() {
     task::block_on_interrupt(wait);
 }
 
-/// A future that the old PC's timer wakes in 50 ms. Nobody else knows of it: no timer of the
-/// scheduler's is armed, and every core rests meanwhile.
+/// Returns a future that the old PC's timer wakes in 50 ms. The scheduler does not know of that
+/// timer: none of its own is armed, and every core rests meanwhile.
 fn woken_by_a_device() -> impl Future<Output = ()> {
     listen();
-    // What the kernel itself has to do soon after boot is done by then.
+    // The kernel's own work soon after boot is done by then.
     time::sleep(Duration::from_millis(150));
     let before = RUNG.load(SeqCst);
     let mut first = true;
@@ -672,7 +674,7 @@ fn woken_by_a_device() -> impl Future<Output = ()> {
         if core::mem::take(&mut first) {
             ASKED.fetch_add(1, SeqCst);
             // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better
-            // clock, so nobody uses it.
+            // clock, so nobody else uses the channel.
             unsafe {
                 cpu::outb(0x43, 0x30);
                 cpu::outb(0x40, 0x0b);

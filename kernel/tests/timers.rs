@@ -50,7 +50,7 @@ fn busy(d: Duration) {
     }
 }
 
-/// Waits, a little at a time, for 30 s at most.
+/// Waits for `done`, a little at a time, for 30 s at most.
 fn until(what: &str, done: impl Fn() -> bool) {
     let begin = Instant::now();
     while !done() {
@@ -59,7 +59,7 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// All cores are there, and what boot has put off is over.
+/// Waits until all cores are there, and the work that boot has put off is over.
 fn settle() {
     time::sleep(Duration::from_millis(600));
 }
@@ -76,7 +76,7 @@ fn sleepers_wake_by_their_deadlines_and_equals_in_order() {
             time::sleep_until(begin + micros(100) * at as u32);
             tx.send((at, i)).unwrap();
         }));
-        // It has begun to sleep before the next one does.
+        // This G begins to sleep before the next one does.
         runtime::yield_now();
     }
     drop(tx);
@@ -85,7 +85,7 @@ fn sleepers_wake_by_their_deadlines_and_equals_in_order() {
     assert!(order.is_sorted(), "{order:?}");
 }
 
-/// Timers that are not due before the test is over.
+/// Starts timers that are not due before the test is over.
 fn pending(n: u64) -> Vec<Timer> {
     (0..n).map(|i| Timer::after_func(Duration::from_secs(1000 + scramble(i) % 1000), || panic!("early"))).collect()
 }
@@ -165,12 +165,12 @@ fn stop_and_reset_race_with_what_is_due() {
     assert!(begun > 0 && begun < 4000, "no race: {begun}");
 }
 
-/// Of one that only yields, 200 times at least and until `there_was_a_storm`: the longest time from
-/// one turn to the next.
+/// Yields 200 times at least, and until `there_was_a_storm`. Returns the longest time from one turn
+/// to the next.
 ///
-/// On more than two cores that of 95 in a hundred: one in 200 takes a slice or several there, by
-/// the seed. Counted time runs the cores in turn, which is taken for the reason; it has not been
-/// shown.
+/// On more than two cores, returns the time that 95 turns in a hundred stay within: one in 200
+/// takes a slice or several there, by the seed. The cores take turns under counted time, which may
+/// be the reason; nobody has shown that.
 fn longest_turn(there_was_a_storm: impl Fn() -> bool) -> Duration {
     let mut last = Instant::now();
     let mut turns = Vec::with_capacity(100_000);
@@ -318,7 +318,7 @@ fn absurd_sleeps_are_what_they_say() {
     println!("30 s are late by {late:?}; {taken} interrupts meanwhile");
     assert_eq!((WOKE.load(SeqCst), after.timers), (0, 4), "who sleeps for ever has woken up");
     assert!(late < micros(20), "late by {late:?}");
-    // They sleep on, and that is no deadlock.
+    // The sleepers sleep on, and that is no deadlock.
     runtime::exit(0);
 }
 
@@ -442,6 +442,7 @@ fn without_memory_a_timer_says_so() {
     });
     let error = filler.join().unwrap_err();
     println!("{error}");
-    // What was started and not stopped goes on without its handle; this test ends before.
+    // A timer that was started and not stopped goes on without its handle. The test ends before one
+    // fires.
     runtime::exit(0);
 }

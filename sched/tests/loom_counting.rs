@@ -117,7 +117,8 @@ struct Guarded {
 
 // SAFETY: for the model: loom reports two who use the value at the same time.
 unsafe impl Sync for Guarded {}
-// SAFETY: as above.
+// SAFETY: for the model: the value is a number, so any thread may have it; loom reports two that
+// use it at the same time.
 unsafe impl Send for Guarded {}
 
 impl Guarded {
@@ -194,7 +195,8 @@ struct Todo {
 
 // SAFETY: for the model: loom reports a reader beside a writer.
 unsafe impl Sync for Todo {}
-// SAFETY: as above.
+// SAFETY: for the model: the values are numbers, so any thread may have them; loom reports a reader
+// beside a writer.
 unsafe impl Send for Todo {}
 
 impl Todo {

@@ -263,7 +263,8 @@ impl Core {
             self.write(0, value);
         }
         machine.g.begin_park();
-        // SAFETY: as above.
+        // SAFETY: until the state says that it has parked, the M that runs the G owns what it
+        // saved; loom checks that.
         machine.saved.with_mut(|s| unsafe { *s = Saved { page: step.parks, steps: at + 1 } });
         if at + 1 < machine.life.len() {
             machine.listed.store(true, Ordering::Relaxed);

@@ -24,7 +24,8 @@ unsafe impl Sync for Lent {}
 fn member(group: &Arc<Group>, lent: &Arc<Lent>, at: usize) -> Body {
     let (group, lent) = (group.clone(), lent.clone());
     Box::new(move || {
-        // SAFETY: as above.
+        // SAFETY: this member is the only one that uses the cell before it leaves; loom checks
+        // that.
         lent.0[at].with_mut(|v| unsafe { *v += 1 });
         drop(lent);
         let _guard = PreemptGuard::new();
@@ -36,7 +37,7 @@ fn opener(group: Arc<Group>, lent: Arc<Lent>, members: usize) -> Body {
     Box::new(move || {
         assert!(!group.wait());
         for cell in &lent.0[..members] {
-            // SAFETY: as above.
+            // SAFETY: the wait is over, so each member has left its cell; loom checks that.
             cell.with_mut(|v| unsafe { assert_eq!(*v, 1, "the scope has ended before its member") });
         }
     })
@@ -67,7 +68,8 @@ fn a_member_that_enters_another_is_waited_for_through_it() {
             let (group, lent) = (group.clone(), lent.clone());
             Box::new(move || {
                 group.enter();
-                // SAFETY: as above.
+                // SAFETY: this member is the only one that uses the cell before it leaves; loom
+                // checks that.
                 lent.0[0].with_mut(|v| unsafe { *v += 1 });
                 drop(lent);
                 group.leave();
@@ -101,13 +103,13 @@ impl Frames {
         // SAFETY: `stack` has made it of an `Arc`; once.
         let frames = unsafe { Arc::from_raw(stack.lo as *const Self) };
         frames.core.with_mut(|n| {
-            // SAFETY: as above.
+            // SAFETY: the frames are given up after their core has left them; loom checks that.
             let n = unsafe { &mut *n };
             assert_eq!(*n, 1, "its core still stands there");
             *n = 100;
         });
         for cell in &frames.lent {
-            // SAFETY: as above.
+            // SAFETY: the frames are given up after the last borrow; loom checks that.
             cell.with_mut(|n| unsafe { *n += 100 });
         }
     }
@@ -118,7 +120,8 @@ fn borrower(group: &Arc<Group>, frames: &Arc<Frames>, at: usize) -> Body {
     let (group, frames) = (group.clone(), frames.clone());
     Box::new(move || {
         frames.lent[at].with_mut(|n| {
-            // SAFETY: as above.
+            // SAFETY: this member is the only one that uses the cell before it leaves; loom checks
+            // that.
             let n = unsafe { &mut *n };
             assert_eq!(*n, 0, "its frames went before the last borrow");
             *n += 1;
@@ -133,7 +136,7 @@ fn borrower(group: &Arc<Group>, frames: &Arc<Frames>, at: usize) -> Body {
 fn undertaker(g: GRef, heir: Option<Arc<Group>>, frames: Arc<Frames>) -> Body {
     Box::new(move || {
         model::orphan_groups(g, heir);
-        // SAFETY: as above.
+        // SAFETY: the frames stay until this core has left them below; loom checks that.
         frames.core.with_mut(|n| unsafe { *n += 1 });
         model::leave_frames(g);
         drop(frames);
@@ -164,7 +167,8 @@ fn a_member_of_a_dead_one_borrows_from_it_and_from_its_heir() {
             let (uses, lent) = (borrower(&outer, &frames, 0), lent.clone());
             drop(outer);
             Box::new(move || {
-                // SAFETY: as above.
+                // SAFETY: this member is the only one that uses the cell before it leaves; loom
+                // checks that.
                 lent.0[0].with_mut(|v| unsafe { *v += 1 });
                 drop(lent);
                 uses();

@@ -43,7 +43,8 @@ fn a_joiner_is_woken_or_finds_the_result() {
         } else {
             completer.join().unwrap();
             assert!(woken.load(Ordering::Acquire), "a registered joiner was not woken");
-            // SAFETY: as above.
+            // SAFETY: 1. this is the handle, and the completer, which has ended, has set the word
+            // to DONE. 2. once.
             assert_eq!(unsafe { cell.take() }, 7);
         }
     });

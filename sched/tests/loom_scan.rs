@@ -93,7 +93,8 @@ impl Sleeper {
         let Some(cold) = self.state.begin_scan() else { return false };
         // SAFETY: the state is Scan: nobody runs the G. Loom checks that.
         self.stack.with_mut(|s| {
-            // SAFETY: as above; the reference ends with the closure.
+            // SAFETY: the state is Scan, so nobody else uses the stack; the reference ends with the
+            // closure.
             let s = unsafe { &mut *s };
             assert_eq!(cold, s.seen == Some(s.runs), "Cold, but it has run since; or the other way round");
             s.seen = Some(s.runs);

@@ -24,7 +24,7 @@ struct Flag {
 
 // SAFETY: loom checks the cell.
 unsafe impl Sync for Flag {}
-// SAFETY: as above.
+// SAFETY: the waker and the number may move to any thread.
 unsafe impl Send for Flag {}
 
 impl Flag {

@@ -62,7 +62,7 @@ proptest! {
                 },
                 Op::Steal(most) => {
                     let mine = Runq::new();
-                    // SAFETY: as above.
+                    // SAFETY: this thread owns the ring that it has just made.
                     let mut thief = unsafe { mine.owner() };
                     let n = (model.len() - model.len() / 2).min(most as usize);
                     let mut expected: Vec<GRef> = model.drain(..n).collect();

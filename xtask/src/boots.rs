@@ -1,4 +1,4 @@
-//! Test images: an image that says by itself how it wants to be booted and what must come of it.
+//! Test images: such an image carries a table of its boots, with the expected result of each.
 //!
 //! `kernel/tests/support` puts a text into the section `.trefoil.tests`, a line for each case:
 //!
@@ -28,16 +28,16 @@ pub struct Boot {
     exit: u8,
     expect: Vec<String>,
     refuse: Vec<String>,
-    /// What every line looks like, with each run of digits as `#`.
+    /// The shape of every line, with each run of digits as `#`.
     shape: Option<String>,
     /// How many lines there are.
     lines: Option<usize>,
-    /// What is expected comes in the order of the table.
+    /// The expected texts come in the order of the table.
     in_order: bool,
-    /// It compares times: it runs alone, and only where the host has so many free cores.
+    /// Compares times: runs alone, and only where the host has so many free cores.
     free_cores: usize,
-    /// It takes minutes or gigabytes: it runs alone, and only when asked for (`--ignored`, as
-    /// libtest has it).
+    /// Takes minutes or gigabytes: runs alone, and only when asked for (`--ignored`, as libtest has
+    /// it).
     large: bool,
 }
 
@@ -46,7 +46,7 @@ const SMP: &str = "1,2,4";
 /// Limit of a case that does not say: 60 s.
 const TIMEOUT: u64 = 60;
 
-/// The boots that the text of a section asks for.
+/// Parses the boots that the text of a section asks for.
 ///
 /// # Errors
 /// A line that can't be read is named.
@@ -105,9 +105,9 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
     Ok(boots)
 }
 
-/// What a case types: `flood N`, so many bytes as fast as they are taken (see [`flood`]); `paced
-/// N`, the same at 115,200 baud; `later TEXT`, half a second after the machine asked; else the text
-/// itself. `\\n` stands for a line end.
+/// Reads the input that a case types: `flood N`, so many bytes as fast as they are taken (see
+/// [`flood`]); `paced N`, the same at 115,200 baud; `later TEXT`, half a second after the machine
+/// asked; else the text itself. `\\n` stands for a line end.
 fn stdin(value: &str) -> Stdin {
     let text = |text: &str| text.replace("\\n", "\n").into_bytes();
     match value.split_once(' ') {
@@ -118,8 +118,8 @@ fn stdin(value: &str) -> Stdin {
     }
 }
 
-/// `n` bytes of lines that tell if one of them is missing: each begins with its number, in eight
-/// digits.
+/// Returns `n` bytes of lines. Each begins with its number, in eight digits, so that a missing one
+/// shows.
 fn flood(n: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..n.div_ceil(64))
         .flat_map(|i| format!("{i:08} {:54}\n", "some more, as one pastes it").into_bytes())
@@ -162,7 +162,7 @@ impl Boot {
     }
 }
 
-/// `line` with each run of digits as `#`.
+/// Returns `line` with each run of digits as `#`.
 fn shape_of(line: &str) -> String {
     let mut shape = String::new();
     for c in line.trim_end().chars() {
@@ -175,7 +175,7 @@ fn shape_of(line: &str) -> String {
     shape
 }
 
-/// Whether `n` threads of this host really run at the same time, measured for a moment.
+/// Returns true if `n` threads of this host really run at the same time, measured for a moment.
 fn has_free_cores(n: usize) -> bool {
     let spin = || {
         let (end, mut turns) = (Instant::now() + Duration::from_millis(60), 0u64);
@@ -192,7 +192,7 @@ fn has_free_cores(n: usize) -> bool {
     together as f64 > 0.9 * n as f64 * alone as f64
 }
 
-/// How many boots at a time: a machine of four cores keeps two of the host's busy.
+/// Returns the number of boots at a time: a machine of four cores keeps two of the host's busy.
 fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
@@ -237,8 +237,8 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: 
         }
     });
     for boot in &alone {
-        // What a case measures is worth something only if the cores were free from its beginning to
-        // its end.
+        // A case runs only if the cores are free. Its failure counts only if they are free
+        // afterwards, too.
         let is_free = || boot.free_cores == 0 || has_free_cores(boot.free_cores);
         let result = is_free().then(|| boot.run(image));
         match result {

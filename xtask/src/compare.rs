@@ -3,8 +3,7 @@
 //!
 //! The programs are `kernel/examples/programs` and `compare/go`. Each round runs Go's and then
 //! Trefoil's, on one core and then on two, so that a disturbance of the host meets both. A figure
-//! is the median of the rounds. What is downloaded, built and logged lies in
-//! `target/compare-programs`.
+//! is the median of the rounds. Downloads, builds and logs lie in `target/compare-programs`.
 
 mod cpio;
 mod downloads;
@@ -113,7 +112,7 @@ fn run_trefoil(image: &Path, options: &Options, cores: u32, log: &Path, to: &mut
     Ok(())
 }
 
-/// What came of a program whose machine ended with `code` and had printed `text`.
+/// Returns the result of a program whose machine ended with `code` and had printed `text`.
 fn outcome(program: &str, code: u8, text: &str) -> Result<Line, Failure> {
     let result = text.lines().filter_map(Line::parse).find(|line| line.word == program);
     match (code, result) {
@@ -128,7 +127,7 @@ fn outcome(program: &str, code: u8, text: &str) -> Result<Line, Failure> {
     }
 }
 
-/// The checkout that this tool was built from.
+/// Returns the checkout that this tool was built from.
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
@@ -143,7 +142,7 @@ fn output(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// The commit that is measured, or the version where there is no git.
+/// Returns the commit that is measured, or the version where there is no git.
 fn revision() -> String {
     let git = |args: &[&str]| {
         let out = Command::new("git").current_dir(checkout()).args(args).stderr(Stdio::null()).output().ok()?;
@@ -153,7 +152,7 @@ fn revision() -> String {
     described.unwrap_or_else(|| env!("CARGO_PKG_VERSION").into())
 }
 
-/// The number in `QEMU emulator version 7.2.22 (Debian …)`.
+/// Returns the number in `QEMU emulator version 7.2.22 (Debian …)`.
 fn qemu_version() -> Result<String, String> {
     let said = output(Command::new("qemu-system-x86_64").arg("--version"))?;
     Ok(said.split_whitespace().nth(3).unwrap_or("of an unknown version").into())

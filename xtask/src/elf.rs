@@ -1,4 +1,5 @@
-//! What a file is: a Trefoil image carries a note of its own.
+//! Looks into an image's file: the note that each Trefoil image carries, the table of a test image,
+//! the stripped size.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ fn word(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     Some(field.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b)))
 }
 
-/// Whether the notes of this ELF file name Trefoil.
+/// Returns true if the notes of this ELF file name Trefoil.
 fn has_note(elf: &[u8]) -> Option<bool> {
     if elf.get(..6)? != b"\x7fELF\x02\x01" {
         return Some(false);
@@ -34,16 +35,16 @@ fn has_note(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-/// Whether `file` is a Trefoil image.
+/// Returns true if `file` is a Trefoil image.
 ///
 /// # Errors
-/// It can't be read.
+/// `file` can't be read.
 pub fn is_image(file: &Path) -> Result<bool, String> {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
     Ok(has_note(&bytes).unwrap_or(false))
 }
 
-/// The text of the section `.trefoil.tests`, if `elf` has one.
+/// Returns the text of the section `.trefoil.tests`, if `elf` has one.
 fn tests_section(elf: &[u8]) -> Option<String> {
     let (headers, size, count) = (word(elf, 40, 8)? as usize, word(elf, 58, 2)? as usize, word(elf, 60, 2)? as usize);
     let place = |i: usize| {
@@ -62,7 +63,7 @@ fn tests_section(elf: &[u8]) -> Option<String> {
     None
 }
 
-/// How a test image wants to be booted; none for other images.
+/// Reads the table of a test image's boots; `None` for other images.
 ///
 /// # Errors
 /// The file can't be read.
@@ -71,7 +72,7 @@ pub fn tests(file: &Path) -> Result<Option<String>, String> {
     Ok(tests_section(&bytes))
 }
 
-/// Bytes of the image without symbols and debug information.
+/// Measures the image without symbols and debug information, in bytes.
 ///
 /// # Errors
 /// `strip` is missing or fails.

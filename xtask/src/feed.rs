@@ -1,9 +1,9 @@
-//! What a machine reads: this process's standard input, or bytes that a test wants typed.
+//! The input of a machine: this process's standard input, or bytes that a test wants typed.
 //!
-//! A terminal is QEMU's own to read, byte by byte as it is typed on; it is put back as it was when
-//! the machine has ended, however that went. Anything else goes through a thread, which sends
-//! nothing before the machine has asked (by XON: until its port is set up, bytes are lost in it),
-//! and at the end sends Ctrl-D, since a serial line has no end of its own.
+//! QEMU itself reads a terminal, byte by byte as it is typed on. The terminal is put back as it was
+//! when the machine has ended, however that went. A thread sends any other input. The thread sends
+//! nothing before the machine has asked, by XON: until the port is set up, bytes are lost in it. At
+//! the end it sends Ctrl-D, since a serial line has no end of its own.
 
 use std::io::{IsTerminal, Read, Write};
 use std::mem::MaybeUninit;
@@ -29,7 +29,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Of what `source` says.
+    /// Creates a feed from `source`.
     pub fn new(source: &Stdin) -> Self {
         let terminal = match source {
             Stdin::Inherit if std::io::stdin().is_terminal() => Terminal::now(),
@@ -39,7 +39,7 @@ impl Feed {
         Self { source: source.clone(), asked: (begin, Some(asked)), _terminal: terminal }
     }
 
-    /// What the machine's process gets as its standard input.
+    /// Returns the standard input for the machine's process.
     pub fn stdio(&self) -> Stdio {
         match self.source {
             Stdin::Nothing => Stdio::null(),
@@ -48,11 +48,11 @@ impl Feed {
         }
     }
 
-    /// The machine's end of it.
+    /// Starts the thread that feeds `pipe`, the machine's end.
     pub fn connect(&mut self, pipe: Option<ChildStdin>) {
         let (Some(mut pipe), Some(asked)) = (pipe, self.asked.1.take()) else { return };
         let source = self.source.clone();
-        // It ends when the machine does: with the pipe, or with this feed.
+        // The thread ends when the machine does: with the pipe, or with this feed.
         std::thread::spawn(move || {
             if asked.recv().is_err() {
                 return;
@@ -76,14 +76,14 @@ impl Feed {
         });
     }
 
-    /// The machine has asked.
+    /// Lets the input begin: the machine has asked.
     pub fn begin(&self) {
         // A feed that has ended wants nothing.
         let _ = self.asked.0.send(());
     }
 }
 
-/// As it comes, not as a buffer fills.
+/// Copies bytes as they come, not as a buffer fills.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     loop {

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The machine that the environment asks for, which reads what this process does.
+/// Returns the machine that the environment asks for. It reads this process's standard input.
 fn terminal() -> Result<Settings, String> {
     Ok(Settings { stdin: Stdin::Inherit, ..Settings::from_env()? })
 }

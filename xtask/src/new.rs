@@ -4,13 +4,13 @@ use std::path::Path;
 
 const FILES: [&str; 5] = ["Cargo.toml", "build.rs", "rust-toolchain.toml", ".cargo/config.toml", "src/main.rs"];
 
-/// What stands in the template for the path of the checkout, as seen from `templates/app`.
+/// The template's text for the path of the checkout, as seen from `templates/app`.
 const HERE: &str = "../..";
 
 /// Copies the template to `dir`, which must not exist yet.
 ///
 /// # Errors
-/// It exists, or a file can't be copied.
+/// `dir` exists, or a file can't be copied.
 pub fn new_app(dir: &Path) -> Result<(), String> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
     let template = checkout.join("templates/app");

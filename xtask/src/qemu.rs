@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What goes to a machine's serial line. All but the terminal begin when the machine asks for it by
-/// XON (Ctrl-Q), and end with Ctrl-D.
+/// The input for a machine's serial line. All but `Nothing` and a terminal begin when the machine
+/// asks by XON (Ctrl-Q), and end with Ctrl-D.
 #[derive(Debug, Clone)]
 pub enum Stdin {
     /// Nothing, ever: no end either.
     Nothing,
-    /// This process's own standard input: a terminal, which QEMU reads as it is typed on; or
+    /// The standard input of xtask itself: a terminal, which QEMU reads as it is typed on; or
     /// anything else, to its end.
     Inherit,
-    /// These bytes, so long after the machine has asked.
+    /// Some bytes, so long after the machine has asked.
     Bytes(Vec<u8>, Duration),
-    /// These bytes, no faster than a line of 115,200 baud brings them.
+    /// Some bytes, no faster than a line of 115,200 baud brings them.
     Paced(Vec<u8>),
 }
 
@@ -39,7 +39,7 @@ pub struct Settings {
     pub extra: Vec<String>,
     /// The processor, as QEMU's `-cpu` takes it.
     pub cpu: String,
-    /// What the machine reads from its serial line.
+    /// The input on the machine's serial line.
     pub stdin: Stdin,
     /// Count instructions: one core, no host time; the clock counts instructions.
     pub icount: bool,
@@ -63,7 +63,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults, changed by the environment.
+    /// Returns the defaults, changed by the environment.
     ///
     /// # Errors
     /// A value that makes no sense is named.
@@ -86,7 +86,7 @@ impl Settings {
         Ok(it)
     }
 
-    /// The QEMU that boots `image` with the program's own `words`.
+    /// Makes QEMU's command that boots `image` with the program's own `words`.
     ///
     /// # Errors
     /// `INPUT` is no readable file.

@@ -14,12 +14,12 @@ use crate::feed::{Feed, XON};
 use crate::qemu::Settings;
 use crate::symbols::Symbols;
 
-/// What a run that was stopped at its time limit exits with.
+/// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
 
 /// Where a machine's output goes.
 pub trait Output {
-    /// Bytes of the serial line, and what is added to them.
+    /// Takes bytes of the serial line, and text that is added to them.
     fn write(&mut self, bytes: &[u8]);
 }
 
@@ -133,7 +133,7 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     }
 }
 
-/// Kills process `id` after `limit`, unless what this returns is dropped before.
+/// Kills process `id` after `limit`, unless the returned value is dropped before.
 fn watch(id: u32, limit: Duration, late: Arc<AtomicBool>) -> impl Drop {
     struct Watch(Option<std::thread::JoinHandle<()>>, Arc<AtomicBool>);
     impl Drop for Watch {

@@ -48,7 +48,7 @@ pub fn sample(image: &Path, words: &[String], settings: &Settings) -> Result<u8,
     Ok(code)
 }
 
-/// The same without the table.
+/// Takes the samples as [`sample`] does, without the table.
 ///
 /// # Errors
 /// The same.
@@ -99,7 +99,7 @@ impl Monitor {
         None
     }
 
-    /// The answer to a command; none if QEMU is gone or refuses.
+    /// Returns the answer to a command; `None` if QEMU is gone or refuses.
     fn execute(&mut self, command: &str, arguments: &str) -> Option<String> {
         let line = format!("{{\"execute\":\"{command}\"{arguments}}}\n");
         self.0.get_mut().write_all(line.as_bytes()).ok()?;
@@ -114,7 +114,7 @@ impl Monitor {
         }
     }
 
-    /// Where all processors are.
+    /// Finds where all processors are.
     fn look(&mut self) -> Option<Vec<Sample>> {
         self.execute("stop", "")?;
         let text = self.execute("human-monitor-command", r#","arguments":{"command-line":"info registers -a"}"#)?;

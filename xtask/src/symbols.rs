@@ -28,30 +28,31 @@ const REGISTERS: &[u8] = b"  rip ";
 const UNKNOWN: &str = "(no symbol: firmware)";
 
 impl Symbols {
-    /// For `image`.
+    /// Creates the symbols of `image`, which are read at the first use.
     pub fn new(image: &Path) -> Self {
         Self { image: image.into(), loader: None }
     }
 
-    /// Whether the beginning of a line may be one that is explained.
+    /// Returns true if a line that begins so may be one to explain.
     pub fn may_explain(line: &[u8]) -> bool {
         [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
     }
 
-    /// What to add to a line of the guest's: where the address in it lies.
+    /// Returns the text to add to a line of the guest's: where the address in it lies.
     pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
         // The guest has taken one from each return address: it lies in its call.
         address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
-    /// The function at `address`, by the image's symbols; what is inlined there goes by the name of
-    /// what it is inlined into.
+    /// Returns the function at `address`, by the image's symbols. Inlined code goes by the name of
+    /// the function around it.
     pub fn function(&mut self, address: u64) -> String {
         let name = self.loader().and_then(|loader| loader.find_symbol(address));
         name.map_or(UNKNOWN.into(), |name| format!("{:#}", rustc_demangle::demangle(name)))
     }
 
-    /// The function that the code at `address` was written in, whatever it is inlined into.
+    /// Returns the function that the code at `address` was written in, even if it is inlined
+    /// elsewhere.
     pub fn innermost(&mut self, address: u64) -> String {
         let written = self.loader().and_then(|loader| {
             let function = loader.find_frames(address).ok()?.next().ok()??.function?;
@@ -81,8 +82,8 @@ impl Symbols {
                 None => text += " ?",
             }
             let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
-            // What the compiler has added to a function has no line; it belongs to what stands
-            // before. (Of what is inlined, the call has one.)
+            // Code that the compiler has added to a function has no line, so a neighbour's is
+            // shown. (Of inlined code, the call has one.)
             let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
             if let Some((file, line)) = at {
                 let _ = write!(text, " at {}:{line}", short(&file));
@@ -100,8 +101,8 @@ impl Symbols {
 /// How far [`place_before`] looks, in bytes.
 const BEFORE: u64 = 1024;
 
-/// File and line of the nearest code before `address`, or failing that, after it, that has them and
-/// belongs to the same function.
+/// Returns file and line of the nearest code of the same function that has them: before `address`,
+/// or failing that, after it.
 fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     let innermost = |address: u64| {
         let frame = loader.find_frames(address).ok()?.next().ok()??;
@@ -114,7 +115,7 @@ fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
     before.or_else(|| (1..=BEFORE).find_map(|on| place_at(address + on)))
 }
 
-/// A path as seen from the workspace, or from the crate it belongs to.
+/// Returns a path as seen from the workspace, or from the crate that it belongs to.
 fn short(file: &str) -> &str {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let workspace = workspace.trim_end_matches("xtask/");
@@ -129,7 +130,7 @@ fn short(file: &str) -> &str {
     file.split_once("/library/").map_or(file, |(_, inside)| inside)
 }
 
-/// The address in a line, if it is one to explain.
+/// Returns the address in a line, if the line is one to explain.
 fn address(line: &[u8]) -> Option<u64> {
     if !(line.starts_with(BACKTRACE) || line.starts_with(REGISTERS)) {
         return None;

@@ -14,13 +14,13 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
 
-/// Every file below `dir`.
+/// Returns every file below `dir`.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("it can be read").map(|entry| entry.expect("it can be read").path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// The examples that `text` marks with `no_run`, each with its line number.
+/// Returns the examples that `text` marks with `no_run`, each with its line number.
 fn examples(text: &str) -> Vec<(usize, String)> {
     let (mut found, mut open) = (Vec::new(), None::<(usize, String)>);
     for (number, line) in text.lines().enumerate() {
@@ -88,8 +88,8 @@ fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
     assert_eq!(examples(text), [(4, "fn main() {\n\nyes();\n}\n".to_string())]);
 }
 
-/// What programs use: files and folders, and names in them that no program sees although they are
-/// `pub` (the kernel or a model uses them).
+/// The API: files and folders, and names in them that no program sees although they are `pub` (the
+/// kernel or a model uses them).
 const LIBRARY: [(&str, &[&str]); 22] = [
     ("kernel/src/runtime.rs", &[]),
     ("kernel/src/runtime", &[]),
@@ -132,7 +132,7 @@ const LIBRARY: [(&str, &[&str]); 22] = [
     ("sched/src/spawn.rs", &[]),
 ];
 
-/// The public items of `text` that have no example, each with its line number.
+/// Returns the public items of `text` that have no example, each with its line number.
 fn without_example(text: &str) -> Vec<(usize, String)> {
     let (mut found, mut doc) = (Vec::new(), String::new());
     for (number, line) in text.lines().enumerate() {
@@ -182,7 +182,7 @@ fn every_item_of_the_library_has_an_example() {
     assert!(missing.is_empty(), "without an example:\n{}", missing.join("\n"));
 }
 
-/// Loom is called, and a scheduler is made, where the end of the model is seen to.
+/// Loom is called, and a scheduler is made, only where the end of the model is checked.
 #[test]
 fn every_model_ends_with_the_invariants() {
     let tests = checkout().join("sched/tests");

@@ -1,4 +1,4 @@
-//! What only the host can see: that the figures of an image are right, how large it is, how fast it
+//! Tests that need the host: that the figures of an image are right, how large it is, how fast it
 //! boots, and that an app elsewhere builds.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
 
-/// Builds an example, in release: what ships is what is measured.
+/// Builds an example, in release: the shipped code is measured.
 fn example(name: &str) -> PathBuf {
     let target = checkout().join("target");
     let status = Command::new(env!("CARGO"))
@@ -41,7 +41,7 @@ fn settings() -> Settings {
     Settings { timeout: Duration::from_secs(60), memory: "512M".into(), ..Settings::default() }
 }
 
-/// The number after `name: ` in what `bench` or `boot` printed.
+/// Returns the number after `name: ` in what `bench` or `boot` printed.
 fn figure(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
@@ -243,7 +243,7 @@ fn counted_figures_stay_below_their_bounds() {
 
 #[test]
 fn a_channels_lock_costs_less_than_a_queue_that_looks_for_those_who_wait() {
-    // What docs/channels.md says. Counted: on one core, where nothing but the instructions differs.
+    // As docs/channels.md says. Counted on one core, where nothing but the instructions differs.
     let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
     let (code, text) = boot(&example("contend"), &["2000"], &counted);
     assert_eq!(code, 0, "{text}");
@@ -286,7 +286,7 @@ const TIMER_BOUNDS: [(&str, f64); 5] = [
     ("sleeper's expiry", 1420.0),
 ];
 
-/// What docs/time.md says of the three queues, and that the heap stays as good as it says.
+/// Checks the claims of docs/time.md about the three queues, and that the heap stays as good.
 #[test]
 fn the_heap_of_timers_is_what_its_chapter_says() {
     let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
@@ -354,7 +354,7 @@ fn samples_show_where_both_processors_were() {
         let at_work: Vec<_> = samples.iter().filter(|sample| sample.cpu == cpu && !sample.at_rest).collect();
         let in_rows =
             at_work.iter().filter(|sample| symbols.innermost(sample.address).contains("computation::row")).count();
-        // It does little else.
+        // The program does little else.
         assert!(in_rows > 10 && in_rows * 2 > at_work.len(), "CPU {cpu}: {in_rows} of {}", at_work.len());
     }
 }

@@ -114,8 +114,8 @@ fn a_timeout_is_kept_and_the_mutex_is_held_again() {
     });
 }
 
-/// A notification and a deadline at about the same time: if the one that waits longest goes away
-/// with its time over, the other gets the notification.
+/// A notification and a deadline come at about the same time. If the time of the longest waiter is
+/// over, the other waiter gets the notification.
 #[test]
 fn a_notification_is_not_spent_on_one_whose_time_is_over() {
     const LONG: Duration = Duration::from_secs(50);

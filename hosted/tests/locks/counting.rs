@@ -18,7 +18,7 @@ fn join_all<T: Send>(gs: Vec<JoinHandle<T>>) -> Vec<T> {
     gs.into_iter().map(|g| g.join().unwrap()).collect()
 }
 
-/// The message of the panic that `f` ends with.
+/// Returns the message of the panic that `f` ends with.
 fn panic_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("no panic");
     trefoil_sched::join::panic_message(&*payload).unwrap_or("").to_owned()

@@ -1,4 +1,5 @@
-//! What parks a goroutine instead of a core: `std`'s and Go's behaviour, a file a kind.
+//! Locks that park a goroutine instead of a core, with the behaviour of `std` and Go: one file for
+//! each kind.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,7 +12,7 @@ mod rwlock;
 
 use trefoil_sched::yield_now;
 
-/// Long enough, on one core, for everybody who can run to do so.
+/// Yields often enough, on one core, for every G that can run to do so.
 fn let_others_run() {
     (0..5).for_each(|_| yield_now());
 }

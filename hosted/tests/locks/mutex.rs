@@ -184,8 +184,8 @@ fn a_guard_is_shared_but_not_sent() {
     shared::<MutexGuard<'static, u8>>();
 }
 
-/// One core, so that the order is known: the holder lets others run while it holds the lock, and
-/// takes it again at once.
+/// On one core, so that the order is known. The holder lets others run while it holds the lock, and
+/// takes the lock again at once.
 #[test]
 fn who_starves_is_given_the_lock_by_one_who_takes_it_again_and_again() {
     tidy(1, || {

@@ -114,9 +114,10 @@ fn a_flood_of_readers_does_not_keep_writers_out() {
                 reads.load(Ordering::Relaxed) - before
             })
             .collect();
-        // Those who were inside, and those who came before this writer did: a round of the sixteen,
-        // or two. (The host may stop this thread before it has asked for the lock: then readers who
-        // do not know of it yet go on. That is rare; a writer that is kept out is so each time.)
+        // Only readers that held the lock or came before this writer go first: a round of the
+        // sixteen, or two. (The host may stop this thread before the writer has asked for the lock.
+        // Readers go on meanwhile, but only in few rounds; a lock that keeps writers out does so in
+        // every round.)
         let late = came_before.iter().filter(|&&came| came > 32).count();
         assert!(late <= 10, "readers that went before each writer: {came_before:?}");
         stop.store(true, Ordering::Relaxed);

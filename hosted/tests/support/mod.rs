@@ -1,4 +1,4 @@
-//! What the tests share: a run that must leave nothing behind.
+//! The tests' common part: a run that must leave nothing behind.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ pub fn tidy(procs: usize, main: impl FnOnce() + Send + 'static) {
     tidy_with(Config::with_procs(procs), main);
 }
 
-/// As [`tidy`], with delays at random points.
+/// Runs `main` as [`tidy`] does, with delays at random points.
 pub fn shaken(procs: usize, main: impl FnOnce() + Send + 'static) {
     tidy_with(Config::with_procs(procs).shaken(), main);
 }

@@ -2,8 +2,8 @@
 //!
 //! | way | what it is |
 //! |---|---|
-//! | channel | `chan::bounded`: a ring under a spin lock; who finds it full or empty parks |
-//! | bare | `crossbeam`'s array queue: no lock, and nobody can wait in it; who finds it full or empty yields |
+//! | channel | `chan::bounded`: a ring under a spin lock; a G that finds it full or empty parks |
+//! | bare | `crossbeam`'s array queue: no lock, and nobody can wait in it; a G that finds it full or empty yields |
 //! | watched | the same with what a channel needs besides: after each operation a full fence, and a look whether anybody waits on the other side |
 //!
 //! *watched* is the least that a channel without a lock would do: it can neither wait nor be
@@ -62,8 +62,8 @@ struct Watched {
     senders: AtomicUsize,
 }
 
-/// The cheapest that an x86 has: any locked instruction is one, and takes half the time of
-/// `mfence`.
+/// Executes the cheapest full fence that an x86 has: any locked instruction is one, and takes half
+/// the time of `mfence`.
 fn full_fence() {
     black_box(&AtomicU8::new(0)).swap(1, SeqCst);
 }
@@ -95,7 +95,7 @@ fn way(number: usize) -> Arc<dyn Way> {
 
 const WAYS: [&str; 3] = ["channel", "bare", "watched"];
 
-/// What a G of the contest does: with its way, and how often.
+/// The work of a G in the contest: takes its way, and how often to use it.
 type Part = fn(&dyn Way, u64) -> u64;
 
 fn pair(way: &dyn Way, n: u64) -> u64 {
@@ -116,8 +116,8 @@ fn consumer(way: &dyn Way, n: u64) -> u64 {
     (0..n).map(|_| way.take()).sum()
 }
 
-/// Ticks from when a G runs on each core until the last has ended: `n` for each of `parts`, `each`
-/// values for each of them.
+/// Runs `n` G's for each of `parts`, with `each` values for each G. Returns the ticks from the
+/// moment when a G runs on each core until the last has ended.
 fn run(way: Arc<dyn Way>, parts: &[Part], n: usize, each: u64, cores: usize) -> u64 {
     let (came, begin) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     // The first ones wait for each other without giving their cores away: so each has one.
@@ -144,7 +144,7 @@ fn run(way: Arc<dyn Way>, parts: &[Part], n: usize, each: u64, cores: usize) -> 
     took
 }
 
-/// All ways side by side in one run, about `values` values each.
+/// Shows all ways side by side in one run, with about `values` values each.
 fn contest(name: &str, parts: &[Part], n: usize, values: u64, cores: usize) {
     let each = values / n as u64;
     let mut best = [u64::MAX; WAYS.len()];
@@ -162,8 +162,8 @@ fn contest(name: &str, parts: &[Part], n: usize, values: u64, cores: usize) {
     println!("{line}");
 }
 
-/// Ticks a value, of a send and a receive together; in brackets as a multiple of what the channel
-/// takes.
+/// Prints ticks a value, of a send and a receive together; in brackets as a multiple of the
+/// channel's.
 pub fn run_all(cores: usize, values: u64) {
     for n in [1, 2, 4, 16] {
         // Everybody puts one in and takes one out: nobody ever waits.

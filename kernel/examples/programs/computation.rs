@@ -50,7 +50,7 @@ pub fn mergesort(n: usize) -> Took {
 /// Rows and columns of the matrices.
 const N: usize = 300;
 
-/// Row `i` of the product of `a` and `b`.
+/// Computes row `i` of the product of `a` and `b`.
 fn row(a: &[f64], b: &[f64], i: usize, out: &mut [f64]) {
     for (j, value) in out.iter_mut().enumerate() {
         let mut sum = 0.0;
@@ -82,7 +82,7 @@ pub fn matmul() -> Took {
     Took { whole: times[0], part: Some(("warm", times[4])) }
 }
 
-/// At least `size` bytes of words, the short ones more often.
+/// Makes at least `size` bytes of words, the short ones more often.
 fn text(size: usize) -> String {
     let mut text = String::with_capacity(size + 64);
     let mut random = SEED;

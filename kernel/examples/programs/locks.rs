@@ -7,7 +7,7 @@ use trefoil::sync::{Mutex, RwLock, WaitGroup};
 
 use crate::{Took, xorshift};
 
-/// What a lock guards.
+/// The data behind a lock.
 struct Guarded {
     random: u64,
     writes: u64,
@@ -86,7 +86,7 @@ struct Mall {
     waiting: Option<(Creature, Sender<Creature>)>,
 }
 
-/// The colour that both have after a meeting.
+/// Returns the colour that both have after a meeting.
 fn complement(a: usize, b: usize) -> usize {
     if a == b { a } else { 3 - a - b }
 }

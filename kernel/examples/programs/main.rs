@@ -25,7 +25,7 @@ struct Took {
 }
 
 impl Took {
-    /// The time since `begin`.
+    /// Returns the time since `begin`.
     fn since(begin: Instant) -> Self {
         Self { whole: begin.elapsed(), part: None }
     }
@@ -55,7 +55,7 @@ const PROGRAMS: [Program; 18] = [
     ("pchurn", allocation::churn),
 ];
 
-/// A step of a generator of random numbers (Marsaglia's xorshift).
+/// Makes a step of a generator of random numbers (Marsaglia's xorshift).
 fn xorshift(mut x: u64) -> u64 {
     x ^= x << 13;
     x ^= x >> 7;
@@ -70,7 +70,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What the scheduler did since `before`, a line for each M.
+/// Prints the scheduler's counts since `before`, a line for each M.
 fn show_difference(before: &runtime::Stats) {
     let after = runtime::stats();
     for (m, b) in after.ms.iter().zip(&before.ms) {

@@ -1,5 +1,5 @@
-//! `alloc`'s heap. It can't take anything out of its middle, so a timer that is cancelled stays
-//! until it is due, and is known by its number to be over.
+//! `alloc`'s heap. Nothing can be taken out of its middle, so the entry of a cancelled timer stays
+//! until it comes to the top. The entry's number tells that the timer was cancelled.
 
 use alloc::collections;
 use core::cmp::Reverse;

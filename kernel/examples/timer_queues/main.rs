@@ -4,8 +4,8 @@
 //! `ICOUNT=1 make run APP=timer_queues`: a tick is an instruction then, and the figures repeat
 //! exactly.
 //!
-//! So many timers are put in, and taken out again in another order; put in anew, and taken as they
-//! fall due, each look at the clock as late as the queue allows.
+//! All timers are put in, and cancelled in another order. Then they are put in again, and taken as
+//! they fall due. Each look at the clock comes as late as the queue allows.
 #![no_std]
 #![no_main]
 
@@ -29,18 +29,18 @@ trefoil::main!(main);
 
 /// Timers 0 to n - 1, each of which is in the queue or not.
 trait Queue {
-    /// Room for that many.
+    /// Makes a queue with room for that many.
     fn with(timers: usize) -> Self;
     fn insert(&mut self, timer: u32, when: u64);
     fn cancel(&mut self, timer: u32);
-    /// When to look again. Nothing is due before.
+    /// Returns when to look again. Nothing is due before.
     fn next(&mut self) -> Option<u64>;
-    /// One that is due.
+    /// Takes a timer that is due.
     fn pop(&mut self, now: u64) -> Option<u32>;
     fn bytes(&self) -> usize;
 }
 
-/// What the heap sees of a timer.
+/// A timer as the heap sees it.
 #[derive(Debug)]
 struct Node {
     at: Cell<u32>,
@@ -83,12 +83,12 @@ impl Queue for FourHeap {
     }
 
     fn bytes(&self) -> usize {
-        // What a node has for the heap, and an entry.
+        // The entries, and the heap's part of each node.
         self.heap.bytes()[0] + self.nodes.len() * 2 * size_of::<u32>()
     }
 }
 
-/// A deadline within ten seconds, without order.
+/// Returns a deadline within ten seconds, without order.
 fn deadline(timer: u32) -> u64 {
     1 + scramble(timer.into()) % 10_000_000_000
 }
@@ -117,7 +117,7 @@ impl Figure {
     }
 }
 
-/// What is measured, for one queue and one number of timers.
+/// The figures of one queue with one number of timers.
 #[derive(Default)]
 struct Figures {
     insert: Figure,
@@ -128,7 +128,8 @@ struct Figures {
     looks: u64,
 }
 
-/// As many timers as `order` has, which is the order in which they are cancelled.
+/// Measures `queue` with as many timers as `order` has. `order` is the order in which they are
+/// cancelled.
 fn run<Q: Queue>(queue: &mut Q, order: &[u32]) -> Figures {
     let (n, mut it) = (order.len() as u32, Figures::default());
     for timer in 0..n {
@@ -137,7 +138,7 @@ fn run<Q: Queue>(queue: &mut Q, order: &[u32]) -> Figures {
     for &timer in order {
         it.cancel.count(|| queue.cancel(timer));
     }
-    // What a cancelled one has left behind goes now.
+    // Entries that a cancelled timer has left behind go now.
     it.cancel.count(|| assert!(queue.next().is_none(), "a timer was not cancelled"));
     for timer in 0..n {
         queue.insert(timer, deadline(timer));
@@ -160,7 +161,7 @@ fn measure<Q: Queue>(name: &str, order: &[u32]) {
     let mut queue = Q::with(order.len());
     let n = order.len() as u64;
     let it = run(&mut queue, order);
-    // What the counting itself takes.
+    // The cost of the counting itself.
     let mut none = Figure::default();
     (0..8).for_each(|_| none.count(|| ()));
     let each = |figure: &Figure, times: u64| (figure.all - times * none.all / 8) / n;

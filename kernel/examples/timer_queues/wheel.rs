@@ -6,9 +6,9 @@
 //!   level 0   x . x . . . .     when its time comes, they are due
 //! ```
 //!
-//! A timer stands on the level on which its tick first differs from the present one, so levels come
-//! due from below, and a word a level says which slots have any. A deadline is rounded up to a
-//! tick: never early, late by a tick at most.
+//! A timer stands on the highest level on which its tick differs from the present one, so the
+//! lowest level comes due first. One word for each level says which slots have timers. A deadline
+//! is rounded up to a tick: never early, late by a tick at most.
 
 use trefoil::prelude::*;
 
@@ -44,7 +44,7 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// Into the slot where its tick belongs now.
+    /// Puts a timer into the slot where its tick belongs now.
     fn place(&mut self, timer: u32) {
         let tick = self.nodes[timer as usize].tick;
         let slot = match tick ^ self.now {
@@ -64,7 +64,7 @@ impl Wheel {
         (node.next, node.prev, node.slot) = (next, NONE, slot as u32);
     }
 
-    /// Out of its slot.
+    /// Takes a timer out of its slot.
     fn unlink(&mut self, timer: u32) {
         let node = &mut self.nodes[timer as usize];
         let (next, prev, slot) = (node.next, node.prev, node.slot as usize);
@@ -81,7 +81,7 @@ impl Wheel {
         }
     }
 
-    /// The first slot that has any, and the tick at which its time comes.
+    /// Finds the first slot that has timers, and the tick at which its time comes.
     fn next_slot(&self) -> Option<(usize, u64)> {
         let level = self.full.iter().position(|&full| full != 0)?;
         let at = self.full[level].trailing_zeros() as usize;
@@ -122,7 +122,8 @@ impl Queue for Wheel {
         self.unlink(timer);
     }
 
-    /// Of a higher level only the slot is known, and somebody has to come and look.
+    /// Returns the time of the first slot. On a higher level timers may be due later than their
+    /// slot, so this look may be in vain.
     fn next(&mut self) -> Option<u64> {
         if self.first[DUE] != NONE {
             return Some(0);

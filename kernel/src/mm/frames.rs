@@ -116,7 +116,7 @@ impl Ground for Frames {
 
     #[inline(always)]
     fn store(&mut self, frame: u32, word: Word, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: a free frame is the pool's, and the physical map covers it.
         unsafe { self.word(frame, word).write(value) }
     }
 
@@ -130,7 +130,7 @@ impl Ground for Frames {
     #[inline(always)]
     fn set_edge(&mut self, frame: u32, edge: bool) {
         let (at, bit) = self.edges(frame);
-        // SAFETY: as above.
+        // SAFETY: `init` made room for a bit of each frame, and of one more.
         unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
     }
 
@@ -141,7 +141,7 @@ impl Ground for Frames {
             let bits = (end - first).min(64 - first % 64);
             let mask = (u64::MAX >> (64 - bits)) << (first % 64);
             let (at, _) = self.edges(first);
-            // SAFETY: as above.
+            // SAFETY: `init` made room for a bit of each frame, and the mask ends within this word.
             unsafe { at.write(at.read() & !mask) };
             first += bits;
         }
@@ -186,7 +186,8 @@ impl FrameCache {
     #[inline]
     fn push(&self, frame: u64) {
         let len = self.len.load(Ordering::Relaxed);
-        // SAFETY: as in `pop`; `free` keeps `len` below CACHE.
+        // SAFETY: only this core touches the array, with preemption off or in its #PF handler over
+        // code at depth 0. `free` keeps `len` below CACHE.
         unsafe { (*self.frames.get())[len] = frame };
         self.len.store(len + 1, Ordering::Relaxed);
     }

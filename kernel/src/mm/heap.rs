@@ -201,7 +201,8 @@ impl Magazine {
     #[inline(always)]
     unsafe fn push(&self, block: *mut u8) {
         let block = block.cast::<Block>();
-        // SAFETY: 1.
+        // SAFETY: the caller's: the block is free memory of this class, so its first word may be
+        // the link.
         unsafe { (*block).next = self.head.get() };
         self.head.set(block);
         self.len.store(self.len() + 1, Ordering::Relaxed);
@@ -354,7 +355,8 @@ unsafe impl GlobalAlloc for KernelHeap {
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         let stays = match (class(layout), class(new)) {
             (Some(class), Some(new)) => class == new,
-            // SAFETY: 1. the caller's.
+            // SAFETY: 1. the caller's: the block came from `alloc` with `layout`, and is used as a
+            // block of `new` from here on, if it stays.
             (None, None) => unsafe { resize_large(block, layout, new) },
             _ => false,
         };
@@ -425,9 +427,11 @@ fn alloc_large(layout: Layout) -> *mut u8 {
 unsafe fn free_large(block: *mut u8, layout: Layout) {
     percpu::add::<LARGE>((layout.size() as u64).wrapping_neg());
     match place(layout) {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `pages::alloc` with
+        // these numbers, and no code uses it.
         Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `arena::alloc` with
+        // this size, and no code uses it.
         Place::Arena => unsafe { arena::free(block, layout.size()) },
     }
 }
@@ -441,9 +445,11 @@ unsafe fn free_large(block: *mut u8, layout: Layout) {
 #[optimize(size)]
 unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
     let resized = match (place(layout), place(new)) {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `pages` with so many pages, and no code uses
+        // the part that goes.
         (Place::Pages(pages, _), Place::Pages(new, _)) => unsafe { pages::resize(block, pages, new) },
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `arena` with this size, and no code uses the
+        // part that goes.
         (Place::Arena, Place::Arena) => unsafe { arena::resize(block, layout.size(), new.size()) },
         _ => false,
     };
@@ -463,7 +469,8 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
         // SAFETY: 1. the physical map covers it, for any owner of the frame.
         unsafe { to.copy_from_nonoverlapping(from, len) }
     } else {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: `from` is, or was, a block of `len` bytes, and `to` has room for
+        // them.
         unsafe { scattered::read(from, to, len) }
     }
 }

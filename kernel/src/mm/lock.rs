@@ -90,7 +90,8 @@ impl<T> Deref for Guard<'_, T> {
 impl<T> DerefMut for Guard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and the guard is borrowed alone.
+        // SAFETY: the lock is held as long as the guard lives, and `&mut self` makes this the only
+        // reference.
         unsafe { &mut *self.0.value.get() }
     }
 }

@@ -130,7 +130,8 @@ pub fn a_storm_of_cancels_and_children_forgets_nobody() {
     }
 }
 
-/// A chain of `depth` contexts, the innermost last: all of them, or the last one only.
+/// Makes a chain of `depth` contexts. Returns all of them, the innermost last, or the last one
+/// only.
 fn chain(depth: usize, all: bool) -> (Arc<AtomicUsize>, Vec<Context>) {
     let dropped = Arc::new(AtomicUsize::new(0));
     let mut kept = vec![Context::background()];

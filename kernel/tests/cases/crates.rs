@@ -175,7 +175,7 @@ pub fn a_delay_is_never_early() {
 }
 
 pub fn a_delay_that_is_dropped_leaves_no_timer() {
-    // (What is left behind is seen by whoever runs this case.)
+    // (The image that runs this case looks for timers that are left behind.)
     let minute = Duration::from_secs(60);
     let mut delays: Vec<_> = (0..100).map(|_| time::delay(minute)).collect();
     task::block_on(poll_fn(|context| {
@@ -207,7 +207,7 @@ pub fn a_timeout_drops_what_is_late() {
     assert_eq!(late, Err(time::Elapsed));
     assert!(begin.elapsed() >= Duration::from_millis(2));
     assert_eq!(dropped.load(SeqCst), 1);
-    // What is ready is taken, even when it is too late for a poll before the deadline.
+    // A ready value is taken, even when it is too late for a poll before the deadline.
     assert_eq!(task::block_on(time::timeout(Duration::ZERO, ready(1))), Ok(1));
     let inner = time::timeout(Duration::from_millis(1), pending::<()>());
     assert_eq!(task::block_on(time::timeout(Duration::from_secs(60), inner)), Ok(Err(time::Elapsed)));
@@ -227,7 +227,7 @@ pub fn a_delay_may_change_hands_at_any_moment() {
 }
 
 pub fn a_delay_that_comes_due_inside_a_poll_is_ready() {
-    /// A waker whose clone takes so long that the timer, and who wakes for it, come first.
+    /// A waker with a slow clone: the timer fires, and wakes its waiter, before the clone is made.
     static SLOW: RawWakerVTable = RawWakerVTable::new(slow, |_| (), |_| (), |_| ());
     fn slow(_: *const ()) -> RawWaker {
         time::sleep(Duration::from_millis(12));
@@ -284,7 +284,7 @@ fn look<S: StreamExt + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
 }
 
 pub fn a_stream_that_goes_leaves_its_value_and_nobody_behind() {
-    // (Goroutines that are left behind are seen by whoever runs this case.)
+    // (The image that runs this case looks for goroutines that are left behind.)
     for capacity in [0, 1] {
         let (tx, rx) = chan::bounded(capacity);
         let mut stream = rx.stream();
@@ -294,11 +294,12 @@ pub fn a_stream_that_goes_leaves_its_value_and_nobody_behind() {
             move || tx.send(7).unwrap()
         });
         (0..10).for_each(|_| yield_now());
-        // It has been woken, and goes without another look.
+        // The stream has been woken, and is dropped without another poll.
         drop(stream);
         assert_eq!(rx.recv(), Ok(7));
         sender.join().unwrap();
-        // As the last receiver it closes the channel at once, whoever watches for it.
+        // The stream is the last receiver, so its drop closes the channel at once, although a
+        // watcher waits for the stream.
         let mut stream = rx.into_stream();
         assert!(look(&mut stream).is_pending());
         (0..10).for_each(|_| yield_now());

@@ -1,6 +1,6 @@
 //! Goroutines whose stack is used up on the way to a park, with preemption off: each waits as any
-//! other would, and ends when it runs again. What it has waited for goes on: nobody stays in its
-//! list, nobody behind it is forgotten.
+//! other would, and ends when it runs again. The object that it has waited for goes on: nobody
+//! stays in its list, nobody behind the doomed one is forgotten.
 
 use core::cell::Cell;
 use core::hint::black_box;
@@ -26,15 +26,15 @@ trait Object: Send + Sync + 'static {
     const STEPS: usize = 7;
     fn new() -> Self;
     fn wait(&self);
-    /// By somebody else, while it waits.
+    /// Grants the wait. Called by another G while the doomed one waits.
     fn serve(&self);
-    /// Afterwards: whether it is as it should be.
+    /// Asserts afterwards that the object is as it should be.
     fn check(&self);
 }
 
 type Channel = (Sender<u32>, Receiver<u32>);
 
-/// Nobody stands in its lists, and others meet.
+/// Asserts that nobody stands in a channel's lists, and that others can meet there.
 fn is_whole((tx, rx): &Channel) {
     assert!(tx.try_send(1).is_err() && rx.try_recv().is_err(), "somebody stands in a list");
     let (tx, rx) = (tx.clone(), rx.clone());
@@ -101,7 +101,7 @@ struct Select(Channel, Channel);
 
 impl Object for Select {
     const REASON: WaitReason = WaitReason::Select;
-    // Whoever comes so far has had room for the nodes' allocation, which goes deeper.
+    // A G that comes so far has had room for the nodes' allocation, which goes deeper.
     const DOOMED: bool = false;
     // An allocation that finds its core's magazine empty goes deeper than one that does not.
     const STEPS: usize = 30;
@@ -176,7 +176,8 @@ struct HeldByMain(Cell<Option<MutexGuard<'static, ()>>>);
 
 // SAFETY: the goroutine that made it is the only one that looks into it.
 unsafe impl Send for HeldByMain {}
-// SAFETY: as above.
+// SAFETY: the goroutine that made it is the only one that looks into it, so the `Cell` is never
+// used at once.
 unsafe impl Sync for HeldByMain {}
 
 impl Object for Contended {
@@ -193,8 +194,7 @@ impl Object for Contended {
     }
     fn check(&self) {
         drop(self.1.0.take());
-        // It was its holder only for as long as nobody had seen it; unless it has died with the
-        // guard in its hand.
+        // The mutex is free again, unless the doomed G has died with the guard in its hand.
         let mutex = self.0;
         if let Err(error) = go(move || drop(mutex.lock())).join() {
             assert!(error.message().is_some_and(|text| text.contains("\"doomed\", which died of")), "{error}");
@@ -209,9 +209,9 @@ struct Written(&'static RwLock<()>, ReadByMain);
 /// Only `main` uses it.
 struct ReadByMain(Cell<Option<RwLockReadGuard<'static, ()>>>);
 
-// SAFETY: as `HeldByMain`.
+// SAFETY: only `main` looks into it.
 unsafe impl Send for ReadByMain {}
-// SAFETY: as above.
+// SAFETY: only `main` looks into it, so the `Cell` is never used at once.
 unsafe impl Sync for ReadByMain {}
 
 impl Object for Written {
@@ -255,7 +255,7 @@ impl Object for Notified {
         let mutex = &self.0;
         let locks = catch_unwind(AssertUnwindSafe(|| drop(mutex.lock())));
         if locks.is_err() {
-            // It has died with the guard in its hand.
+            // The doomed G has died with the guard in its hand.
             return assert!(mutex.try_lock().is_err());
         }
         let guard = self.0.lock().unwrap_or_else(|error| error.into_inner());
@@ -269,8 +269,8 @@ fn waits_for(reason: WaitReason) -> bool {
     runtime::goroutines().iter().any(|g| g.name.as_str() == "doomed" && g.wait_reason == reason)
 }
 
-/// As [`near_the_end`], from a frame that is `N` bytes larger: the recursion goes down in steps,
-/// and this moves where they fall.
+/// Does what [`near_the_end`] does, from a frame that is `N` bytes larger. The recursion goes down
+/// in steps, and `N` moves the places where they fall.
 #[inline(never)]
 fn padded<const N: usize>(left: usize, f: &dyn Fn()) -> u64 {
     let block = black_box([0u8; N]);
@@ -292,7 +292,8 @@ const PADDED: [Descent; 9] = [
     padded::<144>,
 ];
 
-/// Wherever the red begins: below all that a wait needs, on the way to the park, or above.
+/// Lets G's wait with the red at each place: below all that a wait needs, on the way to the park,
+/// or above.
 fn doom<O: Object>(name: &str) {
     let (mut waited, mut lived, mut ended) = (0, 0, 0);
     for (left, pad) in (0..O::STEPS).rev().flat_map(|step| PADDED.map(|pad| (20 * KIB + 144 * step, pad))) {

@@ -136,8 +136,8 @@ pub fn a_destructor_meets_the_others_as_std_says() {
     struct Late;
     impl Drop for Late {
         fn drop(&mut self) {
-            // Itself and what went before it is gone; what is older is there; what is new is made,
-            // and dropped next.
+            // LATE itself is gone, and so is THIRD, which was dropped before it. FIRST is older and
+            // still there. SECOND is new: it is made here, and dropped next.
             assert_eq!(LATE.try_with(|_| ()).map_err(|e| e.to_string()), Err(String::from("already destroyed")));
             assert!(THIRD.try_with(|_| ()).is_err());
             assert_eq!(FIRST.try_with(|told| told.0), Ok("1"));

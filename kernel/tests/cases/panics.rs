@@ -150,7 +150,7 @@ pub fn panics_of_many_at_once_stay_apart() {
     handles.into_iter().for_each(|h| h.join().unwrap());
 }
 
-/// Panics when it is dropped, and what it throws does so again: as often as it says.
+/// Panics when it is dropped, with a smaller bomb as its payload, as often as its number says.
 struct Bomb(u32);
 
 impl Drop for Bomb {
@@ -213,8 +213,8 @@ pub fn a_payload_that_panics_when_it_is_dropped_harms_nobody() {
     drop(time::Timer::after_func(Duration::from_micros(1), move || _ = &bomb));
     time::sleep(Duration::from_millis(2));
     settle();
-    // What a catch has caught is dropped by the program: an ordinary panic of the goroutine that
-    // does it.
+    // The program drops a caught payload, so this panic is an ordinary one of the goroutine that
+    // drops it.
     let own = go(|| drop(catch_unwind(throws::<()>))).join().unwrap_err();
     assert_eq!(panic_message(&*catch_unwind(AssertUnwindSafe(|| drop(own))).unwrap_err()), Some("bomb"));
     assert!(go(|| 5).join().is_ok_and(|five| five == 5) && !panicking());
@@ -232,7 +232,7 @@ pub fn a_group_that_nobody_waits_for_drops_its_bombs_on_a_goroutine() {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(group)));
     }
     settle();
-    // Who waits gets the panic, not the error's.
+    // The waiter gets the member's panic, not that of the dropped error.
     let group = ErrGroup::<Bomb>::new();
     group.go(|| Err(Bomb(0)));
     group.go(|| quiet_panic("of a member"));

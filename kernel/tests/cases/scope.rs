@@ -1,4 +1,4 @@
-//! Scopes: what is borrowed stays until the last goroutine that borrows it has ended.
+//! Scopes: a borrowed value stays until the last goroutine that borrows it has ended.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -94,7 +94,7 @@ pub fn values_that_borrow_are_dropped_in_time() {
     }
     let drops = AtomicUsize::new(0);
     scope(|s| {
-        // Unclaimed, joined, dropped after the end; and what the closure has captured.
+        // Four values: unclaimed, joined, dropped after the end, and captured by the closure.
         s.go(|| Told(&drops));
         drop(s.go(|| Told(&drops)).join().unwrap());
         let late = s.go(|| Told(&drops));

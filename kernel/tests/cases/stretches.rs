@@ -17,7 +17,7 @@ fn with_stack(f: impl FnOnce() + Send + 'static) {
     Builder::new().stack_max(32 << 20).spawn(f).unwrap().join().unwrap();
 }
 
-/// 100 values through a channel, between two goroutines.
+/// Passes 100 values through a channel, between two goroutines.
 fn pass<T: Send + 'static>((tx, rx): (Sender<T>, Receiver<T>), n: usize, make: fn() -> T) {
     let other =
         Builder::new().stack_max(32 << 20).spawn(move || (0..n).for_each(|_| tx.send(make()).unwrap())).unwrap();
@@ -443,7 +443,7 @@ pub fn memory(t: &mut Table) {
         let all: Vec<_> = (0..50_000usize).map(|i| vec![0u8; 8 << (i % 9)]).collect();
         drop(black_box(all));
     });
-    // Those that go home together lie in as many slabs, and at last the slabs go together, too.
+    // The blocks of a turn lie in as many slabs. In the last turn all the slabs go home, too.
     for (name, size, in_slab) in [("small blocks of many slabs", 16, 508), ("larger blocks of many slabs", 256, 31)] {
         let mut all: Vec<Option<Vec<u8>>> = (0..in_slab * 200).map(|_| Some(Vec::with_capacity(size))).collect();
         t.row(name, || {

@@ -18,11 +18,11 @@ use crate::values::{Value, none_is_left};
 /// How a goroutine's stack is when a value comes to it, or leaves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stack {
-    /// Nobody has touched what lies below.
+    /// Nobody has touched the pages below.
     Cold,
-    /// It has been deep before.
+    /// The stack has been deep before.
     Warm,
-    /// What lies below has been given back, and what is in use is packed if that is little.
+    /// The pages below have been given back, and the part in use is packed if it is small.
     Packed,
 }
 
@@ -31,7 +31,7 @@ pub const STACKS: [Stack; 3] = [Stack::Cold, Stack::Warm, Stack::Packed];
 /// Without optimisation a function that has many values of 1 MiB has a frame of more than 16 MiB.
 const WINDOW: usize = (64 << 10) * KIB;
 
-/// A goroutine with a large stack in that state.
+/// Starts a goroutine with a large stack in that state.
 pub fn start(stack: Stack, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     // Once for all types of closures.
     fn start(stack: Stack, f: Box<dyn FnOnce() + Send>) -> JoinHandle<()> {
@@ -46,12 +46,12 @@ pub fn start(stack: Stack, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> 
     start(stack, Box::new(f))
 }
 
-/// The same, run to its end.
+/// Runs such a goroutine to its end.
 pub fn run(stack: Stack, f: impl FnOnce() + Send + 'static) {
     start(stack, f).join().unwrap();
 }
 
-/// The same, when it waits for `reason`.
+/// Starts such a goroutine, and returns when it waits for `reason`.
 fn waiting(stack: Stack, reason: WaitReason, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let one = start(stack, f);
     until_it_waits(stack, reason, one.id());
@@ -69,7 +69,7 @@ fn ok<R, E: Debug>(result: Result<R, E>) -> R {
     result.unwrap()
 }
 
-/// An error without its value, which has no `Debug`.
+/// Returns an error. (`unwrap_err` wants `Debug` of the value.)
 fn no<R, E>(result: Result<R, E>) -> E {
     match result {
         Ok(_) => panic!("it was done"),
@@ -369,7 +369,7 @@ fn iterators_and_streams<T: Value>() {
     polls.join().unwrap();
 }
 
-/// As `start`, with a result.
+/// Starts a goroutine as `start` does, with a result.
 fn make<T: Value>(stack: Stack, f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let warm = move || {
         if stack == Stack::Warm {
@@ -410,7 +410,7 @@ fn as_a_result<T: Value>() {
     until_alone();
 }
 
-/// Until `main` and the caller are the only ones.
+/// Waits until `main` and the caller are the only ones.
 fn until_alone() {
     until(|| runtime::num_goroutines() <= 2);
 }
@@ -473,7 +473,7 @@ fn in_cells<T: Value>() {
     lock.into_inner().unwrap_or_else(|_| panic!("poisoned")).check(6);
 }
 
-/// A goroutine-local of the type.
+/// Passes values of the type through a goroutine-local.
 pub fn in_a_local<T: Value>(key: &'static LocalKey<RefCell<Option<T>>>) {
     run(Stack::Cold, move || {
         key.set(Some(T::make(1)));

@@ -1,8 +1,8 @@
 //! The kit for tests that need the machine.
 //!
-//! A test image is an ordinary program whose `main` runs the case that its word names. How each
-//! case is booted, and what must come of it, is a table in the image itself; the runner reads it
-//! and boots the image once for each line and number of cores:
+//! A test image is an ordinary program whose `main` runs the case that its word names. A table in
+//! the image itself says how each case is booted, and what must come of it. The runner reads the
+//! table, and boots the image once for each line and number of cores:
 //!
 //! ```text
 //!   image! { "
@@ -11,17 +11,30 @@
 //!   "; join_gives_the_value, divide_error }
 //! ```
 //!
-//! Fields: `smp 1,2,4` · `exit N` · `expect TEXT` · `refuse TEXT` · `shape LINE` (every line looks
-//! like this, `#` for a number) · `lines N` (so many) · `in-order` (what is expected comes in this
-//! order) · `machine pc` · `mem 64M` · `append OPTIONS` · `input FILE` · `stdin TEXT` · `stdin
-//! later TEXT` · `stdin flood BYTES` · `stdin paced BYTES` · `cpu MODEL` · `timeout SECONDS` ·
-//! `large` (runs alone, and only with `--ignored`) · `icount` · `free-cores N` (compares times:
-//! runs alone, and only if the host has so many cores free). After each case the kit compares the
-//! machine's account with that at the start of `main`: G's, timers, frames, stack pages, heap
-//! bytes. A case that leaves anything behind fails, and says what. (A case that ended a G where it
-//! stood is let off the heap's bytes and the timers: those of the dead are leaked by definition.)
+//! | field | meaning |
+//! |---|---|
+//! | `smp 1,2,4` | one boot for each of these numbers of cores |
+//! | `machine pc`, `cpu MODEL`, `mem 64M` | QEMU's machine, processor and memory |
+//! | `append OPTIONS` | words for the kernel's command line |
+//! | `input FILE` | the initial RAM disk |
+//! | `stdin TEXT`, `stdin later TEXT` | typed input, at once or after half a second |
+//! | `stdin flood BYTES`, `stdin paced BYTES` | so many bytes, at once or at 115,200 baud |
+//! | `exit N` | the exit code of the machine |
+//! | `expect TEXT`, `refuse TEXT` | text that must, or must not, be in the output |
+//! | `in-order` | the expected texts come in this order |
+//! | `shape LINE` | every line looks like this, `#` for a number |
+//! | `lines N` | the number of lines |
+//! | `timeout SECONDS` | the time limit |
+//! | `icount` | QEMU counts instructions |
+//! | `large` | runs alone, and only with `--ignored` |
+//! | `free-cores N` | compares times: runs alone, and only if the host has so many cores free |
 //!
-//! With `icount` the cores take turns by counted instructions, so that what compares times does not
+//! After each case the kit compares the machine's account with that at the start of `main`: G's,
+//! timers, frames, stack pages, heap bytes. A case that leaves anything behind fails, and lists it.
+//! (A case that ended a G where it stood may leave heap bytes and timers: those of the dead are
+//! leaked by definition.)
+//!
+//! With `icount` the cores take turns by counted instructions, so comparisons of times do not
 //! depend on the host. `cargo test -p trefoil --test sched -- steal` runs the boots whose name
 //! contains `steal`.
 

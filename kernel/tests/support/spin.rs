@@ -3,7 +3,7 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// A loop without a call, until `stop`; how often it went round.
+/// Spins in a loop without a call until `stop` is set. Returns how often the loop went round.
 pub fn spin(stop: &AtomicBool) -> u64 {
     let mut turns = 0;
     while !stop.load(Relaxed) {

@@ -3,15 +3,15 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
-/// Values that exist. What a goroutine that died had is not dropped.
+/// The number of values that exist. Values of a goroutine that died are not dropped.
 pub static ALIVE: AtomicI64 = AtomicI64::new(0);
 
 pub trait Value: Send + Sync + Sized + 'static {
-    /// The value with this number.
+    /// Makes the value with this number.
     fn make(seed: u64) -> Self;
     fn bytes(&self) -> &[u8];
 
-    /// Whether it is the value with this number, and lies where it may lie.
+    /// Asserts that it is the value with this number, and lies where it may lie.
     #[track_caller]
     fn check(&self, seed: u64) {
         let at = black_box(core::ptr::from_ref(self)).addr();
@@ -77,7 +77,7 @@ macro_rules! values {
     };
 }
 
-/// All values have been dropped, once each.
+/// Asserts that all values have been dropped, once each.
 #[track_caller]
 pub fn none_is_left(what: &str) {
     assert_eq!(ALIVE.load(SeqCst), 0, "{what}: values are left, or were dropped twice");

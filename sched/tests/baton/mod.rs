@@ -385,7 +385,8 @@ unsafe impl Platform for Batons {
         unreachable!("G's are threads here")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // panic.
         unsafe { f(arg) };
         Ok(())
     }

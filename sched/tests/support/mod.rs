@@ -5,7 +5,7 @@
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Token};
 #[cfg(loom)]
-use trefoil_sched::{Config, Sched};
+use trefoil_sched::{Config, M, Sched};
 use trefoil_sched::{G, GRef, Platform, Stack};
 
 #[cfg(loom)]
@@ -266,7 +266,8 @@ unsafe impl Platform for Double {
         unreachable!("no G in these tests")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: 1. as the caller has it. A model's destructors do not panic.
+        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // panic.
         unsafe { f(arg) };
         Ok(())
     }

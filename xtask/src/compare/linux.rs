@@ -16,7 +16,7 @@ use super::results::{Failure, Line, Results, Side};
 use super::{MEMORY, checkout, downloads, output};
 use crate::run::{self, Machine};
 
-/// What the kernel is told beside the programs.
+/// The kernel's options, beside the programs.
 const APPEND: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable";
 
 /// How long a machine takes at most to boot or to end, on a busy host.
@@ -62,9 +62,9 @@ impl Guest {
         run_all(words, boot, cores, options.limit + SLACK, &mut log, to)
     }
 
-    /// QEMU. Linux clears and copies by `rep stosb` and `rep movsb` where the processor says that
-    /// they are fast (`erms`), and QEMU's translator makes them slow: so that Go does not pay for
-    /// this, its processor does not say so.
+    /// Makes QEMU's command. Linux clears and copies by `rep stosb` and `rep movsb` where the
+    /// processor says that they are fast (`erms`). QEMU's translator makes them slow. So that Go
+    /// does not pay for this, its processor has no `erms`.
     fn command(&self, cores: u32, append: &str) -> Command {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi", "-smp", &cores.to_string(), "-m", MEMORY, "-cpu", "max,-erms"]);
@@ -129,17 +129,17 @@ fn listen(
     }
 }
 
-/// The program that a line of the guest says has failed, and why.
+/// Finds the program that failed by a line of the guest, and why.
 fn failed(line: &str) -> Option<(&str, Failure)> {
     let (word, why) = line.split_once("FAILED ")?.1.trim().split_once(' ')?;
     let late = why.starts_with("took longer than");
     Some((word, if late { Failure::TooLong } else { Failure::Ended(why.into()) }))
 }
 
-/// What a machine prints, line by line as it comes; none at its end.
+/// Receives a machine's output, line by line as it comes; `None` at its end.
 fn lines(output: impl std::io::Read + Send + 'static) -> Receiver<Option<String>> {
     let (to, lines) = channel();
-    // It ends with the machine, or when nobody listens any more.
+    // The thread ends with the machine, or when nobody listens any more.
     std::thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
             if to.send(Some(String::from_utf8_lossy(&line).trim_end().to_string())).is_err() {

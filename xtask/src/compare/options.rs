@@ -1,4 +1,4 @@
-//! What is to be compared: `ONLY`, `ROUNDS`, `SIDE` and `TIMEOUT`.
+//! The choice of programs, rounds, side and limit: `ONLY`, `ROUNDS`, `SIDE` and `TIMEOUT`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::results::Side;
 /// A program that both sides have.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What it is called on both sides.
+    /// Its name on both sides.
     pub name: &'static str,
     /// Go runs it a second time without its garbage collector.
     pub collects: bool,
@@ -42,20 +42,21 @@ pub const PROGRAMS: [Program; 18] = [
 ];
 
 impl Program {
-    /// The words that have Go's guest run it: with its garbage collector off, then on.
+    /// Returns the words that have Go's guest run the program: with its garbage collector off, then
+    /// on.
     pub fn go_words(&self) -> impl Iterator<Item = String> {
         self.collects.then(|| format!("{}:nogc", self.name)).into_iter().chain([self.name.to_string()])
     }
 }
 
-/// What is to be compared.
+/// The choice of comparisons.
 #[derive(Debug)]
 pub struct Options {
     /// These programs.
     pub programs: Vec<&'static Program>,
     /// So many rounds.
     pub rounds: u32,
-    /// That side alone.
+    /// The only side to run, if not both.
     pub only_side: Option<Side>,
     /// The longest that a program may take.
     pub limit: Duration,
@@ -97,12 +98,12 @@ impl Options {
         Ok(Self { programs, rounds: number("ROUNDS", 3)?, only_side, limit })
     }
 
-    /// Whether that side is run.
+    /// Returns true if that side is run.
     pub fn runs(&self, side: Side) -> bool {
         self.only_side.is_none_or(|only| only == side)
     }
 
-    /// Whether every program is run on both sides.
+    /// Returns true if every program is run on both sides.
     pub fn is_whole(&self) -> bool {
         self.only_side.is_none() && PROGRAMS.iter().all(|program| self.programs.contains(&program))
     }

@@ -1,4 +1,4 @@
-//! What the programs of both sides said.
+//! The results that the programs of both sides printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ pub struct Line {
     pub word: String,
     /// Cores that it used.
     pub cores: u32,
-    /// What it measured, in milliseconds: `t`, and perhaps a part.
+    /// Its measurements, in milliseconds: `t`, and perhaps a part.
     pub figures: Vec<(String, f64)>,
 }
 
@@ -60,13 +60,13 @@ pub type Run = (Side, u32, String);
 /// Why a program came to no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It was stopped at its limit.
+    /// The program was stopped at its limit.
     TooLong,
-    /// It, or its machine, ended otherwise; what was heard of it last.
+    /// The program or its machine ended otherwise, with this output at last.
     Ended(String),
 }
 
-/// What a cell of the table says.
+/// The contents of a cell of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell {
     /// Milliseconds.
@@ -75,7 +75,7 @@ pub enum Cell {
     TooLong,
     /// In some round there was no result.
     Failed,
-    /// It was not run.
+    /// The program was not run.
     Missing,
 }
 
@@ -104,7 +104,7 @@ impl Results {
         self.failures.insert(run, why);
     }
 
-    /// The median of one figure.
+    /// Returns the median of one figure.
     pub fn cell(&self, side: Side, cores: u32, word: &str, figure: &str) -> Cell {
         let run = (side, cores, word.to_string());
         match self.failures.get(&run) {
@@ -116,7 +116,7 @@ impl Results {
         }
     }
 
-    /// A sentence for each program that failed.
+    /// Returns a sentence for each program that failed.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         self.failures.iter().map(|((side, cores, word), why)| match why {
             Failure::TooLong => format!("{side}, {cores} core(s), {word}: no result in time (TIMEOUT=seconds)"),
@@ -125,7 +125,7 @@ impl Results {
     }
 }
 
-/// The value in the middle, or the mean of the two there.
+/// Returns the value in the middle, or the mean of the two there.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

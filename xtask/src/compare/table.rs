@@ -25,7 +25,7 @@ impl Cell {
         }
     }
 
-    /// How many times as long as `other` this took.
+    /// Returns how many times as long as `other` this took.
     fn over(self, other: Self) -> String {
         match (self, other) {
             (Self::Median(this), Self::Median(other)) if other > 0.0 => format!("{:.2}", this / other),
@@ -34,8 +34,8 @@ impl Cell {
     }
 }
 
-/// The table of these programs: a row each, one more without Go's garbage collector, and one more
-/// for a part.
+/// Renders the table of these programs: a row each, one more without Go's garbage collector, and
+/// one more for a part.
 pub fn render(results: &Results, programs: &[&Program]) -> String {
     let mut table = HEAD.to_string();
     for program in programs {
@@ -63,7 +63,7 @@ pub fn render(results: &Results, programs: &[&Program]) -> String {
     table
 }
 
-/// `page` with `text` between its markers, and nothing else changed.
+/// Returns `page` with `text` between its markers, and nothing else changed.
 ///
 /// # Errors
 /// Not exactly one marker of each kind stands alone on a line, in this order.

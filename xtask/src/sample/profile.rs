@@ -35,7 +35,7 @@ impl Profile {
         Self { cpus, functions }
     }
 
-    /// How much each processor worked.
+    /// Returns a line for each processor: its samples, and the share of them at rest.
     pub fn show_processors(&self) -> String {
         let lines = self.cpus.iter().enumerate().map(|(cpu, &(at_work, at_rest))| {
             let all = at_work + at_rest;
@@ -44,7 +44,8 @@ impl Profile {
         lines.collect()
     }
 
-    /// The functions with the most samples, and how many percent of the samples at work are theirs.
+    /// Returns the functions with the most samples, and how many percent of the samples at work are
+    /// theirs.
     pub fn show_functions(&self, rows: usize) -> String {
         let mut text = format!("{:>7}", "all");
         for cpu in 0..self.cpus.len() {

@@ -1,4 +1,4 @@
-//! What QEMU's monitor says about the processors.
+//! The registers of all processors, as QEMU's monitor prints them.
 
 /// Where a processor was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct Sample {
     pub cpu: usize,
     /// Its `rip`; in code of 32 or 16 bits, `eip`.
     pub address: u64,
-    /// It was in `hlt`.
+    /// Whether it was in `hlt`.
     pub at_rest: bool,
 }
 

@@ -72,7 +72,7 @@ fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii()
 }
 
-/// The length of a block comment, with those nested in it.
+/// Returns the length of a block comment, with those nested in it.
 fn block_comment(bytes: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0);
     while at < bytes.len() {
@@ -88,7 +88,7 @@ fn block_comment(bytes: &[u8]) -> usize {
     at
 }
 
-/// The length of a string literal, from its quote.
+/// Returns the length of a string literal, from its quote.
 fn string(bytes: &[u8]) -> usize {
     let mut at = 1;
     while at < bytes.len() && bytes[at] != b'"' {
@@ -97,7 +97,7 @@ fn string(bytes: &[u8]) -> usize {
     (at + 1).min(bytes.len())
 }
 
-/// The length of a character literal, or 1 for the quote of a lifetime.
+/// Returns the length of a character literal, or 1 for the quote of a lifetime.
 fn quote(bytes: &[u8]) -> usize {
     if let [_, b'\\', _, rest @ ..] = bytes {
         return rest.iter().position(|&b| b == b'\'').map_or(bytes.len(), |end| end + 4);
@@ -107,7 +107,7 @@ fn quote(bytes: &[u8]) -> usize {
     if bytes.get(1 + character) == Some(&b'\'') { character + 2 } else { 1 }
 }
 
-/// The length of an identifier or a number; with its raw string, if `bytes` begins one.
+/// Returns the length of an identifier or a number; with its raw string, if `bytes` begins one.
 fn word(bytes: &[u8]) -> usize {
     let length = bytes.iter().take_while(|b| in_word(**b)).count();
     if !matches!(&bytes[..length], b"r" | b"br" | b"cr") {

@@ -44,7 +44,7 @@ pub fn broken(root: &Path, path: &str, files: &BTreeMap<String, Parsed>) -> Vec<
     links
 }
 
-/// Whether `target` leads somewhere; an absolute link always does.
+/// Returns true if `target` leads somewhere; an absolute link always does.
 fn leads(root: &Path, path: &str, target: &str, files: &BTreeMap<String, Parsed>) -> bool {
     if target.contains("://") || target.starts_with("mailto:") {
         return true;
@@ -59,7 +59,7 @@ fn leads(root: &Path, path: &str, target: &str, files: &BTreeMap<String, Parsed>
     }
 }
 
-/// The path from the root to `file`, as seen from `path`; none if that is outside.
+/// Returns the path from the root to `file`, as seen from `path`; `None` if that is outside.
 fn resolve(path: &str, file: &str) -> Option<String> {
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.pop();

@@ -106,7 +106,7 @@ impl Parser {
         self.text(number, indent, body);
     }
 
-    /// A line that is neither code nor a table's.
+    /// Takes a line that is neither code nor a table's.
     fn text(&mut self, number: usize, indent: usize, body: &str) {
         if let Some(text) = heading(body) {
             self.close();
@@ -167,7 +167,7 @@ fn block(kind: Kind, label: &str, number: usize, text: &str) -> Block {
     Block { kind, label: label.to_string(), lines: vec![(number, text.to_string())] }
 }
 
-/// The character and the length of the fence that `body` begins with.
+/// Returns the character and the length of the fence that `body` begins with.
 fn fence(body: &str) -> Option<(char, usize)> {
     let first = body.chars().next().filter(|c| "`~".contains(*c))?;
     let length = body.chars().take_while(|c| *c == first).count();
@@ -182,20 +182,20 @@ fn heading(body: &str) -> Option<&str> {
     (1..=6).contains(&level).then(|| text.trim_end_matches('#').trim())
 }
 
-/// The target of a link definition.
+/// Returns the target of a link definition.
 fn definition(body: &str) -> Option<&str> {
     let (name, target) = body.strip_prefix('[')?.split_once("]: ")?;
     (!name.starts_with('^') && !target.trim().contains(' ')).then(|| target.trim())
 }
 
-/// The length of the list marker that `body` begins with, its blank included.
+/// Returns the length of the list marker that `body` begins with, its blank included.
 fn marker(body: &str) -> Option<usize> {
     let digits = body.bytes().take_while(u8::is_ascii_digit).count();
     let marks = if digits > 0 { &['.', ')'][..] } else { &['-', '*', '+'][..] };
     body[digits..].strip_prefix(marks)?.strip_prefix(' ').map(|_| digits + 2)
 }
 
-/// The cells of a table's row; `\|` divides none.
+/// Returns the cells of a table's row; `\|` divides none.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim();
     let row = row.strip_prefix('|').unwrap_or(row);

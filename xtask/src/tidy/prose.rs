@@ -68,7 +68,7 @@ pub fn sentences(block: &Block) -> Vec<Sentence> {
     all
 }
 
-/// Whether a sentence ends with `word`, when `next` follows.
+/// Returns true if a sentence ends with `word`, when `next` follows.
 fn ends(word: &str, next: &str) -> bool {
     let word = word.trim_end_matches(CLOSERS);
     let lower = word.to_lowercase();
@@ -78,7 +78,7 @@ fn ends(word: &str, next: &str) -> bool {
         && !next.trim_start_matches(OPENERS).starts_with(char::is_lowercase)
 }
 
-/// The characters of a block, each with its line.
+/// Returns the characters of a block, each with its line.
 fn characters(block: &Block) -> Vec<(usize, char)> {
     let line = |(number, text): &(usize, String)| {
         let number = *number;
@@ -117,7 +117,7 @@ fn words(block: &Block) -> Vec<(usize, String)> {
     all
 }
 
-/// The end of the inline code that begins at `from`.
+/// Returns the end of the inline code that begins at `from`.
 fn span(text: &[(usize, char)], from: usize) -> Option<usize> {
     let ticks = |at: usize| text[at..].iter().take_while(|(_, c)| *c == '`').count();
     let length = ticks(from);
@@ -132,7 +132,7 @@ fn span(text: &[(usize, char)], from: usize) -> Option<usize> {
     None
 }
 
-/// The target that stands in brackets at `from`, and its end.
+/// Returns the target that stands in brackets at `from`, and its end.
 fn target(text: &[(usize, char)], from: usize) -> Option<(String, usize)> {
     let (open, close) = match text.get(from)?.1 {
         '(' => ('(', ')'),

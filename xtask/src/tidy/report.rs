@@ -166,7 +166,7 @@ impl Report {
         self.findings.iter().filter(|f| f.rule == rule).count()
     }
 
-    /// How many findings a file may have without a line in the ratchet.
+    /// Returns how many findings a file may have without a line in the ratchet.
     pub fn free(&self, rule: Rule, path: &str) -> usize {
         match rule {
             Rule::Opening => (self.sentences.get(path).unwrap_or(&0) * FREE_OPENINGS_PERCENT).div_ceil(100),
@@ -236,7 +236,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// The line at which a module of unit tests begins.
+/// Returns the line at which a module of unit tests begins.
 fn tests_begin(lines: &[&str]) -> Option<usize> {
     let is_module = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
     lines.windows(2).position(is_module).map(|at| at + 1)

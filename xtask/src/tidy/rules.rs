@@ -15,7 +15,8 @@ pub fn too_wide(line: &str) -> bool {
     line.chars().count() > COLUMNS && !is_link(line)
 }
 
-/// Whether a line is one link, with slashes of a comment or a list marker before it at most.
+/// Returns true if a line is one link, with slashes of a comment or a list marker before it at
+/// most.
 fn is_link(line: &str) -> bool {
     let line = line.trim_start_matches(|c: char| c.is_whitespace() || "/!-*>".contains(c)).trim_end();
     let end = line.strip_prefix('[').and_then(|l| l.find("](").or_else(|| l.find("]: ")).map(|at| at + 4));
@@ -72,7 +73,7 @@ const ASKING: [&str; 29] = [
 const IRREGULAR: [&str; 11] =
     ["said", "knew", "known", "saw", "seen", "shown", "told", "chose", "chosen", "found", "understood"];
 
-/// A word without punctuation and markup, in small letters.
+/// Returns a word without punctuation and markup, in small letters.
 fn bare(word: &str) -> String {
     word.trim_matches(|c: char| !c.is_alphanumeric() && c != '`').to_lowercase()
 }

@@ -82,7 +82,8 @@ impl Rites {
     /// # Safety
     /// 1. Its G has got up there, and no code runs there any more.
     pub unsafe fn from_bed(bed: Window) -> Self {
-        // SAFETY: 1. `get_up` has written them.
+        // SAFETY: 1. the G has got up there, so `get_up` has written its rites, and no code runs
+        // there that changes them.
         unsafe { Self::on(bed).read() }
     }
 }

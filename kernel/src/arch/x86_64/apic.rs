@@ -74,10 +74,10 @@ fn read(register: u32) -> u32 {
 #[inline(never)]
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
-        // SAFETY: as in `read`.
+        // SAFETY: the register exists in x2APIC mode, and takes all values that this module writes.
         unsafe { write_msr(0x800 + (register >> 4), u64::from(value)) }
     } else {
-        // SAFETY: as in `read`.
+        // SAFETY: `init` found the registers there, and the physical map covers them.
         unsafe { (BASE.load(Ordering::Relaxed) as *mut u8).add(register as usize).cast::<u32>().write_volatile(value) }
     }
 }
@@ -190,13 +190,15 @@ pub fn rest_until(until: u64, token: &Token) {
         };
     }
     if token.is_set() || clock::now() >= until {
-        // SAFETY: as they were.
+        // SAFETY: only turns interrupts on again, and this core's handlers are set up.
         unsafe { asm!("sti", options(nomem, nostack)) };
     } else if watches {
-        // SAFETY: as above; C1.
+        // SAFETY: only turns interrupts on again, and this core's handlers are set up. CPUID has
+        // `mwait`, and its hint 0 asks for C1.
         unsafe { asm!("sti", "mwait", in("eax") 0, in("ecx") 0, options(nostack)) };
     } else {
-        // SAFETY: as above.
+        // SAFETY: only turns interrupts on again, and this core's handlers are set up. One of them
+        // ends the `hlt`.
         unsafe { asm!("sti", "hlt", options(nomem, nostack)) };
     }
     if watches {

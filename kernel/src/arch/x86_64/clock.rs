@@ -87,7 +87,8 @@ impl Reference {
 
 unsafe fn inl(port: u16) -> u32 {
     let value: u32;
-    // SAFETY: the caller's.
+    // SAFETY: the caller names a port that a read does not change. The instruction touches no
+    // memory.
     unsafe {
         core::arch::asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags))
     };

@@ -138,7 +138,8 @@ pub fn initial_apic_id() -> u32 {
 /// 1. The register exists, and the value is right for it.
 #[inline(always)]
 pub unsafe fn write_msr(register: u32, value: u64) {
-    // SAFETY: 1.
+    // SAFETY: the caller's: the register exists, and the value is right for it, so the write does
+    // not fault.
     unsafe {
         asm!("wrmsr", in("ecx") register, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags));
     }
@@ -151,7 +152,7 @@ pub unsafe fn write_msr(register: u32, value: u64) {
 #[inline(always)]
 pub unsafe fn read_msr(register: u32) -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: 1.
+    // SAFETY: the caller's: the register exists, so the read does not fault.
     unsafe { asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
     u64::from(high) << 32 | u64::from(low)
 }
@@ -162,7 +163,8 @@ pub unsafe fn read_msr(register: u32) -> u64 {
 /// 1. The caller wants the device's reaction to the byte.
 #[inline(always)]
 pub unsafe fn outb(port: u16, value: u8) {
-    // SAFETY: 1.
+    // SAFETY: the caller's: the device's reaction to the byte is wanted. The instruction touches no
+    // memory.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
 }
 
@@ -173,7 +175,8 @@ pub unsafe fn outb(port: u16, value: u8) {
 #[inline(always)]
 pub unsafe fn inb(port: u16) -> u8 {
     let value: u8;
-    // SAFETY: 1.
+    // SAFETY: the caller's: reading has no unwanted effect on the device. The instruction touches
+    // no memory.
     unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
     value
 }
@@ -214,7 +217,7 @@ pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
     unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags, options(nomem)) };
     let result = f();
     if flags >> 9 & 1 == 1 {
-        // SAFETY: they were on.
+        // SAFETY: interrupts were on before, so this core can take them.
         unsafe { asm!("sti", options(nomem, nostack)) };
     }
     result
@@ -225,7 +228,7 @@ pub fn without_interrupts<R>(f: impl FnOnce() -> R) -> R {
 /// # Safety
 /// 1. The core's IDT, TSS and APIC are set up.
 pub unsafe fn enable_interrupts() {
-    // SAFETY: 1.
+    // SAFETY: the caller's: IDT, TSS and APIC are set up, so this core can take an interrupt.
     unsafe { asm!("sti", options(nomem, nostack)) };
 }
 

@@ -29,12 +29,14 @@ impl Registers {
     }
 
     fn read(&self, register: u32) -> u32 {
-        // SAFETY: as above.
+        // SAFETY: `select` returns the data register of an I/O APIC, which the physical map covers.
+        // The callers hold `WINDOW`, so it shows `register`.
         unsafe { self.select(register).read_volatile() }
     }
 
     fn write(&self, register: u32, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: `select` returns the data register of an I/O APIC, which the physical map covers.
+        // The callers hold `WINDOW`, so it shows `register`.
         unsafe { self.select(register).write_volatile(value) };
     }
 }

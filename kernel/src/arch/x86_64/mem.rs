@@ -119,8 +119,9 @@ unsafe fn copy_up(to: *mut u8, from: *const u8, n: usize) {
 /// above `from`.
 #[inline(always)]
 unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
-    // SAFETY: as in `copy_up`, the other way round: the first 16 bytes are read first and written
-    // last.
+    // SAFETY: the caller's: `n` bytes at both places. The first 16 are read first, since the loop
+    // may write over them; a step reads all that it writes, and writes nothing that a later step
+    // reads.
     unsafe {
         asm!(
             "movups xmm4, [{from}]",
@@ -163,7 +164,8 @@ unsafe fn copy_down(to: *mut u8, from: *const u8, n: usize) {
 /// 1. C's rules: `n` bytes at both places, not overlapping.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
-    // SAFETY: for the whole body: 1.
+    // SAFETY: for the whole body, 1.: the caller has `n` bytes at both places, and they do not
+    // overlap.
     unsafe {
         if n < 16 {
             copy_few(to, from, n);
@@ -184,7 +186,8 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut 
 pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
     // How far `to` lies above `from`; huge if it lies below.
     let above = (to as usize).wrapping_sub(from as usize);
-    // SAFETY: for the whole body: 1.
+    // SAFETY: for the whole body, 1.: the caller has `n` bytes at both places. Where they overlap,
+    // the direction of the copy is the right one.
     unsafe {
         if n < 16 {
             copy_few(to, from, n);
@@ -204,7 +207,7 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
     let wide = u64::from(byte as u8) * 0x0101_0101_0101_0101;
-    // SAFETY: for the whole body: 1.; no access leaves the `n` bytes.
+    // SAFETY: for the whole body, 1.: the caller has `n` bytes at `to`, and no access leaves them.
     unsafe {
         if n < 16 {
             fill_few(to, wide, n);
@@ -275,7 +278,8 @@ unsafe fn fill_few(to: *mut u8, wide: u64, n: usize) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
-    // SAFETY: for the whole body: 1.; no access leaves the `n` bytes.
+    // SAFETY: for the whole body, 1.: the caller has `n` bytes at both places, and no access leaves
+    // them.
     unsafe {
         if n >= 8 {
             // Whole words, then the last word, which may overlap what is known to be equal.
@@ -310,7 +314,7 @@ pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
 /// 1. As [`memcmp`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-    // SAFETY: 1.
+    // SAFETY: the caller's: `n` bytes can be read at `a` and at `b`, as `memcmp` wants.
     unsafe { memcmp(a, b, n) }
 }
 
@@ -321,7 +325,7 @@ pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strlen(s: *const u8) -> usize {
     let mut n = 0;
-    // SAFETY: 1.
+    // SAFETY: the caller's: a zero byte ends the string, and the loop reads up to that byte only.
     while unsafe { s.wrapping_add(n).read() } != 0 {
         n = opaque(n + 1);
     }

@@ -136,8 +136,8 @@ const CLEAR: u32 = 1 << 31;
 pub(super) const INTERRUPTED: usize = offset_of!(PerCpu, interrupted);
 pub(super) const DEPTH: usize = offset_of!(PerCpu, depth);
 
-// SAFETY: see the module: only this core touches the `Cell`s; every other field is atomic, or its
-// comment names its users.
+// SAFETY: only this core touches the `Cell`s, with preemption off or in its handlers. Every other
+// field is atomic, or its comment names its users.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
@@ -366,7 +366,7 @@ pub fn preempt_off() {
 #[inline(always)]
 pub fn preempt_on() {
     stretch::ends();
-    // SAFETY: as above; earlier accesses must not be moved after it.
+    // SAFETY: `install` has set `gs`. Not `nomem`: earlier accesses must not be moved after it.
     unsafe {
         asm!("dec dword ptr gs:[{depth}]", "jz {pending}", depth = const offset_of!(PerCpu, depth), pending = label { preempt_pending() }, options(nostack))
     };
@@ -376,7 +376,8 @@ pub fn preempt_on() {
 /// reserve, ends the running G if it is doomed, and makes way if the G's slice is over. With
 /// preemption off, or in a handler that has interrupted such code.
 pub fn pend() {
-    // SAFETY: as above: one instruction.
+    // SAFETY: `install` has set `gs`, and one instruction changes the word, so no handler sees half
+    // of it.
     unsafe {
         asm!("and dword ptr gs:[{depth}], {mask}", depth = const offset_of!(PerCpu, depth), mask = const !CLEAR as i32, options(nostack))
     };
@@ -397,8 +398,8 @@ fn preempt_pending() {
         return;
     }
     loop {
-        // SAFETY: as above. The G may be moved no more: preemption is off again before the mark is
-        // cleared.
+        // SAFETY: `install` has set `gs`. One instruction clears the mark and turns preemption off,
+        // so the G can't be moved in between.
         unsafe {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
@@ -412,7 +413,7 @@ fn preempt_pending() {
         }
         let pending: u8;
         stretch::ends();
-        // SAFETY: as in `preempt_on`.
+        // SAFETY: `install` has set `gs`. Not `nomem`: earlier accesses must not be moved after it.
         unsafe {
             asm!("dec dword ptr gs:[{depth}]", "setz {pending}", depth = const offset_of!(PerCpu, depth), pending = out(reg_byte) pending, options(nostack))
         };
@@ -428,7 +429,7 @@ fn preempt_pending() {
 /// Unlike [`preempt_pending`], ignores the slice, since the G has just had its turn. An expired
 /// slice stays marked in the P's attention word.
 pub(super) fn see_to_pending() {
-    // SAFETY: as above.
+    // SAFETY: `install` has set `gs`, and at depth 1 this stays the same core's word.
     unsafe {
         asm!("or dword ptr gs:[{depth}], {clear}", depth = const offset_of!(PerCpu, depth), clear = const CLEAR as i32, options(nostack))
     };
@@ -448,7 +449,7 @@ fn see_to_doom() {
         && crate::mm::window::deathbed::is_up(g, (&raw const core).addr() as u64)
     {
         stretch::ends();
-        // SAFETY: as in `preempt_on`; nothing is pending now.
+        // SAFETY: `install` has set `gs`. The mark is clear, so nothing has to be done at depth 0.
         unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
         crate::abandon::end_here(g);
     }

@@ -101,18 +101,20 @@ fn register(n: u16) -> u8 {
 
 /// Takes as many received bytes as fit into `into`; the port has so many.
 fn take(into: &mut [u8]) {
-    // SAFETY: as above.
+    // SAFETY: the first serial port's data register, which only this module reads; the port has
+    // bytes for all of `into`.
     unsafe { insb(PORT, into) };
 }
 
 /// Gives the port bytes to send, for which it has room.
 fn give(bytes: &[u8]) {
-    // SAFETY: as above.
+    // SAFETY: the first serial port's data register, which only this module writes; the port has
+    // room for all of `bytes`.
     unsafe { outsb(PORT, bytes) };
 }
 
 fn set_register(n: u16, value: u8) {
-    // SAFETY: as above.
+    // SAFETY: 0x3f8 to 0x3ff are the first serial port; only this module uses its registers.
     unsafe { outb(PORT + n, value) };
 }
 

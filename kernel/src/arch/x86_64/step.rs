@@ -80,7 +80,7 @@ pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
     unsafe { asm!("pushfq", "or dword ptr [rsp], {tf}", "popfq", tf = const TF) };
     f();
-    // SAFETY: as above.
+    // SAFETY: changes the trap flag only; `on_debug` expects each #DB until then.
     unsafe { asm!("pushfq", "and dword ptr [rsp], {tf}", "popfq", tf = const !(TF as i32)) };
     has_fired()
 }

@@ -128,7 +128,8 @@ pub unsafe fn fresh(top: *mut u8, entry: unsafe extern "C" fn(*mut ()) -> !, arg
     let sp = (top - FRAME_WORDS * 8) as *mut usize;
     let start = switch_enter as *const () as usize + NOP;
     let frame = [CONTROL_WORDS, 0, 0, arg as usize, entry as usize, 0, 0, start];
-    // SAFETY: 1.
+    // SAFETY: the caller's: the frame lies within the 80 bytes below the old `top`, which are
+    // mapped and unused.
     unsafe { sp.cast::<[usize; FRAME_WORDS]>().write(frame) };
     sp as usize
 }

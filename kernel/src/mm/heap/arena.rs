@@ -95,7 +95,7 @@ impl Ground for Granules {
 
     #[inline(always)]
     fn store(&mut self, granule: u32, word: Word, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: a free granule is the arenas', and mapped as long as its arena is theirs.
         unsafe { Self::word(granule, word).write(value) }
     }
 
@@ -112,7 +112,8 @@ impl Ground for Granules {
     #[inline(always)]
     fn set_edge(&mut self, granule: u32, edge: bool) {
         let (at, bit) = Self::edges(granule);
-        // SAFETY: as above.
+        // SAFETY: the granule lies in an arena of ours, whose header has its bit; `&mut self`:
+        // under the lock.
         unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
     }
 }
@@ -178,7 +179,7 @@ fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8
     if arena.is_null() {
         return null_mut();
     }
-    // SAFETY: it was just allocated.
+    // SAFETY: the arena was just allocated, has room for a header, and is nobody else's yet.
     unsafe { arena.cast::<Header>().write(Header { edges: [0; _], part }) };
     // A core that has made one as well may have left a run that fits better.
     take(part, number(arena as u64) + 1, len, align)
@@ -191,7 +192,7 @@ fn alloc_elsewhere(part: &'static Lock<Arenas>, len: u32, align: u32) -> *mut u8
 ///    it.
 pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
     let gone = {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `alloc`, and is out until `give` below.
         let mut arenas = unsafe { part_of(block) }.lock();
         let (first, len) = arenas.runs.give(number(block as u64), granules(bytes));
         if len == USABLE { arenas.retire(first) } else { 0 }
@@ -205,7 +206,7 @@ pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
 /// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
     let (first, len, new) = (number(block as u64), granules(bytes), granules(new));
-    // SAFETY: 1.
+    // SAFETY: 1. the caller's: the block came from `alloc`, and is out.
     let runs = &mut unsafe { part_of(block) }.lock().runs;
     if new > len {
         return runs.grow(first, len, new - len);

@@ -58,7 +58,8 @@ pub(super) fn alloc_slab(bytes: usize) -> *mut u8 {
         if chunk.is_null() {
             return chunk;
         }
-        // SAFETY: 1. it was just allocated.
+        // SAFETY: 1. the chunk was just allocated, with the size of a chunk of such slabs, and
+        // aligned to that.
         (slab, _) = unsafe { chunks(bytes).take_new(chunk, bytes, 1) };
     }
     slab.cast()

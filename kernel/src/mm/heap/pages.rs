@@ -56,11 +56,13 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
 pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
     match frame(at) {
         Some(frame) => {
-            // SAFETY: 1.
+            // SAFETY: the caller's: the run came from `alloc` with so many pages, and no code uses
+            // it.
             unsafe { frames::shrink_run(frame, pages, 0) };
             count(-(pages as i64));
         }
-        // SAFETY: 1.
+        // SAFETY: the caller's: the piece came from `alloc` with this number and alignment, and no
+        // code uses it. By its address it is a scattered one.
         None => unsafe { scattered::free(at as u64, pages, align) },
     }
 }
@@ -71,16 +73,18 @@ pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
 /// 1. As [`free`]; no code uses the part that goes.
 pub(super) unsafe fn resize(at: *mut u8, pages: u64, new: u64) -> bool {
     let Some(frame) = frame(at) else {
-        // SAFETY: 1.
+        // SAFETY: the caller's: the piece is out with so many pages, and no code uses the part that
+        // goes. By its address it is a scattered one.
         return unsafe { scattered::resize(at as u64, pages, new) };
     };
     if new > pages {
-        // SAFETY: 1.
+        // SAFETY: the caller's: the run is out with so many pages.
         if !unsafe { frames::grow_run(frame, pages, new - pages) } {
             return false;
         }
     } else if new < pages {
-        // SAFETY: 1.
+        // SAFETY: the caller's: the run is out with so many pages, and no code uses those behind
+        // `new`.
         unsafe { frames::shrink_run(frame, pages, new) };
     }
     count(new as i64 - pages as i64);

@@ -198,17 +198,17 @@ impl Lists {
     #[cold]
     unsafe fn retire(&mut self, slab: *mut Slab, listed: bool, gone: &mut Gone) {
         if listed {
-            // SAFETY: 1.
+            // SAFETY: 1. the caller's: a slab that is `listed` stands in `partial`.
             unsafe { self.unlink(slab) };
         }
         if self.reserve == slab {
             self.reserve = null_mut();
-            // SAFETY: 1. its header is ours.
+            // SAFETY: 1. the slab is this class's, and its header is used under this lock only.
         } else if self.spare.is_null() && !unsafe { (*slab).reserve } {
             self.spare = slab;
             return;
         }
-        // SAFETY: 1. it stands in no list now.
+        // SAFETY: 1. the slab is this class's, and in no list now, so nobody else uses its link.
         unsafe { (*slab).next = gone.0 };
         *gone = Gone(slab, gone.1 + 1);
     }
@@ -277,7 +277,8 @@ impl Slab {
                 // `listed` is not more.
                 last = unsafe { (*last).next };
             }
-            // SAFETY: as above: `last` is the list's block number `listed`.
+            // SAFETY: `last` is the list's block number `listed`, hence free memory whose first
+            // word is the link.
             unsafe {
                 slab.free = (*last).next;
                 (*last).next = chain;
@@ -361,14 +362,15 @@ impl Class {
     /// 1. `at` is memory of `bytes(size)`, aligned to that, and nobody else's; `size` is this
     ///    class's.
     pub(super) unsafe fn take_new(&self, at: *mut u8, size: usize, want: u32) -> Chain {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: `at` is memory of `bytes(size)`, aligned to that, and nobody
+        // else's.
         let slab = unsafe { Slab::make(at, size, false) };
         // SAFETY: it was just made, and nobody else knows it.
         let chain = unsafe { Slab::cut(slab, size, want, (null_mut(), 0)) };
         let mut lists = self.lists.lock();
-        // SAFETY: as above.
+        // SAFETY: it was just made, and is in no list yet, so nobody else knows it.
         if unsafe { (*slab).home } > 0 {
-            // SAFETY: 1. it is new.
+            // SAFETY: 1. it was just made, and is in no list yet.
             unsafe { lists.link(slab) };
         }
         self.count(i64::from(chain.1), 1);
@@ -386,11 +388,12 @@ impl Class {
             if at.is_null() {
                 return at;
             }
-            // SAFETY: 1. `more` says so.
+            // SAFETY: 1. `more` gives memory of `SMALL` bytes, aligned to that, and nobody else's.
             lists.reserve = unsafe { Slab::make(at, size, true) };
             self.count(0, 1);
         }
-        // SAFETY: as above.
+        // SAFETY: 1. the reserve slab in use is this class's, under its lock, and `size` is this
+        // class's.
         let (block, _) = unsafe { Slab::cut(lists.reserve, size, 1, (null_mut(), 0)) };
         self.count(1, 0);
         block.cast()
@@ -419,7 +422,8 @@ impl Class {
                 last = rest;
             }
             let run = run.cast::<Run>();
-            // SAFETY: 1. as above; both lie in one slab.
+            // SAFETY: 1. `run` and `last` are blocks of the list, hence free memory with room for a
+            // `Run`; both lie in one slab, so their distance fits.
             unsafe {
                 (*run).last = last.byte_offset_from(run) as i32;
                 (*run).len = before - left;
@@ -434,7 +438,7 @@ impl Class {
             // SAFETY: 1. by INV-HOME a block of this class lies in a slab of this class; its header
             // is written under this lock only. The runs were written above.
             let (slab, last, len) = unsafe { (&mut *at, next.byte_offset((*run).last as isize), (*run).len) };
-            // SAFETY: as above.
+            // SAFETY: `last` is the end of a run of free blocks, and its first word is the link.
             let rest = unsafe { core::mem::replace(&mut (*last).next, slab.free) };
             let all_were_out = slab.home == 0;
             slab.free = next;
@@ -457,7 +461,7 @@ impl Class {
     pub(super) fn give_spare(&self) -> Gone {
         let mut lists = self.lists.lock();
         let spare = core::mem::replace(&mut lists.spare, null_mut());
-        // SAFETY: the spare stands in no list.
+        // SAFETY: the spare is this class's, or null; it stands in no list, so nobody else has it.
         let Some(header) = (unsafe { spare.as_mut() }) else { return Gone(null_mut(), 0) };
         header.next = null_mut();
         self.count(0, -1);

@@ -40,7 +40,7 @@ pub fn make(g: &G) -> Option<Window> {
     let there = (2..=pages).all(|n| walk::map_from_pool(bed.hi - n * FRAME));
     set_owner(bed, core::ptr::from_ref(g).addr());
     if !there {
-        // SAFETY: 1. nobody has had it.
+        // SAFETY: 1. `bed` came from `alloc` right above, and nobody has seen it.
         unsafe { free(bed) };
     }
     there.then_some(bed)
@@ -68,7 +68,8 @@ pub fn is_up(g: &G, sp: u64) -> bool {
 #[inline(never)]
 pub unsafe fn free(bed: Window) {
     set_owner(bed, 0);
-    // SAFETY: 1. as the caller says; nothing was lent from there.
+    // SAFETY: 1. the caller's: `bed` came from `make`, hence from `alloc`, and no code runs there;
+    // nothing was lent from there, so nothing points into it.
     unsafe { super::free(bed) };
 }
 

@@ -90,8 +90,8 @@ impl FaultReserve {
             if len >= RESERVE {
                 return false;
             }
-            // SAFETY: as in `pop`; `len` does not count the place yet. Volatile: the write comes
-            // before the count.
+            // SAFETY: only this core touches the array, `len` is below RESERVE, and `len` does not
+            // count the place yet. Volatile: the write comes before the count.
             unsafe { self.frames.get().cast::<u64>().add(len).write_volatile(frame) };
             if self.len.compare_exchange(len, len + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return true;

@@ -118,7 +118,8 @@ fn grow(place: &AtomicU64) -> Option<u64> {
             Some(frame)
         }
         Err(theirs) => {
-            // SAFETY: 1. nobody else knows it.
+            // SAFETY: 1. the frame came from `alloc` or the reserve, and nobody else knows it: the
+            // other core was faster.
             unsafe { frames::free(frame) };
             Some(theirs)
         }

@@ -77,7 +77,8 @@ pub fn flush_tlb() {
 /// # Safety
 /// 1. As [`super::free`].
 pub(super) unsafe fn put_stale(window: Window, low: u64, retired: bool) {
-    // SAFETY: 1. is `put`'s.
+    // SAFETY: 1. the caller's: the window came from `alloc`, no G runs on it, and nothing alive
+    // points into it, unless it is retired.
     if unsafe { stale::put(window, low, retired) } == ROUND_IDLE {
         NEXT.store(0, Ordering::Relaxed);
     }
