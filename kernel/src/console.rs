@@ -271,7 +271,7 @@ pub(crate) fn shut() {
     while !OUTPUT.close(&guard) && clock::now() < until {
         core::hint::spin_loop();
     }
-    guard.release(); // for good
+    guard.hand_over(); // for good
     serial::flush(GRACE);
 }
 

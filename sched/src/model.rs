@@ -297,7 +297,7 @@ pub fn has_alarm(m: &'static M) -> bool {
 /// own, or holds none. Returns the number before.
 pub fn set_max_procs(m: &'static M, n: usize) -> usize {
     let before = m.sched().set_number(n, m);
-    (0..m.sched().ps().len()).for_each(|p| crate::core::handoff::retire(m.sched(), p));
+    (0..m.sched().ps().len()).for_each(|p| crate::core::handoff::retire_p(m.sched(), p));
     before
 }
 

@@ -4,8 +4,8 @@
 //!   P ── Timers { lock ── Heap: (when, node) (when, node) … ,  when: the earliest }
 //!                                   │
 //!                                   ▼
-//!                          Node in a G's record      it sleeps, or waits for something and for a deadline
-//!                          Node in an Alarm          a call on a g0: starts a goroutine, cancels a context, does a chore
+//!                          TimerNode in a G's record      it sleeps, or waits for something and for a deadline
+//!                          TimerNode in an Alarm          a call on a g0: starts a goroutine, cancels a context, does a chore
 //!
 //!            start                     pop_due, by whoever runs the timers of this P
 //!   nowhere ───────▶ in P's heap ───────────────────▶ nowhere, and `Due`: what is to be done, by value
@@ -49,8 +49,8 @@ use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
 use crate::machine::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use alarm::{Alarm, Firing};
-use heap::{Entry, Growth, Heap};
-pub(crate) use node::{Node, What};
+use heap::{Growth, Heap, TimerEntry};
+pub(crate) use node::{TimerNode, What};
 
 mod alarm;
 mod heap;
@@ -103,7 +103,7 @@ impl Timers {
 
     /// Returns how many G's and alarms wait here (without chores of the platform).
     pub(crate) fn len(&self) -> usize {
-        let chore = |entry: &&Entry| matches!(entry.node.what.get(), What::Call(CHORE));
+        let chore = |entry: &&TimerEntry| matches!(entry.node.what.get(), What::Call(CHORE));
         // A few at a time: a snapshot, if others start and stop timers meanwhile.
         let (mut seen, mut chores) = (0, 0);
         loop {
@@ -132,7 +132,7 @@ impl Timers {
 
     /// Puts in a node that stands in no heap, where there is room. By the P's holder.
     #[inline(never)]
-    pub(crate) fn insert(&self, preempt: &PreemptGuard, when: u64, node: &'static Node) {
+    pub(crate) fn insert(&self, preempt: &PreemptGuard, when: u64, node: &'static TimerNode) {
         debug_assert!(!node.is_pending(), "a timer was started twice");
         let mut heap = self.heap.lock(preempt);
         heap.push(when, node);
@@ -141,7 +141,7 @@ impl Timers {
     }
 
     /// Makes this heap the home of `node`. With the lock held.
-    fn adopt(&self, node: &Node) {
+    fn adopt(&self, node: &TimerNode) {
         // Release: pairs with the Acquire in `cancel`, which dereferences it.
         node.home.store(core::ptr::from_ref(self).cast_mut(), Ordering::Release);
     }
@@ -184,7 +184,7 @@ impl Timers {
     /// Gives a timer of this heap another deadline, and another purpose. By its owner. Returns false
     /// if the timer stands elsewhere, or in no heap.
     #[inline(always)]
-    pub(crate) fn change(&self, preempt: &PreemptGuard, node: &Node, when: u64, what: What) -> bool {
+    pub(crate) fn change(&self, preempt: &PreemptGuard, node: &TimerNode, when: u64, what: What) -> bool {
         let here = core::ptr::from_ref(self);
         // Relaxed: only the owner, which calls, puts it here.
         if !core::ptr::eq(node.home.load(Ordering::Relaxed), here) {
@@ -237,7 +237,7 @@ impl Timers {
         &self,
         preempt: &PreemptGuard,
         now: u64,
-        due: impl FnOnce(&'static Node) -> D,
+        due: impl FnOnce(&'static TimerNode) -> D,
     ) -> Option<D> {
         if self.when() > now {
             return None;
@@ -258,7 +258,7 @@ impl Timers {
 /// Takes a timer out of the heap in which it stands. Returns true if the timer will not fire. Only
 /// its owner calls this, and only its owner starts it.
 #[inline(never)]
-pub(crate) fn cancel(preempt: &PreemptGuard, node: &Node) -> bool {
+pub(crate) fn cancel(preempt: &PreemptGuard, node: &TimerNode) -> bool {
     loop {
         // Acquire: pairs with the Release in `adopt` and in `pop_due`.
         let home = node.home.load(Ordering::Acquire);

@@ -8,7 +8,7 @@ mod support;
 use loom::sync::Arc;
 use loom::thread;
 use support::{cores, machine, runnable};
-use trefoil_sched::internals::idle::Rest;
+use trefoil_sched::internals::idle::IdleSets;
 use trefoil_sched::model;
 
 /// M 0 pushes `n` G's while M 1 goes to rest; M 1 must find one of them.
@@ -67,8 +67,8 @@ fn the_one_that_found_work_wakes_the_next() {
 
 /// Two M's spin. One lies down while the other one stops in its own way. Returns whether the first
 /// is watched, and the answer of the other.
-fn lie_down_beside(stops: fn(&Rest) -> bool) -> (bool, bool) {
-    let rest = Arc::new(Rest::new(3));
+fn lie_down_beside(stops: fn(&IdleSets) -> bool) -> (bool, bool) {
+    let rest = Arc::new(IdleSets::new(3));
     rest.spin();
     rest.spin();
     let other = {
@@ -96,7 +96,7 @@ fn of_two_that_lie_down_one_knows_that_nobody_looks_on() {
 #[test]
 fn the_last_that_spins_looks_for_the_one_that_lay_down() {
     cores::model(|| {
-        let (watched, last) = lie_down_beside(Rest::stop_spinning);
+        let (watched, last) = lie_down_beside(IdleSets::stop_spinning);
         assert!(!watched || last, "nobody looks on");
     });
 }

@@ -42,7 +42,7 @@ trait Queue {
 
 /// A timer as the heap sees it.
 #[derive(Debug)]
-struct Node {
+struct TimerNode {
     at: Cell<u32>,
     number: Cell<u32>,
     timer: u32,
@@ -51,7 +51,7 @@ struct Node {
 /// The scheduler's.
 struct FourHeap {
     heap: heap::Heap,
-    nodes: Vec<&'static Node>,
+    nodes: Vec<&'static TimerNode>,
 }
 
 impl Queue for FourHeap {
@@ -59,7 +59,7 @@ impl Queue for FourHeap {
         let mut heap = heap::Heap::new();
         drop(heap.begin(Vec::with_capacity(timers)));
         drop(heap.copy(0));
-        let node = |timer| &*Box::leak(Box::new(Node { at: Cell::new(0), number: Cell::new(0), timer }));
+        let node = |timer| &*Box::leak(Box::new(TimerNode { at: Cell::new(0), number: Cell::new(0), timer }));
         Self { heap, nodes: (0..timers as u32).map(node).collect() }
     }
 

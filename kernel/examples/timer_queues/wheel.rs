@@ -26,7 +26,7 @@ const DUE: usize = NOWHERE + 1;
 
 /// A list through the timers.
 #[derive(Clone)]
-struct Node {
+struct TimerNode {
     tick: u64,
     next: u32,
     prev: u32,
@@ -40,7 +40,7 @@ pub struct Wheel {
     first: [u32; DUE + 1],
     /// A bit for each slot that has any.
     full: [u64; LEVELS],
-    nodes: Vec<Node>,
+    nodes: Vec<TimerNode>,
 }
 
 impl Wheel {
@@ -109,7 +109,7 @@ impl Wheel {
 
 impl Queue for Wheel {
     fn with(timers: usize) -> Self {
-        let node = Node { tick: 0, next: NONE, prev: NONE, slot: NOWHERE as u32 };
+        let node = TimerNode { tick: 0, next: NONE, prev: NONE, slot: NOWHERE as u32 };
         Self { now: 0, first: [NONE; DUE + 1], full: [0; LEVELS], nodes: vec![node; timers] }
     }
 
@@ -142,6 +142,6 @@ impl Queue for Wheel {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.nodes.capacity() * size_of::<Node>()
+        size_of::<Self>() + self.nodes.capacity() * size_of::<TimerNode>()
     }
 }

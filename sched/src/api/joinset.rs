@@ -2,8 +2,8 @@
 //! [`ErrGroup`], Go's `errgroup`.
 //!
 //! ```text
-//!   JoinSet ──▶ Shared { lock { done: Node → Node → …, waiter } }
-//!      │ all: Node ⇄ Node ⇄ …     one a goroutine; its handle is in it
+//!   JoinSet ──▶ Shared { lock { done: MemberNode → MemberNode → …, waiter } }
+//!      │ all: MemberNode ⇄ MemberNode ⇄ …     one a goroutine; its handle is in it
 //!      └ join_next: pops a done node, joins its handle (which is there), frees the node
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
@@ -60,7 +60,7 @@ use crate::wait::ticket::{NEVER, Woken, reserve_timer, wait_until};
 pub struct JoinSet<T> {
     shared: Arc<Shared<T>>,
     /// All nodes, the newest first.
-    all: Option<NonNull<Node<T>>>,
+    all: Option<NonNull<MemberNode<T>>>,
     len: usize,
 }
 
@@ -70,8 +70,8 @@ struct Shared<T> {
 
 struct State<T> {
     /// The members that have left and are not joined yet, the first of them first.
-    done: Option<NonNull<Node<T>>>,
-    last: Option<NonNull<Node<T>>>,
+    done: Option<NonNull<MemberNode<T>>>,
+    last: Option<NonNull<MemberNode<T>>>,
     /// The set is gone.
     closed: bool,
     waiters: WaitQueue,
@@ -83,13 +83,13 @@ impl<T> State<T> {
     }
 }
 
-struct Node<T> {
+struct MemberNode<T> {
     /// The set's; of a set that is gone nobody's.
     handle: Option<JoinHandle<T>>,
-    older: Option<NonNull<Node<T>>>,
-    newer: Option<NonNull<Node<T>>>,
+    older: Option<NonNull<MemberNode<T>>>,
+    newer: Option<NonNull<MemberNode<T>>>,
     /// Guarded by the set's lock.
-    next_done: Option<NonNull<Node<T>>>,
+    next_done: Option<NonNull<MemberNode<T>>>,
 }
 
 // SAFETY: the nodes belong to the set, or to the lock; their content is sendable.
@@ -102,14 +102,14 @@ unsafe impl<T: Send> Send for State<T> {}
 /// The G's side of a node.
 struct InSet<T> {
     shared: Arc<Shared<T>>,
-    node: NonNull<Node<T>>,
+    node: NonNull<MemberNode<T>>,
 }
 
 // SAFETY: the node is used under the set's lock.
 unsafe impl<T: Send> Send for InSet<T> {}
 
 impl<T: Send> Member for InSet<T> {
-    type Rest = ();
+    type Remainder = ();
 
     fn unclaimed(&self, error: JoinError) {
         report_unseen(error, own_id());
@@ -210,7 +210,7 @@ impl<T: Send + 'static> JoinSet<T> {
         &mut self,
         start: impl FnOnce(InSet<T>) -> Result<(JoinHandle<T>, PreemptGuard), E>,
     ) -> Result<u64, E> {
-        let node = Box::new(Node { handle: None, older: self.all, newer: None, next_done: None });
+        let node = Box::new(MemberNode { handle: None, older: self.all, newer: None, next_done: None });
         let node = NonNull::from(Box::leak(node));
         // With preemption off from the start on: all of it, or nothing, should this G die on the
         // way.
@@ -323,7 +323,7 @@ impl<T: Send + 'static> JoinSet<T> {
         }
     }
 
-    fn pop_done(&mut self) -> Option<NonNull<Node<T>>> {
+    fn pop_done(&mut self) -> Option<NonNull<MemberNode<T>>> {
         let guard = PreemptGuard::new();
         let mut state = self.shared.state.lock(&guard);
         let node = state.done?;
@@ -337,7 +337,7 @@ impl<T: Send + 'static> JoinSet<T> {
 
     /// Takes a node that was popped out of the set, and returns its outcome. None: the G that
     /// started this member died before the member was one of the set.
-    fn finish(&mut self, node: NonNull<Node<T>>) -> Option<Outcome<T>> {
+    fn finish(&mut self, node: NonNull<MemberNode<T>>) -> Option<Outcome<T>> {
         // SAFETY: its member has left: it is ours alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
         let handle = node.handle?;

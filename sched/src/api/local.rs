@@ -5,7 +5,7 @@
 //!   G { locals } ──▶ Table { end, slots, newest }          none until the G touches its first local
 //!                              │        │
 //!             hash of the key's address ▼  newest first: the order in which they are dropped
-//!                              └─▶ Node { key, older, drop, value } ──▶ Node …
+//!                              └─▶ LocalNode { key, older, drop, value } ──▶ LocalNode …
 //! ```
 //!
 //! A key is a static, found by its address and its type. A value is a block on the heap, so that
@@ -132,24 +132,24 @@ pub(crate) struct Table {
     /// Drops all of it; see the module.
     end: unsafe fn(GRef),
     /// Open addressing; a power of two, or none.
-    slots: Vec<*mut Node>,
+    slots: Vec<*mut LocalNode>,
     nodes: usize,
-    newest: *mut Node,
+    newest: *mut LocalNode,
 }
 
 /// The part of a local that is the same for all types.
 #[repr(C)]
-struct Node {
+struct LocalNode {
     key: (usize, TypeId),
-    older: *mut Node,
-    drop_value: unsafe fn(*mut Node),
-    free: unsafe fn(*mut Node),
+    older: *mut LocalNode,
+    drop_value: unsafe fn(*mut LocalNode),
+    free: unsafe fn(*mut LocalNode),
     dropped: bool,
 }
 
 #[repr(C)]
-struct Local<T> {
-    node: Node,
+struct LocalBox<T> {
+    node: LocalNode,
     value: ManuallyDrop<T>,
 }
 
@@ -222,7 +222,7 @@ unsafe fn end_all(g: GRef) {
 ///
 /// # Safety
 /// 1. `at` is a node, or null.
-unsafe fn newest_alive(mut at: *mut Node) -> *mut Node {
+unsafe fn newest_alive(mut at: *mut LocalNode) -> *mut LocalNode {
     // SAFETY: 1. nodes stay while their table does.
     while let Some(node) = unsafe { at.as_ref() }
         && node.dropped
@@ -233,23 +233,23 @@ unsafe fn newest_alive(mut at: *mut Node) -> *mut Node {
 }
 
 unsafe fn call_drop(node: *mut ()) {
-    let node = node.cast::<Node>();
+    let node = node.cast::<LocalNode>();
     // SAFETY: `end_all` passes a node whose value is alive, once.
     unsafe { ((*node).drop_value)(node) };
 }
 
 /// # Safety
-/// 1. `node` begins a `Local<T>` whose value is alive; once.
-unsafe fn drop_value<T>(node: *mut Node) {
+/// 1. `node` begins a `LocalBox<T>` whose value is alive; once.
+unsafe fn drop_value<T>(node: *mut LocalNode) {
     // SAFETY: 1.
-    unsafe { ManuallyDrop::drop(&mut (*node.cast::<Local<T>>()).value) };
+    unsafe { ManuallyDrop::drop(&mut (*node.cast::<LocalBox<T>>()).value) };
 }
 
 /// # Safety
-/// 1. `node` begins a boxed `Local<T>` whose value was dropped; once.
-unsafe fn free<T>(node: *mut Node) {
+/// 1. `node` begins a boxed `LocalBox<T>` whose value was dropped; once.
+unsafe fn free<T>(node: *mut LocalNode) {
     // SAFETY: 1.
-    drop(unsafe { Box::from_raw(node.cast::<Local<T>>()) });
+    drop(unsafe { Box::from_raw(node.cast::<LocalBox<T>>()) });
 }
 
 /// Returns the table of `g`, which calls.
@@ -267,7 +267,7 @@ impl Table {
         (key >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
     }
 
-    fn find(&self, key: (usize, TypeId)) -> *mut Node {
+    fn find(&self, key: (usize, TypeId)) -> *mut LocalNode {
         let mask = self.slots.len().wrapping_sub(1);
         if self.slots.is_empty() {
             return core::ptr::null_mut();
@@ -291,14 +291,14 @@ impl Table {
         let len = (self.slots.len() * 2).max(4);
         let mut slots = Vec::new();
         if slots.try_reserve_exact(len).is_err() {
-            handle_alloc_error(Layout::new::<[*mut Node; 4]>());
+            handle_alloc_error(Layout::new::<[*mut LocalNode; 4]>());
         }
         slots.resize(len, core::ptr::null_mut());
         let old = core::mem::replace(&mut self.slots, slots);
         old.into_iter().filter(|node| !node.is_null()).for_each(|node| self.place(node));
     }
 
-    fn place(&mut self, node: *mut Node) {
+    fn place(&mut self, node: *mut LocalNode) {
         let mask = self.slots.len() - 1;
         // SAFETY: nodes stay while their table does.
         let mut at = self.start(unsafe { (*node).key.0 }) & mask;
@@ -308,7 +308,7 @@ impl Table {
         self.slots[at] = node;
     }
 
-    fn insert(&mut self, node: *mut Node) {
+    fn insert(&mut self, node: *mut LocalNode) {
         self.place(node);
         self.nodes += 1;
         self.newest = node;
@@ -326,7 +326,7 @@ impl<T: 'static> LocalKey<T> {
     }
 
     /// Returns the value in `g`, which calls, if it has one. Error: the value was dropped.
-    fn existing(&'static self, g: GRef) -> Option<Result<*mut Local<T>, AccessError>> {
+    fn existing(&'static self, g: GRef) -> Option<Result<*mut LocalBox<T>, AccessError>> {
         // SAFETY: the table is its G's own, which calls; the reference ends here.
         let table = unsafe { g.locals.get().cast::<Table>().as_ref() }?;
         let node = table.find(self.key());
@@ -338,7 +338,7 @@ impl<T: 'static> LocalKey<T> {
     }
 
     /// Returns the value in `g`, made by `init` if need be.
-    fn get_or_make(&'static self, init: impl FnOnce() -> T) -> Result<*mut Local<T>, AccessError> {
+    fn get_or_make(&'static self, init: impl FnOnce() -> T) -> Result<*mut LocalBox<T>, AccessError> {
         let g = current().ok_or(AccessError)?;
         if let Some(existing) = self.existing(g) {
             return existing;
@@ -357,8 +357,8 @@ impl<T: 'static> LocalKey<T> {
         unsafe { (*table).reserve() };
         // SAFETY: as above; nothing here calls the program.
         let older = unsafe { (*table).newest };
-        let node = Node { key: self.key(), older, drop_value: drop_value::<T>, free: free::<T>, dropped: false };
-        let local = Box::into_raw(Box::new(Local { node, value: ManuallyDrop::new(value) }));
+        let node = LocalNode { key: self.key(), older, drop_value: drop_value::<T>, free: free::<T>, dropped: false };
+        let local = Box::into_raw(Box::new(LocalBox { node, value: ManuallyDrop::new(value) }));
         // SAFETY: as above.
         unsafe { (*table).insert(local.cast()) };
         Ok(local)

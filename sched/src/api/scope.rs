@@ -180,7 +180,7 @@ impl Builder {
 struct InScope(Arc<Group>);
 
 impl Member for InScope {
-    type Rest = ();
+    type Remainder = ();
 
     fn starts(&self) -> bool {
         self.0.enter();

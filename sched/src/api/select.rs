@@ -128,7 +128,7 @@ pub enum Order {
     Biased,
 }
 
-struct Node {
+struct WaiterNode {
     waiter: Waiter,
     slot: Cell<*mut ()>,
     hand: Cell<Hand>,
@@ -208,9 +208,9 @@ fn is_ready(arm: &dyn Arm) -> bool {
 #[cold]
 #[inline(never)]
 fn select_slowly(arms: &mut [&mut dyn Arm], deadline: u64, order: Order, until: Until) -> Option<usize> {
-    let nodes: Box<[Node]> = arms
+    let nodes: Box<[WaiterNode]> = arms
         .iter()
-        .map(|_| Node {
+        .map(|_| WaiterNode {
             waiter: Waiter::new(),
             slot: Cell::new(core::ptr::null_mut()),
             hand: Cell::new(Hand(MaybeUninit::uninit())),
@@ -244,7 +244,7 @@ enum Ends {
 /// A wait, as `commit` needs it.
 struct Wait<'w, 'a> {
     arms: &'w [&'a mut dyn Arm],
-    nodes: &'w [Node],
+    nodes: &'w [WaiterNode],
     number: Number,
     deadline: u64,
     /// A channel turned out to need no wait.
@@ -252,7 +252,7 @@ struct Wait<'w, 'a> {
 }
 
 /// Parks until something happens to one of the arms, or the clock reads `deadline`.
-fn wait(arms: &mut [&mut dyn Arm], nodes: &[Node], deadline: u64, until: Until) -> Ends {
+fn wait(arms: &mut [&mut dyn Arm], nodes: &[WaiterNode], deadline: u64, until: Until) -> Ends {
     let guard = reserve_timer(deadline);
     let g = current_g(&guard);
     let number = g.ticket.open();

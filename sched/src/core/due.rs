@@ -12,7 +12,7 @@ use crate::g::ticket::Number;
 use crate::g::{G, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
-use crate::timers::{Alarm, Node, What};
+use crate::timers::{Alarm, TimerNode, What};
 
 /// The most due timers that run at once. Later ones wait until g0 looks again, so that a storm of
 /// timers does not keep the core from other G's. With 10,000 pending, each timer takes 500
@@ -35,7 +35,7 @@ pub(crate) enum Due {
 
 impl Due {
     /// Returns the action of `node`, which has just left its heap. With the lock of that heap.
-    fn of(node: &'static Node) -> Self {
+    fn of(node: &'static TimerNode) -> Self {
         let at = core::ptr::from_ref(node).addr();
         // SAFETY: a node with this `what` is the field of a G's record, whose provenance `wait/sleep.rs`
         // has exposed; records live for ever.

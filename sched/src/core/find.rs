@@ -48,7 +48,7 @@ pub fn run_m(m: &'static M) -> ! {
     loop {
         let g = next_g(m, &guard);
         if g.pinned_to().is_some_and(|at| at != m.index()) {
-            m.owes.set(Some(g));
+            m.misrouted.set(Some(g));
             continue;
         }
         arm_if_others_wait(m, &m.held(&guard));
@@ -78,7 +78,7 @@ pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
 
 fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
     loop {
-        if let Some(g) = m.owes.take() {
+        if let Some(g) = m.misrouted.take() {
             m.send(g, guard);
         }
         if m.p().is_some_and(|p| p.index() >= m.sched.num_ps()) {
@@ -138,7 +138,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         goes_first(p);
         return Some(g);
     }
-    if let Some(g) = m.own.pop(guard, 1).pop() {
+    if let Some(g) = m.pinned_queue.pop(guard, 1).pop() {
         goes_first(p);
         return Some(g);
     }

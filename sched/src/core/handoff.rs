@@ -115,7 +115,7 @@ impl Drop for Outside {
 fn come_back(guard: PreemptGuard) {
     let m = M::current(&guard);
     m.may_leave();
-    if !m.held(&guard).is_outside() || m.retake(&guard) && m.own.is_empty() {
+    if !m.held(&guard).is_outside() || m.retake(&guard) && m.pinned_queue.is_empty() {
         return;
     }
     let g = m.caller();
@@ -134,7 +134,7 @@ unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
     let m = M::current(&guard);
     m.sched.globq.push_one(&guard, g);
     m.sched.wake_any(m);
-    guard.release();
+    guard.hand_over();
 }
 
 /// Moves the G's in the queue and the slot of `p` to the global queue. Returns true if there were
@@ -243,7 +243,7 @@ impl M {
     /// Moves the rest of this M's time outside to the P of the scheduler that it now holds.
     #[inline(always)]
     pub(crate) fn come_in(&self) {
-        if self.strays.get() {
+        if self.has_strays.get() {
             self.settle();
         }
     }
@@ -262,7 +262,7 @@ impl M {
                 return;
             }
         }
-        self.strays.set(false);
+        self.has_strays.set(false);
         // Release: an M that counts no strays finds their timers where we have put them.
         sched.strays.ms.fetch_sub(1, Ordering::Release);
     }
@@ -286,7 +286,7 @@ impl M {
     /// Makes others look for this M's timers, and for those of the P's that it keeps, until it
     /// holds a P.
     pub(crate) fn stray(&self) {
-        if !self.strays.replace(true) {
+        if !self.has_strays.replace(true) {
             // Relaxed: an M that sees one of its P's free, or is interrupted by it, sees this.
             self.sched.strays.ms.fetch_add(1, Ordering::Relaxed);
         }
@@ -357,13 +357,13 @@ pub fn set_max_procs(n: usize) -> usize {
         let guard = PreemptGuard::new();
         sched.set_number(n, M::current(&guard))
     };
-    (0..most).for_each(|p| retire(sched, p));
+    (0..most).for_each(|p| retire_p(sched, p));
     before
 }
 
 impl Sched {
     /// Sets the number of P's to `n`: those that were gone are back when this returns. Surplus P's
-    /// are not [gone](retire) yet, but no M claims them any more. Returns the number that it was.
+    /// are not [gone](retire_p) yet, but no M claims them any more. Returns the number that it was.
     pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
         let before = self.rest.set_num_ps(n);
         let mut look = n > before;
@@ -397,7 +397,7 @@ impl Sched {
 
 /// Claims P `at` for good and empties it, if it is surplus, whichever M holds it now. Any number of
 /// callers may do so at once.
-pub(crate) fn retire(sched: &'static Sched, at: usize) {
+pub(crate) fn retire_p(sched: &'static Sched, at: usize) {
     let p = &sched.ps()[at];
     let mut looks = 0;
     // In this order: a caller that sees that the P is back sees the number for which it came.

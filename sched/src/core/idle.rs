@@ -28,7 +28,7 @@
 //! fence, and its R4 comes after B's push.
 //!
 //! **Not too many.** One spinning M is enough. An M that stops spinning because it *found* work
-//! looks for more ([`stop_spinning`](Rest::stop_spinning) tells it to). So wake-ups spread like a
+//! looks for more ([`stop_spinning`](IdleSets::stop_spinning) tells it to). So wake-ups spread like a
 //! chain, as fast as there is work and no faster. An M that was woken in vain counts that wake-up.
 //!
 //! **The budget.** A wake-up can still come too late: the G is short, and its own P runs it before
@@ -39,7 +39,7 @@
 //!
 //! **A P without an M** also ends a submitter's search. So an M that gives a P up without lying
 //! down takes the rester's steps: give up, fence, look at every queue. An M does so when it blocks,
-//! when it has trimmed a P, and when the number of P's rises. [`give_up`](Rest::give_up) has that
+//! when it has trimmed a P, and when the number of P's rises. [`give_up`](IdleSets::give_up) has that
 //! fence.
 //!
 //! An M declares a deadlock if it finds all started M's resting after its own re-check, with no
@@ -76,7 +76,7 @@ pub enum Submit {
 
 /// The resting M's, the free P's, and the number of spinning M's.
 #[derive(Debug)]
-pub struct Rest {
+pub struct IdleSets {
     idle_ms: AtomicU64,
     idle_ps: AtomicU64,
     started: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Rest {
     gone: AtomicU64,
 }
 
-impl Rest {
+impl IdleSets {
     /// Starts with `ps` P's, all without an M, and no started M.
     ///
     /// # Panics

@@ -60,13 +60,13 @@ pub fn timer_interrupt(m: &M) -> bool {
             p.slice.arm(p.slice.start_or_begin(now.saturating_sub(delay)) + sched.slice());
         }
     }
-    let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.own.is_empty();
+    let waits = due || !p.queues_are_empty() || !sched.globq.is_empty() || !m.pinned_queue.is_empty();
     let over = p.slice.over(now, waits, if due { sched.wakeup().min(sched.slice()) } else { sched.slice() });
     if p.slice.alarm_is_off() {
         // SeqCst: pairs with the fence in `nudge`. Either the submitter sees that the alarm is off,
         // or we see the G that it queued.
         fence(Ordering::SeqCst);
-        if !sched.globq.is_empty() || !m.own.is_empty() {
+        if !sched.globq.is_empty() || !m.pinned_queue.is_empty() {
             p.slice.arm(p.slice.start_or_begin(now) + sched.slice());
         }
     }
@@ -121,7 +121,7 @@ pub fn wake_interrupt(m: &M) -> bool {
     if !m.sched.inbox.is_empty() {
         attend_inbox(m, p, ALARM_GAP);
     }
-    let own = !m.own.is_empty();
+    let own = !m.pinned_queue.is_empty();
     if let Some(g) = m.running()
         && (p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE != 0 || own && !g.is_pinned())
     {
@@ -181,7 +181,7 @@ pub fn ready_anywhere(g: GRef) {
         // reschedule that is pending, here.
         let guard = unsafe { PreemptGuard::adopt() };
         ready_from_interrupt(M::current(&guard), g);
-        return guard.release();
+        return guard.hand_over();
     }
     let guard = PreemptGuard::new();
     let m = M::current(&guard);

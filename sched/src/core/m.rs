@@ -26,9 +26,9 @@ pub struct M {
     pub counters: Counters,
 
     /// Ready G's that are pinned to this M: it takes them first, and no other M does.
-    pub(crate) own: GlobQ,
+    pub(crate) pinned_queue: GlobQ,
     /// A P that was handed to this M while it rested, before its token was set.
-    pub(crate) gift: AtomicPtr<P>,
+    pub(crate) handed_p: AtomicPtr<P>,
 
     // --- Written by this core alone, read by reports.
     /// The time at which it took part first.
@@ -50,11 +50,11 @@ pub struct M {
     /// The P that the M held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
     /// A G whose turn came here, and that is pinned to another M: g0 sends it there.
-    pub(crate) owes: Cell<Option<GRef>>,
+    pub(crate) misrouted: Cell<Option<GRef>>,
     /// The private P that the M holds outside: see `core/handoff.rs`.
     pub(crate) outside: P,
     /// True if the M has been outside since it held one of the scheduler's P's.
-    pub(crate) strays: Cell<bool>,
+    pub(crate) has_strays: Cell<bool>,
     /// The P's that the M gave up last, one bit each. While such a P has no M its deadlines are
     /// this M's (INV-TIMER-HOME). Bits may be out of date: see [`kept`](Self::kept). Read by the
     /// M's own handler.
@@ -105,8 +105,8 @@ impl M {
         Self {
             token: Token::new(),
             counters: Counters::default(),
-            own: GlobQ::new(),
-            gift: AtomicPtr::new(core::ptr::null_mut()),
+            pinned_queue: GlobQ::new(),
+            handed_p: AtomicPtr::new(core::ptr::null_mut()),
             started_at: AtomicU64::new(0),
             resting_since: AtomicU64::new(u64::MAX),
             curg: AtomicPtr::new(core::ptr::null_mut()),
@@ -118,9 +118,9 @@ impl M {
             woken: Cell::new(false),
             haul: Haul::new(),
             last_p: Cell::new(None),
-            owes: Cell::new(None),
+            misrouted: Cell::new(None),
             outside: P::new(OUTSIDE, index as u64),
-            strays: Cell::new(false),
+            has_strays: Cell::new(false),
             keeps: OwnU64::new(0),
             armed: OwnU64::new(u64::MAX),
             calm: OwnU64::new(0),

@@ -17,7 +17,7 @@ use crate::g::COARSE_SHIFT;
 use crate::machine::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::measure::latency::Latency;
 use crate::queue::free::LocalFree;
-use crate::queue::ring::{Local, Runq};
+use crate::queue::ring::{RingOwner, Runq};
 use crate::timers::Timers;
 
 /// The number of a private P, which is none of the scheduler's.
@@ -199,9 +199,9 @@ impl<'a> Held<'a> {
 
     /// Returns the owner's side of the ring.
     #[inline(always)]
-    pub(crate) fn ring(&self) -> Local<'a> {
+    pub(crate) fn ring(&self) -> RingOwner<'a> {
         // SAFETY: 1. the current M holds this P (that is what `Held` says) and preemption is off,
-        // so nobody else is owner; callers use the `Local` within one expression.
+        // so nobody else is owner; callers use the `RingOwner` within one expression.
         unsafe { self.0.runq.owner() }
     }
 

@@ -145,7 +145,7 @@ fn requeue(g: GRef) {
     // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     enqueue_next(&guard, g);
-    guard.release();
+    guard.hand_over();
 }
 
 /// Makes a parked G runnable, in the current P's slot, so that it runs next here. Once a park.
@@ -204,7 +204,7 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     enqueue_last(m, &m.held(&guard), g, &guard);
-    guard.release();
+    guard.hand_over();
 }
 
 /// Yields a pinned G, while no other G runs here: see `core/pin.rs`.
@@ -255,7 +255,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     let p = m.held(&guard);
     if g.is_pinned() {
         m.keep_pinned(g, &guard);
-        return guard.release();
+        return guard.hand_over();
     }
     // A chain through the slot ends with its slice.
     end_chain(m, &p, &guard);
@@ -266,14 +266,14 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         // The G made way for sleepers only. The G stays here, so that a storm of sleepers can't
         // keep it from its share.
         enqueue_last(m, &p, g, &guard);
-        return guard.release();
+        return guard.hand_over();
     }
     if p.fair.get() == 1 && m.sched.globq.is_empty() {
         // The global queue's turn is not for the G that makes way.
         p.fair.set(2);
     }
     enqueue_behind_all(m, g, &guard);
-    guard.release();
+    guard.hand_over();
 }
 
 /// Returns the current G.
@@ -369,7 +369,7 @@ fn dispatch(m: &M, next: GRef) -> NextSp {
 fn run_special(m: &M, next: GRef) -> NextSp {
     if next.pinned_to().is_some_and(|at| at != m.index()) {
         // g0 sends the G to its M.
-        m.owes.set(Some(next));
+        m.misrouted.set(Some(next));
         return run_next(m, None);
     }
     if let (Some(waited), Some(p)) = (next.take_wait(), m.p()) {
@@ -388,7 +388,7 @@ fn run_special(m: &M, next: GRef) -> NextSp {
 ///    [`run_next`], right before.
 #[inline(always)]
 pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: AfterFn, arg: *mut ()) -> PreemptGuard {
-    guard.release();
+    guard.hand_over();
     // SAFETY: 3. `next` was popped from a queue (so its context is saved and ours alone) or is this
     // M's own g0, which switched away when it dispatched. Both sides of the switch have one level
     // of preemption off, which is handed over.

@@ -94,7 +94,7 @@ impl M {
             sched.globq.push_one(guard, g);
         } else {
             to_global(sched, &p, guard);
-            self.own.push_one(guard, g);
+            self.pinned_queue.push_one(guard, g);
         }
         sched.wake_any(self);
     }
@@ -107,7 +107,7 @@ impl M {
         let Some(to) = g.pinned_to().and_then(|at| sched.m(at)) else {
             platform::fatal(platform::Fatal::Broken("a goroutine is pinned to a core that does not run"))
         };
-        to.own.push_one(guard, g);
+        to.pinned_queue.push_one(guard, g);
         if !sched.rest.claim_m(to.index()) {
             return platform::wake_m(to.index());
         }
@@ -118,8 +118,8 @@ impl M {
                 sched.nudge();
             }
             self.set_p(None);
-            // Release: pairs with the Acquire in `take_gift`: our writes to the P are seen.
-            to.gift.store(core::ptr::from_ref(p).cast_mut(), Ordering::Release);
+            // Release: pairs with the Acquire in `take_handed_p`: our writes to the P are seen.
+            to.handed_p.store(core::ptr::from_ref(p).cast_mut(), Ordering::Release);
         }
         self.counters.wakes_sent.add_shared();
         to.token.set();
@@ -127,10 +127,10 @@ impl M {
     }
 
     /// Takes the P that came with the token.
-    pub(crate) fn take_gift(&self) -> bool {
-        let gift: *mut P = self.gift.swap(core::ptr::null_mut(), Ordering::Acquire);
+    pub(crate) fn take_handed_p(&self) -> bool {
+        let handed_p: *mut P = self.handed_p.swap(core::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: `send` stored a `&'static P`.
-        let Some(p) = (unsafe { gift.as_ref() }) else { return false };
+        let Some(p) = (unsafe { handed_p.as_ref() }) else { return false };
         self.hold(p);
         self.arm(p.next_alarm());
         true
@@ -140,7 +140,7 @@ impl M {
     #[cold]
     pub(crate) fn pass_on_own(&self) {
         let guard = PreemptGuard::new();
-        let all = self.own.pop(&guard, usize::MAX);
+        let all = self.pinned_queue.pop(&guard, usize::MAX);
         self.sched.globq.push(&guard, all);
         self.sched.nudge();
     }

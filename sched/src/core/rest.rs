@@ -36,7 +36,7 @@ pub(crate) fn rest(m: &'static M) {
     let mut now = platform::now();
     loop {
         // INV-RECHECK: we are findable now. A push from before that moment is ours to see.
-        let own = !m.own.is_empty();
+        let own = !m.pinned_queue.is_empty();
         if own || sched.rest.has_idle_p() && sched.has_work_but(core::mem::take(&mut watched), now) {
             if !sched.rest.get_up(m.index()) {
                 return wait_for_token(m);
@@ -88,7 +88,7 @@ fn wait_for_token(m: &'static M) {
     m.counters.wakes_received.add(1);
     m.spinning.set(true);
     m.woken.set(true);
-    if m.take_gift() {
+    if m.take_handed_p() {
         return;
     }
     // Without a P `find_runnable` comes straight back to `rest`, which gives up the spinning.

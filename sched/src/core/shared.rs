@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::core::idle::{NOBODY, Rest, Submit};
+use crate::core::idle::{IdleSets, NOBODY, Submit};
 use crate::core::m::M;
 use crate::core::p::P;
 use crate::core::p::TIMER_RETRY;
@@ -66,7 +66,7 @@ pub struct Sched {
     /// The global run queue.
     pub globq: GlobQ,
     /// The resting M's and free P's.
-    pub rest: Rest,
+    pub rest: IdleSets,
     pub(crate) free: GlobalFree,
     pub(crate) registry: Registry,
     pub(crate) ids: AtomicU64,
@@ -89,7 +89,7 @@ impl Sched {
     /// # Panics
     /// If `max_procs` is 0 or above 64.
     pub fn new(config: &Config) -> Self {
-        let rest = Rest::new(config.max_procs);
+        let rest = IdleSets::new(config.max_procs);
         let seed = |i: usize| config.seed.wrapping_add(i as u64).wrapping_mul(2).wrapping_add(1);
         Self {
             ps: (0..config.max_procs.max(config.limit).min(MAX))

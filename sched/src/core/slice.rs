@@ -139,7 +139,11 @@ impl Slice {
 pub(crate) fn arm_if_others_wait(m: &M, p: &Held<'_>) {
     if !p.slice.alarm_is_off() {
         p.slice.start_or_begin(platform::now());
-    } else if !p.queues_are_empty() || !m.sched.globq.is_empty() || !m.sched.inbox.is_empty() || !m.own.is_empty() {
+    } else if !p.queues_are_empty()
+        || !m.sched.globq.is_empty()
+        || !m.sched.inbox.is_empty()
+        || !m.pinned_queue.is_empty()
+    {
         // Pinned ones, too: a submitter of the second, while this M had no P, interrupted nobody.
         arm_slice(m, p);
     }

@@ -88,13 +88,13 @@ impl fmt::Display for Dead {
 }
 
 #[derive(Debug)]
-struct Node {
+struct TreeNode {
     /// Null, a node, or a death with [`LEAF`]. A death may become a node that has it; nothing else
     /// changes.
     slots: [AtomicPtr<()>; FANOUT],
 }
 
-impl Node {
+impl TreeNode {
     fn new() -> Self {
         Self { slots: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())) }
     }
@@ -103,11 +103,11 @@ impl Node {
 /// Holds all deaths there have been, by the number of the G, and the rounds after them.
 #[derive(Debug)]
 pub struct Deaths {
-    root: Node,
+    root: TreeNode,
     count: AtomicU64,
     first: [Dead; FIRST],
     first_used: AtomicUsize,
-    first_nodes: [Node; FIRST_NODES],
+    first_nodes: [TreeNode; FIRST_NODES],
     first_nodes_used: AtomicUsize,
     /// Bytes of heap that the record takes.
     bytes: AtomicUsize,
@@ -117,7 +117,7 @@ pub struct Deaths {
 enum Found {
     Nothing,
     Death(&'static Dead),
-    Node(&'static Node),
+    TreeNode(&'static TreeNode),
 }
 
 fn found(slot: *mut ()) -> Found {
@@ -128,7 +128,7 @@ fn found(slot: *mut ()) -> Found {
         Found::Death(unsafe { &*slot.map_addr(|at| at & !LEAF).cast::<Dead>() })
     } else {
         // SAFETY: without it, a node, which is never freed either.
-        Found::Node(unsafe { &*slot.cast::<Node>() })
+        Found::TreeNode(unsafe { &*slot.cast::<TreeNode>() })
     }
 }
 
@@ -155,11 +155,11 @@ impl Deaths {
     /// Makes an empty set.
     pub fn new() -> Self {
         Self {
-            root: Node::new(),
+            root: TreeNode::new(),
             count: AtomicU64::new(0),
             first: core::array::from_fn(|_| Dead::nobody()),
             first_used: AtomicUsize::new(0),
-            first_nodes: core::array::from_fn(|_| Node::new()),
+            first_nodes: core::array::from_fn(|_| TreeNode::new()),
             first_nodes_used: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
@@ -209,10 +209,10 @@ impl Deaths {
         leaked
     }
 
-    fn fresh_node(&'static self) -> Option<&'static Node> {
+    fn fresh_node(&'static self) -> Option<&'static TreeNode> {
         match self.first_nodes.get(self.first_nodes_used.fetch_add(1, Ordering::Relaxed)) {
             Some(node) => Some(node),
-            None => self.leaked(Node::new()),
+            None => self.leaked(TreeNode::new()),
         }
     }
 
@@ -225,7 +225,7 @@ impl Deaths {
             let seen = slot.load(Ordering::Acquire);
             let to = match found(seen) {
                 Found::Nothing => leaf,
-                Found::Node(node) => {
+                Found::TreeNode(node) => {
                     (at, level) = (node, level + 1);
                     continue;
                 }
@@ -268,7 +268,7 @@ impl Deaths {
             match found(at.slots[digit(id, level)].load(Ordering::Acquire)) {
                 Found::Nothing => return None,
                 Found::Death(dead) => return Some(dead),
-                Found::Node(node) => (at, level) = (node, level + 1),
+                Found::TreeNode(node) => (at, level) = (node, level + 1),
             }
         }
         None

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use crate::g::state::GState;
 use crate::machine::platform::{self, Stack};
 use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use crate::timers::Node;
+use crate::timers::TimerNode;
 
 use super::promise::Link;
 use super::ticket::Ticket;
@@ -122,7 +122,7 @@ pub struct G {
     /// A small value that the G gives or takes: for the same reason.
     pub(crate) hand: Hand,
     /// The place among the timers of a P, while the G sleeps or waits with a deadline.
-    pub(crate) timer: Node,
+    pub(crate) timer: TimerNode,
 
     // --- Owner only: the M that runs the G, or the M that holds it between lives.
     pub(crate) stack: Cell<Stack>,
@@ -173,7 +173,7 @@ impl G {
             since: AtomicU32::new(0),
             waiter: Waiter::new(),
             hand: Hand(UnsafeCell::new(MaybeUninit::uninit())),
-            timer: Node::new(),
+            timer: TimerNode::new(),
             stack: Cell::new(Stack::NONE),
             body: Cell::new(None),
             closure: Cell::new(core::ptr::null_mut()),

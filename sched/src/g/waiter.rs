@@ -125,7 +125,7 @@ impl Waiter {
     }
 
     /// Makes the node a plain one again: the wait is over and the node is out of its list.
-    pub(crate) fn retire(&self) {
+    pub(crate) fn make_plain(&self) {
         self.ticket.set(None);
     }
 }

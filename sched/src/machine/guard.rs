@@ -34,7 +34,7 @@ impl PreemptGuard {
 
     /// Gives the level away without leaving it: the other half of [`adopt`](Self::adopt).
     #[inline(always)]
-    pub fn release(self) {
+    pub fn hand_over(self) {
         core::mem::forget(self);
     }
 }

@@ -1,7 +1,7 @@
 //! Invariants of a scheduler that hold whenever nothing is on its way: for the end of every model.
 //!
 //! ```text
-//!   one owner         a P is free, or gone, or one M's, or on its way to one (a gift): exactly one of these; below the number, none is gone
+//!   one owner         a P is free, or gone, or one M's, or on its way to one (handed over): exactly one of these; below the number, none is gone
 //!   INV-TIMER-HOME    a pending timer has a core whose one-shot, or the end of whose rest, comes in time
 //!   no lost wake-up   something waits, a P is free for it, and an M rests: then another M is on its way to it
 //! ```
@@ -73,8 +73,8 @@ pub fn broken(sched: &'static Sched) -> Option<String> {
         let at = p.index();
         let is_here = |held: Option<&P>| usize::from(held.is_some_and(|held| core::ptr::eq(held, p)));
         // SAFETY: `send` stores `&'static P`s only.
-        let gift = |m: &M| unsafe { m.gift.load(Ordering::Relaxed).as_ref() };
-        let ms = sched.ms().map(|m| is_here(m.p()) + is_here(gift(m))).sum::<usize>();
+        let handed_p = |m: &M| unsafe { m.handed_p.load(Ordering::Relaxed).as_ref() };
+        let ms = sched.ms().map(|m| is_here(m.p()) + is_here(handed_p(m))).sum::<usize>();
         let owners = ms + usize::from(sched.rest.is_idle_p(at)) + usize::from(sched.rest.is_gone(at));
         if owners != 1 {
             return Some(format!("P {at} has {owners} owners"));

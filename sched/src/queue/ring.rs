@@ -19,7 +19,7 @@
 //! A full ring makes the owner move half of it and the new G to the global queue in one batch. So a
 //! burst of spawns costs one lock for 129 G's.
 //!
-//! Ownership by type: [`Runq::owner`] gives [`Local`], whose operations take `&mut self`; anyone
+//! Ownership by type: [`Runq::owner`] gives [`RingOwner`], whose operations take `&mut self`; anyone
 //! may hold `&Runq` and steal.
 //!
 //! Rejected: the Chase–Lev deque. Its owner pops the newest end, and a run queue wants the oldest.
@@ -65,10 +65,10 @@ impl Runq {
     /// Returns the owner's side.
     ///
     /// # Safety
-    /// 1. The caller owns the P that this ring belongs to, and no other `Local` of it is alive.
+    /// 1. The caller owns the P that this ring belongs to, and no other `RingOwner` of it is alive.
     #[inline(always)]
-    pub unsafe fn owner(&self) -> Local<'_> {
-        Local { ring: self }
+    pub unsafe fn owner(&self) -> RingOwner<'_> {
+        RingOwner { ring: self }
     }
 
     /// Returns how many G's wait here. A guess for all but the owner.
@@ -110,7 +110,7 @@ impl Runq {
 
     /// Takes the older half of the waiting G's, rounded up, but `most` at most: one to return and
     /// the rest into `thief`'s ring.
-    pub fn steal_into(&self, thief: &mut Local<'_>, most: u32) -> Option<GRef> {
+    pub fn steal_into(&self, thief: &mut RingOwner<'_>, most: u32) -> Option<GRef> {
         let to = thief.ring;
         // Relaxed: only we write our own tail.
         let at = to.tail.load(Ordering::Relaxed);
@@ -157,11 +157,11 @@ impl Default for Runq {
 
 /// The owner's side of a ring.
 #[derive(Debug)]
-pub struct Local<'a> {
+pub struct RingOwner<'a> {
     ring: &'a Runq,
 }
 
-impl Local<'_> {
+impl RingOwner<'_> {
     /// Appends `g`; on a full ring gives back half of it (and `g`) for the global queue.
     #[inline]
     pub fn push(&mut self, g: GRef) -> Result<(), Overflow> {

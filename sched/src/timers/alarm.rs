@@ -20,7 +20,7 @@
 
 use core::ptr::NonNull;
 
-use super::{LAST, Node, Timers, cancel};
+use super::{LAST, TimerNode, Timers, cancel};
 use crate::machine::guard::PreemptGuard;
 
 /// A timer that makes a call.
@@ -28,7 +28,7 @@ use crate::machine::guard::PreemptGuard;
 #[repr(C)]
 pub(crate) struct Alarm {
     /// First: the heap leads to the node, and the node to its alarm.
-    pub(crate) node: Node,
+    pub(crate) node: TimerNode,
     call: Call,
 }
 
@@ -57,12 +57,12 @@ impl Alarm {
     crate::const_unless_loom! {
         /// An alarm that is not started.
         pub(crate) fn new(call: Call) -> Self {
-            Self { node: Node::new(), call }
+            Self { node: TimerNode::new(), call }
         }
     }
 
     /// Returns the alarm of which `node` is the first field.
-    pub(crate) fn of(node: &'static Node) -> NonNull<Self> {
+    pub(crate) fn of(node: &'static TimerNode) -> NonNull<Self> {
         NonNull::with_exposed_provenance(NonNull::from(node).addr())
     }
 

@@ -41,18 +41,18 @@
 
 use alloc::vec::Vec;
 
-use super::Node;
+use super::TimerNode;
 
 /// A timer's place in the heap.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct TimerEntry {
     pub(super) when: u64,
-    pub(super) node: &'static Node,
+    pub(super) node: &'static TimerNode,
 }
 
-const _: () = assert!(4 * size_of::<Entry>() == 64 || cfg!(loom));
+const _: () = assert!(4 * size_of::<TimerEntry>() == 64 || cfg!(loom));
 
-impl Entry {
+impl TimerEntry {
     /// Returns true if the entry goes before `other`.
     #[inline(always)]
     fn before(&self, other: &Self) -> bool {
@@ -65,10 +65,10 @@ impl Entry {
 /// The timers of a P, earliest first.
 #[derive(Debug)]
 pub(super) struct Heap {
-    entries: Vec<Entry>,
+    entries: Vec<TimerEntry>,
     /// The array into which the heap grows, with a copy of the first entries. No capacity: the heap
     /// does not grow.
-    next: Vec<Entry>,
+    next: Vec<TimerEntry>,
     inserted: u32,
 }
 
@@ -96,17 +96,17 @@ impl Heap {
 
     /// Returns the bytes of each array.
     pub(super) fn bytes(&self) -> [usize; 2] {
-        [&self.entries, &self.next].map(|array| array.capacity() * size_of::<Entry>())
+        [&self.entries, &self.next].map(|array| array.capacity() * size_of::<TimerEntry>())
     }
 
     /// Yields at most `n` entries from number `from` on, in no order.
-    pub(super) fn some(&self, from: usize, n: usize) -> impl Iterator<Item = &Entry> {
+    pub(super) fn some(&self, from: usize, n: usize) -> impl Iterator<Item = &TimerEntry> {
         self.entries.iter().skip(from).take(n)
     }
 
     /// Returns the earliest entry.
     #[inline(always)]
-    pub(super) fn first(&self) -> Option<&Entry> {
+    pub(super) fn first(&self) -> Option<&TimerEntry> {
         self.entries.first()
     }
 
@@ -134,7 +134,7 @@ impl Heap {
     /// Begins to grow into `array`. Gives `array` back if another growth is under way, or none is
     /// needed.
     #[must_use = "freed with the lock held, otherwise"]
-    pub(super) fn begin(&mut self, array: Vec<Entry>) -> Vec<Entry> {
+    pub(super) fn begin(&mut self, array: Vec<TimerEntry>) -> Vec<TimerEntry> {
         if self.grows() || array.capacity() <= self.entries.capacity() {
             return array;
         }
@@ -144,7 +144,7 @@ impl Heap {
     /// Copies at most `n` entries more. After the last, the larger array counts, and the old one
     /// comes back.
     #[must_use = "freed with the lock held, otherwise"]
-    pub(super) fn copy(&mut self, n: usize) -> Vec<Entry> {
+    pub(super) fn copy(&mut self, n: usize) -> Vec<TimerEntry> {
         if !self.grows() {
             return Vec::new();
         }
@@ -176,7 +176,7 @@ impl Heap {
 
     /// Adds a timer, for which there is room.
     #[inline(always)]
-    pub(super) fn push(&mut self, when: u64, node: &'static Node) {
+    pub(super) fn push(&mut self, when: u64, node: &'static TimerNode) {
         self.put_in(when, node);
         if self.grows() {
             self.copy_line(self.entries.len() - 1);
@@ -184,18 +184,18 @@ impl Heap {
     }
 
     #[inline(never)]
-    fn put_in(&mut self, when: u64, node: &'static Node) {
+    fn put_in(&mut self, when: u64, node: &'static TimerNode) {
         // Says to the compiler that this never grows.
         assert!(self.entries.len() < self.entries.capacity(), "no room for a timer");
         node.number.set(self.inserted);
         self.inserted = self.inserted.wrapping_add(1);
-        let entry = Entry { when, node };
+        let entry = TimerEntry { when, node };
         self.entries.push(entry);
         self.up(self.entries.len() - 1, entry);
     }
 
     /// Takes the earliest entry.
-    pub(super) fn pop(&mut self) -> Option<Entry> {
+    pub(super) fn pop(&mut self) -> Option<TimerEntry> {
         let first = *self.entries.first()?;
         self.remove(0);
         Some(first)
@@ -238,7 +238,7 @@ impl Heap {
         let node = self.entries[at].node;
         node.number.set(self.inserted);
         self.inserted = self.inserted.wrapping_add(1);
-        let entry = Entry { when, node };
+        let entry = TimerEntry { when, node };
         if at > 0 && entry.before(&self.entries[(at - 1) / 4]) {
             self.up(at, entry);
         } else {
@@ -251,14 +251,14 @@ impl Heap {
     }
 
     #[inline(always)]
-    fn put(&mut self, at: usize, entry: Entry) {
+    fn put(&mut self, at: usize, entry: TimerEntry) {
         self.entries[at] = entry;
         entry.node.at.set(at as u32);
     }
 
     /// Puts `entry` at `at` or above.
     #[inline]
-    fn up(&mut self, mut at: usize, entry: Entry) {
+    fn up(&mut self, mut at: usize, entry: TimerEntry) {
         while at > 0 {
             let parent = (at - 1) / 4;
             let above = self.entries[parent];
@@ -273,7 +273,7 @@ impl Heap {
 
     /// Puts `entry` at `at` or below.
     #[inline(never)]
-    fn down(&mut self, mut at: usize, entry: Entry) {
+    fn down(&mut self, mut at: usize, entry: TimerEntry) {
         loop {
             let first = 4 * at + 1;
             let Some((child, least)) = self.least(first) else { break };
@@ -288,8 +288,8 @@ impl Heap {
 
     /// Returns the earliest of the brothers that begin at `first`.
     #[inline(always)]
-    fn least(&self, first: usize) -> Option<(usize, Entry)> {
-        let earlier = |a: (usize, Entry), b: (usize, Entry)| if b.1.before(&a.1) { b } else { a };
+    fn least(&self, first: usize) -> Option<(usize, TimerEntry)> {
+        let earlier = |a: (usize, TimerEntry), b: (usize, TimerEntry)| if b.1.before(&a.1) { b } else { a };
         let (at, least) = match self.entries.get(first..)? {
             &[a, b, c, d, ..] => earlier(earlier((0, a), (1, b)), earlier((2, c), (3, d))),
             few => few.iter().copied().enumerate().reduce(earlier)?,
@@ -299,7 +299,7 @@ impl Heap {
 
     /// Takes the `n` earliest entries of `from`, and calls `moved` for each. Returns `Err` if
     /// nothing was moved, with the size that the array needs for all of them.
-    pub(super) fn take_some(&mut self, from: &mut Self, n: usize, moved: impl Fn(&Node)) -> Result<(), usize> {
+    pub(super) fn take_some(&mut self, from: &mut Self, n: usize, moved: impl Fn(&TimerNode)) -> Result<(), usize> {
         if let Some(larger) = self.wants(from.len()) {
             return Err(larger);
         }
@@ -351,7 +351,7 @@ mod tests {
         ]
     }
 
-    fn same(a: &Node, b: &Node) -> bool {
+    fn same(a: &TimerNode, b: &TimerNode) -> bool {
         core::ptr::eq(a, b)
     }
 
@@ -361,7 +361,7 @@ mod tests {
             assert_eq!(entry.node.at.get() as usize, at);
             assert!(at == 0 || !entry.before(&heap.entries[(at - 1) / 4]), "later than its parent");
         }
-        let same = |(a, b): (&Entry, &Entry)| a.when == b.when && same(a.node, b.node);
+        let same = |(a, b): (&TimerEntry, &TimerEntry)| a.when == b.when && same(a.node, b.node);
         assert!(heap.next.iter().zip(&heap.entries).all(same), "what is copied is kept equal");
     }
 
@@ -385,7 +385,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_gives_what_a_sorted_list_gives(steps in proptest::collection::vec(step(), 1..300)) {
-            let nodes: Vec<&'static Node> = (0..NODES).map(|_| &*Box::leak(Box::new(Node::new()))).collect();
+            let nodes: Vec<&'static TimerNode> = (0..NODES).map(|_| &*Box::leak(Box::new(TimerNode::new()))).collect();
             let mut heaps = [Heap::new(), Heap::new()];
             // The expected contents: (heap, when, node), in the order in which they were put in.
             let mut model: Vec<(usize, u64, usize)> = Vec::new();
@@ -473,13 +473,13 @@ mod tests {
     fn a_growth_goes_on_whoever_began_it() {
         let mut heap = Heap::new();
         grow(&mut heap, 16);
-        (0..16).for_each(|i| heap.push(i, Box::leak(Box::new(Node::new()))));
+        (0..16).for_each(|i| heap.push(i, Box::leak(Box::new(TimerNode::new()))));
         assert_eq!(heap.begin(Vec::with_capacity(32)).capacity(), 0);
         assert_eq!(heap.begin(Vec::with_capacity(64)).capacity(), 64, "one is under way");
         assert_eq!(heap.copy(10).capacity(), 0);
         // Fewer than are copied, then others in their places.
         (0..12).for_each(|_| _ = heap.pop());
-        (0..9).for_each(|i| heap.push(i, Box::leak(Box::new(Node::new()))));
+        (0..9).for_each(|i| heap.push(i, Box::leak(Box::new(TimerNode::new()))));
         check(&heap);
         assert!(matches!(heap.growth(16), Growth::Done), "there is room without it");
         assert!(matches!(heap.growth(17), Growth::Copy));

@@ -7,7 +7,7 @@ use crate::machine::sync::{AtomicPtr, Ordering};
 
 /// The part of a timer that the heap knows, in a G's record or in an [`Alarm`](super::Alarm).
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct TimerNode {
     /// INV-NODE. Null: in none.
     pub(super) home: AtomicPtr<Timers>,
     // --- Guarded by the lock of `home`. If `home` is null, guarded by the node's owner.
@@ -29,7 +29,7 @@ pub(crate) enum What {
     Call(u32),
 }
 
-impl Node {
+impl TimerNode {
     crate::const_unless_loom! {
         pub(crate) fn new() -> Self {
             let home = AtomicPtr::new(core::ptr::null_mut());

@@ -290,5 +290,5 @@ pub(crate) unsafe fn settle(g: GRef, unlock: impl FnOnce()) {
     if lost {
         ask(m, &guard);
     }
-    guard.release();
+    guard.hand_over();
 }

@@ -73,7 +73,7 @@ pub(crate) trait Member: Sized + Send {
     }
 
     /// The part that is dropped after the member has left: it may be the program's, or take long.
-    type Rest: Send;
+    type Remainder: Send;
 
     /// Reports that the calling G has come to `error`, and that nobody will ask.
     fn unclaimed(&self, error: JoinError);
@@ -81,7 +81,7 @@ pub(crate) trait Member: Sized + Send {
     /// Leaves, when the G has ended and uses nothing any more. With preemption off, perhaps on a
     /// g0: allocates nothing, and drops nothing of the user's. The rest is dropped with preemption
     /// on.
-    fn leave(self) -> Option<Self::Rest>;
+    fn leave(self) -> Option<Self::Remainder>;
 
     /// Leaves for `g`, which was ended where it stood.
     fn abandoned(self, g: GRef);
@@ -93,7 +93,7 @@ pub(crate) struct Alone;
 
 impl Member for Alone {
     const ALONE: bool = true;
-    type Rest = ();
+    type Remainder = ();
 
     fn unclaimed(&self, error: JoinError) {
         report_unseen(error, own_id());

@@ -11,7 +11,7 @@ use crate::core::m::M;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
-use crate::timers::{Alarm, CHORE, Firing, LAST, Node, What, cancel};
+use crate::timers::{Alarm, CHORE, Firing, LAST, TimerNode, What, cancel};
 
 /// Turns preemption off, with room for one timer in the heap of the P that is held here. A start
 /// under this guard does not allocate.
@@ -47,7 +47,7 @@ pub(crate) fn start_expiry(when: u64, g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     start_g(&guard, g, when.min(LAST), What::Wait);
-    guard.release();
+    guard.hand_over();
 }
 
 /// Cancels the deadline of a wait that has ended. By `g`, before it begins another wait and before
@@ -71,7 +71,7 @@ fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
 
 /// Puts a node into the heap of the P that is held here, where there is room, and sets the
 /// one-shot.
-fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
+fn start(guard: &PreemptGuard, when: u64, node: &'static TimerNode) {
     let m = M::current(guard);
     let p = m.held(guard);
     p.timers.insert(guard, when, node);
@@ -84,7 +84,7 @@ fn start(guard: &PreemptGuard, when: u64, node: &'static Node) {
 
 /// Cancels as [`cancel`] does, then starts the timer anew on the P held here, where there is room.
 #[inline(never)]
-fn restart(guard: &PreemptGuard, node: &'static Node, when: u64, what: What) -> bool {
+fn restart(guard: &PreemptGuard, node: &'static TimerNode, when: u64, what: What) -> bool {
     let m = M::current(guard);
     let p = m.held(guard);
     if p.timers.change(guard, node, when, what) {

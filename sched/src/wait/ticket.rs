@@ -212,7 +212,7 @@ unsafe fn wait_timed<S>(
         queue(&mut lock.lock(&guard)).remove(waiter);
         Woken::TimedOut
     };
-    waiter.retire();
+    waiter.make_plain();
     woken
 }
 

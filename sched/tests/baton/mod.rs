@@ -295,7 +295,7 @@ fn live(m: &'static M, g: GRef, number: usize, body: Box<dyn FnOnce() + Send>) {
     CAST.lock().unwrap().gs[number - 1].1 = true;
     // SAFETY: 1. `stay` publishes nothing, so nobody can ready it, and the thread ends instead of
     // going on.
-    unsafe { park(PreemptGuard::new(), WaitReason::None, stay, std::ptr::null_mut()) }.release();
+    unsafe { park(PreemptGuard::new(), WaitReason::None, stay, std::ptr::null_mut()) }.hand_over();
 }
 
 unsafe fn stay(_: *mut (), _: GRef) -> bool {

@@ -96,7 +96,7 @@ pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
     // SAFETY: the pages are there, and nobody else has them.
     unsafe { at.write(Rites { core, told: false, ..*rites }) };
     // `rites` adopts the level there.
-    guard.release();
+    guard.hand_over();
     // SAFETY: `abandon_entry` expects this, and the code on this stack has no more work to do.
     unsafe { asm!("mov rsp, {at}", "jmp {entry}", at = in(reg) at, entry = sym abandon_entry, options(noreturn)) }
 }

@@ -409,7 +409,7 @@ fn preempt_pending() {
         if cpu::interrupts_are_on() {
             // SAFETY: 1. the level that was entered above.
             let guard = unsafe { PreemptGuard::adopt() };
-            trefoil_sched::make_way(guard).release();
+            trefoil_sched::make_way(guard).hand_over();
         }
         let pending: u8;
         stretch::ends();

@@ -238,7 +238,7 @@ extern "C" fn preempted() {
     M::current(&guard).running().inspect(|g| g.exempt(false));
     // The stub turns it on.
     stretch::ends();
-    guard.release();
+    guard.hand_over();
 }
 
 /// Handles the pending mark at depth 1, after a decrement has found something pending.
@@ -249,7 +249,7 @@ extern "C" fn pending() {
     let g = M::current(&guard).running();
     // The frame is still there, and may lie in the red pages.
     g.inspect(|g| g.exempt(true));
-    guard.release();
+    guard.hand_over();
     percpu::see_to_pending();
     g.inspect(|g| g.exempt(false));
     stretch::ends();

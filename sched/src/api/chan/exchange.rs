@@ -612,8 +612,8 @@ impl<T> Drop for Exchange<T> {
     fn drop(&mut self) {
         /// Should a value's destructor panic, the others are dropped all the same (and a second
         /// panic is one too many).
-        struct Rest<'a, T>(&'a Exchange<T>);
-        impl<T> Drop for Rest<'_, T> {
+        struct Drain<'a, T>(&'a Exchange<T>);
+        impl<T> Drop for Drain<'_, T> {
             fn drop(&mut self) {
                 while self.0.drain_one().map(drop).is_some() {}
                 if let Some(free) = self.0.flavour.free {
@@ -624,7 +624,7 @@ impl<T> Drop for Exchange<T> {
                 drop(unsafe { Box::from_raw(self.0.slots.as_ptr()) });
             }
         }
-        let rest = Rest(self);
+        let rest = Drain(self);
         while rest.0.drain_one().map(drop).is_some() {}
     }
 }

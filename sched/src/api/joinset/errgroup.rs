@@ -84,7 +84,7 @@ struct InGroup<E> {
 }
 
 impl<E: Send + 'static> Member for InGroup<E> {
-    type Rest = Left<E>;
+    type Remainder = Left<E>;
 
     fn starts(&self) -> bool {
         let guard = PreemptGuard::new();

@@ -334,7 +334,7 @@ struct Doing(Arc<WaitGroup>);
 
 impl Member for Doing {
     /// Dropped with preemption on: it may be the last to hold the group.
-    type Rest = Self;
+    type Remainder = Self;
 
     fn starts(&self) -> bool {
         // Counted if it starts and only then: its starter can't die in between. Relaxed: as in

@@ -200,5 +200,5 @@ unsafe extern "C" fn after_exit(g: *mut (), _: *mut ()) {
     // Release: pairs with the Acquire in `num_goroutines`: a reader that counts the G as ended
     // finds its stack where free ones are.
     p.ended.store(p.ended.load(Ordering::Relaxed) + 1, Ordering::Release);
-    guard.release();
+    guard.hand_over();
 }

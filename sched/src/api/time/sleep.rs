@@ -62,6 +62,6 @@ unsafe fn commit_sleep(when: *mut (), g: GRef) -> bool {
     // SAFETY: a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     start_sleep(&guard, g, when);
-    guard.release();
+    guard.hand_over();
     true
 }
