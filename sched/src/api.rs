@@ -1,4 +1,4 @@
-//! What a program calls.
+//! The functions and types for programs.
 
 pub mod chan;
 pub mod context;

@@ -1,4 +1,15 @@
 //! Which G runs next, and on which core: M, P, and everything that moves a G between them.
+//!
+//! ```text
+//!   leave and come back   park (yield, park, ready, preempt)    enqueue (where a runnable G is put)
+//!   find the next G       find (steps 1 to 7) · due (timers, the inbox) · victims, haul (thieves)
+//!   rest                  rest (step 8, deadlock) · idle (the protocol, and its two words)
+//!   handlers              interrupt · oneshot (when the core is interrupted next)
+//!   a P's parts           p · slot (what runs next) · slice (how long)
+//!   P's change hands      handoff (block_in_place, maxprocs) · pin
+//!   all of it             m · shared (Sched)
+//!   records               recycle (where they come from and go) · scan (another core looks) · drops · rounds
+//! ```
 
 pub mod drops;
 pub mod due;

@@ -1,4 +1,11 @@
-//! One goroutine: its record, its states, its name, and the small things that its record holds.
+//! One goroutine: its record, and what of it stands in others' lists.
+//!
+//! ```text
+//!   record    all that the scheduler knows of a G          state     who owns it, and every legal change
+//!   name, reason, cause, outcome                           for reports, and for its joiner
+//!   waiter, ticket, promise, token, batch                  its places in lists, and the words that decide who wakes it
+//!   dead, grave                                            the G's that ended where they stood
+//! ```
 
 mod batch;
 mod cause;

@@ -1,25 +1,22 @@
 //! The portable half of Trefoil: goroutines (G), processors (P), machines (M), and everything that
-//! moves a G between them.
+//! moves a G between them. Each folder knows only the folders below it.
 //!
 //! ```text
-//!   go, chan, mutex, waitgroup, sleep          what a program calls
-//!        │ park / ready / spawn / yield
-//!   park.rs  spawn.rs  join.rs  timers.rs      one G changes state
-//!        │
-//!   schedule.rs                                which G runs next on this M
-//!        │
-//!   runq.rs  globq.rs  inbox.rs  idle.rs  gfree.rs   the queues, and the protocol that never loses a wake-up
-//!        │
-//!   platform.rs                                switch, current M, wake, idle, clock, stacks
-//!
-//!   entry.rs  epoch.rs                         how a page of a parked stack is taken away, and when it may be used again
+//!   api       go, chan, locks, select, sleep, join, scope, context …      what a program calls
+//!   wait      the list of waiters, the ticket, groups, sleepers, the undertaker
+//!   core      park and ready · find the next G: slot, ring, inbox, thieves · rest · M, P, Sched
+//!   queue     the ring, the global queue, the inbox, free G's, the registry
+//!   g         a G's record, its states, its name; what of it stands in others' lists
+//!   timers    the heap of deadlines               stack     a page that is taken away, epochs
+//!   measure   histograms
+//!   machine   the hooks of a platform, atomics, the guard that keeps preemption off, the spin lock
 //! ```
 //!
 //! There is no machine in this crate: no assembly, no MMIO, no `target_arch`. The kernel and the
 //! hosted platform each wire one [`platform::Platform`] at link time. The crate owns no statics
 //! either: the platform keeps the one [`Sched`] and hands out the current [`M`].
 //!
-//! # Invariants, by name
+//! Invariants that concern several folders:
 //!
 //! * INV-PUBLISH: a G becomes visible to other cores only in the `after` of the switch that left
 //!   it. Visible means in a queue, in a free list, or in a waiter list whose lock is released. In
@@ -32,7 +29,6 @@
 //!   it, or idle. The home of an idle P, the M that released it, keeps that deadline: it rests with
 //!   it, or has its one-shot armed for it. See `core/handoff.rs`.
 #![cfg_attr(not(loom), no_std)]
-// Code that runs seldom is made small, as in the kernel.
 #![feature(optimize_attribute)]
 
 extern crate alloc;
@@ -69,23 +65,26 @@ pub mod internals {
     }
 }
 
+// What a program calls.
 pub use crate::api::scope::{Scope, ScopedJoinHandle, scope};
-pub use crate::api::spawn::{Builder, SpawnError, abandon, exit_g};
+pub use crate::api::spawn::{Builder, SpawnError, exit_g};
 pub use crate::api::{
     chan, context, input, join, joinset, local, locks, output, panic, scope, select, spawn, stats, task, time,
 };
-pub use crate::core::find::run_m;
 pub use crate::core::handoff::{block_in_place, set_max_procs};
+pub use crate::core::park::yield_now;
+pub use crate::core::pin::{Pin, pin};
+// What a platform needs.
+pub use crate::api::spawn::abandon;
+pub use crate::core::find::run_m;
 pub use crate::core::interrupt::{
     park_for_interrupt, ready_anywhere, ready_from_interrupt, timer_interrupt, wake_interrupt,
 };
 pub use crate::core::m::M;
 pub use crate::core::p::P;
-pub use crate::core::park::{current_g, is_side_door, make_way, park, preempt, ready, yield_now};
-pub use crate::core::pin::{Pin, pin};
+pub use crate::core::park::{current_g, is_side_door, make_way, park, preempt, ready};
 pub use crate::core::shared::{Config, Sched};
 pub use crate::g::{Cause, G, GRef, WaitReason};
 pub use crate::machine::guard::PreemptGuard;
-pub use crate::machine::platform::Stack;
-pub use crate::machine::platform::{self, Fatal, Platform};
+pub use crate::machine::platform::{self, Fatal, Platform, Stack};
 pub use crate::queue::registry::Cursor;

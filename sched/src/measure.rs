@@ -1,3 +1,3 @@
-//! What the scheduler measures of itself.
+//! Measurements of the scheduler by itself.
 
 pub mod latency;

@@ -1,4 +1,4 @@
-//! Checks the prose in comments and Markdown files.
+//! Checks the prose in comments and Markdown files, and the order of the folders.
 //!
 //! | rule | what it finds |
 //! |---|---|
@@ -8,11 +8,15 @@
 //! | `opening` | a sentence that opens with a pronoun, where a file has too many of them |
 //! | `link` | a relative link in Markdown to no file or to no heading |
 //! | `invariant` | a named invariant without a definition, with two, or without a test |
+//! | `arrow` | code in a folder of a crate that names a folder above it |
+//! | `size` | a Rust file of more than 500 lines |
+//! | `safety` | a comment on unsafe code that says "as above", or only the number of a rule |
 //!
 //! Code, pictures in fences and HTML comments are no prose. Tables have no width. A [`ratchet`]
 //! holds older text, file by file. Two constants bound the whole.
 
 pub mod comments;
+pub mod floors;
 pub mod invariants;
 pub mod links;
 pub mod markdown;

@@ -7,12 +7,12 @@ use super::comments::{self, Comment, comments};
 use super::invariants::{self, Names, Place};
 use super::markdown::{self, Kind, Parsed};
 use super::ratchet::Counts;
-use super::{RATCHET, links, prose, rules};
+use super::{RATCHET, floors, links, prose, rules};
 
 /// The most findings of `subject` in 100 words of the whole.
-const SUBJECTS_PER_100_WORDS: f64 = 0.85;
+const SUBJECTS_PER_100_WORDS: f64 = 0.2;
 /// The largest share of `opening` among the sentences of the whole, in percent.
-const OPENINGS_PERCENT: f64 = 5.0;
+const OPENINGS_PERCENT: f64 = 3.0;
 /// The share of `opening` that every file may have, in percent, rounded up.
 const FREE_OPENINGS_PERCENT: usize = 5;
 
@@ -34,14 +34,30 @@ pub enum Rule {
     Link,
     /// An invariant has not one definition and a test.
     Invariant,
+    /// A folder names a folder above it.
+    Arrow,
+    /// A file is too large.
+    Size,
+    /// A comment on unsafe code names no fact.
+    Safety,
 }
 
 impl Rule {
-    const ALL: [Self; 6] = [Self::Width, Self::Length, Self::Subject, Self::Opening, Self::Link, Self::Invariant];
+    const ALL: [Self; 9] = [
+        Self::Width,
+        Self::Length,
+        Self::Subject,
+        Self::Opening,
+        Self::Link,
+        Self::Invariant,
+        Self::Arrow,
+        Self::Size,
+        Self::Safety,
+    ];
 
     /// Returns its name.
     pub fn name(self) -> &'static str {
-        ["width", "length", "subject", "opening", "link", "invariant"][self as usize]
+        ["width", "length", "subject", "opening", "link", "invariant", "arrow", "size", "safety"][self as usize]
     }
 
     /// Returns the rule of that name.
@@ -51,7 +67,7 @@ impl Rule {
 
     /// Returns true if older text may break it.
     pub fn has_ratchet(self) -> bool {
-        self != Self::Link
+        !matches!(self, Self::Link | Self::Arrow)
     }
 }
 
@@ -82,6 +98,15 @@ impl Report {
         let comments = comments(source);
         let lines: Vec<&str> = source.lines().collect();
         let tests = if path.contains("tests/") { 0 } else { tests_begin(&lines).unwrap_or(usize::MAX) };
+        for (line, text) in floors::arrows(path, source, &comments) {
+            self.add(Rule::Arrow, path, line, text);
+        }
+        if let Some(lines) = floors::too_large(source) {
+            self.add(Rule::Size, path, 1, format!("{lines} lines"));
+        }
+        for comment in comments.iter().filter(|comment| rules::names_no_fact(comment.text)) {
+            self.add(Rule::Safety, path, comment.line, comment.text.to_string());
+        }
         for comment in &comments {
             self.names(path, comment.line, comment.text, comment.line > tests);
         }
@@ -274,6 +299,12 @@ mod tests {
     }
 
     #[test]
+    fn unsafe_code_has_a_fact() {
+        let source = "// SAFETY: as above.\nf();\n// SAFETY: the lock is held.\nf();\n";
+        assert_eq!(wrong(&[("a.rs", source)], ""), ["a.rs:1: safety: SAFETY: as above."]);
+    }
+
+    #[test]
     fn long_sentences_are_found_in_headers_and_markdown() {
         let long = "word ".repeat(15) + "\n//" + &" word".repeat(16);
         assert_eq!(report(&[("a.rs", &format!("// {long}"))]).total(Rule::Length), 0);
@@ -306,7 +337,7 @@ mod tests {
         assert!(found[0].starts_with("subject: 2."), "{found:?}");
         assert!(found[1].starts_with("opening: 90.9"), "{found:?}");
         assert_eq!(found.len(), 2);
-        let few = "It runs now.\n".to_string() + &"The G runs now.\n".repeat(19);
+        let few = "It runs now.\n".to_string() + &"The G runs now.\n".repeat(39);
         assert_eq!(wrong(&[("a.md", &few)], ""), [""; 0]);
     }
 

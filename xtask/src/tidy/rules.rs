@@ -31,6 +31,17 @@ pub fn too_long(sentence: &Sentence) -> bool {
     sentence.len() > WORDS
 }
 
+/// Returns true if a comment on unsafe code points elsewhere in place of a fact, or names only the
+/// number of a rule.
+pub fn names_no_fact(comment: &str) -> bool {
+    let Some(fact) = comment.strip_prefix("SAFETY:") else { return false };
+    let fact = fact.trim().trim_end_matches('.');
+    let pointers = ["as above", "as below", "as in ", "as for ", "as there", "see ", "the caller's"];
+    let is_number = |word: &str| word.trim_end_matches([',', '.']).parse::<u32>().is_ok() || word == "and";
+    fact.split_whitespace().all(is_number)
+        || pointers.iter().any(|pointer| (fact.to_string() + " ").starts_with(pointer))
+}
+
 const SUBJECTS: [&str; 4] = ["who", "what", "whoever", "whatever"];
 const INTERROGATIVES: [&str; 9] = ["who", "what", "which", "how", "where", "when", "why", "whether", "whose"];
 const CONJUNCTIONS: [&str; 15] = [
@@ -162,6 +173,27 @@ mod tests {
         assert!(all(&words(31)).iter().all(too_long));
         assert!(all(&format!("{}: {}; {}", words(10), words(10), words(11))).iter().all(too_long));
         assert!(!all(&format!("`{}` {}", words(10), words(29))).iter().any(too_long));
+    }
+
+    #[test]
+    fn a_number_or_a_pointer_is_no_fact() {
+        for text in [
+            "SAFETY: 1.",
+            "SAFETY: 1. and 2.",
+            "SAFETY: as above; and more.",
+            "SAFETY: as in `pop`.",
+            "SAFETY: see `f`",
+        ] {
+            assert!(names_no_fact(text), "{text}");
+        }
+        for text in [
+            "SAFETY: the G is parked.",
+            "SAFETY: 1. it is parked. 2. nobody looks.",
+            "as above",
+            "SAFETY: assigned once.",
+        ] {
+            assert!(!names_no_fact(text), "{text}");
+        }
     }
 
     #[test]
