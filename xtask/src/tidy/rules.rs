@@ -36,7 +36,7 @@ pub fn too_long(sentence: &Sentence) -> bool {
 pub fn names_no_fact(comment: &str) -> bool {
     let Some(fact) = comment.strip_prefix("SAFETY:") else { return false };
     let fact = fact.trim().trim_end_matches('.');
-    let pointers = ["as above", "as below", "as in ", "as for ", "as there", "see ", "the caller's"];
+    let pointers = ["as above", "as below", "as in ", "as for ", "as there", "see "];
     let is_number = |word: &str| word.trim_end_matches([',', '.']).parse::<u32>().is_ok() || word == "and";
     fact.split_whitespace().all(is_number)
         || pointers.iter().any(|pointer| (fact.to_string() + " ").starts_with(pointer))
