@@ -20,7 +20,7 @@ use trefoil_sched::{Cause, G, M, PreemptGuard};
 
 use crate::arch::abandon::{self as stub, Rites};
 use crate::arch::clock;
-use crate::mm::window::{self, Window, deathbed};
+use crate::mm::stack::{self, Window, deathbed};
 use crate::report::{self, Who, backtrace};
 use crate::{console, panic, platform};
 
@@ -87,10 +87,10 @@ impl fmt::Display for What<'_> {
             Cause::Panicked => write!(f, "panic without a way out: {}", Who(g)),
             _ => {
                 write!(f, "dead stack: {} touched 0x{addr:016x}", Who(g))?;
-                match window::owner_of(*addr).map(|owner| owner.who()) {
+                match stack::owner_of(*addr).map(|owner| owner.who()) {
                     Some((id, name)) if name.as_str().is_empty() => write!(f, ", the stack of G {id}, which has ended"),
                     Some((id, name)) => write!(f, ", the stack of G {id} \"{}\", which has ended", name.as_str()),
-                    None => match window::lives_at(*addr) {
+                    None => match stack::lives_at(*addr) {
                         Some(g) => write!(f, ", below the end of the stack of {}", Who(g)),
                         None => f.write_str(", a stack that nobody lives on"),
                     },
@@ -147,7 +147,7 @@ pub fn on_deathbed(guard: PreemptGuard, rites: &mut Rites, core: u64) -> ! {
 #[inline(never)]
 fn tell(g: &G, rites: &Rites, core: u64, frames: fn(usize, usize, Out), say: Out) {
     say(format_args!("trefoil: {}", What { g, addr: rites.addr, cause: rites.cause() }));
-    let (in_use, deepest) = window::in_use(g);
+    let (in_use, deepest) = stack::in_use(g);
     say(format_args!("  core {core}, {in_use} bytes of stack in use, {deepest} at its deepest"));
     frames(stub::seam(), ENDS, say);
     has_ended(g, say);

@@ -31,27 +31,22 @@ extern crate alloc;
 
 #[doc(hidden)]
 pub mod abandon;
-#[doc(hidden)]
-pub mod account;
+mod api;
 #[doc(hidden)]
 pub mod arch;
 #[doc(hidden)]
-pub mod console;
-mod guard;
-pub mod log;
-#[doc(hidden)]
 pub mod mm;
-mod options;
-pub mod panic;
 mod platform;
 pub mod prelude;
 mod report;
-pub mod runtime;
-mod schedtrace;
 mod start;
-pub mod time;
+#[doc(hidden)]
+pub mod testing;
 
-pub use guard::PreemptGuard;
+#[doc(hidden)]
+pub use api::console;
+pub use api::{log, panic, runtime, time};
+pub use arch::guard::PreemptGuard;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 #[doc(hidden)]

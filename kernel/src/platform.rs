@@ -47,7 +47,7 @@ struct Machine;
 
 // SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps
 // the register contract.
-// 3. `mm::window` hands a window to one owner at a time.
+// 3. `mm::stack` hands a window to one owner at a time.
 unsafe impl Platform for Machine {
     #[inline(always)]
     fn current_m() -> *const M {
@@ -97,13 +97,13 @@ unsafe impl Platform for Machine {
         // The caller has just looked for work.
         stretch::cut();
         // The scavenger may have found work: the caller looks again.
-        let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
+        let Some((until, flushed)) = mm::stack::scavenge::rest(m, until) else { return };
         percpu::current().magazines.rest();
         stretch::ends();
         apic::rest_until(until, m);
         stretch::begins();
         percpu::current().magazines.rise();
-        mm::window::scavenge::rise(m, flushed);
+        mm::stack::scavenge::rise(m, flushed);
         tlb::rise();
     }
 
@@ -116,29 +116,29 @@ unsafe impl Platform for Machine {
     }
 
     fn stack_alloc(size: usize) -> Result<Stack, NoStack> {
-        mm::window::alloc(size).map(Stack::from)
+        mm::stack::alloc(size).map(Stack::from)
     }
 
     fn stack_warm(stack: Stack) -> bool {
-        mm::window::warm(stack.into())
+        mm::stack::warm(stack.into())
     }
 
     unsafe fn stack_free(stack: Stack) {
         // SAFETY: the trait's rule 3: the window came from `alloc` and nobody uses it any more.
-        unsafe { mm::window::free(stack.into()) }
+        unsafe { mm::stack::free(stack.into()) }
     }
 
     fn stack_retire(g: &G) {
-        mm::window::retire(g);
+        mm::stack::retire(g);
     }
 
     fn stack_is_dead(addr: usize) -> bool {
-        mm::window::is_dead(addr as u64)
+        mm::stack::is_dead(addr as u64)
     }
 
     fn dead_stack(addr: usize) -> u64 {
-        if mm::window::is_dead(addr as u64) {
-            mm::window::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
+        if mm::stack::is_dead(addr as u64) {
+            mm::stack::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
         } else {
             0
         }
@@ -148,7 +148,7 @@ unsafe impl Platform for Machine {
         let before = mm::heap::mapped();
         mm::heap::trim();
         let trimmed = mm::heap::mapped() < before;
-        mm::window::scavenge::run() > 0 || trimmed
+        mm::stack::scavenge::run() > 0 || trimmed
     }
 
     fn pend() {
@@ -187,15 +187,15 @@ unsafe impl Platform for Machine {
         stretch::cut();
         let core = percpu::current();
         if core.reserve.is_low() {
-            mm::window::fill_reserve();
+            mm::stack::fill_reserve();
             if core.reserve.is_low() {
-                mm::window::scavenge::make_room();
+                mm::stack::scavenge::make_room();
             }
         }
         if !core.deferred.is_empty() {
-            mm::window::free_deferred();
+            mm::stack::free_deferred();
         }
-        let _ = mm::window::scavenge::poll(m);
+        let _ = mm::stack::scavenge::poll(m);
     }
 
     #[inline(always)]

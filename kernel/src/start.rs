@@ -7,10 +7,11 @@ use trefoil_boot::rest::Rest;
 use trefoil_sched::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
+use crate::api::{options, schedtrace};
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp, tlb};
-use crate::{console, mm, options, platform, println, report, runtime, schedtrace};
+use crate::{console, mm, platform, println, report, runtime};
 
 unsafe extern "Rust" {
     /// The program's `main`, by `trefoil::main!`.
@@ -32,7 +33,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     idt::load();
     mm::kstack::set_boot_stack(boot.boot_stack.start);
     mm::init(boot.info); //                               frames, heap
-    mm::window::fill_reserve(); //                        stacks can grow
+    mm::stack::fill_reserve(); //                        stacks can grow
     if !gdt::make_stacks(core) {
         report::message(format_args!("out of memory: no frames for the boot core's stacks"));
     }
@@ -99,7 +100,7 @@ pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
     let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
     gdt::load(core); //                                   faults can be taken
     idt::load();
-    mm::window::fill_reserve(); //                        stacks can grow
+    mm::stack::fill_reserve(); //                        stacks can grow
     core.set_lapic_id(apic::init_core(&features));
     core.arrive();
     start_m(core); //                                     an M, with a P if one is free
@@ -117,7 +118,7 @@ pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
 fn start_m(core: &'static PerCpu) {
     percpu::preempt_off();
     let Some(m) = core.take_m() else { report::message(format_args!("a core has no M")) };
-    mm::window::scavenge::rise(m, 0); //                  it may touch windows from here on
+    mm::stack::scavenge::rise(m, 0); //                  it may touch windows from here on
     m.sched().start_m(m);
 }
 

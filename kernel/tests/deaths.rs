@@ -3,15 +3,15 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 
 use core::hint::black_box;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
-use stack::{KIB, deep, until};
+use deep::{KIB, deep, until};
 use trefoil::JoinError;
 use trefoil::abandon::{is_round_pending, pretend};
 use trefoil::mm::inject;

@@ -7,7 +7,7 @@ extern crate alloc;
 
 mod support;
 
-use trefoil::account::Account;
+use trefoil::testing::account::Account;
 
 /// What the cases may use.
 mod api {

@@ -53,7 +53,7 @@ use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use super::lock::{Guard, Lock};
 use super::phys_to_virt;
 use super::runs::{Ground, Runs, Word};
-use super::{heap, inject, window};
+use super::{heap, inject, stack};
 use crate::arch::{percpu, tlb};
 
 /// Bytes of a frame.
@@ -324,7 +324,7 @@ fn number(frame: u64) -> u32 {
 #[inline(always)]
 fn look_if_low() {
     if is_low() {
-        window::scavenge::press();
+        stack::scavenge::press();
     }
 }
 
@@ -535,11 +535,11 @@ pub fn is_scarce() -> bool {
 #[optimize(size)]
 fn is_below_stacks() -> bool {
     let total = TOTAL.load(Ordering::Relaxed);
-    let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
+    let leave = if heap::mapped().saturating_sub(stack::stats().packed_bytes) > total / 2 * FRAME {
         total / HEAP_LEAVES / 2
     } else {
         // The fault reserves may fill up from the rest, even when other users need frames.
-        let reserves = (window::RESERVE * percpu::all().count()) as u64;
+        let reserves = (stack::RESERVE * percpu::all().count()) as u64;
         total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST) + reserves
     };
     stats().free < cached_at_most() + leave

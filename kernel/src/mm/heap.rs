@@ -78,7 +78,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::frames::FRAME;
 use super::inject;
-use super::window::scavenge;
+use super::stack::scavenge;
 use crate::arch::percpu;
 use crate::panic;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0xffff_8000_0000_0000   all physical memory, at one offset: the heap  (boot), heap.rs
-//!   0xffff_a000_0000_0000   G stack windows, 8 TiB for each size class     window.rs
+//!   0xffff_a000_0000_0000   G stack windows, 8 TiB for each size class     stack.rs
 //!   0xffff_c000_0000_0000   kernel stacks, a guard page under each        kstack.rs
 //!   0xffff_e000_0000_0000   pieces of the heap that find no run of frames heap/scattered.rs
 //!   0xffff_ffff_8000_0000   the image                                     linker/kernel.ld
@@ -10,7 +10,7 @@
 //!
 //! Every lock here is held with preemption off. No handler takes one, except the #PF handler for a
 //! growing stack. The #PF handler may have interrupted a holder of any of these locks, so it takes
-//! frames from a reserve of its own core (`window/fault.rs`). When the reserve is low, the handler
+//! frames from a reserve of its own core (`stack/fault.rs`). When the reserve is low, the handler
 //! refills it from the frame pool, under the pool's lock, at any preemption depth. A core marks its
 //! use of the pool (`PerCpu::in_pool`), and the handler of that core then leaves the lock alone.
 
@@ -21,7 +21,7 @@ pub mod kstack;
 pub mod lock;
 pub mod paging;
 mod runs;
-pub mod window;
+pub mod stack;
 
 use bootloader_api::BootInfo;
 

@@ -18,7 +18,7 @@
 //! there goes on into the G. At its end the scheduler switches to g0 as if the G had parked.
 //!
 //! The report may take long, so it is made with preemption on. For that the G gets up once more, on
-//! a window beside its own (`mm/window/deathbed.rs`):
+//! a window beside its own (`mm/stack/deathbed.rs`):
 //!
 //! ```text
 //!   g0, depth 1                    the deathbed, depth 0             g0, depth 1
@@ -40,7 +40,7 @@ use trefoil_sched::{Cause, M, PreemptGuard};
 use super::idt::Frame;
 use super::percpu::{self, PerCpu};
 use super::preempt::FLAGS;
-use crate::mm::window::Window;
+use crate::mm::stack::Window;
 use crate::{abandon, platform, report};
 
 /// Bytes of a frame.

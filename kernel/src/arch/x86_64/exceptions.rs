@@ -8,9 +8,10 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step, stretch};
-use crate::mm::window::{self, WindowFault};
+use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, stretch};
+use crate::mm::stack::{self, WindowFault};
 use crate::report;
+use crate::testing::step;
 use spin::Once;
 use trefoil_sched::Cause;
 
@@ -99,7 +100,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         VECTOR_WAKE => over = apic::on_wake(),
         VECTOR_FLUSH => {
             core.flush_ipis.fetch_add(1, Ordering::Relaxed);
-            window::scavenge::on_interrupt(percpu::depth());
+            stack::scavenge::on_interrupt(percpu::depth());
             apic::eoi();
         }
         VECTOR_SERIAL if serial::interrupt(core) => apic::eoi(),
@@ -137,7 +138,7 @@ fn page_fault(core: &PerCpu, frame: &Frame) {
     let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
     stretch::handler_begins(frame.vector);
     core.enter_handler();
-    let verdict = window::fault(core, addr, frame.rsp.get(), depth);
+    let verdict = stack::fault(core, addr, frame.rsp.get(), depth);
     core.leave_handler();
     let cause = match verdict {
         WindowFault::Resolved => return,

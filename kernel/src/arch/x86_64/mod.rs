@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod exceptions;
 pub mod exit;
 pub mod gdt;
+pub mod guard;
 pub mod idt;
 pub mod ioapic;
 pub mod landing;
@@ -18,7 +19,6 @@ mod registers;
 pub mod report_stack;
 pub mod serial;
 pub mod smp;
-pub mod step;
 #[cfg_attr(not(feature = "stretch"), path = "stretch_off.rs")]
 pub mod stretch;
 pub mod switch;

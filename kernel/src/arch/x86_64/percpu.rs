@@ -21,7 +21,7 @@ use super::tlb::Beat;
 use super::{cpu, stretch};
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
-use crate::mm::window::{Deferred, FaultReserve};
+use crate::mm::stack::{Deferred, FaultReserve};
 use crate::report;
 
 /// The most cores there can be.
@@ -437,12 +437,12 @@ pub(super) fn see_to_pending() {
 fn see_to_doom() {
     let core = current();
     if core.reserve.is_low() {
-        crate::mm::window::fill_reserve();
+        crate::mm::stack::fill_reserve();
     }
     let g = core.m().and_then(|m| m.running());
     if let Some(g) = g
         && g.doomed().is_some()
-        && crate::mm::window::deathbed::is_up(g, (&raw const core).addr() as u64)
+        && crate::mm::stack::deathbed::is_up(g, (&raw const core).addr() as u64)
     {
         stretch::ends();
         // SAFETY: as in `preempt_on`; nothing is pending now.

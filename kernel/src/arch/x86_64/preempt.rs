@@ -69,7 +69,7 @@ use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
 use super::{abandon, gdt, landing, stretch};
 use crate::mm::frames::FRAME;
-use crate::mm::window::{Window, deathbed};
+use crate::mm::stack::{Window, deathbed};
 use crate::report;
 
 /// Bytes of the xsave area, a multiple of 64; 0: the processor has `fxsave` only.
@@ -141,14 +141,14 @@ pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
 
 /// Returns true if `frame` interrupted a G on that G's own stack, or on its [deathbed]. In a
 /// handler.
-pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
+pub fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
     let rsp = frame.rsp.get();
     let on_its_stack = |g: GRef| deathbed::is_up(g, rsp) || deathbed::of(g, rsp).is_some();
     core.m().and_then(M::running).is_some_and(on_its_stack)
 }
 
 /// The interrupt flag.
-pub(super) const INTERRUPTS: u64 = 1 << 9;
+pub const INTERRUPTS: u64 = 1 << 9;
 /// The stub's flags: interrupts on, all other flags as a function expects them.
 pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 

@@ -37,7 +37,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::clock;
 use super::cpu::Features;
 use super::percpu;
-use crate::mm::window::scavenge::flush_tlb;
+use crate::mm::stack::scavenge::flush_tlb;
 
 /// Frames that make a series: the heap's weigh more, for its pages are data. A series takes half as
 /// many of those as there are entries in the translator's smallest table.

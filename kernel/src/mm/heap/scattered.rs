@@ -39,7 +39,7 @@ use crate::mm::frames::{self, BATCH, FRAME};
 use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
 use crate::mm::phys_to_virt;
-use crate::mm::window::scavenge::{EPOCHS, flush_tlb};
+use crate::mm::stack::scavenge::{EPOCHS, flush_tlb};
 
 /// Where the addresses begin.
 pub(super) const BASE: u64 = 0xffff_e000_0000_0000;

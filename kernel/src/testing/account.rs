@@ -10,7 +10,7 @@ use core::time::Duration;
 use trefoil_sched::Stack;
 
 use crate::mm::frames::FRAME;
-use crate::mm::{heap, window};
+use crate::mm::{heap, stack};
 use crate::runtime::{self, MemoryStats};
 use crate::{console, platform, time};
 
@@ -47,7 +47,7 @@ fn kept() -> u64 {
     let sched = platform::sched();
     let timers: u64 = sched.timer_bytes().map(heap::counted).sum();
     let deaths = sched.deaths.heap_bytes() as u64;
-    timers + deaths + sched.records().1 as u64 + window::stats().packed_bytes + window::list_bytes()
+    timers + deaths + sched.records().1 as u64 + stack::stats().packed_bytes + stack::list_bytes()
 }
 
 impl Account {
@@ -113,7 +113,7 @@ impl Account {
 /// Counts the pages of the windows of all G records, free ones included.
 fn pages_of_gs() -> u64 {
     let mut pages = 0;
-    platform::sched().for_each_g(|g| pages += window::in_use(g).0 as u64 / FRAME);
+    platform::sched().for_each_g(|g| pages += stack::in_use(g).0 as u64 / FRAME);
     pages
 }
 

@@ -8,8 +8,8 @@ use trefoil_sched::{G, PreemptGuard, WaitReason};
 
 use crate::mm::frames::{self, FRAME, FrameStats};
 use crate::mm::heap::{self, HeapStats};
-use crate::mm::window::scavenge::{self, ScavengeStats};
-use crate::mm::window::{self, WindowStats};
+use crate::mm::stack::scavenge::{self, ScavengeStats};
+use crate::mm::stack::{self, WindowStats};
 use crate::mm::{kstack, paging};
 use crate::{abandon, platform};
 
@@ -47,7 +47,7 @@ pub struct MemoryStats {
 
 impl MemoryStats {
     pub(super) fn now() -> Self {
-        let (frames, stacks, heap) = (frames::stats(), window::stats(), heap::stats());
+        let (frames, stacks, heap) = (frames::stats(), stack::stats(), heap::stats());
         let used = frames.total - frames.free;
         Self {
             frames,
@@ -77,7 +77,7 @@ impl MemoryStats {
 
     /// Returns the frames of the kernel's own that it can name.
     pub(crate) fn named_kernel_frames() -> u64 {
-        kstack::pages() + paging::tables() + window::upper_tables() + window::reserve_frames() + window::tree_frames()
+        kstack::pages() + paging::tables() + stack::upper_tables() + stack::reserve_frames() + stack::tree_frames()
     }
 }
 
@@ -113,7 +113,7 @@ pub struct GInfo {
 
 impl GInfo {
     fn of(g: &G) -> Self {
-        let (stack_in_use, deepest) = window::in_use(g);
+        let (stack_in_use, deepest) = stack::in_use(g);
         let wait_reason = if g.state().is_parked() { g.wait_reason() } else { WaitReason::None };
         Self {
             id: g.id(),

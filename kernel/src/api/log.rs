@@ -9,9 +9,10 @@ use alloc::format;
 use log::{LevelFilter, Log, Metadata, Record};
 use trefoil_sched::PreemptGuard;
 
+use super::options;
 use crate::arch::clock;
 use crate::report::Who;
-use crate::{console, options, panic};
+use crate::{console, panic};
 
 struct Console;
 

@@ -1,7 +1,7 @@
 //! Windows without a G, until a round takes them.
 
 use crate::mm::lock::Lock;
-use crate::mm::window::{LINK, Window};
+use crate::mm::stack::{LINK, Window};
 
 /// Windows without a G, linked through the words below their top: the next one's end, and how low
 /// each reaches. [`LINK`] says that the first is no G, and [`RETIRED`] beside the second that the
@@ -20,7 +20,7 @@ const RETIRED: u64 = 1;
 /// now.
 ///
 /// # Safety
-/// 1. As [`free`](crate::mm::window::free).
+/// 1. As [`free`](crate::mm::stack::free).
 pub(super) unsafe fn put(window: Window, low: u64, retired: bool) -> usize {
     let mut stale = STALE.lock();
     // SAFETY: 1. The page may be in limbo: then a touch brings it back.

@@ -26,12 +26,11 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use trefoil_sched::{Cause, M, PreemptGuard};
 
-use super::abandon;
-use super::apic;
-use super::exceptions::VECTOR_TIMER;
-use super::idt::Frame;
-use super::percpu::{self, PerCpu};
-use super::preempt::{self, INTERRUPTS};
+use crate::arch::exceptions::VECTOR_TIMER;
+use crate::arch::idt::Frame;
+use crate::arch::percpu::{self, PerCpu};
+use crate::arch::preempt::{self, INTERRUPTS};
+use crate::arch::{abandon, apic};
 
 /// The trap flag.
 const TF: u64 = 1 << 8;
@@ -148,7 +147,7 @@ static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Handles #DB. Returns false if no program has ever stepped, or this #DB is not a step.
 #[inline]
-pub(super) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
+pub(crate) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
     let handler = HANDLER.load(Ordering::Acquire);
     // SAFETY: `run` has stored a function of this type.
     !handler.is_null() && unsafe { core::mem::transmute::<*mut (), fn(&PerCpu, &Frame) -> bool>(handler) }(core, frame)

@@ -64,7 +64,7 @@ pub fn input() -> &'static [u8] {
 /// # }
 /// ```
 pub fn args() -> impl Iterator<Item = &'static str> {
-    crate::options::app_words()
+    super::options::app_words()
 }
 
 /// Returns the number of cores that run: M's that have started. May grow for a moment after boot,
@@ -344,7 +344,7 @@ pub fn stats() -> Stats {
 /// # }
 /// ```
 pub fn scavenge() -> usize {
-    crate::mm::window::scavenge::run() as usize
+    crate::mm::stack::scavenge::run() as usize
 }
 
 /// Stops the machine at once, regardless of other G's: 0 for success, anything else for failure.

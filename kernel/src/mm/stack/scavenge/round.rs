@@ -18,9 +18,9 @@ use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 use super::{EPOCHS, parks, pass, stale};
 use crate::arch::{apic, clock, percpu};
 use crate::mm::frames::{self, FRAME};
-use crate::mm::window::packed::{self, Content};
-use crate::mm::window::walk::{self, ADDRESS, TABLE_SPAN};
-use crate::mm::window::{self, GUARD, Window, forget};
+use crate::mm::stack::packed::{self, Content};
+use crate::mm::stack::walk::{self, ADDRESS, TABLE_SPAN};
+use crate::mm::stack::{self, GUARD, Window, forget};
 
 /// Slices of a round, at most: so many slices share the cost of an epoch. On a host that has fewer
 /// cores than the machine, an epoch costs milliseconds.
@@ -368,7 +368,7 @@ impl Round {
         let low = (g.stack_low.load(Ordering::Relaxed) as u64).clamp(window.lo + GUARD, window.top());
         if needs.may_pack() && !may_pack {
             // Recent: the next pass may pack it.
-            self.busy |= !window::is_packed(window.hi);
+            self.busy |= !stack::is_packed(window.hi);
         }
         let to = if needs.may_pack() && may_pack { window.hi } else { needs.keep };
         let mut any = false;
@@ -556,7 +556,7 @@ impl Needs {
 /// Guesses, without holding `g`, whether its only page is packed.
 fn has_nothing(g: &G) -> bool {
     let low = g.stack_low.load(Ordering::Relaxed) as u64;
-    Window::of(low).is_some_and(|window| low == window.top() && window::is_packed(window.hi))
+    Window::of(low).is_some_and(|window| low == window.top() && stack::is_packed(window.hi))
 }
 
 /// Counts a page of a stack that goes.

@@ -1,0 +1,4 @@
+//! Instruments of the test images.
+
+pub mod account;
+pub mod step;
