@@ -70,13 +70,9 @@
 //! Handlers never allocate.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::Cell;
-use core::hint::spin_loop;
-use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::frames::FRAME;
 use super::inject;
 use super::stack::scavenge;
 use crate::arch::percpu;
@@ -84,208 +80,18 @@ use crate::panic;
 
 mod arena;
 mod chunks;
+mod large;
+mod magazine;
 mod pages;
 mod scattered;
+mod sizes;
 mod slab;
 
-use slab::{Block, Class, Gone};
-
-/// Block sizes of the classes.
-const SIZES: [u16; 26] = [
-    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 1024, 1280,
-    1536, 2048,
-];
-const LARGEST: usize = 2048;
-
-/// The class of each size, by 16-byte steps.
-const CLASS: [u8; LARGEST / 16 + 1] = {
-    let mut table = [0; LARGEST / 16 + 1];
-    let (mut step, mut class) = (0, 0);
-    while step < table.len() {
-        if step * 16 > SIZES[class] as usize {
-            class += 1;
-        }
-        table[step] = class as u8;
-        step += 1;
-    }
-    table
-};
-
-// `class` rounds a size up to a multiple of its alignment: the class of that is a multiple too.
-const _: () = {
-    let mut align = 16;
-    while align <= LARGEST {
-        let mut size = align;
-        while size <= LARGEST {
-            assert!((SIZES[CLASS[size / 16] as usize] as usize).is_multiple_of(align));
-            size += align;
-        }
-        align *= 2;
-    }
-};
-
-/// Blocks that a magazine keeps at most at first, and after a [`trim`].
-const fn first_keep(size: u16) -> u32 {
-    if size > 512 { 16 } else { 64 }
-}
-
-/// Blocks of `size` that a much-used magazine keeps at most.
-const fn most_keep(size: u16) -> u32 {
-    let (bytes, first) = (MOST_BYTES / size as u32, first_keep(size));
-    if bytes > MOST {
-        MOST
-    } else if bytes < first {
-        first
-    } else {
-        bytes
-    }
-}
-const MOST_BYTES: u32 = 16 << 10;
-const MOST: u32 = 512;
-
-// The header states how much a core keeps.
-const _: () = {
-    let (mut class, mut bytes) = (0, 0);
-    while class < SIZES.len() {
-        bytes += most_keep(SIZES[class]) * SIZES[class] as u32;
-        class += 1;
-    }
-    assert!(bytes <= 512 << 10);
-};
-
-/// A core's free blocks of one class.
-struct Magazine {
-    /// The first block of the list. Used by this core with preemption off.
-    head: Cell<*mut Block>,
-    /// The length of the list. Only this core writes it, with preemption off, one write at a time.
-    /// Other cores read it to count.
-    len: AtomicU32,
-    /// How many blocks the magazine keeps at most. Used by this core with preemption off.
-    keep: Cell<u32>,
-}
-
-impl Magazine {
-    const fn new(size: u16) -> Self {
-        Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
-    }
-
-    /// Counts a trip to the shared store, and makes the next trip come later. Returns how many
-    /// blocks the trip moves: half of what the magazine keeps.
-    fn trip(&self, class: usize) -> u32 {
-        let keep = self.keep.get();
-        self.keep.set((2 * keep).min(most_keep(SIZES[class])));
-        percpu::add::<TRIPS>(1);
-        keep / 2
-    }
-
-    #[inline(always)]
-    fn len(&self) -> u32 {
-        self.len.load(Ordering::Relaxed)
-    }
-
-    #[inline(always)]
-    fn pop(&self) -> Option<*mut u8> {
-        let block = self.head.get();
-        if block.is_null() {
-            return None;
-        }
-        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word is the
-        // link.
-        self.head.set(unsafe { (*block).next });
-        self.len.store(self.len() - 1, Ordering::Relaxed);
-        Some(block.cast())
-    }
-
-    /// # Safety
-    /// 1. `block` is free memory of this class that stands in no list.
-    #[inline(always)]
-    unsafe fn push(&self, block: *mut u8) {
-        let block = block.cast::<Block>();
-        // SAFETY: 1.
-        unsafe { (*block).next = self.head.get() };
-        self.head.set(block);
-        self.len.store(self.len() + 1, Ordering::Relaxed);
-    }
-}
-
-/// A core's magazines.
-pub struct Magazines {
-    all: [Magazine; SIZES.len()],
-    /// Trips to the shared store. Counted by [`percpu::add`], like the next two counters.
-    trips: AtomicU64,
-    /// Bytes handed out on this core for layouts that no class serves, less those that came back
-    /// here.
-    large: AtomicU64,
-    /// Bytes of the heap's memory, counted in the same way.
-    mapped: AtomicU64,
-    /// The core rests, and no core owns its magazines. The core that changes this to false owns
-    /// them.
-    rests: AtomicBool,
-}
-
-impl Magazines {
-    /// Creates empty magazines.
-    pub const fn new() -> Self {
-        let mut all = [const { Magazine::new(0) }; SIZES.len()];
-        let mut class = 0;
-        while class < SIZES.len() {
-            all[class] = Magazine::new(SIZES[class]);
-            class += 1;
-        }
-        Self {
-            all,
-            trips: AtomicU64::new(0),
-            large: AtomicU64::new(0),
-            mapped: AtomicU64::new(0),
-            rests: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Magazines {
-    /// Marks the core as resting: it touches no block until it rises, and others may send its
-    /// blocks home.
-    pub fn rest(&self) {
-        // Release: pairs with the Acquire of `rise` and `with_resting`.
-        self.rests.store(true, Ordering::Release);
-    }
-
-    /// Ends the rest. Waits for a trip of another core at most.
-    pub fn rise(&self) {
-        // Acquire: pairs with the Release in `with_resting`.
-        while !self.rests.swap(false, Ordering::Acquire) {
-            spin_loop();
-        }
-    }
-
-    /// Runs `f` if the core rests; the core does not rise meanwhile. With preemption off.
-    fn with_resting(&self, f: impl FnOnce(&Self) -> bool) -> bool {
-        // Acquire: pairs with the Release in `rest`, and below.
-        self.rests.swap(false, Ordering::Acquire) && {
-            let result = f(self);
-            // Release: as in `rest`.
-            self.rests.store(true, Ordering::Release);
-            result
-        }
-    }
-}
-
-/// Sums a count over all cores. Exact when the other cores are quiet.
-#[inline(never)]
-fn sum(of: fn(&Magazines) -> &AtomicU64) -> u64 {
-    percpu::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
-}
-
-/// Offsets of the counts in a core's record, for [`percpu::add`].
-const TRIPS: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, trips);
-const LARGE: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, large);
-const MAPPED: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, mapped);
-
-impl Default for Magazines {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+use large::{alloc_large, free_large, resize_large};
+pub use magazine::Magazines;
+use magazine::{Magazine, first_keep, sum};
+use sizes::{SIZES, class};
+use slab::{Class, Gone};
 
 static CLASSES: [Class; SIZES.len()] = [const { Class::new() }; SIZES.len()];
 
@@ -297,15 +103,6 @@ struct KernelHeap;
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
-
-/// Returns the class that serves `layout`, if there is one. Blocks are aligned to the largest power
-/// of two that divides their size.
-#[inline(always)]
-fn class(layout: Layout) -> Option<usize> {
-    // No overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
-    let size = (layout.size() + (layout.align() - 1)) & !(layout.align() - 1);
-    (size <= LARGEST).then(|| CLASS[size.div_ceil(16)] as usize)
-}
 
 // SAFETY: blocks come from slabs, arenas or pages, each to one owner at a time; sizes and alignment
 // as `class` says.
@@ -371,86 +168,6 @@ unsafe impl GlobalAlloc for KernelHeap {
             to
         }
     }
-}
-
-/// The source of a block that is larger than any class.
-enum Place {
-    /// So many pages, aligned to so many.
-    Pages(u64, u64),
-    Arena,
-}
-
-#[inline(always)]
-fn place(layout: Layout) -> Place {
-    let (size, align) = (layout.size(), layout.align());
-    let pages = size.div_ceil(FRAME as usize);
-    if align <= FRAME as usize && pages * FRAME as usize - size > size / 8 {
-        return Place::Arena;
-    }
-    Place::Pages(pages as u64, align.div_ceil(FRAME as usize) as u64)
-}
-
-#[inline]
-fn take_large(layout: Layout) -> *mut u8 {
-    let block = match place(layout) {
-        Place::Pages(pages, align) => pages::alloc(pages, align),
-        Place::Arena => arena::alloc(layout.size(), layout.align()),
-    };
-    if !block.is_null() {
-        percpu::add::<LARGE>(layout.size() as u64);
-    }
-    block
-}
-
-#[cold]
-#[inline(never)]
-#[optimize(size)]
-fn alloc_large(layout: Layout) -> *mut u8 {
-    let block = take_large(layout);
-    if !block.is_null() {
-        return block;
-    }
-    trim();
-    let block = take_large(layout);
-    if block.is_null() && scavenge::for_the_heap() {
-        return take_large(layout);
-    }
-    block
-}
-
-/// # Safety
-/// 1. The block came from [`take_large`] with `layout`, and no code uses it.
-#[cold]
-#[inline(never)]
-unsafe fn free_large(block: *mut u8, layout: Layout) {
-    percpu::add::<LARGE>((layout.size() as u64).wrapping_neg());
-    match place(layout) {
-        // SAFETY: 1.
-        Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
-        // SAFETY: 1.
-        Place::Arena => unsafe { arena::free(block, layout.size()) },
-    }
-}
-
-/// Makes a block one of `new`, in place. Returns false if it can't.
-///
-/// # Safety
-/// 1. As [`free_large`]; the caller may use the part of `new` that the block has.
-#[cold]
-#[inline(never)]
-#[optimize(size)]
-unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
-    let resized = match (place(layout), place(new)) {
-        // SAFETY: 1.
-        (Place::Pages(pages, _), Place::Pages(new, _)) => unsafe { pages::resize(block, pages, new) },
-        // SAFETY: 1.
-        (Place::Arena, Place::Arena) => unsafe { arena::resize(block, layout.size(), new.size()) },
-        _ => false,
-    };
-    if resized {
-        percpu::add::<LARGE>((new.size() as u64).wrapping_sub(layout.size() as u64));
-    }
-    resized
 }
 
 /// Copies `len` bytes of a block that may be free by now, and its page gone. For the #PF handler.

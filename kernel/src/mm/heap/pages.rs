@@ -11,7 +11,8 @@
 
 use core::ptr::null_mut;
 
-use super::{MAPPED, scattered, sum};
+use super::magazine::{MAPPED, sum};
+use super::scattered;
 use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};

@@ -46,7 +46,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::SIZES;
+use super::sizes::SIZES;
 use crate::mm::lock::Lock;
 
 /// A free block; the link is its first word.
