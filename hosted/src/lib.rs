@@ -9,7 +9,7 @@
 //!   main returns, or nobody can run any more ──▶ stop ─────┴─▶ every M leaves run_m where it rests, by unwinding
 //! ```
 //!
-//! The same `sched`, the same switch (`switch.rs` is the kernel's own file), the same protocols: a
+//! The same `sched`, the same switch (crate `trefoil-context`), the same protocols: a
 //! resting core is a parked thread, a wake-up an `unpark`, the one-shot timer a POSIX timer whose
 //! signal interrupts just that thread. So `timer_interrupt` runs in the middle of whatever its M
 //! was doing, as it does in the kernel.
@@ -39,11 +39,6 @@ mod platform;
 pub mod prelude;
 mod run;
 mod stack;
-
-#[path = "../../kernel/src/arch/x86_64/registers.rs"]
-mod registers;
-#[path = "../../kernel/src/arch/x86_64/switch.rs"]
-pub mod switch;
 
 pub use machine::{Failure, Waiting};
 pub use run::{Account, Config, account, example, run};

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
+use trefoil_context::switch;
 use trefoil_sched::g::OUTSIDE;
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
@@ -10,7 +11,7 @@ use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{G, M, Stack};
 
 use crate::machine::{Core, Failure, Stop, current, here};
-use crate::{interrupt, stack, switch};
+use crate::{interrupt, stack};
 
 struct Host;
 

@@ -2,11 +2,12 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use trefoil_context::switch;
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
 use trefoil_sched::{G, M, Sched, Stack};
 
-use crate::arch::{apic, clock, percpu, stretch, switch, tlb};
+use crate::arch::{apic, clock, percpu, stretch, tlb};
 use crate::{console, mm, panic, report};
 
 /// The one scheduler, published once by `start`.

@@ -1,10 +1,10 @@
 //! Physical frames of 4 KiB, one by one or in runs.
 //!
-//! All free memory is one structure of free runs (`runs.rs`). The words of that structure lie in
-//! the free frames themselves, reached by the physical map. The edge bits, one a frame, lie in
-//! front of the first region that has room. Boot adds each region as one run and clears nothing.
-//! Boot touches two frames of each region, for any size of memory; other frames are touched on
-//! first use.
+//! All free memory is one structure of free runs (crate `trefoil-runs`). The words of that
+//! structure lie in the free frames themselves, reached by the physical map. The edge bits, one a
+//! frame, lie in front of the first region that has room. Boot adds each region as one run and
+//! clears nothing. Boot touches two frames of each region, for any size of memory; other frames are
+//! touched on first use.
 //!
 //! ```text
 //!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
@@ -47,8 +47,8 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use trefoil_runs::Ground;
 
-use super::runs::Ground;
 use super::{heap, inject, phys_to_virt, stack};
 use crate::arch::{percpu, tlb};
 use pool::{END, HEAP_LEAVES, POOL, POOLED, TOTAL, count, number, pool};

@@ -33,9 +33,10 @@
 //! cores at rest. A core that goes to rest opens its magazines to others, and takes them back when
 //! it rises. A busy core keeps its blocks: 0.5 MiB at most, if it has used all sizes.
 //!
-//! Granules and frames are free runs (`runs.rs`). So a block above 2 KiB comes and goes in constant
-//! time, for any number of holes. No lock is held while a page is mapped. Most large blocks map no
-//! page, since they are runs of frames. So frames that the heap frees are at once free for stacks.
+//! Granules and frames are free runs (crate `trefoil-runs`). So a block above 2 KiB comes and goes
+//! in constant time, for any number of holes. No lock is held while a page is mapped. Most large
+//! blocks map no page, since they are runs of frames. So frames that the heap frees are at once
+//! free for stacks.
 //!
 //! * **INV-LIVE**: blocks that are out of their slabs are handed out or in a magazine. Both ends
 //!   are counted where blocks move anyway. So the heap knows the bytes in use to the byte, and a
@@ -65,7 +66,7 @@
 //! goes back takes a page-table entry and a flush, and mapping 600 MiB takes 15 million
 //! instructions. Also rejected: `linked_list_allocator` there, which searches all holes, 1.5 ms a
 //! free at 20,000. (Boot has no use for it either: frames and runs are there first.) `rlsf`,
-//! `talc`, `buddy_system_allocator`: see `runs.rs`.
+//! `talc`, `buddy_system_allocator`: see `trefoil-runs`.
 //!
 //! Handlers never allocate.
 

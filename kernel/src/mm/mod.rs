@@ -20,7 +20,6 @@ pub mod inject;
 pub mod kstack;
 pub mod lock;
 pub mod paging;
-mod runs;
 pub mod stack;
 
 use bootloader_api::BootInfo;

@@ -17,12 +17,13 @@
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use trefoil_context::switch;
 use trefoil_sched::locks::{Holder, holder};
 use trefoil_sched::{G, Sched};
 
 use super::backtrace::{self, Place};
 use super::{Who, begin, end};
-use crate::arch::{clock, report_stack, switch};
+use crate::arch::{clock, report_stack};
 use crate::mm::stack;
 use crate::platform;
 

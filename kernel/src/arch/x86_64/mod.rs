@@ -15,11 +15,9 @@ pub mod mem;
 pub mod percpu;
 pub mod pic;
 pub mod preempt;
-mod registers;
 pub mod report_stack;
 pub mod serial;
 pub mod smp;
 #[cfg_attr(not(feature = "stretch"), path = "stretch_off.rs")]
 pub mod stretch;
-pub mod switch;
 pub mod tlb;

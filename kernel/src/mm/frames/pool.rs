@@ -1,14 +1,16 @@
-//! The pool of free frames: free runs, loose single frames, and the lock; `frames.rs` has the rules.
+//! The pool of free frames: free runs, loose single frames, and the lock; `frames.rs` has the
+//! rules.
 
 use core::ops::{Deref, DerefMut};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use trefoil_runs::{Ground, Runs, Word};
+
 use super::{BATCH, FRAME};
 use crate::arch::percpu;
 use crate::mm::lock::{Guard, Lock};
 use crate::mm::phys_to_virt;
-use crate::mm::runs::{Ground, Runs, Word};
 
 /// Loose frames that join the free runs while the lock is held once.
 const JOIN: usize = 32;

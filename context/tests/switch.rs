@@ -1,11 +1,11 @@
-//! The kernel's switch, on the host: what it keeps, where it starts, and how unwinding and
+//! The switch, on the host: what it keeps, where it starts, and how unwinding and
 //! backtraces meet it.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use trefoil_hosted::switch::{fresh, switch};
+use trefoil_context::switch::{fresh, switch};
 
 type Body = Box<dyn FnOnce(&mut Pair)>;
 

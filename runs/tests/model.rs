@@ -1,11 +1,7 @@
-//! The kernel's free runs (`kernel/src/mm/runs.rs`) against a simple model: a bit
-//! for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
+//! The kernel's free runs against a simple model: a bit for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
 //! edge of a run breaks INV-EDGE.
 
-#[path = "../../kernel/src/mm/runs.rs"]
-mod runs;
-
-use runs::{Ground, Runs, Word};
+use trefoil_runs::{Ground, Runs, Word};
 
 /// Units beside each other, in areas of `AREA` with a unit between two that is never free.
 struct Table {

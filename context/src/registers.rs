@@ -2,6 +2,8 @@
 //! and unwinders are told.
 
 /// Pushes registers, the first of them first.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! push {
     ($($register:literal)*) => {
         concat!($("push ", $register, "\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset ", $register, ", 0\n"),*)
@@ -9,10 +11,13 @@ macro_rules! push {
 }
 
 /// Pops registers, the first of them first.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! pop {
     ($($register:literal)*) => {
         concat!($("pop ", $register, "\n.cfi_adjust_cfa_offset -8\n.cfi_restore ", $register, "\n"),*)
     };
 }
 
-pub(super) use {pop, push};
+#[doc(inline)]
+pub use crate::{pop, push};

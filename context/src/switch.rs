@@ -1,5 +1,4 @@
-//! The switch from one stack to another. The hosted platform includes this file by path, so the
-//! file stands alone.
+//! The switch from one stack to another.
 //!
 //! ```text
 //!   suspended                      fresh                           running
@@ -35,7 +34,7 @@
 
 use core::arch::naked_asm;
 
-use super::registers::{pop, push};
+use crate::registers::{pop, push};
 
 /// Saves this context in `*prev_sp`, loads `*next_sp`, runs `after(a, b)` there, and returns when
 /// another context switches back.
@@ -123,6 +122,7 @@ const FRAME_WORDS: usize = 8;
 ///
 /// # Safety
 /// 1. The 80 bytes below `top` (64 and its alignment) are mapped and unused.
+#[inline]
 pub unsafe fn fresh(top: *mut u8, entry: unsafe extern "C" fn(*mut ()) -> !, arg: *mut ()) -> usize {
     let top = top as usize & !15;
     let sp = (top - FRAME_WORDS * 8) as *mut usize;

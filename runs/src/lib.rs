@@ -1,8 +1,8 @@
 //! Free runs of equal units: found, split and joined in constant time.
 //!
 //! The frames of the machine are the units of one such structure, the granules of the heap's arenas
-//! those of another. The file knows neither: it is plain arithmetic over a [`Ground`], and
-//! `hosted/tests/runs_model.rs` runs it on the host against a simple model.
+//! those of another. The crate knows neither: it is plain arithmetic over a [`Ground`].
+//! `tests/model.rs` compares it with a simple model, on the host.
 //!
 //! ```text
 //!   units      │ used │ free   free   free   free │ used │ free │ used  used │
@@ -25,7 +25,7 @@
 //!
 //! **The search** rounds a wanted length up to the next list. Each run there fits, so the search
 //! takes the first one (a *good fit*; at most an eighth longer than the shortest that fits). If all
-//! those lists are empty, the search looks at up to [`LOOKS`] runs of the lists below.
+//! those lists are empty, the search looks at up to 16 runs of the lists below.
 //!
 //! Rejected: allocators of others, all of which build on the pinned compiler. Measured on the host
 //! with blocks of 3,000 bytes to 64 KiB, amid 20,000 holes between blocks of 3,000 bytes and as
@@ -34,13 +34,15 @@
 //!
 //! | | alloc, ticks | free, ticks | full | why not |
 //! |---|--:|--:|--:|---|
-//! | `runs.rs`, as the heap uses it | 23–263 | 13–58 | 86 % | |
+//! | [`Runs`], as the heap uses it | 23–263 | 13–58 | 86 % | |
 //! | `rlsf` | 81–283 | 9–11 | 79 % | takes memory in and gives none back; knows no frames |
 //! | `talc` | 21–1,850,000 | 8–73 | 83 % | searches a list of runs that may not fit |
 //! | `buddy_system_allocator` | – | – | 64 % | a free searches a list: no end within a minute |
 //!
 //! Rejected as well: a binary buddy system of our own, which finds no 600 MiB in 1,020 MiB of
 //! memory.
+
+#![no_std]
 
 /// Runs of a list that the second search looks at.
 const LOOKS: u32 = 16;
