@@ -17,9 +17,20 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! Boot is `start.rs`; the machine's services for the scheduler are in `platform.rs`. The rest of
-//! the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes with
-//! [`prelude`].
+//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes
+//! with [`prelude`].
+//!
+//! The kernel has floors. Each floor imports only floors below it; a test of `xtask` checks that.
+//!
+//! ```text
+//!   start, platform, upcalls, abandon   boot as a list; the answers to sched's and arch's calls
+//!   testing                             instruments of the test images
+//!   api                                 the program's interface: runtime, panic, console, log, time
+//!   report                              last words, of the machine or of a G
+//!   mm                                  frames, heap, page tables, kernel stacks, the G's stacks
+//!   arch                                the processor: vectors, devices, preemption, a core's record
+//!   scheduler                           the one scheduler
+//! ```
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
@@ -29,8 +40,7 @@
 
 extern crate alloc;
 
-#[doc(hidden)]
-pub mod abandon;
+mod abandon;
 mod api;
 #[doc(hidden)]
 pub mod arch;
@@ -39,9 +49,11 @@ pub mod mm;
 mod platform;
 pub mod prelude;
 mod report;
+mod scheduler;
 mod start;
 #[doc(hidden)]
 pub mod testing;
+mod upcalls;
 
 #[doc(hidden)]
 pub use api::console;

@@ -1,48 +1,14 @@
 //! The scheduler's hooks, on this machine.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-
 use trefoil_context::switch;
 use trefoil_sched::panic::Payload;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Platform, Thrown};
-use trefoil_sched::{G, M, Sched, Stack};
+use trefoil_sched::{G, M, Stack};
 
+use crate::api::{console, panic};
 use crate::arch::{apic, clock, percpu, stretch, tlb};
-use crate::{console, mm, panic, report};
-
-/// The one scheduler, published once by `start`.
-static SCHED: AtomicPtr<Sched> = AtomicPtr::new(core::ptr::null_mut());
-
-/// The number of the G that runs the program's `main`.
-static MAIN_G: AtomicU64 = AtomicU64::new(0);
-
-pub(crate) fn set_sched(sched: &'static Sched) {
-    // Release: pairs with the Acquire in `try_sched`.
-    SCHED.store(core::ptr::from_ref(sched).cast_mut(), Ordering::Release);
-}
-
-pub(crate) fn set_main_g(id: u64) {
-    MAIN_G.store(id, Ordering::Relaxed);
-}
-
-/// Returns true if `g` runs the program's `main`.
-pub(crate) fn is_main(g: &G) -> bool {
-    g.id() == MAIN_G.load(Ordering::Relaxed)
-}
-
-/// Returns the scheduler, if there is one yet.
-pub(crate) fn try_sched() -> Option<&'static Sched> {
-    // SAFETY: `set_sched` stored a `&'static Sched`.
-    unsafe { SCHED.load(Ordering::Acquire).as_ref() }
-}
-
-/// Returns the scheduler.
-///
-/// # Panics
-/// Before `start` has made it.
-pub(crate) fn sched() -> &'static Sched {
-    try_sched().expect("the scheduler is not running yet")
-}
+use crate::mm::record;
+use crate::{mm, report};
 
 struct Machine;
 
@@ -99,11 +65,11 @@ unsafe impl Platform for Machine {
         stretch::cut();
         // The scavenger may have found work: the caller looks again.
         let Some((until, flushed)) = mm::stack::scavenge::rest(m, until) else { return };
-        percpu::current().magazines.rest();
+        record::current().magazines.rest();
         stretch::ends();
         apic::rest_until(until, m);
         stretch::begins();
-        percpu::current().magazines.rise();
+        record::current().magazines.rise();
         mm::stack::scavenge::rise(m, flushed);
         tlb::rise();
     }
@@ -186,7 +152,7 @@ unsafe impl Platform for Machine {
     #[inline(always)]
     fn on_g0(m: &M) {
         stretch::cut();
-        let core = percpu::current();
+        let core = record::current();
         if core.reserve.is_low() {
             mm::stack::fill_reserve();
             if core.reserve.is_low() {

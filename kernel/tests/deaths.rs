@@ -13,12 +13,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use deep::{KIB, deep, until};
 use trefoil::JoinError;
-use trefoil::abandon::{is_round_pending, pretend};
-use trefoil::mm::inject;
 use trefoil::panic;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, WaitGroup};
+use trefoil::testing::deaths::{is_round_pending, pretend};
+use trefoil::testing::inject;
 
 image! { "
     what_an_overflow_held_is_granted_to_nobody      | expect \"holder\" has used up its window

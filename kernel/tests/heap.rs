@@ -11,9 +11,10 @@ use core::alloc::Layout;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use trefoil::mm::{frames, heap, inject, stack};
+use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 use trefoil::testing::account;
+use trefoil::testing::inject;
 
 image! { "
     live_bytes_are_those_of_the_blocks_handed_out     | smp 1

@@ -15,11 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use deep::{KIB, deep, until};
 use doomed::doomed_while_they_wait;
 use trefoil::JoinError;
-use trefoil::mm::lock::Lock;
+use trefoil::arch::lock::Lock;
 use trefoil::mm::stack::deathbed;
-use trefoil::mm::{frames, inject, stack};
+use trefoil::mm::{frames, stack};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, TryLockError};
+use trefoil::testing::inject;
 
 image! { "
     one_of_a_thousand_overflows                       | expect \"glutton\" has used up its window | expect overflow::glut | expect more | expect others go on

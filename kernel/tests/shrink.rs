@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 use deep::{KIB, deep, until};
 use trefoil::arch::percpu;
+use trefoil::arch::tlb::flush_tlb;
 use trefoil::mm::paging::translate;
 use trefoil::mm::stack::{self, scavenge};
 use trefoil::prelude::*;
@@ -291,7 +292,7 @@ fn resting_cores_hold_no_epoch_up() {
         }
         let over = trefoil::console::with_locked(|| {
             let epoch = scavenge::EPOCHS.begin();
-            scavenge::EPOCHS.pass(runtime::core(), scavenge::flush_tlb);
+            scavenge::EPOCHS.pass(runtime::core(), flush_tlb);
             scavenge::EPOCHS.is_over(epoch)
         });
         over_at_once += u32::from(over);

@@ -12,9 +12,10 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use deep::{KIB, deep, until};
-use trefoil::mm::{frames, heap, inject, stack};
+use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 use trefoil::sync::WaitGroup;
+use trefoil::testing::inject;
 use trefoil::{JoinError, SpawnError};
 
 image! { "

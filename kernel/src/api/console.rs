@@ -27,11 +27,11 @@ use core::fmt::{self, Write};
 use core::ptr::NonNull;
 
 use trefoil_sched::output::LINE;
-use trefoil_sched::{G, M, PreemptGuard};
+use trefoil_sched::{G, PreemptGuard};
 
-use crate::abandon;
 use crate::arch::serial::{self, OUTPUT};
 use crate::arch::{clock, percpu};
+use crate::report::death;
 
 /// A line longer than this leaves in pieces.
 const LINE_MAX: usize = LINE;
@@ -156,11 +156,6 @@ impl<const N: usize> Write for Piece<N> {
     }
 }
 
-/// Returns true if the caller is a G that may park.
-pub(crate) fn may_park() -> bool {
-    percpu::depth() == 0 && !percpu::in_handler() && current_g().is_some()
-}
-
 /// Sends one or more lines, [`LINE_MAX`] bytes at most. Parks if the ring has no room and the
 /// caller may park.
 #[inline(never)]
@@ -168,7 +163,7 @@ pub(crate) fn send(bytes: &[u8]) {
     if bytes.is_empty() || !serial::is_present() {
         return;
     }
-    if !may_park() {
+    if !percpu::may_park() {
         return send_without_parking(bytes);
     }
     OUTPUT.put(bytes);
@@ -182,7 +177,7 @@ fn send_without_parking(bytes: &[u8]) {
     if !serial::is_present() {
         return;
     }
-    let may_yield = may_park();
+    let may_yield = percpu::may_park();
     loop {
         let guard = PreemptGuard::new();
         if OUTPUT.try_put(&guard, bytes) {
@@ -199,17 +194,10 @@ fn send_without_parking(bytes: &[u8]) {
     serial::transmit();
 }
 
-/// Returns the running G, if the caller is a G.
-fn current_g() -> Option<&'static G> {
-    crate::platform::try_sched()?;
-    let guard = PreemptGuard::new();
-    if crate::arch::percpu::m().is_null() { None } else { M::current(&guard).running() }
-}
-
 /// Prints for `print!`.
 #[doc(hidden)]
 pub fn print(args: fmt::Arguments<'_>) {
-    if let Some(mut line) = current_g().and_then(LineOf::new) {
+    if let Some(mut line) = percpu::current_g().and_then(LineOf::new) {
         let _ = fmt::write(&mut line, args);
     } else {
         Piece::<PIECE>::print(args, send);
@@ -251,7 +239,7 @@ fn finish_line(g: &G) {
 
 /// Sends the unfinished line of the current G, before the machine stops.
 pub(crate) fn flush_current() {
-    if let Some(g) = current_g() {
+    if let Some(g) = percpu::current_g() {
         g_ends(g);
     }
 }
@@ -261,8 +249,8 @@ pub(crate) fn flush_current() {
 /// for the lock is bounded.
 pub(crate) fn shut() {
     flush_current();
-    if may_park() {
-        abandon::wait_for_reports(clock::now() + GRACE);
+    if percpu::may_park() {
+        death::wait_for_reports(clock::now() + GRACE);
     }
     let guard = PreemptGuard::new();
     let until = clock::now() + GRACE;

@@ -9,10 +9,9 @@ use alloc::format;
 use log::{LevelFilter, Log, Metadata, Record};
 use trefoil_sched::PreemptGuard;
 
-use super::options;
-use crate::arch::clock;
+use super::{console, options};
+use crate::arch::{clock, percpu};
 use crate::report::Who;
-use crate::{console, panic};
 
 struct Console;
 
@@ -29,7 +28,7 @@ impl Log for Console {
         let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
         let (level, target, text) = (record.level(), record.target(), record.args());
         // The line is made before the port's lock is taken: a logged value may run any code.
-        let line = match panic::current_g() {
+        let line = match percpu::current_g() {
             Some(g) => format!("[{seconds:5}.{micros:06}] {} {level} {target}: {text}", Who(g)),
             None => format!("[{seconds:5}.{micros:06}] {level} {target}: {text}"),
         };

@@ -41,7 +41,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::spawn::is_exit;
-use trefoil_sched::{Cause, G, GRef, M, PreemptGuard};
+use trefoil_sched::{Cause, G, GRef};
 
 pub use trefoil_sched::panic::{
     AssertUnwindSafe, Location, Payload, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
@@ -49,9 +49,11 @@ pub use trefoil_sched::panic::{
 
 pub use hook::{PanicHookInfo, set_hook, take_hook};
 
-use crate::arch::{cpu, percpu};
+use super::console;
+use crate::arch::{cpu, percpu, reporter};
+use crate::mm::stack;
 use crate::report::{self, Who};
-use crate::{abandon, console, platform};
+use crate::scheduler;
 
 mod hook;
 
@@ -69,15 +71,6 @@ const COUNT: u32 = MAKING - 1;
 
 /// How many panics unwind right now. A G sees its own count, since it wrote that count itself.
 static UNWINDING: AtomicU32 = AtomicU32::new(0);
-
-/// Returns the running G, if there is one.
-pub(crate) fn current_g() -> Option<GRef> {
-    if percpu::m().is_null() {
-        return None;
-    }
-    let guard = PreemptGuard::new();
-    M::current(&guard).running()
-}
 
 /// The way in which a panic ends.
 enum Way {
@@ -100,16 +93,16 @@ fn way() -> Way {
     if !cpu::interrupts_are_on() {
         return Way::Fatal("interrupts are off");
     }
-    let Some(g) = current_g() else { return Way::Fatal("it is outside any G") };
+    let Some(g) = percpu::current_g() else { return Way::Fatal("it is outside any G") };
     match g.panics.get() & !SILENT {
         panics if panics & ENDS_HERE != 0 => Way::Fatal("it is on its way to its end"),
         // A catch of the program stops the panic.
         panics if panics & CAUGHT_INSIDE != 0 => Way::Unwind(g),
         // The panic takes the place of the one whose message was being made.
         panics if panics & MAKING != 0 => Way::Unwind(g),
-        0 if platform::is_main(g) => Way::Fatal(""),
+        0 if scheduler::is_main(g) => Way::Fatal(""),
         0 => Way::Unwind(g),
-        _ if platform::is_main(g) => Way::Fatal("a destructor panicked while another panic unwinds"),
+        _ if scheduler::is_main(g) => Way::Fatal("a destructor panicked while another panic unwinds"),
         _ => Way::EndAlone(g),
     }
 }
@@ -132,7 +125,7 @@ fn ends(g: &G, before: u32) {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    if report::is_under_way() {
+    if reporter::is_under_way() {
         report::panic(info, "");
     }
     match way() {
@@ -167,7 +160,7 @@ fn end_alone(g: GRef, payload: Box<dyn Any + Send>, at: Option<&Location<'_>>) -
     console::say(format_args!("trefoil: while another panic unwinds: {}", PanicHookInfo::new(&*payload, at, g)));
     trefoil_sched::spawn::came_to_panic(payload);
     g.doom(Cause::Panicked);
-    abandon::end_here(g);
+    stack::end_here(g);
     report::message(format_args!("{} does not end", Who(g)))
 }
 
@@ -246,7 +239,7 @@ pub(crate) unsafe fn catch(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Bo
 #[cold]
 #[inline(never)]
 pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
-    let g = current_g();
+    let g = percpu::current_g();
     let is_told = g.is_none_or(|g| g.panics.get() & SILENT == 0);
     if let Some(g) = g {
         ends(g, before);
@@ -260,7 +253,7 @@ pub(crate) fn caught(thrown: Box<dyn Any + Send>, before: u32) -> Payload {
 /// # Safety
 /// 1. As `f` has it.
 pub(crate) unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-    let g = current_g();
+    let g = percpu::current_g();
     let before = g.map_or(0, |g| g.panics.replace(g.panics.get() | CAUGHT_INSIDE));
     // SAFETY: 1.
     let result = unwinding::panic::catch_unwind(|| unsafe { f(arg) });
@@ -279,7 +272,7 @@ pub(crate) fn unjoined(id: u64, payload: &Payload) {
         return;
     }
     let message = payload.message().unwrap_or("(no message)");
-    match current_g().filter(|g| g.id() == id) {
+    match percpu::current_g().filter(|g| g.id() == id) {
         Some(g) => console::say(format_args!("trefoil: {} panicked, and nobody joined it: {message}", Who(g))),
         None => console::say(format_args!("trefoil: G {id} panicked, and nobody joined it: {message}")),
     }
@@ -305,7 +298,7 @@ pub fn panicking() -> bool {
 
 #[cold]
 fn this_g_unwinds() -> bool {
-    current_g().is_some_and(|g| g.panics.get() & COUNT > 0)
+    percpu::current_g().is_some_and(|g| g.panics.get() & COUNT > 0)
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

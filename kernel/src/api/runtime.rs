@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use core::time::Duration;
 
+use super::console;
 use crate::arch::exit::Exit;
 use crate::arch::percpu;
-use crate::{console, platform};
+use crate::scheduler;
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
 use trefoil_boot::options::SLICES;
@@ -80,7 +81,7 @@ pub fn args() -> impl Iterator<Item = &'static str> {
 /// # }
 /// ```
 pub fn num_cpus() -> usize {
-    platform::sched().rest.started_count() as usize
+    scheduler::sched().rest.started_count() as usize
 }
 
 /// Returns the number of P's: how many G's may run at the same time.
@@ -97,7 +98,7 @@ pub fn num_cpus() -> usize {
 /// # }
 /// ```
 pub fn max_procs() -> usize {
-    platform::sched().num_ps()
+    scheduler::sched().num_ps()
 }
 
 /// Changes the number of P's, that is, how many G's may run at the same time, and returns the old
@@ -137,7 +138,7 @@ pub fn set_max_procs(n: usize) -> usize {
 /// # }
 /// ```
 pub fn slice() -> Duration {
-    Duration::from_nanos(platform::sched().slice())
+    Duration::from_nanos(scheduler::sched().slice())
 }
 
 /// Sets the slice for all cores, from now on, and returns the old one. Shorter slices cost more:
@@ -159,7 +160,7 @@ pub fn slice() -> Duration {
 /// ```
 pub fn set_slice(slice: Duration) -> Duration {
     let before = self::slice();
-    platform::sched().set_slice(checked("set_slice", slice));
+    scheduler::sched().set_slice(checked("set_slice", slice));
     before
 }
 
@@ -176,7 +177,7 @@ pub fn set_slice(slice: Duration) -> Duration {
 /// # }
 /// ```
 pub fn wakeup() -> Duration {
-    Duration::from_nanos(platform::sched().wakeup())
+    Duration::from_nanos(scheduler::sched().wakeup())
 }
 
 /// Sets that limit, from the next timer on, and returns the old one. If the limit is longer than a
@@ -198,7 +199,7 @@ pub fn wakeup() -> Duration {
 /// ```
 pub fn set_wakeup(wakeup: Duration) -> Duration {
     let before = self::wakeup();
-    platform::sched().set_wakeup(checked("set_wakeup", wakeup));
+    scheduler::sched().set_wakeup(checked("set_wakeup", wakeup));
     before
 }
 
@@ -276,7 +277,7 @@ fn may_park(what: &str) {
 /// # }
 /// ```
 pub fn num_goroutines() -> usize {
-    platform::sched().num_goroutines() as usize
+    scheduler::sched().num_goroutines() as usize
 }
 
 /// Counters of the machine so far, and its memory by use.
@@ -327,7 +328,7 @@ pub fn stats() -> Stats {
     // First: the lists in the other half are on the heap, too.
     let memory = MemoryStats::now();
     let interrupts = percpu::all().map(|core| core.interrupts.load(Ordering::Relaxed)).collect();
-    Stats { sched: platform::sched().stats(), interrupts, memory }
+    Stats { sched: scheduler::sched().stats(), interrupts, memory }
 }
 
 /// Gives back memory at once: pages that parked G's do not need, the stacks of those that use
@@ -372,11 +373,11 @@ pub fn exit(code: i32) -> ! {
 /// Runs `f` with the locks of the global free lists held: for tests of lock use.
 #[doc(hidden)]
 pub fn with_free_locked<R>(f: impl FnOnce() -> R) -> R {
-    platform::sched().with_free_locked(f)
+    scheduler::sched().with_free_locked(f)
 }
 
 /// Runs `f` with the global queue's lock held: for tests of the report path.
 #[doc(hidden)]
 pub fn with_globq_locked<R>(f: impl FnOnce() -> R) -> R {
-    platform::sched().with_globq_locked(f)
+    scheduler::sched().with_globq_locked(f)
 }

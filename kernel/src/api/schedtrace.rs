@@ -17,7 +17,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use trefoil_sched::m::{Counter, Counters};
 use trefoil_sched::timers::Chore;
 
-use crate::{console, platform};
+use super::console;
+use crate::scheduler;
 
 /// Nanoseconds between two lines.
 static PERIOD: AtomicU64 = AtomicU64::new(0);
@@ -32,14 +33,14 @@ static TRACE: Chore = Chore::new(trace);
 
 fn trace(now: u64) -> Option<u64> {
     console::say(format_args!("{}", Line(now)));
-    (!platform::sched().is_dead_but_for_me(now)).then(|| now + PERIOD.load(Ordering::Relaxed))
+    (!scheduler::sched().is_dead_but_for_me(now)).then(|| now + PERIOD.load(Ordering::Relaxed))
 }
 
 struct Line(u64);
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sched = platform::sched();
+        let sched = scheduler::sched();
         let (idle, spinning) = sched.rest.counts();
         word(f, "SCHED ", self.0 / 1_000_000)?;
         word(f, "ms: gomaxprocs=", sched.num_ps() as u64)?;
@@ -60,7 +61,7 @@ impl fmt::Display for Line {
 
 #[inline(never)]
 fn sum(of: fn(&Counters) -> &Counter) -> u64 {
-    platform::sched().ms().map(|m| of(&m.counters).get()).sum()
+    scheduler::sched().ms().map(|m| of(&m.counters).get()).sum()
 }
 
 /// Writes a word and a number: short, since it is in every image.

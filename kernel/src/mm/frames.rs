@@ -49,14 +49,16 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use trefoil_runs::Ground;
 
-use super::{heap, inject, phys_to_virt, stack};
+use super::{heap, phys_to_virt, refusal, stack};
+use crate::arch::phys::PAGE;
 use crate::arch::{percpu, tlb};
+use crate::mm::record;
 use pool::{END, HEAP_LEAVES, POOL, POOLED, TOTAL, count, number, pool};
 
 mod pool;
 
 /// Bytes of a frame.
-pub const FRAME: u64 = 4096;
+pub const FRAME: u64 = PAGE;
 
 /// Frames that a core's cache holds at most.
 const CACHE: usize = 64;
@@ -156,11 +158,11 @@ pub(super) fn init(map: &[MemoryRegion]) {
 /// Allocates a frame, not cleared. Returns `None` if memory is used up. A #PF handler may call this
 /// over code at depth 0 only (`fill_reserve`); no other handler may.
 pub fn alloc() -> Option<u64> {
-    if inject::denies_frame() {
+    if refusal::denies_frame() {
         return None;
     }
     percpu::preempt_off();
-    let cache = &percpu::current().frames;
+    let cache = &record::current().frames;
     let mut frame = cache.pop();
     if frame.is_none() {
         let mut pool = pool();
@@ -199,7 +201,7 @@ const PATIENCE: usize = 10_000;
 /// as well if this core is using the pool itself, or if another core does not leave the lock.
 #[cold]
 pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
-    let mine = percpu::current().in_pool.load(Ordering::Relaxed);
+    let mine = record::current().in_pool.load(Ordering::Relaxed);
     let mut pool = None;
     for _ in 0..if mine { 0 } else { PATIENCE } {
         pool = POOL.try_lock();
@@ -299,7 +301,7 @@ pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
 /// 1. `frame` came from [`alloc`], and no page table maps the frame and no code uses it any more.
 pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
-    let cache = &percpu::current().frames;
+    let cache = &record::current().frames;
     if cache.len.load(Ordering::Relaxed) == CACHE {
         let mut pool = pool();
         for _ in 0..BATCH {
@@ -360,7 +362,7 @@ pub struct FrameStats {
 
 /// Counts frames. Exact when the other cores are quiet.
 pub fn stats() -> FrameStats {
-    let cached: u64 = percpu::all().map(|core| core.frames.len.load(Ordering::Relaxed) as u64).sum();
+    let cached: u64 = record::all().map(|core| core.frames.len.load(Ordering::Relaxed) as u64).sum();
     FrameStats { total: TOTAL.load(Ordering::Relaxed), free: POOLED.load(Ordering::Relaxed) + cached }
 }
 

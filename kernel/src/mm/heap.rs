@@ -74,10 +74,10 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use super::inject;
+use super::refusal;
 use super::stack::scavenge;
 use crate::arch::percpu;
-use crate::panic;
+use crate::mm::record;
 
 mod arena;
 mod chunks;
@@ -110,7 +110,7 @@ static HEAP: KernelHeap = KernelHeap;
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if inject::denies_block() {
+        if refusal::denies_block() {
             return null_mut();
         }
         debug_assert!(!percpu::in_handler(), "a handler allocates");
@@ -118,7 +118,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return alloc_large(layout);
         };
         percpu::preempt_off();
-        match percpu::current().magazines.all[class].pop() {
+        match record::current().magazines.all[class].pop() {
             Some(block) => {
                 percpu::preempt_on();
                 block
@@ -136,7 +136,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return;
         };
         percpu::preempt_off();
-        let magazine = &percpu::current().magazines.all[class];
+        let magazine = &record::current().magazines.all[class];
         // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came
         // from.
         unsafe { magazine.push(block) };
@@ -191,7 +191,7 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
 #[cold]
 #[inline(never)]
 fn alloc_cold(class: usize) -> *mut u8 {
-    let mut block = refill(&percpu::current().magazines.all[class], class);
+    let mut block = refill(&record::current().magazines.all[class], class);
     percpu::preempt_on();
     if block.is_null() {
         trim();
@@ -211,7 +211,7 @@ fn refill_again(class: usize) -> *mut u8 {
     percpu::preempt_off();
     // The magazine may be another core's now. Blocks may also have come into this core's magazine
     // from G's that ran here and from unpacked stacks.
-    let magazine = &percpu::current().magazines.all[class];
+    let magazine = &record::current().magazines.all[class];
     let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
     percpu::preempt_on();
     block
@@ -244,7 +244,7 @@ fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
 #[cold]
 fn reserve(class: usize) -> *mut u8 {
     let size = usize::from(SIZES[class]);
-    if slab::bytes(size) != slab::SMALL || !panic::panicking() {
+    if slab::bytes(size) != slab::SMALL || !trefoil_sched::panic::panicking() {
         return null_mut();
     }
     CLASSES[class].take_reserve(size, chunks::alloc_reserve)
@@ -297,10 +297,10 @@ pub fn trim() {
         while more {
             percpu::preempt_off();
             // After a trip this may be another core's record: the goroutine may be preempted.
-            more = trim_some(&percpu::current().magazines, class);
+            more = trim_some(&record::current().magazines, class);
             percpu::preempt_on();
         }
-        for core in percpu::all() {
+        for core in record::all() {
             more = core.magazines.all[class].len() > 0;
             while more {
                 percpu::preempt_off();
@@ -338,7 +338,7 @@ pub fn stats() -> HeapStats {
     let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes: mapped(), trips };
     for (class, (lists, size)) in CLASSES.iter().zip(SIZES).enumerate() {
         let (out, slabs) = lists.counts();
-        let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.all[class].len())).sum();
+        let cached: u64 = record::all().map(|core| u64::from(core.magazines.all[class].len())).sum();
         // While others move blocks, the two need not fit together.
         stats.live_bytes += out.saturating_sub(cached) * u64::from(size);
         stats.cached_bytes += cached * u64::from(size);

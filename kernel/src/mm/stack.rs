@@ -52,9 +52,9 @@ use trefoil_sched::{G, GRef, PreemptGuard, Stack};
 
 use super::frames::FRAME;
 use super::heap;
-use super::lock::Lock;
 use super::phys_to_virt;
-use crate::arch::percpu;
+use crate::arch::lock::Lock;
+use crate::mm::record::{self, Record};
 
 pub use fault::{FaultReserve, RESERVE, WindowFault, fault, fill_reserve, reserve_frames};
 pub use packed::{Deferred, free_deferred, is_packed, put_back};
@@ -286,7 +286,7 @@ pub struct WindowStats {
 
 /// Counts the windows and their memory.
 pub fn stats() -> WindowStats {
-    let sum = |f: fn(&percpu::PerCpu) -> i64| percpu::all().map(f).sum::<i64>().max(0) as u64;
+    let sum = |f: fn(&Record) -> i64| record::all().map(f).sum::<i64>().max(0) as u64;
     WindowStats {
         windows: CLASS.iter().map(|class| class.out.load(Ordering::Relaxed)).sum(),
         pages: sum(|core| core.stacks.pages.load(Ordering::Relaxed)),
@@ -300,17 +300,17 @@ pub fn stats() -> WindowStats {
 
 /// Returns the number of page tables under the windows above the last level.
 pub fn upper_tables() -> u64 {
-    percpu::all().map(|core| core.stacks.upper_tables.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    record::all().map(|core| core.stacks.upper_tables.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
 }
 
 /// Returns how many pages G's have got by touching them, ever.
 pub fn grown() -> u64 {
-    percpu::all().map(|core| core.stacks.grown.load(Ordering::Relaxed) as u64).sum()
+    record::all().map(|core| core.stacks.grown.load(Ordering::Relaxed) as u64).sum()
 }
 
 /// Returns how many stacks were unpacked, ever.
 pub fn unpacked() -> u64 {
-    percpu::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
+    record::all().map(|core| core.stacks.unpacked.load(Ordering::Relaxed) as u64).sum()
 }
 
 /// Returns the G that lives on the stack that `addr` is part of. With preemption off, or when all
@@ -346,4 +346,17 @@ pub fn in_use(g: &G) -> (usize, usize) {
 /// Returns the bytes of heap that the lists of free addresses take.
 pub fn list_bytes() -> u64 {
     CLASS.iter().map(|class| heap::counted(class.free.lock().capacity() * size_of::<u32>())).sum()
+}
+
+/// Ends `g`, which runs here with preemption on and is doomed: a touch of its guard page takes the
+/// way of every other overflow.
+pub fn end_here(g: &G) {
+    touch_guard(g.stack().lo);
+}
+
+/// Writes to the guard page that begins at `lo`, of the window that the caller runs on.
+pub fn touch_guard(lo: usize) {
+    // SAFETY: the lowest page of a window is never mapped, so this writes nothing; the fault
+    // handler takes the core away from this G.
+    unsafe { (lo as *mut u8).write_volatile(0) };
 }

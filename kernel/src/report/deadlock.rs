@@ -25,7 +25,7 @@ use super::backtrace::{self, Place};
 use super::{Who, begin, end};
 use crate::arch::{clock, report_stack};
 use crate::mm::stack;
-use crate::platform;
+use crate::scheduler;
 
 /// G's that are shown in full.
 const IN_FULL: usize = 100;
@@ -63,7 +63,7 @@ pub fn deadlock() -> ! {
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);
     let now = clock::now();
-    let sched = platform::sched();
+    let sched = scheduler::sched();
     sched.for_each_g(|g| {
         if !g.state().is_parked() {
             return;

@@ -9,10 +9,11 @@ use core::time::Duration;
 
 use trefoil_sched::Stack;
 
+use crate::api::runtime::{self, MemoryStats};
+use crate::api::{console, time};
 use crate::mm::frames::FRAME;
 use crate::mm::{heap, stack};
-use crate::runtime::{self, MemoryStats};
-use crate::{console, platform, time};
+use crate::scheduler;
 
 /// How long G's that were told to end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,13 +30,13 @@ pub struct Account {
 /// lists.
 pub fn heap_bytes() -> u64 {
     loop {
-        let growths = platform::sched().timer_growths();
+        let growths = scheduler::sched().timer_growths();
         let before = kept();
         let live = heap::stats().live_bytes;
         // A core that comes up late, or runs a timer of the kernel's, may make a list longer
         // meanwhile. (If that was a G that was ended where it stood, the loop does not end by this;
         // but then the heap's bytes are not judged.)
-        let whole = growths.is_some() && platform::sched().timer_growths() == growths;
+        let whole = growths.is_some() && scheduler::sched().timer_growths() == growths;
         if kept() == before && (whole || runtime::stats().memory.abandoned > 0) {
             return live.saturating_sub(before);
         }
@@ -44,7 +45,7 @@ pub fn heap_bytes() -> u64 {
 
 /// Returns the bytes that the kernel keeps on the heap.
 fn kept() -> u64 {
-    let sched = platform::sched();
+    let sched = scheduler::sched();
     let timers: u64 = sched.timer_bytes().map(heap::counted).sum();
     let deaths = sched.deaths.heap_bytes() as u64;
     timers + deaths + sched.records().1 as u64 + stack::stats().packed_bytes + stack::list_bytes()
@@ -53,7 +54,7 @@ fn kept() -> u64 {
 impl Account {
     /// Opens the account.
     pub fn open() -> Self {
-        Self { heap: heap_bytes(), goroutines: runtime::num_goroutines(), timers: platform::sched().num_timers() }
+        Self { heap: heap_bytes(), goroutines: runtime::num_goroutines(), timers: scheduler::sched().num_timers() }
     }
 
     /// Compares the values. Waits a while for G's that are on their way out.
@@ -72,7 +73,7 @@ impl Account {
         if now != self.goroutines {
             left += &format!("goroutines: {} at the start, {now} now\n", self.goroutines);
         }
-        let timers = platform::sched().num_timers();
+        let timers = scheduler::sched().num_timers();
         // A G that was ended where it stood leaks its property, a ticker with its timer included.
         if timers > self.timers && runtime::stats().memory.abandoned == 0 {
             left += &format!("timers: {} at the start, {timers} now\n", self.timers);
@@ -113,13 +114,13 @@ impl Account {
 /// Counts the pages of the windows of all G records, free ones included.
 fn pages_of_gs() -> u64 {
     let mut pages = 0;
-    platform::sched().for_each_g(|g| pages += stack::in_use(g).0 as u64 / FRAME);
+    scheduler::sched().for_each_g(|g| pages += stack::in_use(g).0 as u64 / FRAME);
     pages
 }
 
 /// Counts the G records that have a window.
 fn windows_of_gs() -> u64 {
     let mut windows = 0;
-    platform::sched().for_each_g(|g| windows += u64::from(g.stack() != Stack::NONE));
+    scheduler::sched().for_each_g(|g| windows += u64::from(g.stack() != Stack::NONE));
     windows
 }

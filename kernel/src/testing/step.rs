@@ -22,15 +22,16 @@
 //! steps over it, and the core does not rest.
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use trefoil_sched::{Cause, M, PreemptGuard};
 
-use crate::arch::exceptions::VECTOR_TIMER;
+use crate::arch::exceptions::{self, VECTOR_TIMER};
 use crate::arch::idt::Frame;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::preempt::{self, INTERRUPTS};
 use crate::arch::{abandon, apic};
+use crate::report::death;
 
 /// The trap flag.
 const TF: u64 = 1 << 8;
@@ -76,7 +77,7 @@ static OPEN: AtomicU64 = AtomicU64::new(0);
 /// had fewer boundaries. One at a time on the whole machine.
 pub fn run(n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, 0);
-    // SAFETY: from the next instruction on #DB comes, and `on_debug` expects it.
+    // SAFETY: from the next instruction on #DB comes, and `stepped` expects it.
     unsafe { asm!("pushfq", "or dword ptr [rsp], {tf}", "popfq", tf = const TF) };
     f();
     // SAFETY: as above.
@@ -100,14 +101,14 @@ pub fn die(n: u64, f: impl FnOnce()) -> bool {
 /// Leaves out the reports of G's that die from now on, or prints them again: a sweep ends
 /// thousands.
 pub fn quiet_deaths(quiet: bool) {
-    crate::abandon::quiet(quiet);
+    death::quiet(quiet);
 }
 
 /// Runs `f` as [`run`] does, but counts only boundaries in the stretches that begin at `places`,
 /// behind their first instruction. Each stretch is `bytes` long. Not with [`Event::Again`].
 pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, bytes);
-    // SAFETY: #DB comes before the instruction at these places, and `on_debug` expects it.
+    // SAFETY: #DB comes before the instruction at these places, and `stepped` expects it.
     unsafe {
         asm!("mov dr0, {}", "mov dr1, {}", "mov dr7, {}", in(reg) places[0], in(reg) places[1], in(reg) 0b0101u64)
     };
@@ -122,7 +123,7 @@ fn prepare(n: u64, event: Event, stretch: u64) {
     LEFT.store(n, Ordering::Relaxed);
     EVENT.store(event as u64, Ordering::Relaxed);
     STRETCH.store(stretch, Ordering::Relaxed);
-    HANDLER.store(stepped as fn(&PerCpu, &Frame) -> bool as *mut (), Ordering::Release);
+    exceptions::set_on_debug(stepped);
     ON.store(true, Ordering::SeqCst);
 }
 
@@ -140,17 +141,6 @@ pub fn counted(n: u64) -> u64 {
 /// Returns at how many of the boundaries with an event a G could be preempted there and then.
 pub fn open() -> u64 {
     OPEN.load(Ordering::Relaxed)
-}
-
-/// The function that #DB calls, once a program steps: an image without steps has none of this.
-static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Handles #DB. Returns false if no program has ever stepped, or this #DB is not a step.
-#[inline]
-pub(crate) fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
-    let handler = HANDLER.load(Ordering::Acquire);
-    // SAFETY: `run` has stored a function of this type.
-    !handler.is_null() && unsafe { core::mem::transmute::<*mut (), fn(&PerCpu, &Frame) -> bool>(handler) }(core, frame)
 }
 
 /// Returns true if a breakpoint register says that its place has been reached.

@@ -12,8 +12,8 @@ use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{Location, message, panic_message};
-use crate::console;
-use crate::mm::lock::Lock;
+use crate::api::console;
+use crate::arch::lock::Lock;
 use crate::report::{Who, backtrace};
 use trefoil_sched::G;
 use trefoil_sched::g::Name;

@@ -11,7 +11,8 @@ use crate::mm::heap::{self, HeapStats};
 use crate::mm::stack::scavenge::{self, ScavengeStats};
 use crate::mm::stack::{self, WindowStats};
 use crate::mm::{kstack, paging};
-use crate::{abandon, platform};
+use crate::report::death;
+use crate::scheduler;
 
 /// All frames by use. Exact when the other cores are quiet.
 ///
@@ -54,8 +55,8 @@ impl MemoryStats {
             stacks,
             heap,
             scavenger: scavenge::stats(),
-            records: platform::sched().records().1 as u64,
-            abandoned: abandon::count(),
+            records: scheduler::sched().records().1 as u64,
+            abandoned: death::count(),
             kernel_frames: used.saturating_sub(stacks.pages + stacks.tables + heap.mapped_bytes / FRAME),
         }
     }
@@ -162,7 +163,7 @@ pub fn current() -> GInfo {
 /// ```
 pub fn goroutines() -> Vec<GInfo> {
     let mut all = Vec::new();
-    platform::sched().for_each_g(|g| {
+    scheduler::sched().for_each_g(|g| {
         if !matches!(g.state(), State::Idle | State::Dead) {
             all.push(GInfo::of(g));
         }

@@ -18,8 +18,9 @@ use trefoil_sched::lock::SpinLock;
 
 use crate::sync::{Turn, TurnGuard};
 
+use crate::api::console;
 use crate::arch::serial::{self, INPUT, Source};
-use crate::{console, println};
+use crate::println;
 
 /// Ctrl-D: the end of the input.
 const END: u8 = 4;

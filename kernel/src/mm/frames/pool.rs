@@ -8,9 +8,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use trefoil_runs::{Ground, Runs, Word};
 
 use super::{BATCH, FRAME};
+use crate::arch::lock::{Guard, Lock};
 use crate::arch::percpu;
-use crate::mm::lock::{Guard, Lock};
 use crate::mm::phys_to_virt;
+use crate::mm::record;
 
 /// Loose frames that join the free runs while the lock is held once.
 const JOIN: usize = 32;
@@ -112,14 +113,14 @@ pub(super) struct Locked(Option<Guard<'static, Pool>>);
 pub(super) fn pool() -> Locked {
     percpu::preempt_off();
     // Relaxed, as below: only the #PF handler of this core reads the mark.
-    percpu::current().in_pool.store(true, Ordering::Relaxed);
+    record::current().in_pool.store(true, Ordering::Relaxed);
     Locked(Some(POOL.lock()))
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
         self.0 = None;
-        percpu::current().in_pool.store(false, Ordering::Relaxed);
+        record::current().in_pool.store(false, Ordering::Relaxed);
         percpu::preempt_on();
     }
 }
@@ -211,7 +212,7 @@ impl Pool {
     /// Returns true if the heap may have `frames` more frames.
     pub(super) fn has_room(&self, frames: u64) -> bool {
         let leave =
-            if percpu::current().packs.get() { PACKING_LEAVES } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
+            if record::current().packs.get() { PACKING_LEAVES } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
         POOLED.load(Ordering::Relaxed) >= frames.saturating_add(leave)
     }
 }

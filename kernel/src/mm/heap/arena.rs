@@ -22,11 +22,11 @@ use core::ptr::{self, null_mut};
 use trefoil_runs::{Ground, Runs, Word};
 
 use super::pages;
+use crate::arch::lock::Lock;
 use crate::arch::percpu;
 use crate::mm::PHYS_OFFSET;
 use crate::mm::frames::FRAME;
 use crate::mm::heap::scattered;
-use crate::mm::lock::Lock;
 
 /// Bytes of a granule.
 pub(super) const GRANULE: usize = 512;

@@ -4,8 +4,8 @@ use core::alloc::Layout;
 
 use super::magazine::LARGE;
 use super::{arena, pages, trim};
-use crate::arch::percpu;
 use crate::mm::frames::FRAME;
+use crate::mm::record;
 use crate::mm::stack::scavenge;
 
 /// The source of a block that is larger than any class.
@@ -32,7 +32,7 @@ fn take_large(layout: Layout) -> *mut u8 {
         Place::Arena => arena::alloc(layout.size(), layout.align()),
     };
     if !block.is_null() {
-        percpu::add::<LARGE>(layout.size() as u64);
+        record::add::<LARGE>(layout.size() as u64);
     }
     block
 }
@@ -58,7 +58,7 @@ pub(super) fn alloc_large(layout: Layout) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(super) unsafe fn free_large(block: *mut u8, layout: Layout) {
-    percpu::add::<LARGE>((layout.size() as u64).wrapping_neg());
+    record::add::<LARGE>((layout.size() as u64).wrapping_neg());
     match place(layout) {
         // SAFETY: 1.
         Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
@@ -83,7 +83,7 @@ pub(super) unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -
         _ => false,
     };
     if resized {
-        percpu::add::<LARGE>((new.size() as u64).wrapping_sub(layout.size() as u64));
+        record::add::<LARGE>((new.size() as u64).wrapping_sub(layout.size() as u64));
     }
     resized
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::sizes::SIZES;
 use super::slab::Block;
-use crate::arch::percpu;
+use crate::mm::record::{self, Record};
 
 /// Blocks that a magazine keeps at most at first, and after a [`trim`](super::trim).
 pub(super) const fn first_keep(size: u16) -> u32 {
@@ -61,7 +61,7 @@ impl Magazine {
     pub(super) fn trip(&self, class: usize) -> u32 {
         let keep = self.keep.get();
         self.keep.set((2 * keep).min(most_keep(SIZES[class])));
-        percpu::add::<TRIPS>(1);
+        record::add::<TRIPS>(1);
         keep / 2
     }
 
@@ -160,15 +160,15 @@ impl Magazines {
 /// Sums a count over all cores. Exact when the other cores are quiet.
 #[inline(never)]
 pub(super) fn sum(of: fn(&Magazines) -> &AtomicU64) -> u64 {
-    percpu::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
+    record::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
 }
 
 /// Offsets of the counts in a core's record, for [`percpu::add`].
-const TRIPS: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, trips);
+const TRIPS: usize = offset_of!(Record, magazines) + offset_of!(Magazines, trips);
 
-pub(super) const LARGE: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, large);
+pub(super) const LARGE: usize = offset_of!(Record, magazines) + offset_of!(Magazines, large);
 
-pub(super) const MAPPED: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, mapped);
+pub(super) const MAPPED: usize = offset_of!(Record, magazines) + offset_of!(Magazines, mapped);
 
 impl Default for Magazines {
     fn default() -> Self {

@@ -47,7 +47,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::sizes::SIZES;
-use crate::mm::lock::Lock;
+use crate::arch::lock::Lock;
 
 /// A free block; the link is its first word.
 pub(super) struct Block {

@@ -41,9 +41,10 @@ use trefoil_sched::{Cause, GRef, M};
 
 use super::walk::{self, PAGE};
 use super::{GUARD, Window, packed, retired};
-use crate::arch::percpu::{self, PerCpu};
+use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
-use crate::mm::inject;
+use crate::mm::record::{self, Record};
+use crate::mm::refusal;
 
 /// Frames of one core for its #PF handler. On the same core, `take`, `put_back` and
 /// [`fill_reserve`] also change the reserve: with preemption off, or at boot before the core runs a
@@ -139,7 +140,7 @@ impl Default for FaultReserve {
 #[cold]
 #[optimize(size)]
 pub fn fill_reserve() {
-    let reserve = &percpu::current().reserve;
+    let reserve = &record::current().reserve;
     if frames::alloc_while(|frame| reserve.push(frame)) {
         return;
     }
@@ -156,7 +157,7 @@ pub fn fill_reserve() {
 /// Fills the reserve in the #PF handler over code at depth > 0, unless that code is in the pool or
 /// the reserve itself.
 #[cold]
-fn fill_in_fault(core: &PerCpu) {
+fn fill_in_fault(core: &Record) {
     if !core.reserve.adding.load(Ordering::Relaxed) {
         frames::in_fault(|frame| core.reserve.push(frame));
     }
@@ -164,7 +165,7 @@ fn fill_in_fault(core: &PerCpu) {
 
 /// Counts the frames in all cores' reserves.
 pub fn reserve_frames() -> u64 {
-    percpu::all().map(|core| core.reserve.len.load(Ordering::Relaxed) as u64).sum()
+    record::all().map(|core| core.reserve.len.load(Ordering::Relaxed) as u64).sum()
 }
 
 /// The result of a page fault at an address.
@@ -186,7 +187,7 @@ pub enum WindowFault {
 /// Handles a fault on an absent page at `addr`, in code whose stack pointer was `rsp` and whose
 /// preemption depth was `depth`. In the #PF handler of `core`: interrupts off.
 #[inline(always)]
-pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
+pub fn fault(core: &Record, addr: u64, rsp: u64, depth: u32) -> WindowFault {
     let Some(window) = Window::of(addr) else { return WindowFault::NotAWindow };
     // `rsp` may be one past the top, on a stack that the core is just leaving.
     let own = window.contains(rsp - 1);
@@ -195,7 +196,7 @@ pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
         && depth == 0
         && !window.is_forbidden(addr)
         && !core.reserve.is_low()
-        && !inject::is_armed()
+        && !refusal::is_armed()
         && let (0, entry, Backing::Empty) = walk::find(addr)
         && let Some(frame) = core.reserve.pop(EMERGENCY)
     {
@@ -212,7 +213,7 @@ pub fn fault(core: &PerCpu, addr: u64, rsp: u64, depth: u32) -> WindowFault {
 
 /// Handles all other faults in a window.
 #[inline(never)]
-fn other_fault(core: &PerCpu, window: Window, addr: u64, own: bool, depth: u32) -> WindowFault {
+fn other_fault(core: &Record, window: Window, addr: u64, own: bool, depth: u32) -> WindowFault {
     if core.reserve.is_low() {
         if depth == 0 { fill_reserve() } else { fill_in_fault(core) }
     }
@@ -256,7 +257,7 @@ fn doom(window: Window, cause: Cause) {
 }
 
 #[inline(always)]
-fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, grew: &mut bool) -> WindowFault {
+fn resolve(core: &Record, window: Window, addr: u64, own: bool, keep: usize, grew: &mut bool) -> WindowFault {
     loop {
         let (level, entry, backing) = walk::find(addr);
         match backing {
@@ -270,7 +271,7 @@ fn resolve(core: &PerCpu, window: Window, addr: u64, own: bool, keep: usize, gre
                 }
             }
             Backing::Empty if !own && !foreign(core, window, addr) => return WindowFault::DeadStack,
-            Backing::Empty if keep > 0 && inject::denies_growth() => return WindowFault::OutOfMemory,
+            Backing::Empty if keep > 0 && refusal::denies_growth() => return WindowFault::OutOfMemory,
             Backing::Empty => {
                 let Some(frame) = core.reserve.pop(keep) else { return WindowFault::OutOfMemory };
                 let used = if level == 0 {
@@ -327,7 +328,7 @@ fn lower_again(word: &AtomicUsize, page: usize) {
 #[cold]
 #[inline(never)]
 #[optimize(size)]
-fn foreign(core: &PerCpu, window: Window, addr: u64) -> bool {
+fn foreign(core: &Record, window: Window, addr: u64) -> bool {
     if let (0, entry, Backing::Packed(word)) = walk::find(window.top()) {
         // Once the page is unpacked, the top word can be read.
         let (mut take, mut give) = (|| core.reserve.pop(0), |frame| _ = core.reserve.push(frame));
@@ -338,7 +339,7 @@ fn foreign(core: &PerCpu, window: Window, addr: u64) -> bool {
 
 /// Records that the page at `addr` has got a frame.
 #[inline(always)]
-fn mapped(core: &PerCpu, window: Window, addr: u64) {
+fn mapped(core: &Record, window: Window, addr: u64) {
     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
     core.stacks.grown.fetch_add(1, Ordering::Relaxed);
     note_depth(core, window, addr);
@@ -347,7 +348,7 @@ fn mapped(core: &PerCpu, window: Window, addr: u64) {
 /// Records that the stack of `window` reaches down to `addr`. Code other than the window's G may do
 /// the same at the same time.
 #[inline(always)]
-fn note_depth(core: &PerCpu, window: Window, addr: u64) {
+fn note_depth(core: &Record, window: Window, addr: u64) {
     // The owner is nearly always the running G. Between a switch and its beginning it is another G.
     let running = core.m().and_then(M::running).filter(|g| Window::from(g.stack()) == window);
     // (A deathbed has an owner that lives elsewhere.)

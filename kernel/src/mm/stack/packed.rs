@@ -26,8 +26,8 @@ use trefoil_sched::entry::{Backing, Entry};
 
 use super::Window;
 use super::walk::{self, ADDRESS, PAGE, TABLE};
-use crate::arch::percpu;
 use crate::mm::frames::FRAME;
+use crate::mm::record;
 use crate::mm::{heap, phys_to_virt};
 
 /// The most bytes that a packed stack may have used: half a page. More is hardly worth it, and fits
@@ -122,7 +122,7 @@ impl Default for Deferred {
 /// off.
 #[cold]
 pub fn free_deferred() {
-    let mut at = percpu::current().deferred.0.replace(null_mut());
+    let mut at = record::current().deferred.0.replace(null_mut());
     while !at.is_null() {
         // SAFETY: `push` wrote the link, and the list is ours.
         let Link { next, len } = unsafe { at.read() };
@@ -144,7 +144,7 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
         block.free();
         return None;
     }
-    let stacks = &percpu::current().stacks;
+    let stacks = &record::current().stacks;
     stacks.pages.fetch_sub(1, Ordering::Relaxed);
     stacks.packed.fetch_add(1, Ordering::Relaxed);
     stacks.packed_bytes.fetch_add(heap::counted(block.len) as i64, Ordering::Relaxed);
@@ -170,7 +170,7 @@ pub(super) fn unpack_page(
         give(frame);
         return true;
     }
-    let core = percpu::current();
+    let core = record::current();
     core.deferred.push(block);
     core.stacks.pages.fetch_add(1, Ordering::Relaxed);
     core.stacks.packed.fetch_sub(1, Ordering::Relaxed);
@@ -223,7 +223,7 @@ pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u6
                 unsafe { block.at.cast::<[u64; 8]>().write(tops) };
                 let packed = entry.pack(limbo, block.reference());
                 if packed {
-                    percpu::current().stacks.packed_bytes.fetch_add(TABLE_BYTES as i64, Ordering::Relaxed);
+                    record::current().stacks.packed_bytes.fetch_add(TABLE_BYTES as i64, Ordering::Relaxed);
                 } else {
                     block.free();
                 }
@@ -238,7 +238,7 @@ pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u6
         entry.restore(limbo);
         return None;
     }
-    percpu::current().stacks.tables.fetch_sub(1, Ordering::Relaxed);
+    record::current().stacks.tables.fetch_sub(1, Ordering::Relaxed);
     Some(table)
 }
 
@@ -265,7 +265,7 @@ pub(super) fn unpack_table(
         give(table);
         return true;
     }
-    let core = percpu::current();
+    let core = record::current();
     core.deferred.push(block);
     core.stacks.tables.fetch_add(1, Ordering::Relaxed);
     core.stacks.packed_bytes.fetch_sub(TABLE_BYTES as i64, Ordering::Relaxed);
@@ -297,6 +297,6 @@ pub fn put_back(hi: u64) {
     {
         // SAFETY: forgets one translation of this core; the others have stopped.
         unsafe { asm!("invlpg [{}]", in(reg) top, options(nostack, preserves_flags)) };
-        percpu::current().reserve.put_back(word & ADDRESS);
+        record::current().reserve.put_back(word & ADDRESS);
     }
 }

@@ -33,9 +33,9 @@ use trefoil_sched::{Cause, G};
 
 use super::walk;
 use super::{BASE, CLASS_SHIFT, CLASSES, RETIRED, Window};
-use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::phys_to_virt;
+use crate::mm::record;
 
 /// No G has died there. (Zero: a frame is cleared when it becomes a leaf.)
 const ALIVE: u8 = 0;
@@ -109,7 +109,7 @@ fn below(place: &AtomicU64, make: bool) -> Option<u64> {
 
 #[cold]
 fn grow(place: &AtomicU64) -> Option<u64> {
-    let frame = frames::alloc().or_else(|| percpu::current().reserve.take())?;
+    let frame = frames::alloc().or_else(|| record::current().reserve.take())?;
     walk::clear(frame);
     // AcqRel: Release pairs with the Acquire in `below`; Acquire, if another core was faster.
     match place.compare_exchange(0, frame, Ordering::AcqRel, Ordering::Acquire) {

@@ -23,17 +23,18 @@
 mod round;
 mod stale;
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::epoch::Epochs;
 use trefoil_sched::{M, PreemptGuard};
 
 use super::Window;
+use crate::arch::lock::Lock;
+use crate::arch::tlb::flush_tlb;
 use crate::arch::{clock, percpu};
 use crate::mm::frames;
-use crate::mm::lock::Lock;
-use crate::{panic, platform};
+use crate::mm::record;
+use crate::scheduler;
 use round::{DESPAIR, ROUND_IDLE, Round, Urgency};
 
 static ROUND_STATE: Lock<Round> = Lock::new(Round::new());
@@ -67,11 +68,7 @@ pub fn stats() -> ScavengeStats {
     let round = ROUND_STATE.lock();
     ScavengeStats { passes: round.passes, freed: round.freed }
 }
-/// Drops this core's TLB entries of the windows.
-pub fn flush_tlb() {
-    // SAFETY: reloads the same tables; the processor finds valid entries again.
-    unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
-}
+
 /// Adds a window that no G lives on.
 ///
 /// # Safety
@@ -135,7 +132,7 @@ const PIECES_IN_NEED: u32 = 100;
 #[optimize(size)]
 fn work() -> bool {
     let guard = PreemptGuard::new();
-    let Some(sched) = platform::try_sched() else { return false };
+    let Some(sched) = scheduler::try_sched() else { return false };
     let Some(mut round) = ROUND_STATE.try_lock() else { return false };
     let urgency = if frames::is_low() {
         Urgency::Pressed
@@ -176,14 +173,14 @@ fn next_due() -> u64 {
 
 /// Returns how often G's have parked or ended.
 fn parks() -> u64 {
-    platform::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
+    scheduler::try_sched().map_or(0, |sched| sched.ms().map(|m| m.counters.parks.get()).sum())
 }
 
 /// Packs and strips until the pool or this core's fault reserve has frames. Both are empty, so the
 /// next G may not even be unpacked. On g0.
 #[cold]
 pub fn make_room() {
-    let Some(sched) = platform::try_sched() else { return };
+    let Some(sched) = scheduler::try_sched() else { return };
     let guard = PreemptGuard::new();
     if clock::now() < HOPELESS_UNTIL.load(Ordering::Relaxed) {
         return;
@@ -208,7 +205,7 @@ pub fn make_room() {
         }
         super::free_deferred();
         super::fill_reserve();
-        if !percpu::current().reserve.is_low() {
+        if !record::current().reserve.is_low() {
             return;
         }
         core::hint::spin_loop();
@@ -218,7 +215,7 @@ pub fn make_room() {
 /// Gives back all memory that can be given back, and returns how many bytes. Not in a handler, with
 /// none of the locks of this module held.
 pub fn run() -> u64 {
-    let Some(sched) = platform::try_sched() else { return 0 };
+    let Some(sched) = scheduler::try_sched() else { return 0 };
     let before = ROUND_STATE.lock().freed;
     // Caches for reuse are emptied first, so that this pass finds their contents.
     sched.trim();
@@ -265,7 +262,7 @@ pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
 /// goroutine that holds nothing; repeated calls do not run in vain again and again.
 #[cold]
 pub fn for_the_heap() -> bool {
-    if percpu::depth() > 0 || percpu::in_handler() || panic::current_g().is_none() {
+    if percpu::depth() > 0 || percpu::in_handler() || percpu::current_g().is_none() {
         return false;
     }
     if clock::now() < HOPELESS_UNTIL.load(Ordering::Relaxed) {

@@ -6,10 +6,10 @@ use core::sync::atomic::Ordering;
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::entry::{Backing, Entry};
 
-use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
 use crate::mm::paging::{self, Flags};
 use crate::mm::phys_to_virt;
+use crate::mm::record;
 
 /// The frame's address in an entry.
 pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -93,7 +93,7 @@ pub(super) fn put_table(entry: &Entry, level: u32, frame: u64) -> bool {
     clear(frame);
     let put = entry.map(frame | TABLE);
     if put {
-        let stacks = &percpu::current().stacks;
+        let stacks = &record::current().stacks;
         let count = if level == 1 { &stacks.tables } else { &stacks.upper_tables };
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -141,7 +141,7 @@ pub(super) fn map_from_pool(addr: u64) -> bool {
                 if !used {
                     give_back(frame);
                 } else if level == 0 {
-                    percpu::current().stacks.pages.fetch_add(1, Ordering::Relaxed);
+                    record::current().stacks.pages.fetch_add(1, Ordering::Relaxed);
                     return true;
                 }
             }

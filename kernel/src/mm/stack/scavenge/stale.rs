@@ -1,6 +1,6 @@
 //! Windows without a G, until a round takes them.
 
-use crate::mm::lock::Lock;
+use crate::arch::lock::Lock;
 use crate::mm::stack::{LINK, Window};
 
 /// Windows without a G, linked through the words below their top: the next one's end, and how low

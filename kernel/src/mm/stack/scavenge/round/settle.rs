@@ -6,8 +6,8 @@ use trefoil_sched::entry::{Backing, Entry};
 use trefoil_sched::{GRef, PreemptGuard, Sched};
 
 use super::{End, Needs, Piece, Round, Slice, TABLES};
-use crate::arch::percpu;
 use crate::mm::frames::{self, FRAME};
+use crate::mm::record;
 use crate::mm::stack::packed::{self, Content};
 use crate::mm::stack::walk::{self, ADDRESS, TABLE_SPAN};
 use crate::mm::stack::{Window, forget};
@@ -56,7 +56,7 @@ impl Round {
     /// Settles a piece of the round once its epoch is over: pages still in limbo belong to the
     /// round. Returns true if that was the last piece.
     pub(super) fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
-        let packs = &percpu::current().packs;
+        let packs = &record::current().packs;
         packs.set(true);
         if self.tables_len > 0 {
             self.settle_tables();
@@ -165,7 +165,7 @@ impl Round {
 fn reclaim(entry: &Entry, limbo: u64) -> bool {
     let ours = entry.reclaim(limbo);
     if ours {
-        percpu::current().stacks.pages.fetch_sub(1, Ordering::Relaxed);
+        record::current().stacks.pages.fetch_sub(1, Ordering::Relaxed);
     }
     ours
 }

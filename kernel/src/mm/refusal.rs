@@ -1,29 +1,12 @@
-//! Memory that fails when a test wants it to.
+//! Requests for memory that are refused, because a test wants that.
 //!
-//! ```text
-//!   fail_after(3)   alloc ok   frames::alloc ok   alloc: null      alloc ok …      off() == true
-//!        arms           2              1          0: fires once    not armed
-//! ```
-//!
-//! The counter counts requests of a goroutine on the core that armed it, if the requester can be
-//! told:
-//!
-//! * blocks from the heap, with preemption on: the asker gets an error or panics. With preemption
-//!   off it would be the end of the machine.
-//! * frames, also with preemption off, since each requester of a frame handles a refusal: spawning,
-//!   the heap when it grows.
-//!
-//! * pages that a stack grows by, with preemption on: the G ends.
-//!
-//! Requests of other handlers and of g0 do not count.
-//!
-//! Only where debug assertions are on: elsewhere both questions are `false` when compiled, and the
-//! allocations contain no code for them.
+//! `testing/inject.rs` arms the counter and says which requests count. Only where debug assertions
+//! are on: elsewhere each question is `false` when compiled, and the allocations contain no code
+//! for it.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::arch::percpu;
-use crate::panic;
 
 /// The core that is armed, + 1; 0: none. Written by that core's goroutines only, so no order
 /// between these matters.
@@ -39,22 +22,21 @@ fn core() -> u32 {
     core
 }
 
-/// Makes the `n`th allocation that counts from now on, on this core, fail; the next one, if `n` is
-/// 0 or 1. Once. One core at a time.
-pub fn fail_after(n: u32) {
+/// Refuses the `n`th request of this core that counts from now on, once.
+pub(crate) fn arm(n: u32) {
     FIRED.store(false, Ordering::Relaxed);
-    LEFT.store(n.max(1), Ordering::Relaxed);
+    LEFT.store(n, Ordering::Relaxed);
     CORE.store(core(), Ordering::Relaxed);
 }
 
-/// Disarms. Returns true if an allocation was made to fail.
-pub fn off() -> bool {
+/// Refuses no more. Returns true if a request was refused.
+pub(crate) fn disarm() -> bool {
     CORE.store(0, Ordering::Relaxed);
     FIRED.load(Ordering::Relaxed)
 }
 
-/// Returns how many more allocations the last round would have needed until one failed; 0: one has.
-pub fn left() -> u32 {
+/// Returns how many more requests would have to come until one is refused.
+pub(crate) fn left() -> u32 {
     LEFT.load(Ordering::Relaxed)
 }
 
@@ -88,7 +70,7 @@ pub(super) fn denies_growth() -> bool {
 
 #[cold]
 fn counts_down() -> bool {
-    !percpu::in_handler() && core() == CORE.load(Ordering::Relaxed) && panic::current_g().is_some() && count()
+    !percpu::in_handler() && core() == CORE.load(Ordering::Relaxed) && percpu::current_g().is_some() && count()
 }
 
 #[cold]

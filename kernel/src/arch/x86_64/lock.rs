@@ -1,4 +1,4 @@
-//! The lock of this module: a spin lock held with preemption off.
+//! The lock of the kernel below the scheduler: a spin lock held with preemption off.
 //!
 //! Separate from the scheduler's `SpinLock` only because it serves before there is a scheduler; the
 //! rules are the same.
@@ -8,7 +8,7 @@ use core::hint::spin_loop;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::arch::percpu;
+use super::percpu;
 
 /// Looks between two pauses of a core that waits. Most locks are open again sooner than a pause is
 /// over: it takes some 100 cycles, and a microsecond under QEMU's translator.
