@@ -9,7 +9,7 @@
 //!   main returns, or nobody can run any more ──▶ stop ─────┴─▶ every M leaves run_m where it rests, by unwinding
 //! ```
 //!
-//! The scheduler, the switch (`switch.rs` is the kernel's own file) and the protocols are the
+//! The scheduler, the switch (crate `trefoil-context`) and the protocols are the
 //! kernel's. A resting core is a parked thread, and a wake-up is an `unpark`. The one-shot timer is
 //! a POSIX timer whose signal interrupts just that thread. So `timer_interrupt` runs in the middle
 //! of whatever its M was doing, as it does in the kernel.
@@ -39,11 +39,6 @@ mod platform;
 pub mod prelude;
 mod run;
 mod stack;
-
-#[path = "../../kernel/src/arch/x86_64/registers.rs"]
-mod registers;
-#[path = "../../kernel/src/arch/x86_64/switch.rs"]
-pub mod switch;
 
 pub use machine::{Failure, Waiting};
 pub use run::{Account, Config, account, example, run};

@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
+use trefoil_context::switch;
 use trefoil_sched::G;
 use trefoil_sched::internals::g::OUTSIDE;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
 use trefoil_sched::spawn::is_exit;
 
 use crate::machine::{Core, Failure, Stop, current, here};
-use crate::{interrupt, stack, switch};
+use crate::{interrupt, stack};
 
 struct Host;
 

@@ -17,9 +17,20 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! Boot is `start.rs`; the machine's services for the scheduler are in `platform.rs`. The rest of
-//! the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes with
-//! [`prelude`].
+//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes
+//! with [`prelude`].
+//!
+//! The kernel has floors. Each floor imports only floors below it; a test of `xtask` checks that.
+//!
+//! ```text
+//!   start, platform, upcalls, abandon   boot as a list; the answers to sched's and arch's calls
+//!   testing                             instruments of the test images
+//!   api                                 the program's interface: runtime, panic, console, log, time
+//!   report                              last words, of the machine or of a G
+//!   mm                                  frames, heap, page tables, kernel stacks, the G's stacks
+//!   arch                                the processor: vectors, devices, preemption, a core's record
+//!   scheduler                           the one scheduler
+//! ```
 #![no_std]
 // `panic::out_of_memory` says why.
 #![feature(alloc_error_handler)]
@@ -29,29 +40,25 @@
 
 extern crate alloc;
 
-#[doc(hidden)]
-pub mod abandon;
-#[doc(hidden)]
-pub mod account;
+mod abandon;
+mod api;
 #[doc(hidden)]
 pub mod arch;
 #[doc(hidden)]
-pub mod console;
-mod guard;
-pub mod log;
-#[doc(hidden)]
 pub mod mm;
-mod options;
-pub mod panic;
 mod platform;
 pub mod prelude;
 mod report;
-pub mod runtime;
-mod schedtrace;
+mod scheduler;
 mod start;
-pub mod time;
+#[doc(hidden)]
+pub mod testing;
+mod upcalls;
 
-pub use guard::PreemptGuard;
+#[doc(hidden)]
+pub use api::console;
+pub use api::{log, panic, runtime, time};
+pub use arch::guard::PreemptGuard;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 #[doc(hidden)]

@@ -1,48 +1,15 @@
 //! The scheduler's hooks, on this machine.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-
 use core::cell::Cell;
 
+use trefoil_context::switch;
+use trefoil_sched::M;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
-use trefoil_sched::{G, M, Sched};
 
-use crate::arch::{apic, clock, percpu, stretch, switch, tlb};
-use crate::{console, mm, panic, report};
-
-/// The one scheduler, published once by `start`.
-static SCHED: AtomicPtr<Sched> = AtomicPtr::new(core::ptr::null_mut());
-
-/// The number of the G that runs the program's `main`.
-static MAIN_G: AtomicU64 = AtomicU64::new(0);
-
-pub(crate) fn set_sched(sched: &'static Sched) {
-    // Release: pairs with the Acquire in `try_sched`.
-    SCHED.store(core::ptr::from_ref(sched).cast_mut(), Ordering::Release);
-}
-
-pub(crate) fn set_main_g(id: u64) {
-    MAIN_G.store(id, Ordering::Relaxed);
-}
-
-/// Returns true if `g` runs the program's `main`.
-pub(crate) fn is_main(g: &G) -> bool {
-    g.id() == MAIN_G.load(Ordering::Relaxed)
-}
-
-/// Returns the scheduler, if there is one yet.
-pub(crate) fn try_sched() -> Option<&'static Sched> {
-    // SAFETY: `set_sched` stored a `&'static Sched`.
-    unsafe { SCHED.load(Ordering::Acquire).as_ref() }
-}
-
-/// Returns the scheduler.
-///
-/// # Panics
-/// Before `start` has made it.
-pub(crate) fn sched() -> &'static Sched {
-    try_sched().expect("the scheduler is not running yet")
-}
+use crate::api::{console, panic};
+use crate::arch::{apic, clock, percpu, stretch, tlb};
+use crate::mm::record;
+use crate::{mm, report};
 
 /// Returns this core's M. With preemption off, in a hook.
 #[inline(always)]
@@ -55,7 +22,7 @@ struct Machine;
 
 // SAFETY: 1. `percpu::m` reads this core's record through `gs`. 2. `switch.rs` documents and keeps
 // the register contract.
-// 3. `mm::window` hands a window to one owner at a time.
+// 3. `mm::stack` hands a window to one owner at a time.
 unsafe impl Platform for Machine {
     #[inline(always)]
     fn current_m() -> *const () {
@@ -108,13 +75,13 @@ unsafe impl Platform for Machine {
         stretch::cut();
         // The scavenger may have found work: the caller looks again.
         let m = here();
-        let Some((until, flushed)) = mm::window::scavenge::rest(m, until) else { return };
-        percpu::current().magazines.rest();
+        let Some((until, flushed)) = mm::stack::scavenge::rest(m, until) else { return };
+        record::current().magazines.rest();
         stretch::ends();
         apic::rest_until(until, token);
         stretch::begins();
-        percpu::current().magazines.rise();
-        mm::window::scavenge::rise(m, flushed);
+        record::current().magazines.rise();
+        mm::stack::scavenge::rise(m, flushed);
         tlb::rise();
     }
 
@@ -127,29 +94,29 @@ unsafe impl Platform for Machine {
     }
 
     fn stack_alloc(size: usize) -> Result<Stack, NoStack> {
-        mm::window::alloc(size).map(Stack::from)
+        mm::stack::alloc(size).map(Stack::from)
     }
 
     fn stack_warm(stack: Stack) -> bool {
-        mm::window::warm(stack.into())
+        mm::stack::warm(stack.into())
     }
 
     unsafe fn stack_free(stack: Stack) {
         // SAFETY: the trait's rule 3: the window came from `alloc` and nobody uses it any more.
-        unsafe { mm::window::free(stack.into()) }
+        unsafe { mm::stack::free(stack.into()) }
     }
 
     fn stack_retire(stack: Stack, id: u64, name: &str, cause: u8) {
-        mm::window::retire(stack, id, name, cause);
+        mm::stack::retire(stack, id, name, cause);
     }
 
     fn stack_is_dead(addr: usize) -> bool {
-        mm::window::is_dead(addr as u64)
+        mm::stack::is_dead(addr as u64)
     }
 
     fn dead_stack(addr: usize) -> u64 {
-        if mm::window::is_dead(addr as u64) {
-            mm::window::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
+        if mm::stack::is_dead(addr as u64) {
+            mm::stack::owner_of(addr as u64).map_or(0, |owner| owner.who().0)
         } else {
             0
         }
@@ -159,7 +126,7 @@ unsafe impl Platform for Machine {
         let before = mm::heap::mapped();
         mm::heap::trim();
         let trimmed = mm::heap::mapped() < before;
-        mm::window::scavenge::run() > 0 || trimmed
+        mm::stack::scavenge::run() > 0 || trimmed
     }
 
     fn pend() {
@@ -197,17 +164,17 @@ unsafe impl Platform for Machine {
     #[inline(always)]
     fn on_g0() {
         stretch::cut();
-        let core = percpu::current();
+        let core = record::current();
         if core.reserve.is_low() {
-            mm::window::fill_reserve();
+            mm::stack::fill_reserve();
             if core.reserve.is_low() {
-                mm::window::scavenge::make_room();
+                mm::stack::scavenge::make_room();
             }
         }
         if !core.deferred.is_empty() {
-            mm::window::free_deferred();
+            mm::stack::free_deferred();
         }
-        let _ = mm::window::scavenge::poll(here());
+        let _ = mm::stack::scavenge::poll(here());
     }
 
     #[inline(always)]

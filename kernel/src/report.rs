@@ -2,45 +2,25 @@
 //!
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
 //! queue's), on this core or another. So a report takes no lock and allocates nothing. The reporter
-//! claims the right to speak by one compare-and-swap, and stops the other cores by NMI with a
-//! bounded wait. Then it writes to the serial port byte by byte, beginning with printed text that
-//! has not left yet.
-//!
-//! ```text
-//!   reporter                                      another core
-//!   interrupts off
-//!   REPORTER: 0 → me    (CAS; who loses stops)    runs on …
-//!   NMI to each core that has arrived  ─────────▶ NMI handler: REPORTER is set → its bit in STOPPED, hlt for good
-//!   wait for their bits, bounded
-//!   "trefoil: fatal: …", registers, backtrace     a core that arrives only now looks at REPORTER first, and stops
-//!   "trefoil: end of report", exit
-//! ```
+//! claims the right to speak, and stops the other cores (`arch/x86_64/reporter.rs`). Then it writes
+//! to the serial port byte by byte, beginning with printed text that has not left yet.
 //!
 //! * A fault inside the report ends it in one line; a fault inside that line ends the machine at
 //!   once. Nothing is tried twice.
 //! * A panic's report borrows a stack (`report_stack.rs`): the panicking one may be nearly full.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::{Cause, G};
 
-use crate::abandon::What;
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
-use crate::arch::{apic, clock, cpu, exceptions, percpu, report_stack, serial};
+use crate::arch::{cpu, exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
 
-/// Core number + 1 of the core that reports; 0: none.
-static REPORTER: AtomicU32 = AtomicU32::new(0);
-/// The cores that have stopped for the report, a bit each.
-static STOPPED: AtomicU64 = AtomicU64::new(0);
 /// Faults inside the report.
 static NESTED: AtomicU32 = AtomicU32::new(0);
-
-/// How long the other cores get to stop: a second at most, on any processor that runs at 1 GHz or
-/// more.
-const STOP_TICKS: u64 = 1_000_000_000;
 
 /// The serial port, without a lock.
 struct Raw;
@@ -62,86 +42,24 @@ macro_rules! say {
 
 pub mod backtrace;
 mod deadlock;
+pub mod death;
 
 pub use deadlock::deadlock;
-
-/// Returns true if any core reports.
-pub fn is_under_way() -> bool {
-    REPORTER.load(Ordering::Relaxed) != 0
-}
-
-/// Returns true if this core reports.
-fn is_mine() -> bool {
-    REPORTER.load(Ordering::Relaxed) == percpu::current().index() as u32 + 1
-}
-
-/// Handles an NMI: this core stops if another core reports. Returns false if no core reports: then
-/// the NMI is unexpected.
-pub fn nmi() -> bool {
-    if is_under_way() && !is_mine() {
-        stop_this_core();
-    }
-    is_under_way()
-}
-
-/// Stops a core that has just arrived if a report is under way: the report's NMI did not reach it.
-pub fn core_arrives() {
-    // Pairs with the fence in `stop_others`: either the reporter sees that this core has arrived,
-    // or this core sees the reporter.
-    fence(Ordering::SeqCst);
-    if is_under_way() {
-        stop_this_core();
-    }
-}
-
-/// Stops this core for another core's report. In the NMI handler, or instead of a second report.
-fn stop_this_core() -> ! {
-    // Release: pairs with the Acquire in `stop_others`: earlier writes of this core are there for
-    // the report.
-    STOPPED.fetch_or(1 << percpu::current().index(), Ordering::Release);
-    cpu::stop()
-}
-
-/// Sends all others to `stop_this_core`. Returns those that did not get there in time.
-fn stop_others() -> u64 {
-    // Pairs with the fence in `core_arrives`.
-    fence(Ordering::SeqCst);
-    let me = percpu::current().index();
-    let mut others = 0;
-    for core in percpu::all().filter(|core| core.index() != me && core.has_arrived()) {
-        others |= 1 << core.index();
-        // Not one IPI to all but self: it would reach cores that have no IDT yet, and reset the
-        // machine.
-        apic::send_nmi(core.lapic_id());
-    }
-    let begin = clock::ticks();
-    loop {
-        let missing = others & !STOPPED.load(Ordering::Acquire);
-        if missing == 0 || clock::ticks().wrapping_sub(begin) > STOP_TICKS {
-            return missing;
-        }
-        core::hint::spin_loop();
-    }
-}
+pub use death::What;
 
 /// Claims the report, stops the others and says what happened. From here on this core has no
 /// interrupts.
 #[optimize(size)]
 fn begin(what: fmt::Arguments<'_>) {
     cpu::disable_interrupts();
-    let me = percpu::current().index() as u32 + 1;
-    match REPORTER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => {}
-        Err(reporter) if reporter == me => {
-            match NESTED.fetch_add(1, Ordering::Relaxed) {
-                0 => say!("\ntrefoil: another fault inside the report: {what}"),
-                _ => serial::put_str("…\n"),
-            }
-            end();
+    if !reporter::claim() {
+        match NESTED.fetch_add(1, Ordering::Relaxed) {
+            0 => say!("\ntrefoil: another fault inside the report: {what}"),
+            _ => serial::put_str("…\n"),
         }
-        Err(_) => stop_this_core(),
+        end();
     }
-    let missing = stop_others();
+    let missing = reporter::stop_others();
     serial::take_over();
     say!("\ntrefoil: fatal: {what}");
     for index in (0..u64::BITS).filter(|index| missing >> index & 1 == 1) {

@@ -7,10 +7,15 @@ use trefoil_boot::rest::Rest;
 use trefoil_sched::internals::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
 
+use crate::api::{options, schedtrace};
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
-use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, smp, tlb};
-use crate::{console, mm, options, platform, println, report, runtime, schedtrace};
+use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, tlb};
+use crate::mm::record::{self, Record};
+use crate::mm::{self, kstack};
+use crate::{console, println, report, runtime, scheduler};
+
+mod cores;
 
 unsafe extern "Rust" {
     /// The program's `main`, by `trefoil::main!`.
@@ -23,22 +28,22 @@ unsafe extern "Rust" {
 #[unsafe(no_mangle)]
 #[optimize(size)]
 fn __trefoil_kernel_main(boot: Handover) -> ! {
-    let core = percpu::install_boot_core(); //            gs: this core has a record
+    let core = record::install_boot_core(); //            gs: this core has a record
     let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
     serial::init(); //                                    reports can be seen
     gdt::use_early_stacks(core); //                       faults can be taken
     gdt::load(core);
     idt::init();
     idt::load();
-    mm::kstack::set_boot_stack(boot.boot_stack.start);
+    kstack::set_boot_stack(boot.boot_stack.start);
     mm::init(boot.info); //                               frames, heap
-    mm::window::fill_reserve(); //                        stacks can grow
-    if !gdt::make_stacks(core) {
+    mm::stack::fill_reserve(); //                        stacks can grow
+    if !kstack::make_for(core) {
         report::message(format_args!("out of memory: no frames for the boot core's stacks"));
     }
     let told = options::init(boot.command_line);
     let top = boot.info.memory_regions.iter().map(|r| r.end).max().unwrap_or(0);
-    let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults);
+    let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults, |line| println!("{line}"));
     pic::mask_all();
     core.set_lapic_id(apic::init_core(&features));
     apic::rest_by(if told.halt { Rest::Halt } else { features.rest });
@@ -55,24 +60,24 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
         // out.
         runtime::set_input(unsafe { core::slice::from_raw_parts(at as *const u8, len as usize) });
     }
-    let cores = machine.cores.ids();
+    let ids = machine.cores.ids();
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&Config {
-        max_procs: told.maxprocs.unwrap_or(cores.len()),
-        limit: cores.len(),
+        max_procs: told.maxprocs.unwrap_or(ids.len()),
+        limit: ids.len(),
         seed: told.seed.unwrap_or_else(clock::ticks),
         slice: told.slice.map_or(Config::default().slice, |us| us * 1000),
         wakeup: told.wakeup.map_or(Config::default().wakeup, |us| us * 1000),
     })));
-    platform::set_sched(sched);
+    scheduler::set_sched(sched);
     make_m(core, sched); //                               this core is M 0 and holds P 0
     start_m(core);
     let main = Builder::new().name("main").stack_max(told.stack.unwrap_or(__TREFOIL_MAIN_STACK));
     let main = main.spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
-    platform::set_main_g(main.id());
+    scheduler::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
     // SAFETY: IDT, IST stacks and APIC are set up.
     unsafe { cpu::enable_interrupts() };
-    if let Some(at) = smp::start(&cores[1..], told.faults, clock::now()) {
+    if let Some(at) = cores::start(&ids[1..], told.faults, clock::now(), sched) {
         POLL.start(at); //                                    nobody waits for the others
     }
     if reference != clock::Reference::None && reference != clock::Reference::Cpuid {
@@ -89,17 +94,17 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
 }
 
 /// Looks for missing cores.
-static POLL: Chore = Chore::new(smp::poll);
+static POLL: Chore = Chore::new(cores::poll);
 /// Measures the clock again.
 static REFINE: Chore = Chore::new(clock::refine);
 
 /// Brings every other core from the trampoline to its first G. On its g0 stack, interrupts off.
-pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
-    percpu::install(core); //                             gs: this core has a record
+pub(crate) fn ap_main(core: &'static Record) -> ! {
+    record::install(core); //                             gs: this core has a record
     let features = cpu::init_core(); //                   WP, SMEP, SMAP, UMIP
     gdt::load(core); //                                   faults can be taken
     idt::load();
-    mm::window::fill_reserve(); //                        stacks can grow
+    mm::stack::fill_reserve(); //                        stacks can grow
     core.set_lapic_id(apic::init_core(&features));
     core.arrive();
     start_m(core); //                                     an M, with a P if one is free
@@ -117,7 +122,7 @@ pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
 fn start_m(core: &'static PerCpu) {
     percpu::preempt_off();
     let Some(m) = core.take_m() else { report::message(format_args!("a core has no M")) };
-    mm::window::scavenge::rise(m, 0); //                  it may touch windows from here on
+    mm::stack::scavenge::rise(m, 0); //                  it may touch windows from here on
     m.sched().start_m(m);
 }
 

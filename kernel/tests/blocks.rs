@@ -12,9 +12,9 @@ use core::hint::black_box;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
-use trefoil::account;
 use trefoil::mm::{frames, heap};
 use trefoil::prelude::*;
+use trefoil::testing::account;
 use trefoil::time::ticks;
 
 image! { "

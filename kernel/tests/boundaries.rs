@@ -14,10 +14,10 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use trefoil::arch::landing;
-use trefoil::arch::step::{self, Event};
 use trefoil::panic;
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
+use trefoil::testing::step::{self, Event};
 
 image! { "
     yields               | smp 1,2 | append slice=200000 wakeup=200000 app.step=7

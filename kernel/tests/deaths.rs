@@ -3,22 +3,22 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 
 use core::hint::black_box;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
-use stack::{KIB, deep, until};
+use deep::{KIB, deep, until};
 use trefoil::JoinError;
-use trefoil::abandon::{is_round_pending, pretend};
-use trefoil::mm::inject;
 use trefoil::panic;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, WaitGroup};
+use trefoil::testing::deaths::{is_round_pending, pretend};
+use trefoil::testing::inject;
 
 image! { "
     what_an_overflow_held_is_granted_to_nobody      | expect \"holder\" has used up its window

@@ -18,12 +18,12 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 use futures_util::Stream;
-use trefoil::arch::step;
 use trefoil::context::Context;
 use trefoil::joinset::{ErrGroup, JoinSet};
 use trefoil::panic;
 use trefoil::prelude::*;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, TryLockError, WaitGroup};
+use trefoil::testing::step;
 use trefoil::{JoinError, PreemptGuard};
 
 image! { "

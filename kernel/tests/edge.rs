@@ -6,24 +6,24 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 
 use core::arch::naked_asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use stack::{KIB, deep, until};
+use deep::{KIB, deep, until};
 use trefoil::JoinError;
 use trefoil::arch;
-use trefoil::arch::step::{self, Event};
+use trefoil::arch::lock::Lock;
 use trefoil::context::Context;
 use trefoil::joinset::JoinSet;
-use trefoil::mm::lock::Lock;
-use trefoil::mm::{heap, window};
+use trefoil::mm::{heap, stack};
 use trefoil::prelude::*;
 use trefoil::sync::{Condvar, Mutex, RwLock};
+use trefoil::testing::step::{self, Event};
 
 image! { "
     no_place_at_the_end_ends_the_machine                | append app.step=23 | timeout 120
@@ -598,7 +598,7 @@ fn look() -> u64 {
     let here = lowest() as u64 + 100_000;
     let begin = arch::clock::ticks();
     for _ in 0..1000 {
-        assert!(!window::is_dead(black_box(here)));
+        assert!(!stack::is_dead(black_box(here)));
     }
     (arch::clock::ticks() - begin) / 1000
 }
@@ -608,13 +608,13 @@ fn many_deaths_cost_no_look() {
     let one = || assert!(go(|| glut(0)).join().is_err());
     one();
     let before = look();
-    let frames = window::tree_frames();
+    let frames = stack::tree_frames();
     (1..deaths).for_each(|_| one());
     let after = look();
-    println!("a look: {before} before, {after} after {deaths} deaths; {} frames", window::tree_frames());
+    println!("a look: {before} before, {after} after {deaths} deaths; {} frames", stack::tree_frames());
     assert!(after <= before + before / 10 + 1, "a look costs {after} after {deaths} deaths, {before} after one");
     // Windows are made one after the other: 64 share a frame.
-    assert!(window::tree_frames() - frames <= deaths as u64 / 64 + 2, "{} frames", window::tree_frames());
+    assert!(stack::tree_frames() - frames <= deaths as u64 / 64 + 2, "{} frames", stack::tree_frames());
     until(|| runtime::num_goroutines() == 1);
     assert_eq!(runtime::stats().memory.stacks.retired, deaths as u64);
 }

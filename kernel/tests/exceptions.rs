@@ -11,6 +11,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use trefoil::arch::{apic, exceptions, gdt, percpu};
+use trefoil::mm::record;
 use trefoil::prelude::*;
 
 image! { "
@@ -417,7 +418,7 @@ fn faults_leave_registers_alone() {
     while READY.load(SeqCst) == 0 {
         core::hint::spin_loop();
     }
-    let core = percpu::get(READY.load(SeqCst) as usize - 1).unwrap();
+    let core = record::get(READY.load(SeqCst) as usize - 1).unwrap();
     let wait_until = Instant::now() + Duration::from_secs(5);
     let mapped = || trefoil::mm::paging::translate(FLAG.load(SeqCst)).is_some();
     while !mapped() || core.stacks.grown.load(SeqCst) == 0 {

@@ -8,7 +8,7 @@ extern crate alloc;
 
 mod support;
 
-use trefoil::account::Account;
+use trefoil::testing::account::Account;
 
 /// The API for the cases.
 mod api {

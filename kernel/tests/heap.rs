@@ -11,9 +11,10 @@ use core::alloc::Layout;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use trefoil::account;
-use trefoil::mm::{frames, heap, inject, window};
+use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
+use trefoil::testing::account;
+use trefoil::testing::inject;
 
 image! { "
     live_bytes_are_those_of_the_blocks_handed_out     | smp 1
@@ -488,8 +489,8 @@ fn a_block_that_came_meanwhile_is_not_lost() {
         runtime::yield_now();
         runtime::scavenge();
     }
-    let class = window::stats().packed_bytes as usize;
-    assert!((64..=2048).contains(&class), "the lender is packed, and nobody else: {:?}", window::stats());
+    let class = stack::stats().packed_bytes as usize;
+    assert!((64..=2048).contains(&class), "the lender is packed, and nobody else: {:?}", stack::stats());
     let (gate, wait) = chan::bounded::<()>(0);
     // Their stacks can be shrunk, but not packed.
     let parked: Vec<_> = (0..100)
@@ -514,7 +515,7 @@ fn a_block_that_came_meanwhile_is_not_lost() {
     wake.send(()).unwrap();
     // SAFETY: the lender runs when this G has left the one core.
     unsafe { (*(LENT.load(Relaxed) as *const AtomicU64)).store(8, Relaxed) };
-    assert_eq!(window::stats().packed, 0, "its block waits to be freed");
+    assert_eq!(stack::stats().packed, 0, "its block waits to be freed");
     let layout = Layout::from_size_align(class, 16).unwrap();
     // SAFETY: the size is not 0.
     let block = unsafe { alloc::alloc::alloc(layout) };

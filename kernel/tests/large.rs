@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use cores::wait_for_cores;
 use trefoil::SpawnError;
-use trefoil::account;
 use trefoil::mm::heap;
 use trefoil::prelude::*;
+use trefoil::testing::account;
 
 image! { "
     a_parked_g_costs_a_page_and_little_more  | smp 1,4 | mem 128M

@@ -8,7 +8,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trefoil::mm::paging::{Flags, MapError, map_page, translate, unmap_page};
-use trefoil::mm::{frames, heap, window};
+use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 
 image! { "
@@ -108,15 +108,15 @@ fn a_page_is_mapped_once() {
 
 fn a_window_has_one_page_at_birth() {
     for size in [256 << 10, 1 << 20, 16 << 20, 1 << 30] {
-        let w = window::alloc(size).unwrap();
+        let w = stack::alloc(size).unwrap();
         assert_eq!((w.hi - w.lo) as usize, size);
         assert!(translate(w.hi - 1).is_some(), "the top page is missing");
         assert!(translate(w.hi - 4097).is_none(), "a page below the top is there already");
         assert!(translate(w.lo).is_none(), "the guard is mapped");
         // SAFETY: 1. it came from `alloc` right above, and nobody has used it.
-        unsafe { window::free(w) };
+        unsafe { stack::free(w) };
     }
-    assert!(window::alloc(12345).is_err());
+    assert!(stack::alloc(12345).is_err());
 }
 
 fn deep(levels: u64) -> u64 {
@@ -125,12 +125,12 @@ fn deep(levels: u64) -> u64 {
 }
 
 fn stacks_grow_on_touch_on_all_cores() {
-    let before = window::mapped_pages();
+    let before = stack::mapped_pages();
     let handles: Vec<_> = (0..64).map(|i| go(move || deep(100 + i))).collect();
     for (i, h) in handles.into_iter().enumerate() {
         assert_eq!(h.join().unwrap(), 101 + i as u64, "a stack lost its bytes");
     }
-    assert!(window::mapped_pages() > before + 16, "nothing grew");
+    assert!(stack::mapped_pages() > before + 16, "nothing grew");
     assert!(go(|| deep(230)).join().unwrap() == 231);
 }
 
@@ -268,7 +268,7 @@ fn a_leaked_frame_is_named() {
 }
 
 fn a_leaked_window_is_named() {
-    window::alloc(256 << 10).unwrap();
+    stack::alloc(256 << 10).unwrap();
 }
 
 fn a_sleeper_left_behind_is_named() {

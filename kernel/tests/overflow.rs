@@ -3,23 +3,24 @@
 #![no_std]
 #![no_main]
 
+#[path = "support/deep.rs"]
+mod deep;
 #[path = "cases/doomed.rs"]
 mod doomed;
-#[path = "support/stack.rs"]
-mod stack;
 mod support;
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
+use deep::{KIB, deep, until};
 use doomed::doomed_while_they_wait;
-use stack::{KIB, deep, until};
 use trefoil::JoinError;
-use trefoil::mm::lock::Lock;
-use trefoil::mm::window::deathbed;
-use trefoil::mm::{frames, inject, window};
+use trefoil::arch::lock::Lock;
+use trefoil::mm::stack::deathbed;
+use trefoil::mm::{frames, stack};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, TryLockError};
+use trefoil::testing::inject;
 
 image! { "
     one_of_a_thousand_overflows                       | expect \"glutton\" has used up its window | expect overflow::glut | expect more | expect others go on
@@ -110,7 +111,7 @@ fn no_destructor_runs_and_it_is_counted() {
             DROPPED.fetch_add(1, SeqCst);
         }
     }
-    let before = trefoil::account::heap_bytes();
+    let before = trefoil::testing::account::heap_bytes();
     for n in 1..=5 {
         let ended = go(move || {
             let counted = black_box(Counted(Box::new([n; 20])));
@@ -124,7 +125,7 @@ fn no_destructor_runs_and_it_is_counted() {
     }
     assert_eq!(DROPPED.load(SeqCst), 0, "a destructor ran on a stack that has no room");
     // The blocks that they owned stay.
-    assert!(trefoil::account::heap_bytes() >= before + 5 * 160);
+    assert!(trefoil::testing::account::heap_bytes() >= before + 5 * 160);
 }
 
 fn overflow_while_holding_a_mutex_grants_it_to_nobody() {
@@ -410,11 +411,11 @@ fn growth_without_memory_at_depth_ends_the_g_later() {
             // Preemption is off from here on, so this core's reserve is soon all the memory there
             // is.
             let mut taken = TAKEN.lock();
-            window::fill_reserve();
+            stack::fill_reserve();
             while let Some(frame) = frames::alloc() {
                 taken.push(frame);
             }
-            let wrong = deep((window::RESERVE - 6) * 4096, 1);
+            let wrong = deep((stack::RESERVE - 6) * 4096, 1);
             // The reserve's last frames have got the G here, with all its bytes. The G ends when
             // the lock is free.
             assert_eq!(wrong, 0);

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
 use trefoil::JoinError;
 use trefoil::joinset::{ErrGroup, JoinSet};
-use trefoil::mm::inject;
 use trefoil::prelude::*;
+use trefoil::testing::inject;
 
 image! { "
     a_receiver_with_little_room_ends_alone           | timeout 60

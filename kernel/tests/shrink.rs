@@ -3,17 +3,18 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
-use stack::{KIB, deep, until};
+use deep::{KIB, deep, until};
 use trefoil::arch::percpu;
+use trefoil::arch::tlb::flush_tlb;
 use trefoil::mm::paging::translate;
-use trefoil::mm::window::{self, scavenge};
+use trefoil::mm::stack::{self, scavenge};
 use trefoil::prelude::*;
 
 image! { "
@@ -291,7 +292,7 @@ fn resting_cores_hold_no_epoch_up() {
         }
         let over = trefoil::console::with_locked(|| {
             let epoch = scavenge::EPOCHS.begin();
-            scavenge::EPOCHS.pass(runtime::core(), scavenge::flush_tlb);
+            scavenge::EPOCHS.pass(runtime::core(), flush_tlb);
             scavenge::EPOCHS.is_over(epoch)
         });
         over_at_once += u32::from(over);
@@ -454,13 +455,13 @@ fn a_g_that_parked_just_now_is_not_packed() {
             })
         })
         .collect();
-    let unpacked = window::unpacked();
+    let unpacked = stack::unpacked();
     // `main` must not be one of those that wait for long.
     while !beat.iter().all(|b| b.is_finished()) {
         time::sleep(Duration::from_millis(50));
     }
     beat.into_iter().for_each(|b| b.join().unwrap());
-    assert_eq!(window::unpacked(), unpacked, "a sleeper of 100 ms was packed");
+    assert_eq!(stack::unpacked(), unpacked, "a sleeper of 100 ms was packed");
     drop(tx);
     handles.into_iter().for_each(|h| assert!(h.join().unwrap()));
 }
@@ -483,8 +484,8 @@ fn the_background_works_a_piece_at_a_time() {
     const N: u64 = 5000;
     let (tx, handles) = park(N as usize);
     let (mut latest, begin) = (Duration::ZERO, Instant::now());
-    while window::stats().packed < N {
-        assert!(begin.elapsed() < Duration::from_secs(5), "{} packed", window::stats().packed);
+    while stack::stats().packed < N {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{} packed", stack::stats().packed);
         let until = Instant::now() + Duration::from_micros(50);
         time::sleep_until(until);
         latest = latest.max(until.elapsed());

@@ -2,18 +2,19 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 
 use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use stack::{KIB, deep, until};
-use trefoil::mm::{frames, heap, inject, window};
+use deep::{KIB, deep, until};
+use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 use trefoil::sync::WaitGroup;
+use trefoil::testing::inject;
 use trefoil::{JoinError, SpawnError};
 
 image! { "
@@ -235,7 +236,7 @@ struct Outcomes {
 /// True: that had just as many as were denied.
 fn deny_in_turn(expected: u64, seen: &mut Outcomes) -> bool {
     for n in 1.. {
-        let account = trefoil::account::Account::open();
+        let account = trefoil::testing::account::Account::open();
         let worker = Builder::new().stack_max(1 << 20).spawn(move || {
             inject::fail_after(n);
             a_bit_of_everything(7)
@@ -344,8 +345,8 @@ fn free_gs_are_few_and_give_way_under_pressure() {
     // In the background, without pressure, the stacks that the P's keep stay mapped, and a few
     // more.
     let most = 64 * (runtime::max_procs() as u64 + 1) + 8;
-    until_slowly("free G's keep their stacks", || window::mapped_pages() <= most);
-    assert!(window::mapped_pages() > 32, "none is kept for the next spawn");
+    until_slowly("free G's keep their stacks", || stack::mapped_pages() <= most);
+    assert!(stack::mapped_pages() > 32, "none is kept for the next spawn");
     // Under pressure only the stacks of living G's stay mapped.
     let mut taken = Vec::with_capacity(40_000);
     let mut short = 0;
@@ -355,11 +356,11 @@ fn free_gs_are_few_and_give_way_under_pressure() {
     }
     // (Nobody sleeps: the P's of the others are at rest all the time.)
     let begin = Instant::now();
-    while window::mapped_pages() > 8 {
+    while stack::mapped_pages() > 8 {
         assert!(
             begin.elapsed() < Duration::from_secs(20),
             "free G's keep their stacks under pressure: {:?}",
-            window::stats()
+            stack::stats()
         );
         // Somebody wants memory, or nobody would look for it.
         let some: [_; 100] = core::array::from_fn(|_| frames::alloc());
@@ -382,9 +383,9 @@ fn until_slowly(what: &str, done: impl Fn() -> bool) {
 
 fn a_reused_g_touches_no_new_page() {
     (0..10).for_each(|_| go(|| ()).join().unwrap());
-    let (grown, frames_before) = (window::grown(), frames::stats());
+    let (grown, frames_before) = (stack::grown(), frames::stats());
     (0..1000u64).for_each(|i| assert_eq!(go(move || i).join().unwrap(), i));
-    assert_eq!(window::grown(), grown, "a page fault");
+    assert_eq!(stack::grown(), grown, "a page fault");
     assert_eq!(frames::stats(), frames_before, "a frame");
 }
 
@@ -409,7 +410,7 @@ fn a_reused_g_takes_no_global_lock() {
             wait(&HOLD);
             // Not the scavenger's either: a piece of its work may be due meanwhile, and that takes
             // locks.
-            window::scavenge::with_locked(|| {
+            stack::scavenge::with_locked(|| {
                 frames::with_locked(|| {
                     heap::with_locked(|| {
                         runtime::with_globq_locked(|| {

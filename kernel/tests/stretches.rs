@@ -6,11 +6,11 @@
 #![no_std]
 #![no_main]
 
+#[path = "support/deep.rs"]
+#[expect(dead_code, reason = "the other images use the rest")]
+mod deep;
 #[path = "cases/stretches.rs"]
 mod rows;
-#[path = "support/stack.rs"]
-#[expect(dead_code, reason = "the other images use the rest")]
-mod stack;
 mod support;
 
 use trefoil::arch::serial::OUTPUT;

@@ -2,8 +2,8 @@
 #![no_std]
 #![no_main]
 
-#[path = "support/stack.rs"]
-mod stack;
+#[path = "support/deep.rs"]
+mod deep;
 mod support;
 #[path = "support/values.rs"]
 mod values;

@@ -1,17 +1,17 @@
 //! Physical frames of 4 KiB, one by one or in runs.
 //!
-//! All free memory is one structure of free runs (`runs.rs`). The words of that structure lie in
-//! the free frames themselves, reached by the physical map. The edge bits, one a frame, lie in
-//! front of the first region that has room. Boot adds each region as one run and clears nothing.
-//! Boot touches two frames of each region, for any size of memory; other frames are touched on
-//! first use.
+//! All free memory is one structure of free runs (crate `trefoil-runs`). The words of that
+//! structure lie in the free frames themselves, reached by the physical map. The edge bits, one a
+//! frame, lie in front of the first region that has room. Boot adds each region as one run and
+//! clears nothing. Boot touches two frames of each region, for any size of memory; other frames are
+//! touched on first use.
 //!
 //! ```text
 //!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
 //!                       ───▶ runs from the front, a good fit         ◀─── single frames from the end
 //!
 //!   loose      single frames that came back; the next single frames are these
-//!              no run is long enough? [`JOIN`] of them join the free runs, and again: alloc_run
+//!              no run is long enough? `JOIN` of them join the free runs, and again: alloc_run
 //! ```
 //!
 //! Runs and single frames come from both ends of the free memory. So long-lived allocations on one
@@ -44,33 +44,28 @@
 //! and the reserve of that core serves a fault under the lock.
 
 use core::cell::UnsafeCell;
-use core::ops::{Deref, DerefMut};
-use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use trefoil_runs::Ground;
 
-use super::lock::{Guard, Lock};
-use super::phys_to_virt;
-use super::runs::{Ground, Runs, Word};
-use super::{heap, inject, window};
+use super::{heap, phys_to_virt, refusal, stack};
+use crate::arch::phys::PAGE;
 use crate::arch::{percpu, tlb};
+use crate::mm::record;
+use pool::{END, HEAP_LEAVES, POOL, POOLED, TOTAL, count, number, pool};
+
+mod pool;
 
 /// Bytes of a frame.
-pub const FRAME: u64 = 4096;
+pub const FRAME: u64 = PAGE;
 
 /// Frames that a core's cache holds at most.
 const CACHE: usize = 64;
 /// Frames that move between a cache and the pool at once.
 pub(super) const BATCH: usize = 32;
-/// Loose frames that join the free runs while the lock is held once.
-const JOIN: usize = 32;
 /// Calls of `Pool::join` at most, for a caller that has preemption off.
 const JOINS: usize = 2;
-/// The share of memory that the heap leaves in the pool.
-const HEAP_LEAVES: u64 = 64;
-/// Frames that packing leaves in the pool, for fault reserves.
-const PACKING_LEAVES: u64 = 64;
 /// The share of memory that new stacks leave in the pool, on top of the heap's share; at least
 /// [`STACKS_LEAVE_LEAST`] frames. Room for some growths of the heap.
 const STACKS_LEAVE: u64 = 128;
@@ -79,87 +74,9 @@ const STACKS_LEAVE_LEAST: u64 = 256;
 const LOW_SHARE: u64 = 32;
 /// … or fewer frames than this.
 const LOW_LEAST: u64 = 1024;
-/// Memory beyond this address is left alone: 1 TiB. The heap's arenas number their granules in 32
-/// bits.
-const END: u64 = 1 << 40;
-/// Rows for runs up to [`END`].
-const ROWS: usize = 26;
-const _: () = assert!(END / FRAME <= 4 << ROWS);
 
-/// The frames, as the [`Ground`] of [`Runs`].
-struct Frames {
-    /// A bit for each frame. Read only where it was written before (INV-EDGE).
-    edges: *mut u64,
-}
-
-// SAFETY: the bits belong to the pool, and are reached under its lock only.
-unsafe impl Send for Frames {}
-
-impl Frames {
-    #[inline(always)]
-    fn word(&self, frame: u32, word: Word) -> *mut u32 {
-        phys_to_virt(u64::from(frame) * FRAME).cast::<u32>().wrapping_add(word as usize)
-    }
-
-    #[inline(always)]
-    fn edges(&self, frame: u32) -> (*mut u64, u64) {
-        (self.edges.wrapping_add(frame as usize / 64), 1 << (frame % 64))
-    }
-}
-
-impl Ground for Frames {
-    #[inline(always)]
-    fn load(&self, frame: u32, word: Word) -> u32 {
-        // SAFETY: a free frame is the pool's, and the physical map covers it.
-        unsafe { self.word(frame, word).read() }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, frame: u32, word: Word, value: u32) {
-        // SAFETY: a free frame is the pool's, and the physical map covers it.
-        unsafe { self.word(frame, word).write(value) }
-    }
-
-    #[inline(always)]
-    fn is_edge(&self, frame: u32) -> bool {
-        let (at, bit) = self.edges(frame);
-        // SAFETY: `init` made room for a bit of each frame, and of one more.
-        unsafe { at.read() & bit != 0 }
-    }
-
-    #[inline(always)]
-    fn set_edge(&mut self, frame: u32, edge: bool) {
-        let (at, bit) = self.edges(frame);
-        // SAFETY: `init` made room for a bit of each frame, and of one more.
-        unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
-    }
-
-    #[inline(always)]
-    fn clear_edges(&mut self, first: u32, len: u32) {
-        let (mut first, end) = (first, first + len);
-        while first < end {
-            let bits = (end - first).min(64 - first % 64);
-            let mask = (u64::MAX >> (64 - bits)) << (first % 64);
-            let (at, _) = self.edges(first);
-            // SAFETY: `init` made room for a bit of each frame, and the mask ends within this word.
-            unsafe { at.write(at.read() & !mask) };
-            first += bits;
-        }
-    }
-}
-
-struct Pool {
-    runs: Runs<Frames, ROWS>,
-    /// Single frames that came back, linked through their first word; 0: none.
-    loose: u64,
-}
-
-static POOL: Lock<Pool> = Lock::new(Pool { runs: Runs::new(Frames { edges: null_mut() }), loose: 0 });
-static TOTAL: AtomicU64 = AtomicU64::new(0);
 /// Memory is short while the pool has fewer frames than this.
 static LOW: AtomicU64 = AtomicU64::new(0);
-/// Frames in the pool, not counting the cores' caches. Written under the pool's lock.
-static POOLED: AtomicU64 = AtomicU64::new(0);
 
 /// One core's cache of free frames.
 pub struct FrameCache {
@@ -199,133 +116,11 @@ impl Default for FrameCache {
     }
 }
 
-/// The pool, locked.
-struct Locked(Option<Guard<'static, Pool>>);
-
-/// Locks the pool. A #PF handler may call this over code at depth 0 only; no other handler may.
-fn pool() -> Locked {
-    percpu::preempt_off();
-    // Relaxed, as below: only the #PF handler of this core reads the mark.
-    percpu::current().in_pool.store(true, Ordering::Relaxed);
-    Locked(Some(POOL.lock()))
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        self.0 = None;
-        percpu::current().in_pool.store(false, Ordering::Relaxed);
-        percpu::preempt_on();
-    }
-}
-
-impl Deref for Locked {
-    type Target = Pool;
-    fn deref(&self) -> &Pool {
-        self.0.as_ref().expect("the pool is locked until this is dropped")
-    }
-}
-
-impl DerefMut for Locked {
-    fn deref_mut(&mut self) -> &mut Pool {
-        self.0.as_mut().expect("the pool is locked until this is dropped")
-    }
-}
-
-impl Pool {
-    /// Takes free frames until `keep` returns false or `most` frames are taken. Returns false if no
-    /// more frames are free.
-    #[inline(always)]
-    fn take_while(&mut self, most: usize, mut keep: impl FnMut(u64) -> bool) -> bool {
-        let (mut taken, mut full) = (0, false);
-        while taken < most
-            && !full
-            && let Some(frame) = self.take_loose()
-        {
-            full = !keep(frame);
-            if full {
-                self.give(frame);
-            } else {
-                taken += 1;
-            }
-        }
-        while taken < most && !full {
-            let Some((first, len)) = self.runs.take_some((most - taken).min(BATCH) as u32) else { break };
-            let kept = (first..first + len).position(|frame| !keep(u64::from(frame) * FRAME)).unwrap_or(len as usize);
-            if kept < len as usize {
-                self.runs.give(first + kept as u32, len - kept as u32);
-                full = true;
-            }
-            taken += kept;
-        }
-        count(-(taken as i64));
-        full || taken == most
-    }
-
-    #[inline(always)]
-    fn take_loose(&mut self) -> Option<u64> {
-        let frame = self.loose;
-        (frame != 0).then(|| {
-            // SAFETY: a loose frame belongs to the pool; its first word is the link that `give`
-            // wrote.
-            self.loose = unsafe { phys_to_virt(frame).cast::<u64>().read() };
-            frame
-        })
-    }
-
-    #[inline(always)]
-    fn give(&mut self, frame: u64) {
-        // SAFETY: the frame is the pool's from here on, and the physical map covers it.
-        unsafe { phys_to_virt(frame).cast::<u64>().write(self.loose) };
-        self.loose = frame;
-    }
-
-    /// Turns some of the loose frames into free runs. Returns false if there are no loose frames.
-    fn join(&mut self) -> bool {
-        let (mut first, mut end) = (0, 0);
-        for _ in 0..JOIN {
-            let Some(frame) = self.take_loose().map(number) else { break };
-            // Neighbours in the list are often neighbours in memory.
-            if frame == end {
-                end += 1;
-            } else if frame + 1 == first {
-                first = frame;
-            } else {
-                if end > first {
-                    self.runs.give(first, end - first);
-                }
-                (first, end) = (frame, frame + 1);
-            }
-        }
-        if end > first {
-            self.runs.give(first, end - first);
-        }
-        end > first
-    }
-
-    /// Returns true if the heap may have `frames` more frames.
-    fn has_room(&self, frames: u64) -> bool {
-        let leave =
-            if percpu::current().packs.get() { PACKING_LEAVES } else { TOTAL.load(Ordering::Relaxed) / HEAP_LEAVES };
-        POOLED.load(Ordering::Relaxed) >= frames.saturating_add(leave)
-    }
-}
-
-/// Adds `frames` to the count of pooled frames. Under the pool's lock.
-#[inline(always)]
-fn count(frames: i64) {
-    POOLED.store(POOLED.load(Ordering::Relaxed).wrapping_add_signed(frames), Ordering::Relaxed);
-}
-
-#[inline(always)]
-fn number(frame: u64) -> u32 {
-    (frame / FRAME) as u32
-}
-
 /// Presses the scavenger if memory is short. With preemption off.
 #[inline(always)]
 fn look_if_low() {
     if is_low() {
-        window::scavenge::press();
+        stack::scavenge::press();
     }
 }
 
@@ -364,11 +159,11 @@ pub(super) fn init(map: &[MemoryRegion]) {
 /// Allocates a frame, not cleared. Returns `None` if memory is used up. A #PF handler may call this
 /// over code at depth 0 only (`fill_reserve`); no other handler may.
 pub fn alloc() -> Option<u64> {
-    if inject::denies_frame() {
+    if refusal::denies_frame() {
         return None;
     }
     percpu::preempt_off();
-    let cache = &percpu::current().frames;
+    let cache = &record::current().frames;
     let mut frame = cache.pop();
     if frame.is_none() {
         let mut pool = pool();
@@ -407,7 +202,7 @@ const PATIENCE: usize = 10_000;
 /// as well if this core is using the pool itself, or if another core does not leave the lock.
 #[cold]
 pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
-    let mine = percpu::current().in_pool.load(Ordering::Relaxed);
+    let mine = record::current().in_pool.load(Ordering::Relaxed);
     let mut pool = None;
     for _ in 0..if mine { 0 } else { PATIENCE } {
         pool = POOL.try_lock();
@@ -507,7 +302,7 @@ pub(super) fn alloc_some(wanted: u64, mut keep: impl FnMut(u64)) -> u64 {
 /// 1. `frame` came from [`alloc`], and no page table maps the frame and no code uses it any more.
 pub unsafe fn free(frame: u64) {
     percpu::preempt_off();
-    let cache = &percpu::current().frames;
+    let cache = &record::current().frames;
     if cache.len.load(Ordering::Relaxed) == CACHE {
         let mut pool = pool();
         for _ in 0..BATCH {
@@ -536,11 +331,11 @@ pub fn is_scarce() -> bool {
 #[optimize(size)]
 fn is_below_stacks() -> bool {
     let total = TOTAL.load(Ordering::Relaxed);
-    let leave = if heap::mapped().saturating_sub(window::stats().packed_bytes) > total / 2 * FRAME {
+    let leave = if heap::mapped().saturating_sub(stack::stats().packed_bytes) > total / 2 * FRAME {
         total / HEAP_LEAVES / 2
     } else {
         // The fault reserves may fill up from the rest, even when other users need frames.
-        let reserves = (window::RESERVE * percpu::all().count()) as u64;
+        let reserves = (stack::RESERVE * percpu::all().count()) as u64;
         total / HEAP_LEAVES + (total / STACKS_LEAVE).max(STACKS_LEAVE_LEAST) + reserves
     };
     stats().free < cached_at_most() + leave
@@ -568,7 +363,7 @@ pub struct FrameStats {
 
 /// Counts frames. Exact when the other cores are quiet.
 pub fn stats() -> FrameStats {
-    let cached: u64 = percpu::all().map(|core| core.frames.len.load(Ordering::Relaxed) as u64).sum();
+    let cached: u64 = record::all().map(|core| core.frames.len.load(Ordering::Relaxed) as u64).sum();
     FrameStats { total: TOTAL.load(Ordering::Relaxed), free: POOLED.load(Ordering::Relaxed) + cached }
 }
 

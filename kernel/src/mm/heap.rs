@@ -33,9 +33,10 @@
 //! cores at rest. A core that goes to rest opens its magazines to others, and takes them back when
 //! it rises. A busy core keeps its blocks: 0.5 MiB at most, if it has used all sizes.
 //!
-//! Granules and frames are free runs (`runs.rs`). So a block above 2 KiB comes and goes in constant
-//! time, for any number of holes. No lock is held while a page is mapped. Most large blocks map no
-//! page, since they are runs of frames. So frames that the heap frees are at once free for stacks.
+//! Granules and frames are free runs (crate `trefoil-runs`). So a block above 2 KiB comes and goes
+//! in constant time, for any number of holes. No lock is held while a page is mapped. Most large
+//! blocks map no page, since they are runs of frames. So frames that the heap frees are at once
+//! free for stacks.
 //!
 //! * **INV-LIVE**: blocks that are out of their slabs are handed out or in a magazine. Both ends
 //!   are counted where blocks move anyway. So the heap knows the bytes in use to the byte, and a
@@ -65,228 +66,33 @@
 //! goes back takes a page-table entry and a flush, and mapping 600 MiB takes 15 million
 //! instructions. Also rejected: `linked_list_allocator` there, which searches all holes, 1.5 ms a
 //! free at 20,000. (Boot has no use for it either: frames and runs are there first.) `rlsf`,
-//! `talc`, `buddy_system_allocator`: see `runs.rs`.
+//! `talc`, `buddy_system_allocator`: see `trefoil-runs`.
 //!
 //! Handlers never allocate.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::Cell;
-use core::hint::spin_loop;
-use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::frames::FRAME;
-use super::inject;
-use super::window::scavenge;
+use super::refusal;
+use super::stack::scavenge;
 use crate::arch::percpu;
-use crate::panic;
+use crate::mm::record;
 
 mod arena;
 mod chunks;
+mod large;
+mod magazine;
 mod pages;
 mod scattered;
+mod sizes;
 mod slab;
 
-use slab::{Block, Class, Gone};
-
-/// Block sizes of the classes.
-const SIZES: [u16; 26] = [
-    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 1024, 1280,
-    1536, 2048,
-];
-const LARGEST: usize = 2048;
-
-/// The class of each size, by 16-byte steps.
-const CLASS: [u8; LARGEST / 16 + 1] = {
-    let mut table = [0; LARGEST / 16 + 1];
-    let (mut step, mut class) = (0, 0);
-    while step < table.len() {
-        if step * 16 > SIZES[class] as usize {
-            class += 1;
-        }
-        table[step] = class as u8;
-        step += 1;
-    }
-    table
-};
-
-// `class` rounds a size up to a multiple of its alignment: the class of that is a multiple too.
-const _: () = {
-    let mut align = 16;
-    while align <= LARGEST {
-        let mut size = align;
-        while size <= LARGEST {
-            assert!((SIZES[CLASS[size / 16] as usize] as usize).is_multiple_of(align));
-            size += align;
-        }
-        align *= 2;
-    }
-};
-
-/// Blocks that a magazine keeps at most at first, and after a [`trim`].
-const fn first_keep(size: u16) -> u32 {
-    if size > 512 { 16 } else { 64 }
-}
-
-/// Blocks of `size` that a much-used magazine keeps at most.
-const fn most_keep(size: u16) -> u32 {
-    let (bytes, first) = (MOST_BYTES / size as u32, first_keep(size));
-    if bytes > MOST {
-        MOST
-    } else if bytes < first {
-        first
-    } else {
-        bytes
-    }
-}
-const MOST_BYTES: u32 = 16 << 10;
-const MOST: u32 = 512;
-
-// The header states how much a core keeps.
-const _: () = {
-    let (mut class, mut bytes) = (0, 0);
-    while class < SIZES.len() {
-        bytes += most_keep(SIZES[class]) * SIZES[class] as u32;
-        class += 1;
-    }
-    assert!(bytes <= 512 << 10);
-};
-
-/// A core's free blocks of one class.
-struct Magazine {
-    /// The first block of the list. Used by this core with preemption off.
-    head: Cell<*mut Block>,
-    /// The length of the list. Only this core writes it, with preemption off, one write at a time.
-    /// Other cores read it to count.
-    len: AtomicU32,
-    /// How many blocks the magazine keeps at most. Used by this core with preemption off.
-    keep: Cell<u32>,
-}
-
-impl Magazine {
-    const fn new(size: u16) -> Self {
-        Self { head: Cell::new(null_mut()), len: AtomicU32::new(0), keep: Cell::new(first_keep(size)) }
-    }
-
-    /// Counts a trip to the shared store, and makes the next trip come later. Returns how many
-    /// blocks the trip moves: half of what the magazine keeps.
-    fn trip(&self, class: usize) -> u32 {
-        let keep = self.keep.get();
-        self.keep.set((2 * keep).min(most_keep(SIZES[class])));
-        percpu::add::<TRIPS>(1);
-        keep / 2
-    }
-
-    #[inline(always)]
-    fn len(&self) -> u32 {
-        self.len.load(Ordering::Relaxed)
-    }
-
-    #[inline(always)]
-    fn pop(&self) -> Option<*mut u8> {
-        let block = self.head.get();
-        if block.is_null() {
-            return None;
-        }
-        // SAFETY: blocks in a list are free memory of at least 16 bytes whose first word is the
-        // link.
-        self.head.set(unsafe { (*block).next });
-        self.len.store(self.len() - 1, Ordering::Relaxed);
-        Some(block.cast())
-    }
-
-    /// # Safety
-    /// 1. `block` is free memory of this class that stands in no list.
-    #[inline(always)]
-    unsafe fn push(&self, block: *mut u8) {
-        let block = block.cast::<Block>();
-        // SAFETY: the caller's: the block is free memory of this class, so its first word may be
-        // the link.
-        unsafe { (*block).next = self.head.get() };
-        self.head.set(block);
-        self.len.store(self.len() + 1, Ordering::Relaxed);
-    }
-}
-
-/// A core's magazines.
-pub struct Magazines {
-    all: [Magazine; SIZES.len()],
-    /// Trips to the shared store. Counted by [`percpu::add`], like the next two counters.
-    trips: AtomicU64,
-    /// Bytes handed out on this core for layouts that no class serves, less those that came back
-    /// here.
-    large: AtomicU64,
-    /// Bytes of the heap's memory, counted in the same way.
-    mapped: AtomicU64,
-    /// The core rests, and no core owns its magazines. The core that changes this to false owns
-    /// them.
-    rests: AtomicBool,
-}
-
-impl Magazines {
-    /// Creates empty magazines.
-    pub const fn new() -> Self {
-        let mut all = [const { Magazine::new(0) }; SIZES.len()];
-        let mut class = 0;
-        while class < SIZES.len() {
-            all[class] = Magazine::new(SIZES[class]);
-            class += 1;
-        }
-        Self {
-            all,
-            trips: AtomicU64::new(0),
-            large: AtomicU64::new(0),
-            mapped: AtomicU64::new(0),
-            rests: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Magazines {
-    /// Marks the core as resting: it touches no block until it rises, and others may send its
-    /// blocks home.
-    pub fn rest(&self) {
-        // Release: pairs with the Acquire of `rise` and `with_resting`.
-        self.rests.store(true, Ordering::Release);
-    }
-
-    /// Ends the rest. Waits for a trip of another core at most.
-    pub fn rise(&self) {
-        // Acquire: pairs with the Release in `with_resting`.
-        while !self.rests.swap(false, Ordering::Acquire) {
-            spin_loop();
-        }
-    }
-
-    /// Runs `f` if the core rests; the core does not rise meanwhile. With preemption off.
-    fn with_resting(&self, f: impl FnOnce(&Self) -> bool) -> bool {
-        // Acquire: pairs with the Release in `rest`, and below.
-        self.rests.swap(false, Ordering::Acquire) && {
-            let result = f(self);
-            // Release: as in `rest`.
-            self.rests.store(true, Ordering::Release);
-            result
-        }
-    }
-}
-
-/// Sums a count over all cores. Exact when the other cores are quiet.
-#[inline(never)]
-fn sum(of: fn(&Magazines) -> &AtomicU64) -> u64 {
-    percpu::all().fold(0, |sum, core| sum.wrapping_add(of(&core.magazines).load(Ordering::Relaxed)))
-}
-
-/// Offsets of the counts in a core's record, for [`percpu::add`].
-const TRIPS: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, trips);
-const LARGE: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, large);
-const MAPPED: usize = offset_of!(percpu::PerCpu, magazines) + offset_of!(Magazines, mapped);
-
-impl Default for Magazines {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+use large::{alloc_large, free_large, resize_large};
+pub use magazine::Magazines;
+use magazine::{Magazine, first_keep, sum};
+use sizes::{SIZES, class};
+use slab::{Class, Gone};
 
 static CLASSES: [Class; SIZES.len()] = [const { Class::new() }; SIZES.len()];
 
@@ -299,21 +105,12 @@ struct KernelHeap;
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
-/// Returns the class that serves `layout`, if there is one. Blocks are aligned to the largest power
-/// of two that divides their size.
-#[inline(always)]
-fn class(layout: Layout) -> Option<usize> {
-    // No overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
-    let size = (layout.size() + (layout.align() - 1)) & !(layout.align() - 1);
-    (size <= LARGEST).then(|| CLASS[size.div_ceil(16)] as usize)
-}
-
 // SAFETY: blocks come from slabs, arenas or pages, each to one owner at a time; sizes and alignment
 // as `class` says.
 unsafe impl GlobalAlloc for KernelHeap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if inject::denies_block() {
+        if refusal::denies_block() {
             return null_mut();
         }
         debug_assert!(!percpu::in_handler(), "a handler allocates");
@@ -321,7 +118,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return alloc_large(layout);
         };
         percpu::preempt_off();
-        match percpu::current().magazines.all[class].pop() {
+        match record::current().magazines.all[class].pop() {
             Some(block) => {
                 percpu::preempt_on();
                 block
@@ -339,7 +136,7 @@ unsafe impl GlobalAlloc for KernelHeap {
             return;
         };
         percpu::preempt_off();
-        let magazine = &percpu::current().magazines.all[class];
+        let magazine = &record::current().magazines.all[class];
         // SAFETY: 1. the caller's: the block is free from here on, and `class` is where it came
         // from.
         unsafe { magazine.push(block) };
@@ -375,90 +172,6 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 }
 
-/// The source of a block that is larger than any class.
-enum Place {
-    /// So many pages, aligned to so many.
-    Pages(u64, u64),
-    Arena,
-}
-
-#[inline(always)]
-fn place(layout: Layout) -> Place {
-    let (size, align) = (layout.size(), layout.align());
-    let pages = size.div_ceil(FRAME as usize);
-    if align <= FRAME as usize && pages * FRAME as usize - size > size / 8 {
-        return Place::Arena;
-    }
-    Place::Pages(pages as u64, align.div_ceil(FRAME as usize) as u64)
-}
-
-#[inline]
-fn take_large(layout: Layout) -> *mut u8 {
-    let block = match place(layout) {
-        Place::Pages(pages, align) => pages::alloc(pages, align),
-        Place::Arena => arena::alloc(layout.size(), layout.align()),
-    };
-    if !block.is_null() {
-        percpu::add::<LARGE>(layout.size() as u64);
-    }
-    block
-}
-
-#[cold]
-#[inline(never)]
-#[optimize(size)]
-fn alloc_large(layout: Layout) -> *mut u8 {
-    let block = take_large(layout);
-    if !block.is_null() {
-        return block;
-    }
-    trim();
-    let block = take_large(layout);
-    if block.is_null() && scavenge::for_the_heap() {
-        return take_large(layout);
-    }
-    block
-}
-
-/// # Safety
-/// 1. The block came from [`take_large`] with `layout`, and no code uses it.
-#[cold]
-#[inline(never)]
-unsafe fn free_large(block: *mut u8, layout: Layout) {
-    percpu::add::<LARGE>((layout.size() as u64).wrapping_neg());
-    match place(layout) {
-        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `pages::alloc` with
-        // these numbers, and no code uses it.
-        Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
-        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `arena::alloc` with
-        // this size, and no code uses it.
-        Place::Arena => unsafe { arena::free(block, layout.size()) },
-    }
-}
-
-/// Makes a block one of `new`, in place. Returns false if it can't.
-///
-/// # Safety
-/// 1. As [`free_large`]; the caller may use the part of `new` that the block has.
-#[cold]
-#[inline(never)]
-#[optimize(size)]
-unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
-    let resized = match (place(layout), place(new)) {
-        // SAFETY: 1. the caller's: the block came from `pages` with so many pages, and no code uses
-        // the part that goes.
-        (Place::Pages(pages, _), Place::Pages(new, _)) => unsafe { pages::resize(block, pages, new) },
-        // SAFETY: 1. the caller's: the block came from `arena` with this size, and no code uses the
-        // part that goes.
-        (Place::Arena, Place::Arena) => unsafe { arena::resize(block, layout.size(), new.size()) },
-        _ => false,
-    };
-    if resized {
-        percpu::add::<LARGE>((new.size() as u64).wrapping_sub(layout.size() as u64));
-    }
-    resized
-}
-
 /// Copies `len` bytes of a block that may be free by now, and its page gone. For the #PF handler.
 ///
 /// # Safety
@@ -480,7 +193,7 @@ pub(super) unsafe fn read(from: *const u8, to: *mut u8, len: usize) {
 #[cold]
 #[inline(never)]
 fn alloc_cold(class: usize) -> *mut u8 {
-    let mut block = refill(&percpu::current().magazines.all[class], class);
+    let mut block = refill(&record::current().magazines.all[class], class);
     percpu::preempt_on();
     if block.is_null() {
         trim();
@@ -500,7 +213,7 @@ fn refill_again(class: usize) -> *mut u8 {
     percpu::preempt_off();
     // The magazine may be another core's now. Blocks may also have come into this core's magazine
     // from G's that ran here and from unpacked stacks.
-    let magazine = &percpu::current().magazines.all[class];
+    let magazine = &record::current().magazines.all[class];
     let block = magazine.pop().unwrap_or_else(|| refill(magazine, class));
     percpu::preempt_on();
     block
@@ -533,7 +246,7 @@ fn refill(magazine: &Magazine, class: usize) -> *mut u8 {
 #[cold]
 fn reserve(class: usize) -> *mut u8 {
     let size = usize::from(SIZES[class]);
-    if slab::bytes(size) != slab::SMALL || !panic::panicking() {
+    if slab::bytes(size) != slab::SMALL || !trefoil_sched::panic::panicking() {
         return null_mut();
     }
     CLASSES[class].take_reserve(size, chunks::alloc_reserve)
@@ -586,10 +299,10 @@ pub fn trim() {
         while more {
             percpu::preempt_off();
             // After a trip this may be another core's record: the goroutine may be preempted.
-            more = trim_some(&percpu::current().magazines, class);
+            more = trim_some(&record::current().magazines, class);
             percpu::preempt_on();
         }
-        for core in percpu::all() {
+        for core in record::all() {
             more = core.magazines.all[class].len() > 0;
             while more {
                 percpu::preempt_off();
@@ -627,7 +340,7 @@ pub fn stats() -> HeapStats {
     let mut stats = HeapStats { live_bytes: large, cached_bytes: 0, slab_bytes: 0, mapped_bytes: mapped(), trips };
     for (class, (lists, size)) in CLASSES.iter().zip(SIZES).enumerate() {
         let (out, slabs) = lists.counts();
-        let cached: u64 = percpu::all().map(|core| u64::from(core.magazines.all[class].len())).sum();
+        let cached: u64 = record::all().map(|core| u64::from(core.magazines.all[class].len())).sum();
         // While others move blocks, the two need not fit together.
         stats.live_bytes += out.saturating_sub(cached) * u64::from(size);
         stats.cached_bytes += cached * u64::from(size);

@@ -11,6 +11,8 @@ use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use super::frames::{self, FRAME};
 use super::paging::{self, Flags};
+use crate::arch::gdt;
+use crate::arch::percpu::PerCpu;
 
 const BASE: u64 = 0xffff_c000_0000_0000;
 const SLOT: u64 = 64 << 10;
@@ -87,6 +89,22 @@ pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
         PAGES.fetch_add(1, Ordering::Relaxed);
     }
     Some(lo..hi)
+}
+
+/// Pages of g0's stack.
+const G0_PAGES: u64 = 8;
+
+/// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
+/// Returns false if there is no memory.
+pub fn make_for(core: &PerCpu) -> bool {
+    let mut tops = [0; 7];
+    for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {
+        let Some(stack) = alloc(gdt::IST_PAGES, core.index(), purpose) else { return false };
+        *top = stack.end;
+    }
+    let Some(g0) = alloc(G0_PAGES, core.index(), Purpose::G0) else { return false };
+    gdt::set_stacks(core, tops, g0);
+    true
 }
 
 /// The lowest address of the stack that the image was entered on; an unmapped page lies below it.

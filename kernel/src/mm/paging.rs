@@ -3,7 +3,7 @@
 //! Missing tables are installed by compare-and-swap: the loser gives its frame back. So cores that
 //! map neighbouring pages at once need no lock. A page that was absent needs no flush: x86 does not
 //! remember absent entries. The tables under the G's windows have a life of their own:
-//! `window/walk.rs`.
+//! `stack/walk.rs`.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};

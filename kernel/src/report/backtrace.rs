@@ -22,6 +22,7 @@ use unwinding::abi::{
 };
 
 use crate::arch::idt::{self, Frame};
+use crate::arch::image::code;
 use crate::mm::paging;
 
 /// Frames that are shown at the inner end of a long backtrace, and at its outer end.
@@ -42,16 +43,6 @@ const FRAMES_MAX: usize = 20_000;
 /// shown.
 const SCAN_WORDS: u64 = 512;
 const SCAN_LINES: usize = 16;
-
-unsafe extern "C" {
-    static __executable_start: u8;
-    static __etext: u8;
-}
-
-/// Returns the range of the image's code.
-pub fn code() -> core::ops::Range<u64> {
-    (&raw const __executable_start) as u64..(&raw const __etext) as u64
-}
 
 fn is_code(addr: u64) -> bool {
     code().contains(&addr)

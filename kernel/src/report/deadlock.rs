@@ -17,14 +17,15 @@
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use trefoil_context::switch;
 use trefoil_sched::locks::{Holder, holder};
 use trefoil_sched::{G, Sched};
 
 use super::backtrace::{self, Place};
 use super::{Who, begin, end};
-use crate::arch::{clock, report_stack, switch};
-use crate::mm::window;
-use crate::platform;
+use crate::arch::{clock, report_stack};
+use crate::mm::stack;
+use crate::scheduler;
 
 /// G's that are shown in full.
 const IN_FULL: usize = 100;
@@ -62,7 +63,7 @@ pub fn deadlock() -> ! {
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);
     let now = clock::now();
-    let sched = platform::sched();
+    let sched = scheduler::sched();
     sched.for_each_g(|g| {
         if !g.state().is_parked() {
             return;
@@ -150,13 +151,13 @@ fn visit(g: &G, place: Option<&mut Place>) {
     if !(stack.lo..stack.hi).contains(&sp) {
         return;
     }
-    let packed = window::is_packed(stack.hi as u64);
+    let packed = stack::is_packed(stack.hi as u64);
     let place = place.map_or(core::ptr::null_mut(), core::ptr::from_mut).cast();
     // SAFETY: the G is parked and never resumed; `show` comes back instead of returning into it.
     unsafe { switch::switch(RETURN_SP.as_ptr(), &raw const sp, show, place, core::ptr::null_mut()) };
     if packed {
         // The walk has unpacked the stack into a frame of the fault reserve, which the next G's
         // walk may want.
-        window::put_back(stack.hi as u64);
+        stack::put_back(stack.hi as u64);
     }
 }

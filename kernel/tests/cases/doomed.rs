@@ -13,7 +13,7 @@ use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 use trefoil::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, Semaphore, WaitGroup};
 
-use crate::stack::{KIB, until};
+use crate::deep::{KIB, until};
 use crate::{lowest, near_the_end};
 
 /// Something to wait for.

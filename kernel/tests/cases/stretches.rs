@@ -11,7 +11,7 @@ use trefoil::prelude::*;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, WaitGroup};
 
 use crate::Table;
-use crate::stack::deep;
+use crate::deep::deep;
 
 fn with_stack(f: impl FnOnce() + Send + 'static) {
     Builder::new().stack_max(32 << 20).spawn(f).unwrap().join().unwrap();

@@ -12,7 +12,7 @@ use trefoil::runtime::WaitReason;
 use trefoil::select::Select;
 use trefoil::sync::{LazyLock, Mutex, OnceLock, RwLock};
 
-use crate::stack::{KIB, deep, until};
+use crate::deep::{KIB, deep, until};
 use crate::values::{Value, none_is_left};
 
 /// How a goroutine's stack is when a value comes to it, or leaves it.

@@ -59,7 +59,7 @@ macro_rules! image {
 
         fn main() {
             let case = trefoil::runtime::args().last().unwrap_or("");
-            let account = trefoil::account::Account::open();
+            let account = trefoil::testing::account::Account::open();
             match case {
                 $(stringify!($case) => $case(),)*
                 _ => panic!("no such case: {case:?}"),

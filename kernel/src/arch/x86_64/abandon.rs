@@ -18,7 +18,7 @@
 //! there goes on into the G. At its end the scheduler switches to g0 as if the G had parked.
 //!
 //! The report may take long, so it is made with preemption on. For that the G gets up once more, on
-//! a window beside its own (`mm/window/deathbed.rs`):
+//! a window beside its own (`mm/stack/deathbed.rs`):
 //!
 //! ```text
 //!   g0, depth 1                    the deathbed, depth 0             g0, depth 1
@@ -40,8 +40,9 @@ use trefoil_sched::{Cause, M, PreemptGuard};
 use super::idt::Frame;
 use super::percpu::{self, PerCpu};
 use super::preempt::FLAGS;
-use crate::mm::window::Window;
-use crate::{abandon, platform, report};
+use super::reporter;
+use super::upcalls::upcalls;
+use crate::scheduler;
 
 /// Bytes of a frame.
 const FRAME_BYTES: usize = size_of::<Frame>();
@@ -72,27 +73,26 @@ impl Rites {
         self.frame[offset_of!(Frame, rsp) / 8]
     }
 
-    /// Returns the address of the rites on a deathbed: below the top word.
-    fn on(bed: Window) -> *mut Self {
-        ((bed.hi as usize - 8 - size_of::<Self>()) & !15) as *mut Self
+    /// Returns the address of the rites on the deathbed that ends at `top`: below the top word.
+    fn on(top: u64) -> *mut Self {
+        ((top as usize - 8 - size_of::<Self>()) & !15) as *mut Self
     }
 
-    /// Reads the rites on a deathbed.
+    /// Reads the rites on the deathbed that ends at `top`.
     ///
     /// # Safety
     /// 1. Its G has got up there, and no code runs there any more.
-    pub unsafe fn from_bed(bed: Window) -> Self {
-        // SAFETY: 1. the G has got up there, so `get_up` has written its rites, and no code runs
-        // there that changes them.
-        unsafe { Self::on(bed).read() }
+    pub unsafe fn from_bed(top: u64) -> Self {
+        // SAFETY: 1. `get_up` has written them.
+        unsafe { Self::on(top).read() }
     }
 }
 
-/// Starts the G that has ended on this core on `bed`, with g0's data for it, and preemption on. g0
-/// is again as it was while the G ran.
-pub fn get_up(guard: PreemptGuard, rites: &Rites, bed: Window) -> ! {
+/// Starts the G that has ended on this core on the deathbed that ends at `top`, with g0's data for
+/// it, and preemption on. g0 is again as it was while the G ran.
+pub fn get_up(guard: PreemptGuard, rites: &Rites, top: u64) -> ! {
     let core = M::current(&guard).index() as u64 + 1;
-    let at = Rites::on(bed);
+    let at = Rites::on(top);
     // SAFETY: the pages are there, and nobody else has them.
     unsafe { at.write(Rites { core, told: false, ..*rites }) };
     // `rites` adopts the level there.
@@ -139,8 +139,8 @@ extern "C" fn rites(rites: &mut Rites) -> ! {
     // SAFETY: 1. `take_over` turned one level off for us, and `get_up` has kept it.
     let guard = unsafe { PreemptGuard::adopt() };
     match rites.core.checked_sub(1) {
-        None => abandon::last_rites(guard, rites),
-        Some(core) => abandon::on_deathbed(guard, rites, core),
+        None => (upcalls().last_rites)(guard, rites),
+        Some(core) => (upcalls().on_deathbed)(guard, rites, core),
     }
 }
 
@@ -154,7 +154,7 @@ pub fn seam() -> usize {
 pub fn take_over(core: &PerCpu, frame: &Frame, addr: u64, cause: Cause) -> bool {
     let Some(m) = core.m() else { return false };
     let Some(g) = m.running() else { return false };
-    if platform::is_main(g) || report::is_under_way() {
+    if scheduler::is_main(g) || reporter::is_under_way() {
         return false;
     }
     let at = (m.g0_sp() - size_of::<Rites>()) & !15;

@@ -3,14 +3,14 @@
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use trefoil_boot::acpi::{Cores, Error, Memory, Route, Tables};
 use trefoil_boot::options::Faults;
 
 use super::cpu;
-use crate::mm::phys_to_virt;
-use crate::println;
+use super::phys::phys_to_virt;
 
 /// The firmware's description of the machine.
 #[derive(Debug)]
@@ -86,12 +86,12 @@ pub fn isa_route(irq: u8) -> Result<Route, Error> {
     if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
 }
 
-/// Reads the tables. Reports a defect, and the machine goes on with the known part: at least this
-/// core.
-pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
+/// Reads the tables. Reports a defect by `say`, and the machine goes on with the known part: at
+/// least this core.
+pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults, say: fn(fmt::Arguments<'_>)) -> Machine {
     let alone = || Machine { cores: Cores::only(cpu::initial_apic_id()), pm_timer: None };
     let Some(rsdp) = rsdp.filter(|_| !faults.no_acpi) else {
-        println!("trefoil: acpi: no tables found; running on the boot core alone");
+        say(format_args!("trefoil: acpi: no tables found; running on the boot core alone"));
         return alone();
     };
     let top = memory_top.max(4 << 30);
@@ -101,7 +101,7 @@ pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
     let tables = match Tables::new(rsdp, &memory) {
         Ok(tables) => tables,
         Err(error) => {
-            println!("trefoil: acpi: {error}; running on the boot core alone");
+            say(format_args!("trefoil: acpi: {error}; running on the boot core alone"));
             return alone();
         }
     };
@@ -111,17 +111,17 @@ pub fn read(rsdp: Option<u64>, memory_top: u64, faults: Faults) -> Machine {
             cores.put_first(cpu::initial_apic_id());
             machine.cores = cores;
         }
-        Err(error) => println!("trefoil: acpi: {error}; running on the boot core alone"),
+        Err(error) => say(format_args!("trefoil: acpi: {error}; running on the boot core alone")),
     }
     if machine.cores.beyond > 0 {
-        println!("trefoil: acpi: {} cores beyond the 64th are left out", machine.cores.beyond);
+        say(format_args!("trefoil: acpi: {} cores beyond the 64th are left out", machine.cores.beyond));
     }
     // Hardware-reduced machines have no PM timer, and some no FADT: the PIT serves.
     machine.pm_timer = match tables.pm_timer() {
         Ok(port) => port,
         Err(Error::Missing(_)) => None,
         Err(error) => {
-            println!("trefoil: acpi: {error}; doing without the PM timer");
+            say(format_args!("trefoil: acpi: {error}; doing without the PM timer"));
             None
         }
     };

@@ -11,8 +11,8 @@ use trefoil_sched::platform::Token;
 
 use super::cpu::{Features, read_msr, without_interrupts, write_msr};
 use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
+use super::phys::phys_to_virt;
 use super::{clock, percpu, tlb};
-use crate::mm::phys_to_virt;
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;

@@ -1,18 +1,16 @@
 //! The meaning of each vector.
 //!
-//! Handlers of interrupts return. A page fault on a growing stack maps the page and returns. All
-//! other vectors end the machine with a report.
+//! Handlers of interrupts return. A page fault on a growing stack maps the page and returns
+//! (`kernel/src/upcalls.rs`). All other vectors end the machine with a report.
 
 use core::arch::asm;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step, stretch};
-use crate::mm::window::{self, WindowFault};
-use crate::report;
+use super::upcalls::upcalls;
+use super::{apic, gdt, percpu, preempt, reporter, serial, stretch};
 use spin::Once;
-use trefoil_sched::Cause;
 
 /// The APIC timer.
 pub const VECTOR_TIMER: u8 = 0x20;
@@ -31,6 +29,26 @@ const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 /// A function that the handler of an unexpected vector calls after it has counted the vector: for
 /// tests of a handler's limits.
 pub static ON_UNEXPECTED: Once<fn()> = Once::new();
+
+/// A function that answers a #DB, and returns false if that #DB is not its own.
+pub type OnDebug = fn(&PerCpu, &Frame) -> bool;
+
+/// The function that #DB calls, once a program steps: an image without steps has none of this.
+static ON_DEBUG: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Lets `f` answer each #DB from here on.
+pub(crate) fn set_on_debug(f: OnDebug) {
+    // Release: pairs with the Acquire in `on_debug`.
+    ON_DEBUG.store(f as *mut (), Ordering::Release);
+}
+
+/// Handles #DB. Returns false if no program has ever stepped, or this #DB is not a step.
+#[inline]
+fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
+    let handler = ON_DEBUG.load(Ordering::Acquire);
+    // SAFETY: `set_on_debug` has stored a function of this type.
+    !handler.is_null() && unsafe { core::mem::transmute::<*mut (), OnDebug>(handler) }(core, frame)
+}
 
 const DEBUG: u64 = 1;
 const NMI: u64 = 2;
@@ -80,14 +98,21 @@ pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
     Some((frame.error >> 3 & 0x1fff, table))
 }
 
-/// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack.
-pub(super) extern "C" fn dispatch(frame: &Frame) {
+/// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack. Nothing unwinds
+/// out of here, as a panic in a handler is fatal. Its ABI says otherwise so that the two calls are
+/// jumps.
+pub(super) extern "C-unwind" fn dispatch(frame: &Frame) {
+    if frame.vector == PAGE_FAULT { (upcalls().page_fault)(frame) } else { others(frame) }
+}
+
+/// Handles a vector other than a page fault.
+#[inline(never)]
+fn others(frame: &Frame) {
     let core = percpu::current();
     match frame.vector {
-        PAGE_FAULT => return page_fault(core, frame),
-        NMI if report::nmi() => return,
-        DEBUG if step::on_debug(core, frame) => return,
-        vector if vector < 32 => report::exception(frame),
+        NMI if reporter::nmi() => return,
+        DEBUG if on_debug(core, frame) => return,
+        vector if vector < 32 => (upcalls().exception)(frame),
         _ => {}
     }
     stretch::handler_begins(frame.vector);
@@ -99,7 +124,7 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
         VECTOR_WAKE => over = apic::on_wake(),
         VECTOR_FLUSH => {
             core.flush_ipis.fetch_add(1, Ordering::Relaxed);
-            window::scavenge::on_interrupt(percpu::depth());
+            (upcalls().flush)();
             apic::eoi();
         }
         VECTOR_SERIAL if serial::interrupt(core) => apic::eoi(),
@@ -119,38 +144,6 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
     core.leave_handler();
     if over {
         preempt::request(core, frame);
-    }
-}
-
-fn page_fault(core: &PerCpu, frame: &Frame) {
-    const PRESENT: u64 = 1;
-    let addr = cpu::cr2();
-    if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp.get()) {
-        // The frame of the first fault is overwritten by this one's.
-        report::nested_page_fault(frame, addr);
-    }
-    if frame.error & PRESENT != 0 {
-        report::page_fault(frame, addr);
-    }
-    // During a report a stack may still grow, but must not wait for the pool's lock: a core that is
-    // stopped may hold it. At depth > 0 it tries for a while only.
-    let depth = if report::is_under_way() { percpu::depth().max(1) } else { percpu::depth() };
-    stretch::handler_begins(frame.vector);
-    core.enter_handler();
-    let verdict = window::fault(core, addr, frame.rsp.get(), depth);
-    core.leave_handler();
-    let cause = match verdict {
-        WindowFault::Resolved => return,
-        WindowFault::NotAWindow => report::page_fault(frame, addr),
-        WindowFault::Overflow => Cause::StackOverflow,
-        WindowFault::OutOfMemory => Cause::OutOfMemory,
-        WindowFault::DeadStack => Cause::DeadStack,
-    };
-    // The G alone ends, if its state allows that; else the machine ends.
-    if depth > 0 || !abandon::take_over(core, frame, addr, cause) {
-        // If it was on its way to its end, that has a cause of its own.
-        let doomed = if depth > 0 { None } else { core.m().and_then(|m| m.running()).and_then(|g| g.doomed()) };
-        report::stack_fault(frame, addr, doomed.unwrap_or(cause));
     }
 }
 

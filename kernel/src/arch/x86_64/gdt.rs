@@ -8,7 +8,6 @@ use core::arch::asm;
 use core::ops::Range;
 
 use super::percpu::PerCpu;
-use crate::mm::kstack::{self, Purpose};
 
 /// Kernel code.
 pub const CODE: u16 = 0x08;
@@ -32,9 +31,7 @@ pub const IST_EXCEPTIONS: u8 = 6;
 pub const IST_INTERRUPTS: u8 = 7;
 
 /// Pages of an IST stack: reports walk the unwind tables on it.
-const IST_PAGES: u64 = 8;
-/// Pages of g0's stack.
-const G0_PAGES: u64 = 8;
+pub(crate) const IST_PAGES: u64 = 8;
 
 #[repr(C, packed(4))]
 struct TaskState {
@@ -87,20 +84,13 @@ pub fn use_early_stacks(core: &'static PerCpu) {
     unsafe { (*core.tables.get()).tss.ist = [top & !15; 7] };
 }
 
-/// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
-/// Returns false if there is no memory.
-pub fn make_stacks(core: &'static PerCpu) -> bool {
-    let mut tops = [0; 7];
-    for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {
-        let Some(stack) = kstack::alloc(IST_PAGES, core.index(), purpose) else { return false };
-        *top = stack.end;
-    }
-    let Some(g0) = kstack::alloc(G0_PAGES, core.index(), Purpose::G0) else { return false };
+/// Gives `core` its stacks: the tops of those for the vectors, in the order of the IST, and g0's.
+/// Before the core takes interrupts.
+pub fn set_stacks(core: &PerCpu, tops: [u64; 7], g0: Range<u64>) {
     core.set_g0_stack(g0);
     // SAFETY: the core does not take interrupts now (it has not started, or runs `start` with
     // interrupts off).
     unsafe { (*core.tables.get()).tss.ist = tops };
-    true
 }
 
 /// Loads `core`'s tables on the core that calls, which it is.

@@ -118,14 +118,14 @@ unsafe extern "C" fn idt_no_device() {
 /// Pushes all general registers: the first part of [`Frame`].
 macro_rules! push_general {
     () => {
-        $crate::arch::x86_64::registers::push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
+        trefoil_context::registers::push!("rax" "rbx" "rcx" "rdx" "rsi" "rdi" "rbp" "r8" "r9" "r10" "r11" "r12" "r13" "r14" "r15")
     };
 }
 
 /// The opposite of [`push_general`].
 macro_rules! pop_general {
     () => {
-        $crate::arch::x86_64::registers::pop!("r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rbp" "rdi" "rsi" "rdx" "rcx" "rbx" "rax")
+        trefoil_context::registers::pop!("r15" "r14" "r13" "r12" "r11" "r10" "r9" "r8" "rbp" "rdi" "rsi" "rdx" "rcx" "rbx" "rax")
     };
 }
 

@@ -5,8 +5,8 @@
 
 use trefoil_boot::acpi::Route;
 
-use crate::mm::lock::Lock;
-use crate::mm::phys_to_virt;
+use super::lock::Lock;
+use super::phys::phys_to_virt;
 
 const VERSION: u32 = 1;
 const REDIRECTION: u32 = 0x10;

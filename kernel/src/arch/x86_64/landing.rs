@@ -27,7 +27,7 @@
 //! in a deep recursion is there again and again.
 
 use super::idt::Frame;
-use crate::report::backtrace::code;
+use super::image::code;
 
 /// How they begin: `mov rsp, [rdi + 56]`, `ldmxcsr [rdi + 136]`, `fldcw [rdi + 144]`.
 const BEGIN: [u8; 17] = [0x48, 0x8b, 0x67, 0x38, 0x0f, 0xae, 0x97, 0x88, 0, 0, 0, 0xd9, 0xaf, 0x90, 0, 0, 0];

@@ -1,4 +1,5 @@
-//! The per-core record, found through `gs`.
+//! The per-core record, found through `gs`: the processor's part. Memory's part lies behind it
+//! (`mm/record.rs`).
 //!
 //! Each core sets `gs` before anything else runs on it. So the preemption depth, the caches and the
 //! report path work from the first instruction on. The boot core's record is static. The records of
@@ -11,18 +12,15 @@ use core::arch::asm;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::internals::g::{LIFE_OFFSET, OUTSIDE};
-use trefoil_sched::{G, M, PreemptGuard};
+use trefoil_sched::{G, GRef, M, PreemptGuard};
 
 use super::gdt::Tables;
 use super::tlb::Beat;
-use super::{cpu, stretch};
-use crate::mm::frames::FrameCache;
-use crate::mm::heap::Magazines;
-use crate::mm::window::{Deferred, FaultReserve};
-use crate::report;
+use super::upcalls::upcalls;
+use super::{cpu, reporter, stretch};
 
 /// The most cores there can be.
 pub const MAX_CORES: usize = 64;
@@ -56,18 +54,6 @@ pub struct PerCpu {
     /// g0's stack, for reports.
     g0: Cell<(u64, u64)>,
 
-    /// Free frames; this core with preemption off, and its #PF handler over code at depth 0.
-    pub frames: FrameCache,
-    /// Frames for growing stacks, used by this core's #PF handler. Other code of this core uses
-    /// them with preemption off (`take`, `put_back`, `fill_reserve`), or at boot.
-    pub reserve: FaultReserve,
-    /// Set while this core uses the pool of frames, or is about to; for its #PF handler.
-    pub in_pool: AtomicBool,
-    /// Set while this core packs stacks: the heap then serves it down to the packing floor. With
-    /// preemption off.
-    pub packs: Cell<bool>,
-    /// Free heap blocks; this core with preemption off.
-    pub magazines: Magazines,
     /// GDT and TSS; written before the core loads them.
     pub tables: UnsafeCell<Tables>,
 
@@ -87,45 +73,6 @@ pub struct PerCpu {
     pub wake_ipis: AtomicU64,
     /// Interrupts taken that asked the core to pass an epoch.
     pub flush_ipis: AtomicU64,
-    /// Counters of this core's operations on stacks.
-    pub stacks: Stacks,
-    /// Heap blocks that the core's #PF handler could not free. Used by that handler, and by this
-    /// core with preemption off.
-    pub deferred: Deferred,
-}
-
-/// Counters of one core. A page that this core maps and another core frees counts +1 here and -1
-/// there: only the sums over all cores mean something.
-#[derive(Debug, Default)]
-pub struct Stacks {
-    /// Pages mapped in windows.
-    pub pages: AtomicI64,
-    /// Last-level tables under windows.
-    pub tables: AtomicI64,
-    /// Tables above those, which are never freed.
-    pub upper_tables: AtomicI64,
-    /// Packed stacks.
-    pub packed: AtomicI64,
-    /// Bytes in their blocks, and in those of packed tables.
-    pub packed_bytes: AtomicI64,
-    /// Pages mapped because their G touched them.
-    pub grown: AtomicI64,
-    /// Stacks that were unpacked.
-    pub unpacked: AtomicI64,
-}
-
-impl Stacks {
-    const fn new() -> Self {
-        Self {
-            pages: AtomicI64::new(0),
-            tables: AtomicI64::new(0),
-            upper_tables: AtomicI64::new(0),
-            packed: AtomicI64::new(0),
-            packed_bytes: AtomicI64::new(0),
-            grown: AtomicI64::new(0),
-            unpacked: AtomicI64::new(0),
-        }
-    }
 }
 
 /// Set in `depth` while nothing is pending. So the decrement that reaches depth 0 gives the value 0
@@ -155,11 +102,6 @@ impl PerCpu {
             arrived: AtomicU32::new(0),
             interrupted: Cell::new([0; 5]),
             g0: Cell::new((0, 0)),
-            frames: FrameCache::new(),
-            reserve: FaultReserve::new(),
-            in_pool: AtomicBool::new(false),
-            packs: Cell::new(false),
-            magazines: Magazines::new(),
             tables: UnsafeCell::new(Tables::new()),
             one_shot: Cell::new((0, 0)),
             beat: Beat::new(),
@@ -169,8 +111,6 @@ impl PerCpu {
             unexpected: AtomicU64::new(0),
             wake_ipis: AtomicU64::new(0),
             flush_ipis: AtomicU64::new(0),
-            stacks: Stacks::new(),
-            deferred: Deferred::new(),
         }
     }
 
@@ -199,7 +139,7 @@ impl PerCpu {
     pub fn arrive(&self) {
         // Release: pairs with the Acquire in `has_arrived`.
         self.arrived.store(1, Ordering::Release);
-        report::core_arrives();
+        reporter::core_arrives();
     }
 
     /// Returns the stack of g0.
@@ -243,35 +183,43 @@ impl PerCpu {
     }
 }
 
-static BOOT_CORE: PerCpu = PerCpu::new(0);
 static CORES: [AtomicPtr<PerCpu>; MAX_CORES] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CORES];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes `core` the record of the calling core, which must not have a record yet.
-pub fn install(core: &'static PerCpu) {
-    core.me.set(core);
-    publish(core);
+///
+/// # Safety
+/// 1. As [`publish`].
+pub(crate) unsafe fn install(core: *const PerCpu) {
+    // SAFETY: 1. the caller's.
+    let this = unsafe { publish(core) };
+    this.me.set(core);
     // SAFETY: 1. `gs` is nobody else's: there is no user code, and the compiler does not use it.
-    unsafe { cpu::write_msr(IA32_GS_BASE, core::ptr::from_ref(core) as u64) };
-}
-
-/// Installs the boot core's record: the first call of Rust code on the boot core.
-pub fn install_boot_core() -> &'static PerCpu {
-    install(&BOOT_CORE);
-    &BOOT_CORE
+    unsafe { cpu::write_msr(IA32_GS_BASE, core as u64) };
 }
 
 /// Makes a record findable by number, before its core runs.
-pub fn publish(core: &'static PerCpu) {
-    // Release: pairs with the Acquire in `get`.
-    CORES[core.index].store(core::ptr::from_ref(core).cast_mut(), Ordering::Release);
-    COUNT.fetch_max(core.index + 1, Ordering::Relaxed);
+///
+/// # Safety
+/// 1. `core` is the beginning of a record of `mm/record.rs`, which lives for ever.
+pub(crate) unsafe fn publish(core: *const PerCpu) -> &'static PerCpu {
+    // SAFETY: 1.
+    let this = unsafe { &*core };
+    // Release: pairs with the Acquire in `pointer`.
+    CORES[this.index].store(core.cast_mut(), Ordering::Release);
+    COUNT.fetch_max(this.index + 1, Ordering::Relaxed);
+    this
+}
+
+/// Returns the record of core `index`, or null.
+pub(crate) fn pointer(index: usize) -> *const PerCpu {
+    CORES.get(index).map_or(core::ptr::null(), |core| core.load(Ordering::Acquire))
 }
 
 /// Returns the record of core `index`, if there is one.
 pub fn get(index: usize) -> Option<&'static PerCpu> {
-    // SAFETY: `publish` stored a `&'static PerCpu`.
-    unsafe { CORES.get(index)?.load(Ordering::Acquire).as_ref() }
+    // SAFETY: null, or published: the record lives for ever.
+    unsafe { pointer(index).as_ref() }
 }
 
 /// Iterates over all records.
@@ -279,25 +227,38 @@ pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..COUNT.load(Ordering::Relaxed)).filter_map(get)
 }
 
-/// Adds `n` to the count that lies `OFFSET` bytes into this core's record: an `AtomicU64` that only
-/// this core writes. The addition is one instruction, so preemption falls before or after it.
+/// Iterates over the addresses of all records.
+pub(crate) fn pointers() -> impl Iterator<Item = *const PerCpu> {
+    (0..COUNT.load(Ordering::Relaxed)).map(pointer).filter(|core| !core.is_null())
+}
+
+/// Adds `n` to the word that lies `OFFSET` bytes into this core's record, in one instruction.
+///
+/// # Safety
+/// 1. The word lies in the record, and is an atomic that only this core writes.
 #[inline(always)]
-pub fn add<const OFFSET: usize>(n: u64) {
-    const { assert!(OFFSET.is_multiple_of(8) && OFFSET + 8 <= size_of::<PerCpu>()) };
-    // SAFETY: `gs` is the record (`install`), and no reference to what is inside an atomic is
-    // alive.
+pub(crate) unsafe fn add<const OFFSET: usize>(n: u64) {
+    // SAFETY: 1.; `gs` is the record (`install`).
     unsafe { asm!("add gs:[{offset}], {n}", offset = const OFFSET, n = in(reg) n, options(nostack)) };
+}
+
+/// Returns the address of this core's record. Only meaningful while preemption is off, or in a
+/// handler.
+#[inline(always)]
+pub(crate) fn this() -> *const PerCpu {
+    let me: *const PerCpu;
+    // SAFETY: `install` has set `gs`; field 0 points to the record.
+    unsafe {
+        asm!("mov {}, gs:[{me}]", out(reg) me, me = const offset_of!(PerCpu, me), options(nostack, preserves_flags, readonly));
+    }
+    me
 }
 
 /// Returns this core's record. Only meaningful while preemption is off, or in a handler.
 #[inline(always)]
 pub fn current() -> &'static PerCpu {
-    let me: *const PerCpu;
-    // SAFETY: `install` has set `gs`; field 0 points to the record, which lives for ever.
-    unsafe {
-        asm!("mov {}, gs:[{me}]", out(reg) me, me = const offset_of!(PerCpu, me), options(nostack, preserves_flags, readonly));
-        &*me
-    }
+    // SAFETY: the record lives for ever.
+    unsafe { &*this() }
 }
 
 /// A stand-in for the running G on a core that has no M yet: the part of a G that [`current_life`]
@@ -404,7 +365,7 @@ fn preempt_pending() {
             asm!("or dword ptr gs:[{depth}], {set}", depth = const offset_of!(PerCpu, depth), set = const (CLEAR | 1) as i32, options(nostack))
         };
         stretch::begins();
-        see_to_doom();
+        (upcalls().see_to_doom)();
         // Code that has interrupts off can't leave the core.
         if cpu::interrupts_are_on() {
             // SAFETY: 1. the level that was entered above.
@@ -433,26 +394,15 @@ pub(super) fn see_to_pending() {
     unsafe {
         asm!("or dword ptr gs:[{depth}], {clear}", depth = const offset_of!(PerCpu, depth), clear = const CLEAR as i32, options(nostack))
     };
-    see_to_doom();
+    (upcalls().see_to_doom)();
 }
 
-/// Fills the reserve, and ends the G if it is doomed. At depth 1. (A G on its deathbed ends
-/// anyway.)
-fn see_to_doom() {
-    let core = current();
-    if core.reserve.is_low() {
-        crate::mm::window::fill_reserve();
-    }
-    let g = core.m().and_then(|m| m.running());
-    if let Some(g) = g
-        && g.doomed().is_some()
-        && crate::mm::window::deathbed::is_up(g, (&raw const core).addr() as u64)
-    {
-        stretch::ends();
-        // SAFETY: `install` has set `gs`. The mark is clear, so nothing has to be done at depth 0.
-        unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
-        crate::abandon::end_here(g);
-    }
+/// Leaves the last level of preemption being off, with nothing pending, for a G that ends next. At
+/// depth 1.
+pub(crate) fn leave_for_good() {
+    stretch::ends();
+    // SAFETY: as in `preempt_on`; nothing is pending now.
+    unsafe { asm!("dec dword ptr gs:[{depth}]", depth = const offset_of!(PerCpu, depth), options(nostack)) };
 }
 
 /// Returns the preemption depth of this core. One instruction: a caller at depth 0 gets 0 on any
@@ -476,4 +426,18 @@ pub fn in_handler() -> bool {
         asm!("mov {:e}, gs:[{handlers}]", out(reg) handlers, handlers = const offset_of!(PerCpu, handlers), options(nostack, preserves_flags, readonly))
     };
     handlers != 0
+}
+
+/// Returns the running G, if there is one.
+pub fn current_g() -> Option<GRef> {
+    if m().is_null() {
+        return None;
+    }
+    let guard = PreemptGuard::new();
+    M::current(&guard).running()
+}
+
+/// Returns true if the caller is a G that may park.
+pub fn may_park() -> bool {
+    depth() == 0 && !in_handler() && current_g().is_some()
 }

@@ -51,7 +51,7 @@
 //! So code at depth > 0 that starts from anywhere at depth 0 has 8 KiB of red pages.
 //! `kernel/tests/edge.rs` starts from everywhere.
 //!
-//! A G on its [deathbed] is far above that window's red pages, and is preempted there like any
+//! A G on its deathbed is far above that window's red pages, and is preempted there like any
 //! other.
 //!
 //! One place needs the bytes below its stack pointer: the unwinder's last step (`landing.rs`).
@@ -63,14 +63,13 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use trefoil_sched::{Cause, GRef, M, PreemptGuard};
+use trefoil_sched::{Cause, M, PreemptGuard};
 
 use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
-use super::{abandon, gdt, landing, stretch};
-use crate::mm::frames::FRAME;
-use crate::mm::window::{Window, deathbed};
-use crate::report;
+use super::phys::PAGE;
+use super::upcalls::upcalls;
+use super::{abandon, gdt, landing, reporter, stretch};
 
 /// Bytes of the xsave area, a multiple of 64; 0: the processor has `fxsave` only.
 static XSAVE_BYTES: AtomicU32 = AtomicU32::new(0);
@@ -93,7 +92,7 @@ const SWITCH: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
 /// Red pages that a preemption may map.
 const RED_PAGES: usize = 2;
 // INV-RED.
-const _: () = assert!(AROUND + XSAVE_MOST + SWITCH <= RED_PAGES * FRAME as usize);
+const _: () = assert!(AROUND + XSAVE_MOST + SWITCH <= RED_PAGES * PAGE as usize);
 
 /// Returns the most bytes of stack that a preempted G uses besides its own: its frame, and the
 /// switch's part.
@@ -111,7 +110,7 @@ pub fn request(core: &PerCpu, frame: &Frame) {
         return percpu::pend();
     }
     landing::take_back(frame);
-    if Window::from(g.stack()).is_forbidden(frame.rsp.get()) {
+    if (upcalls().is_red)(g, frame.rsp.get()) {
         return end(core, frame);
     }
     g.exempt(true);
@@ -129,26 +128,28 @@ pub fn request(core: &PerCpu, frame: &Frame) {
 fn end(core: &PerCpu, frame: &Frame) {
     let rsp = frame.rsp.get();
     if !abandon::take_over(core, frame, rsp, Cause::StackOverflow) {
-        report::stack_fault(frame, rsp, Cause::StackOverflow);
+        (upcalls().stack_fault)(frame, rsp, Cause::StackOverflow);
     }
 }
 
 /// Returns true if `frame` has interrupted a G that can be preempted at once: at depth 0, on its
 /// own stack, with interrupts on. In a handler.
 pub fn can_take(core: &PerCpu, frame: &Frame) -> bool {
-    percpu::depth() == 0 && frame.rflags.get() & INTERRUPTS != 0 && on_its_stack(core, frame) && !report::is_under_way()
+    percpu::depth() == 0
+        && frame.rflags.get() & INTERRUPTS != 0
+        && on_its_stack(core, frame)
+        && !reporter::is_under_way()
 }
 
-/// Returns true if `frame` interrupted a G on that G's own stack, or on its [deathbed]. In a
+/// Returns true if `frame` interrupted a G on that G's own stack, or on its deathbed. In a
 /// handler.
-pub(super) fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
+pub fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
     let rsp = frame.rsp.get();
-    let on_its_stack = |g: GRef| deathbed::is_up(g, rsp) || deathbed::of(g, rsp).is_some();
-    core.m().and_then(M::running).is_some_and(on_its_stack)
+    core.m().and_then(M::running).is_some_and(|g| (upcalls().is_its_stack)(g, rsp))
 }
 
 /// The interrupt flag.
-pub(super) const INTERRUPTS: u64 = 1 << 9;
+pub const INTERRUPTS: u64 = 1 << 9;
 /// The stub's flags: interrupts on, all other flags as a function expects them.
 pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 

@@ -1,4 +1,4 @@
-//! Waking the other cores.
+//! The other cores' way from their startup IPI to the kernel. `start/cores.rs` calls them.
 //!
 //! ```text
 //!   boot core                                        every other core
@@ -11,25 +11,17 @@
 //!     half a second: "did not answer"
 //! ```
 //!
-//! The boot core does not wait. Old processors want 10 ms between INIT and the startup IPI; the
-//! second and third startup IPI cover that, and a core that already runs ignores them. A core is
-//! known by its ticket, so that all can come at once. The core then reports its APIC id, so that
-//! the boot core can name the missing ones.
+//! A core is known by its ticket, so that all can come at once.
 
-use alloc::boxed::Box;
 use core::arch::{asm, global_asm, naked_asm};
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use trefoil_boot::options::Faults;
-
-use super::percpu::{self, MAX_CORES, PerCpu};
-use super::{apic, gdt};
-use crate::mm::paging::{self, Flags};
-use crate::mm::phys_to_virt;
-use crate::{platform, println, start};
+use super::percpu::MAX_CORES;
+use super::phys::phys_to_virt;
+use super::upcalls::upcalls;
 
 /// Where the trampoline runs: conventional memory that boot leaves alone.
-const TRAMPOLINE: u64 = 0x8000;
+pub(crate) const TRAMPOLINE: u64 = 0x8000;
 
 global_asm!(
     "
@@ -121,72 +113,17 @@ unsafe extern "C" fn smp_enter() -> ! {
 
 /// Starts the core, on its own g0 stack. Ticket n is record n + 1.
 extern "C" fn enter(ticket: u32) -> ! {
-    match percpu::get(ticket as usize + 1) {
-        Some(core) => crate::start::ap_main(core),
-        None => loop {
-            // SAFETY: a core too many stops for good.
-            unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
-        },
-    }
+    (upcalls().core_starts)(ticket as usize + 1)
 }
 
-/// APIC ids of the cores that were called, in the MADT's order; the boot core's is not among them.
-static CALLED: [AtomicU32; MAX_CORES] = [const { AtomicU32::new(u32::MAX) }; MAX_CORES];
-static CALLED_COUNT: AtomicUsize = AtomicUsize::new(0);
-static STEP: AtomicUsize = AtomicUsize::new(0);
-
-/// When to look for missing cores, after the start, in nanoseconds; after the last step a missing
-/// core is left out.
-const STEPS: [u64; 4] = [300_000, 10_000_000, 50_000_000, 500_000_000];
-
-/// Calls the cores with these APIC ids. Returns when `poll` should be called first, if any was
-/// called.
-pub fn start(ids: &[u32], faults: Faults, now: u64) -> Option<u64> {
-    if ids.is_empty() {
-        return None;
-    }
-    let mut made = 0;
-    for index in 1..=ids.len() {
-        let core: &'static PerCpu = Box::leak(Box::new(PerCpu::new(index)));
-        if !gdt::make_stacks(core) {
-            println!(
-                "trefoil: no memory for the stacks of {} of {} cores; they are left out",
-                ids.len() + 1 - index,
-                ids.len() + 1
-            );
-            break;
-        }
-        start::make_m(core, platform::sched());
-        STACKS[index - 1].store(core.g0_stack().end, Ordering::Relaxed);
-        percpu::publish(core);
-        made += 1;
-    }
-    if !lay_trampoline() {
-        println!("trefoil: no memory for the other cores' first page; running on the boot core alone");
-        return None;
-    }
-    let mut called = 0;
-    for (i, &id) in ids[..made].iter().enumerate() {
-        CALLED[i].store(id, Ordering::Relaxed);
-        called += 1;
-        if faults.deaf >> (i + 1) & 1 == 0 {
-            apic::send_init(id);
-        }
-    }
-    for (i, &id) in ids[..made].iter().enumerate() {
-        if (faults.deaf | faults.late) >> (i + 1) & 1 == 0 {
-            apic::send_startup(id, TRAMPOLINE as u32);
-        }
-    }
-    DEAF.store(faults.deaf, Ordering::Relaxed);
-    CALLED_COUNT.store(called, Ordering::Release);
-    Some(now + STEPS[0])
+/// Gives the core of number `index` its g0 stack, which ends at `top`.
+pub(crate) fn give_stack(index: usize, top: u64) {
+    STACKS[index - 1].store(top, Ordering::Relaxed);
 }
 
-/// Cores that a test keeps from being called.
-static DEAF: AtomicU64 = AtomicU64::new(0);
-
-fn lay_trampoline() -> bool {
+/// Copies the trampoline to its page. Returns false if the other cores can't use the kernel's
+/// tables from there.
+pub(crate) fn lay_trampoline() -> bool {
     let (from, cr3_at, end) = (&raw const smp_trampoline, &raw const smp_trampoline_cr3, &raw const smp_trampoline_end);
     let len = end as usize - from as usize;
     let cr3: u64;
@@ -198,36 +135,5 @@ fn lay_trampoline() -> bool {
         to.copy_from_nonoverlapping(from, len);
         to.add(cr3_at as usize - from as usize).cast::<u32>().write_unaligned(cr3 as u32);
     }
-    // The core turns paging on while it runs there.
-    cr3 >> 32 == 0 && paging::map_page(TRAMPOLINE, TRAMPOLINE, Flags::empty()).is_ok()
-}
-
-/// Returns true if a core with this APIC id runs.
-fn has_come(id: u32) -> bool {
-    percpu::all().any(|core| core.has_arrived() && core.lapic_id() == id)
-}
-
-/// Looks for missing cores, and calls them again or names them. On a g0, by a timer; returns when
-/// to look again.
-#[optimize(size)]
-pub fn poll(now: u64) -> Option<u64> {
-    let step = STEP.fetch_add(1, Ordering::Relaxed);
-    let called = &CALLED[..CALLED_COUNT.load(Ordering::Acquire)];
-    let missing = || {
-        called.iter().enumerate().map(|(i, id)| (i + 1, id.load(Ordering::Relaxed))).filter(|&(_, id)| !has_come(id))
-    };
-    let last = step + 1 >= STEPS.len();
-    if missing().next().is_none() || last {
-        for (_, id) in missing() {
-            println!("trefoil: the core with APIC id {id} did not answer; it is left out");
-        }
-        paging::unmap_page(TRAMPOLINE);
-        return None;
-    }
-    for (index, id) in missing() {
-        if DEAF.load(Ordering::Relaxed) >> index & 1 == 0 {
-            apic::send_startup(id, TRAMPOLINE as u32);
-        }
-    }
-    Some(now + STEPS[step + 1] - STEPS[step])
+    cr3 >> 32 == 0
 }

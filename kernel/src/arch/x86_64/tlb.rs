@@ -30,6 +30,7 @@
 //! rejected: reloads at each scheduling point (a G that runs alone has none), and a beat that never
 //! ends.
 
+use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +38,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::clock;
 use super::cpu::Features;
 use super::percpu;
-use crate::mm::window::scavenge::flush_tlb;
 
 /// Frames that make a series: the heap's weigh more, for its pages are data. A series takes half as
 /// many of those as there are entries in the translator's smallest table.
@@ -109,6 +109,12 @@ impl Default for Beat {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Drops this core's TLB entries of the windows.
+pub fn flush_tlb() {
+    // SAFETY: reloads the same tables; the processor finds valid entries again.
+    unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
 }
 
 /// Asks CPUID for the machine's maker. Called once, when boot has taken the memory that it needs.

@@ -5,10 +5,10 @@
 //!   │ header: edge bits │ block │ free run │ block │ block │ free run …                     │
 //! ```
 //!
-//! The free runs of a part's arenas are one structure (`runs.rs`), so there is no search for an
-//! arena. Runs do not join across arenas, since a header is never free. An arena that is one free
-//! run goes back to the pages. One such arena is kept as a spare, so that a block that comes and
-//! goes does not make and unmake an arena each time.
+//! The free runs of a part's arenas are one structure (crate `trefoil-runs`), so there is no search
+//! for an arena. Runs do not join across arenas, since a header is never free. An arena that is one
+//! free run goes back to the pages. One such arena is kept as a spare, so that a block that comes
+//! and goes does not make and unmake an arena each time.
 //!
 //! Each core allocates from a part of its own ([`PARTS`] cores do). A block goes back to the part
 //! of its arena, which the header names. Before a core makes an arena, it looks for a run in the
@@ -19,13 +19,14 @@
 
 use core::ptr::{self, null_mut};
 
+use trefoil_runs::{Ground, Runs, Word};
+
 use super::pages;
+use crate::arch::lock::Lock;
 use crate::arch::percpu;
 use crate::mm::PHYS_OFFSET;
 use crate::mm::frames::FRAME;
 use crate::mm::heap::scattered;
-use crate::mm::lock::Lock;
-use crate::mm::runs::{Ground, Runs, Word};
 
 /// Bytes of a granule.
 pub(super) const GRANULE: usize = 512;

@@ -8,8 +8,8 @@ use core::ptr::null_mut;
 
 use super::pages;
 use super::slab::{self, BIG, Block, Class, Gone, SMALL};
+use crate::arch::lock::Lock;
 use crate::mm::frames::FRAME;
-use crate::mm::lock::Lock;
 
 /// Pieces of a small slab's size that wait for unwinding: one for each class up to 128 bytes, where
 /// panics allocate.

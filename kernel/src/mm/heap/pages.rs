@@ -11,14 +11,15 @@
 
 use core::ptr::null_mut;
 
-use super::{MAPPED, scattered, sum};
-use crate::arch::percpu;
+use super::magazine::{MAPPED, sum};
+use super::scattered;
 use crate::mm::frames::{self, FRAME};
-use crate::mm::{PHYS_OFFSET, inject, phys_to_virt};
+use crate::mm::record;
+use crate::mm::{PHYS_OFFSET, phys_to_virt, refusal};
 
 /// Counts `pages` pages more, or fewer, for the heap.
 pub(super) fn count(pages: i64) {
-    percpu::add::<MAPPED>((pages * FRAME as i64) as u64);
+    record::add::<MAPPED>((pages * FRAME as i64) as u64);
 }
 
 /// Bytes that the heap has.
@@ -36,7 +37,7 @@ fn frame(at: *mut u8) -> Option<u64> {
 /// Allocates a piece of `pages` pages, aligned to `align` pages (a power of two). Null: no memory.
 #[optimize(size)]
 pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
-    if inject::denies_frame() {
+    if refusal::denies_frame() {
         return null_mut();
     }
     match frames::alloc_run(pages, align) {

@@ -34,12 +34,13 @@
 use core::sync::atomic::Ordering;
 
 use super::pages;
+use crate::arch::lock::Lock;
+use crate::arch::tlb::flush_tlb;
 use crate::arch::{apic, percpu};
 use crate::mm::frames::{self, BATCH, FRAME};
-use crate::mm::lock::Lock;
 use crate::mm::paging::{self, Flags};
 use crate::mm::phys_to_virt;
-use crate::mm::window::scavenge::{EPOCHS, flush_tlb};
+use crate::mm::stack::scavenge::EPOCHS;
 
 /// Where the addresses begin.
 pub(super) const BASE: u64 = 0xffff_e000_0000_0000;

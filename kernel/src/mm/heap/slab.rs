@@ -46,8 +46,8 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::SIZES;
-use crate::mm::lock::Lock;
+use super::sizes::SIZES;
+use crate::arch::lock::Lock;
 
 /// A free block; the link is its first word.
 pub(super) struct Block {

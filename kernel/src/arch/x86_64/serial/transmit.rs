@@ -23,7 +23,6 @@ use trefoil_sched::{PreemptGuard, yield_now};
 
 use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, give, is_present, pace, put, status, write_enables};
 use crate::arch::{clock, percpu};
-use crate::{console, platform};
 
 /// The output ring.
 pub static OUTPUT: Output = Output::new(&BYTES);
@@ -78,7 +77,7 @@ pub fn transmit() {
         // Once: the tables are read with preemption on, where it can be.
         if !NO_LINE.load(Ordering::Relaxed) && is_up() {
             NO_LINE.store(connect().is_err(), Ordering::Relaxed);
-        } else if console::may_park() {
+        } else if percpu::may_park() {
             yield_now();
         } else {
             core::hint::spin_loop();
@@ -88,7 +87,7 @@ pub fn transmit() {
 
 /// Returns true if this core can take interrupts.
 fn is_up() -> bool {
-    platform::try_sched().is_some() && !percpu::m().is_null() && !percpu::in_handler()
+    !percpu::m().is_null() && !percpu::in_handler()
 }
 
 /// Handles the port's interrupt: sends a bounded piece of the ring.

@@ -1,0 +1,283 @@
+//! `print!` and `println!`: whole lines never interleave.
+//!
+//! Several calls may make one line, and other G's print in between. So each G has an unfinished
+//! line of its own ([`Line`], kept in the G's platform slot). Only whole lines leave for the serial
+//! port, under the console's lock. When a G ends with a line unfinished, the kernel finishes the
+//! line. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
+//!
+//! Printing works when the heap has nothing left. A new line has [`ROOM`], enough for most lines.
+//! If even that memory can't be had, the call makes a [`Piece`] on its stack; longer text then
+//! leaves in pieces. Rejected: formatting straight into the ring under its lock, since a formatted
+//! value may park, print, or panic.
+//!
+//! A line does not wait for the port. The line goes into a ring
+//! ([`Output`](trefoil_sched::output::Output)), and the port's interrupt empties the ring. A
+//! printing G parks only if the ring is full. `arch/x86_64/serial/transmit.rs` has the table of
+//! waits. A handler does not print.
+//!
+//! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at
+//! most. Then it lets no other line begin, and waits until the ring is empty. The report path sends
+//! the text in the ring, and then writes to the port directly, even if another core holds the
+//! ring's lock.
+
+use alloc::alloc::{Layout, alloc};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::fmt::{self, Write};
+use core::ptr::NonNull;
+
+use trefoil_sched::output::LINE;
+use trefoil_sched::{G, PreemptGuard};
+
+use crate::arch::serial::{self, OUTPUT};
+use crate::arch::{clock, percpu};
+use crate::report::death;
+
+/// A line longer than this leaves in pieces.
+const LINE_MAX: usize = LINE;
+/// Bytes that a line has room for without asking for memory.
+const ROOM: usize = 128;
+/// Bytes for the output of one call outside any G; longer output leaves in several pieces.
+const PIECE: usize = 256;
+
+/// Bytes of one of the kernel's own lines.
+const SAID: usize = 1024;
+
+/// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a
+/// port that takes nothing.
+const GRACE: u64 = 1_000_000_000;
+
+/// An unfinished line, with a capacity of [`ROOM`] at least.
+struct Line(Vec<u8>);
+
+impl Line {
+    /// Creates a line. `None`: no memory.
+    fn new() -> Option<Self> {
+        let mut line = Self(Vec::new());
+        line.has_room(ROOM).then_some(line)
+    }
+
+    /// Returns true if `n` bytes more fit.
+    #[inline(never)]
+    fn has_room(&mut self, n: usize) -> bool {
+        self.0.try_reserve(n).is_ok()
+    }
+
+    /// Sends the whole lines of the buffer.
+    fn send_lines(&mut self) {
+        let Some(at) = self.0.iter().rposition(|&b| b == b'\n') else { return };
+        let end = at + 1;
+        send(&self.0[..end]);
+        self.0.drain(..end);
+    }
+
+    #[inline(never)]
+    fn add(&mut self, s: &str) {
+        for part in s.as_bytes().chunks(ROOM) {
+            if self.0.len() + part.len() > LINE_MAX {
+                self.send_lines();
+            }
+            if self.0.len() + part.len() > LINE_MAX || !self.has_room(part.len()) {
+                send(&self.0);
+                self.0.clear();
+            }
+            self.0.extend_from_slice(part);
+        }
+        // The text before this call has no line end.
+        if s.as_bytes().contains(&b'\n') {
+            self.send_lines();
+        }
+    }
+}
+
+/// The line of a G that runs here. Each piece of text borrows the line anew, since a formatted
+/// value may print, too.
+struct LineOf(&'static G);
+
+impl LineOf {
+    /// Finds or creates the line of `g`. `None`: no memory for a line.
+    fn new(g: &'static G) -> Option<Self> {
+        if g.local.get().is_null() {
+            let line = Line::new()?;
+            // SAFETY: a line has a size.
+            let place = NonNull::new(unsafe { alloc(Layout::new::<Line>()) })?.cast::<Line>();
+            // SAFETY: it was just allocated for a line.
+            unsafe { place.write(line) };
+            g.local.set(place.as_ptr().cast());
+        }
+        Some(Self(g))
+    }
+}
+
+impl Write for LineOf {
+    #[inline(never)]
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        // SAFETY: the slot holds the `Line` that `new` has put on the heap, and only its own G uses
+        // it, which is running here. The G may move between cores meanwhile; the line belongs to
+        // it, not to a core.
+        unsafe { &mut *self.0.local.get().cast::<Line>() }.add(s);
+        Ok(())
+    }
+}
+
+/// The output of one call outside any G, or where there is no memory for a [`Line`]. Output longer
+/// than `N` bytes leaves in several pieces.
+struct Piece<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+    out: fn(&[u8]),
+}
+
+impl<const N: usize> Piece<N> {
+    #[inline(never)]
+    fn print(args: fmt::Arguments<'_>, out: fn(&[u8])) {
+        let mut piece = Self { len: 0, bytes: [0; N], out };
+        let _ = fmt::write(&mut piece, args);
+        piece.send();
+    }
+
+    fn send(&mut self) {
+        (self.out)(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+}
+
+impl<const N: usize> Write for Piece<N> {
+    #[inline(never)]
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        for &byte in s.as_bytes() {
+            if self.len == N {
+                self.send();
+            }
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Sends one or more lines, [`LINE_MAX`] bytes at most. Parks if the ring has no room and the
+/// caller may park.
+#[inline(never)]
+pub(crate) fn send(bytes: &[u8]) {
+    if bytes.is_empty() || !serial::is_present() {
+        return;
+    }
+    if !percpu::may_park() {
+        return send_without_parking(bytes);
+    }
+    OUTPUT.put(bytes);
+    serial::transmit();
+}
+
+/// Sends lines for a caller that must not park. While the ring has no room, other G's run. If they
+/// can't run, this function polls the port.
+#[inline(never)]
+fn send_without_parking(bytes: &[u8]) {
+    if !serial::is_present() {
+        return;
+    }
+    let may_yield = percpu::may_park();
+    loop {
+        let guard = PreemptGuard::new();
+        if OUTPUT.try_put(&guard, bytes) {
+            break;
+        }
+        if may_yield {
+            drop(guard);
+            serial::transmit();
+            trefoil_sched::yield_now();
+        } else {
+            serial::make_room();
+        }
+    }
+    serial::transmit();
+}
+
+/// Prints for `print!`.
+#[doc(hidden)]
+pub fn print(args: fmt::Arguments<'_>) {
+    if let Some(mut line) = percpu::current_g().and_then(LineOf::new) {
+        let _ = fmt::write(&mut line, args);
+    } else {
+        Piece::<PIECE>::print(args, send);
+    }
+}
+
+/// Prints a line of the kernel's own, and allocates nothing.
+pub(crate) fn say(args: fmt::Arguments<'_>) {
+    Piece::<SAID>::print(format_args!("{args}\n"), send);
+}
+
+/// Prints such a line for a G that must not park any more.
+pub(crate) fn say_without_parking(args: fmt::Arguments<'_>) {
+    Piece::<SAID>::print(format_args!("{args}\n"), send_without_parking);
+}
+
+/// Leaves the unfinished line of `g` alone: `g` was ended where it stood, maybe inside `print!`.
+pub(crate) fn abandoned(g: &G) {
+    g.local.set(core::ptr::null_mut());
+}
+
+/// Sends the unfinished line of `g`, which ends, as a line.
+#[inline(always)]
+pub(crate) fn g_ends(slot: &Cell<*mut ()>) {
+    if !slot.get().is_null() {
+        finish_line(slot);
+    }
+}
+
+#[inline(never)]
+fn finish_line(slot: &Cell<*mut ()>) {
+    let line = slot.replace(core::ptr::null_mut());
+    // SAFETY: the slot held the line of the G that calls, which `LineOf` allocated as a box is. Only
+    // its G uses the line, and the slot is empty now.
+    let mut line = unsafe { Box::from_raw(line.cast::<Line>()) };
+    if !line.0.is_empty() {
+        line.add("\n");
+    }
+}
+
+/// Sends the unfinished line of the current G, before the machine stops.
+pub(crate) fn flush_current() {
+    if let Some(g) = percpu::current_g() {
+        g_ends(&g.local);
+    }
+}
+
+/// Shuts the console before the machine stops: sends the current G's unfinished line, blocks all
+/// later printing, and drains the ring. If the stopping core holds the ring's lock itself, the wait
+/// for the lock is bounded.
+pub(crate) fn shut() {
+    flush_current();
+    if percpu::may_park() {
+        death::wait_for_reports(clock::now() + GRACE);
+    }
+    let guard = PreemptGuard::new();
+    let until = clock::now() + GRACE;
+    while !OUTPUT.close(&guard) && clock::now() < until {
+        core::hint::spin_loop();
+    }
+    guard.hand_over(); // for good
+    serial::flush(GRACE);
+}
+
+/// Prints to the console, without a line end.
+#[macro_export]
+macro_rules! print {
+    ($($arg:tt)*) => { $crate::console::print(::core::format_args!($($arg)*)) };
+}
+
+/// Prints to the console, with a line end.
+#[macro_export]
+macro_rules! println {
+    () => { $crate::console::print(::core::format_args!("\n")) };
+    ($($arg:tt)*) => { $crate::console::print(::core::format_args!("{}\n", ::core::format_args!($($arg)*))) };
+}
+
+/// Runs `f` with the console's lock held: for tests of the report path.
+#[doc(hidden)]
+pub fn with_locked<R>(f: impl FnOnce() -> R) -> R {
+    OUTPUT.with_locked(f)
+}

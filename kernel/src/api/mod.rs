@@ -1,0 +1,11 @@
+//! The program's interface, except for what the scheduler itself provides: see the re-exports in
+//! `lib.rs`.
+
+#[doc(hidden)]
+pub mod console;
+pub mod log;
+pub(crate) mod options;
+pub mod panic;
+pub mod runtime;
+pub(crate) mod schedtrace;
+pub mod time;

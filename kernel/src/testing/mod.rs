@@ -1,0 +1,6 @@
+//! Instruments of the test images.
+
+pub mod account;
+pub mod deaths;
+pub mod inject;
+pub mod step;
