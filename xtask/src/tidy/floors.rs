@@ -10,23 +10,77 @@
 
 use super::comments::Comment;
 
-/// The folders of each crate, the highest first.
-const CRATES: [(&str, &[&str]); 1] =
-    [("sched/src", &["model", "api", "wait", "core", "queue", "g", "timers", "stack", "measure", "machine"])];
+/// A crate and its floors, the highest first. A floor is one folder, or several beside each other.
+struct Floors {
+    root: &'static str,
+    floors: &'static [&'static [&'static str]],
+    /// Names that `lib.rs` exports once more, with their folders. Code may use them by either way.
+    again: &'static [(&'static str, &'static str)],
+}
+
+const CRATES: [Floors; 2] = [
+    Floors {
+        root: "sched/src",
+        floors: &[
+            &["model"],
+            &["api"],
+            &["wait"],
+            &["core"],
+            &["queue"],
+            &["g"],
+            &["timers"],
+            &["stack", "measure"],
+            &["machine"],
+        ],
+        again: &[],
+    },
+    Floors {
+        root: "kernel/src",
+        floors: &[
+            &["start", "platform", "upcalls", "abandon", "prelude"],
+            &["testing"],
+            &["api"],
+            &["report"],
+            &["mm"],
+            &["arch"],
+            &["scheduler"],
+        ],
+        again: &[
+            ("console", "api"),
+            ("log", "api"),
+            ("panic", "api"),
+            ("runtime", "api"),
+            ("time", "api"),
+            ("print", "api"),
+            ("println", "api"),
+            ("PreemptGuard", "arch"),
+        ],
+    },
+];
 
 /// The most lines of a Rust file.
 const LINES: usize = 500;
 
-/// Returns the floor of the file at `path` among `floors`, the folder of its crate.
-fn floor_of(path: &str, root: &str, floors: &[&str]) -> Option<usize> {
-    let inside = path.strip_prefix(root)?.strip_prefix('/')?;
-    let folder = inside.split('/').next()?;
-    let name = folder.strip_suffix(".rs").unwrap_or(folder);
-    floors.iter().position(|floor| *floor == name)
+impl Floors {
+    /// Returns the floor of the folder, or of the name that is exported once more.
+    fn of(&self, name: &str) -> Option<usize> {
+        let again = self.again.iter().find(|(exported, _)| *exported == name);
+        let folder = again.map_or(name, |(_, folder)| *folder);
+        self.floors.iter().position(|floor| floor.contains(&folder))
+    }
+
+    /// Returns the floor of the file at `path`, with the folder's name.
+    fn of_file<'a>(&self, path: &'a str) -> Option<(usize, &'a str)> {
+        let inside = path.strip_prefix(self.root)?.strip_prefix('/')?;
+        let folder = inside.split('/').next()?;
+        let name = folder.strip_suffix(".rs").unwrap_or(folder);
+        self.of(name).map(|floor| (floor, name))
+    }
 }
 
-/// Yields the names that follow `crate::` in `code`: those of a group, too.
-fn named(code: &str) -> Vec<&str> {
+/// Returns the names that follow `crate::` in `code`, those of a group, too. True: the name is a
+/// macro's.
+fn named(code: &str) -> Vec<(&str, bool)> {
     let mut names = Vec::new();
     for (at, found) in code.match_indices("crate::") {
         let before = code[..at].chars().next_back();
@@ -34,31 +88,37 @@ fn named(code: &str) -> Vec<&str> {
             continue;
         }
         let rest = &code[at + found.len()..];
-        let group = rest.strip_prefix('{').map(|group| group.split(','));
-        let word = |text: &'_ str| text.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(text.len());
-        match group {
-            Some(group) => names.extend(group.map(str::trim).map(|text| &text[..word(text)])),
-            // A macro has no place of its own.
-            None if rest[word(rest)..].starts_with('!') => {}
-            None => names.push(&rest[..word(rest)]),
+        let mut depth = 0;
+        let parts = rest.split(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && depth == 1 || c == '{' && depth == 1
+        });
+        let most = if rest.starts_with('{') { usize::MAX } else { 1 };
+        for part in parts.map(str::trim).filter(|part| !part.is_empty()).take(most) {
+            let end = part.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(part.len());
+            if end > 0 {
+                names.push((&part[..end], part[end..].starts_with('!')));
+            }
         }
     }
     names
 }
 
-/// Returns the lines of the file at `path` that name a folder above its own, or none at all.
+/// Returns the lines of the file at `path` that name a folder above its own, or a name by way of
+/// `lib.rs`.
 pub fn arrows(path: &str, source: &str, comments: &[Comment]) -> Vec<(usize, String)> {
-    let Some((root, floors)) = CRATES.iter().find(|(root, _)| path.starts_with(root)) else { return Vec::new() };
-    let Some(own) = floor_of(path, root, floors) else { return Vec::new() };
+    let Some((floors, (own, folder))) = CRATES.iter().find_map(|floors| Some((floors, floors.of_file(path)?))) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for (number, line) in (1..).zip(source.lines()) {
         let comment = comments.iter().find(|comment| comment.line == number);
         let code =
             comment.map_or(line, |comment| if comment.alone { "" } else { line.split("//").next().unwrap_or("") });
-        for name in named(code).into_iter().filter(|name| !name.is_empty()) {
-            match floors.iter().position(|floor| *floor == name) {
-                Some(floor) if floor < own => found.push((number, format!("{} names {name}, above it", floors[own]))),
-                None if own > 0 => found.push((number, format!("{name} by way of lib.rs"))),
+        for (name, is_macro) in named(code) {
+            match floors.of(name) {
+                Some(floor) if floor < own => found.push((number, format!("{folder} names {name}, above it"))),
+                None if own > 0 && !is_macro => found.push((number, format!("{name} by way of lib.rs"))),
                 _ => {}
             }
         }
@@ -94,8 +154,19 @@ mod tests {
     #[test]
     fn a_way_round_is_found() {
         assert_eq!(arrows_of("sched/src/g/state.rs", "use crate::M;"), [(1, "M by way of lib.rs".into())]);
-        let group = "use crate::{machine::sync, core::m::M};";
+        let group = "use crate::{machine::sync::{a, b}, core::m::{M, N}, timers};";
         assert_eq!(arrows_of("sched/src/g/state.rs", group), [(1, "g names core, above it".into())]);
+        assert_eq!(
+            arrows_of("kernel/src/mm/heap.rs", "use crate::runtime;"),
+            [(1, "mm names runtime, above it".into())]
+        );
+        assert_eq!(arrows_of("kernel/src/api/time.rs", "use crate::runtime;"), []);
+    }
+
+    #[test]
+    fn a_macro_of_a_higher_floor_is_found() {
+        let found = arrows_of("kernel/src/mm/heap.rs", "crate::println!();");
+        assert_eq!(found, [(1, "mm names println, above it".into())]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::internals::spin::SpinLock;
 
-use crate::sync::{Turn, TurnGuard};
+use trefoil_sched::locks::{Turn, TurnGuard};
 
 use crate::api::console;
 use crate::arch::serial::{self, INPUT, Source};
