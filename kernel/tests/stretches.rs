@@ -6,7 +6,7 @@
 #![no_std]
 #![no_main]
 
-#[path = "cases/stretches.rs"]
+#[path = "cases/stretches/mod.rs"]
 mod rows;
 #[path = "support/stack.rs"]
 #[expect(dead_code, reason = "the other images use the rest")]
