@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::{shaken, tidy};
+use support::{settle, shaken, tidy};
 use trefoil_sched::chan::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError, bounded,
 };
@@ -26,12 +26,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Lets every other G of this P come to where it waits.
-fn settle() {
-    (0..20).for_each(|_| yield_now());
-    sleep(Duration::from_millis(2));
 }
 
 // --- what an operation gives

@@ -1,6 +1,6 @@
 //! Channels and `select!` under preemption at any instruction: partners, deadlines and a close that
-//! compete for the same selects. (More tests of channels: `hosted/tests/select.rs`,
-//! `sched/tests/go`, `sched/tests/random`.)
+//! compete for the same selects. (More tests of channels: `hosted/tests/select.rs` and
+//! `select_dynamic.rs`, `sched/tests/go`, `sched/tests/random`.)
 #![no_std]
 #![no_main]
 

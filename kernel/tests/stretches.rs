@@ -9,7 +9,7 @@
 #[path = "support/deep.rs"]
 #[expect(dead_code, reason = "the other images use the rest")]
 mod deep;
-#[path = "cases/stretches.rs"]
+#[path = "cases/stretches/mod.rs"]
 mod rows;
 mod support;
 

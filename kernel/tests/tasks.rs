@@ -5,14 +5,7 @@
 
 mod support;
 
-use core::future::{Future, poll_fn};
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use core::task::{Poll, Waker};
-
-use trefoil::arch::{acpi, apic, cpu, exceptions, ioapic, percpu};
-use trefoil::panic;
-use trefoil::sync::OnceLock;
 
 image! { "
     children_borrow_what_lives_outside
@@ -174,14 +167,22 @@ mod api {
 
 #[path = "cases/context.rs"]
 mod context_cases;
+#[path = "tasks/contexts.rs"]
+mod contexts;
 #[path = "cases/crates.rs"]
 mod crates_cases;
+#[path = "tasks/interrupts.rs"]
+mod interrupts;
 #[path = "cases/joinset.rs"]
 mod joinset_cases;
 #[path = "cases/local.rs"]
 mod local_cases;
+#[path = "tasks/overflows.rs"]
+mod overflows;
 #[path = "cases/panics.rs"]
 mod panic_cases;
+#[path = "tasks/panics.rs"]
+mod panics;
 #[path = "cases/scope.rs"]
 mod scope_cases;
 #[path = "cases/task.rs"]
@@ -189,10 +190,14 @@ mod task_cases;
 
 use api::*;
 use context_cases::*;
+use contexts::*;
 use crates_cases::*;
+use interrupts::*;
 use joinset_cases::*;
 use local_cases::*;
+use overflows::*;
 use panic_cases::*;
+use panics::*;
 use scope_cases::*;
 use task_cases::*;
 
@@ -203,378 +208,10 @@ fn glut(level: u64) -> u64 {
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
 }
 
-/// Counts of children that came to their end although their scope's G has died.
-static NAMED: AtomicUsize = AtomicUsize::new(0);
-static ENDED: AtomicUsize = AtomicUsize::new(0);
-
-fn a_borrow_from_a_dead_scope_stays() {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    /// Touches what it was lent, until it is told to stop.
-    fn borrow(lent: &[u64; 8]) {
-        while !STOP.load(SeqCst) {
-            assert_eq!(black_box(lent)[3], 42, "somebody else's data");
-            runtime::yield_now();
-        }
-    }
-    for round in 1..=3 {
-        STOP.store(false, SeqCst);
-        let lender = Builder::new().name("lender").spawn(|| {
-            let lent = black_box([42u64; 8]);
-            scope(|s| {
-                for _ in 0..4 {
-                    s.go(|| borrow(&lent));
-                    // This child does not touch it, and comes to its end.
-                    s.go(|| {
-                        (0..50).for_each(|_| runtime::yield_now());
-                        ENDED.fetch_add(1, SeqCst);
-                    });
-                }
-                runtime::yield_now();
-                glut(lent[0])
-            })
-        });
-        assert!(matches!(lender.unwrap().join(), Err(JoinError::StackOverflow)));
-        until(|| ENDED.load(SeqCst) == 4 * round as usize);
-        // Others come and go, and unneeded memory goes back.
-        for _ in 0..5 {
-            runtime::scavenge();
-            (0..20).map(|i| go(move || black_box([i; 200])[7])).for_each(|h| assert!(h.join().unwrap() < 20));
-        }
-        let memory = runtime::stats().memory;
-        assert_eq!((memory.abandoned, memory.stacks.kept, memory.stacks.retired), (round, 1, round - 1));
-        STOP.store(true, SeqCst);
-        until(|| runtime::num_goroutines() == 1 && runtime::stats().memory.stacks.kept == 0);
-        assert_eq!(runtime::stats().memory.stacks.retired, round);
-    }
-}
-
-fn a_dead_g_leaves_its_scope_after_its_own_children() {
-    for _ in 0..5 {
-        NAMED.store(0, SeqCst);
-        let mine = black_box([7u64; 8]);
-        let result = catch_unwind(|| {
-            scope(|s| {
-                let middle = Builder::new().name("middle").spawn_scoped(s, || {
-                    scope(|inner| {
-                        // The grandchild uses what only the outer scope lends.
-                        inner.go(|| {
-                            for _ in 0..300 {
-                                assert_eq!(black_box(&mine)[5], 7);
-                                runtime::yield_now();
-                            }
-                            NAMED.fetch_add(1, SeqCst);
-                        });
-                        scope(|innermost| {
-                            innermost.go(|| {
-                                (0..100).for_each(|_| runtime::yield_now());
-                                assert_eq!(black_box(&mine)[5], 7);
-                                NAMED.fetch_add(1, SeqCst);
-                            });
-                            glut(1)
-                        })
-                    })
-                });
-                assert!(matches!(middle.unwrap().join(), Err(JoinError::StackOverflow)));
-            })
-        });
-        assert!(result.is_ok());
-        assert_eq!(NAMED.load(SeqCst), 2, "the scope ended while others still used what it lends");
-    }
-}
-
-fn a_child_that_overflows_makes_the_scope_panic() {
-    let lent = [3u64; 4];
-    let result = catch_unwind(|| {
-        scope(|s| {
-            Builder::new().name("glutton").spawn_scoped(s, || glut(lent[1])).unwrap();
-        })
-    });
-    assert_eq!(panic_message(&*result.unwrap_err()), Some("a goroutine of the scope panicked"));
-}
-
+/// Panics. The table of boots names this function and this file.
 #[inline(never)]
 fn fall(message: &str) -> ! {
     panic!("{}", black_box(message))
-}
-
-/// Panics when it is dropped.
-struct Grenade(&'static str);
-
-impl Drop for Grenade {
-    fn drop(&mut self) {
-        fall(self.0);
-    }
-}
-
-fn a_panic_in_a_destructor_ends_its_goroutine_alone() {
-    for round in 1..=3 {
-        let mutex = Arc::new(sync::Mutex::new(0));
-        let lent = AtomicUsize::new(0);
-        let mine = mutex.clone();
-        let grenadier = Builder::new().name("grenadier").spawn(move || {
-            let _held = mine.lock().unwrap();
-            let _first = Grenade("not run any more");
-            let _second = Grenade("the second one");
-            fall("the first one")
-        });
-        let error = grenadier.unwrap().join().unwrap_err();
-        assert_eq!(error.message(), Some("the second one"));
-        let told = go(move || drop(mutex.lock())).join().expect_err("what it held was granted");
-        assert!(told.message().is_some_and(|text| text.contains("\"grenadier\", which died of a panic")), "{told}");
-        assert_eq!(runtime::stats().memory.abandoned, round);
-        assert!(!panicking());
-        // In a scope: the others, and the scope, go on.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            scope(|s| {
-                s.go(|| lent.fetch_add(1, SeqCst));
-            })
-        }));
-        assert!(result.is_ok() && lent.load(SeqCst) == 1);
-    }
-    // Unclaimed, in a scope, which so panics.
-    let result = catch_unwind(|| {
-        scope(|s| {
-            s.go(|| {
-                let _grenade = Grenade("the second one");
-                fall("the first one")
-            });
-        })
-    });
-    assert_eq!(panic_message(&*result.unwrap_err()), Some("a goroutine of the scope panicked"));
-}
-
-fn the_default_hook_says_who_where_and_how() {
-    let clumsy = Builder::new().name("clumsy").spawn(|| fall("it fell")).unwrap();
-    assert_eq!(clumsy.join().unwrap_err().message(), Some("it fell"));
-}
-
-fn a_hook_of_ones_own_takes_its_place() {
-    panic::set_hook(Box::new(|info| {
-        let at = info.location().map_or(0, |at| at.line());
-        assert!(at > 0 && info.id() > 1 && info.name().as_str() == "clumsy");
-        println!("mine: {}", info.payload_as_str().unwrap_or("?"));
-    }));
-    let clumsy = || Builder::new().name("clumsy").spawn(|| fall("fell")).unwrap().join().unwrap_err();
-    clumsy();
-    let mine = panic::take_hook();
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    panic::set_hook(Box::new(move |info| {
-        CALLS.fetch_add(1, SeqCst);
-        mine(info);
-    }));
-    clumsy();
-    // Quiet ones do not call it.
-    assert!(catch_unwind(|| quiet_panic("quiet")).is_err());
-    assert_eq!(CALLS.load(SeqCst), 1);
-    drop(panic::take_hook());
-}
-
-fn a_hook_that_panics_ends_its_goroutine_alone() {
-    panic::set_hook(Box::new(|_| fall("the hook fell")));
-    let error = go(|| fall("the first one")).join().unwrap_err();
-    assert_eq!(error.message(), Some("the hook fell"));
-    drop(panic::take_hook());
-    assert_eq!(go(|| 5).join().unwrap(), 5);
-}
-
-fn a_group_whose_member_dies_cancels_a_deep_context() {
-    for _ in 0..5 {
-        let (group, ctx) = ErrGroup::<()>::with_context(&Context::background());
-        // Not on the dead one's g0: that would take long.
-        let mut inner = ctx.clone();
-        (0..2000).for_each(|_| inner = inner.with_cancel().0);
-        group.go(|| {
-            black_box(glut(1));
-            Ok(())
-        });
-        assert!(inner.done().recv().is_err());
-        assert_eq!(inner.err(), Some(ContextError::Canceled));
-        let caught = catch_unwind(AssertUnwindSafe(|| group.wait()));
-        assert_eq!(panic_message(&*caught.unwrap_err()), Some("ErrGroup: the goroutine's stack overflowed"));
-    }
-}
-
-fn an_unjoined_panic_that_began_without_a_word_is_told_of_at_the_end() {
-    drop(Builder::new().name("quiet").spawn(|| quiet_panic("not a word")));
-    drop(go(|| panic::resume_unwind(Box::new(7u8))));
-    let late = go(|| quiet_panic("dropped late"));
-    until(|| late.is_finished());
-    drop(late);
-    // The hook has told of these.
-    drop(go(|| fall("loud")));
-    drop(go(|| scope(|_| fall("in a scope"))));
-    // A panic that a join returns is not told again.
-    assert!(go(|| quiet_panic("loud")).join().is_err());
-    until(|| runtime::num_goroutines() == 1);
-}
-
-struct Word(fn());
-
-impl core::fmt::Display for Word {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("half a word")?;
-        (self.0)();
-        Err(core::fmt::Error)
-    }
-}
-
-fn a_message_that_can_not_be_made_is_cut_or_replaced() {
-    let cut = |_: ()| panic!("so far: {} and so on", Word(|| ()));
-    assert_eq!(go(move || cut(())).join().map(|()| 0).unwrap_err().message(), Some("so far: half a word"));
-    assert_eq!(panic_message(&*catch_unwind(|| cut(())).unwrap_err()), Some("so far: half a word"));
-    // A message that panics itself: its panic is caught, here and in a goroutine, and leaves
-    // nothing behind.
-    let replaced = || panic!("so far: {}", Word(|| fall("the message panicked")));
-    for _ in 0..3 {
-        let caught = catch_unwind(|| -> u32 { replaced() });
-        assert_eq!(panic_message(&*caught.unwrap_err()), Some("the message panicked"));
-        assert!(!panicking());
-        let error = go(move || -> u32 { replaced() }).join().unwrap_err();
-        assert_eq!(error.message(), Some("the message panicked"));
-    }
-    // And in a destructor that runs because of a panic, it ends that goroutine alone.
-    struct Says;
-    impl Drop for Says {
-        fn drop(&mut self) {
-            panic!("so far: {}", Word(|| fall("the message panicked")));
-        }
-    }
-    let error = go(|| {
-        let _says = Says;
-        fall("the first one")
-    });
-    assert_eq!(error.join().map(|()| 0).unwrap_err().message(), Some("the message panicked"));
-    assert_eq!(go(|| 5).join().unwrap(), 5);
-}
-
-fn a_message_that_panics_in_main_is_its_end() {
-    panic!("so far: {}", Word(|| fall("the message panicked")));
-}
-
-fn main_catches_its_own_panics() {
-    for _ in 0..3 {
-        let caught = catch_unwind(|| fall("caught"));
-        assert_eq!(panic_message(&*caught.unwrap_err()), Some("caught"));
-    }
-    let result = catch_unwind(|| scope(|_| fall("in a scope")));
-    assert!(result.is_err());
-}
-
-fn main_passes_a_panic_on_and_fails() {
-    let caught = catch_unwind(|| fall("main passes it on"));
-    panic::resume_unwind(caught.unwrap_err())
-}
-
-fn a_panic_in_a_destructor_of_main_is_fatal() {
-    let _ = catch_unwind(|| {
-        let _grenade = Grenade("the second one");
-        fall("the first one")
-    });
-}
-
-/// One goroutine makes, cancels and drops contexts; another looks how long it had to wait for its
-/// turn.
-fn contexts_without_number_let_others_run() {
-    const MANY: usize = 20_000;
-    static LONGEST: AtomicUsize = AtomicUsize::new(0);
-    let (done, over) = chan::bounded::<()>(0);
-    let watcher = go(move || {
-        let mut last = Instant::now();
-        while over.try_recv() != Err(chan::TryRecvError::Disconnected) {
-            runtime::yield_now();
-            let now = Instant::now();
-            LONGEST.fetch_max((now - last).as_micros() as usize, SeqCst);
-            last = now;
-        }
-    });
-    // Two slices of 50 µs, and the work of a core between two goroutines. An instruction takes a
-    // nanosecond.
-    let check = |what: &str| {
-        runtime::yield_now();
-        let longest = LONGEST.swap(0, SeqCst);
-        println!("{what}: {longest} us");
-        assert!(longest < 130, "{what}: nobody else ran for {longest} us");
-    };
-    runtime::yield_now();
-    LONGEST.store(0, SeqCst);
-    let (parent, cancel) = Context::background().with_cancel();
-    let mut children = Vec::with_capacity(MANY);
-    (0..MANY).for_each(|_| children.push(parent.with_cancel().0));
-    check("children made");
-    cancel.cancel();
-    check("children cancelled");
-    assert!(children.iter().all(|child| child.err().is_some()));
-    drop(children);
-    check("cancelled children dropped");
-    let (parent, _cancel) = Context::background().with_cancel();
-    let mut children = Vec::with_capacity(MANY);
-    (0..MANY).for_each(|_| children.push(parent.with_cancel().0));
-    drop(children);
-    check("children made and dropped");
-    let (top, cancel) = Context::background().with_cancel();
-    let mut inner = top.clone();
-    (0..MANY).for_each(|i| inner = inner.with_cancel().0.with_value(i));
-    check("a chain made");
-    cancel.cancel();
-    check("a chain cancelled");
-    drop((top, cancel, inner));
-    check("a chain dropped");
-    drop(done);
-    watcher.join().unwrap();
-}
-
-fn a_million_children_leave_no_memory_behind() {
-    const CHILDREN: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
-    let live = || runtime::stats().memory.heap.live_bytes;
-    let (root, _cancel) = Context::background().with_cancel();
-    let before = live();
-    let mut living = Vec::new();
-    for i in 1..=CHILDREN {
-        let (child, cancel) = root.with_cancel();
-        match i % 4 {
-            0 => cancel.cancel(),
-            1 => drop(root.with_timeout(Duration::from_secs(3600))),
-            _ => {}
-        }
-        if i % 8 < 4 {
-            living.push(child.with_cancel().0);
-        }
-        if living.len() == 8 {
-            living.clear();
-        }
-        if i % 1000 == 0 {
-            // The bound leaves room for the timers' heap, and for the buffers that cores print
-            // into.
-            assert!(live() < before + (32 << 10), "{} bytes after {i} children", live() - before);
-        }
-    }
-    assert!(root.err().is_none());
-}
-
-fn locals_of_main_are_dropped_before_the_machine_stops() {
-    struct Word;
-    impl Drop for Word {
-        fn drop(&mut self) {
-            println!("the last word");
-        }
-    }
-    goroutine_local! { static WORD: Word = Word }
-    // The kit looks at the heap before `main` ends, unless a goroutine has died of its stack.
-    assert!(go(|| glut(1)).join().is_err());
-    WORD.with(|_| ());
-}
-
-fn locals_of_a_dead_goroutine_do_not_live_on() {
-    goroutine_local! { static MARK: core::cell::Cell<u64> = core::cell::Cell::new(0) }
-    for i in 1..20 {
-        let dead = go(move || {
-            MARK.set(i);
-            glut(i)
-        });
-        assert!(matches!(dead.join(), Err(JoinError::StackOverflow)));
-        let marks: Vec<_> = (0..20).map(|_| go(|| MARK.get())).collect();
-        assert!(marks.into_iter().all(|h| h.join().unwrap() == 0), "a local of a goroutine that has ended");
-    }
 }
 
 fn records_go_to_the_console_with_goroutine_and_time() {
@@ -592,114 +229,4 @@ fn a_bad_level_is_named() {
     trefoil::log::init();
     log::debug!("quite detailed");
     log::info!("heard");
-}
-
-/// A vector that nobody has.
-const SPARE: u8 = 0x77;
-/// The waker of the goroutine that its handler wakes.
-static WOKEN: OnceLock<Waker> = OnceLock::new();
-/// The interrupts that were asked for, and which was the last of them when the handler ran. (Not
-/// how often it did: that is for the machine to say.)
-static ASKED: AtomicUsize = AtomicUsize::new(0);
-static RUNG: AtomicUsize = AtomicUsize::new(0);
-
-/// Has the handler of the spare vector leave its mark from now on, and wake this goroutine.
-fn listen() {
-    task::block_on(poll_fn(|context| {
-        WOKEN.get_or_init(|| context.waker().clone());
-        Poll::Ready(())
-    }));
-    exceptions::ON_UNEXPECTED.call_once(|| {
-        || {
-            RUNG.fetch_max(ASKED.load(SeqCst), SeqCst);
-            WOKEN.get().into_iter().for_each(Waker::wake_by_ref);
-        }
-    });
-}
-
-/// Interrupts core number `i`, modulo how many there are.
-fn ring(i: usize) {
-    ASKED.fetch_add(1, SeqCst);
-    let cores = percpu::all().count();
-    percpu::all().nth(i % cores).into_iter().for_each(|core| apic::send(core.lapic_id(), SPARE));
-}
-
-fn an_interrupt_wakes_a_future() {
-    listen();
-    for i in 0..300 {
-        // Before the poll looks, after it has looked (so that it comes on the way to the park), and
-        // while its goroutine is parked.
-        let (way, mut rung) = (i % 3, false);
-        let wait = poll_fn(|_| {
-            if !rung && way == 0 {
-                ring(i / 3);
-            }
-            let seen = RUNG.load(SeqCst);
-            if !rung && way == 1 {
-                ring(i / 3);
-            }
-            if !rung && way == 2 {
-                go(move || ring(i / 3));
-            }
-            rung = true;
-            if seen > i { Poll::Ready(seen) } else { Poll::Pending }
-        });
-        assert_eq!(task::block_on_interrupt(wait), i + 1, "way {way}");
-    }
-}
-
-fn who_waits_for_an_interrupt_alone_is_not_dead() {
-    // Each poll asks for an interrupt of the next core; while it is on its way all cores rest, or
-    // are about to.
-    listen();
-    let wait = poll_fn(|_| {
-        let seen = RUNG.load(SeqCst);
-        if seen < 50 {
-            ring(seen);
-        }
-        if seen < 50 { Poll::Pending } else { Poll::Ready(()) }
-    });
-    task::block_on_interrupt(wait);
-}
-
-/// Returns a future that the old PC's timer wakes in 50 ms. The scheduler does not know of that
-/// timer: none of its own is armed, and every core rests meanwhile.
-fn woken_by_a_device() -> impl Future<Output = ()> {
-    listen();
-    // The kernel's own work soon after boot is done by then.
-    time::sleep(Duration::from_millis(150));
-    let before = RUNG.load(SeqCst);
-    let mut first = true;
-    poll_fn(move |_| {
-        if core::mem::take(&mut first) {
-            ASKED.fetch_add(1, SeqCst);
-            // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better
-            // clock, so nobody else uses the channel.
-            unsafe {
-                cpu::outb(0x43, 0x30);
-                cpu::outb(0x40, 0x0b);
-                cpu::outb(0x40, 0xe9);
-            }
-            let route = acpi::isa_route(0).expect("a PC has one");
-            let core = percpu::all().next().expect("there is a core").lapic_id();
-            assert!(ioapic::connect(route, SPARE, core));
-        }
-        if RUNG.load(SeqCst) > before { Poll::Ready(()) } else { Poll::Pending }
-    })
-}
-
-fn a_future_that_a_device_wakes_is_no_deadlock() {
-    let begin = Instant::now();
-    task::block_on_interrupt(woken_by_a_device());
-    assert!(begin.elapsed() >= Duration::from_millis(200), "the machine never rested");
-    println!("woken by the device");
-}
-
-fn who_does_not_say_so_is_taken_for_dead() {
-    task::block_on(woken_by_a_device());
-    println!("woken by the device");
-}
-
-fn a_future_that_nobody_wakes_is_a_deadlock() {
-    task::block_on(core::future::pending::<()>());
 }

@@ -7,7 +7,7 @@ mod deep;
 mod support;
 #[path = "support/values.rs"]
 mod values;
-#[path = "cases/ways.rs"]
+#[path = "cases/ways/mod.rs"]
 mod ways;
 
 use core::cell::RefCell;

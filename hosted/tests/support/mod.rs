@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use trefoil_hosted::{Config, account};
+use trefoil_sched::time::sleep;
+use trefoil_sched::yield_now;
 
 /// Runs `main` on `procs` M's. Afterwards every G must have ended and every stack must be back.
 pub fn tidy(procs: usize, main: impl FnOnce() + Send + 'static) {
@@ -32,4 +34,10 @@ pub fn spin_for(time: Duration) {
     while begin.elapsed() < time {
         std::hint::spin_loop();
     }
+}
+
+/// Lets every other G of this P come to where it waits.
+pub fn settle() {
+    (0..20).for_each(|_| yield_now());
+    sleep(Duration::from_millis(2));
 }
