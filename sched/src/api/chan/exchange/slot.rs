@@ -1,0 +1,52 @@
+//! The place of one value, and the moves into it and out of it.
+
+use core::mem::MaybeUninit;
+
+use crate::machine::sync::UnsafeCell;
+use crate::wait::list::Claimed;
+
+/// Where a value lies: in the channel, or with a waiting G.
+pub(in crate::api::chan) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
+
+/// Makes a slot that holds nothing.
+pub(in crate::api::chan) fn empty<T>() -> Slot<T> {
+    UnsafeCell::new(MaybeUninit::uninit())
+}
+
+/// Moves the value out of a slot.
+///
+/// # Safety
+/// 1. The slot holds a value, the caller alone reaches it, and the slot is not read again.
+#[inline(always)]
+pub(in crate::api::chan) unsafe fn take<T>(slot: &Slot<T>) -> T {
+    // SAFETY: 1.
+    slot.with_mut(|slot| unsafe { (*slot).assume_init_read() })
+}
+
+/// Moves `value` to a claimed receiver.
+///
+/// # Safety
+/// 1. The receiver was claimed from the `recvq` of a channel of `T`.
+#[inline(always)]
+pub(in crate::api::chan) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
+    // SAFETY: 1. the receiver put the address of its empty slot there, and stays parked until it is
+    // woken.
+    let slot = unsafe { &*receiver.slot().cast::<Slot<T>>() };
+    // SAFETY: the slot is the claimer's until then.
+    slot.with_mut(|slot| unsafe { (*slot).write(value) });
+    receiver.serve()
+}
+
+/// Moves the value of a claimed sender here.
+///
+/// # Safety
+/// 1. The sender was claimed from the `sendq` of a channel of `T`.
+#[inline(always)]
+pub(super) unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
+    // SAFETY: 1. the sender put the address of its full slot there, and stays parked until it is
+    // woken.
+    let slot = unsafe { &*sender.slot().cast::<Slot<T>>() };
+    // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it
+    // is served.
+    (unsafe { take(slot) }, sender.serve())
+}
