@@ -13,7 +13,9 @@
 //!
 //! Neither ends a goroutine by force; [`context`](crate::api::context) says why.
 
-use crate::core::drops::report_unseen;
+mod errgroup;
+mod member;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,19 +23,17 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-mod errgroup;
-
 pub use errgroup::ErrGroup;
 #[cfg(loom)]
 pub use errgroup::model as errgroup_model;
 
-use crate::api::join::{JoinError, JoinHandle, Outcome};
+use self::member::{InSet, MemberNode, Shared, State};
+use crate::api::join::{JoinHandle, Outcome};
 use crate::api::spawn::{Builder, SpawnError};
 use crate::api::time::Instant;
-use crate::g::{GRef, WaitReason};
+use crate::g::WaitReason;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
-use crate::wait::group::{Member, close_all, own_id};
 use crate::wait::list::WaitQueue;
 use crate::wait::ticket::{NEVER, Woken, reserve_timer, wait_until};
 
@@ -64,84 +64,10 @@ pub struct JoinSet<T> {
     len: usize,
 }
 
-struct Shared<T> {
-    state: SpinLock<State<T>>,
-}
-
-struct State<T> {
-    /// The members that have left and are not joined yet, the first of them first.
-    done: Option<NonNull<MemberNode<T>>>,
-    last: Option<NonNull<MemberNode<T>>>,
-    /// The set is gone.
-    closed: bool,
-    waiters: WaitQueue,
-}
-
-impl<T> State<T> {
-    fn waiters(&mut self) -> &mut WaitQueue {
-        &mut self.waiters
-    }
-}
-
-struct MemberNode<T> {
-    /// The set's; of a set that is gone nobody's.
-    handle: Option<JoinHandle<T>>,
-    older: Option<NonNull<MemberNode<T>>>,
-    newer: Option<NonNull<MemberNode<T>>>,
-    /// Guarded by the set's lock.
-    next_done: Option<NonNull<MemberNode<T>>>,
-}
-
 // SAFETY: the nodes belong to the set, or to the lock; their content is sendable.
 unsafe impl<T: Send> Send for JoinSet<T> {}
 // SAFETY: by reference only its length is seen.
 unsafe impl<T: Send> Sync for JoinSet<T> {}
-// SAFETY: nodes are reached under the lock.
-unsafe impl<T: Send> Send for State<T> {}
-
-/// The G's side of a node.
-struct InSet<T> {
-    shared: Arc<Shared<T>>,
-    node: NonNull<MemberNode<T>>,
-}
-
-// SAFETY: the node is used under the set's lock.
-unsafe impl<T: Send> Send for InSet<T> {}
-
-impl<T: Send> Member for InSet<T> {
-    type Remainder = ();
-
-    fn unclaimed(&self, error: JoinError) {
-        report_unseen(error, own_id());
-    }
-
-    fn leave(self) -> Option<()> {
-        let guard = PreemptGuard::new();
-        let mut state = self.shared.state.lock(&guard);
-        if state.closed {
-            drop(state);
-            // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
-            drop(unsafe { Box::from_raw(self.node.as_ptr()) });
-            return None;
-        }
-        match state.last.replace(self.node) {
-            // SAFETY: nodes in the list are the set's, which looks at this field under the lock.
-            Some(last) => unsafe { (*last.as_ptr()).next_done = Some(self.node) },
-            None => state.done = Some(self.node),
-        }
-        let waiter = state.waiters.pop();
-        drop(state);
-        if let Some(waiter) = waiter {
-            waiter.serve().wake(&guard);
-        }
-        None
-    }
-
-    fn abandoned(self, g: GRef) {
-        close_all(g);
-        self.leave();
-    }
-}
 
 impl<T: Send + 'static> JoinSet<T> {
     /// Makes an empty set.
