@@ -9,6 +9,7 @@ pub mod haul;
 pub mod idle;
 pub mod interrupt;
 pub mod m;
+pub mod max_procs;
 pub mod oneshot;
 pub mod p;
 pub mod park;

@@ -75,11 +75,12 @@ pub use crate::api::{
     chan, context, input, join, joinset, local, locks, output, panic, scope, select, spawn, stats, task, time,
 };
 pub use crate::core::find::run_m;
-pub use crate::core::handoff::{block_in_place, set_max_procs};
+pub use crate::core::handoff::block_in_place;
 pub use crate::core::interrupt::{
     park_for_interrupt, ready_anywhere, ready_from_interrupt, timer_interrupt, wake_interrupt,
 };
 pub use crate::core::m::M;
+pub use crate::core::max_procs::set_max_procs;
 pub use crate::core::p::P;
 pub use crate::core::park::{current_g, is_side_door, make_way, park, preempt, ready, yield_now};
 pub use crate::core::pin::{Pin, pin};

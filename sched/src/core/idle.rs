@@ -85,7 +85,7 @@ pub struct IdleSets {
     /// all.
     credit: AtomicI32,
     /// The number of P's that may be held: those with a smaller index. No M holds the others for
-    /// long (see `core/handoff.rs`).
+    /// long (see `core/max_procs.rs`).
     ps: AtomicU32,
     /// P's that were claimed for good: no M holds them, and none may. One bit each.
     gone: AtomicU64,
