@@ -115,7 +115,7 @@ struct Guarded {
     value: UnsafeCell<u32>,
 }
 
-// SAFETY: for the model: loom reports two who use the value at the same time.
+// SAFETY: for the model: loom reports two threads that use the value at the same time.
 unsafe impl Sync for Guarded {}
 // SAFETY: for the model: the value is a number, so any thread may have it; loom reports two that
 // use it at the same time.
@@ -127,7 +127,7 @@ impl Guarded {
     }
 
     fn change(&self) {
-        // SAFETY: loom checks it.
+        // SAFETY: nobody else uses the value meanwhile; loom checks that.
         self.value.with_mut(|value| unsafe { *value += 1 });
     }
 }
@@ -207,7 +207,7 @@ impl Todo {
     }
 
     fn finish(&self, i: usize) {
-        // SAFETY: loom checks it.
+        // SAFETY: nobody else uses the value meanwhile; loom checks that.
         self.values[i].with_mut(|value| unsafe { *value = 1 });
         self.wg.done();
     }
@@ -222,7 +222,7 @@ fn who_waits_sees_what_was_done() {
             |todo| todo.finish(1),
             |todo| {
                 todo.wg.wait();
-                // SAFETY: loom checks it.
+                // SAFETY: nobody writes the value meanwhile; loom checks that.
                 let sum: u32 = todo.values.iter().map(|value| value.with(|value| unsafe { *value })).sum();
                 assert_eq!(sum, 2);
             },

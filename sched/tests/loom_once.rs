@@ -25,12 +25,12 @@ unsafe impl Sync for Guarded {}
 
 impl Guarded {
     fn add(&self) {
-        // SAFETY: loom checks it.
+        // SAFETY: no other closure runs meanwhile; loom checks that.
         self.value.with_mut(|value| unsafe { *value += 1 });
     }
 
     fn get(&self) -> u32 {
-        // SAFETY: loom checks it.
+        // SAFETY: the closure has ended before anybody reads; loom checks that.
         self.value.with(|value| unsafe { *value })
     }
 }

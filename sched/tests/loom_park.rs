@@ -44,7 +44,7 @@ impl Parked {
 
     /// What an M does that takes it from a queue.
     fn resume(&self) {
-        // SAFETY: whoever resumes the G owns it; loom checks that.
+        // SAFETY: the M that resumes the G owns its context; loom checks that.
         let saved = self.registers.with(|r| unsafe { *r });
         assert_eq!(saved, 1, "resumed before saved");
         self.state.dispatch();

@@ -69,7 +69,7 @@ impl Sleeper {
     /// ordering helps.
     fn run(&self) {
         self.state.dispatch();
-        // SAFETY: whoever runs the G owns it; loom checks that.
+        // SAFETY: the M that runs the G owns its context; loom checks that.
         let runs = self.stack.with(|s| unsafe { (*s).runs });
         assert_eq!(self.gifts.load(Ordering::Relaxed), runs, "what the waker wrote is not seen");
         self.runs.fetch_add(1, Ordering::Relaxed);

@@ -77,7 +77,8 @@ impl<T> JoinHandle<T> {
 
     /// As `drop`, but says how the G ended, if it has.
     pub(crate) fn detach(self) -> Option<Outcome<()>> {
-        // SAFETY: 1. the handle is gone.
+        // SAFETY: 1. `ManuallyDrop` keeps the handle's own `drop` from ending the cell a second
+        // time.
         unsafe { end(ManuallyDrop::new(self).cell) }
     }
 
@@ -96,16 +97,17 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> Outcome<T> {
         // The handle's side ends here, and not in `drop`.
         let shared = ManuallyDrop::new(self).cell;
-        // SAFETY: 1. the handle's side ends below.
+        // SAFETY: 1. the handle's side of the cell ends with `free` below.
         let word = unsafe { shared.word() };
         if !word.is_done() {
-            // SAFETY: 1. this is the handle's side.
+            // SAFETY: 1. the caller is the handle, which alone frees the cell.
             unsafe { word.wait() };
         }
-        // SAFETY: 1. right above. 2. DONE, and the handle is gone: nobody else takes it.
+        // SAFETY: 1. the handle's side of the cell ends with `free` below. 2. the word is DONE, and
+        // the handle is the only side that takes the result.
         let outcome = unsafe { shared.take() };
-        // SAFETY: 1. DONE was not preceded by ABANDONED, so the handle frees it; the G is through
-        // with it.
+        // SAFETY: 1. the result was taken. The handle was not dropped before DONE, so it frees the
+        // cell, and the G does not look at the cell after DONE.
         unsafe { shared.free() };
         outcome
     }
@@ -196,7 +198,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        // SAFETY: 1. this is the handle's end.
+        // SAFETY: 1. this is the handle's end, and nobody uses `self.cell` after it.
         if let Some(Err(error)) = unsafe { end(self.cell) } {
             report_unseen(error, self.g);
         }
@@ -210,11 +212,13 @@ impl<T> Drop for JoinHandle<T> {
 /// # Safety
 /// 1. The caller is the handle, and ends.
 unsafe fn end<T>(shared: CellRef<T>) -> Option<Outcome<()>> {
-    // SAFETY: 1.
+    // SAFETY: 1. the handle's side of the cell has not ended: this function ends it.
     if unsafe { shared.word() }.abandon() {
         return None;
     }
-    // SAFETY: 1. as above. 2. DONE, and the handle has not joined. Of `free`: as in `join`.
+    // SAFETY: of `discard`: 1. the handle's side ends with `free`. 2. the word is DONE, and the
+    // handle has not joined. Of `free`: 1. the outcome was taken, and the handle was there until
+    // DONE, so the handle frees the cell.
     unsafe {
         let outcome = shared.discard(drop_caught_at);
         shared.free();
@@ -234,7 +238,8 @@ pub mod model {
     /// The side of the G that ends.
     pub struct Completer<T>(CellRef<T>);
 
-    // SAFETY: as for a handle.
+    // SAFETY: the completer is one side of a cell, whose word passes the value to the other; the
+    // value is sendable.
     unsafe impl<T: Send> Send for Completer<T> {}
 
     /// The two sides of a new cell.
@@ -254,7 +259,8 @@ pub mod model {
             } {
                 Completed::Kept => {}
                 Completed::Wake(joiner) => ready(&guard, joiner),
-                // SAFETY: 1. and 2.: the handle is gone; as `forget` in `api/spawn/start.rs`.
+                // SAFETY: 1. and 2.: the handle abandoned the cell, so the completer takes the
+                // outcome, once, and frees the cell.
                 Completed::Unclaimed => unsafe {
                     drop(self.0.take());
                     self.0.free();

@@ -143,7 +143,7 @@ impl<T: Send + 'static> JoinSet<T> {
         let (handle, _guard) = match start(InSet { shared: self.shared.clone(), node }) {
             Ok(handle) => handle,
             Err(error) => {
-                // SAFETY: nobody else knows it.
+                // SAFETY: the goroutine did not start, so nobody else knows the node.
                 drop(unsafe { Box::from_raw(node.as_ptr()) });
                 return Err(error);
             }
@@ -153,7 +153,7 @@ impl<T: Send + 'static> JoinSet<T> {
             // SAFETY: nodes in `all` are ours; this field nobody else touches.
             unsafe { (*older.as_ptr()).newer = Some(node) };
         }
-        // SAFETY: as above; the member does not look at the handle while the set is there.
+        // SAFETY: the node is in `all`, and no member looks at a handle while the set is there.
         unsafe { (*node.as_ptr()).handle = Some(handle) };
         self.len += 1;
         Ok(id)
@@ -240,7 +240,8 @@ impl<T: Send + 'static> JoinSet<T> {
             }
             state.into_held();
             let none = core::ptr::null_mut();
-            // SAFETY: 1. right above. 2. `leave` does. 3. and 4. as asked for.
+            // SAFETY: 1. the lock was turned into "held" above. 2. `leave` wakes the waiter that it
+            // pops. 3. `reserve_timer` has reserved the timer. 4. `self` holds the shared part.
             let woken =
                 unsafe { wait_until(guard, &self.shared.state, State::waiters, none, WaitReason::Join, deadline) };
             if woken == Woken::TimedOut && self.shared.state.lock(&PreemptGuard::new()).done.is_none() {
@@ -253,7 +254,8 @@ impl<T: Send + 'static> JoinSet<T> {
         let guard = PreemptGuard::new();
         let mut state = self.shared.state.lock(&guard);
         let node = state.done?;
-        // SAFETY: under the lock.
+        // SAFETY: the lock is held, and guards `next_done`; a done node stays until the set frees
+        // it.
         state.done = unsafe { (*node.as_ptr()).next_done };
         if state.done.is_none() {
             state.last = None;
@@ -264,7 +266,7 @@ impl<T: Send + 'static> JoinSet<T> {
     /// Takes a node that was popped out of the set, and returns its outcome. None: the G that
     /// started this member died before the member was one of the set.
     fn finish(&mut self, node: NonNull<MemberNode<T>>) -> Option<Outcome<T>> {
-        // SAFETY: its member has left: it is ours alone.
+        // SAFETY: the member of this node has left, so the node is the set's alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
         let handle = node.handle?;
         // SAFETY: its neighbours are ours; these fields nobody else touches.

@@ -176,13 +176,15 @@ impl<T: 'static> LocalKey<T> {
             return Ok(existing);
         }
         let table = table_of(g);
-        // SAFETY: as in `existing`.
+        // SAFETY: the table belongs to this G, which runs here, and the reference ends with the
+        // call.
         unsafe { (*table).reserve() };
-        // SAFETY: as above; nothing here calls the program.
+        // SAFETY: the table belongs to this G, which runs here, and no reference to it is alive.
         let older = unsafe { (*table).newest };
         let node = LocalNode { key: self.key(), older, drop_value: drop_value::<T>, free: free::<T>, dropped: false };
         let local = Box::into_raw(Box::new(LocalBox { node, value: ManuallyDrop::new(value) }));
-        // SAFETY: as above.
+        // SAFETY: the table belongs to this G, which runs here, and nothing since `reserve` has
+        // called the program.
         unsafe { (*table).insert(local.cast()) };
         Ok(local)
     }
@@ -246,7 +248,8 @@ impl<T: 'static> LocalKey<T> {
             Err(AccessError) => gone(),
             Ok(local) => {
                 if let Some(value) = slot {
-                    // SAFETY: as in `try_with`.
+                    // SAFETY: the value is alive and belongs to this G, which runs here. It stays
+                    // until the G ends, and `replace` returns before that.
                     replace(unsafe { &(*local).value }, value);
                 }
             }

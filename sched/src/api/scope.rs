@@ -317,7 +317,7 @@ impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
 
 impl<T> Drop for ScopedJoinHandle<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: this is the last use.
+        // SAFETY: the handle is being dropped, so nobody uses it after this.
         let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
         let id = handle.id();
         match handle.detach() {

@@ -218,7 +218,8 @@ impl Builder {
         T: Send,
         N: Member,
     {
-        // SAFETY: 1.
+        // SAFETY: 1. `make` has this function's own rule: the borrowed data lives until the member
+        // has left.
         unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
@@ -249,7 +250,7 @@ impl Builder {
         let start = match Laid::new(Start { head: Head { cell, member }, f }) {
             Ok(start) => start,
             Err(Start { head, f }) => {
-                // SAFETY: 1. nobody else knows the cell yet.
+                // SAFETY: 1. no G was started, so nobody else knows the cell.
                 unsafe { cell.free() };
                 return Err((SpawnError::OutOfMemory(f), head.member));
             }
@@ -258,7 +259,7 @@ impl Builder {
             Ok(taken) => taken,
             Err(why) => {
                 let Start { head, f } = start.into_start();
-                // SAFETY: 1. as above.
+                // SAFETY: 1. no G was started, so nobody else knows the cell.
                 unsafe { cell.free() };
                 let error = match why {
                     NoStack::Memory => SpawnError::OutOfMemory(f),
@@ -271,7 +272,7 @@ impl Builder {
             put_back(g, &guard);
             drop(guard);
             let Start { head, f } = start.into_start();
-            // SAFETY: 1. as above.
+            // SAFETY: 1. the G goes back unstarted, so nobody else knows the cell.
             unsafe { cell.free() };
             return Err((SpawnError::OutOfMemory(f), head.member));
         }

@@ -78,7 +78,8 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
             true
         }
         Some(Due::Call(alarm, generation)) => {
-            // SAFETY: 1. right above.
+            // SAFETY: 1. the pair comes from the `Due::Call` that was just popped, and is called
+            // this once.
             unsafe { Alarm::ring(alarm, generation, guard, &M::current(guard).held(guard).timers, 0) };
             true
         }
@@ -121,7 +122,8 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
             Due::Expire(g, number) if g.ticket.win(number) => g,
             Due::Expire(..) | Due::Nothing => continue,
             Due::Call(alarm, generation) => {
-                // SAFETY: 1. right above.
+                // SAFETY: 1. the pair comes from the `Due::Call` that was just popped, and is
+                // called this once.
                 unsafe { Alarm::ring(alarm, generation, guard, &own.timers, now) };
                 // A G that the call has readied or started waits as the others do.
                 if let Some(g) = own.take_slot() {

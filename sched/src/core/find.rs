@@ -43,7 +43,8 @@ const PAUSES: usize = 8;
 /// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with
 /// preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
-    // SAFETY: 1. the caller hands over the one level.
+    // SAFETY: 1. `run_m` begins at depth 1, as its documentation asks, and no guard stands for that
+    // level.
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
         let g = next_g(m, &guard);
@@ -53,8 +54,8 @@ pub fn run_m(m: &'static M) -> ! {
         }
         arm_if_others_wait(m, &m.held(&guard));
         let next = run_next(m, Some(g));
-        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of
-        // preemption goes with the switch and comes back with it.
+        // SAFETY: 1. the G came from a queue, so its context is saved, and this M alone has it. The
+        // level of preemption goes with the switch and comes back with it.
         unsafe { platform::switch(m.g0.sp.get(), next, after_nothing, core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 }

@@ -205,7 +205,7 @@ pub unsafe fn park_for_interrupt(
     // Relaxed, here and below: an M looks when all M's rest, and lying down is a release.
     let expected = &M::current(&guard).sched.inbox.expected;
     expected.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: as the caller has it.
+    // SAFETY: `park` has this function's own rules for `commit` and `arg`.
     let guard = unsafe { park(guard, reason, commit, arg) };
     M::current(&guard).sched.inbox.expected.fetch_sub(1, Ordering::Relaxed);
     guard

@@ -140,7 +140,8 @@ pub(crate) fn retire_p(sched: &'static Sched, at: usize) {
         if m.p().is_some_and(|p| p.index() == at) {
             let g = m.caller();
             let g0 = run_next(m, None);
-            // SAFETY: 1. `after_global` queues it. 2. it needs no argument. 3. right above.
+            // SAFETY: 1. `after_global` puts `g` on the global queue. 2. `after_global` ignores its
+            // argument. 3. `g0` came from `run_next` on the line above.
             drop(unsafe { leave(guard, g, g0, after_global, core::ptr::null_mut()) });
             continue;
         }

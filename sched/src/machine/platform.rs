@@ -161,7 +161,7 @@ pub unsafe trait Platform {
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` fits `arg`, and is called once.
+        // SAFETY: 1. `f` fits `arg`, and the caller allows one call of it.
         unsafe { Self::catch(f, arg) }.map_err(Self::caught)
     }
     /// Unwinds the current G with `payload`. The G panics without a hook, unless the payload is

@@ -141,7 +141,8 @@ enum End {
 // SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes,
 // and is used by the opener's undertaker only.
 unsafe impl Sync for Group {}
-// SAFETY: as above.
+// SAFETY: nothing in a group belongs to one core, and `end` passes from the opener to the last one
+// through `running`.
 unsafe impl Send for Group {}
 
 impl Group {
@@ -257,7 +258,8 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
         return heir.into_iter().for_each(Group::leave);
     }
     let (mut at, mut heir) = (inner, heir);
-    // SAFETY: as above; and `outer` names groups of the same G.
+    // SAFETY: `at` names a group whose opener is `g`: `inner`, or the `outer` of one. The `Arc`
+    // that the frames of `g` held on it is never dropped.
     while let Some(group) = unsafe { at.as_ref() } {
         let next = group.outer;
         let bequeath = if next.is_null() {
@@ -271,7 +273,8 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
         group.end.with_mut(|end| unsafe { *end = bequeath });
         at = next;
     }
-    // SAFETY: as for the others.
+    // SAFETY: the frames of `g` held this `Arc` and are never read again, so the count is taken
+    // over once.
     unsafe { Arc::from_raw(inner) }.leave();
 }
 

@@ -99,7 +99,7 @@ pub fn between_pieces(then: fn()) {
 
 fn preemption_is_on() {
     let Some(then) = PIECES.with(|pieces| pieces.1.get()) else { return };
-    // SAFETY: it was made from a `&'static M`.
+    // SAFETY: `ME` was set from a `&'static M`.
     let m: &'static M = unsafe { &*ME.with(|me| me.0.get()) };
     if model::wakes_a_crowd(m) {
         PIECES.with(|pieces| pieces.1.set(None));
@@ -133,7 +133,7 @@ fn see_to_deaths() {
     if !DEATHS.load(std::sync::atomic::Ordering::Relaxed) {
         return;
     }
-    // SAFETY: it was made from a `&'static M`.
+    // SAFETY: `ME` was set from a `&'static M`.
     while model::see_to_deaths(unsafe { &*ME.with(|me| me.0.get()) }) {
         loom::thread::yield_now();
     }
@@ -325,7 +325,7 @@ unsafe impl Platform for Batons {
     }
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
         let (m, me, ends) = ME.with(|me| (me.0.get(), me.1.get(), me.2.get()));
-        // SAFETY: it was made from a `&'static M`.
+        // SAFETY: the word that the scheduler passes was made from a `&'static M`.
         let m: &'static M = unsafe { &*m };
         // SAFETY: this context is ours until it is saved; loom checks that.
         context(me).saved.with_mut(|s| unsafe { *s += 1 });
@@ -334,7 +334,7 @@ unsafe impl Platform for Batons {
             prev_sp.write(me);
             next_sp.read()
         };
-        // SAFETY: what the scheduler wants to happen here.
+        // SAFETY: the scheduler passes the `after` of this switch with its arguments, for one call.
         unsafe { after(a, b) };
         if next == 0 {
             // g0: what a death has left to do, then this M's own queue.
@@ -385,7 +385,7 @@ unsafe impl Platform for Batons {
         unreachable!("G's are threads here")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // SAFETY: 1. the scheduler allows one call of `f` with `arg`. A model's destructors do not
         // panic.
         unsafe { f(arg) };
         Ok(())

@@ -246,7 +246,7 @@ impl Core {
     fn run_g(&mut self) {
         let machine = self.machine.clone();
         machine.g.dispatch();
-        // SAFETY: whoever runs the G owns what it saved; loom checks that.
+        // SAFETY: the M that runs the G owns what it saved; loom checks that.
         let at = machine.saved.with(|s| unsafe { (*s).steps });
         let step = machine.life[at];
         if let Some(value) = step.expects {
@@ -371,7 +371,7 @@ impl Core {
         self.poll();
         let mut blocks = machine.heap.lock().unwrap().clone();
         let mut frames = self.reserve.clone();
-        // SAFETY: nobody else is left.
+        // SAFETY: all other threads have ended.
         let (page, steps) = machine.saved.with(|s| unsafe { ((*s).page, (*s).steps) });
         match machine.entry.get() {
             Backing::Present(word) => {

@@ -183,7 +183,7 @@ pub mod cores {
             // SAFETY: `run_on` was given a `&'static M`.
             errand(unsafe { &*current_m() });
         }
-        // SAFETY: as above: it is the M of this thread.
+        // SAFETY: `run_on` was given the `&'static M` of this thread.
         let core = &CORES[unsafe { &*current_m() }.index()];
         let mut held = core.lock.lock().unwrap();
         held.until = until;
@@ -266,7 +266,7 @@ unsafe impl Platform for Double {
         unreachable!("no G in these tests")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // SAFETY: 1. the scheduler allows one call of `f` with `arg`. A model's destructors do not
         // panic.
         unsafe { f(arg) };
         Ok(())

@@ -138,7 +138,8 @@ unsafe impl Send for State {}
 
 // SAFETY: values pass from one G to another, so they must be sendable; never are two at one.
 unsafe impl<T: Send> Send for Exchange<T> {}
-// SAFETY: as above; slots and lists are reached under the lock only.
+// SAFETY: a shared reference reaches slots and lists under the lock only, and values need only be
+// sendable.
 unsafe impl<T: Send> Sync for Exchange<T> {}
 
 impl<T> Exchange<T> {
@@ -214,8 +215,9 @@ impl<T> Exchange<T> {
             // Only a ring's: an endless one has no room at the end of its block.
             state.write = state.start;
         }
-        // SAFETY: `write` lies in the storage and before the end of its block (1.), on a slot: it
-        // goes from slot to slot.
+        // SAFETY: `write` lies in the storage, before the end of its block: the wrap above keeps a
+        // ring's there, and an endless channel has no room at the end of a block. It goes from slot
+        // to slot.
         let slot = unsafe { &*state.write.cast::<Slot<T>>() };
         // SAFETY: the lock is held, and the slot at `write` of a channel that has room holds
         // nothing.
@@ -233,8 +235,8 @@ impl<T> Exchange<T> {
         if state.read == state.read_end {
             (self.flavour.turn)(state);
         }
-        // SAFETY: `read` lies in the storage and before the end of its block (1.), on a slot: it
-        // goes from slot to slot.
+        // SAFETY: `read` lies in the storage: there is a value, and `turn` has left the end of a
+        // block. It goes from slot to slot.
         let slot = unsafe { &*state.read.cast::<Slot<T>>() };
         state.read = state.read.wrapping_add(size_of::<Slot<T>>());
         state.len -= 1;
@@ -249,7 +251,8 @@ impl<T> Exchange<T> {
     /// # Safety
     /// 1. As in `send_slowly`.
     unsafe fn release(&self) -> bool {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard, and leaves it to this function to
+        // release it.
         unsafe {
             let closed = self.state.with_held(|state| state.closed);
             self.state.unlock();
@@ -265,7 +268,7 @@ impl<T> Exchange<T> {
         if state.len == 0 {
             return None;
         }
-        // SAFETY: 1. just looked.
+        // SAFETY: 1. `state` is this channel's own, under its lock, and `len` is not 0.
         Some(unsafe { self.pop(&mut state) })
     }
 
@@ -304,8 +307,8 @@ impl<T> Drop for Exchange<T> {
                 if let Some(free) = self.0.flavour.free {
                     self.0.with_state(free);
                 }
-                // SAFETY: it was leaked in `new`, no value is in it, and nobody else has the
-                // channel any more.
+                // SAFETY: `new` leaked the box, no value is in it, and nobody else has the channel
+                // any more.
                 drop(unsafe { Box::from_raw(self.0.slots.as_ptr()) });
             }
         }

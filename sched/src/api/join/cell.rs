@@ -22,7 +22,7 @@ pub struct JoinCell<T> {
 
 // SAFETY: the word passes the value from one side to the other, so it only needs to be sendable.
 unsafe impl<T: Send> Sync for JoinCell<T> {}
-// SAFETY: as above.
+// SAFETY: nothing in the cell belongs to one core, and the value is sendable.
 unsafe impl<T: Send> Send for JoinCell<T> {}
 
 impl<T> JoinCell<T> {
@@ -54,7 +54,8 @@ impl<T> JoinCell<T> {
     ///    2. The result has not been taken.
     #[inline(always)]
     pub unsafe fn take(&self) -> T {
-        // SAFETY: 1. the other side is gone, and has put it there. 2.
+        // SAFETY: 1. the word says that the value was put, and that the other side does not touch
+        // it any more. 2. nobody has taken the value.
         self.value.with_mut(|v| unsafe { (*v).assume_init_read() })
     }
 }
@@ -98,7 +99,8 @@ impl<T> CellRef<T> {
     pub(crate) fn try_new() -> Option<Self> {
         // SAFETY: a cell has a size.
         let cell = NonNull::new(unsafe { alloc(Self::LAYOUT) })?;
-        // SAFETY: fresh memory of the right layout; of a large cell, the value stays as it is.
+        // SAFETY: the memory is fresh and has the layout of this kind of cell. The value of a large
+        // cell stays uninitialised.
         unsafe {
             if Self::LARGE {
                 cell.cast::<JoinCell<Outcome<()>>>().write(JoinCell::new());
@@ -115,7 +117,8 @@ impl<T> CellRef<T> {
     /// 1. The caller's side has not finished with it (`complete`, or the handle's end).
     #[inline(always)]
     pub(crate) unsafe fn word<'a>(self) -> &'a JoinWord {
-        // SAFETY: 1. the word comes first in either cell.
+        // SAFETY: 1. the caller's side keeps the memory, and the word is the first field of either
+        // kind of cell.
         unsafe { self.0.as_ref() }
     }
 
@@ -123,7 +126,8 @@ impl<T> CellRef<T> {
     /// 1. As for [`word`](Self::word). 2. `T` is small.
     #[inline(always)]
     unsafe fn small<'a>(self) -> &'a JoinCell<Outcome<T>> {
-        // SAFETY: 1. and 2.
+        // SAFETY: 1. the caller's side keeps the memory. 2. the cell of a small `T` is a
+        // `JoinCell<Outcome<T>>`.
         unsafe { self.0.cast().as_ref() }
     }
 
@@ -132,7 +136,8 @@ impl<T> CellRef<T> {
     #[inline(always)]
     unsafe fn large<'a>(self) -> (&'a JoinCell<Outcome<()>>, *mut T) {
         let cell = self.0.cast::<LargeCell<T>>().as_ptr();
-        // SAFETY: 1. and 2. The value is its side's, as the word says.
+        // SAFETY: 1. the caller's side keeps the memory. 2. the cell of a large `T` is a
+        // `LargeCell<T>`. Only the address of the value is taken.
         unsafe { (&(*cell).cell, (&raw mut (*cell).value).cast()) }
     }
 
@@ -142,7 +147,8 @@ impl<T> CellRef<T> {
     /// 1. As for [`word`](Self::word). 2. The caller is the completer, and has not completed.
     #[inline(always)]
     pub(crate) unsafe fn put(self, value: T) {
-        // SAFETY: 1. and 2.
+        // SAFETY: 1. the caller's side keeps the memory, and `LARGE` tells the kind of the cell. 2.
+        // the caller is the completer, which alone touches the value before DONE.
         unsafe {
             if Self::LARGE {
                 let (cell, place) = self.large();
@@ -159,7 +165,8 @@ impl<T> CellRef<T> {
     /// # Safety
     /// As there.
     pub(crate) unsafe fn put_error(self, error: JoinError) {
-        // SAFETY: 1. and 2.
+        // SAFETY: 1. the caller's side keeps the memory, and `LARGE` tells the kind of the cell. 2.
+        // the caller is the completer, which alone touches the value before DONE.
         unsafe { if Self::LARGE { self.large().0.put(Err(error)) } else { self.small().put(Err(error)) } }
     }
 
@@ -169,7 +176,8 @@ impl<T> CellRef<T> {
     /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
     #[inline(always)]
     pub(crate) unsafe fn take(self) -> Outcome<T> {
-        // SAFETY: 1. and 2.
+        // SAFETY: 1. the caller's side keeps the memory, and `LARGE` tells the kind of the cell. 2.
+        // the outcome is there and was not taken; with `Ok`, so is the value of a large cell.
         unsafe {
             if Self::LARGE {
                 let (cell, place) = self.large();
@@ -186,7 +194,8 @@ impl<T> CellRef<T> {
     /// # Safety
     /// 1. As for [`word`](Self::word). 2. As for [`JoinCell::take`].
     pub(crate) unsafe fn discard(self, drop: unsafe fn(*mut T)) -> Outcome<()> {
-        // SAFETY: 1. and 2.: the value is dropped, or forgotten, once.
+        // SAFETY: 1. the caller's side keeps the memory, and `LARGE` tells the kind of the cell. 2.
+        // the outcome is there, and its value is dropped once, where it lies.
         unsafe {
             if Self::LARGE {
                 let (cell, place) = self.large();
@@ -209,8 +218,8 @@ impl<T> CellRef<T> {
     ///    nobody looks at the cell any more.
     #[inline(always)]
     pub(crate) unsafe fn free(self) {
-        // SAFETY: 1., and `try_new` allocated it with this layout. The rest of its content needs no
-        // drop: the result was taken, or never put.
+        // SAFETY: 1. nobody looks at the cell any more. `try_new` allocated it with this layout.
+        // The rest of its content needs no drop: the result was taken, or never put.
         unsafe { dealloc(self.0.as_ptr().cast(), Self::LAYOUT) };
     }
 }

@@ -231,7 +231,8 @@ impl<E: Send + 'static> ErrGroup<E> {
             state.into_held();
             let none = core::ptr::null_mut();
             let reason = WaitReason::WaitGroup;
-            // SAFETY: as in `has_room`.
+            // SAFETY: 1. the lock was turned into "held" above. 2. every popper of `waiters` wakes
+            // the G. 3. a wait without a deadline needs no timer. 4. `self` holds the group.
             let _ = unsafe { wait_watched(guard, &*self.0, &self.0.state, Running::waiters, none, reason, NEVER) };
         };
         self.0.cancel();

@@ -64,7 +64,8 @@ impl<T: Send> Member for InSet<T> {
         let mut state = self.shared.state.lock(&guard);
         if state.closed {
             drop(state);
-            // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
+            // SAFETY: the set is gone: its `drop` has taken the handle out of the node and does not
+            // know the node any more.
             drop(unsafe { Box::from_raw(self.node.as_ptr()) });
             return None;
         }

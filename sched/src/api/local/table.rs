@@ -41,9 +41,9 @@ pub(super) struct LocalBox<T> {
 #[inline(always)]
 pub(crate) fn end(g: GRef) {
     if let Some(table) = core::ptr::NonNull::new(g.locals.get().cast::<Table>()) {
-        // SAFETY: the table is its G's own, which calls.
+        // SAFETY: the table belongs to `g`, which runs here.
         let end = unsafe { table.as_ref() }.end;
-        // SAFETY: as above.
+        // SAFETY: 1. `g` calls, it has a table, and its closure has returned, so it uses no local.
         unsafe { end(g) };
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn end(g: GRef) {
 /// 1. `g` calls, has a table, and uses none of its locals.
 unsafe fn end_all(g: GRef) {
     let table = g.locals.get().cast::<Table>();
-    // SAFETY: 1. as below.
+    // SAFETY: 1. `g` has a table, which stays until it is freed below.
     let mut newest = unsafe { (*table).newest };
     let mut at = newest;
     loop {
@@ -76,12 +76,12 @@ unsafe fn end_all(g: GRef) {
         }
     }
     g.locals.set(core::ptr::null_mut());
-    // SAFETY: `table_of` made it of a box; nobody else has it any more.
+    // SAFETY: `table_of` made it by `Box::into_raw`, and `locals` does not name it any more.
     let table = unsafe { Box::from_raw(table) };
     let mut at = table.newest;
     while !at.is_null() {
-        // SAFETY: 1. `at` is a node that is read before it is freed, by the function that its maker
-        // has left in it.
+        // SAFETY: 1. `at` is a node of the table. It is read before it is freed, and `free` is the
+        // function for its type.
         unsafe {
             let older = (*at).older;
             ((*at).free)(at);
@@ -95,7 +95,7 @@ unsafe fn end_all(g: GRef) {
 /// # Safety
 /// 1. `at` is a node, or null.
 unsafe fn newest_alive(mut at: *mut LocalNode) -> *mut LocalNode {
-    // SAFETY: 1. nodes stay while their table does.
+    // SAFETY: 1. `at` is a node or null, and nodes stay while their table does.
     while let Some(node) = unsafe { at.as_ref() }
         && node.dropped
     {
@@ -113,14 +113,14 @@ unsafe fn call_drop(node: *mut ()) {
 /// # Safety
 /// 1. `node` begins a `LocalBox<T>` whose value is alive; once.
 pub(super) unsafe fn drop_value<T>(node: *mut LocalNode) {
-    // SAFETY: 1.
+    // SAFETY: 1. `node` begins a `LocalBox<T>`, whose value is alive and is dropped this once.
     unsafe { ManuallyDrop::drop(&mut (*node.cast::<LocalBox<T>>()).value) };
 }
 
 /// # Safety
 /// 1. `node` begins a boxed `LocalBox<T>` whose value was dropped; once.
 pub(super) unsafe fn free<T>(node: *mut LocalNode) {
-    // SAFETY: 1.
+    // SAFETY: 1. `node` begins a boxed `LocalBox<T>`, which is freed this once.
     drop(unsafe { Box::from_raw(node.cast::<LocalBox<T>>()) });
 }
 

@@ -20,10 +20,11 @@ impl<T> Exchange<T> {
     #[inline(always)]
     pub(in crate::api::chan) fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
         if state.len > 0 {
-            // SAFETY: 1. just looked.
+            // SAFETY: 1. `state` is this channel's own, and `len` is more than 0.
             let value = unsafe { self.pop(&mut state) };
             if let Some(sender) = state.sendq.pop() {
-                // SAFETY: 1. just emptied a place; it was in our `sendq`.
+                // SAFETY: 1. `pop` has just freed a place that `room` does not count, and the
+                // sender was claimed from this channel's `sendq`.
                 unsafe { Self::refill(guard, state, sender) };
             } else {
                 state.room += state.returns;
@@ -35,7 +36,7 @@ impl<T> Exchange<T> {
             return None;
         };
         drop(state);
-        // SAFETY: it was in our `sendq`.
+        // SAFETY: 1. the sender was claimed from the `sendq` of this channel, which is one of `T`.
         let (value, sender) = unsafe { take_from(sender) };
         sender.wake(guard);
         Some(value)
@@ -48,7 +49,8 @@ impl<T> Exchange<T> {
     ///    claimed from its `sendq`.
     #[inline(never)]
     pub(in crate::api::chan) unsafe fn refill(guard: &PreemptGuard, mut state: SpinGuard<'_, State>, sender: Claimed) {
-        // SAFETY: 1.
+        // SAFETY: 1. the sender comes from this channel's `sendq`, so its slot holds a `T`; there
+        // is room for that value, which `room` does not count.
         let sender = unsafe {
             let (next, sender) = take_from(sender);
             Self::push(&mut state, next);
@@ -64,7 +66,7 @@ impl<T> Exchange<T> {
         let guard = PreemptGuard::new();
         match self.recv_now(&guard, self.state.lock(&guard)) {
             Some(value) => Ok(value),
-            // SAFETY: 1. it is still held.
+            // SAFETY: 1. `recv_now` returns `None` with the lock held and its guard forgotten.
             None => unsafe { self.recv_slowly(guard) },
         }
     }
@@ -75,17 +77,19 @@ impl<T> Exchange<T> {
     /// 1. The lock is held, without a guard, and is the caller's to give away.
     #[inline(never)]
     unsafe fn recv_slowly(&self, guard: PreemptGuard) -> Result<T, RecvError> {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard.
         if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.clock.is_some() {
-            // SAFETY: 1.
+            // SAFETY: 1. the lock is still held, and `recv_rarely` releases it.
             return unsafe { self.recv_rarely(guard) };
         }
         let g = current_g(&guard);
         let mut spare = MaybeUninit::uninit();
         let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-        // SAFETY: the place is large enough, and this G's alone until it is in the list.
+        // SAFETY: `place_for` returns a place that fits a slot, and only this G knows the place
+        // until the G is in the list.
         unsafe { slot.write(empty()) };
-        // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
+        // SAFETY: 1. the lock is held without a guard, and there is no deadline. 2. `slot` is a
+        // `Slot<T>`, as `hand_to` expects. `g` is the caller.
         if unsafe { wait_plain::<RECEIVING>(guard, g, &self.state, slot.cast()) } == Woken::Served {
             // SAFETY: a sender has served us: it wrote a value.
             return Ok(unsafe { take(&*slot) });
@@ -99,7 +103,7 @@ impl<T> Exchange<T> {
     #[cold]
     #[inline(never)]
     unsafe fn recv_rarely(&self, guard: PreemptGuard) -> Result<T, RecvError> {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard, and does not release it.
         let closed = unsafe { self.release() };
         drop(guard);
         match &self.flavour.clock {
@@ -118,7 +122,8 @@ impl<T> Exchange<T> {
         let guard = reserve_timer(deadline.as_nanos());
         match self.recv_now(&guard, self.state.lock(&guard)) {
             Some(value) => Ok(value),
-            // SAFETY: 1. it is still held.
+            // SAFETY: 1. `recv_now` returns `None` with the lock held, and `reserve_timer` has
+            // reserved the timer.
             None => unsafe { self.recv_until(guard, deadline.as_nanos()) },
         }
     }
@@ -130,9 +135,10 @@ impl<T> Exchange<T> {
     #[inline(always)]
     unsafe fn recv_until(&self, mut guard: PreemptGuard, deadline: u64) -> Result<T, RecvTimeoutError> {
         loop {
-            // SAFETY: 1. it is held by us, here and at the end of the loop.
+            // SAFETY: 1. the lock is held without a guard: by the caller at first, and by the
+            // failed `recv_now` at the end of each turn.
             if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.clock.is_some() {
-                // SAFETY: as above.
+                // SAFETY: 1. the lock is held, and nobody else releases it.
                 let closed = unsafe { self.release() };
                 drop(guard);
                 return match &self.flavour.clock {
@@ -143,9 +149,11 @@ impl<T> Exchange<T> {
             let g = current_g(&guard);
             let mut spare = MaybeUninit::uninit();
             let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-            // SAFETY: the place is large enough, and this G's alone until it is in the list.
+            // SAFETY: `place_for` returns a place that fits a slot, and only this G knows the place
+            // until the G is in the list.
             unsafe { slot.write(empty()) };
-            // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
+            // SAFETY: 1. the lock is held without a guard, and a timer is reserved. 2. `slot` is a
+            // `Slot<T>`, as `hand_to` expects.
             match unsafe { wait::<RECEIVING>(guard, &self.state, slot.cast(), deadline) } {
                 // SAFETY: a sender has served us: it wrote a value.
                 Woken::Served => return Ok(unsafe { take(&*slot) }),
@@ -167,7 +175,7 @@ impl<T> Exchange<T> {
         if let Some(value) = self.recv_now(&guard, self.state.lock(&guard)) {
             return Ok(value);
         }
-        // SAFETY: 1. it was left held.
+        // SAFETY: 1. the failed `recv_now` has left the lock held.
         let closed = unsafe { self.release() };
         if closed {
             return Err(TryRecvError::Disconnected);

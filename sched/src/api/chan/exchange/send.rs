@@ -22,13 +22,15 @@ impl<T> Exchange<T> {
         if !state.closed {
             if let Some(receiver) = state.recvq.pop() {
                 drop(state);
-                // SAFETY: it was in our `recvq`.
+                // SAFETY: 1. the receiver was claimed from the `recvq` of this channel, which is
+                // one of `T`.
                 unsafe { hand_to(receiver, value) }.wake(guard);
                 return Ok(());
             }
             if state.room > 0 {
                 state.room -= 1;
-                // SAFETY: 1. just looked.
+                // SAFETY: 1. `state` is this channel's own, and the place was taken out of `room`
+                // on the line above.
                 unsafe { Self::push(&mut state, value) };
                 return Ok(());
             }
@@ -43,7 +45,8 @@ impl<T> Exchange<T> {
         let guard = PreemptGuard::new();
         match self.send_now(&guard, self.state.lock(&guard), value) {
             Ok(()) => Ok(()),
-            // SAFETY: 1. it comes back with the lock held.
+            // SAFETY: 1. `send_now` gives the value back with the lock held and its guard
+            // forgotten.
             Err(value) => unsafe { self.send_slowly(guard, value) },
         }
     }
@@ -54,17 +57,19 @@ impl<T> Exchange<T> {
     /// 1. The lock is held, without a guard, and is the caller's to give away.
     #[inline(never)]
     unsafe fn send_slowly(&self, guard: PreemptGuard, value: T) -> Result<(), SendError<T>> {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard.
         if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.grow.is_some() {
-            // SAFETY: 1.
+            // SAFETY: 1. the lock is still held, and `send_rarely` releases it.
             return unsafe { self.send_rarely(guard, value) };
         }
         let g = current_g(&guard);
         let mut spare = MaybeUninit::uninit();
         let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-        // SAFETY: the place is large enough, and this G's alone until it is in the list.
+        // SAFETY: `place_for` returns a place that fits a slot, and only this G knows the place
+        // until the G is in the list.
         unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
-        // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
+        // SAFETY: 1. the lock is held without a guard, and there is no deadline. 2. `slot` is a
+        // full `Slot<T>`, as `take_from` expects. `g` is the caller.
         if unsafe { wait_plain::<SENDING>(guard, g, &self.state, slot.cast()) } == Woken::Served {
             return Ok(());
         }
@@ -78,7 +83,7 @@ impl<T> Exchange<T> {
     #[cold]
     #[inline(never)]
     unsafe fn send_rarely(&self, guard: PreemptGuard, value: T) -> Result<(), SendError<T>> {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard, and does not release it.
         let closed = unsafe { self.release() };
         drop(guard);
         match self.flavour.grow {
@@ -99,7 +104,8 @@ impl<T> Exchange<T> {
         let guard = reserve_timer(deadline.as_nanos());
         match self.send_now(&guard, self.state.lock(&guard), value) {
             Ok(()) => Ok(()),
-            // SAFETY: 1. it comes back with the lock held.
+            // SAFETY: 1. `send_now` gives the value back with the lock held, and `reserve_timer`
+            // has reserved the timer.
             Err(value) => unsafe { self.send_until(guard, value, deadline.as_nanos()) },
         }
     }
@@ -116,9 +122,10 @@ impl<T> Exchange<T> {
         deadline: u64,
     ) -> Result<(), SendTimeoutError<T>> {
         loop {
-            // SAFETY: 1. it is held by us, here and at the end of the loop.
+            // SAFETY: 1. the lock is held without a guard: by the caller at first, and by the
+            // failed `send_now` at the end of each turn.
             if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.grow.is_some() {
-                // SAFETY: as above.
+                // SAFETY: 1. the lock is held, and nobody else releases it.
                 let closed = unsafe { self.release() };
                 drop(guard);
                 return match self.flavour.grow {
@@ -129,9 +136,11 @@ impl<T> Exchange<T> {
                 let g = current_g(&guard);
                 let mut spare = MaybeUninit::uninit();
                 let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-                // SAFETY: the place is large enough, and this G's alone until it is in the list.
+                // SAFETY: `place_for` returns a place that fits a slot, and only this G knows the
+                // place until the G is in the list.
                 unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
-                // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
+                // SAFETY: 1. the lock is held without a guard, and a timer is reserved. 2. `slot`
+                // is a full `Slot<T>`, as `take_from` expects.
                 let woken = unsafe { wait::<SENDING>(guard, &self.state, slot.cast(), deadline) };
                 if woken == Woken::Served {
                     return Ok(());
@@ -155,7 +164,7 @@ impl<T> Exchange<T> {
     pub(in crate::api::chan) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let guard = PreemptGuard::new();
         let Err(value) = self.send_now(&guard, self.state.lock(&guard), value) else { return Ok(()) };
-        // SAFETY: 1. it was left held.
+        // SAFETY: 1. the failed `send_now` has left the lock held.
         let closed = unsafe { self.release() };
         drop(guard);
         match self.flavour.grow {

@@ -19,7 +19,8 @@ pub(in crate::api::chan) fn empty<T>() -> Slot<T> {
 /// 1. The slot holds a value, the caller alone reaches it, and the slot is not read again.
 #[inline(always)]
 pub(in crate::api::chan) unsafe fn take<T>(slot: &Slot<T>) -> T {
-    // SAFETY: 1.
+    // SAFETY: the slot holds a value, which nobody reads again, and no other reference to it
+    // exists.
     slot.with_mut(|slot| unsafe { (*slot).assume_init_read() })
 }
 
@@ -29,8 +30,8 @@ pub(in crate::api::chan) unsafe fn take<T>(slot: &Slot<T>) -> T {
 /// 1. The receiver was claimed from the `recvq` of a channel of `T`.
 #[inline(always)]
 pub(in crate::api::chan) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
-    // SAFETY: 1. the receiver put the address of its empty slot there, and stays parked until it is
-    // woken.
+    // SAFETY: a receiver in the `recvq` of a channel of `T` offers an empty `Slot<T>`, and stays
+    // parked until its claimer wakes it.
     let slot = unsafe { &*receiver.slot().cast::<Slot<T>>() };
     // SAFETY: the slot is the claimer's until then.
     slot.with_mut(|slot| unsafe { (*slot).write(value) });
@@ -43,10 +44,10 @@ pub(in crate::api::chan) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Cl
 /// 1. The sender was claimed from the `sendq` of a channel of `T`.
 #[inline(always)]
 pub(super) unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
-    // SAFETY: 1. the sender put the address of its full slot there, and stays parked until it is
-    // woken.
+    // SAFETY: a sender in the `sendq` of a channel of `T` offers a full `Slot<T>`, and stays parked
+    // until its claimer wakes it.
     let slot = unsafe { &*sender.slot().cast::<Slot<T>>() };
-    // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it
-    // is served.
+    // SAFETY: 1. until the wake-up the slot is the claimer's, and a served sender does not read its
+    // slot.
     (unsafe { take(slot) }, sender.serve())
 }

@@ -23,7 +23,9 @@ pub(in crate::api::chan) unsafe fn wait<const SIDE: bool>(
     slot: *mut (),
     deadline: u64,
 ) -> Woken {
-    // SAFETY: 1. and 3. the caller. 2. the channel's operations do. 4. the caller has a handle.
+    // SAFETY: 1. and 3. the lock is held without a guard, and a timer is reserved for a deadline.
+    // 2. every operation that pops a G from these lists wakes it. 4. the caller borrows a handle,
+    // which keeps the channel.
     unsafe { wait_until(guard, state, list::<SIDE>, slot, reason::<SIDE>(), deadline) }
 }
 
@@ -38,7 +40,9 @@ pub(super) unsafe fn wait_plain<const SIDE: bool>(
     state: &SpinLock<State>,
     slot: *mut (),
 ) -> Woken {
-    // SAFETY: as above.
+    // SAFETY: 1. and 3. the lock is held without a guard, and a wait without a deadline needs no
+    // timer. 2. every operation that pops a G from these lists wakes it. 4. the caller borrows a
+    // handle. `g` is the caller.
     unsafe { ticket::wait_plain(guard, g, state, list::<SIDE>, slot, reason::<SIDE>()) }
 }
 

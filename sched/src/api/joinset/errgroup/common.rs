@@ -135,8 +135,8 @@ impl<E: Send> Common<E> {
             }
             state.into_held();
             let (none, reason) = (core::ptr::null_mut(), WaitReason::Semaphore);
-            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the
-            // group.
+            // SAFETY: 1. the lock was turned into "held" above. 2. every popper of `starters` wakes
+            // the G. 3. a wait without a deadline needs no timer. 4. the caller holds the group.
             let _ = unsafe { wait_watched(guard, self, &self.state, Running::starters, none, reason, NEVER) };
         }
     }

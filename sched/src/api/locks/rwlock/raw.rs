@@ -307,13 +307,14 @@ impl Raw {
             let list = |lists: &mut Lists| match is_first {
                 // SAFETY: 1. this G parks right below.
                 true => unsafe { lists.writers.push(waiter) },
-                // SAFETY: 1. as above.
+                // SAFETY: 1. this G parks right below.
                 false => unsafe { lists.writers.push_front(waiter) },
             };
-            // SAFETY: 1. it was just locked.
+            // SAFETY: 1. the lists' lock was turned into "held" above.
             unsafe { self.lists.with_held(list) };
             let arg = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the claimer of the waiter wakes it once. 2. the lock outlives the call.
+            // SAFETY: 1. the popper that claims the waiter wakes it, once. 2. the caller borrows
+            // the lock.
             guard = unsafe { park(guard, WaitReason::RwLockWrite, unlock_lists, arg) };
             if let Some(id) = waiter.buried_by() {
                 drop(guard);
@@ -352,10 +353,11 @@ impl Raw {
             // SAFETY: 1. this G parks right below.
             unsafe { lists.readers.push(waiter) };
         };
-        // SAFETY: 1. the caller holds it.
+        // SAFETY: 1. `try_to_read` has turned the lists' lock into "held".
         unsafe { self.lists.with_held(list) };
         let arg = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the G that lets the reader in wakes it once. 2. the lock outlives the call.
+        // SAFETY: 1. the G that lets the reader in, or buries it, wakes it, once. 2. the caller
+        // borrows the lock.
         let guard = unsafe { park(guard, WaitReason::RwLockRead, unlock_lists, arg) };
         if let Some(id) = waiter.buried_by() {
             drop(guard);
@@ -378,8 +380,8 @@ fn too_many() -> ! {
 
 /// `park`'s commit: the G is saved, the lists' lock may go; see the mutex's.
 unsafe fn unlock_lists(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `try_to_write` and `wait_to_read` pass their lock, whose lists they hold locked. 1.
-    // of both: they are, without a guard, and ours to release.
+    // SAFETY: 1. `try_to_write` and `wait_to_read` pass their lock, whose lists they hold locked
+    // without a guard, and the closure releases that lock.
     unsafe { settle(g, || (*raw.cast::<Raw>()).lists.unlock()) };
     true
 }
