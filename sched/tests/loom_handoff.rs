@@ -1,5 +1,5 @@
-//! P's change hands: no G is lost, none runs twice, and a P has one owner, whoever blocks, comes
-//! back, goes, or is pinned meanwhile.
+//! P's change hands while cores block and come back, and while G's are pinned: no G is lost, none
+//! runs twice, and a P has one owner.
 #![cfg(loom)]
 
 mod support;
@@ -45,8 +45,8 @@ fn what_a_blocked_core_readies_runs_elsewhere() {
     });
 }
 
-/// The end of the block races with the wake-up: whoever has the P runs what waits, and gives the
-/// other one a turn.
+/// The end of the block races with the wake-up. The core that has the P runs the waiting G, and
+/// gives the other core a turn.
 #[test]
 fn a_core_that_comes_back_and_one_that_was_woken_share_what_there_is() {
     cores::model(|| {
@@ -62,7 +62,7 @@ fn a_core_that_comes_back_and_one_that_was_woken_share_what_there_is() {
                 assert_eq!(ran.fetch_add(1, Ordering::Relaxed), 0, "it ran twice");
                 model::submit(m, runnable());
             }
-            // It blocks for good: the other one has the P.
+            // Blocks for good: the other core has the P.
             model::go_outside(m);
         };
         let other = thread::spawn(move || look(b, &count));
@@ -120,8 +120,8 @@ fn a_pinned_g_takes_the_p_along() {
     });
 }
 
-/// A P without an M is somebody's for a moment, while its free G's are taken. What is submitted
-/// meanwhile runs there.
+/// A trimming core claims a P without an M for a moment, to take its free G's. A G that is
+/// submitted meanwhile runs there.
 #[test]
 fn what_is_submitted_while_a_resting_p_is_trimmed_runs() {
     cores::model(|| {
@@ -166,8 +166,8 @@ fn who_finds_no_free_p_while_it_is_trimmed_is_made_good() {
     });
 }
 
-/// A block ends and its core takes the P for which another M was woken: who waits has an alarm on
-/// this core, or the other core has run it.
+/// A block ends and its core takes the P for which another M was woken. The waiting G has an alarm
+/// on this core, or the other core has run it.
 #[test]
 fn who_waits_while_a_block_ends_is_not_forgotten() {
     cores::model(|| {
@@ -190,8 +190,8 @@ fn who_waits_while_a_block_ends_is_not_forgotten() {
     });
 }
 
-/// What has been queued for all waits behind the G that runs on `a`, and nobody rests: `a` has an
-/// alarm, or the interrupt that has come sets one.
+/// Checks that `a` has an alarm, or that the interrupt that has come sets one. All queued G's wait
+/// behind the G that runs on `a`, and nobody rests.
 fn has_alarm_for_who_waits(sched: &Sched, a: &'static M) {
     cores::run_on(a);
     if cores::take_interrupt(a.index()) {

@@ -8,7 +8,7 @@ use loom::thread;
 use support::{cores, g, machine, machine_with, runnable};
 use trefoil_sched::{Config, model, timer_interrupt, wake_interrupt};
 
-/// P 1 goes while its M looks for work: what stands in its ring runs, there before or on P 0 after.
+/// P 1 goes while its M looks for work. The G in its ring runs, there before or on P 0 after.
 #[test]
 fn a_p_that_goes_leaves_nothing_behind() {
     cores::model(|| {
@@ -17,7 +17,7 @@ fn a_p_that_goes_leaves_nothing_behind() {
         let waits = runnable();
         cores::run_on(b);
         model::submit(b, waits);
-        // A lock, as an interrupt is: what was written before is seen after it.
+        // A lock, as an interrupt is: the other side sees all earlier writes.
         let gone = Arc::new(Mutex::new(false));
         let seen = gone.clone();
         let other = thread::spawn(move || {
@@ -34,7 +34,7 @@ fn a_p_that_goes_leaves_nothing_behind() {
         model::set_max_procs(a, 1);
         assert!(!sched.rest.is_idle_p(1), "it was claimed");
         *gone.lock().unwrap() = true;
-        // This core makes way for what was in its ring, if that has not run.
+        // Make way for the G that was in the ring of P 1, if it has not run.
         model::go_outside(a);
         assert!(std::ptr::eq(other.join().unwrap(), waits));
         assert!(b.p().is_none_or(|p| p.index() == 0));
@@ -107,8 +107,8 @@ fn who_is_queued_while_a_third_p_comes_runs() {
     });
 }
 
-/// Two change the number at once, one down, one up. Whoever is last has its way, and each P has one
-/// owner.
+/// Two callers change the number at once, one down, one up. The last one has its way, and each P
+/// has one owner.
 #[test]
 fn two_changes_at_once_leave_each_p_one_owner() {
     cores::model(|| {
@@ -225,8 +225,8 @@ fn a_timer_that_a_dead_change_leaves_is_run() {
     });
 }
 
-/// A P goes with two timers, in two pieces, and its M looks for work meanwhile: whoever runs them,
-/// both ring, once.
+/// A P goes with two timers, in two pieces, and its M looks for work meanwhile. Both timers ring
+/// once, on either core.
 #[test]
 fn timers_that_go_in_pieces_ring_once_each() {
     cores::model(|| {

@@ -14,7 +14,7 @@ use trefoil_sched::locks::{LazyLock, Once, OnceLock};
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// A `Once`, and what it guards.
+/// A `Once`, and the value that it guards.
 struct Guarded {
     once: Once,
     value: UnsafeCell<u32>,

@@ -1,5 +1,5 @@
-//! What backs a page of a parked G's stack: the production entry, epochs and state word, used as
-//! the kernel uses them, against touches from several cores.
+//! The page behind an address of a parked G's stack: the production entry, epochs and state word,
+//! used as the kernel uses them, against touches from several cores.
 //!
 //! Each M is a thread with a TLB that nobody else can empty. A frame is a few words; word 0 is the
 //! G's, word `m` is written by code on M `m`, through a pointer into the stack. Words are Relaxed,
@@ -59,9 +59,9 @@ fn pokes(core: &mut Core) {
     core.peek();
 }
 
-/// The G's `life`, beginning parked with its page at `place`, packed if that is asked for; the
-/// scavenger does `rounds` beside `others`. If there is one other, once more with the threads
-/// exchanged: what few preemptions reach differs.
+/// Explores the G's `life`, beginning parked with its page at `place`, packed if `packed` says so.
+/// The scavenger does `rounds` beside `others`. A single other is explored once more with the
+/// threads exchanged: few preemptions reach different orders there.
 fn explore(place: Place, packed: bool, life: &'static [Step], rounds: usize, others: &'static [Other]) {
     let setup = move || {
         let machine = Arc::new(Machine::new(place, life));

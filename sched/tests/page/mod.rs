@@ -1,4 +1,5 @@
-//! The machine of `loom_page.rs`: M's with TLBs, frames and blocks, and a page of a parked G's stack.
+//! The machine of `loom_page.rs`: M's with TLBs, frames and blocks, and a page of a parked G's
+//! stack.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,20 +14,20 @@ const MS: usize = 3;
 pub const FRAMES: usize = 5;
 /// One, so that it is used again as soon as it is free.
 const BLOCKS: usize = 1;
-/// What a free frame or block is overwritten with, and what a frame holds that has just been taken.
+/// The words of a free frame or block, and of a frame that has just been taken.
 const FREED: u64 = 0xdead;
 const FRESH: u64 = 0xa5;
 /// The M that takes pages away.
 pub const SCAVENGER: usize = 0;
-/// What the page holds at first.
+/// The word that the page holds at first.
 pub const BEFORE: u64 = 11;
 const SHIFT: u32 = 12;
 /// Bits of an entry that are neither the number nor the state.
 pub const RIGHTS: u64 = 1 << 63 | 1 << 1;
-/// What hardware sets in an entry that it uses.
+/// The bit that hardware sets in an entry that it uses.
 pub const USED: u64 = 1 << 5;
 
-/// A frame, or what a packed block holds of one.
+/// A frame, or the words of one in a packed block.
 type Words = [AtomicU64; MS];
 
 fn words(value: u64) -> Words {
@@ -51,13 +52,13 @@ pub fn number(word: u64) -> usize {
 pub enum Place {
     /// Below it: nothing in it matters.
     Below,
-    /// It is the top page, and little of it is used.
+    /// The top page, of which little is used.
     Packable,
-    /// It is needed as it is.
+    /// Needed as it is.
     Needed,
 }
 
-/// What the G does when it is woken.
+/// A turn of the G after it was woken.
 #[derive(Clone, Copy)]
 pub struct Step {
     pub expects: Option<u64>,
@@ -66,7 +67,7 @@ pub struct Step {
     pub parks: Place,
 }
 
-/// What a parked G has saved.
+/// The registers that a parked G has saved.
 struct Saved {
     page: Place,
     steps: usize,
@@ -127,7 +128,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// It rises; `cached`: it has run the G before.
+    /// Makes a core, which rises. `cached`: it has run the G before.
     pub fn new(machine: &Arc<Machine>, m: usize, cached: bool) -> Self {
         machine.epochs.rise(m, 0, || {});
         let reserve = if m == SCAVENGER { Vec::new() } else { vec![2 * m - 1, 2 * m] };
@@ -335,8 +336,8 @@ impl Core {
         packed
     }
 
-    /// A round of a page whose G has ended: it goes, unless somebody touches it. What is left of
-    /// it.
+    /// Does a round of a page whose G has ended: the page goes, unless somebody touches it. Returns
+    /// the epoch of a round that is not over.
     pub fn strip(&mut self, epoch: Option<u64>) -> Option<u64> {
         let epoch = match epoch {
             Some(epoch) => epoch,
@@ -355,7 +356,7 @@ impl Core {
         None
     }
 
-    /// `rounds` rounds. What is left of the last one.
+    /// Does `rounds` rounds. Returns the epoch of the last one, if that is not over.
     pub fn scavenge(&mut self, rounds: usize) -> Option<u64> {
         let mut epoch = None;
         for _ in 0..rounds {
