@@ -1,4 +1,4 @@
-//! What a program calls.
+//! The interface of programs.
 
 pub mod chan;
 pub mod context;

@@ -1,3 +1,3 @@
-//! What the scheduler measures of itself.
+//! The scheduler's measurements of itself.
 
 pub mod latency;

@@ -133,7 +133,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Joins as [`join`](Self::join), for `d` at most. A timeout does not end the G: see
-    /// [`context`](crate::api::context).
+    /// [`context`](crate::context).
     ///
     /// # Errors
     /// The G has not ended in that time; the handle comes back.

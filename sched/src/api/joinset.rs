@@ -8,10 +8,11 @@
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
 //!
-//! A member leaves after its outcome is in its cell, however it ended (`wait/group.rs`), so an overflow
-//! is a result like any other. To leave allocates nothing: the node was made before the goroutine.
+//! A member leaves after its outcome is in its cell, however it ended (`wait/group.rs`), so an
+//! overflow is a result like any other. To leave allocates nothing: the node was made before the
+//! goroutine.
 //!
-//! Neither ends a goroutine by force; [`context`](crate::api::context) says why.
+//! Neither ends a goroutine by force; [`context`](crate::context) says why.
 
 mod errgroup;
 mod member;

@@ -92,7 +92,7 @@ impl core::error::Error for AccessError {}
 
 /// Declares values that each goroutine has of its own: `thread_local!`, for goroutines.
 ///
-/// Each is a `static` of type [`LocalKey`](crate::api::local::LocalKey), made by its expression when a
+/// Each is a `static` of type [`LocalKey`](crate::local::LocalKey), made by its expression when a
 /// goroutine first uses it, and dropped when that one ends.
 ///
 /// # Examples
@@ -248,8 +248,8 @@ impl<T: 'static> LocalKey<T> {
             Err(AccessError) => gone(),
             Ok(local) => {
                 if let Some(value) = slot {
-                    // SAFETY: the value is alive and belongs to this G, which runs here. It stays
-                    // until the G ends, and `replace` returns before that.
+                    // SAFETY: the value is alive and belongs to this G, which runs here and does
+                    // not end before `replace` has returned.
                     replace(unsafe { &(*local).value }, value);
                 }
             }

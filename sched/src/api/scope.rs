@@ -86,7 +86,7 @@ where
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Starts a goroutine of this scope, as [`go`](crate::api::spawn::go) does.
+    /// Starts a goroutine of this scope, as [`go`](crate::spawn::go) does.
     ///
     /// # Panics
     /// When there is no memory for the goroutine.

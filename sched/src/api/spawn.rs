@@ -18,10 +18,10 @@
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound. So no
 //! destructor runs, and everything that its frames own is leaked. Its joiner gets the cause, the
 //! locks that it held stay held, and its window's addresses are never used again. Its frames stay
-//! in memory while members of its scopes may borrow from them (INV-LENT in `wait/group.rs`), and so long
-//! the G is Dead.
+//! in memory while members of its scopes may borrow from them (INV-LENT in `wait/group.rs`), and so
+//! long the G is Dead.
 //!
-//! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
+//! A G may belong to a group (a scope, a set): a `Member` lies beside its closure, and is told of
 //! the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
@@ -172,7 +172,7 @@ impl Builder {
     }
 
     /// Pins the G to core number `core`, from its first instruction to its last; see
-    /// [`pin`](crate::core::pin).
+    /// [`pin`](crate::pin()).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

@@ -1,5 +1,4 @@
-//! What has come due: timers, timers that no core would run in time, and G's that handlers have
-//! readied.
+//! Due work: timers, timers that no core would run in time, and G's that handlers have readied.
 
 use core::ptr::NonNull;
 
@@ -37,8 +36,8 @@ impl Due {
     /// Returns the action of `node`, which has just left its heap. With the lock of that heap.
     fn of(node: &'static TimerNode) -> Self {
         let at = core::ptr::from_ref(node).addr();
-        // SAFETY: a node with this `what` is the field of a G's record, whose provenance `wait/sleep.rs`
-        // has exposed; records live for ever.
+        // SAFETY: a node with this `what` is the field of a G's record, whose provenance
+        // `wait/sleep.rs` has exposed; records live for ever.
         let g = || unsafe { &*core::ptr::with_exposed_provenance::<G>(at - core::mem::offset_of!(G, timer)) };
         match node.what() {
             What::Sleep => Self::Wake(g()),

@@ -40,8 +40,8 @@ const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
 
-/// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with
-/// preemption off (depth 1).
+/// Runs G's on this core for ever. On the core's g0 stack, after
+/// [`Sched::start_m`](crate::Sched::start_m), with preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
     // SAFETY: 1. `run_m` begins at depth 1, as its documentation asks, and no guard stands for that
     // level.

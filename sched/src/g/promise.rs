@@ -35,7 +35,7 @@ impl Link {
     /// Puts the link at `at` into the list of `g`, the caller. With preemption off.
     ///
     /// # Safety
-    /// 1. The link is in no list. It does not move, and its memory stays, until it has
+    /// 1. The link is in no list. The link does not move, and its memory stays, until it has
     ///    [left](Self::leave).
     pub(crate) unsafe fn enter(at: *const Self, g: &G) {
         // SAFETY: 1. the caller keeps the link in memory until it has left.

@@ -309,7 +309,7 @@ impl G {
         }
     }
 
-    /// Notes that the [`WaitGroup`](crate::api::locks::WaitGroup) that started the G has counted it as
+    /// Notes that the [`WaitGroup`](crate::locks::WaitGroup) that started the G has counted it as
     /// done. By the G.
     pub(crate) fn set_counted(&self) {
         self.doom.fetch_or(COUNTED, Ordering::Relaxed);

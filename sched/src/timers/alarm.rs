@@ -78,11 +78,12 @@ impl Alarm {
         self.node.is_pending()
     }
 
-    /// Makes the call of an alarm that has just left its heap. There is room for an alarm `here`, in
-    /// the heap of the P held here, which sets its one-shot next.
+    /// Makes the call of an alarm that has just left its heap. There is room for an alarm `here`,
+    /// in the heap of the P held here, which sets its one-shot next.
     ///
     /// # Safety
-    /// 1. The alarm and its generation come from a [`Due::Call`](crate::core::due::Due), and are called once.
+    /// 1. The alarm and its generation come from a [`Due::Call`](crate::core::due::Due), and are
+    ///    called once.
     pub(crate) unsafe fn ring(alarm: NonNull<Self>, generation: u32, preempt: &PreemptGuard, here: &Timers, now: u64) {
         // SAFETY: the owner of a started alarm keeps it in memory until it was called.
         let call = unsafe { (*alarm.as_ptr()).call };

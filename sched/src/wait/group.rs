@@ -15,9 +15,9 @@
 //!
 //! # An opener that is abandoned
 //!
-//! A G that overflows its stack is ended where it stands (`api/spawn/end.rs`), its open groups with it.
-//! Their members run on, and may go on using their borrows: from the frames of the dead opener, and
-//! from the values that the *opener* had borrowed:
+//! A G that overflows its stack is ended where it stands (`api/spawn/end.rs`), its open groups with
+//! it. Their members run on, and may go on using their borrows: from the frames of the dead opener,
+//! and from the values that the *opener* had borrowed:
 //!
 //! ```text
 //!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
@@ -31,8 +31,8 @@
 //!
 //! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until
 //! the members of all groups that it had opened have left theirs. By then the count of the
-//! outermost group is 0, so the [`End`] of that group names the dead G. The last member [gives
-//! up](crate::api::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
+//! outermost group is 0, so the `End` of that group names the dead G. The last member [gives
+//! up](crate::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
 //! that core is still on its way out: `g/grave.rs`.)
 //!
 //! # Other code that reaches into the frames of a G
@@ -42,7 +42,7 @@
 //! | object | why it is there |
 //! |---|---|
 //! | an object of `locks` or a `Scope` in a frame | its users have borrowed it: INV-LENT |
-//! | a place for a value that a waiting G has left in a channel's list, its [`Parking`](crate::core::park) | the G waits, so it has not ended; the list is left before the G runs again |
+//! | a place for a value that a waiting G has left in a channel's list, its `Parking` | the G waits, so it has not ended; the list is left before the G runs again |
 //! | nodes of wait queues, timers, tokens of wakers, small values from hand to hand | all are in the G's record, which is never freed |
 //! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | all are on the heap, and leaked with the frames that own them |
 //! | the start frame at the top of a new G's stack | the stack is the G's own; fields that concern others are read before the G leaves it (`api/spawn/start.rs`) |

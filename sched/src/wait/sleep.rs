@@ -1,7 +1,7 @@
 //! Waits for a time: how a timer is started, and the G or the call that it is for.
 //!
-//! `timers/` has the heap, and who takes a timer out of it. Here a timer is put in, on the P that
-//! the caller's M holds, and the M's one-shot is armed for it.
+//! `timers/` has the heap, and takes timers out of it. Here a timer is put in, on the P that the
+//! caller's M holds, and the M's one-shot is armed for it.
 
 #[cfg(loom)]
 use alloc::boxed::Box;

@@ -41,8 +41,8 @@
 //!   lock, after which no popper knows the node.
 //! * *A G that is ended where it stands* (its stack has overflowed) while a popper and the timer
 //!   compete for it. The G ends when preemption is on again. By then its nodes are out and its
-//!   timer is cancelled (INV-NO-ORPHAN in `wait/list.rs`). A timer on its way to fire meets a number
-//!   that is over.
+//!   timer is cancelled (INV-NO-ORPHAN in `wait/list.rs`). A timer on its way to fire meets a
+//!   number that is over.
 //!
 //! Relaxed throughout: the word decides, and publishes nothing. The object's lock and `ready` hand
 //! on the data that a loser or a winner touched.
@@ -97,10 +97,11 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 /// wait has timed out.
 ///
 /// # Safety
-/// 1. The caller holds `lock` without a guard ([`into_held`](crate::machine::spin::SpinGuard::into_held)),
-///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A
-///    [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody
-///    claims the caller.
+/// 1. The caller holds `lock` without a guard
+///    ([`into_held`](crate::internals::spin::SpinGuard::into_held)), and `guard` is its only one.
+///    2. Every popper of the list wakes the G that it claims. 3. A [timer is
+///    reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims the
+///    caller.
 #[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
     guard: PreemptGuard,

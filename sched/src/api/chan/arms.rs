@@ -394,8 +394,8 @@ impl<T> Arm for WatchArm<'_, T> {
         self.channel.set(Arc::downgrade(&self.to.0));
         // The promise is the first field.
         let promise = core::ptr::from_ref(&*self).cast::<Promise>();
-        // SAFETY: 1. the promise is in no list, because the arm was not chosen yet. It lies in a
-        // block of its own, and `drop` takes it out of the list.
+        // SAFETY: 1. the promise is in no list, because the arm was not chosen yet. The arm has a
+        // block of its own, and its `drop` takes the promise out of the list.
         unsafe { Promise::keep(promise, reserved, &guard) };
         true
     }

@@ -215,9 +215,9 @@ impl<T> Exchange<T> {
             // Only a ring's: an endless one has no room at the end of its block.
             state.write = state.start;
         }
-        // SAFETY: `write` lies in the storage, before the end of its block: the wrap above keeps a
-        // ring's there, and an endless channel has no room at the end of a block. It goes from slot
-        // to slot.
+        // SAFETY: `write` goes from slot to slot. Here it lies before the end of its block: the
+        // wrap above keeps a ring's there, and an endless channel has no room at the end of a
+        // block.
         let slot = unsafe { &*state.write.cast::<Slot<T>>() };
         // SAFETY: the lock is held, and the slot at `write` of a channel that has room holds
         // nothing.
@@ -235,8 +235,8 @@ impl<T> Exchange<T> {
         if state.read == state.read_end {
             (self.flavour.turn)(state);
         }
-        // SAFETY: `read` lies in the storage: there is a value, and `turn` has left the end of a
-        // block. It goes from slot to slot.
+        // SAFETY: `read` goes from slot to slot. Here it lies before the end of its block: there is
+        // a value, and `turn` has left the end.
         let slot = unsafe { &*state.read.cast::<Slot<T>>() };
         state.read = state.read.wrapping_add(size_of::<Slot<T>>());
         state.len -= 1;

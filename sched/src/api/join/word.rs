@@ -13,8 +13,8 @@ use crate::machine::sync::{AtomicUsize, Ordering};
 pub(super) const EMPTY: usize = 0;
 const DONE: usize = 1;
 const ABANDONED: usize = 2;
-/// Beside a G: that G waits with a deadline, and is woken by its token (`api/task.rs`), which may come
-/// late.
+/// Beside a G: that G waits with a deadline, and is woken by its token (`api/task.rs`), which may
+/// come late.
 const BY_TOKEN: usize = 4;
 const _: () = assert!(align_of::<G>() > BY_TOKEN);
 

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A starter that finds no room after all, because another one was faster, waits again. A starter
-//! that dies is either not counted, or its member is there. If a dead starter was
-//! woken for room that it did not come to use, the undertaker wakes the next (`wait/deaths.rs`). The
-//! undertaker does so, too, if the last member dies while it wakes the waiters.
+//! that dies is either not counted, or its member is there. If a dead starter was woken for room
+//! that it did not come to use, the undertaker wakes the next (`wait/deaths.rs`). The undertaker
+//! does so, too, if the last member dies while it wakes the waiters.
 //!
 //! A member leaves however it ended (`wait/group.rs`). So `wait` returns, and reports a member that
 //! panicked or died of its stack.

@@ -1,4 +1,4 @@
-//! A member of a [`JoinSet`](super::JoinSet): its node, and what it does at its end.
+//! A member of a [`JoinSet`](super::JoinSet): its node, and its end.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

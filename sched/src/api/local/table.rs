@@ -80,7 +80,7 @@ unsafe fn end_all(g: GRef) {
     let table = unsafe { Box::from_raw(table) };
     let mut at = table.newest;
     while !at.is_null() {
-        // SAFETY: 1. `at` is a node of the table. It is read before it is freed, and `free` is the
+        // SAFETY: 1. `at` is a node of the table, read before it is freed, and `free` is the
         // function for its type.
         unsafe {
             let older = (*at).older;

@@ -6,8 +6,8 @@
 //! has the mutex after the waiter finds the waiter in the list.
 //!
 //! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a
-//! notification and a deadline one wins the waiter's ticket (`wait/ticket.rs`), so a notification is
-//! never spent on somebody who goes away with "timed out".
+//! notification and a deadline one wins the waiter's ticket (`wait/ticket.rs`), so a notification
+//! is never spent on somebody who goes away with "timed out".
 //!
 //! Rejected: moving the notified from this list to the mutex's instead of waking them. Where the
 //! notifier still holds the mutex, each of them would be switched to once less. But each mutex's

@@ -166,7 +166,7 @@ impl WaitGroup {
     /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
-    /// Panics as [`add`](Self::add) and [`go`](crate::api::spawn::go).
+    /// Panics as [`add`](Self::add) and [`go`](crate::spawn::go).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;

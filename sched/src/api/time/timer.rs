@@ -328,8 +328,8 @@ impl Inner {
         // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the
         // call.
         if unsafe { Alarm::start(alarm_of(count), &guard, when.as_nanos(), state.generation) } {
-            // SAFETY: the alarm was in a heap before, with a count of its own. That count goes, and
-            // `self` holds another.
+            // SAFETY: the alarm was in a heap before, with a count of its own. The heap's count
+            // goes, and `self` holds another.
             unsafe { Arc::decrement_strong_count(count) };
         }
         was
@@ -340,8 +340,8 @@ impl Inner {
         let mut state = self.state.lock(&guard);
         let was = state.end() | self.drain();
         if self.alarm.cancel(&guard) {
-            // SAFETY: the alarm was in a heap, with a count of its own. That count goes, and `self`
-            // holds another.
+            // SAFETY: the alarm was in a heap, with a count of its own. The heap's count goes, and
+            // `self` holds another.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         }
         was

@@ -1,4 +1,5 @@
-//! The part that the clones of a group share: how many members run, and who waits for that.
+//! The part that the clones of a group share: the count of members that run, and the G's that wait
+//! for it.
 
 use alloc::boxed::Box;
 

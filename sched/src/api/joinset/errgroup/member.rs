@@ -1,4 +1,4 @@
-//! A member's place in the group, and what is left to do when it has given that up.
+//! A member's place in the group, and the work that is left when the member has given it up.
 
 use alloc::sync::Arc;
 use core::cell::Cell;

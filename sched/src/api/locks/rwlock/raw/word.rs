@@ -1,4 +1,5 @@
-//! The word of the lock: what its bits mean, and who may come in. The picture is in `raw.rs`.
+//! The word of the lock: the meaning of its bits, and the conditions for coming in. The picture is
+//! in `raw.rs`.
 
 use crate::api::locks::owner::dead_owner;
 use crate::g::LIFE_SHIFT;
