@@ -6,7 +6,7 @@
 //!   rest                  rest (step 8, deadlock) · idle (the protocol, and its two words)
 //!   handlers              interrupt · oneshot (when the core is interrupted next)
 //!   a P's parts           p · slot (what runs next) · slice (how long)
-//!   P's change hands      handoff (block_in_place, maxprocs) · pin
+//!   P's change hands      handoff (block_in_place) · max_procs · pin
 //!   all of it             m · shared (Sched)
 //!   records               recycle (where they come from and go) · scan (another core looks) · drops · rounds
 //! ```
@@ -20,6 +20,7 @@ pub mod haul;
 pub mod idle;
 pub mod interrupt;
 pub mod m;
+pub mod max_procs;
 pub mod oneshot;
 pub mod p;
 pub mod park;

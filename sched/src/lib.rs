@@ -71,7 +71,8 @@ pub use crate::api::spawn::{Builder, SpawnError, exit_g};
 pub use crate::api::{
     chan, context, input, join, joinset, local, locks, output, panic, scope, select, spawn, stats, task, time,
 };
-pub use crate::core::handoff::{block_in_place, set_max_procs};
+pub use crate::core::handoff::block_in_place;
+pub use crate::core::max_procs::set_max_procs;
 pub use crate::core::park::yield_now;
 pub use crate::core::pin::{Pin, pin};
 // What a platform needs.

@@ -297,7 +297,7 @@ pub fn has_alarm(m: &'static M) -> bool {
 /// own, or holds none. Returns the number before.
 pub fn set_max_procs(m: &'static M, n: usize) -> usize {
     let before = m.sched().set_number(n, m);
-    (0..m.sched().ps().len()).for_each(|p| crate::core::handoff::retire_p(m.sched(), p));
+    (0..m.sched().ps().len()).for_each(|p| crate::core::max_procs::retire_p(m.sched(), p));
     before
 }
 
@@ -310,7 +310,7 @@ pub fn begin_to_lower(m: &'static M, n: usize) {
 /// number and dies. Returns true if a timer is left.
 pub fn move_a_piece(m: &'static M, at: usize) -> bool {
     let (sched, guard) = (m.sched(), PreemptGuard::new());
-    sched.rest.claim_exactly(at) && crate::core::handoff::empty_or_keep(m, &sched.ps()[at], &guard) == Ok(false)
+    sched.rest.claim_exactly(at) && crate::core::max_procs::empty_or_keep(m, &sched.ps()[at], &guard) == Ok(false)
 }
 
 /// Puts a G on `m` to sleep until `when`.

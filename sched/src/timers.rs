@@ -181,8 +181,8 @@ impl Timers {
         self.heap.lock(preempt).wants(1)
     }
 
-    /// Gives a timer of this heap another deadline, and another purpose. By its owner. Returns false
-    /// if the timer stands elsewhere, or in no heap.
+    /// Gives a timer of this heap another deadline, and another purpose. By its owner. Returns
+    /// false if the timer stands elsewhere, or in no heap.
     #[inline(always)]
     pub(crate) fn change(&self, preempt: &PreemptGuard, node: &TimerNode, when: u64, what: What) -> bool {
         let here = core::ptr::from_ref(self);
@@ -231,8 +231,8 @@ impl Timers {
         grows
     }
 
-    /// Takes a timer that is due, and returns what `due` makes of it. While `due` looks at the node,
-    /// nobody else does.
+    /// Takes a timer that is due, and returns what `due` makes of it. While `due` looks at the
+    /// node, nobody else does.
     pub(crate) fn pop_due<D>(
         &self,
         preempt: &PreemptGuard,

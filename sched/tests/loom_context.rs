@@ -22,7 +22,7 @@ fn a_child_that_is_made_meanwhile_is_cancelled() {
             Box::new(move || cancel.cancel()),
             Box::new(move || {
                 let (context, _) = parent.with_cancel();
-                // Whoever waits for it is woken.
+                // Every G that waits for the context is woken.
                 assert!(context.done().recv().is_err());
                 assert_eq!(context.err(), Some(ContextError::Canceled), "a child was forgotten");
                 *child.lock().unwrap() = Some(context);

@@ -19,7 +19,7 @@ fn share<S: Send + Sync + 'static>(make: fn() -> S, bodies: &'static [fn(&S)]) {
     explore(sharing(make, bodies));
 }
 
-/// The same; who has nothing else to do is overtaken by its deadline.
+/// Shares as above. The deadline of a body comes when its M has nothing else to do.
 fn share_timed<S: Send + Sync + 'static>(make: fn() -> S, bodies: &'static [fn(&S)]) {
     explore_timed(sharing(make, bodies));
 }
@@ -42,7 +42,7 @@ fn sharing<S: Send + Sync + 'static>(
 
 // --- Condvar
 
-/// A number of things, and who waits for some.
+/// A number of things, and the condition on which G's wait for some.
 type Things = (Mutex<u32>, Condvar);
 
 fn none() -> Things {
@@ -97,7 +97,7 @@ fn a_notification_goes_to_the_other_if_ones_time_is_over() {
             |things| {
                 let timeout = Duration::from_millis(1);
                 let (count, result) = things.1.wait_timeout(things.0.lock().unwrap(), timeout).unwrap();
-                // It has been told, and does not take anything: it tells the next.
+                // A G that was told and takes nothing tells the next.
                 if *count > 0 && !result.timed_out() {
                     things.1.notify_one();
                 }
@@ -115,7 +115,7 @@ struct Guarded {
     value: UnsafeCell<u32>,
 }
 
-// SAFETY: for the model: loom reports two who use the value at the same time.
+// SAFETY: for the model: loom reports two threads that use the value at the same time.
 unsafe impl Sync for Guarded {}
 // SAFETY: for the model: the value is a number, so any thread may have it; loom reports two that
 // use it at the same time.
@@ -127,7 +127,7 @@ impl Guarded {
     }
 
     fn change(&self) {
-        // SAFETY: loom checks it.
+        // SAFETY: nobody else uses the value meanwhile; loom checks that.
         self.value.with_mut(|value| unsafe { *value += 1 });
     }
 }
@@ -207,7 +207,7 @@ impl Todo {
     }
 
     fn finish(&self, i: usize) {
-        // SAFETY: loom checks it.
+        // SAFETY: nobody else uses the value meanwhile; loom checks that.
         self.values[i].with_mut(|value| unsafe { *value = 1 });
         self.wg.done();
     }
@@ -222,7 +222,7 @@ fn who_waits_sees_what_was_done() {
             |todo| todo.finish(1),
             |todo| {
                 todo.wg.wait();
-                // SAFETY: loom checks it.
+                // SAFETY: nobody writes the value meanwhile; loom checks that.
                 let sum: u32 = todo.values.iter().map(|value| value.with(|value| unsafe { *value })).sum();
                 assert_eq!(sum, 2);
             },
@@ -253,7 +253,7 @@ fn both_pass_when_the_other_has_come_again_and_again() {
     share(|| Barrier::new(2), &[BODY, BODY]);
 }
 
-// --- What lies on the stack of a G that dies: who waits, or comes to wait, is told.
+// --- Objects on the stack of a G that dies: G's that wait, or come to wait, are told.
 
 #[test]
 fn who_waits_for_a_semaphore_on_a_dead_stack_is_told() {

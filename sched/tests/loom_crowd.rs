@@ -27,7 +27,8 @@ fn is_between() {
     PIECES.with(|pieces| pieces.fetch_add(1, Ordering::Relaxed));
 }
 
-/// What unwinds the stack of a waker that dies, which in the kernel nobody touches again.
+/// A payload that unwinds the stack of a waker that dies. In the kernel nobody touches that stack
+/// again.
 struct Gone;
 
 fn dies() {

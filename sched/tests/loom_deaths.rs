@@ -12,7 +12,7 @@ fn die_at_once(first: u64, second: u64) {
         let deaths: &'static Deaths = Box::leak(Box::new(Deaths::new()));
         let dies = |id: u64| thread::spawn(move || assert!(deaths.pretend(id)));
         let (one, two) = (dies(first), dies(second));
-        // What is found is whole, and is what was looked for.
+        // A record that is found is whole, and is the right one.
         for id in [first, second] {
             if let Some(dead) = deaths.find(id) {
                 assert_eq!(dead.id(), id);

@@ -106,9 +106,9 @@ impl<'a> Core<'a> {
         }
     }
 
-    /// A scheduling point. It does not ask `is_behind`, as the kernel does to be fast: loom, which
-    /// remembers one access to an atomic, would take that load for the reclaimer's, and not try the
-    /// pass before it.
+    /// A scheduling point. Unlike the kernel, the model does not ask `is_behind` first, which is
+    /// there for speed. Loom remembers one access to an atomic. Loom would take that load for the
+    /// reclaimer's, and not try the pass before it.
     fn poll(&mut self) {
         let machine = self.machine;
         machine.epochs.pass(self.m, || {
@@ -129,7 +129,7 @@ impl<'a> Core<'a> {
 }
 
 /// Takes page 0 away while M 1 does `body`; then the epoch must be over. Once with the reclaimer
-/// and once with M 1 on a thread of its own: what can be explored with few preemptions differs.
+/// and once with M 1 on a thread of its own: few preemptions explore different orders there.
 fn one_page_against(body: fn(&mut Core)) {
     support::cores::model(move || {
         let machine = Machine::new(2);

@@ -13,8 +13,8 @@ use trefoil_sched::{GRef, PreemptGuard, Stack, model};
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// What the members borrow: a cell each, so that the opener's return before one of them has left
-/// shows as a data race.
+/// The cells that the members borrow, one each. If the opener returns before one of them has left,
+/// that shows as a data race.
 #[derive(Default)]
 struct Lent([UnsafeCell<u32>; 2]);
 
@@ -98,7 +98,7 @@ impl Frames {
         Stack { lo, hi: lo + 1 }
     }
 
-    /// They are given up: who uses them still shows as a data race.
+    /// Gives the frames up. A use after this shows as a data race.
     fn gone(stack: Stack) {
         // SAFETY: `stack` has made it of an `Arc`; once.
         let frames = unsafe { Arc::from_raw(stack.lo as *const Self) };

@@ -1,5 +1,5 @@
-//! Bytes from a handler to a G, on the production ring, inbox and sleep protocol: none is lost,
-//! changed or there twice; the reader does not wait beside bytes, and the device does not stay off
+//! Bytes from a handler to a G, on the production ring, inbox and sleep protocol. No byte is lost,
+//! changed or there twice. The reader does not wait beside bytes, and the device does not stay off
 //! beside room. The ring has two places here.
 #![cfg(loom)]
 
@@ -42,7 +42,7 @@ fn send(device: &Device, m: &'static M, bytes: u8, at_once: usize) {
     }
 }
 
-/// What `Input::wait` does, without a stack to leave: the G of `m` parks and is what `m` runs next.
+/// Waits as `Input::wait`, without a stack to leave: the G of `m` parks, and `m` runs it next.
 fn wait(device: &Device, m: &'static M, g: trefoil_sched::GRef) {
     if model::parks_for_input(&device.input, g) {
         assert!(std::ptr::eq(model::next_g(m), g));

@@ -9,7 +9,7 @@ use loom::thread;
 use support::g;
 use trefoil_sched::join::{Completed, JoinCell};
 
-/// What the G's side does.
+/// Completes a cell, as the G's side does.
 fn complete<T>(cell: &JoinCell<T>, value: T) -> Completed {
     // SAFETY: 1. this is the one completer, and it puts before it completes.
     unsafe {

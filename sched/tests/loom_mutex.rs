@@ -83,8 +83,8 @@ fn one_tries() -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     }
 }
 
-/// One G dies while it holds the mutex; `others` lock it. Who comes before has it; who waits or
-/// comes later is told.
+/// One G dies while it holds the mutex; `others` lock it. A G that came before the owner has it; a
+/// G that waits or comes later is told.
 fn an_owner_dies(others: usize) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
     move || {
         let mutex = Arc::new(Mutex::new(0));

@@ -14,7 +14,7 @@ use trefoil_sched::locks::{LazyLock, Once, OnceLock};
 
 type Body = Box<dyn FnOnce() + Send>;
 
-/// A `Once`, and what it guards.
+/// A `Once`, and the value that it guards.
 struct Guarded {
     once: Once,
     value: UnsafeCell<u32>,
@@ -25,12 +25,12 @@ unsafe impl Sync for Guarded {}
 
 impl Guarded {
     fn add(&self) {
-        // SAFETY: loom checks it.
+        // SAFETY: no other closure runs meanwhile; loom checks that.
         self.value.with_mut(|value| unsafe { *value += 1 });
     }
 
     fn get(&self) -> u32 {
-        // SAFETY: loom checks it.
+        // SAFETY: the closure has ended before anybody reads; loom checks that.
         self.value.with(|value| unsafe { *value })
     }
 }

@@ -1,6 +1,6 @@
-//! Lines to a device, on the production ring, inbox and sleep protocol: none is lost, changed, torn
-//! or there twice; no byte stays in the ring while the device is ready and its interrupt is off;
-//! the writer does not wait beside room. The ring has two places here.
+//! Lines to a device, on the production ring, inbox and sleep protocol. No byte is lost, changed,
+//! torn or there twice. No byte stays in the ring while the device is ready and its interrupt is
+//! off. The writer does not wait beside room. The ring has two places here.
 #![cfg(loom)]
 
 mod support;
@@ -35,7 +35,7 @@ impl Device {
         })
     }
 
-    /// What whoever has added a line does.
+    /// Starts the device, as a G does that has added a line.
     fn transmit(&self) {
         if self.output.drain(usize::MAX, &mut Port(self)) {
             self.on.store(true, Ordering::SeqCst);
@@ -78,8 +78,8 @@ fn machine() -> [&'static M; 2] {
     ms
 }
 
-/// Two cores add a byte each to a device that is always ready: whoever comes second may find the
-/// first one at the device, which must see the second byte.
+/// Two cores add a byte each to a device that is always ready. The second core may find the first
+/// one at the device, which must see the second byte.
 #[test]
 fn a_line_that_is_added_while_another_core_lets_go_leaves() {
     support::cores::model(|| {
@@ -144,7 +144,7 @@ fn a_writer_that_parks_for_room_goes_on_and_nothing_is_lost() {
             thread::spawn(move || {
                 cores::run_on(ms[0]);
                 while device.sent.lock().unwrap().len() < 3 {
-                    // It comes only where it is on.
+                    // The interrupt comes only while it is on.
                     if device.on.load(Ordering::Acquire) {
                         assert!(cores::handle(|| device.gets_ready()));
                     } else {

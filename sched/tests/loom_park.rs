@@ -31,7 +31,7 @@ impl Parked {
         Arc::new(it)
     }
 
-    /// What the M that leaves does: save, publish (`commit`), finish.
+    /// Leaves, as the G's M does: save, publish (`commit`), finish.
     fn leave(&self) {
         self.state.begin_park();
         // SAFETY: this M runs the G; that nobody else touches the cell is what loom checks.
@@ -42,9 +42,9 @@ impl Parked {
         }
     }
 
-    /// What an M does that takes it from a queue.
+    /// Resumes the G, as an M does that takes it from a queue.
     fn resume(&self) {
-        // SAFETY: whoever resumes the G owns it; loom checks that.
+        // SAFETY: the M that resumes the G owns its context; loom checks that.
         let saved = self.registers.with(|r| unsafe { *r });
         assert_eq!(saved, 1, "resumed before saved");
         self.state.dispatch();

@@ -171,7 +171,7 @@ fn of_two_readers_one_dies_and_the_other_tells_the_writer_when_it_leaves() {
     ]));
 }
 
-/// Whoever loses has waited for long: the lock passes from hand to hand.
+/// The loser has waited for long: the lock passes from hand to hand.
 #[test]
 fn writers_that_starve_are_given_the_lock_and_readers_between_them() {
     explore_hurried(sharing(&[|lock| change(&lock), |lock| change(&lock), |lock| look(&lock)]));

@@ -1,8 +1,9 @@
-//! A scan of a parked G's stack against those who ready it, on the production state word. What lies
-//! on the stack is a loom cell that the scan writes (it shrinks and packs) and that the G writes
-//! when it runs: a G that runs while it is scanned, or a scan of a stack that is still being left,
-//! shows as a data race. What the waker wrote before its `ready` is a count, which the G must find
-//! up to date. Everything else is Relaxed, so that nothing but the state word carries ordering.
+//! A scan of a parked G's stack against those who ready it, on the production state word. The
+//! content of the stack is a loom cell. The scan writes it (shrinking and packing), and so does the
+//! G when it runs. So a G that runs while it is scanned shows as a data race, and so does a scan of
+//! a stack that is still being left. The waker's write before its `ready` is a count, which the G
+//! must find up to date. Everything else is Relaxed, so that nothing but the state word carries
+//! ordering.
 #![cfg(loom)]
 
 mod support;
@@ -15,7 +16,8 @@ use support::{cores, g};
 use trefoil_sched::internals::state::{Finish, GState, Ready, State};
 use trefoil_sched::{GRef, M, PreemptGuard, Sched, model};
 
-/// How often it has run, on its own stack; and what the last scan saw of that.
+/// The number of runs that the G has counted on its own stack, and the number that the last scan
+/// saw there.
 struct OnStack {
     runs: usize,
     seen: Option<usize>,
@@ -24,7 +26,7 @@ struct OnStack {
 struct Sleeper {
     state: GState,
     stack: UnsafeCell<OnStack>,
-    /// The object's word: the G waits there. Whoever clears it readies the G.
+    /// The object's word: the G waits there. The one that clears it readies the G.
     listed: AtomicBool,
     /// How many wake-ups there were, written before `ready`.
     gifts: AtomicUsize,
@@ -49,7 +51,7 @@ impl Sleeper {
         Arc::new(it)
     }
 
-    /// It parks, if it is to: the last write to its stack, then the list, then the state.
+    /// Parks, if the G is to: the last write to its stack, then the list, then the state.
     fn leave(&self) {
         if self.parks.load(Ordering::Relaxed) == 0 {
             return;
@@ -65,11 +67,11 @@ impl Sleeper {
         }
     }
 
-    /// What an M does that takes it from a queue. Whoever enqueues it runs it here, so no queue's
-    /// ordering helps.
+    /// Runs the G, as an M does that takes it from a queue. The core that enqueues it runs it here,
+    /// so no queue's ordering helps.
     fn run(&self) {
         self.state.dispatch();
-        // SAFETY: whoever runs the G owns it; loom checks that.
+        // SAFETY: the M that runs the G owns its context; loom checks that.
         let runs = self.stack.with(|s| unsafe { (*s).runs });
         assert_eq!(self.gifts.load(Ordering::Relaxed), runs, "what the waker wrote is not seen");
         self.runs.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +90,7 @@ impl Sleeper {
         1
     }
 
-    /// What the scavenger does. Whether it held the G.
+    /// Scans the stack, as the scavenger does. Returns true if it held the G.
     fn scan(&self) -> bool {
         let Some(cold) = self.state.begin_scan() else { return false };
         // SAFETY: the state is Scan: nobody runs the G. Loom checks that.
@@ -233,7 +235,7 @@ fn a_g_that_a_resting_scanner_queues_is_found_by_it() {
 fn a_g_that_a_resting_scanner_queues_is_found_by_somebody() {
     cores::model(|| {
         let (sched, [a, b], parked) = machine();
-        // Whoever finds the G hands the other one a second, so that both come to an end.
+        // The core that finds the G hands the other one a second, so that both come to an end.
         let look = move |m: &'static M| {
             let found = model::next_g(m);
             if std::ptr::eq(found, parked) {

@@ -46,7 +46,8 @@ fn values_that_come_to_both_arms_are_both_received() {
                 a.send(1).unwrap();
             }),
             Box::new(move || {
-                // The sender is gone after both; what it sent stays, and no value comes twice.
+                // The sender is gone after both; the values that it sent stay, and no value comes
+                // twice.
                 let first = select_biased! { recv(from_a) -> v => v.unwrap(), recv(from_b) -> v => v.unwrap() };
                 let rest = if first == 1 { from_b.recv() } else { from_a.recv() };
                 assert_eq!(rest, Ok(3 - first));
@@ -98,8 +99,8 @@ fn a_deadline_and_a_sender_compete_for_a_select() {
         vec![
             Box::new(move || a.send(1).unwrap()),
             Box::new(move || {
-                // The deadline comes while this one's M has nothing to do. Whoever wins, the value
-                // comes: with the select, or after it.
+                // The deadline comes while this one's M has nothing to do. The value comes in any
+                // case: with the select, or after it.
                 let got = select_biased! {
                     recv(from_a) -> v => v,
                     recv(from_b) -> _ => unreachable!(),
@@ -170,7 +171,8 @@ fn a_dynamic_send_is_promised_a_receiver() {
     });
 }
 
-/// Whoever is promised a receiver or a place dies; the others meet, whatever they see of that.
+/// The G that was promised a receiver or a place dies. The others meet, however much they see of
+/// that.
 fn a_promised_one_dies(capacity: usize) {
     explore_coarsely(move || {
         let (tx, rx) = bounded(capacity);

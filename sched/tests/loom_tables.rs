@@ -1,7 +1,7 @@
-//! A last-level page table that has no pages any more, taken away and packed as the kernel does it,
-//! against cores that walk through it: two windows share it, each of a G on a core of its own. A
-//! core's paging-structure cache keeps the table, a handler that is under way holds a pointer to an
-//! entry in it, and either may still put a page in.
+//! A last-level page table without pages, taken away and packed as the kernel does it, against
+//! cores that walk through it. Two windows share the table, each of a G on a core of its own. A
+//! core's paging-structure cache keeps the table. A handler that is under way holds a pointer to an
+//! entry in it. Either may still put a page in.
 #![cfg(loom)]
 
 mod support;
@@ -19,12 +19,12 @@ const TABLES: usize = 1 + WINDOWS;
 const SCAVENGER: usize = 0;
 const SHIFT: u32 = 12;
 const RIGHTS: u64 = 1 << 63 | 1 << 1;
-/// What is in a packed page.
+/// The content of a packed page.
 const BEFORE: u64 = 11;
-/// What the G writes.
+/// The value that the G writes.
 const AFTER: u64 = 21;
 
-/// What is read from a table that is none any more.
+/// The value that is read from a table that is none any more.
 const NOBODYS: usize = 99;
 
 fn number(word: u64) -> usize {
@@ -71,7 +71,8 @@ impl Machine {
         Arc::new(machine)
     }
 
-    /// What the table in frame `table` says of its windows; None: it has a page, or one that waits.
+    /// Returns the content of the windows of the table in frame `table`. None: it has a page, or
+    /// one that waits.
     fn content(&self, table: usize) -> Option<[u64; WINDOWS]> {
         let mut words = [0; WINDOWS];
         for (entry, word) in self.tables[table].iter().zip(&mut words) {
@@ -116,7 +117,7 @@ impl Machine {
             None => false,
         };
         if taken {
-            // The frame is somebody else's now, and what is in it looks like pages.
+            // The frame is somebody else's now, and its content looks like pages.
             for entry in &self.tables[number(limbo)] {
                 let _ = match entry.get() {
                     Backing::Packed(packed) => entry.unpack(packed, word(NOBODYS) | RIGHTS),
@@ -257,7 +258,7 @@ fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
             check(&machine, round, free, packed, count);
         });
         if cores == 1 {
-            // What few preemptions reach differs.
+            // Few preemptions reach different orders here.
             support::cores::model(move || {
                 let (machine, mut free, mut cores) = setup(packed, gone, 1, cached);
                 let scavenger = {
@@ -272,7 +273,7 @@ fn explore(packed: usize, gone: bool, cores: usize, cached: bool) {
     }
 }
 
-/// What a G finds in its page, by whether that was packed.
+/// The content that a G finds in its page, by whether that was packed.
 const BYTES: [Option<u64>; 2] = [None, Some(BEFORE)];
 
 fn setup(packed: usize, gone: bool, cores: usize, cached: bool) -> (Arc<Machine>, Vec<usize>, Vec<Core>) {

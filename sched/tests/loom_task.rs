@@ -22,7 +22,7 @@ struct Flag {
     value: UnsafeCell<u32>,
 }
 
-// SAFETY: loom checks the cell.
+// SAFETY: the flag `set` orders the accesses to the cell; loom checks that.
 unsafe impl Sync for Flag {}
 // SAFETY: the waker and the number may move to any thread.
 unsafe impl Send for Flag {}
@@ -33,7 +33,7 @@ impl Flag {
     }
 
     fn raise(&self) {
-        // SAFETY: before it is set only this one touches it.
+        // SAFETY: before `set` is true only this thread touches the value; loom checks that.
         self.value.with_mut(|v| unsafe { *v = 7 });
         self.set.store(true, Ordering::Release);
         let waker = self.waker.lock().unwrap().take();
@@ -47,7 +47,7 @@ impl Flag {
             *self.waker.lock().unwrap() = Some(context.waker().clone());
             if self.set.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
         }));
-        // SAFETY: it was set.
+        // SAFETY: `set` was true, so nobody writes the value any more; loom checks that.
         self.value.with(|v| unsafe { assert_eq!(*v, 7) });
     }
 }

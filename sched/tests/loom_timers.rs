@@ -13,14 +13,14 @@ use trefoil_sched::M;
 use trefoil_sched::model::{Bell, fire_one, move_timers};
 use trefoil_sched::time::{Instant, Timer};
 
-/// Two M's with a P each. This thread is the first.
+/// Makes two M's with a P each. The thread is the core of the first one.
 fn machine() -> [&'static M; 2] {
     let (_, ms) = support::machine(2, 2);
     cores::run_on(ms[0]);
     [ms[0], ms[1]]
 }
 
-/// What `f` does on the other core.
+/// Does `f` on the other core.
 fn on(m: &'static M, f: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         cores::run_on(m);

@@ -17,7 +17,7 @@
 //! | [`bounded(0)`](bounded) | the same, without a ring | until a receiver takes the value | until a sender comes |
 //! | [`unbounded()`](unbounded) | `unbounded.rs`: a chain of blocks | never | while none is in it |
 //! | [`after`], [`at`], [`tick`] | `clock.rs`: no sender | | until the time has come |
-//! | [`never()`](never) | a channel without a sender | | for ever |
+//! | [`never()`](never()) | a channel without a sender | | for ever |
 //!
 //! A value of more than 128 bytes travels in a block of its own (`parcel.rs`). The sender fills the
 //! block and the receiver empties it with no lock held. The common part of the flavours is in

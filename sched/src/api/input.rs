@@ -194,7 +194,7 @@ impl Input {
 
     /// Runs W1 to W3.
     unsafe fn commit(input: *mut (), g: GRef) -> bool {
-        // SAFETY: as `wait` has it.
+        // SAFETY: `wait` passes an `Input` that the parking G borrows until it runs again.
         unsafe { &*input.cast::<Self>() }.is_to_wait(g)
     }
 

@@ -8,12 +8,15 @@
 //!   a member leaves: pushes its node, wakes the waiter; or the set is gone, and it frees the node
 //! ```
 //!
-//! A member leaves after its outcome is in its cell, however it ended (`wait/group.rs`), so an overflow
-//! is a result like any other. To leave allocates nothing: the node was made before the goroutine.
+//! A member leaves after its outcome is in its cell, however it ended (`wait/group.rs`), so an
+//! overflow is a result like any other. To leave allocates nothing: the node was made before the
+//! goroutine.
 //!
-//! Neither ends a goroutine by force; [`context`](crate::api::context) says why.
+//! Neither ends a goroutine by force; [`context`](crate::context) says why.
 
-use crate::core::drops::report_unseen;
+mod errgroup;
+mod member;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,19 +24,17 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-mod errgroup;
-
 pub use errgroup::ErrGroup;
 #[cfg(loom)]
 pub use errgroup::model as errgroup_model;
 
-use crate::api::join::{JoinError, JoinHandle, Outcome};
+use self::member::{InSet, MemberNode, Shared, State};
+use crate::api::join::{JoinHandle, Outcome};
 use crate::api::spawn::{Builder, SpawnError};
 use crate::api::time::Instant;
-use crate::g::{GRef, WaitReason};
+use crate::g::WaitReason;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
-use crate::wait::group::{Member, close_all, own_id};
 use crate::wait::list::WaitQueue;
 use crate::wait::ticket::{NEVER, Woken, reserve_timer, wait_until};
 
@@ -64,84 +65,10 @@ pub struct JoinSet<T> {
     len: usize,
 }
 
-struct Shared<T> {
-    state: SpinLock<State<T>>,
-}
-
-struct State<T> {
-    /// The members that have left and are not joined yet, the first of them first.
-    done: Option<NonNull<MemberNode<T>>>,
-    last: Option<NonNull<MemberNode<T>>>,
-    /// The set is gone.
-    closed: bool,
-    waiters: WaitQueue,
-}
-
-impl<T> State<T> {
-    fn waiters(&mut self) -> &mut WaitQueue {
-        &mut self.waiters
-    }
-}
-
-struct MemberNode<T> {
-    /// The set's; of a set that is gone nobody's.
-    handle: Option<JoinHandle<T>>,
-    older: Option<NonNull<MemberNode<T>>>,
-    newer: Option<NonNull<MemberNode<T>>>,
-    /// Guarded by the set's lock.
-    next_done: Option<NonNull<MemberNode<T>>>,
-}
-
 // SAFETY: the nodes belong to the set, or to the lock; their content is sendable.
 unsafe impl<T: Send> Send for JoinSet<T> {}
 // SAFETY: by reference only its length is seen.
 unsafe impl<T: Send> Sync for JoinSet<T> {}
-// SAFETY: nodes are reached under the lock.
-unsafe impl<T: Send> Send for State<T> {}
-
-/// The G's side of a node.
-struct InSet<T> {
-    shared: Arc<Shared<T>>,
-    node: NonNull<MemberNode<T>>,
-}
-
-// SAFETY: the node is used under the set's lock.
-unsafe impl<T: Send> Send for InSet<T> {}
-
-impl<T: Send> Member for InSet<T> {
-    type Remainder = ();
-
-    fn unclaimed(&self, error: JoinError) {
-        report_unseen(error, own_id());
-    }
-
-    fn leave(self) -> Option<()> {
-        let guard = PreemptGuard::new();
-        let mut state = self.shared.state.lock(&guard);
-        if state.closed {
-            drop(state);
-            // SAFETY: `drop` has taken the handle out of it and forgotten it: it is ours.
-            drop(unsafe { Box::from_raw(self.node.as_ptr()) });
-            return None;
-        }
-        match state.last.replace(self.node) {
-            // SAFETY: nodes in the list are the set's, which looks at this field under the lock.
-            Some(last) => unsafe { (*last.as_ptr()).next_done = Some(self.node) },
-            None => state.done = Some(self.node),
-        }
-        let waiter = state.waiters.pop();
-        drop(state);
-        if let Some(waiter) = waiter {
-            waiter.serve().wake(&guard);
-        }
-        None
-    }
-
-    fn abandoned(self, g: GRef) {
-        close_all(g);
-        self.leave();
-    }
-}
 
 impl<T: Send + 'static> JoinSet<T> {
     /// Makes an empty set.
@@ -217,7 +144,7 @@ impl<T: Send + 'static> JoinSet<T> {
         let (handle, _guard) = match start(InSet { shared: self.shared.clone(), node }) {
             Ok(handle) => handle,
             Err(error) => {
-                // SAFETY: nobody else knows it.
+                // SAFETY: the goroutine did not start, so nobody else knows the node.
                 drop(unsafe { Box::from_raw(node.as_ptr()) });
                 return Err(error);
             }
@@ -227,7 +154,7 @@ impl<T: Send + 'static> JoinSet<T> {
             // SAFETY: nodes in `all` are ours; this field nobody else touches.
             unsafe { (*older.as_ptr()).newer = Some(node) };
         }
-        // SAFETY: as above; the member does not look at the handle while the set is there.
+        // SAFETY: the node is in `all`, and no member looks at a handle while the set is there.
         unsafe { (*node.as_ptr()).handle = Some(handle) };
         self.len += 1;
         Ok(id)
@@ -314,7 +241,8 @@ impl<T: Send + 'static> JoinSet<T> {
             }
             state.into_held();
             let none = core::ptr::null_mut();
-            // SAFETY: 1. right above. 2. `leave` does. 3. and 4. as asked for.
+            // SAFETY: 1. the lock was turned into "held" above. 2. `leave` wakes the waiter that it
+            // pops. 3. `reserve_timer` has reserved the timer. 4. `self` holds the shared part.
             let woken =
                 unsafe { wait_until(guard, &self.shared.state, State::waiters, none, WaitReason::Join, deadline) };
             if woken == Woken::TimedOut && self.shared.state.lock(&PreemptGuard::new()).done.is_none() {
@@ -327,7 +255,8 @@ impl<T: Send + 'static> JoinSet<T> {
         let guard = PreemptGuard::new();
         let mut state = self.shared.state.lock(&guard);
         let node = state.done?;
-        // SAFETY: under the lock.
+        // SAFETY: the lock is held, and guards `next_done`; a done node stays until the set frees
+        // it.
         state.done = unsafe { (*node.as_ptr()).next_done };
         if state.done.is_none() {
             state.last = None;
@@ -338,7 +267,7 @@ impl<T: Send + 'static> JoinSet<T> {
     /// Takes a node that was popped out of the set, and returns its outcome. None: the G that
     /// started this member died before the member was one of the set.
     fn finish(&mut self, node: NonNull<MemberNode<T>>) -> Option<Outcome<T>> {
-        // SAFETY: its member has left: it is ours alone.
+        // SAFETY: the member of this node has left, so the node is the set's alone.
         let node = unsafe { Box::from_raw(node.as_ptr()) };
         let handle = node.handle?;
         // SAFETY: its neighbours are ours; these fields nobody else touches.

@@ -196,14 +196,15 @@ impl Output {
     }
 
     unsafe fn release(output: *mut (), _: GRef) -> bool {
-        // SAFETY: as `put` has it. 1. `put` holds the lock, for us.
+        // SAFETY: 1. `put` passes an `Output` that the parking G borrows, and whose lock it holds
+        // without a guard.
         unsafe { (*output.cast::<Self>()).writers.unlock() };
         true
     }
 
     /// Runs W1 to W3.
     unsafe fn commit(output: *mut (), g: GRef) -> bool {
-        // SAFETY: as `put_in_turn` has it.
+        // SAFETY: `put_in_turn` passes an `Output` that the parking G borrows until it runs again.
         unsafe { &*output.cast::<Self>() }.is_to_wait(g)
     }
 

@@ -16,7 +16,7 @@ use crate::machine::platform;
 /// [`exit_g`](crate::exit_g) is caught as well: its payload is to be [passed on](resume_unwind).
 ///
 /// An overflow of the stack is no panic, and can't be caught: see
-/// [`JoinError::StackOverflow`](crate::g::JoinError::StackOverflow).
+/// [`JoinError::StackOverflow`](crate::join::JoinError::StackOverflow).
 ///
 /// # Errors
 /// The value that `panic!` threw.

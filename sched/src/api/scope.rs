@@ -86,7 +86,7 @@ where
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Starts a goroutine of this scope, as [`go`](crate::api::spawn::go) does.
+    /// Starts a goroutine of this scope, as [`go`](crate::spawn::go) does.
     ///
     /// # Panics
     /// When there is no memory for the goroutine.
@@ -317,7 +317,7 @@ impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
 
 impl<T> Drop for ScopedJoinHandle<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: this is the last use.
+        // SAFETY: the handle is being dropped, so nobody uses it after this.
         let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
         let id = handle.id();
         match handle.detach() {

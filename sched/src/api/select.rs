@@ -12,9 +12,9 @@
 //!          served: chosen · a channel was closed, or something changed that is watched: back to 1. · the timer: no arm
 //! ```
 //!
-//! * **One winner.** Partners, closers and the timer compete for the G's ticket (`wait/ticket.rs`). The
-//!   winner moves the value, as for a G that waits for one channel. So an arm is done once, and no
-//!   other arm of the same select is.
+//! * **One winner.** Partners, closers and the timer compete for the G's ticket (`wait/ticket.rs`).
+//!   The winner moves the value, as for a G that waits for one channel. So an arm is done once, and
+//!   no other arm of the same select is.
 //! * INV-PUBLISH holds: nodes are pushed in `commit`, when the G is saved. The registration, under
 //!   the channel's lock, sees a value that came between the first pass and it. A value that comes
 //!   later finds the node.

@@ -18,10 +18,10 @@
 //! [abandoned](abandon): an instruction in the middle of anything can't be unwound. So no
 //! destructor runs, and everything that its frames own is leaked. Its joiner gets the cause, the
 //! locks that it held stay held, and its window's addresses are never used again. Its frames stay
-//! in memory while members of its scopes may borrow from them (INV-LENT in `wait/group.rs`), and so long
-//! the G is Dead.
+//! in memory while members of its scopes may borrow from them (INV-LENT in `wait/group.rs`), and so
+//! long the G is Dead.
 //!
-//! A G may belong to a group (a scope, a set): a [`Member`] lies beside its closure, and is told of
+//! A G may belong to a group (a scope, a set): a `Member` lies beside its closure, and is told of
 //! the end in any case, last.
 //!
 //! The top word of every stack in use is the address of its G's record.
@@ -172,7 +172,7 @@ impl Builder {
     }
 
     /// Pins the G to core number `core`, from its first instruction to its last; see
-    /// [`pin`](crate::core::pin).
+    /// [`pin`](crate::pin()).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -218,7 +218,8 @@ impl Builder {
         T: Send,
         N: Member,
     {
-        // SAFETY: 1.
+        // SAFETY: 1. `make` has this function's own rule: the borrowed data lives until the member
+        // has left.
         unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
@@ -249,7 +250,7 @@ impl Builder {
         let start = match Laid::new(Start { head: Head { cell, member }, f }) {
             Ok(start) => start,
             Err(Start { head, f }) => {
-                // SAFETY: 1. nobody else knows the cell yet.
+                // SAFETY: 1. no G was started, so nobody else knows the cell.
                 unsafe { cell.free() };
                 return Err((SpawnError::OutOfMemory(f), head.member));
             }
@@ -258,7 +259,7 @@ impl Builder {
             Ok(taken) => taken,
             Err(why) => {
                 let Start { head, f } = start.into_start();
-                // SAFETY: 1. as above.
+                // SAFETY: 1. no G was started, so nobody else knows the cell.
                 unsafe { cell.free() };
                 let error = match why {
                     NoStack::Memory => SpawnError::OutOfMemory(f),
@@ -271,7 +272,7 @@ impl Builder {
             put_back(g, &guard);
             drop(guard);
             let Start { head, f } = start.into_start();
-            // SAFETY: 1. as above.
+            // SAFETY: 1. the G goes back unstarted, so nobody else knows the cell.
             unsafe { cell.free() };
             return Err((SpawnError::OutOfMemory(f), head.member));
         }

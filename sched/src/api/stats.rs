@@ -54,7 +54,7 @@ impl MStats {
     }
 }
 
-/// Latencies; [`latency`](crate::measure::latency) says what exactly is measured.
+/// Latencies; `measure/latency.rs` says what exactly is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latencies {

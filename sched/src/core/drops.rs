@@ -24,7 +24,7 @@ fn here() -> GRef {
 /// Drops `value`, which is the program's. Its destructor may panic, and that panic comes back.
 fn try_drop<T>(value: T) -> Result<(), Payload> {
     let mut value = ManuallyDrop::new(value);
-    // SAFETY: 1. it is not dropped again.
+    // SAFETY: 1. `ManuallyDrop` keeps the value from being dropped again.
     unsafe { try_drop_at(&raw mut *value) }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn drop_caught<T>(value: T) {
 /// 1. `place` points to a `T` that is not used again.
 pub(crate) unsafe fn drop_caught_at<T>(place: *mut T) {
     if needs_drop::<T>()
-        // SAFETY: 1.
+        // SAFETY: 1. `place` points to a `T` that the caller does not use again.
         && let Err(payload) = unsafe { try_drop_at(place) }
     {
         report_unjoined(payload, here().id());

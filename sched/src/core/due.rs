@@ -1,5 +1,4 @@
-//! What has come due: timers, timers that no core would run in time, and G's that handlers have
-//! readied.
+//! Due work: timers, timers that no core would run in time, and G's that handlers have readied.
 
 use core::ptr::NonNull;
 
@@ -37,8 +36,8 @@ impl Due {
     /// Returns the action of `node`, which has just left its heap. With the lock of that heap.
     fn of(node: &'static TimerNode) -> Self {
         let at = core::ptr::from_ref(node).addr();
-        // SAFETY: a node with this `what` is the field of a G's record, whose provenance `wait/sleep.rs`
-        // has exposed; records live for ever.
+        // SAFETY: a node with this `what` is the field of a G's record, whose provenance
+        // `wait/sleep.rs` has exposed; records live for ever.
         let g = || unsafe { &*core::ptr::with_exposed_provenance::<G>(at - core::mem::offset_of!(G, timer)) };
         match node.what() {
             What::Sleep => Self::Wake(g()),
@@ -78,7 +77,8 @@ pub(crate) fn fire_one(from: &P, guard: &PreemptGuard) -> bool {
             true
         }
         Some(Due::Call(alarm, generation)) => {
-            // SAFETY: 1. right above.
+            // SAFETY: 1. the pair comes from the `Due::Call` that was just popped, and is called
+            // this once.
             unsafe { Alarm::ring(alarm, generation, guard, &M::current(guard).held(guard).timers, 0) };
             true
         }
@@ -121,7 +121,8 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
             Due::Expire(g, number) if g.ticket.win(number) => g,
             Due::Expire(..) | Due::Nothing => continue,
             Due::Call(alarm, generation) => {
-                // SAFETY: 1. right above.
+                // SAFETY: 1. the pair comes from the `Due::Call` that was just popped, and is
+                // called this once.
                 unsafe { Alarm::ring(alarm, generation, guard, &own.timers, now) };
                 // A G that the call has readied or started waits as the others do.
                 if let Some(g) = own.take_slot() {

@@ -40,10 +40,11 @@ const ROUNDS_WOKEN: usize = if cfg!(loom) { 1 } else { 64 };
 /// Pauses between two rounds.
 const PAUSES: usize = 8;
 
-/// Runs G's on this core for ever. On the core's g0 stack, after [`Sched::start_m`], with
-/// preemption off (depth 1).
+/// Runs G's on this core for ever. On the core's g0 stack, after
+/// [`Sched::start_m`](crate::Sched::start_m), with preemption off (depth 1).
 pub fn run_m(m: &'static M) -> ! {
-    // SAFETY: 1. the caller hands over the one level.
+    // SAFETY: 1. `run_m` begins at depth 1, as its documentation asks, and no guard stands for that
+    // level.
     let guard = unsafe { PreemptGuard::adopt() };
     loop {
         let g = next_g(m, &guard);
@@ -53,8 +54,8 @@ pub fn run_m(m: &'static M) -> ! {
         }
         arm_if_others_wait(m, &m.held(&guard));
         let next = run_next(m, Some(g));
-        // SAFETY: 1. the G came from a queue: its context is saved and ours alone. The level of
-        // preemption goes with the switch and comes back with it.
+        // SAFETY: 1. the G came from a queue, so its context is saved, and this M alone has it. The
+        // level of preemption goes with the switch and comes back with it.
         unsafe { platform::switch(m.g0.sp.get(), next, after_nothing, core::ptr::null_mut(), core::ptr::null_mut()) };
     }
 }
@@ -113,10 +114,10 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         }
     }
     platform::on_g0();
-    if m.sched.rounds.is_pending() {
-        if let Some(work) = m.sched.rounds.worker() {
-            work(guard);
-        }
+    if m.sched.rounds.is_pending()
+        && let Some(work) = m.sched.rounds.worker()
+    {
+        work(guard);
     }
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
         p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));

@@ -23,10 +23,10 @@
 //!
 //! **INV-WATCH**: a shy M that leaves G's behind goes on looking while G's wait or are dispatched,
 //! and counts as spinning. The alternative is another M that had not stopped spinning when this one
-//! lay down ([`is_watched`](crate::core::idle::IdleSets::is_watched)). So submitters wake nobody meanwhile. A
-//! G behind a long-running one waits for two looks, 100 µs, beside an M without work. A nap is a
-//! rest with the P kept, and every interrupt ends it. Only the core that has nothing to do pays for
-//! it.
+//! lay down ([`is_watched`](crate::internals::idle::IdleSets::is_watched)). So submitters wake
+//! nobody meanwhile. A G behind a long-running one waits for two looks, 100 µs, beside an M without
+//! work. A nap is a rest with the P kept, and every interrupt ends it. Only the core that has
+//! nothing to do pays for it.
 //!
 //! Any M takes from the global queue, due timers and ripe slots at once, shy or not.
 //!

@@ -28,19 +28,20 @@
 //! fence, and its R4 comes after B's push.
 //!
 //! **Not too many.** One spinning M is enough. An M that stops spinning because it *found* work
-//! looks for more ([`stop_spinning`](IdleSets::stop_spinning) tells it to). So wake-ups spread like a
-//! chain, as fast as there is work and no faster. An M that was woken in vain counts that wake-up.
+//! looks for more ([`stop_spinning`](IdleSets::stop_spinning) tells it to). So wake-ups spread like
+//! a chain, as fast as there is work and no faster. An M that was woken in vain counts that
+//! wake-up.
 //!
 //! **The budget.** A wake-up can still come too late: the G is short, and its own P runs it before
-//! the woken core has come up. Each wake-up in vain costs [`VAIN_COST`] credits, each useful one
+//! the woken core has come up. Each wake-up in vain costs `VAIN_COST` credits, each useful one
 //! earns one. While the account is empty, a submitter *defers* instead of waking at once. Its P's
 //! alarm (50 µs) wakes an M if the work is still there then. So at most about one wake-up in twenty
 //! is needless, and no G waits longer than 100 µs beside a resting core for it.
 //!
 //! **A P without an M** also ends a submitter's search. So an M that gives a P up without lying
 //! down takes the rester's steps: give up, fence, look at every queue. An M does so when it blocks,
-//! when it has trimmed a P, and when the number of P's rises. [`give_up`](IdleSets::give_up) has that
-//! fence.
+//! when it has trimmed a P, and when the number of P's rises. [`give_up`](IdleSets::give_up) has
+//! that fence.
 //!
 //! An M declares a deadlock if it finds all started M's resting after its own re-check, with no
 //! timer armed. A claimed M has lost its bit, so an M on its way up is never overlooked.
@@ -85,7 +86,7 @@ pub struct IdleSets {
     /// all.
     credit: AtomicI32,
     /// The number of P's that may be held: those with a smaller index. No M holds the others for
-    /// long (see `core/handoff.rs`).
+    /// long (see `core/max_procs.rs`).
     ps: AtomicU32,
     /// P's that were claimed for good: no M holds them, and none may. One bit each.
     gone: AtomicU64,

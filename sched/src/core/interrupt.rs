@@ -1,7 +1,8 @@
-//! What interrupt handlers do: the one-shot's, another core's call, and G's that a handler readies.
+//! The work of interrupt handlers: the one-shot's, another core's call, and G's that a handler
+//! readies.
 //!
-//! A handler touches atomics and its own core's one-shot. It takes no lock, parks nobody, and leaves
-//! the state words of G's and the rings of P's alone. What it finds to do it leaves to g0
+//! A handler touches atomics and its own core's one-shot. The handler takes no lock, parks nobody,
+//! and leaves the state words of G's and the rings of P's alone. Work that it finds goes to g0
 //! (`attention`), or to an M that it wakes.
 
 use crate::core::idle::Submit;
@@ -20,7 +21,7 @@ pub(crate) const ALARM_GAP: u64 = 2_000;
 
 /// Handles the one-shot of `m`, in the interrupt handler of its core. Touches atomics, takes no
 /// lock, parks nobody. Returns true if the running G has had its slice while others wait: then the
-/// platform makes it [`preempt`](crate::machine::guard).
+/// platform makes it [`preempt`](crate::preempt).
 ///
 /// A due timer makes the P's next scheduling point go to g0, and wakes a resting M, which steals
 /// the timer. If none rests, the running G has to make way once it has run for
@@ -205,7 +206,7 @@ pub unsafe fn park_for_interrupt(
     // Relaxed, here and below: an M looks when all M's rest, and lying down is a release.
     let expected = &M::current(&guard).sched.inbox.expected;
     expected.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: as the caller has it.
+    // SAFETY: `park` has this function's own rules for `commit` and `arg`.
     let guard = unsafe { park(guard, reason, commit, arg) };
     M::current(&guard).sched.inbox.expected.fetch_sub(1, Ordering::Relaxed);
     guard

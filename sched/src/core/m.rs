@@ -151,7 +151,7 @@ impl M {
     /// itself.
     #[inline]
     pub fn running(&self) -> Option<GRef> {
-        // SAFETY: set from `GRef`s only.
+        // SAFETY: the word is only ever set from a `GRef`.
         unsafe { self.curg.load(Ordering::Relaxed).as_ref() }
     }
 

@@ -124,7 +124,8 @@ impl P {
         self.index
     }
 
-    /// Returns true if the P is not one of the scheduler's, but an M's private P; see `core/handoff.rs`.
+    /// Returns true if the P is not one of the scheduler's, but an M's private P; see
+    /// `core/handoff.rs`.
     #[inline(always)]
     pub(crate) fn is_outside(&self) -> bool {
         self.index == OUTSIDE

@@ -54,7 +54,8 @@ struct Parking {
 #[inline]
 pub unsafe fn park(guard: PreemptGuard, reason: WaitReason, commit: Commit, arg: *mut ()) -> PreemptGuard {
     let g = M::current(&guard).caller();
-    // SAFETY: as the caller has it. 3. it is.
+    // SAFETY: 1. and 2. are this function's own rules for `commit` and `arg`. 3. `g` is the G that
+    // runs here.
     unsafe { park_as(guard, g, reason, commit, arg) }
 }
 
@@ -78,14 +79,15 @@ pub(crate) unsafe fn park_as(
     g.set_since(p.coarse.load(Ordering::Relaxed));
     let next = next_local(&p);
     if next.is_some_and(|next| next.is_special()) {
-        // SAFETY: as the caller has it.
+        // SAFETY: `park_for_special` has this function's own rules.
         return unsafe { park_for_special(guard, g, next, commit, arg) };
     }
     let next = match next {
         Some(next) => dispatch(m, next),
         None => go_to_g0(m),
     };
-    // SAFETY: as the caller has it.
+    // SAFETY: `leave_parking` has this function's own rules, and `next` has just come from
+    // `dispatch` or `go_to_g0`.
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
@@ -104,7 +106,8 @@ unsafe fn park_for_special(
     arg: *mut (),
 ) -> PreemptGuard {
     let next = run_next(M::current(&guard), next);
-    // SAFETY: as the caller has it.
+    // SAFETY: `leave_parking` has this function's own rules, and `next` has just come from
+    // `run_next`.
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
@@ -119,8 +122,8 @@ pub fn is_side_door(start: usize) -> bool {
 #[inline(always)]
 unsafe fn leave_parking(guard: PreemptGuard, g: GRef, next: NextSp, commit: Commit, arg: *mut ()) -> PreemptGuard {
     let parking = Parking { commit, arg };
-    // SAFETY: 1. `after_park` publishes; 2. `parking` stays on this stack until the G is resumed,
-    // and `after_park` reads it first.
+    // SAFETY: 1. `after_park` publishes or requeues `g`. 2. `parking` stays on this stack until the
+    // G is resumed, and `after_park` reads it first. 3. the caller has just got `next`.
     unsafe { leave(guard, g, next, after_park, (&raw const parking).cast_mut().cast()) }
 }
 
@@ -192,7 +195,8 @@ pub fn yield_now() {
         return;
     }
     let next = run_next(m, next);
-    // SAFETY: 1. `after_yield` publishes. 2. it needs no argument. 3. right above.
+    // SAFETY: 1. `after_yield` queues `g`. 2. `after_yield` ignores its argument. 3. `next` came
+    // from `run_next` on the line above.
     drop(unsafe { leave(guard, g, next, after_yield, core::ptr::null_mut()) });
 }
 
@@ -200,7 +204,8 @@ unsafe extern "C" fn after_yield(g: *mut (), _: *mut ()) {
     // SAFETY: `leave` passes the G it left.
     let g = unsafe { &*g.cast::<crate::g::G>() };
     g.state.requeue();
-    // SAFETY: 1. as in `after_park`.
+    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
+    // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     enqueue_last(m, &m.held(&guard), g, &guard);
@@ -214,7 +219,8 @@ fn yield_pinned(guard: PreemptGuard) {
     let g = m.caller();
     m.may_leave();
     let g0 = run_next(m, None);
-    // SAFETY: 1. `after_preempt` publishes. 2. it needs no argument. 3. right above.
+    // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` came
+    // from `run_next` on the line above.
     drop(unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) });
 }
 
@@ -228,7 +234,8 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     m.counters.preemptions.add(1);
     // The G does not park, and `after_preempt` reads the clock.
     let g0 = to_g0(m);
-    // SAFETY: `after_preempt` publishes, and needs no argument.
+    // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` has
+    // just come from `to_g0`.
     unsafe { leave(guard, g, g0, after_preempt, core::ptr::null_mut()) }
 }
 
@@ -249,7 +256,8 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     // SAFETY: `leave` passes the G it left.
     let g = unsafe { &*g.cast::<crate::g::G>() };
     g.state.requeue();
-    // SAFETY: 1. as in `after_park`.
+    // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
+    // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let p = m.held(&guard);
@@ -384,8 +392,8 @@ fn run_special(m: &M, next: GRef) -> NextSp {
 /// Leaves `g` for `next`, and runs `after(g, arg)` there.
 ///
 /// # Safety
-/// 1. `after` puts `g` in exactly one place. 2. `arg` is what it expects. 3. `next` came from
-///    [`run_next`], right before.
+/// 1. `after` puts `g` in exactly one place, unless `g` is dead. 2. `arg` is what it expects.
+/// 3. `next` came from [`run_next`], or its parts `dispatch` and `to_g0`, right before.
 #[inline(always)]
 pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: AfterFn, arg: *mut ()) -> PreemptGuard {
     guard.hand_over();

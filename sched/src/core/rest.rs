@@ -46,8 +46,8 @@ pub(crate) fn rest(m: &'static M) {
                 m.spinning.set(true);
                 return;
             }
-            // Another M was faster, or the P is surplus (see `core/handoff.rs`) and will be claimed in a
-            // moment.
+            // Another M was faster, or the P is surplus (see `core/max_procs.rs`) and will be
+            // claimed in a moment.
             if own {
                 m.pass_on_own();
             }

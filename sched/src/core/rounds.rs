@@ -1,5 +1,5 @@
-//! The rounds after deaths, as the scheduler knows them: whether one is pending, who works at it,
-//! and what is left to it. `wait/deaths.rs` has the rest: what a round does.
+//! The rounds after deaths, as the scheduler knows them: the pending ones, the M at work, and the
+//! rest of the work. The steps of a round are in `wait/deaths.rs`.
 //!
 //! g0 works at a round without knowing what that is: the caller that asks for a round leaves the
 //! function. So the floor below names nothing of the floor above, and a program in which no G can

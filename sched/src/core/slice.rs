@@ -2,10 +2,10 @@
 //!
 //! A G that runs while others wait has a slice; a G that runs alone is never interrupted.
 //! **INV-SLICE**: while a G runs and the ring or the slot holds another, the slot's or the slice's
-//! alarm is set. A submitter that queues there sets the alarm ([`Slice::alarm_is_off`]), on the core
-//! that owns the one-shot. So there is no race with the handler that turns the alarm off when no G
-//! waits. A G may also wait in the *global* queue when no M could be woken for it. In that case the
-//! slice's alarm of some P whose G runs is set. The submitter may then be another core;
+//! alarm is set. A submitter that queues there sets the alarm ([`Slice::alarm_is_off`]), on the
+//! core that owns the one-shot. So there is no race with the handler that turns the alarm off when
+//! no G waits. A G may also wait in the *global* queue when no M could be woken for it. In that
+//! case the slice's alarm of some P whose G runs is set. The submitter may then be another core;
 //! `Sched::nudge` has the handshake. So no thread has to look, as Go's sysmon does for slices.
 //!
 //! No clock is read when G's switch among themselves. After a G came from the ring, its start

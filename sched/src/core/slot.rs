@@ -22,8 +22,8 @@ use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering
 /// The time that a G may wait in the slot before a thief may have it: 50 µs.
 pub const SLOT_DELAY: u64 = 50_000;
 
-/// The slot of a P. Written by the holder, by the handlers of its core, and by thieves, who take the
-/// G out.
+/// The slot of a P. Written by the holder, by the handlers of its core, and by thieves that take
+/// the G out.
 #[derive(Debug)]
 pub(crate) struct Slot {
     next: AtomicPtr<G>,

@@ -2,8 +2,8 @@
 
 use crate::g::GRef;
 
-/// A FIFO of G's through their own links: what the global queue is made of, and what moves between
-/// queues in one piece.
+/// A FIFO of G's through their own links. The global queue is one, and G's move between queues in
+/// batches.
 #[derive(Debug, Default)]
 pub struct Batch {
     head: Option<GRef>,

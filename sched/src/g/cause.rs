@@ -13,7 +13,7 @@ pub enum Cause {
     /// The G touched the stack of a G that had ended.
     DeadStack = 3,
     /// A destructor panicked while the G unwound. Its outcome is [there
-    /// already](crate::api::spawn::came_to_panic).
+    /// already](crate::spawn::came_to_panic).
     Panicked = 4,
 }
 

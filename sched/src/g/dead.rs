@@ -45,7 +45,7 @@ struct Record {
 
 // SAFETY: it is written before it is published, and never after.
 unsafe impl Sync for Dead {}
-// SAFETY: as above.
+// SAFETY: a record of a death belongs to no core: it is written once, before it is published.
 unsafe impl Send for Dead {}
 
 impl Dead {
@@ -124,7 +124,7 @@ fn found(slot: *mut ()) -> Found {
     if slot.is_null() {
         Found::Nothing
     } else if slot.addr() & LEAF != 0 {
-        // SAFETY: with the bit it is a death, which is never freed.
+        // SAFETY: the bit says that the word is a pointer to a `Dead`, which is never freed.
         Found::Death(unsafe { &*slot.map_addr(|at| at & !LEAF).cast::<Dead>() })
     } else {
         // SAFETY: without it, a node, which is never freed either.
@@ -184,7 +184,7 @@ impl Deaths {
         };
         let Some(dead) = dead else { return false };
         let record = Record { id: g.id(), name: g.name(), cause };
-        // SAFETY: nobody else knows it yet.
+        // SAFETY: nobody else knows the new record yet.
         dead.0.with_mut(|place| unsafe { *place = record });
         let inserted = self.insert(dead);
         if inserted {

@@ -1,10 +1,10 @@
-//! The frames of a G that was ended where it stood, and who gives them up.
+//! The frames of a G that was ended where it stood, and the duty to give them up.
 //!
-//! Two things must have happened: the G's core has left its stack ([`left`](Grave::left), in
-//! `after_exit`), and the members of all groups that the G had open have left them
-//! ([`unlent`](Grave::unlent), by the last of those), since they may borrow from its frames. They
-//! come in any order, on any core. Each is one read-modify-write on this word; the second one is
-//! told so, and gives the frames up.
+//! Two things must have happened. The G's core has left its stack ([`left`](Grave::left), in
+//! `after_exit`). And the members of all groups that the G had open have left them, since they may
+//! borrow from its frames ([`unlent`](Grave::unlent), by the last of those). Either may come first,
+//! on any core. Each is one read-modify-write on this word; the second one is told so, and gives
+//! the frames up.
 
 use crate::machine::sync::{AtomicU8, Ordering};
 

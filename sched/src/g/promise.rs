@@ -35,16 +35,17 @@ impl Link {
     /// Puts the link at `at` into the list of `g`, the caller. With preemption off.
     ///
     /// # Safety
-    /// 1. The link is in no list. It does not move, and its memory stays, until it has
+    /// 1. The link is in no list. The link does not move, and its memory stays, until it has
     ///    [left](Self::leave).
     pub(crate) unsafe fn enter(at: *const Self, g: &G) {
-        // SAFETY: the link is in memory, by 1.
+        // SAFETY: 1. the caller keeps the link in memory until it has left.
         let link = unsafe { &*at };
         let older = newest(g);
         link.life.set(g.life());
         link.newer.set(ptr::null());
         link.older.set(older);
-        // SAFETY: a link in the list is in memory, by 1. for the older one.
+        // SAFETY: the older link is in the list, and stays in memory until it has left (rule 1. of
+        // its own `enter`).
         if let Some(older) = unsafe { older.as_ref() } {
             older.newer.set(at);
         }
@@ -54,9 +55,9 @@ impl Link {
     /// Takes the link out of the list of `g`, the caller. With preemption off.
     pub(crate) fn leave(&self, g: &G) {
         let (older, newer) = (self.older.get(), self.newer.get());
-        // SAFETY: a link in the list is in memory: rule 1. of `enter`, for both neighbours.
+        // SAFETY: the newer link is in the list, so it is in memory (rule 1. of `enter`).
         unsafe { newer.as_ref() }.map_or(&g.promises, |newer| &newer.older).set(older);
-        // SAFETY: the same rule, for the older one.
+        // SAFETY: the older link is in the list, so it is in memory (rule 1. of `enter`).
         if let Some(older) = unsafe { older.as_ref() } {
             older.newer.set(newer);
         }
@@ -66,7 +67,8 @@ impl Link {
 /// Returns the first promise in the list of `g`, in its present life.
 fn newest(g: &G) -> *const Link {
     let first = g.promises.get();
-    // SAFETY: a link in the list is in memory, by 1. of `enter`. One that has not left in an earlier life was leaked.
+    // SAFETY: a link in the list is in memory (rule 1. of `enter`). A link that was left over by an
+    // earlier life of the record was leaked.
     if !first.is_null() && unsafe { &*first }.life.get() == g.life() { first } else { ptr::null() }
 }
 
@@ -91,7 +93,7 @@ impl Owed {
     /// Puts the promises to one more dead G in front. False: there are none.
     pub(crate) fn add(&mut self, dead: &G) -> bool {
         let first = newest(dead);
-        // SAFETY: a link in the list is in memory, by 1. of `enter`.
+        // SAFETY: a link in the list of a dead G is never freed: its owner never runs again.
         let Some(promise) = (unsafe { first.as_ref() }) else { return false };
         promise.newer.set(core::mem::replace(&mut self.0, first));
         true
@@ -99,7 +101,7 @@ impl Owed {
 
     /// Gives some back. True: there are more.
     pub(crate) fn work(&mut self) -> bool {
-        // SAFETY: a link in the list is in memory, by 1. of `enter`.
+        // SAFETY: the links of dead G's are never freed: their owners never run again.
         if let Some(promise) = unsafe { self.0.as_ref() } {
             (promise.give_back_some)(self);
         }
@@ -109,10 +111,10 @@ impl Owed {
     fn give_back_some(&mut self) {
         for _ in 0..TOGETHER {
             let at = self.0;
-            // SAFETY: a link in the list is in memory, by 1. of `enter`.
+            // SAFETY: the links of dead G's are never freed: their owners never run again.
             let Some(promise) = (unsafe { at.as_ref() }) else { return };
             let (older, newer) = (promise.older.get(), promise.newer.get());
-            // SAFETY: the same rule, for the older one.
+            // SAFETY: the older link belongs to the same dead G, so it is never freed.
             self.0 = match unsafe { older.as_ref() } {
                 Some(second) => {
                     second.newer.set(newer);
@@ -120,7 +122,8 @@ impl Owed {
                 }
                 None => newer,
             };
-            // SAFETY: it was in a list, so `give_back` may be called, by 1. of `new`.
+            // SAFETY: 1. of `new`: `give_back` may be called with a link that has entered a list,
+            // and this one has just left it.
             unsafe { (promise.give_back)(at) };
         }
     }

@@ -1,11 +1,11 @@
-//! What a G can wait for.
+//! The reasons for which a G waits.
 
 /// Why a G waits. Shown in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum WaitReason {
-    /// It does not wait.
+    /// The G does not wait.
     None = 0,
     /// In `send` on a channel.
     ChanSend = 1,

@@ -150,7 +150,7 @@ pub struct G {
 // ownership passes through queues and locks that order memory; reports read them racily, byte by
 // byte, and cope with nonsense.
 unsafe impl Sync for G {}
-// SAFETY: as above; nothing in a G belongs to one core.
+// SAFETY: nothing in a G belongs to one core.
 unsafe impl Send for G {}
 
 impl G {
@@ -309,7 +309,7 @@ impl G {
         }
     }
 
-    /// Notes that the [`WaitGroup`](crate::api::locks::WaitGroup) that started the G has counted it as
+    /// Notes that the [`WaitGroup`](crate::locks::WaitGroup) that started the G has counted it as
     /// done. By the G.
     pub(crate) fn set_counted(&self) {
         self.doom.fetch_or(COUNTED, Ordering::Relaxed);

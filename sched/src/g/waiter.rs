@@ -120,7 +120,7 @@ impl Waiter {
     }
 
     pub(crate) fn set_linked(&self, to: bool) {
-        // SAFETY: as above.
+        // SAFETY: the object's lock is held, so this is the only access.
         self.linked.with_mut(|linked| unsafe { *linked = to });
     }
 
@@ -166,11 +166,11 @@ impl Orphans {
     /// The next one to be woken.
     pub(crate) fn pop(&mut self) -> Option<NonNull<Waiter>> {
         let node = self.0?;
-        // SAFETY: as above.
+        // SAFETY: a claimed G is parked until it is woken, so its node lives.
         let waiter = unsafe { node.as_ref() };
         self.0 = match waiter.next.get() {
             Some(next) => {
-                // SAFETY: as above.
+                // SAFETY: the next node of the crowd is claimed and not woken either, so it lives.
                 unsafe { next.as_ref() }.prev.set(waiter.prev.get());
                 Some(next)
             }

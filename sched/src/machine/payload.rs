@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::any::Any;
 use core::fmt;
 
-/// The payload of a panic: in [`JoinError::Panicked`](crate::g::JoinError::Panicked).
+/// The payload of a panic: in [`JoinError::Panicked`](crate::join::JoinError::Panicked).
 ///
 /// A payload can be shared between goroutines, although the value in it need not be. A shared
 /// payload gives its message and values that can be shared themselves. All others need the payload

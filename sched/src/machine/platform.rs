@@ -71,8 +71,8 @@ pub enum NoStack {
 pub unsafe trait Platform {
     /// Returns this core's M: the record that was given to [`start_m`](crate::Sched::start_m).
     fn current_m() -> *const ();
-    /// Returns the [life](crate::G::life) of the G that calls. Callable anywhere, with preemption on as
-    /// well. On a G the life is that G's, on any core.
+    /// Returns the [life](crate::G::life) of the G that calls. Callable anywhere, with preemption
+    /// on as well. On a G the life is that G's, on any core.
     fn current_life() -> usize;
     /// Makes `g` the context that runs here, a G or this core's g0.
     ///
@@ -104,7 +104,8 @@ pub unsafe trait Platform {
     /// Returns the nanoseconds since boot, never backwards. Callable anywhere.
     fn now() -> u64;
     /// Arms the one-shot of this core: the platform calls
-    /// [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later. `u64::MAX` disarms.
+    /// [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later. `u64::MAX`
+    /// disarms.
     fn arm_timer(at: u64);
     /// Makes a stack window of `size` bytes, with its top page mapped.
     fn stack_alloc(size: usize) -> Result<Stack, NoStack>;
@@ -161,11 +162,11 @@ pub unsafe trait Platform {
     /// # Safety
     /// 1. As `f` has it; it is called once.
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` fits `arg`, and is called once.
+        // SAFETY: 1. `f` fits `arg`, and the caller allows one call of it.
         unsafe { Self::catch(f, arg) }.map_err(Self::caught)
     }
     /// Unwinds the current G with `payload`. The G panics without a hook, unless the payload is
-    /// [`exit_g`](crate::api::spawn::is_exit)'s. Called on a G with preemption on.
+    /// [`exit_g`](crate::spawn::is_exit)'s. Called on a G with preemption on.
     fn unwind(payload: Payload) -> !;
     /// Returns true if the current G unwinds. Callable on a G.
     fn panicking() -> bool {
@@ -177,8 +178,8 @@ pub unsafe trait Platform {
         let _ = (id, payload);
     }
     /// Does the work that handlers of this core have put off (see
-    /// [`M::attend_platform`](crate::M::attend_platform)), and passes epochs. Called on g0, each time
-    /// it looks for work.
+    /// [`M::attend_platform`](crate::M::attend_platform)), and passes epochs. Called on g0, each
+    /// time it looks for work.
     fn on_g0() {}
     /// Releases the platform's data in `slot`, which is [`G::local`](crate::G::local) of a G that
     /// ends. Called on that G with preemption on.

@@ -25,7 +25,7 @@ pub struct SpinLock<T: ?Sized> {
 // SAFETY: the lock admits one core at a time to the value, so it needs only to be movable between
 // cores.
 unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
-// SAFETY: as above; `&SpinLock` gives access to `T` only through `lock`, which excludes.
+// SAFETY: `&SpinLock` gives access to `T` only through `lock`, which admits one core at a time.
 unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
@@ -134,7 +134,8 @@ impl<T: ?Sized> Deref for SpinGuard<'_, T> {
 impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and `&mut self` makes it the only one.
+        // SAFETY: the guard exists only while this core holds the lock, and `&mut self` makes this
+        // the only reference.
         self.lock.value.with_mut(|v| unsafe { &mut *v })
     }
 }

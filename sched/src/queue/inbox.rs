@@ -24,8 +24,8 @@
 //! which a parked G has no other use for. A second push before T2 finds `queued` set and changes
 //! nothing.
 //!
-//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`core/idle.rs`). H2 is
-//! its S1, and H3 is its S2 to S6. The rester looks at the inbox in R5.
+//! **No wake-up is lost**: the inbox is one of the queues of the sleep protocol (`core/idle.rs`).
+//! H2 is its S1, and H3 is its S2 to S6. The rester looks at the inbox in R5.
 //!
 //! **The hard race** is a push when no M rests. An M on its g0 may have looked at the inbox
 //! already. Such an M may be about to run a G that never comes back by itself. If the handler's
@@ -35,8 +35,9 @@
 //! interrupts g0, the next interrupt finds a G. And an M that begins to run a G looks once more
 //! ([`run_m`](crate::run_m)).
 //!
-//! **Deadlock**: a G that waits for a handler is counted ([`park_for_interrupt`](crate::park_for_interrupt)) until it runs
-//! again. So a machine that rests with such a G is not dead.
+//! **Deadlock**: a G that waits for a handler is counted
+//! ([`park_for_interrupt`](crate::park_for_interrupt)) until it runs again. So a machine that rests
+//! with such a G is not dead.
 //!
 //! Rejected:
 //!

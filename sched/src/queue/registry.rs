@@ -80,7 +80,8 @@ impl Registry {
             chunk => chunk as *const Chunk,
         };
         let mut seen = 0;
-        // SAFETY: as in `for_each`.
+        // SAFETY: chunks are never freed. The head came by an Acquire, and a cursor names a chunk
+        // that a walk has reached before.
         while let Some(chunk) = unsafe { at.as_ref() } {
             if seen >= n {
                 cursor.0 = at.addr();

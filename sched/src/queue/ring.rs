@@ -19,8 +19,8 @@
 //! A full ring makes the owner move half of it and the new G to the global queue in one batch. So a
 //! burst of spawns costs one lock for 129 G's.
 //!
-//! Ownership by type: [`Runq::owner`] gives [`RingOwner`], whose operations take `&mut self`; anyone
-//! may hold `&Runq` and steal.
+//! Ownership by type: [`Runq::owner`] gives [`RingOwner`], whose operations take `&mut self`;
+//! anyone may hold `&Runq` and steal.
 //!
 //! Rejected: the Chase–Lev deque. Its owner pops the newest end, and a run queue wants the oldest.
 //! Rejected: tokio's two packed heads. Such heads let a thief copy outside the claim, while our

@@ -78,13 +78,14 @@ impl Alarm {
         self.node.is_pending()
     }
 
-    /// Makes the call of an alarm that has just left its heap. There is room for an alarm `here`, in
-    /// the heap of the P held here, which sets its one-shot next.
+    /// Makes the call of an alarm that has just left its heap. There is room for an alarm `here`,
+    /// in the heap of the P held here, which sets its one-shot next.
     ///
     /// # Safety
-    /// 1. The alarm and its generation come from a [`Due::Call`](crate::core::due::Due), and are called once.
+    /// 1. The alarm and its generation come from a [`Due::Call`](crate::core::due::Due), and are
+    ///    called once.
     pub(crate) unsafe fn ring(alarm: NonNull<Self>, generation: u32, preempt: &PreemptGuard, here: &Timers, now: u64) {
-        // SAFETY: 1. of `start`: it is there until it was called.
+        // SAFETY: the owner of a started alarm keeps it in memory until it was called.
         let call = unsafe { (*alarm.as_ptr()).call };
         // SAFETY: the owner has chosen a call that fits the alarm.
         unsafe { call(alarm, Firing { now, generation, alarm, preempt, here }) };
@@ -110,7 +111,8 @@ impl<'a> Firing<'a> {
     /// Starts the alarm again, with the same generation; its memory has to stay. In the call, while
     /// its owner does not start it.
     pub(crate) fn again(self, when: u64) {
-        // SAFETY: 1. of `start`, which the caller goes on to keep.
+        // SAFETY: the owner of a started alarm keeps it in memory, and goes on to do so for the
+        // next call.
         let node = unsafe { &(*self.alarm.as_ptr()).node };
         self.here.insert(self.preempt, when.min(LAST), node);
     }

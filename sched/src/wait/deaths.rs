@@ -121,7 +121,7 @@ pub(crate) fn work(guard: &PreemptGuard) {
     if rounds.at_work.swap(true, Ordering::AcqRel) {
         return;
     }
-    // SAFETY: `at_work` admits one.
+    // SAFETY: `at_work` admits one worker at a time.
     rounds.walk.with_mut(|walk| piece(sched, guard, unsafe { &mut *walk }));
     // AcqRel: as above. A swap, so that it sees the request of an M that has just gone away in
     // vain.
@@ -182,7 +182,8 @@ fn visit(sched: &'static Sched, guard: &PreemptGuard, g: GRef, wakes: &mut usize
         State::Waiting | State::Cold => {
             let mut settled = true;
             let scanned = sched.scan(guard, g, |g, _| {
-                // SAFETY: 1. the scan keeps it parked.
+                // SAFETY: 1. the scan keeps `g` parked while this closure runs, and the reference
+                // does not leave it.
                 let Some(object) = (unsafe { object_of(g) }) else { return };
                 while object.see_to_one(&sched.deaths, guard) {
                     if *wakes == 0 {
@@ -266,8 +267,8 @@ pub(crate) unsafe fn object_of<'a>(g: &'a G) -> Option<&'a (dyn Waited + 'a)> {
     if !is_watched(g.wait_reason()) {
         return None;
     }
-    // SAFETY: 1. a G that waits with one of these reasons has put its object there, and keeps it
-    // alive while it is parked.
+    // SAFETY: 1. a parked G with one of these reasons has put a pointer to its object there
+    // (`carry`), and keeps the object alive.
     unsafe { Some(&*g.hand().cast::<*const (dyn Waited + 'a)>().read()) }
 }
 
@@ -284,7 +285,7 @@ pub(crate) unsafe fn settle(g: GRef, unlock: impl FnOnce()) {
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
     let deaths = &m.sched().deaths;
-    // SAFETY: 1. it is parked: nobody can claim it while the lock is held.
+    // SAFETY: 1. `g` has parked, and nobody can claim it while the object's lock is held.
     let lost = deaths.count() != 0 && unsafe { object_of(g) }.is_some_and(|object| object.is_lost(deaths));
     unlock();
     if lost {

@@ -15,9 +15,9 @@
 //!
 //! # An opener that is abandoned
 //!
-//! A G that overflows its stack is ended where it stands (`api/spawn/end.rs`), its open groups with it.
-//! Their members run on, and may go on using their borrows: from the frames of the dead opener, and
-//! from the values that the *opener* had borrowed:
+//! A G that overflows its stack is ended where it stands (`api/spawn/end.rs`), its open groups with
+//! it. Their members run on, and may go on using their borrows: from the frames of the dead opener,
+//! and from the values that the *opener* had borrowed:
 //!
 //! ```text
 //!   scope A of G a { let x;  b: scope B of G b { let y;  c: uses x and y } }       b dies; a must not go on while c uses x; nor may y go
@@ -31,8 +31,8 @@
 //!
 //! **INV-LENT**: the frames of an abandoned G stay, at their addresses and with their bytes, until
 //! the members of all groups that it had opened have left theirs. By then the count of the
-//! outermost group is 0, so the [`End`] of that group names the dead G. The last member [gives
-//! up](crate::api::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
+//! outermost group is 0, so the `End` of that group names the dead G. The last member [gives
+//! up](crate::spawn) the dead G's frames before it leaves the heir. (Or the G's own core does, if
 //! that core is still on its way out: `g/grave.rs`.)
 //!
 //! # Other code that reaches into the frames of a G
@@ -42,7 +42,7 @@
 //! | object | why it is there |
 //! |---|---|
 //! | an object of `locks` or a `Scope` in a frame | its users have borrowed it: INV-LENT |
-//! | a place for a value that a waiting G has left in a channel's list, its [`Parking`](crate::core::park) | the G waits, so it has not ended; the list is left before the G runs again |
+//! | a place for a value that a waiting G has left in a channel's list, its `Parking` | the G waits, so it has not ended; the list is left before the G runs again |
 //! | nodes of wait queues, timers, tokens of wakers, small values from hand to hand | all are in the G's record, which is never freed |
 //! | nodes of a `select!`, channels, contexts, cells of results, nodes of sets, groups | all are on the heap, and leaked with the frames that own them |
 //! | the start frame at the top of a new G's stack | the stack is the G's own; fields that concern others are read before the G leaves it (`api/spawn/start.rs`) |
@@ -141,7 +141,8 @@ enum End {
 // SAFETY: `end` passes from the opener to the last one through `running`; `outer` never changes,
 // and is used by the opener's undertaker only.
 unsafe impl Sync for Group {}
-// SAFETY: as above.
+// SAFETY: nothing in a group belongs to one core, and `end` passes from the opener to the last one
+// through `running`.
 unsafe impl Send for Group {}
 
 impl Group {
@@ -257,7 +258,8 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
         return heir.into_iter().for_each(Group::leave);
     }
     let (mut at, mut heir) = (inner, heir);
-    // SAFETY: as above; and `outer` names groups of the same G.
+    // SAFETY: `at` names a group whose opener is `g`: `inner`, or the `outer` of one. The `Arc`
+    // that the frames of `g` held on it is never dropped.
     while let Some(group) = unsafe { at.as_ref() } {
         let next = group.outer;
         let bequeath = if next.is_null() {
@@ -271,7 +273,8 @@ pub(crate) fn orphan(g: GRef, heir: Option<Arc<Group>>) {
         group.end.with_mut(|end| unsafe { *end = bequeath });
         at = next;
     }
-    // SAFETY: as for the others.
+    // SAFETY: the frames of `g` held this `Arc` and are never read again, so the count is taken
+    // over once.
     unsafe { Arc::from_raw(inner) }.leave();
 }
 

@@ -80,7 +80,8 @@ impl Claimed {
     /// Marks the G as served. The `Claimed` is still to be woken.
     #[inline(always)]
     pub(crate) fn serve(self) -> Self {
-        // SAFETY: as in `slot`; nobody else touches the outcome between claim and wake.
+        // SAFETY: the G is parked until `wake` readies it, so its node stays; nobody else touches
+        // the outcome between claim and wake.
         unsafe { self.0.as_ref() }.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Served });
         self
     }
@@ -88,24 +89,24 @@ impl Claimed {
     /// Marks the G as one that would wait for ever, because G number `id` has died. The `Claimed`
     /// is still to be woken.
     pub(crate) fn bury(self, id: u64) -> Self {
-        // SAFETY: as in `slot`, and in `serve`.
+        // SAFETY: the G is parked until `wake` readies it, so its node stays.
         let waiter = unsafe { self.0.as_ref() };
         waiter.slot.set(core::ptr::without_provenance_mut(id as usize));
-        // SAFETY: as in `serve`.
+        // SAFETY: nobody else touches the outcome between claim and wake.
         waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Buried });
         self
     }
 
     /// Returns true if the wait can go on as if the node had not been claimed.
     pub(crate) fn is_plain(&self) -> bool {
-        // SAFETY: as in `slot`.
+        // SAFETY: the G is parked until `wake` readies it, so its node stays.
         unsafe { self.0.as_ref() }.outcome() == Outcome::Waits
     }
 
     /// Readies the G. With the object's lock released: the G may free the object.
     #[inline(always)]
     pub(crate) fn wake(self, guard: &PreemptGuard) {
-        // SAFETY: as in `slot`; the last access to the node.
+        // SAFETY: the G is parked until `ready` below, and this is the last access to its node.
         let g = unsafe { self.0.as_ref() }.g.get();
         if let Some(g) = g {
             ready(guard, g);
@@ -165,7 +166,7 @@ impl WaitQueue {
 
     /// Puts a plain node that was claimed in vain back: it is the first again.
     pub(crate) fn put_back(&mut self, claimed: Claimed) {
-        // SAFETY: 1. its G is still parked.
+        // SAFETY: 1. the G of a claimed node stays parked until a later pop claims and wakes it.
         unsafe { self.push_front(claimed.0.as_ref()) };
     }
 
@@ -195,7 +196,8 @@ impl WaitQueue {
         waiter.prev.set(Some(self.tail));
         waiter.set_linked(true);
         self.ticketed += 1;
-        // SAFETY: 1. a pop unlinks it as well.
+        // SAFETY: 1. the node stays until its G has removed it, which the G does when it runs
+        // again.
         unsafe { self.push(waiter) };
     }
 
@@ -217,7 +219,7 @@ impl WaitQueue {
     pub(crate) fn pop_if(&mut self, fits: impl Fn(*mut ()) -> bool) -> Option<Claimed> {
         loop {
             let node = self.head?;
-            // SAFETY: as in `pop`.
+            // SAFETY: nodes in the list live; see `push`.
             let waiter = unsafe { node.as_ref() };
             let open = match (waiter.ticket.get(), waiter.g.get()) {
                 (Some(number), Some(g)) => g.ticket.is_open(number),
@@ -239,7 +241,7 @@ impl WaitQueue {
     fn pop_ticketed(&mut self) -> Option<Claimed> {
         loop {
             let node = self.head?;
-            // SAFETY: as in `pop`.
+            // SAFETY: nodes in the list live; see `push`.
             let waiter = unsafe { node.as_ref() };
             self.head = waiter.next.get();
             if waiter.ticket.get().is_none() || self.win(waiter) {
@@ -274,7 +276,7 @@ impl WaitQueue {
     pub(crate) fn has_other(&mut self, but: GRef) -> bool {
         let mut at = self.head;
         while let Some(node) = at {
-            // SAFETY: as in `pop`.
+            // SAFETY: nodes in the list live; see `push`.
             let waiter = unsafe { node.as_ref() };
             at = waiter.next.get();
             let Some(number) = waiter.ticket.get() else { return true };
@@ -285,7 +287,8 @@ impl WaitQueue {
             if waiter.watches.get() {
                 self.unlink(waiter);
                 if g.ticket.win(number) {
-                    // SAFETY: as in `win`.
+                    // SAFETY: this popper has won the ticket, so nobody else writes the outcome
+                    // before the G is readied.
                     waiter.outcome.with_mut(|outcome| unsafe { *outcome = Outcome::Claimed });
                     ready_rarely(g);
                 }
@@ -316,7 +319,7 @@ impl WaitQueue {
             None => {}
         }
         match (next, prev) {
-            // SAFETY: as above, of the one behind it.
+            // SAFETY: the node behind this one is in the list, hence it lives.
             (Some(next), _) => unsafe { next.as_ref() }.prev.set(prev),
             (None, Some(prev)) => self.tail = prev,
             (None, None) => {}
@@ -337,7 +340,8 @@ impl WaitQueue {
     fn claim_ticketed(&mut self) {
         let mut all = core::mem::replace(self, Self { ticketed: self.ticketed, ..Self::new() });
         while let Some(node) = all.head {
-            // SAFETY: as in `pop`.
+            // SAFETY: the nodes of `all` are still guarded by the object's lock, and those in a
+            // list live; see `push`.
             let waiter = unsafe { node.as_ref() };
             all.head = waiter.next.get();
             if waiter.ticket.get().is_none() || self.win(waiter) {

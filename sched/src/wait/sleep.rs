@@ -1,7 +1,7 @@
 //! Waits for a time: how a timer is started, and the G or the call that it is for.
 //!
-//! `timers/` has the heap, and who takes a timer out of it. Here a timer is put in, on the P that
-//! the caller's M holds, and the M's one-shot is armed for it.
+//! `timers/` has the heap, and takes timers out of it. Here a timer is put in, on the P that the
+//! caller's M holds, and the M's one-shot is armed for it.
 
 #[cfg(loom)]
 use alloc::boxed::Box;
@@ -107,7 +107,7 @@ impl Alarm {
     ///    or called.
     pub(crate) unsafe fn start(alarm: NonNull<Self>, preempt: &PreemptGuard, when: u64, generation: u32) -> bool {
         alarm.expose_provenance();
-        // SAFETY: 1. so its node is good for as long as a heap has it.
+        // SAFETY: 1. the alarm is in memory now, and stays as long as a heap has its node.
         let node = unsafe { &(*alarm.as_ptr()).node };
         // Not before the present: see `sleep_until`.
         restart(preempt, node, when.max(platform::now()).min(LAST), What::Call(generation))
@@ -187,7 +187,7 @@ mod bell {
             let mut state = self.state.lock(&guard);
             state.generation += 1;
             let was = core::mem::replace(&mut state.armed, true);
-            // SAFETY: 1. leaked.
+            // SAFETY: 1. a `Bell` is leaked, so it stays for ever.
             let pending = unsafe { Alarm::start(NonNull::from(self).cast(), &guard, when, state.generation) };
             assert!(was || !pending, "in a heap, although its call was made");
             was

@@ -41,8 +41,8 @@
 //!   lock, after which no popper knows the node.
 //! * *A G that is ended where it stands* (its stack has overflowed) while a popper and the timer
 //!   compete for it. The G ends when preemption is on again. By then its nodes are out and its
-//!   timer is cancelled (INV-NO-ORPHAN in `wait/list.rs`). A timer on its way to fire meets a number
-//!   that is over.
+//!   timer is cancelled (INV-NO-ORPHAN in `wait/list.rs`). A timer on its way to fire meets a
+//!   number that is over.
 //!
 //! Relaxed throughout: the word decides, and publishes nothing. The object's lock and `ready` hand
 //! on the data that a loser or a winner touched.
@@ -97,10 +97,11 @@ pub(crate) fn reserve_timer(deadline: u64) -> PreemptGuard {
 /// wait has timed out.
 ///
 /// # Safety
-/// 1. The caller holds `lock` without a guard ([`into_held`](crate::machine::spin::SpinGuard::into_held)),
-///    and `guard` is its only one. 2. Every popper of the list wakes the G that it claims. 3. A
-///    [timer is reserved](reserve_timer). 4. The object lives until this returns, unless somebody
-///    claims the caller.
+/// 1. The caller holds `lock` without a guard
+///    ([`into_held`](crate::internals::spin::SpinGuard::into_held)), and `guard` is its only one.
+///    2. Every popper of the list wakes the G that it claims. 3. A [timer is
+///    reserved](reserve_timer). 4. The object lives until this returns, unless somebody claims the
+///    caller.
 #[inline(always)]
 pub(crate) unsafe fn wait_until<S>(
     guard: PreemptGuard,
@@ -112,10 +113,10 @@ pub(crate) unsafe fn wait_until<S>(
 ) -> Woken {
     if deadline == NEVER {
         let g = current_g(&guard);
-        // SAFETY: the caller's.
+        // SAFETY: `wait_plain` has this function's own rules, and `g` is the caller.
         unsafe { wait_plain(guard, g, lock, queue, slot, reason) }
     } else {
-        // SAFETY: the caller's.
+        // SAFETY: `wait_timed` has this function's own rules.
         unsafe { wait_timed(guard, false, lock, queue, slot, reason, deadline) }
     }
 }
@@ -145,15 +146,16 @@ pub(crate) unsafe fn wait_watched<S>(
     let woken = if deadline == NEVER {
         let waiter = Waiter::of(g, slot);
         let arg = core::ptr::from_ref(lock).cast_mut().cast();
-        // SAFETY: 1. the caller holds the lock; this G parks right below. 1. of `park`: the claimer
-        // of the waiter wakes it once. 2. the object lives.
+        // SAFETY: 1. of `with_held`: the caller holds the lock. 1. of `push`: this G parks right
+        // below. 1. of `park_as`: the popper that claims the waiter wakes it, once. 2. the object
+        // lives until this returns. 3. `g` is the caller.
         unsafe {
             lock.with_held(|state| queue(state).push(waiter));
             drop(park_as(guard, g, reason, settle_and_unlock::<S>, arg));
         }
         if waiter.was_served() { Woken::Served } else { Woken::Unserved }
     } else {
-        // SAFETY: the caller's.
+        // SAFETY: `wait_timed` has this function's own rules.
         unsafe { wait_timed(guard, true, lock, queue, slot, reason, deadline) }
     };
     g.waiter.buried_by().map_or(Ok(woken), |id| Err(Lost(id)))
@@ -173,9 +175,10 @@ pub(crate) unsafe fn wait_plain<S>(
     reason: WaitReason,
 ) -> Woken {
     let waiter = Waiter::of(g, slot);
-    // SAFETY: 1. the caller holds the lock; this G parks right below.
+    // SAFETY: 1. of `with_held`: the caller holds the lock. 1. of `push`: this G parks right below.
     unsafe { lock.with_held(|state| queue(state).push(waiter)) };
-    // SAFETY: 1. the claimer of the waiter wakes it once. 2. the object lives.
+    // SAFETY: 1. the popper that claims the waiter wakes it, once. 2. the object with the lock
+    // lives until this returns. 3. `g` is the caller.
     drop(unsafe { park_as(guard, g, reason, unlock::<S>, core::ptr::from_ref(lock).cast_mut().cast()) });
     if waiter.was_served() { Woken::Served } else { Woken::Unserved }
 }
@@ -198,11 +201,12 @@ unsafe fn wait_timed<S>(
     let g = current_g(&guard);
     let number = g.ticket.open();
     let waiter = Waiter::of_ticketed(g, slot, number);
-    // SAFETY: 1. as above; it is removed below.
+    // SAFETY: 1. of `with_held`: the caller holds the lock. 1. of `push_ticketed`: this G parks,
+    // and removes the node if no pop has.
     unsafe { lock.with_held(|state| queue(state).push_ticketed(waiter)) };
     let wait = Timed { watched, lock, number, deadline };
-    // SAFETY: 1. one wins the ticket, and readies. 2. it lies on this stack, and is read before the
-    // lock is released.
+    // SAFETY: 1. one popper, or the timer, wins the ticket and readies the G. 2. `wait` lies on
+    // this stack, and `unlock_and_start` uses it only before the G can run again.
     let guard = unsafe { park(guard, reason, unlock_and_start::<S>, (&raw const wait).cast_mut().cast()) };
     // Preemption stays off until the node is out: INV-NO-ORPHAN.
     let woken = if waiter.was_claimed() {
@@ -226,27 +230,29 @@ struct Timed<'a, S> {
 
 /// `park`'s commit: the G is saved, the lock may go.
 unsafe fn unlock<S>(lock: *mut (), _: GRef) -> bool {
-    // SAFETY: `wait_until` passes its object's lock, which its caller turned into "held".
+    // SAFETY: `wait_plain` passes its object's lock, which is held without a guard, and this
+    // releases it.
     unsafe { (*lock.cast::<SpinLock<S>>()).unlock() };
     true
 }
 
 /// `park`'s commit of a watched wait: the same, and the wait is settled.
 unsafe fn settle_and_unlock<S>(lock: *mut (), g: GRef) -> bool {
-    // SAFETY: as in `unlock`. 1. it is held, and released here.
+    // SAFETY: 1. `wait_watched` passes its object's lock, which is held without a guard, and the
+    // closure releases it.
     unsafe { settle(g, || (*lock.cast::<SpinLock<S>>()).unlock()) };
     true
 }
 
 /// `park`'s commit of a wait with a deadline: releases the lock and starts the timer.
 unsafe fn unlock_and_start<S>(wait: *mut (), g: GRef) -> bool {
-    // SAFETY: `wait_until` passes its `Timed`; its G stays Parking until this has returned, so its
+    // SAFETY: `wait_timed` passes its `Timed`. Its G stays Parking until this has returned, so its
     // stack is there.
     let wait = unsafe { &*wait.cast::<Timed<'_, S>>() };
-    // SAFETY: as in `unlock`.
+    // SAFETY: the lock is held without a guard, and is released once.
     let unlock = || unsafe { wait.lock.unlock() };
     if wait.watched {
-        // SAFETY: 1. it is held, and `unlock` releases it.
+        // SAFETY: 1. this is a `commit`, and `unlock` releases the lock that is held.
         unsafe { settle(g, unlock) };
     } else {
         unlock();

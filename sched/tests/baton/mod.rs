@@ -7,9 +7,9 @@
 //! ```
 //!
 //! So park, ready, the state word, the slot and the objects are the production code, and no more
-//! cores run than there are M's. A G's saved stack pointer is the number of its context, and what
-//! it "saves" is a loom cell: a G that is resumed before it is saved shows as a data race. A G that
-//! nobody readies waits for its baton for ever: the last M that is laid aside reports it.
+//! cores run than there are M's. A G's saved stack pointer is the number of its context. Its
+//! "registers" are a loom cell, so a G that is resumed before it is saved shows as a data race. A G
+//! that nobody readies waits for its baton for ever. The last M that is laid aside reports it.
 #![allow(dead_code)]
 
 #[path = "../ending/mod.rs"]
@@ -52,9 +52,9 @@ loom::lazy_static! {
     /// Whether anybody has died. Not loom's, as below: models without deaths have nothing of them
     /// to explore.
     static ref DEATHS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    /// What the clock shows. Not loom's: it is no part of what is explored.
+    /// The time that the clock shows. Not loom's: it is no part of the exploration.
     static ref CLOCK: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    /// Who is in the model. Not loom's, as above.
+    /// The G's and M's of the model. Not loom's, as above.
     static ref CAST: std::sync::Mutex<Cast> = std::sync::Mutex::default();
 }
 
@@ -63,11 +63,12 @@ loom::thread_local! {
     /// next switch.
     static ME: (Cell<*const M>, Cell<usize>, Cell<bool>) =
         (Cell::new(std::ptr::null()), Cell::new(0), Cell::new(false));
-    /// How many levels of preemption are off, and what comes between two pieces of a crowd.
+    /// The number of levels of preemption that are off, and the event between two pieces of a
+    /// crowd.
     static PIECES: (Cell<usize>, Cell<Option<fn()>>) = (Cell::new(0), Cell::new(None));
 }
 
-/// Who is in a model.
+/// The G's and M's of a model.
 #[derive(Default)]
 struct Cast {
     /// The G's, each with whether it has ended.
@@ -76,7 +77,7 @@ struct Cast {
     aside: usize,
 }
 
-/// An M is laid aside. It is not taken up again, so with the last one everything is over.
+/// Lays an M aside for good. With the last one, the execution is over.
 fn lay_aside() {
     let mut cast = CAST.lock().unwrap();
     cast.aside += 1;
@@ -99,7 +100,7 @@ pub fn between_pieces(then: fn()) {
 
 fn preemption_is_on() {
     let Some(then) = PIECES.with(|pieces| pieces.1.get()) else { return };
-    // SAFETY: it was made from a `&'static M`.
+    // SAFETY: `ME` was set from a `&'static M`.
     let m: &'static M = unsafe { &*ME.with(|me| me.0.get()) };
     if model::wakes_a_crowd(m) {
         PIECES.with(|pieces| pieces.1.set(None));
@@ -128,12 +129,12 @@ pub fn die_with_the_objects() {
     die_and(|| FRAME.store(ME.with(|me| me.1.get()), Ordering::Release));
 }
 
-/// What a g0 does first. It goes on until the round is over, or another M is at it.
+/// Does the first work of a g0, until the round is over or another M is at it.
 fn see_to_deaths() {
     if !DEATHS.load(std::sync::atomic::Ordering::Relaxed) {
         return;
     }
-    // SAFETY: it was made from a `&'static M`.
+    // SAFETY: `ME` was set from a `&'static M`.
     while model::see_to_deaths(unsafe { &*ME.with(|me| me.0.get()) }) {
         loom::thread::yield_now();
     }
@@ -189,7 +190,7 @@ std::thread_local! {
     static HURRIED: Cell<bool> = const { Cell::new(false) };
     /// Whether deadlines come by themselves.
     static TIMED: Cell<bool> = const { Cell::new(false) };
-    /// What happens to a stack that is given up.
+    /// The function that takes a stack that is given up.
     static FREED: Cell<Option<fn(Stack)>> = const { Cell::new(None) };
     /// Preemptions in an execution; none: as many as the environment says.
     static BOUND: Cell<Option<usize>> = const { Cell::new(None) };
@@ -268,7 +269,7 @@ pub fn explore(bodies: impl Fn() -> Vec<Box<dyn FnOnce() + Send>> + Send + Sync 
     println!("{} executions", count.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// What lives as long as one execution of the model.
+/// The objects that live as long as one execution of the model.
 #[derive(Default)]
 struct Kept(std::cell::RefCell<Vec<Box<dyn Any>>>);
 
@@ -325,7 +326,7 @@ unsafe impl Platform for Batons {
     }
     unsafe fn switch(prev_sp: *mut usize, next_sp: *const usize, after: AfterFn, a: *mut (), b: *mut ()) {
         let (m, me, ends) = ME.with(|me| (me.0.get(), me.1.get(), me.2.get()));
-        // SAFETY: it was made from a `&'static M`.
+        // SAFETY: the word that the scheduler passes was made from a `&'static M`.
         let m: &'static M = unsafe { &*m };
         // SAFETY: this context is ours until it is saved; loom checks that.
         context(me).saved.with_mut(|s| unsafe { *s += 1 });
@@ -334,10 +335,10 @@ unsafe impl Platform for Batons {
             prev_sp.write(me);
             next_sp.read()
         };
-        // SAFETY: what the scheduler wants to happen here.
+        // SAFETY: the scheduler passes the `after` of this switch with its arguments, for one call.
         unsafe { after(a, b) };
         if next == 0 {
-            // g0: what a death has left to do, then this M's own queue.
+            // g0: first the rest of a death, then this M's own queue.
             see_to_deaths();
             let mut own = model::take_local(m);
             if own.is_none() && TIMED.get() {
@@ -385,7 +386,7 @@ unsafe impl Platform for Batons {
         unreachable!("G's are threads here")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // SAFETY: 1. the scheduler allows one call of `f` with `arg`. A model's destructors do not
         // panic.
         unsafe { f(arg) };
         Ok(())

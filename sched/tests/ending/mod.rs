@@ -6,7 +6,7 @@ use loom::model::Builder;
 use trefoil_sched::internals::state::State;
 use trefoil_sched::{GRef, Sched, model};
 
-/// What an execution of a model has made.
+/// The objects that an execution of a model has made.
 #[derive(Default)]
 struct Made {
     scheds: Vec<&'static Sched>,
@@ -27,13 +27,13 @@ pub fn enroll(sched: &'static Sched) {
     made.scheds.push(sched);
 }
 
-/// This G must not be between two places in the end.
+/// Notes a G that must not be between two places in the end.
 pub fn enroll_g(g: GRef) {
     MADE.lock().unwrap().gs.push(g);
 }
 
-/// Explores `f`. Each execution ends with `settle`, which lets happen what is still to happen, and
-/// with the invariants. What `f` returns lives until then.
+/// Explores `f`. Each execution ends with `settle`, which brings about all that is still pending,
+/// and with the invariants. The result of `f` lives until then.
 pub fn run<R>(builder: Builder, f: impl Fn() -> R + Send + Sync + 'static, settle: fn(&'static Sched)) {
     builder.check(move || {
         MADE.lock().unwrap().is_looked_at = true;

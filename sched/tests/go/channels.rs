@@ -1,4 +1,4 @@
-//! What one operation on a channel gives, and when it waits.
+//! Channels, one operation at a time: its result, and when it waits.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

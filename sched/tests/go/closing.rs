@@ -1,4 +1,5 @@
-//! Closing: what is left comes out, who waits is woken, and a closed channel stays closed.
+//! Closing: the values that are left come out, waiting G's are woken, and a closed channel stays
+//! closed.
 
 use super::{until, until_parked};
 use crate::api::*;

@@ -75,7 +75,7 @@ fn a_detached_goroutine_runs_to_its_end() {
     assert_eq!(rx.recv(), Ok("done"));
 }
 
-/// Go: mfinal_test.go: what a G alone had is given back.
+/// Go: mfinal_test.go: the values that only a G had are given back.
 fn what_a_goroutine_captured_is_dropped_when_it_ends() {
     let value = Arc::new(());
     let captured = value.clone();

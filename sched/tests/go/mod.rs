@@ -8,9 +8,10 @@
 //!
 //! One source for both, so a case uses nothing but [`api`](crate::api): the names of
 //! `trefoil::prelude`, which the hosted platform's prelude has, too. Each case says in front which
-//! situation of Go's it stands for. Where Trefoil differs on purpose (a send on a closed channel
-//! gives the value back, Go panics; a receive says `Err`, Go gives the zero value and `false`), the
-//! case holds Trefoil's side, and `docs/from-go.md` has the difference.
+//! situation of Go's it stands for. Trefoil differs on purpose in places. A send on a closed
+//! channel gives the value back, where Go panics. A receive says `Err`, where Go gives the zero
+//! value and `false`. There the case holds Trefoil's side, and `docs/from-go.md` has the
+//! difference.
 //!
 //! A case leaves nothing behind: the hosted runner checks G's, stacks and panics; the image checks
 //! that account after each case.

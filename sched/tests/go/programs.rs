@@ -65,7 +65,7 @@ fn the_prime_sieve_of_one_function() {
 
 type Series = Receiver<u64>;
 
-/// A series: what `coefficients` sends, until nobody asks any more.
+/// Makes a series of the values that `coefficients` sends, until nobody asks any more.
 fn series(coefficients: impl FnOnce(&dyn Fn(u64) -> bool) + Send + 'static) -> Series {
     let (tx, rx) = bounded(0);
     drop(go(move || coefficients(&|c| tx.send(c).is_ok())));

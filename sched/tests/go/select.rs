@@ -1,4 +1,4 @@
-//! `select`: what is chosen, when it waits, and that what is not chosen did not happen.
+//! `select`: which operation is chosen, when it waits, and that no other operation happened.
 
 use super::{a_moment, until_parked};
 use crate::api::*;

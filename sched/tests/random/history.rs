@@ -1,4 +1,4 @@
-//! Histories: what a few G's did with one object, and whether some order explains it.
+//! Histories: the operations of a few G's on one object, and whether some order explains them.
 //!
 //! ```text
 //!   G 1   ├── send 1 ──────────┤ Ok
@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A history is explained if its operations can be put in a row, none before one that had ended
-//! when it began, so that a *model* (the object as one who is alone with it sees it) gives every
-//! operation what it returned. The search tries them depth first and remembers where it has been.
+//! when it began. In that row a *model* must give every operation the result that it returned. (A
+//! model is the object as a caller sees it that is alone with it.) The search tries the operations
+//! depth first, and remembers where it has been.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -29,7 +30,7 @@ impl Clock {
     }
 }
 
-/// An operation, and what it returned.
+/// An operation, and the result that it returned.
 #[derive(Debug, Clone)]
 pub struct Event<O> {
     begin: u64,

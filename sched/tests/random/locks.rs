@@ -82,7 +82,7 @@ struct Shared {
 
 #[derive(Debug)]
 enum Step {
-    /// What the reader saw.
+    /// The value that the reader saw.
     Read(u32),
     EndRead,
     /// The how-manieth writer he was.

@@ -1,4 +1,4 @@
-//! What no list of cases finds: random programs, checked by what must hold of all of them.
+//! Random programs, for the faults that no list of cases finds. The checks hold of all of them.
 //!
 //! * `storm`: many G's, random operations on one channel; every value that was sent is received
 //!   once, in order for each sender, or dropped; nothing is sent after the close.

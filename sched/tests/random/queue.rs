@@ -13,18 +13,18 @@ struct Queue {
     values: Vec<u32>,
 }
 
-/// What a send came to.
+/// The end of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
     Ok,
     Closed,
     /// `try_send` found no room, or no receiver.
     Full,
-    /// It gave up.
+    /// The sender gave up.
     TimedOut,
 }
 
-/// What a receive came to.
+/// The end of a receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
     Value(u32),
@@ -59,7 +59,7 @@ impl Model for Queue {
             Operation::Send(_, Sent::Full) => !self.closed && full,
             Operation::Recv(Got::Value(value)) => self.values.first() == Some(&value) && next.values.remove(0) == value,
             Operation::Recv(Got::Empty) => !self.closed && self.values.is_empty(),
-            // Who gave up did so while he could not go on.
+            // A sender that gave up could not go on at that moment.
             Operation::Send(_, Sent::TimedOut) => !self.closed && full,
             Operation::Recv(Got::TimedOut) => !self.closed && self.values.is_empty(),
             Operation::Close => {

@@ -20,7 +20,7 @@ impl Drop for Value {
     }
 }
 
-/// What all G's of a round share.
+/// The things that all G's of a round share.
 struct Round {
     /// `close` has returned.
     closed: AtomicBool,
@@ -94,7 +94,7 @@ pub fn round(seed: u64) {
     let (senders, receivers) = (1 + random.below(5) as usize, 1 + random.below(5) as usize);
     let most = 1 + random.below(150) as usize;
     let closes = random.below(3) == 0;
-    // Some have enough before all is received: then what is left is dropped with the channel.
+    // Some have enough before all is received: then the other values are dropped with the channel.
     let enough = random.one_of(&[usize::MAX, usize::MAX, 20]);
 
     let shared = Arc::new(Round { closed: AtomicBool::new(false), alive: Arc::new(AtomicUsize::new(0)) });

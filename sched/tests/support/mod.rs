@@ -1,5 +1,5 @@
-//! A platform for tests that never switch: locks and queues need one to link. What a test must not
-//! reach panics.
+//! A platform for tests that never switch: locks and queues need one to link. A hook that no test
+//! must reach panics.
 #![allow(dead_code)]
 
 use trefoil_sched::panic::Payload;
@@ -58,7 +58,7 @@ pub mod cores {
     use super::ending;
     pub use super::ending::enroll_g;
 
-    /// What a core that `run_on` names does once before it rests.
+    /// The errand that a core that `run_on` names does once before it rests.
     type Errand = Box<dyn FnOnce(&'static M)>;
 
     /// One core.
@@ -67,7 +67,7 @@ pub mod cores {
         interrupt: Condvar,
     }
 
-    /// What is with it.
+    /// The state of a core.
     struct State {
         /// An interrupt has come that it has not taken.
         interrupt: bool,
@@ -77,7 +77,7 @@ pub mod cores {
         over: bool,
     }
 
-    /// What unwinds a core that rests for good.
+    /// A payload that unwinds a core that rests for good.
     struct Over;
 
     loom::lazy_static! {
@@ -109,7 +109,7 @@ pub mod cores {
         IN_HANDLER.with(Cell::get)
     }
 
-    /// This thread is the core of `m`.
+    /// Makes this thread the core of `m`.
     pub fn run_on(m: &'static M) {
         CURRENT.with(|c| c.set(m));
     }
@@ -119,17 +119,17 @@ pub mod cores {
         CURRENT.with(Cell::get)
     }
 
-    /// This thread's core does `errand` the first time that it is about to rest.
+    /// Makes this thread's core do `errand` the first time that it is about to rest.
     pub fn before_rest(errand: Errand) {
         ERRAND.with(|e| *e.borrow_mut() = Some(errand));
     }
 
-    /// What the clock shows.
+    /// Returns the time that the clock shows.
     pub fn now() -> u64 {
         CLOCK.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// It is `now`: cores whose rest ends by then get up.
+    /// Sets the clock to `now`. Cores whose rest ends by then get up.
     pub fn time_comes(now: u64) {
         CLOCK.store(now, std::sync::atomic::Ordering::Relaxed);
         for core in CORES.iter() {
@@ -183,7 +183,7 @@ pub mod cores {
             // SAFETY: `run_on` was given a `&'static M`.
             errand(unsafe { &*current_m() });
         }
-        // SAFETY: as above: it is the M of this thread.
+        // SAFETY: `run_on` was given the `&'static M` of this thread.
         let core = &CORES[unsafe { &*current_m() }.index()];
         let mut held = core.lock.lock().unwrap();
         held.until = until;
@@ -266,7 +266,7 @@ unsafe impl Platform for Double {
         unreachable!("no G in these tests")
     }
     unsafe fn catch_inside(f: unsafe fn(*mut ()), arg: *mut ()) -> Result<(), Payload> {
-        // SAFETY: the caller's: `f` may be called with `arg`, once. A model's destructors do not
+        // SAFETY: 1. the scheduler allows one call of `f` with `arg`. A model's destructors do not
         // panic.
         unsafe { f(arg) };
         Ok(())

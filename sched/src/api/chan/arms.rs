@@ -51,10 +51,10 @@ impl<'a, T> RecvArm<'a, T> {
     #[inline(always)]
     pub fn new(from: &'a Receiver<T>) -> Self {
         Self(if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             Either::large(Taking::new(unsafe { from.channel().either().as_large() }))
         } else {
-            // SAFETY: 1. `T` is small.
+            // SAFETY: 1. the `Either` of a small `T` was made by `small`.
             Either::small(Taking::new(unsafe { from.channel().either().as_small() }))
         })
     }
@@ -79,10 +79,10 @@ impl<'a, T> RecvArm<'a, T> {
     #[inline(always)]
     pub fn finish(&mut self) -> Result<T, RecvError> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             return unsafe { self.0.as_large_mut() }.finish().map(|parcel| *parcel);
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small_mut() }.finish()
     }
 }
@@ -90,7 +90,7 @@ impl<'a, T> RecvArm<'a, T> {
 impl<T> Drop for RecvArm<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the one time, and nobody uses it after.
+        // SAFETY: this drop is the only one, and nobody uses the content after it.
         on!(T: mut self.0, taking => unsafe { core::ptr::drop_in_place(taking) });
     }
 }
@@ -107,10 +107,10 @@ pub(crate) fn box_recv<'a, T>(from: &'a Receiver<T>) -> Box<dyn Renew<'a> + 'a> 
 pub(crate) unsafe fn finish_recv<T>(arm: Box<dyn Renew<'_> + '_>) -> Result<T, RecvError> {
     let arm = Box::into_raw(arm);
     if const { is_large::<T>() } {
-        // SAFETY: 1. `T` is large.
+        // SAFETY: 1. for a large `T`, `box_recv` made a box of a `Taking<Box<T>>`.
         return unsafe { Box::from_raw(arm.cast::<Taking<'_, Box<T>>>()) }.finish().map(|parcel| *parcel);
     }
-    // SAFETY: 1. `T` is small.
+    // SAFETY: 1. for a small `T`, `box_recv` made a box of a `Taking<T>`.
     unsafe { Box::from_raw(arm.cast::<Taking<'_, T>>()) }.finish()
 }
 
@@ -179,7 +179,8 @@ impl<V> Arm for Taking<'_, V> {
     }
     unsafe fn collect(&mut self, slot: *mut (), served: bool) {
         if served {
-            // SAFETY: the caller's 1.: a sender has written a value.
+            // SAFETY: 1. a sender that has served this arm has written a value of type `V` into the
+            // slot, and nobody else knows the slot any more.
             let value = unsafe { take(&*slot.cast::<Slot<V>>()) };
             self.keep(value);
         }
@@ -219,10 +220,10 @@ impl<'a, T> SendArm<'a, T> {
     #[inline(always)]
     pub fn new(to: &'a Sender<T>, value: T) -> Self {
         Self(if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             Either::large(Giving::new(unsafe { to.channel().either().as_large() }, pack(value)))
         } else {
-            // SAFETY: 1. `T` is small.
+            // SAFETY: 1. the `Either` of a small `T` was made by `small`.
             Either::small(Giving::new(unsafe { to.channel().either().as_small() }, value))
         })
     }
@@ -247,10 +248,10 @@ impl<'a, T> SendArm<'a, T> {
     #[inline(always)]
     pub fn finish(&mut self) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             return unsafe { self.0.as_large_mut() }.finish().map_err(|SendError(parcel)| SendError(*parcel));
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small_mut() }.finish()
     }
 }
@@ -258,7 +259,7 @@ impl<'a, T> SendArm<'a, T> {
 impl<T> Drop for SendArm<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the one time, and nobody uses it after.
+        // SAFETY: this drop is the only one, and nobody uses the content after it.
         on!(T: mut self.0, giving => unsafe { core::ptr::drop_in_place(giving) });
     }
 }
@@ -333,7 +334,8 @@ impl<V> Arm for Giving<'_, V> {
     unsafe fn collect(&mut self, slot: *mut (), served: bool) {
         // `lay` has taken it, so that it counts as sent.
         if !served {
-            // SAFETY: the caller's 1.: nobody has taken the value.
+            // SAFETY: 1. no receiver has served this arm, so the value that `lay` wrote is still in
+            // the slot, and nobody else knows the slot any more.
             let value = unsafe { take(&*slot.cast::<Slot<V>>()) };
             self.keep(value, Given::Not);
         }
@@ -357,7 +359,8 @@ pub(crate) struct WatchArm<'a, T> {
 impl<'a, T> WatchArm<'a, T> {
     /// Makes an arm in a block of its own, from which it does not move.
     pub(crate) fn new(to: &'a Sender<T>) -> Box<Self> {
-        // SAFETY: 1. it is part of a `WatchArm<T>`.
+        // SAFETY: 1. `give_back::<T>` expects the link of a `WatchArm<T>`, and this promise becomes
+        // the first field of one.
         let promise = unsafe { Promise::new(give_back::<T>) };
         Box::new(Self { promise, to, channel: Cell::new(Weak::new()) })
     }
@@ -391,7 +394,8 @@ impl<T> Arm for WatchArm<'_, T> {
         self.channel.set(Arc::downgrade(&self.to.0));
         // The promise is the first field.
         let promise = core::ptr::from_ref(&*self).cast::<Promise>();
-        // SAFETY: 1. it was not chosen yet; it lies in a block, and `drop` takes it out.
+        // SAFETY: 1. the promise is in no list, because the arm was not chosen yet. The arm has a
+        // block of its own, and its `drop` takes the promise out of the list.
         unsafe { Promise::keep(promise, reserved, &guard) };
         true
     }

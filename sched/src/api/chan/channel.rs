@@ -41,69 +41,69 @@ impl<T> Channel<T> {
     #[inline(always)]
     pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             let exchange = unsafe { self.0.as_large() };
             return exchange.send(pack(value)).map_err(|SendError(parcel)| SendError(*parcel));
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.send(value)
     }
 
     #[inline(always)]
     pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             let exchange = unsafe { self.0.as_large() };
             return exchange.try_send(pack(value)).map_err(|error| match error {
                 TrySendError::Full(parcel) => TrySendError::Full(*parcel),
                 TrySendError::Disconnected(parcel) => TrySendError::Disconnected(*parcel),
             });
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.try_send(value)
     }
 
     #[inline(always)]
     pub(super) fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             let exchange = unsafe { self.0.as_large() };
             return exchange.send_deadline(pack(value), deadline).map_err(|error| match error {
                 SendTimeoutError::Timeout(parcel) => SendTimeoutError::Timeout(*parcel),
                 SendTimeoutError::Disconnected(parcel) => SendTimeoutError::Disconnected(*parcel),
             });
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.send_deadline(value, deadline)
     }
 
     #[inline(always)]
     pub(super) fn recv(&self) -> Result<T, RecvError> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             return unsafe { self.0.as_large() }.recv().map(|parcel| *parcel);
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.recv()
     }
 
     #[inline(always)]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             return unsafe { self.0.as_large() }.try_recv().map(|parcel| *parcel);
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.try_recv()
     }
 
     #[inline(always)]
     pub(super) fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         if const { is_large::<T>() } {
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             return unsafe { self.0.as_large() }.recv_deadline(deadline).map(|parcel| *parcel);
         }
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.recv_deadline(deadline)
     }
 
@@ -120,13 +120,13 @@ impl<T> Channel<T> {
                 drop(guard);
                 return Err(SendError(*parcel));
             };
-            // SAFETY: 1. `T` is large.
+            // SAFETY: 1. the `Either` of a large `T` was made by `large`.
             let exchange = unsafe { self.0.as_large() };
             return exchange.fulfil(guard, reserved, parcel).map_err(|SendError(parcel)| SendError(*parcel));
         }
         let guard = PreemptGuard::new();
         let Some(reserved) = promise.take(&guard) else { return Err(SendError(value)) };
-        // SAFETY: 1. `T` is small.
+        // SAFETY: 1. the `Either` of a small `T` was made by `small`.
         unsafe { self.0.as_small() }.fulfil(guard, reserved, value)
     }
 
@@ -181,7 +181,7 @@ impl Channel<Instant> {
 
 impl<T> Drop for Channel<T> {
     fn drop(&mut self) {
-        // SAFETY: the one time, and nobody uses it after.
+        // SAFETY: this drop is the only one, and nobody uses the content after it.
         on!(T: mut self.0, exchange => unsafe { core::ptr::drop_in_place(exchange) });
     }
 }

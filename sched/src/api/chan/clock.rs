@@ -27,7 +27,8 @@ fn recv(exchange: &Exchange<Instant>, deadline: u64) -> Result<Instant, RecvTime
         let until = (clock.next)(exchange).min(deadline);
         let guard = reserve_timer(until);
         exchange.state.lock(&guard).into_held();
-        // SAFETY: 1. it is held. 2. nobody sends, so nobody uses the slot.
+        // SAFETY: 1. the lock was turned into "held" above, and a timer is reserved. 2. a clock's
+        // channel has no sender, so nobody uses the slot.
         let _ = unsafe { wait::<RECEIVING>(guard, &exchange.state, core::ptr::null_mut(), until) };
     }
 }

@@ -54,28 +54,24 @@
 //! lock. So Trefoil uses the lock. A holder has preemption off for a few dozen instructions, so it
 //! is never switched away.
 
+mod recv;
+mod send;
+mod slot;
+mod wait;
+
 use alloc::boxed::Box;
-use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use super::errors::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub(super) use self::slot::{Slot, empty, hand_to, take};
+pub(super) use self::wait::{RECEIVING, SENDING, wait};
+use super::errors::{RecvTimeoutError, SendError};
 use crate::api::time::Instant;
-use crate::core::park::current_g;
-use crate::g::waiter::place_for;
-use crate::g::{GRef, WaitReason};
+use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
-use crate::machine::spin::{SpinGuard, SpinLock};
-use crate::machine::sync::{AtomicU64, UnsafeCell};
-use crate::wait::list::{Claimed, WaitQueue};
-use crate::wait::ticket::{self, NEVER, Woken, reserve_timer, wait_until};
-
-/// Where a value lies: in the channel, or with a waiting G.
-pub(super) type Slot<T> = UnsafeCell<MaybeUninit<T>>;
-
-/// Makes a slot that holds nothing.
-pub(super) fn empty<T>() -> Slot<T> {
-    UnsafeCell::new(MaybeUninit::uninit())
-}
+use crate::machine::spin::SpinLock;
+use crate::machine::sync::AtomicU64;
+use crate::wait::list::WaitQueue;
+use crate::wait::ticket::NEVER;
 
 /// Makes room and sends.
 pub(super) type Grow<T> = fn(&Exchange<T>, T) -> Result<(), SendError<T>>;
@@ -142,7 +138,8 @@ unsafe impl Send for State {}
 
 // SAFETY: values pass from one G to another, so they must be sendable; never are two at one.
 unsafe impl<T: Send> Send for Exchange<T> {}
-// SAFETY: as above; slots and lists are reached under the lock only.
+// SAFETY: a shared reference reaches slots and lists under the lock only, and values need only be
+// sendable.
 unsafe impl<T: Send> Sync for Exchange<T> {}
 
 impl<T> Exchange<T> {
@@ -218,8 +215,9 @@ impl<T> Exchange<T> {
             // Only a ring's: an endless one has no room at the end of its block.
             state.write = state.start;
         }
-        // SAFETY: `write` lies in the storage and before the end of its block (1.), on a slot: it
-        // goes from slot to slot.
+        // SAFETY: `write` goes from slot to slot. Here it lies before the end of its block: the
+        // wrap above keeps a ring's there, and an endless channel has no room at the end of a
+        // block.
         let slot = unsafe { &*state.write.cast::<Slot<T>>() };
         // SAFETY: the lock is held, and the slot at `write` of a channel that has room holds
         // nothing.
@@ -237,8 +235,8 @@ impl<T> Exchange<T> {
         if state.read == state.read_end {
             (self.flavour.turn)(state);
         }
-        // SAFETY: `read` lies in the storage and before the end of its block (1.), on a slot: it
-        // goes from slot to slot.
+        // SAFETY: `read` goes from slot to slot. Here it lies before the end of its block: there is
+        // a value, and `turn` has left the end.
         let slot = unsafe { &*state.read.cast::<Slot<T>>() };
         state.read = state.read.wrapping_add(size_of::<Slot<T>>());
         state.len -= 1;
@@ -247,329 +245,19 @@ impl<T> Exchange<T> {
         unsafe { take(slot) }
     }
 
-    /// Sends while that needs no waiting; `state` is locked. On failure the value comes back, and
-    /// the lock is still held.
-    #[inline(always)]
-    fn send_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>, value: T) -> Result<(), T> {
-        if !state.closed {
-            if let Some(receiver) = state.recvq.pop() {
-                drop(state);
-                // SAFETY: it was in our `recvq`.
-                unsafe { hand_to(receiver, value) }.wake(guard);
-                return Ok(());
-            }
-            if state.room > 0 {
-                state.room -= 1;
-                // SAFETY: 1. just looked.
-                unsafe { Self::push(&mut state, value) };
-                return Ok(());
-            }
-        }
-        state.into_held();
-        Err(value)
-    }
-
-    /// Sends. Short enough to be inlined: rarely needed code is behind calls.
-    #[inline(always)]
-    pub(super) fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let guard = PreemptGuard::new();
-        match self.send_now(&guard, self.state.lock(&guard), value) {
-            Ok(()) => Ok(()),
-            // SAFETY: 1. it comes back with the lock held.
-            Err(value) => unsafe { self.send_slowly(guard, value) },
-        }
-    }
-
-    /// Sends when the channel is closed or has no room.
-    ///
-    /// # Safety
-    /// 1. The lock is held, without a guard, and is the caller's to give away.
-    #[inline(never)]
-    unsafe fn send_slowly(&self, guard: PreemptGuard, value: T) -> Result<(), SendError<T>> {
-        // SAFETY: 1.
-        if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.grow.is_some() {
-            // SAFETY: 1.
-            return unsafe { self.send_rarely(guard, value) };
-        }
-        let g = current_g(&guard);
-        let mut spare = MaybeUninit::uninit();
-        let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-        // SAFETY: the place is large enough, and this G's alone until it is in the list.
-        unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
-        // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
-        if unsafe { wait_plain::<SENDING>(guard, g, &self.state, slot.cast()) } == Woken::Served {
-            return Ok(());
-        }
-        // Closed meanwhile.
-        // SAFETY: nobody served us, so the value is where we put it.
-        Err(SendError(unsafe { take(&*slot) }))
-    }
-
-    /// # Safety
-    /// As [`send_slowly`](Self::send_slowly).
-    #[cold]
-    #[inline(never)]
-    unsafe fn send_rarely(&self, guard: PreemptGuard, value: T) -> Result<(), SendError<T>> {
-        // SAFETY: 1.
-        let closed = unsafe { self.release() };
-        drop(guard);
-        match self.flavour.grow {
-            Some(grow) if !closed => grow(self, value),
-            _ => Err(SendError(value)),
-        }
-    }
-
-    pub(super) fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
-        let value = match self.try_send(value) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Disconnected(value)) => return Err(SendTimeoutError::Disconnected(value)),
-            Err(TrySendError::Full(value)) if deadline <= Instant::now() => {
-                return Err(SendTimeoutError::Timeout(value));
-            }
-            Err(TrySendError::Full(value)) => value,
-        };
-        let guard = reserve_timer(deadline.as_nanos());
-        match self.send_now(&guard, self.state.lock(&guard), value) {
-            Ok(()) => Ok(()),
-            // SAFETY: 1. it comes back with the lock held.
-            Err(value) => unsafe { self.send_until(guard, value, deadline.as_nanos()) },
-        }
-    }
-
-    /// Sends when that is possible.
-    ///
-    /// # Safety
-    /// 1. As in `send_slowly`; and a timer is reserved for the deadline.
-    #[inline(always)]
-    unsafe fn send_until(
-        &self,
-        mut guard: PreemptGuard,
-        mut value: T,
-        deadline: u64,
-    ) -> Result<(), SendTimeoutError<T>> {
-        loop {
-            // SAFETY: 1. it is held by us, here and at the end of the loop.
-            if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.grow.is_some() {
-                // SAFETY: as above.
-                let closed = unsafe { self.release() };
-                drop(guard);
-                return match self.flavour.grow {
-                    Some(grow) if !closed => grow(self, value).map_err(SendTimeoutError::from),
-                    _ => Err(SendTimeoutError::Disconnected(value)),
-                };
-            } else {
-                let g = current_g(&guard);
-                let mut spare = MaybeUninit::uninit();
-                let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-                // SAFETY: the place is large enough, and this G's alone until it is in the list.
-                unsafe { slot.write(UnsafeCell::new(MaybeUninit::new(value))) };
-                // SAFETY: 1. it is. 2. and a receiver's `take_from` is all that uses the slot.
-                let woken = unsafe { wait::<SENDING>(guard, &self.state, slot.cast(), deadline) };
-                if woken == Woken::Served {
-                    return Ok(());
-                }
-                // SAFETY: nobody served us, so the value is where we put it.
-                value = unsafe { take(&*slot) };
-                if woken == Woken::TimedOut {
-                    return Err(SendTimeoutError::Timeout(value));
-                }
-                // Closed; the next look says so.
-            }
-            guard = reserve_timer(deadline);
-            value = match self.send_now(&guard, self.state.lock(&guard), value) {
-                Ok(()) => return Ok(()),
-                Err(value) => value,
-            };
-        }
-    }
-
     /// Releases the lock that `send_now` or `recv_now` has left held. Returns true if the channel
     /// is closed.
     ///
     /// # Safety
     /// 1. As in `send_slowly`.
     unsafe fn release(&self) -> bool {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller holds the lock without a guard, and leaves it to this function to
+        // release it.
         unsafe {
             let closed = self.state.with_held(|state| state.closed);
             self.state.unlock();
             closed
         }
-    }
-
-    #[inline(always)]
-    pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        let guard = PreemptGuard::new();
-        let Err(value) = self.send_now(&guard, self.state.lock(&guard), value) else { return Ok(()) };
-        // SAFETY: 1. it was left held.
-        let closed = unsafe { self.release() };
-        drop(guard);
-        match self.flavour.grow {
-            _ if closed => Err(TrySendError::Disconnected(value)),
-            Some(grow) => grow(self, value).map_err(TrySendError::from),
-            None => Err(TrySendError::Full(value)),
-        }
-    }
-
-    /// Receives while there is something; `state` is locked. None: there is nothing, and the lock
-    /// is still held.
-    #[inline(always)]
-    pub(super) fn recv_now(&self, guard: &PreemptGuard, mut state: SpinGuard<'_, State>) -> Option<T> {
-        if state.len > 0 {
-            // SAFETY: 1. just looked.
-            let value = unsafe { self.pop(&mut state) };
-            if let Some(sender) = state.sendq.pop() {
-                // SAFETY: 1. just emptied a place; it was in our `sendq`.
-                unsafe { Self::refill(guard, state, sender) };
-            } else {
-                state.room += state.returns;
-            }
-            return Some(value);
-        }
-        let Some(sender) = state.sendq.pop() else {
-            state.into_held();
-            return None;
-        };
-        drop(state);
-        // SAFETY: it was in our `sendq`.
-        let (value, sender) = unsafe { take_from(sender) };
-        sender.wake(guard);
-        Some(value)
-    }
-
-    /// Fills a gap with the value of the sender that has waited longest.
-    ///
-    /// # Safety
-    /// 1. `state` is this channel's, there is room that is not in `room`, and the sender was
-    ///    claimed from its `sendq`.
-    #[inline(never)]
-    pub(super) unsafe fn refill(guard: &PreemptGuard, mut state: SpinGuard<'_, State>, sender: Claimed) {
-        // SAFETY: 1.
-        let sender = unsafe {
-            let (next, sender) = take_from(sender);
-            Self::push(&mut state, next);
-            sender
-        };
-        drop(state);
-        sender.wake(guard);
-    }
-
-    /// Receives. Short, as [`send`](Self::send).
-    #[inline(always)]
-    pub(super) fn recv(&self) -> Result<T, RecvError> {
-        let guard = PreemptGuard::new();
-        match self.recv_now(&guard, self.state.lock(&guard)) {
-            Some(value) => Ok(value),
-            // SAFETY: 1. it is still held.
-            None => unsafe { self.recv_slowly(guard) },
-        }
-    }
-
-    /// Receives when nothing is there.
-    ///
-    /// # Safety
-    /// 1. The lock is held, without a guard, and is the caller's to give away.
-    #[inline(never)]
-    unsafe fn recv_slowly(&self, guard: PreemptGuard) -> Result<T, RecvError> {
-        // SAFETY: 1.
-        if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.clock.is_some() {
-            // SAFETY: 1.
-            return unsafe { self.recv_rarely(guard) };
-        }
-        let g = current_g(&guard);
-        let mut spare = MaybeUninit::uninit();
-        let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-        // SAFETY: the place is large enough, and this G's alone until it is in the list.
-        unsafe { slot.write(empty()) };
-        // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
-        if unsafe { wait_plain::<RECEIVING>(guard, g, &self.state, slot.cast()) } == Woken::Served {
-            // SAFETY: a sender has served us: it wrote a value.
-            return Ok(unsafe { take(&*slot) });
-        }
-        // Closed meanwhile.
-        Err(RecvError)
-    }
-
-    /// # Safety
-    /// As [`recv_slowly`](Self::recv_slowly).
-    #[cold]
-    #[inline(never)]
-    unsafe fn recv_rarely(&self, guard: PreemptGuard) -> Result<T, RecvError> {
-        // SAFETY: 1.
-        let closed = unsafe { self.release() };
-        drop(guard);
-        match &self.flavour.clock {
-            Some(clock) if !closed => (clock.recv)(self, NEVER).map_err(|_| RecvError),
-            _ => Err(RecvError),
-        }
-    }
-
-    pub(super) fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        match self.try_recv() {
-            Ok(value) => return Ok(value),
-            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-            Err(TryRecvError::Empty) if deadline <= Instant::now() => return Err(RecvTimeoutError::Timeout),
-            Err(TryRecvError::Empty) => {}
-        }
-        let guard = reserve_timer(deadline.as_nanos());
-        match self.recv_now(&guard, self.state.lock(&guard)) {
-            Some(value) => Ok(value),
-            // SAFETY: 1. it is still held.
-            None => unsafe { self.recv_until(guard, deadline.as_nanos()) },
-        }
-    }
-
-    /// Receives when that is possible.
-    ///
-    /// # Safety
-    /// 1. As in `recv_slowly`; and a timer is reserved for the deadline.
-    #[inline(always)]
-    unsafe fn recv_until(&self, mut guard: PreemptGuard, deadline: u64) -> Result<T, RecvTimeoutError> {
-        loop {
-            // SAFETY: 1. it is held by us, here and at the end of the loop.
-            if unsafe { self.state.with_held(|state| state.closed) } || self.flavour.clock.is_some() {
-                // SAFETY: as above.
-                let closed = unsafe { self.release() };
-                drop(guard);
-                return match &self.flavour.clock {
-                    Some(clock) if !closed => (clock.recv)(self, deadline),
-                    _ => Err(RecvTimeoutError::Disconnected),
-                };
-            }
-            let g = current_g(&guard);
-            let mut spare = MaybeUninit::uninit();
-            let slot: *mut Slot<T> = place_for(g, spare.as_mut_ptr());
-            // SAFETY: the place is large enough, and this G's alone until it is in the list.
-            unsafe { slot.write(empty()) };
-            // SAFETY: 1. it is. 2. and a sender's `hand_to` is all that uses the slot.
-            match unsafe { wait::<RECEIVING>(guard, &self.state, slot.cast(), deadline) } {
-                // SAFETY: a sender has served us: it wrote a value.
-                Woken::Served => return Ok(unsafe { take(&*slot) }),
-                Woken::TimedOut => return Err(RecvTimeoutError::Timeout),
-                // Closed; or a select that had chosen us has changed its mind: we had lost our
-                // ticket. The next look tells.
-                Woken::Unserved => {}
-            }
-            guard = reserve_timer(deadline);
-            if let Some(value) = self.recv_now(&guard, self.state.lock(&guard)) {
-                return Ok(value);
-            }
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
-        let guard = PreemptGuard::new();
-        if let Some(value) = self.recv_now(&guard, self.state.lock(&guard)) {
-            return Ok(value);
-        }
-        // SAFETY: 1. it was left held.
-        let closed = unsafe { self.release() };
-        if closed {
-            return Err(TryRecvError::Disconnected);
-        }
-        let clock = self.flavour.clock.as_ref();
-        clock.and_then(|clock| (clock.take)(self, Instant::now().as_nanos())).ok_or(TryRecvError::Empty)
     }
 
     /// Takes a value out of a channel that is closed, or that nobody has any more: nobody waits to
@@ -580,7 +268,7 @@ impl<T> Exchange<T> {
         if state.len == 0 {
             return None;
         }
-        // SAFETY: 1. just looked.
+        // SAFETY: 1. `state` is this channel's own, under its lock, and `len` is not 0.
         Some(unsafe { self.pop(&mut state) })
     }
 
@@ -619,89 +307,14 @@ impl<T> Drop for Exchange<T> {
                 if let Some(free) = self.0.flavour.free {
                     self.0.with_state(free);
                 }
-                // SAFETY: it was leaked in `new`, no value is in it, and nobody else has the
-                // channel any more.
+                // SAFETY: `new` leaked the box, no value is in it, and nobody else has the channel
+                // any more.
                 drop(unsafe { Box::from_raw(self.0.slots.as_ptr()) });
             }
         }
         let rest = Drain(self);
         while rest.0.drain_one().map(drop).is_some() {}
     }
-}
-
-/// Moves the value out of a slot.
-///
-/// # Safety
-/// 1. The slot holds a value, the caller alone reaches it, and the slot is not read again.
-#[inline(always)]
-pub(super) unsafe fn take<T>(slot: &Slot<T>) -> T {
-    // SAFETY: 1.
-    slot.with_mut(|slot| unsafe { (*slot).assume_init_read() })
-}
-
-/// Moves `value` to a claimed receiver.
-///
-/// # Safety
-/// 1. The receiver was claimed from the `recvq` of a channel of `T`.
-#[inline(always)]
-pub(super) unsafe fn hand_to<T>(receiver: Claimed, value: T) -> Claimed {
-    // SAFETY: 1. the receiver put the address of its empty slot there, and stays parked until it is
-    // woken.
-    let slot = unsafe { &*receiver.slot().cast::<Slot<T>>() };
-    // SAFETY: the slot is the claimer's until then.
-    slot.with_mut(|slot| unsafe { (*slot).write(value) });
-    receiver.serve()
-}
-
-/// Moves the value of a claimed sender here.
-///
-/// # Safety
-/// 1. The sender was claimed from the `sendq` of a channel of `T`.
-#[inline(always)]
-unsafe fn take_from<T>(sender: Claimed) -> (T, Claimed) {
-    // SAFETY: 1. the sender put the address of its full slot there, and stays parked until it is
-    // woken.
-    let slot = unsafe { &*sender.slot().cast::<Slot<T>>() };
-    // SAFETY: 1. the slot is the claimer's until then, and the sender does not look at it once it
-    // is served.
-    (unsafe { take(slot) }, sender.serve())
-}
-
-pub(super) const SENDING: bool = true;
-pub(super) const RECEIVING: bool = false;
-
-/// Parks the caller in its side's list.
-///
-/// # Safety
-/// 1. The caller holds the lock, without a guard, and has reserved a timer for a deadline. 2.
-///    `slot` is of the kind that the other side of the channel expects.
-#[inline(always)]
-pub(super) unsafe fn wait<const SIDE: bool>(
-    guard: PreemptGuard,
-    state: &SpinLock<State>,
-    slot: *mut (),
-    deadline: u64,
-) -> Woken {
-    // SAFETY: 1. and 3. the caller. 2. the channel's operations do. 4. the caller has a handle.
-    unsafe { wait_until(guard, state, list::<SIDE>, slot, reason::<SIDE>(), deadline) }
-}
-
-/// Parks the caller likewise, without a deadline.
-///
-/// # Safety
-/// As above; and `g` is the caller.
-#[inline(always)]
-unsafe fn wait_plain<const SIDE: bool>(guard: PreemptGuard, g: GRef, state: &SpinLock<State>, slot: *mut ()) -> Woken {
-    // SAFETY: as above.
-    unsafe { ticket::wait_plain(guard, g, state, list::<SIDE>, slot, reason::<SIDE>()) }
-}
-
-fn list<const SIDE: bool>(state: &mut State) -> &mut WaitQueue {
-    if SIDE == SENDING { &mut state.sendq } else { &mut state.recvq }
-}
-
-const fn reason<const SIDE: bool>() -> WaitReason {
-    if SIDE == SENDING { WaitReason::ChanSend } else { WaitReason::ChanRecv }
 }
 
 /// Closes the channel and wakes every G that waits, unserved.

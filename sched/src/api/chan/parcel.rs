@@ -87,7 +87,7 @@ impl<S, L> Either<S, L> {
     /// 1. `self` was made by [`small`](Self::small).
     #[inline(always)]
     pub(super) unsafe fn as_small(&self) -> &S {
-        // SAFETY: 1.
+        // SAFETY: 1. `self` was made by `small`, so that field is the one that was written.
         unsafe { &self.small }
     }
 
@@ -95,7 +95,7 @@ impl<S, L> Either<S, L> {
     /// 1. `self` was made by [`large`](Self::large).
     #[inline(always)]
     pub(super) unsafe fn as_large(&self) -> &L {
-        // SAFETY: 1.
+        // SAFETY: 1. `self` was made by `large`, so that field is the one that was written.
         unsafe { &self.large }
     }
 
@@ -103,7 +103,7 @@ impl<S, L> Either<S, L> {
     /// 1. `self` was made by [`small`](Self::small).
     #[inline(always)]
     pub(super) unsafe fn as_small_mut(&mut self) -> &mut S {
-        // SAFETY: 1.
+        // SAFETY: 1. `self` was made by `small`, so that field is the one that was written.
         unsafe { &mut self.small }
     }
 
@@ -111,7 +111,7 @@ impl<S, L> Either<S, L> {
     /// 1. `self` was made by [`large`](Self::large).
     #[inline(always)]
     pub(super) unsafe fn as_large_mut(&mut self) -> &mut L {
-        // SAFETY: 1.
+        // SAFETY: 1. `self` was made by `large`, so that field is the one that was written.
         unsafe { &mut self.large }
     }
 }
@@ -132,11 +132,11 @@ macro_rules! on {
     };
     ($t:ty: mut $either:expr, $it:ident => $code:expr) => {
         if const { $crate::chan::parcel::is_large::<$t>() } {
-            // SAFETY: 1. as above.
+            // SAFETY: 1. an `Either` of a large `T` is made by `large`.
             let $it = unsafe { $either.as_large_mut() };
             $code
         } else {
-            // SAFETY: 1. as above.
+            // SAFETY: 1. an `Either` of a small `T` is made by `small`.
             let $it = unsafe { $either.as_small_mut() };
             $code
         }

@@ -63,7 +63,8 @@ impl Promise {
     /// 1. `give_back` may be called with this promise's link as soon as something is
     ///    [kept](Self::keep) in it.
     pub(super) unsafe fn new(give_back: unsafe fn(*const Link)) -> Self {
-        // SAFETY: only `keep` puts the link into a list, so 1. is the caller's.
+        // SAFETY: 1. only `keep` puts the link into a list, and from then on `give_back` may be
+        // called.
         let link = unsafe { Link::new(give_back) };
         Self { link, reserved: Cell::new(None), _pinned: PhantomPinned }
     }
@@ -81,10 +82,11 @@ impl Promise {
     ///    was [taken](Self::take).
     pub(super) unsafe fn keep(at: *const Self, reserved: Reserved, guard: &PreemptGuard) {
         if reserved.is_missed() {
-            // SAFETY: the link is the promise's first field: it is in no list, and stays, by 1.
+            // SAFETY: 1. the link is the first field of the promise, which is in no list, and stays
+            // in memory until it was taken.
             unsafe { Link::enter(at.cast(), current_g(guard)) };
         }
-        // SAFETY: the promise is in memory, by 1.
+        // SAFETY: 1. the promise stays in memory until it was taken.
         unsafe { &*at }.reserved.set(Some(reserved));
     }
 
@@ -131,7 +133,8 @@ impl<T> Exchange<T> {
                 drop(guard);
                 return self.send(value);
             }
-            // SAFETY: it was in our `recvq`.
+            // SAFETY: 1. the receiver was claimed from the `recvq` of this channel, which is one of
+            // `T`.
             Reserved::Receiver(receiver) => unsafe { hand_to(receiver, value) }.wake(&guard),
             Reserved::Room => {
                 let mut state = self.state.lock(&guard);
@@ -141,11 +144,13 @@ impl<T> Exchange<T> {
                 match state.recvq.pop() {
                     Some(receiver) => {
                         drop(state);
-                        // SAFETY: as above.
+                        // SAFETY: 1. the receiver was claimed from the `recvq` of this channel,
+                        // which is one of `T`.
                         unsafe { hand_to(receiver, value) }.wake(&guard);
                         self.give_back(Reserved::Room);
                     }
-                    // SAFETY: 1. reserved.
+                    // SAFETY: 1. `state` is this channel's own, and the place was reserved for this
+                    // value.
                     None => unsafe { Self::push(&mut state, value) },
                 }
             }
@@ -165,7 +170,8 @@ impl<T> Exchange<T> {
                     state.room += 1;
                     return;
                 };
-                // SAFETY: 1. it was reserved.
+                // SAFETY: 1. the reserved place is free and not in `room`, and the sender was
+                // claimed from this channel's `sendq`.
                 unsafe { Self::refill(&guard, state, sender) };
             }
         }
@@ -181,9 +187,11 @@ impl<T> Exchange<T> {
             return receiver.wake(guard);
         }
         match self.recv_now(guard, state) {
-            // SAFETY: it was in our `recvq`.
+            // SAFETY: 1. the receiver was claimed from the `recvq` of this channel, which is one of
+            // `T`.
             Some(value) => unsafe { hand_to(receiver, value) }.wake(guard),
-            // SAFETY: 1. `recv_now` has left the lock held. The receiver stays parked.
+            // SAFETY: 1. `recv_now` has left the lock held without a guard. The receiver is still
+            // parked, so its node stays where it is.
             None => unsafe {
                 self.state.with_held(|state| state.recvq.put_back(receiver));
                 self.state.unlock();

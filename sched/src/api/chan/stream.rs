@@ -8,7 +8,7 @@
 //!
 //! A waker is anybody's code, which may lock, allocate and park. A sender has the channel's lock,
 //! or has just released it and has preemption off, so it can't call such code. Therefore a
-//! goroutine calls the waker, as for a [`delay`](crate::api::time::delay): one goroutine for each wait,
+//! goroutine calls the waker, as for a [`delay`](crate::time::delay): one goroutine for each wait,
 //! none for a poll that finds a value.
 //!
 //! The watcher takes nothing. A stream that is dropped after its wake-up has no value with it. A

@@ -97,7 +97,8 @@ fn grow<T>(exchange: &Exchange<T>) {
             let spare = core::mem::replace(&mut state.blocks[SPARE], made.cast());
             return discard::<T>(spare);
         }
-        // SAFETY: it is ours: made here, or taken out of the channel under the lock.
+        // SAFETY: the block is the caller's alone: made above, or taken out of the channel under
+        // the lock.
         let block = unsafe { &*made };
         block.next.set(core::ptr::null_mut());
         // SAFETY: the writer's block is in the chain, hence not freed.
@@ -121,7 +122,8 @@ fn turn<T>(state: &mut State) {
     // SAFETY: blocks of the chain are freed here and in `free` only.
     let read = unsafe { &*state.blocks[READER].cast::<Block<T>>() };
     let next = read.next.get();
-    // SAFETY: as above; a value that lies in no block before it is in this one.
+    // SAFETY: the value that is there lies in no block before this one, so the chain has another
+    // block, which is not freed yet.
     (state.read, state.read_end) = unsafe { &*next }.ends();
     let read = core::mem::replace(&mut state.blocks[READER], next.cast());
     let spare = core::mem::replace(&mut state.blocks[SPARE], read);
@@ -130,8 +132,8 @@ fn turn<T>(state: &mut State) {
 
 fn discard<T>(block: *mut ()) {
     if !block.is_null() {
-        // SAFETY: it was made in `grow`, and the caller has taken it out of the channel; a read
-        // block holds no value.
+        // SAFETY: `grow` made it as a box, and the caller has taken it out of the channel. A block
+        // that was read holds no value.
         drop(unsafe { Box::from_raw(block.cast::<Block<T>>()) });
     }
 }
@@ -139,7 +141,7 @@ fn discard<T>(block: *mut ()) {
 fn free<T>(state: &mut State) {
     discard::<T>(state.blocks[SPARE]);
     let mut at = state.blocks[READER].cast::<Block<T>>();
-    // SAFETY: as in `turn`.
+    // SAFETY: a block of the chain is not freed yet, and nobody else has the channel any more.
     while let Some(block) = unsafe { at.as_ref() } {
         let next = block.next.get();
         discard::<T>(at.cast());

@@ -91,7 +91,7 @@ struct Links {
 unsafe impl Send for State {}
 // SAFETY: `links` is guarded by the parent's lock; the other fields are shareable by themselves.
 unsafe impl Sync for Canceler {}
-// SAFETY: nothing in it belongs to one core; `links` as above.
+// SAFETY: nothing in it belongs to one core, and `links` is touched under the parent's lock only.
 unsafe impl Send for Canceler {}
 
 impl State {
@@ -106,7 +106,7 @@ impl State {
         child.links.with_mut(|at| unsafe { *at = links });
         // SAFETY: a child in the list is there (INV-KNOWN).
         if let Some(second) = unsafe { self.first.as_ref() } {
-            // SAFETY: 1. as above.
+            // SAFETY: 1. `second` has the same parent, whose lock is held.
             second.links.with_mut(|at| unsafe { (*at).before = child });
         }
         self.first = child;
@@ -127,11 +127,11 @@ impl State {
         // SAFETY: neighbours are in the list, so they are there (INV-KNOWN).
         let (previous, next) = unsafe { (before.as_ref(), after.as_ref()) };
         if let Some(next) = next {
-            // SAFETY: 1. as above.
+            // SAFETY: 1. `next` has the same parent, whose lock is held.
             next.links.with_mut(|at| unsafe { (*at).before = before });
         }
         match previous {
-            // SAFETY: 1. as above.
+            // SAFETY: 1. `previous` has the same parent, whose lock is held.
             Some(previous) => previous.links.with_mut(|at| unsafe { (*at).after = after }),
             None => self.first = after,
         }
@@ -144,7 +144,7 @@ pub(super) struct Handle(NonNull<Canceler>);
 
 // SAFETY: a handle is a counted reference to a node that is shareable.
 unsafe impl Send for Handle {}
-// SAFETY: as above.
+// SAFETY: a shared handle only gives access to a node that is shareable.
 unsafe impl Sync for Handle {}
 
 impl Deref for Handle {
@@ -205,8 +205,8 @@ impl Handle {
         match state.error {
             Some(error) => Some(Reason { error, cause: state.cause.clone() }),
             None => {
-                // SAFETY: 1. `child` gave it this parent. 2. it is new, and the caller has a
-                // handle.
+                // SAFETY: 1. `child` was made with this node as its parent. 2. the child is new,
+                // hence in no list, and the caller has a handle.
                 unsafe { state.link(child) };
                 None
             }
@@ -243,7 +243,7 @@ impl Handle {
 
     /// Makes a handle of a node whose memory a timer has kept; none if its last one is gone.
     pub(super) fn of(memory: &Arc<Canceler>) -> Option<Self> {
-        // SAFETY: 1. it is kept by the `Arc`.
+        // SAFETY: 1. the `Arc` keeps the memory, and `new` made it.
         unsafe { Self::upgrade(memory) }
     }
 
@@ -323,12 +323,13 @@ impl Canceler {
             for _ in 0..BATCH {
                 // SAFETY: a child in the list is there (INV-KNOWN): to leave it needs the lock.
                 let child = unsafe { state.first.as_ref() }?;
-                // SAFETY: 1. right above.
+                // SAFETY: 1. a child in the list is there, and the lock is still held.
                 if let Some(child) = unsafe { Handle::upgrade(child) } {
                     let error = state.error.unwrap_or(ContextError::Canceled);
                     return Some((child, Reason { error, cause: state.cause.clone() }));
                 }
-                // SAFETY: 1. it is in the list. 2. right above.
+                // SAFETY: 1. `child` stands in this node's list. 2. a child must take this lock
+                // before its memory is freed.
                 unsafe { state.unlink(child) };
             }
         }
@@ -338,7 +339,7 @@ impl Canceler {
     fn leave_parent(&self) {
         if let Some(parent) = &*self.parent {
             let guard = PreemptGuard::new();
-            // SAFETY: 1. it is the parent's. 2. `self` is borrowed.
+            // SAFETY: 1. `parent` is this node's parent. 2. the borrow of `self` keeps the memory.
             unsafe { parent.state.lock(&guard).unlink(self) };
         }
     }

@@ -8,30 +8,30 @@
 //! ```
 //!
 //! A starter that finds no room after all, because another one was faster, waits again. A starter
-//! that dies is either not counted, or its member is there. If a dead starter was
-//! woken for room that it did not come to use, the undertaker wakes the next (`wait/deaths.rs`). The
-//! undertaker does so, too, if the last member dies while it wakes the waiters.
+//! that dies is either not counted, or its member is there. If a dead starter was woken for room
+//! that it did not come to use, the undertaker wakes the next (`wait/deaths.rs`). The undertaker
+//! does so, too, if the last member dies while it wakes the waiters.
 //!
 //! A member leaves however it ended (`wait/group.rs`). So `wait` returns, and reports a member that
 //! panicked or died of its stack.
 
-use alloc::boxed::Box;
+mod common;
+mod member;
+
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::fmt;
 
+use self::common::{Common, Running};
+use self::member::InGroup;
 use crate::api::context::{Cancel, Context};
 use crate::api::panic::resume_unwind;
-use crate::api::spawn::{Builder, drop_elsewhere};
-use crate::core::drops::{drop_caught, report_unseen};
-use crate::core::park::current_g;
-use crate::g::JoinError;
-use crate::g::{GRef, WaitReason};
+use crate::api::spawn::Builder;
+use crate::core::drops::drop_caught;
+use crate::g::{JoinError, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::spin::SpinLock;
-use crate::wait::deaths::{Deaths, Waited};
-use crate::wait::group::{Member, close_all, own_id};
-use crate::wait::list::{Claimed, WaitQueue};
+use crate::wait::list::WaitQueue;
 use crate::wait::ticket::{NEVER, wait_watched};
 
 /// Goroutines that work on one thing: the first that fails cancels the others' context. Go's
@@ -58,238 +58,6 @@ use crate::wait::ticket::{NEVER, wait_watched};
 /// # });
 /// ```
 pub struct ErrGroup<E>(Arc<Common<E>>);
-
-struct Common<E> {
-    state: SpinLock<Running<E>>,
-    cancel: Option<Cancel>,
-}
-
-struct Running<E> {
-    running: usize,
-    limit: usize,
-    /// The first error; in a box, so that no large one is moved under the lock.
-    error: Option<Box<E>>,
-    /// The error of the first G that did not end by itself, and that G's number.
-    ended: Option<(JoinError, u64)>,
-    /// G's that wait in `go`, for the limit, and in `wait`.
-    starters: WaitQueue,
-    waiters: WaitQueue,
-}
-
-/// A place in an [`ErrGroup`].
-struct InGroup<E> {
-    group: Arc<Common<E>>,
-    /// The group had no room.
-    refused: Cell<bool>,
-}
-
-impl<E: Send + 'static> Member for InGroup<E> {
-    type Remainder = Left<E>;
-
-    fn starts(&self) -> bool {
-        let guard = PreemptGuard::new();
-        let mut state = self.group.state.lock(&guard);
-        let room = state.has_room();
-        state.running += usize::from(room);
-        self.refused.set(!room);
-        room
-    }
-
-    fn unclaimed(&self, error: JoinError) {
-        if self.group.ended(error, own_id()) {
-            let guard = PreemptGuard::new();
-            let dies = current_g(&guard).is_doomed();
-            drop(guard);
-            if dies {
-                // The current stack is a g0's, and there may be many contexts.
-                drop_elsewhere(CancelOnDrop(self.group.clone()));
-            } else {
-                self.group.cancel();
-            }
-        }
-    }
-
-    fn leave(self) -> Option<Left<E>> {
-        let (group, wakes) = self.give_up_place();
-        if wakes { Some(Left::Wakes(Waking(group))) } else { Arc::into_inner(group).map(Left::Ends) }
-    }
-
-    fn abandoned(self, g: GRef) {
-        close_all(g);
-        // The undertaker wakes the G's in `wait`; and nothing of the program's is dropped on a g0.
-        Arc::into_inner(self.give_up_place().0).into_iter().for_each(drop_elsewhere);
-    }
-}
-
-impl<E> InGroup<E> {
-    /// Gives the place up. Returns the group, and true if G's wait for it to have no members, as
-    /// now.
-    fn give_up_place(self) -> (Arc<Common<E>>, bool) {
-        let guard = PreemptGuard::new();
-        let mut state = self.group.state.lock(&guard);
-        state.running -= 1;
-        let starter = state.starters.pop();
-        let wakes = state.running == 0 && !state.waiters.is_empty();
-        drop(state);
-        if let Some(starter) = starter {
-            starter.wake(&guard);
-        }
-        (self.group, wakes)
-    }
-}
-
-/// The duty of the last member when it has left, done when this is dropped.
-#[expect(dead_code, reason = "dropped, not read")]
-enum Left<E> {
-    /// G's are in `wait`.
-    Wakes(Waking<E>),
-    /// Nobody else has the group: it goes, with the results of its members.
-    Ends(Common<E>),
-}
-
-/// Wakes the G's in `wait` when it is dropped.
-struct Waking<E>(Arc<Common<E>>);
-
-impl<E> Drop for Waking<E> {
-    fn drop(&mut self) {
-        // Each waiter is in the list until it is woken, so a death in between leaves nobody behind.
-        while self.0.wake_waiter() {}
-    }
-}
-
-/// Cancels the group's context when it is dropped.
-struct CancelOnDrop<E>(Arc<Common<E>>);
-
-impl<E> Drop for CancelOnDrop<E> {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-impl<E> Drop for Common<E> {
-    fn drop(&mut self) {
-        // Nobody has waited, or nobody will any more.
-        let ended = self.state.lock(&PreemptGuard::new()).ended.take();
-        if let Some((error, id)) = ended {
-            report_unseen(error, id);
-        }
-    }
-}
-
-impl<E> Running<E> {
-    fn has_room(&self) -> bool {
-        self.running < self.limit
-    }
-
-    /// Claims a G that waits and need not: one in `wait` when nobody runs, or in `go` while there
-    /// is room.
-    fn pop_free(&mut self) -> Option<Claimed> {
-        let waiter = if self.running == 0 { self.waiters.pop() } else { None };
-        if waiter.is_none() && self.has_room() { self.starters.pop() } else { waiter }
-    }
-
-    fn starters(&mut self) -> &mut WaitQueue {
-        &mut self.starters
-    }
-
-    fn waiters(&mut self) -> &mut WaitQueue {
-        &mut self.waiters
-    }
-}
-
-impl<E> Common<E> {
-    /// Notes the result of a goroutine of the group.
-    fn outcome(&self, outcome: Result<(), E>) {
-        if let Err(error) = outcome {
-            self.fail(error);
-        }
-    }
-
-    fn fail(&self, error: E) {
-        let error = Box::new(error);
-        let late = {
-            let guard = PreemptGuard::new();
-            let mut state = self.state.lock(&guard);
-            if state.error.is_none() && state.ended.is_none() { state.error.replace(error) } else { Some(error) }
-        };
-        drop(late);
-        self.cancel();
-    }
-
-    /// Notes that G number `id` has ended without coming to its end. True: the others are to stop.
-    fn ended(&self, error: JoinError, id: u64) -> bool {
-        let fails = !matches!(error, JoinError::Exited);
-        if fails {
-            let late = {
-                let guard = PreemptGuard::new();
-                let mut state = self.state.lock(&guard);
-                if state.ended.is_none() {
-                    state.ended.replace((error, id)).map(|(error, _)| error)
-                } else {
-                    Some(error)
-                }
-            };
-            if let Some(error) = late {
-                report_unseen(error, id);
-            }
-        }
-        fails
-    }
-
-    fn cancel(&self) {
-        if let Some(cancel) = &self.cancel {
-            cancel.cancel();
-        }
-    }
-
-    /// Wakes one of the G's in `wait`, unless there are members again. False: there is none.
-    fn wake_waiter(&self) -> bool {
-        let guard = PreemptGuard::new();
-        let waiter = {
-            let mut state = self.state.lock(&guard);
-            if state.running == 0 { state.waiters.pop() } else { None }
-        };
-        waiter.map(|one| one.wake(&guard)).is_some()
-    }
-
-    /// Wakes a G that need not wait. False: there is none.
-    fn wake_free(&self, guard: &PreemptGuard) -> bool {
-        let free = self.state.lock(guard).pop_free();
-        free.map(|one| one.wake(guard)).is_some()
-    }
-}
-
-impl<E: Send> Common<E> {
-    /// Returns true if there is room for one more. With `wait`, parks until there is.
-    fn has_room(&self, wait: bool) -> bool {
-        loop {
-            let guard = PreemptGuard::new();
-            let state = self.state.lock(&guard);
-            if state.has_room() {
-                return true;
-            }
-            if !wait {
-                return false;
-            }
-            state.into_held();
-            let (none, reason) = (core::ptr::null_mut(), WaitReason::Semaphore);
-            // SAFETY: 1. right above. 2. `leave` does. 3. no deadline. 4. the caller holds the
-            // group.
-            let _ = unsafe { wait_watched(guard, self, &self.state, Running::starters, none, reason, NEVER) };
-        }
-    }
-}
-
-/// Nobody waits for a dead G: a member leaves, however it ends. But its wake-up may be lost.
-impl<E: Send> Waited for Common<E> {
-    fn is_lost(&self, _: &Deaths) -> bool {
-        false
-    }
-
-    fn see_to_one(&self, _: &Deaths, guard: &PreemptGuard) -> bool {
-        self.wake_free(guard)
-    }
-}
 
 impl<E: Send + 'static> ErrGroup<E> {
     /// Makes a group without a context and without a limit.
@@ -463,7 +231,8 @@ impl<E: Send + 'static> ErrGroup<E> {
             state.into_held();
             let none = core::ptr::null_mut();
             let reason = WaitReason::WaitGroup;
-            // SAFETY: as in `has_room`.
+            // SAFETY: 1. the lock was turned into "held" above. 2. every popper of `waiters` wakes
+            // the G. 3. a wait without a deadline needs no timer. 4. `self` holds the group.
             let _ = unsafe { wait_watched(guard, &*self.0, &self.0.state, Running::waiters, none, reason, NEVER) };
         };
         self.0.cancel();

@@ -124,8 +124,9 @@ impl Barrier {
         }
         state.into_held();
         let (slot, reason) = (core::ptr::null_mut(), WaitReason::Barrier);
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. the last one wakes. 3. there
-        // is no deadline. 4. it is borrowed.
+        // SAFETY: 1. the lock is held without a guard, and `guard` is this G's only one. 2. the
+        // last to come wakes all. 3. a wait without a deadline needs no timer. 4. the caller
+        // borrows the barrier.
         let woken = unsafe { wait_watched(guard, self, &self.state, |state| &mut state.waiters, slot, reason, NEVER) };
         if let Err(Lost(id)) = woken {
             lies_among_the_dead("Barrier", at, id);

@@ -6,8 +6,8 @@
 //! has the mutex after the waiter finds the waiter in the list.
 //!
 //! A waiter leaves its list when it is notified, and then locks the mutex like anybody else. Of a
-//! notification and a deadline one wins the waiter's ticket (`wait/ticket.rs`), so a notification is
-//! never spent on somebody who goes away with "timed out".
+//! notification and a deadline one wins the waiter's ticket (`wait/ticket.rs`), so a notification
+//! is never spent on somebody who goes away with "timed out".
 //!
 //! Rejected: moving the notified from this list to the mutex's instead of waking them. Where the
 //! notifier still holds the mutex, each of them would be switched to once less. But each mutex's
@@ -297,8 +297,9 @@ impl Condvar {
         state.into_held();
         *held = false;
         mutex.unlock();
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `notify_one` and `notify_all`
-        // wake. 3. right above. 4. it is borrowed.
+        // SAFETY: 1. the lock is held without a guard, and `guard` is this G's only one. 2.
+        // `notify_one` and `notify_all` wake the G's that they pop. 3. `reserve_timer` has reserved
+        // the timer. 4. the caller borrows the condvar.
         let woken = unsafe {
             wait_watched(
                 guard,
@@ -334,7 +335,7 @@ impl<'a, T: ?Sized> Lent<'a, T> {
     /// Takes the guard back: the wait is over, and the mutex is held.
     fn back(mut self) -> MutexGuard<'a, T> {
         self.held = false;
-        // SAFETY: it is dropped only while `held` says so, and not used again.
+        // SAFETY: `held` is false now, so `drop` does not drop the guard as well.
         unsafe { ManuallyDrop::take(&mut self.guard) }
     }
 }
@@ -342,7 +343,7 @@ impl<'a, T: ?Sized> Lent<'a, T> {
 impl<T: ?Sized> Drop for Lent<'_, T> {
     fn drop(&mut self) {
         if self.held {
-            // SAFETY: as in `back`.
+            // SAFETY: `held` says that `back` was not called, and nobody uses the guard after this.
             unsafe { ManuallyDrop::drop(&mut self.guard) };
         }
     }

@@ -31,9 +31,9 @@ pub struct LazyLock<T, F = fn() -> T> {
     content: UnsafeCell<Content<T, F>>,
 }
 
-// SAFETY: as for `OnceLock`; `F` is called by the first to come.
+// SAFETY: all G's share the value once it is made; `F` is moved out by the first G to come.
 unsafe impl<T: Send + Sync, F: Send> Sync for LazyLock<T, F> {}
-// SAFETY: as above.
+// SAFETY: the value, or the closure, may be used and dropped by another G: both are sendable.
 unsafe impl<T: Send, F: Send> Send for LazyLock<T, F> {}
 
 impl<T: core::panic::UnwindSafe, F: core::panic::UnwindSafe> core::panic::UnwindSafe for LazyLock<T, F> {}
@@ -150,7 +150,7 @@ impl<T, F> Drop for LazyLock<T, F> {
         self.content.with_mut(|content| match settled {
             // SAFETY: `make` was not called.
             Settled::Incomplete => unsafe { ManuallyDrop::drop(&mut (*content).make) },
-            // SAFETY: the value is there.
+            // SAFETY: `make` was called, so the value is there, and it is dropped this once.
             Settled::Complete => unsafe { ManuallyDrop::drop(&mut (*content).value) },
             // `make` was called, and gave no value.
             Settled::Poisoned => {}

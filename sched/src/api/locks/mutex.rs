@@ -41,7 +41,8 @@ pub struct Mutex<T: ?Sized> {
 
 // SAFETY: the mutex admits one G at a time, so the value only needs to be sendable.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: as above.
+// SAFETY: a shared mutex gives access to the value to one G at a time, so the value only needs to
+// be sendable.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
 // A panic while it is held is not forgotten: it poisons.
@@ -253,7 +254,8 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and `&mut self` makes this the only reference.
+        // SAFETY: the guard exists only while its G holds the mutex, and `&mut self` makes this the
+        // only reference.
         self.mutex.value.with_mut(|v| unsafe { &mut *v })
     }
 }

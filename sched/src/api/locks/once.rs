@@ -364,8 +364,8 @@ fn poisoned() -> ! {
 
 /// `park`'s commit: the G is saved, the list's lock may go; see the mutex's.
 unsafe fn unlock_list(once: *mut (), g: GRef) -> bool {
-    // SAFETY: `park_while` passes its `Once`, whose list it holds locked. 1. of both: it is,
-    // without a guard, and ours to release.
+    // SAFETY: 1. `park_while` passes its `Once`, whose list it holds locked without a guard, and
+    // the closure releases that lock.
     unsafe { settle(g, || (*once.cast::<Once>()).waiters.unlock()) };
     true
 }

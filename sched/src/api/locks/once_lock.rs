@@ -28,7 +28,7 @@ pub struct OnceLock<T> {
 
 // SAFETY: the value is written by one G and dropped by another, perhaps: it must be sendable.
 unsafe impl<T: Send> Send for OnceLock<T> {}
-// SAFETY: as above, and everybody gets a shared reference to it.
+// SAFETY: G's read the value at the same time, and one that finds no value may store it for all.
 unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
 
 impl<T: core::panic::UnwindSafe> core::panic::UnwindSafe for OnceLock<T> {}
@@ -63,7 +63,7 @@ impl<T> OnceLock<T> {
     /// ```
     #[inline]
     pub fn get(&self) -> Option<&T> {
-        // SAFETY: it is complete.
+        // SAFETY: 1. the `Once` is complete, so the value was written.
         if self.once.is_completed() { Some(unsafe { self.there() }) } else { None }
     }
 
@@ -131,7 +131,7 @@ impl<T> OnceLock<T> {
             // SAFETY: the `Once` lets one closure in at a time, and none after one has returned.
             self.value.with_mut(|cell| unsafe { (*cell).write(value) });
         });
-        // SAFETY: it is complete.
+        // SAFETY: 1. `call_once_force` has returned, so the value was written.
         unsafe { self.there() }
     }
 
@@ -151,7 +151,7 @@ impl<T> OnceLock<T> {
     /// ```
     pub fn wait(&self) -> &T {
         self.once.wait_force();
-        // SAFETY: it is complete.
+        // SAFETY: 1. the `Once` is complete, so the value was written.
         unsafe { self.there() }
     }
 
@@ -194,7 +194,7 @@ impl<T> OnceLock<T> {
     /// 1. The `Once` is complete.
     #[inline(always)]
     unsafe fn there(&self) -> &T {
-        // SAFETY: 1. written, and only read as long as `self` is borrowed.
+        // SAFETY: 1. the value was written, and is only read as long as `self` is borrowed.
         self.value.with(|value| unsafe { (*value).assume_init_ref() })
     }
 }

@@ -42,7 +42,7 @@ pub struct RwLock<T: ?Sized> {
 
 // SAFETY: the value goes to each writer: it must be sendable.
 unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
-// SAFETY: as above, and many have a shared reference at the same time.
+// SAFETY: G's have shared references to the value at the same time, and each writer has it alone.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
 impl<T: ?Sized> core::panic::UnwindSafe for RwLock<T> {}
@@ -297,7 +297,7 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
 
 // SAFETY: a shared guard gives shared access to the value only.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
-// SAFETY: as above.
+// SAFETY: a shared write guard gives shared access to the value only.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
@@ -343,7 +343,8 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and `&mut self` makes this the only reference.
+        // SAFETY: the guard exists only while its G alone holds the lock, and `&mut self` makes
+        // this the only reference.
         self.lock.value.with_mut(|v| unsafe { &mut *v })
     }
 }

@@ -296,8 +296,9 @@ impl Semaphore {
         }
         waiters.into_held();
         let slot = core::ptr::without_provenance_mut(n);
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `serve` wakes. 3. right
-        // above. 4. it is borrowed.
+        // SAFETY: 1. the lock is held without a guard, and `guard` is this G's only one. 2. `serve`
+        // wakes the G's that it pops. 3. `reserve_timer` has reserved the timer. 4. the caller
+        // borrows the semaphore.
         let woken = unsafe {
             wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, WaitReason::Semaphore, deadline)
         };

@@ -166,7 +166,7 @@ impl WaitGroup {
     /// [`wait`](Self::wait) panics, and names it.
     ///
     /// # Panics
-    /// Panics as [`add`](Self::add) and [`go`](crate::api::spawn::go).
+    /// Panics as [`add`](Self::add) and [`go`](crate::spawn::go).
     ///
     /// ```
     /// # use trefoil_hosted::prelude::*;
@@ -195,7 +195,7 @@ impl WaitGroup {
             let _done = Done(group);
             f();
         };
-        // SAFETY: 1. it borrows nothing.
+        // SAFETY: 1. `run` is `'static`, and the member owns a handle of the group.
         let started = unsafe { Builder::new().spawn_member(run, Doing(self.clone())) };
         if let Err(error) = started {
             panic!("go: {error}");
@@ -248,8 +248,9 @@ impl WaitGroup {
         }
         waiters.into_held();
         let (slot, reason) = (core::ptr::null_mut(), WaitReason::WaitGroup);
-        // SAFETY: 1. the lock is held, and this is the only guard. 2. `release` wakes. 3. there is
-        // no deadline. 4. it is borrowed.
+        // SAFETY: 1. the lock is held without a guard, and `guard` is this G's only one. 2.
+        // `release` wakes the G's that it pops. 3. a wait without a deadline needs no timer. 4. the
+        // caller borrows the group.
         let woken = unsafe { wait_watched(guard, self, &self.waiters, |waiters| waiters, slot, reason, NEVER) };
         if let Err(Lost(id)) = woken {
             self.is_never_done(id);

@@ -30,7 +30,7 @@ mod storage {
             let (low, high) = from.split_at(from.len().min(CAPACITY - at));
             self.0.with_mut(|bytes| {
                 let bytes = bytes.cast::<u8>();
-                // SAFETY: 1. and both parts lie inside the ring.
+                // SAFETY: 1. nobody else uses these bytes, and both parts lie inside the ring.
                 unsafe {
                     bytes.add(at).copy_from_nonoverlapping(low.as_ptr(), low.len());
                     bytes.copy_from_nonoverlapping(high.as_ptr(), high.len());
@@ -47,7 +47,7 @@ mod storage {
         pub(in super::super) unsafe fn read(&self, at: usize, len: usize, f: impl FnOnce(&[u8])) -> usize {
             let at = at % CAPACITY;
             let len = len.min(CAPACITY - at);
-            // SAFETY: 1. and they lie inside the ring.
+            // SAFETY: 1. nobody writes these bytes meanwhile, and they lie inside the ring.
             self.0.with(|bytes| f(unsafe { core::slice::from_raw_parts(bytes.cast::<u8>().add(at), len) }));
             len
         }
@@ -64,7 +64,7 @@ mod storage {
     #[derive(Debug)]
     pub struct Bytes([UnsafeCell<u8>; CAPACITY]);
 
-    // SAFETY: loom checks.
+    // SAFETY: each byte is a loom cell, so loom reports two accesses that meet.
     unsafe impl Sync for Bytes {}
 
     impl Bytes {
@@ -78,7 +78,7 @@ mod storage {
         /// 1. As above.
         pub(in super::super) unsafe fn write(&self, at: usize, from: &[u8]) {
             for (i, &byte) in from.iter().enumerate() {
-                // SAFETY: 1.
+                // SAFETY: 1. nobody else uses this byte; loom checks that.
                 self.0[at.wrapping_add(i) % CAPACITY].with_mut(|it| unsafe { *it = byte });
             }
         }
@@ -86,7 +86,7 @@ mod storage {
         /// # Safety
         /// 1. As above.
         pub(in super::super) unsafe fn read(&self, at: usize, _: usize, f: impl FnOnce(&[u8])) -> usize {
-            // SAFETY: 1.
+            // SAFETY: 1. nobody writes this byte meanwhile; loom checks that.
             self.0[at % CAPACITY].with(|it| f(&[unsafe { *it }]));
             1
         }

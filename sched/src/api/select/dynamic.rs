@@ -461,7 +461,8 @@ impl SelectedOperation<'_> {
     pub fn recv<T>(mut self, from: &Receiver<T>) -> Result<T, RecvError> {
         assert!(self.is_for(from.id(), false), "SelectedOperation::recv: not the receiver that was chosen");
         let Some(arm) = self.arm.take() else { return Err(RecvError) };
-        // SAFETY: 1. `Select::recv` made it, for a channel of the same type of values: as above.
+        // SAFETY: 1. `Select::recv` made the arm by `box_recv`. The channel is that of `from`, so
+        // it carries values of type `T`.
         unsafe { finish_recv(arm) }
     }
 }

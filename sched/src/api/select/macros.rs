@@ -28,12 +28,12 @@
 /// Channels and values are evaluated once, in the order in which they are written, as in Go; the
 /// values of arms that are not chosen are dropped. After code in braces the comma may be left out.
 /// More than about thirty arms need a higher `recursion_limit`, or a
-/// [`Select`](crate::api::select::Select).
+/// [`Select`](crate::select::Select).
 ///
 /// Parks the G unless an arm can be done at once or there is a `default`.
 ///
 /// # Panics
-/// As [`Sender::send`](crate::api::chan::Sender::send) for the value of each arm that sends, chosen or
+/// As [`Sender::send`](crate::chan::Sender::send) for the value of each arm that sends, chosen or
 /// not; and when there is no memory to wait.
 ///
 /// # Examples

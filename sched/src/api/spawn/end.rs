@@ -69,14 +69,15 @@ fn failed(body: &Body, start: *mut (), thrown: platform::Thrown) {
 /// Hands over the outcome that is in the cell.
 fn end_of_body(g: GRef, body: &Body, start: *mut ()) {
     if complete(g, start) {
-        // SAFETY: 1. right above; it leaves below.
+        // SAFETY: 1. `complete` has just said that nobody claims the outcome. The member leaves
+        // further below.
         unsafe { (body.forget)(start) };
         // A destructor or the report may have printed, and used locals anew.
         local::end(g);
         platform::g_ends(&g.local);
     }
     if let Some(leave) = body.leave {
-        // SAFETY: 1. this is the one time.
+        // SAFETY: 1. `body.leave` is called here only, once, for a G that has come to its end.
         unsafe { leave(start, g, false) };
         // As above.
         local::end(g);
@@ -128,13 +129,15 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
                 unsafe { (body.fail)(start, error) };
             }
             if complete(g, start) {
-                // SAFETY: 1. right above; it leaves below.
+                // SAFETY: 1. `complete` has just said that nobody claims the outcome. The member
+                // leaves further below.
                 unsafe { (body.forget)(start) };
             }
         }
         let start = start.map_addr(|at| at & !HANDED_OVER);
         match body.leave {
-            // SAFETY: 1. `body` was there, so it has not left.
+            // SAFETY: 1. `leave` clears `body`, and `body` was still there, so the member has not
+            // left.
             Some(leave) => unsafe { leave(start, g, true) },
             None => group::close_all(g),
         }
@@ -148,7 +151,9 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     deaths::ask(m, &guard);
     g.state.die();
     let next = run_next(m, None);
-    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    // SAFETY: 1. `after_exit` gives up the frames of `g`, or leaves that to their last borrower
+    // (`grave`). 2. `after_exit` ignores its argument. 3. `next` came from `run_next` on the line
+    // above.
     let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
     platform::fatal(platform::Fatal::Broken("an abandoned G was resumed"))
 }
@@ -163,7 +168,7 @@ pub fn came_to_panic(payload: Box<dyn Any + Send>) {
     };
     let start = g.closure.get();
     match g.body.get() {
-        // SAFETY: 1. the G has not completed.
+        // SAFETY: 1. the G has not completed: its closure does not say `HANDED_OVER`.
         Some(body) if start.addr() & HANDED_OVER == 0 => unsafe {
             (body.fail)(start, JoinError::Panicked(Payload::new(payload, true)))
         },
@@ -176,7 +181,8 @@ pub fn came_to_panic(payload: Box<dyn Any + Send>) {
 fn finish(g: GRef, guard: PreemptGuard) -> ! {
     g.state.die();
     let next = next_of(M::current(&guard), &guard);
-    // SAFETY: 1. `after_exit` puts the G on a free list. 2. it needs no argument. 3. right above.
+    // SAFETY: 1. `after_exit` puts `g` on a free list. 2. `after_exit` ignores its argument. 3.
+    // `next` came from `next_of`, which calls `run_next`, on the line above.
     let _gone = unsafe { leave(guard, g, next, after_exit, core::ptr::null_mut()) };
     platform::fatal(platform::Fatal::Broken("a dead G was resumed"))
 }

@@ -50,7 +50,8 @@ where
         if size_of::<Start<F, T, N>>() <= INLINE_CLOSURE && align_of::<Start<F, T, N>>() <= 64 {
             return Ok(Self::Inline(start));
         }
-        // SAFETY: it is larger than INLINE_CLOSURE or aligned to more than 64: it has a size.
+        // SAFETY: `F` is larger than INLINE_CLOSURE or aligned to more than 64, so its layout has a
+        // size.
         let place = unsafe { alloc(Layout::new::<F>()) }.cast::<F>();
         if place.is_null() {
             return Err(start);
@@ -166,7 +167,7 @@ const fn leave_group<T, N: Member>() -> Option<unsafe fn(*mut (), GRef, bool)> {
     /// # Safety
     /// 1. `start` points to a `Start<_, T, _>` of `g`; once.
     unsafe fn leave<T, N: Member>(start: *mut (), g: GRef, abandoned: bool) {
-        // SAFETY: 1. it is not read again.
+        // SAFETY: 1. `leave` is called once for each `Start`, so nobody reads the member again.
         let member = unsafe { (&raw const (*start.cast::<Head<T, N>>()).member).read() };
         if abandoned {
             return member.abandoned(g);

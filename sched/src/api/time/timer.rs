@@ -328,7 +328,8 @@ impl Inner {
         // SAFETY: 1. that count is given back by the next one who takes the alarm out, or with the
         // call.
         if unsafe { Alarm::start(alarm_of(count), &guard, when.as_nanos(), state.generation) } {
-            // SAFETY: the heap had one already; nor is it the last.
+            // SAFETY: the alarm was in a heap before, with a count of its own. The heap's count
+            // goes, and `self` holds another.
             unsafe { Arc::decrement_strong_count(count) };
         }
         was
@@ -339,7 +340,8 @@ impl Inner {
         let mut state = self.state.lock(&guard);
         let was = state.end() | self.drain();
         if self.alarm.cancel(&guard) {
-            // SAFETY: it was the heap's, and not the last: the caller has one.
+            // SAFETY: the alarm was in a heap, with a count of its own. The heap's count goes, and
+            // `self` holds another.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         }
         was
@@ -408,7 +410,8 @@ unsafe fn ring_function(alarm: NonNull<Alarm>, firing: Firing<'_>) {
     let (count, generation) = (Count(alarm.cast()), firing.generation());
     let run = move || {
         let Count(inner) = { count };
-        // SAFETY: as in `ring_channel`.
+        // SAFETY: `ring_function` got the count that `start` gave to the heap, and has put it into
+        // `count`.
         let inner = unsafe { Arc::from_raw(inner.as_ptr()) };
         let mine = {
             let guard = PreemptGuard::new();

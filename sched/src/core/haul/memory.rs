@@ -1,4 +1,4 @@
-//! What a thief remembers.
+//! The memory of a thief.
 
 use core::cell::Cell;
 

@@ -209,7 +209,7 @@ impl Raw {
             match since {
                 // SAFETY: 1. this G parks right below.
                 None => unsafe { waiters.list.push(waiter) },
-                // SAFETY: 1. as above.
+                // SAFETY: 1. this G parks right below.
                 Some(_) => unsafe { waiters.list.push_front(waiter) },
             }
             let began = *since.get_or_insert_with(platform::now);
@@ -345,8 +345,8 @@ impl Waited for Raw {
 /// `park`'s commit: the G is saved, the list's lock may go. Nothing of the mutex is touched after
 /// that: its G may be woken at once and free it.
 unsafe fn unlock_list(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `try_to_get` passes its mutex, whose list it holds locked. 1. of both: it is, without
-    // a guard, and ours to release.
+    // SAFETY: 1. `try_to_get` passes its mutex, whose list it holds locked without a guard, and the
+    // closure releases that lock.
     unsafe { settle(g, || (*raw.cast::<Raw>()).waiters.unlock()) };
     true
 }

@@ -51,130 +51,35 @@
 //! * readers that are woken to compete: one by one, a crowd of them would find a writer there and
 //!   wait again.
 
-use crate::api::locks::owner::{self, OWNER, dead_owner, deaths, held_by_the_dead, life_here};
+mod pass;
+mod word;
+
+use self::pass::{Left, Lists};
+use self::word::{
+    BARRED, BARS_A_WRITER, COUNT, FAIR, FREE, KEPT, MANY, QUEUED, READING, WRITER, WRITING, admits_a_reader,
+    dead_holder, dead_reader, unit,
+};
+use crate::api::locks::owner::{self, deaths, held_by_the_dead, life_here};
 use crate::api::locks::poison::Poison;
 use crate::core::m::M;
 use crate::core::park::{current_g, park};
 use crate::g::waiter::Waiter;
-use crate::g::{GRef, LIFE_SHIFT, WaitReason, id_of};
+use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::spin::SpinLock;
 use crate::machine::sync::{AtomicUsize, Ordering, fence};
-use crate::wait::deaths::{self, Dead, Deaths, Holding, Waited, carry, settle};
-use crate::wait::list::{Claimed, Crowd, WaitQueue};
-
-const FREE: usize = 0;
-/// A G is in a list.
-const QUEUED: usize = 1;
-const WRITER: usize = 2;
-/// No G barges in: a leaving G hands the lock over.
-const FAIR: usize = 4;
-/// The flags that stay when a writer leaves.
-const KEPT: usize = QUEUED | FAIR;
-/// One reader in the count.
-const ONE: usize = 8;
-/// Where the sum of the numbers begins.
-const SUM_SHIFT: u32 = 28;
-/// So many bits of a number are summed. After 69 billion goroutines a dead reader could be taken
-/// for another one. (Then a writer is told a wrong name.)
-const SUM_BITS: u32 = usize::BITS - SUM_SHIFT;
-/// The bits of the count.
-const COUNT: usize = (1 << SUM_SHIFT) - ONE;
-/// Set from 16 million readers on: the next one could be too many.
-const MANY: usize = 1 << (SUM_SHIFT - 1);
-/// With none of these set, a reader comes in at once.
-const BARRED: usize = QUEUED | WRITER | MANY;
+use crate::wait::deaths::{self, carry, settle};
+use crate::wait::list::WaitQueue;
 
 /// A writer that has waited so long has the lock handed over: 1 ms, as in the mutex.
 const STARVES: u64 = 1_000_000;
-
-/// Returns true if a reader may come in: nobody writes, and the reader does not come between
-/// readers and a writer that waits for them.
-#[inline(always)]
-fn admits_a_reader(word: usize) -> bool {
-    word & (WRITER | FAIR | MANY) == 0 && (word & QUEUED == 0 || word & COUNT == 0)
-}
-
-/// Without any of these a writer comes in.
-const BARS_A_WRITER: usize = WRITER | FAIR | COUNT;
-
-/// Returns the number that a reader with this life adds to the word.
-#[inline(always)]
-fn unit(life: usize) -> usize {
-    // The flags' bits of a life are 0, so nothing of it is left in the count.
-    life << (SUM_SHIFT - LIFE_SHIFT) | ONE
-}
-
-/// The lowest bits of the number of the one reader that `word` counts.
-fn reader_in(word: usize) -> u64 {
-    (word >> SUM_SHIFT) as u64
-}
-
-/// The one reader that is left in `word`, if it is dead.
-fn dead_reader(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
-    if word & (WRITER | COUNT) == ONE { deaths.find_short(reader_in(word), SUM_BITS) } else { None }
-}
-
-/// The dead G that keeps a writer (or with `HOW` reading, a reader) out for ever.
-fn dead_holder<const HOW: bool>(word: usize, deaths: &Deaths) -> Option<&'static Dead> {
-    if word & WRITER != 0 {
-        dead_owner(word, deaths)
-    } else if HOW == READING {
-        None
-    } else {
-        dead_reader(word, deaths)
-    }
-}
 
 /// The lock without its value.
 pub(crate) struct Raw {
     word: AtomicUsize,
     pub(super) poison: Poison,
     lists: SpinLock<Lists>,
-}
-
-struct Lists {
-    /// The readers' slots hold their units.
-    readers: WaitQueue,
-    /// The sum of the units of all readers in the list.
-    units: usize,
-    /// The writers' slots hold their addresses as owners.
-    writers: WaitQueue,
-    /// A writer was woken and is on its way to compete.
-    woken: bool,
-}
-
-/// Readers that have got the lock; a writer that has got it, or is to compete for it.
-#[must_use = "they wait for ever unless they are woken"]
-struct Woken {
-    readers: Crowd,
-    writer: Option<Claimed>,
-}
-
-impl Woken {
-    const NOBODY: Self = Self { readers: Crowd::nobody(), writer: None };
-
-    fn is_nobody(&self) -> bool {
-        self.writer.is_none() && self.readers.is_empty()
-    }
-
-    /// Wakes them. The guard under which they were claimed ends when all, or the first of them, are
-    /// awake.
-    #[inline(never)]
-    fn wake(self, guard: PreemptGuard) {
-        if let Some(writer) = self.writer {
-            writer.wake(&guard);
-        }
-        self.readers.wake_claimed(guard);
-    }
-}
-
-/// The side that has just left.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Reader,
-    Writer,
 }
 
 impl Raw {
@@ -402,13 +307,14 @@ impl Raw {
             let list = |lists: &mut Lists| match is_first {
                 // SAFETY: 1. this G parks right below.
                 true => unsafe { lists.writers.push(waiter) },
-                // SAFETY: 1. as above.
+                // SAFETY: 1. this G parks right below.
                 false => unsafe { lists.writers.push_front(waiter) },
             };
-            // SAFETY: 1. it was just locked.
+            // SAFETY: 1. the lists' lock was turned into "held" above.
             unsafe { self.lists.with_held(list) };
             let arg = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the claimer of the waiter wakes it once. 2. the lock outlives the call.
+            // SAFETY: 1. the popper that claims the waiter wakes it, once. 2. the caller borrows
+            // the lock.
             guard = unsafe { park(guard, WaitReason::RwLockWrite, unlock_lists, arg) };
             if let Some(id) = waiter.buried_by() {
                 drop(guard);
@@ -447,10 +353,11 @@ impl Raw {
             // SAFETY: 1. this G parks right below.
             unsafe { lists.readers.push(waiter) };
         };
-        // SAFETY: 1. the caller holds it.
+        // SAFETY: 1. `try_to_read` has turned the lists' lock into "held".
         unsafe { self.lists.with_held(list) };
         let arg = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: 1. the G that lets the reader in wakes it once. 2. the lock outlives the call.
+        // SAFETY: 1. the G that lets the reader in, or buries it, wakes it, once. 2. the caller
+        // borrows the lock.
         let guard = unsafe { park(guard, WaitReason::RwLockRead, unlock_lists, arg) };
         if let Some(id) = waiter.buried_by() {
             drop(guard);
@@ -464,147 +371,7 @@ impl Raw {
         drop(guard);
         !doomed
     }
-
-    /// Returns the G's whose turn it is, if nobody holds the lock and no writer is on its way to
-    /// it. With the lists' lock held.
-    #[inline(never)]
-    fn pass_on(&self, lists: &mut Lists, left: Left) -> Woken {
-        // Acquire: pairs with the Release of every reader that has left, so that their reads come
-        // before the next writer's writes.
-        let mut word = self.word.load(Ordering::Acquire);
-        loop {
-            let fair = word & FAIR != 0;
-            if word & (WRITER | COUNT) != 0 || !fair && lists.woken {
-                // The G that has the lock sees to the others, or the woken writer does.
-                return Woken::NOBODY;
-            }
-            let writer =
-                if left == Left::Reader || lists.readers.is_empty() { lists.writers.first_slot() } else { None };
-            let (to, more) = match writer {
-                Some(writer) => {
-                    let to = if fair { writer.addr() } else { FREE };
-                    // A writer on its way sets QUEUED itself: until then all others are fast.
-                    (to, fair && (lists.writers.has_two() || !lists.readers.is_empty()))
-                }
-                None => (lists.units, !lists.writers.is_empty()),
-            };
-            // FAIR is of no use to readers alone, and harms nobody: the writer that it is for has
-            // got the lock, or the next one ends it.
-            let flags = if more { QUEUED | word & FAIR } else { 0 };
-            // AcqRel: continues the release of the readers.
-            match self.word.compare_exchange(word, to | flags, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if writer.is_none() => return Woken { readers: lists.take_readers(), writer: None },
-                Ok(_) => {
-                    let claimed = lists.writers.pop();
-                    lists.woken |= !fair;
-                    let writer = if fair { claimed.map(Claimed::serve) } else { claimed };
-                    return Woken { readers: Crowd::nobody(), writer };
-                }
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Lets in all readers that wait, beside the caller, which reads. With the lists' lock held.
-    #[inline(never)]
-    fn admit(&self, lists: &mut Lists) -> Woken {
-        // AcqRel: as in `pass_on`.
-        let gone = if lists.writers.is_empty() { QUEUED | FAIR } else { 0 };
-        let with_them = |word: usize| Some((word & !gone).wrapping_add(lists.units));
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_them);
-        Woken { readers: lists.take_readers(), writer: None }
-    }
-
-    /// Lets in the first reader that waits, while others read. With the lists' lock held.
-    fn admit_one(&self, lists: &mut Lists) -> Option<Claimed> {
-        let unit = lists.readers.first_slot()?.addr();
-        let gone = if lists.writers.is_empty() && !lists.readers.has_two() { QUEUED | FAIR } else { 0 };
-        let with_it =
-            |word: usize| (word & WRITER == 0 && word & COUNT != 0).then(|| (word & !gone).wrapping_add(unit));
-        // AcqRel: as in `pass_on`.
-        self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with_it).ok()?;
-        lists.pop_reader()
-    }
-
-    /// Clears QUEUED and FAIR if the lists are empty, after a change that no unlocking G will see.
-    /// With the lists' lock held.
-    fn set_queued(&self, lists: &Lists) {
-        if lists.is_empty() {
-            self.word.fetch_and(!(QUEUED | FAIR), Ordering::Relaxed);
-        }
-    }
 }
-
-impl Waited for Raw {
-    fn is_lost(&self, deaths: &Deaths) -> bool {
-        // For a reader that stands behind a writer that is lost, too.
-        dead_holder::<WRITING>(self.word.load(Ordering::Relaxed), deaths).is_some()
-    }
-
-    fn see_to_one(&self, deaths: &Deaths, guard: &PreemptGuard) -> bool {
-        let mut lists = self.lists.lock(guard);
-        let word = self.word.load(Ordering::Relaxed);
-        let one = if word & (WRITER | COUNT) == 0 {
-            // Perhaps the G that unlocked the word has died before it came to this.
-            let woken = self.pass_on(&mut lists, Left::Reader);
-            drop(lists);
-            let any = !woken.is_nobody();
-            woken.wake(PreemptGuard::new());
-            return any;
-        } else if word & WRITER != 0 {
-            let dead = dead_holder::<WRITING>(word, deaths);
-            dead.and_then(|dead| {
-                let one = lists.writers.pop().or_else(|| lists.pop_reader());
-                self.set_queued(&lists);
-                one.map(|one| one.bury(dead.id()))
-            })
-        } else if lists.writers.is_empty() {
-            // Only if the writers in front of them were lost: they may read beside a dead reader.
-            if word & COUNT == 0 { None } else { self.admit_one(&mut lists) }
-        } else {
-            dead_reader(word, deaths).and_then(|dead| {
-                let one = lists.writers.pop();
-                self.set_queued(&lists);
-                one.map(|one| one.bury(dead.id()))
-            })
-        };
-        drop(lists);
-        let any = one.is_some();
-        if let Some(one) = one {
-            one.wake(guard);
-        }
-        any
-    }
-
-    fn holder(&self) -> Holding {
-        let word = self.word.load(Ordering::Relaxed);
-        match word & (WRITER | COUNT) {
-            _ if word & WRITER != 0 => Holding::By(id_of(word & OWNER)),
-            ONE => Holding::ByShort(reader_in(word), SUM_BITS),
-            _ => Holding::Unknown,
-        }
-    }
-}
-
-impl Lists {
-    fn is_empty(&self) -> bool {
-        self.readers.is_empty() && self.writers.is_empty()
-    }
-
-    fn take_readers(&mut self) -> Crowd {
-        self.units = 0;
-        self.readers.take()
-    }
-
-    fn pop_reader(&mut self) -> Option<Claimed> {
-        let first = self.readers.pop()?;
-        self.units = self.units.wrapping_sub(first.slot().addr());
-        Some(first)
-    }
-}
-
-const READING: bool = true;
-const WRITING: bool = false;
 
 #[cold]
 fn too_many() -> ! {
@@ -613,8 +380,8 @@ fn too_many() -> ! {
 
 /// `park`'s commit: the G is saved, the lists' lock may go; see the mutex's.
 unsafe fn unlock_lists(raw: *mut (), g: GRef) -> bool {
-    // SAFETY: `try_to_write` and `wait_to_read` pass their lock, whose lists they hold locked. 1.
-    // of both: they are, without a guard, and ours to release.
+    // SAFETY: 1. `try_to_write` and `wait_to_read` pass their lock, whose lists they hold locked
+    // without a guard, and the closure releases that lock.
     unsafe { settle(g, || (*raw.cast::<Raw>()).lists.unlock()) };
     true
 }

@@ -1,18 +1,9 @@
-//! What backs a page of a parked G's stack: the production entry, epochs and state word, used as
-//! the kernel uses them, against touches from several cores.
-//!
-//! Each M is a thread with a TLB that nobody else can empty. A frame is a few words; word 0 is the
-//! G's, word `m` is written by code on M `m`, through a pointer into the stack. Words are Relaxed,
-//! so that a lost write and one that came without its ordering look the same: something else is
-//! read. A freed frame or block is overwritten at once.
-#![cfg(loom)]
-
-mod support;
+//! The machine of `loom_page.rs`: M's with TLBs, frames and blocks, and a page of a parked G's
+//! stack.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
-use loom::thread;
 use trefoil_sched::internals::epoch::Epochs;
 use trefoil_sched::internals::page::{Backing, Entry};
 use trefoil_sched::internals::state::{Finish, GState, Ready};
@@ -20,23 +11,23 @@ use trefoil_sched::internals::state::{Finish, GState, Ready};
 /// As many M's as `Epochs` has in a model.
 const MS: usize = 3;
 /// Each core but the scavenger's has two in reserve; one is the page's.
-const FRAMES: usize = 5;
+pub const FRAMES: usize = 5;
 /// One, so that it is used again as soon as it is free.
 const BLOCKS: usize = 1;
-/// What a free frame or block is overwritten with, and what a frame holds that has just been taken.
+/// The words of a free frame or block, and of a frame that has just been taken.
 const FREED: u64 = 0xdead;
 const FRESH: u64 = 0xa5;
 /// The M that takes pages away.
-const SCAVENGER: usize = 0;
-/// What the page holds at first.
-const BEFORE: u64 = 11;
+pub const SCAVENGER: usize = 0;
+/// The word that the page holds at first.
+pub const BEFORE: u64 = 11;
 const SHIFT: u32 = 12;
 /// Bits of an entry that are neither the number nor the state.
-const RIGHTS: u64 = 1 << 63 | 1 << 1;
-/// What hardware sets in an entry that it uses.
-const USED: u64 = 1 << 5;
+pub const RIGHTS: u64 = 1 << 63 | 1 << 1;
+/// The bit that hardware sets in an entry that it uses.
+pub const USED: u64 = 1 << 5;
 
-/// A frame, or what a packed block holds of one.
+/// A frame, or the words of one in a packed block.
 type Words = [AtomicU64; MS];
 
 fn words(value: u64) -> Words {
@@ -52,39 +43,39 @@ fn copy(from: &Words, to: &Words) {
 }
 
 /// Of a word in an entry: which frame or block.
-fn number(word: u64) -> usize {
+pub fn number(word: u64) -> usize {
     ((word & !(1 << 63)) >> SHIFT) as usize
 }
 
 /// Where the page lies as seen from a parked G's stack pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     /// Below it: nothing in it matters.
     Below,
-    /// It is the top page, and little of it is used.
+    /// The top page, of which little is used.
     Packable,
-    /// It is needed as it is.
+    /// Needed as it is.
     Needed,
 }
 
-/// What the G does when it is woken.
+/// A turn of the G after it was woken.
 #[derive(Clone, Copy)]
-struct Step {
-    expects: Option<u64>,
-    writes: Option<u64>,
+pub struct Step {
+    pub expects: Option<u64>,
+    pub writes: Option<u64>,
     /// Where the page lies when it parks again.
-    parks: Place,
+    pub parks: Place,
 }
 
-/// What a parked G has saved.
+/// The registers that a parked G has saved.
 struct Saved {
     page: Place,
     steps: usize,
 }
 
-struct Machine {
-    epochs: Epochs,
-    entry: Entry,
+pub struct Machine {
+    pub epochs: Epochs,
+    pub entry: Entry,
     frames: [Words; FRAMES],
     blocks: [Words; BLOCKS],
     /// Free blocks.
@@ -101,7 +92,7 @@ struct Machine {
 
 impl Machine {
     /// The G is parked, and its page is in frame 0.
-    fn new(page: Place, life: &'static [Step]) -> Self {
+    pub fn new(page: Place, life: &'static [Step]) -> Self {
         let machine = Self {
             epochs: Epochs::new(),
             entry: Entry::new(),
@@ -123,26 +114,29 @@ impl Machine {
     }
 }
 
+/// The work of a core beside the scavenger.
+pub type Body = fn(&mut Core);
+
 /// One M's core, with the frames that only it takes.
-struct Core {
+pub struct Core {
     machine: Arc<Machine>,
     m: usize,
     tlb: Option<usize>,
-    reserve: Vec<usize>,
+    pub reserve: Vec<usize>,
     /// Blocks that its #PF handler could not free.
     deferred: Vec<usize>,
 }
 
 impl Core {
-    /// It rises; `cached`: it has run the G before.
-    fn new(machine: &Arc<Machine>, m: usize, cached: bool) -> Self {
+    /// Makes a core, which rises. `cached`: it has run the G before.
+    pub fn new(machine: &Arc<Machine>, m: usize, cached: bool) -> Self {
         machine.epochs.rise(m, 0, || {});
         let reserve = if m == SCAVENGER { Vec::new() } else { vec![2 * m - 1, 2 * m] };
         Self { machine: machine.clone(), m, tlb: cached.then_some(0), reserve, deferred: Vec::new() }
     }
 
     /// Runs `body` on it, and it rests. Its frames come back.
-    fn go(mut self, body: Body) -> Vec<usize> {
+    pub fn go(mut self, body: Body) -> Vec<usize> {
         body(&mut self);
         self.poll();
         self.machine.epochs.rest(self.m);
@@ -150,7 +144,7 @@ impl Core {
     }
 
     /// A scheduling point. Without a look at `is_behind` first: see `loom_epoch.rs`.
-    fn poll(&mut self) {
+    pub fn poll(&mut self) {
         let machine = self.machine.clone();
         if !self.deferred.is_empty() {
             machine.heap.lock().unwrap().append(&mut self.deferred);
@@ -178,18 +172,18 @@ impl Core {
     }
 
     /// A write through a pointer into the stack.
-    fn poke(&mut self) {
+    pub fn poke(&mut self) {
         self.write(self.m, self.m as u64);
         self.machine.wrote[self.m].store(true, Ordering::Relaxed);
     }
 
-    fn peek(&mut self) {
+    pub fn peek(&mut self) {
         assert_eq!(self.read(self.m), self.m as u64, "a write is lost");
     }
 
     /// A write through a pointer into a stack that has ended. If that is not a fault, nobody else
     /// may have the frame.
-    fn wild(&mut self) {
+    pub fn wild(&mut self) {
         while self.tlb.is_none() {
             match self.machine.entry.get() {
                 Backing::Present(word) => self.tlb = Some(number(word)),
@@ -243,7 +237,7 @@ impl Core {
     }
 
     /// Readies the G if it waits, and runs it if it is ours to run.
-    fn wake(&mut self) {
+    pub fn wake(&mut self) {
         if self.machine.listed.swap(false, Ordering::Relaxed) && self.machine.g.ready() == Ready::Enqueue {
             self.run_g();
         }
@@ -253,7 +247,7 @@ impl Core {
     fn run_g(&mut self) {
         let machine = self.machine.clone();
         machine.g.dispatch();
-        // SAFETY: whoever runs the G owns what it saved; loom checks that.
+        // SAFETY: the M that runs the G owns what it saved; loom checks that.
         let at = machine.saved.with(|s| unsafe { (*s).steps });
         let step = machine.life[at];
         if let Some(value) = step.expects {
@@ -303,7 +297,7 @@ impl Core {
     }
 
     /// The end of a round, if its epoch is over. The decision is by what the G needs now.
-    fn finish(&mut self, epoch: u64) -> bool {
+    pub fn finish(&mut self, epoch: u64) -> bool {
         if !self.machine.epochs.is_over(epoch) {
             return false;
         }
@@ -342,9 +336,9 @@ impl Core {
         packed
     }
 
-    /// A round of a page whose G has ended: it goes, unless somebody touches it. What is left of
-    /// it.
-    fn strip(&mut self, epoch: Option<u64>) -> Option<u64> {
+    /// Does a round of a page whose G has ended: the page goes, unless somebody touches it. Returns
+    /// the epoch of a round that is not over.
+    pub fn strip(&mut self, epoch: Option<u64>) -> Option<u64> {
         let epoch = match epoch {
             Some(epoch) => epoch,
             None if !self.machine.entry.retire() => return None,
@@ -362,8 +356,8 @@ impl Core {
         None
     }
 
-    /// `rounds` rounds. What is left of the last one.
-    fn scavenge(&mut self, rounds: usize) -> Option<u64> {
+    /// Does `rounds` rounds. Returns the epoch of the last one, if that is not over.
+    pub fn scavenge(&mut self, rounds: usize) -> Option<u64> {
         let mut epoch = None;
         for _ in 0..rounds {
             epoch = epoch.or_else(|| self.collect());
@@ -373,12 +367,12 @@ impl Core {
     }
 
     /// At the end: every frame and block is in one place, and the words are the last ones written.
-    fn check(mut self) {
+    pub fn check(mut self) {
         let machine = self.machine.clone();
         self.poll();
         let mut blocks = machine.heap.lock().unwrap().clone();
         let mut frames = self.reserve.clone();
-        // SAFETY: nobody else is left.
+        // SAFETY: all other threads have ended.
         let (page, steps) = machine.saved.with(|s| unsafe { ((*s).page, (*s).steps) });
         match machine.entry.get() {
             Backing::Present(word) => {
@@ -402,203 +396,4 @@ impl Core {
             }
         }
     }
-}
-
-/// What another core does beside the scavenger, and whether it has the page in its TLB at first.
-type Body = fn(&mut Core);
-type Other = (bool, Body);
-
-/// A G that wakes up, needs the page that was below its stack pointer, and parks with its bytes in
-/// it.
-const GROWS: &[Step] = &[
-    Step { expects: None, writes: Some(21), parks: Place::Needed },
-    Step { expects: Some(21), writes: Some(22), parks: Place::Needed },
-];
-/// A G that comes back to its bytes in a page that may be packed, again and again.
-const RETURNS: &[Step] = &[
-    Step { expects: Some(BEFORE), writes: Some(21), parks: Place::Packable },
-    Step { expects: Some(21), writes: Some(22), parks: Place::Packable },
-];
-/// A G that needs more of that page than is worth packing.
-const FILLS: &[Step] = &[
-    Step { expects: Some(BEFORE), writes: Some(21), parks: Place::Needed },
-    Step { expects: Some(21), writes: None, parks: Place::Needed },
-];
-/// A G that runs without that page.
-const SHALLOW: &[Step] = &[Step { expects: None, writes: None, parks: Place::Below }];
-/// A G that nobody wakes.
-const SLEEPS: &[Step] = &[];
-
-/// Wakes the G twice, with a scheduling point between.
-fn wakes(core: &mut Core) {
-    core.wake();
-    core.poll();
-    core.wake();
-}
-
-/// Wakes the G after a scheduling point.
-fn passes_and_wakes(core: &mut Core) {
-    core.poll();
-    core.wake();
-}
-
-/// Writes through a pointer into the stack, and comes back to it.
-fn pokes(core: &mut Core) {
-    core.poke();
-    core.poll();
-    core.peek();
-}
-
-/// The G's `life`, beginning parked with its page at `place`, packed if that is asked for; the
-/// scavenger does `rounds` beside `others`. If there is one other, once more with the threads
-/// exchanged: what few preemptions reach differs.
-fn explore(place: Place, packed: bool, life: &'static [Step], rounds: usize, others: &'static [Other]) {
-    let setup = move || {
-        let machine = Arc::new(Machine::new(place, life));
-        let mut scavenger = Core::new(&machine, SCAVENGER, false);
-        if packed {
-            assert_eq!(scavenger.scavenge(1), None);
-            assert!(matches!(machine.entry.get(), Backing::Packed(_)));
-        }
-        let core = |(i, &(cached, body)): (usize, &Other)| (Core::new(&machine, i + 1, cached && !packed), body);
-        (scavenger, others.iter().enumerate().map(core).collect::<Vec<_>>())
-    };
-    let end = |mut scavenger: Core, epoch: Option<u64>, left: Vec<usize>| {
-        scavenger.reserve.extend(left);
-        // The cores that are not in this model.
-        scavenger.reserve.extend(2 * others.len() + 1..FRAMES);
-        assert!(epoch.is_none_or(|e| scavenger.finish(e)), "M's that rest hold the epoch up");
-        scavenger.check();
-    };
-    support::cores::model(move || {
-        let (mut scavenger, cores) = setup();
-        let threads: Vec<_> = cores.into_iter().map(|(core, body)| thread::spawn(move || core.go(body))).collect();
-        let epoch = scavenger.scavenge(rounds);
-        let left = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
-        end(scavenger, epoch, left);
-    });
-    if others.len() == 1 {
-        support::cores::model(move || {
-            let (mut scavenger, mut cores) = setup();
-            let thread = thread::spawn(move || {
-                let epoch = scavenger.scavenge(rounds);
-                (scavenger, epoch)
-            });
-            let (core, body) = cores.remove(0);
-            let left = core.go(body);
-            let (scavenger, epoch) = thread.join().unwrap();
-            end(scavenger, epoch, left);
-        });
-    }
-}
-
-#[test]
-fn a_g_that_grows_into_a_page_in_limbo_keeps_it() {
-    explore(Place::Below, false, GROWS, 1, &[(false, wakes)]);
-}
-
-#[test]
-fn a_g_that_grows_through_a_stale_entry_keeps_the_page() {
-    explore(Place::Below, false, GROWS, 1, &[(true, wakes)]);
-}
-
-#[test]
-fn a_g_that_grows_between_two_rounds_keeps_its_page_in_both() {
-    explore(Place::Below, false, GROWS, 2, &[(true, wakes)]);
-}
-
-#[test]
-fn a_g_that_runs_when_the_round_ends_gets_its_pages_back() {
-    explore(Place::Below, false, SHALLOW, 2, &[(false, passes_and_wakes)]);
-}
-
-#[test]
-fn a_g_that_is_packed_finds_its_bytes_when_it_resumes() {
-    explore(Place::Packable, false, RETURNS, 1, &[(false, wakes)]);
-}
-
-#[test]
-fn a_g_that_resumes_through_a_stale_entry_finds_its_bytes() {
-    explore(Place::Packable, false, RETURNS, 1, &[(true, wakes)]);
-}
-
-#[test]
-fn a_g_that_fills_the_page_meanwhile_is_not_packed() {
-    explore(Place::Packable, false, FILLS, 1, &[(true, wakes)]);
-}
-
-#[test]
-fn a_write_from_another_core_survives_packing() {
-    explore(Place::Packable, false, SLEEPS, 1, &[(false, pokes)]);
-}
-
-#[test]
-fn a_write_through_a_stale_entry_survives_packing() {
-    explore(Place::Packable, false, SLEEPS, 1, &[(true, pokes)]);
-}
-
-#[test]
-fn a_write_beside_two_rounds_survives_both() {
-    explore(Place::Packable, false, SLEEPS, 2, &[(true, pokes)]);
-}
-
-#[test]
-fn a_pointer_from_another_core_and_the_g_itself_meet_a_packer() {
-    explore(Place::Packable, false, RETURNS, 1, &[(true, Core::wake), (true, pokes)]);
-}
-
-#[test]
-fn two_cores_unpack_a_page_once() {
-    explore(Place::Packable, true, SLEEPS, 0, &[(false, pokes), (false, pokes)]);
-}
-
-#[test]
-fn a_slow_unpacker_meets_the_same_block_again_only_after_it_has_passed() {
-    explore(Place::Packable, true, SLEEPS, 1, &[(false, Core::poke), (false, Core::poke)]);
-}
-
-#[test]
-fn a_page_that_is_packed_again_beside_its_unpacker_keeps_the_write() {
-    explore(Place::Packable, true, SLEEPS, 2, &[(false, pokes)]);
-}
-
-#[test]
-fn a_wild_pointer_into_a_stack_that_has_ended_reaches_nobody_elses_frame() {
-    support::cores::model(|| {
-        let machine = Arc::new(Machine::new(Place::Below, SLEEPS));
-        let mut scavenger = Core::new(&machine, SCAVENGER, false);
-        let mut wild = Core::new(&machine, 1, false);
-        let reclaimer = thread::spawn(move || {
-            let left = scavenger.strip(None);
-            (scavenger.strip(left), scavenger)
-        });
-        wild.wild();
-        wild.poll();
-        wild.wild();
-        machine.epochs.rest(1);
-        let (mut left, mut scavenger) = reclaimer.join().unwrap();
-        while machine.entry.get() != Backing::Empty {
-            left = scavenger.strip(left);
-        }
-        assert_eq!(scavenger.reserve, [0], "the page's frame");
-        assert_eq!(wild.reserve, [1, 2], "nothing is mapped for a wild pointer");
-    });
-}
-
-#[test]
-fn a_page_is_retired_while_hardware_marks_it() {
-    support::cores::model(|| {
-        let entry = Arc::new(Entry::new());
-        assert!(entry.map(RIGHTS));
-        let hardware = {
-            let entry = entry.clone();
-            thread::spawn(move || entry.mark(USED))
-        };
-        assert!(entry.retire(), "only the mark has changed");
-        let Backing::Limbo(word) = entry.get() else { panic!("not in limbo") };
-        let marked = hardware.join().unwrap();
-        assert_eq!(word & USED != 0, marked, "hardware marks present entries only");
-        assert!(entry.restore(word));
-        assert!(matches!(entry.get(), Backing::Present(now) if now & (RIGHTS | USED) == word & (RIGHTS | USED)));
-    });
 }
