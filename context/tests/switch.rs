@@ -1,5 +1,5 @@
-//! The switch, on the host: what it keeps, where it starts, and how unwinding and
-//! backtraces meet it.
+//! The switch, on the host: the registers that it keeps, its first step on a fresh stack, unwinding
+//! and backtraces.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;

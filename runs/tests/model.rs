@@ -1,5 +1,5 @@
-//! The kernel's free runs against a simple model: a bit for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
-//! edge of a run breaks INV-EDGE.
+//! The kernel's free runs against a simple model: a bit for each unit. A list that differs from the
+//! model breaks INV-JOINED; a unit that is taken for the edge of a run breaks INV-EDGE.
 
 use trefoil_runs::{Ground, Runs, Word};
 
@@ -56,7 +56,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         let mut pair =
             Self { runs: Runs::new(Table::new(units, area)), free: vec![false; units as usize], out: Vec::new() };
         for at in 0..areas {
-            // What was never handed out comes in as if it came back.
+            // Fresh units come in as if they came back.
             pair.runs.ground().clear_edges(at * area + 1, area - 1);
             pair.runs.give(at * area + 1, area - 1);
             (at * area + 1..(at + 1) * area).for_each(|unit| pair.free[unit as usize] = true);

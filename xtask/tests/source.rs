@@ -21,8 +21,8 @@ fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
-/// The floors of the kernel, from the bottom up. A file may import from its own floor and from lower
-/// ones.
+/// The floors of the kernel, from the bottom up. A file may import from its own floor and from
+/// lower ones.
 const FLOORS: [&[&str]; 7] = [
     &["scheduler"],
     &["arch"],
@@ -37,8 +37,8 @@ fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&module))
 }
 
-/// The modules below the crate's root that `code` names after `crate::`. `lib.rs` has the floor of a
-/// name that it exports again.
+/// The modules below the crate's root that `code` names after `crate::`. `again` has the floors of
+/// the names that `lib.rs` exports again.
 fn imports(code: &str, again: &BTreeMap<&str, &str>) -> Vec<String> {
     let macros = ["print!", "println!"].iter().filter(|name| code.contains(**name)).map(|_| "api".to_owned());
     let mut found: Vec<String> = macros.collect();
