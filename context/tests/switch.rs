@@ -1,5 +1,5 @@
-//! The switch, on the host: the registers that it keeps, its first step on a fresh stack, unwinding
-//! and backtraces.
+//! The switch, on the host: the registers that survive it, the start of a context, and how
+//! unwinding and backtraces meet it.
 
 use std::backtrace::Backtrace;
 use std::cell::Cell;

@@ -20,7 +20,7 @@
 //! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`]. It comes
 //! with [`prelude`].
 //!
-//! The kernel has floors. Each floor imports only floors below it; a test of `xtask` checks that.
+//! The kernel has floors. Each floor imports only floors below it; `cargo xtask tidy` checks that.
 //!
 //! ```text
 //!   start, platform, upcalls, abandon   boot as a list; the answers to sched's and arch's calls

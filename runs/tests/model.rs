@@ -56,7 +56,7 @@ impl<const ROWS: usize> Pair<ROWS> {
         let mut pair =
             Self { runs: Runs::new(Table::new(units, area)), free: vec![false; units as usize], out: Vec::new() };
         for at in 0..areas {
-            // Fresh units come in as if they came back.
+            // Units that were never handed out come in as if they came back.
             pair.runs.ground().clear_edges(at * area + 1, area - 1);
             pair.runs.give(at * area + 1, area - 1);
             (at * area + 1..(at + 1) * area).for_each(|unit| pair.free[unit as usize] = true);
