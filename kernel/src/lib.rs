@@ -17,10 +17,10 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`], and comes
+//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`]. It comes
 //! with [`prelude`].
 //!
-//! The kernel has floors. Each floor imports only floors below it; a test of `xtask` checks that.
+//! The kernel has floors. Each floor imports only floors below it; `cargo xtask tidy` checks that.
 //!
 //! ```text
 //!   start, platform, upcalls, abandon   boot as a list; the answers to sched's and arch's calls

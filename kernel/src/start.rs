@@ -43,7 +43,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     }
     let told = options::init(boot.command_line);
     let top = boot.info.memory_regions.iter().map(|r| r.end).max().unwrap_or(0);
-    let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults, |line| println!("{line}"));
+    let machine = acpi::read(boot.info.rsdp_addr.into_option(), top, told.faults, console::say);
     pic::mask_all();
     core.set_lapic_id(apic::init_core(&features));
     apic::rest_by(if told.halt { Rest::Halt } else { features.rest });

@@ -19,27 +19,20 @@ use room::*;
 use trefoil::mm::frames;
 use trefoil::prelude::*;
 
-image! { "
-    blocks_cost_the_same_amid_holes                | smp 1     | mem 1G  | icount
-    a_sleeper_is_on_time_beside_600_mib            | smp 1     | mem 1G  | icount
-    a_sleeper_is_on_time_beside_scattered_blocks   | smp 1     | mem 64M | icount
-    alignment_of_any_size_is_kept                  | smp 1     | mem 256M
-    a_block_grows_and_shrinks_with_its_bytes       | smp 1,2,4 | mem 256M
-    blocks_keep_their_bytes_on_all_cores           | smp 1,2,4 | mem 128M
-    blocks_are_found_between_other_frames          | smp 1,2,4 | mem 64M
-    stacks_are_packed_between_other_frames         | smp 1,4   | mem 48M
-    a_request_beyond_memory_leaves_all_as_it_was   | smp 1,2   | mem 64M
-    a_peak_of_blocks_leaves_room_for_goroutines    | smp 1,4   | mem 48M | timeout 300
-    a_peak_of_goroutines_leaves_room_for_blocks    | smp 2     | mem 48M | timeout 300
-    go_packs_before_it_refuses                     | smp 1,2   | mem 48M
-
-    a_peak_leaves_room_at_96_mib                   | large | smp 1,4 | mem 96M | timeout 600
-";
-    blocks_cost_the_same_amid_holes, a_sleeper_is_on_time_beside_600_mib, a_sleeper_is_on_time_beside_scattered_blocks,
-    alignment_of_any_size_is_kept, a_block_grows_and_shrinks_with_its_bytes, blocks_keep_their_bytes_on_all_cores,
-    blocks_are_found_between_other_frames, stacks_are_packed_between_other_frames,
-    a_request_beyond_memory_leaves_all_as_it_was, a_peak_of_blocks_leaves_room_for_goroutines,
-    a_peak_of_goroutines_leaves_room_for_blocks, go_packs_before_it_refuses, a_peak_leaves_room_at_96_mib,
+image! {
+    blocks_cost_the_same_amid_holes: "smp 1 | mem 1G | icount";
+    a_sleeper_is_on_time_beside_600_mib: "smp 1 | mem 1G | icount";
+    a_sleeper_is_on_time_beside_scattered_blocks: "smp 1 | mem 64M | icount";
+    alignment_of_any_size_is_kept: "smp 1 | mem 256M";
+    a_block_grows_and_shrinks_with_its_bytes: "smp 1,2,4 | mem 256M";
+    blocks_keep_their_bytes_on_all_cores: "smp 1,2,4 | mem 128M";
+    blocks_are_found_between_other_frames: "smp 1,2,4 | mem 64M";
+    stacks_are_packed_between_other_frames: "smp 1,4 | mem 48M";
+    a_request_beyond_memory_leaves_all_as_it_was: "smp 1,2 | mem 64M";
+    a_peak_of_blocks_leaves_room_for_goroutines: "smp 1,4 | mem 48M | timeout 300";
+    a_peak_of_goroutines_leaves_room_for_blocks: "smp 2 | mem 48M | timeout 300";
+    go_packs_before_it_refuses: "smp 1,2 | mem 48M";
+    a_peak_leaves_room_at_96_mib: "large | smp 1,4 | mem 96M | timeout 600";
 }
 
 const MIB: usize = 1 << 20;

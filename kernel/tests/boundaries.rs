@@ -19,30 +19,35 @@ use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 use trefoil::testing::step::{self, Event};
 
-image! { "
-    yields               | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    parks_and_readies    | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    sends_and_receives   | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    a_contended_mutex    | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    spawns_and_exits     | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    pins_and_guards      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    blocks_in_place      | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    allocations          | smp 1,2 | append slice=200000 wakeup=200000 app.step=7
-    steals               | smp 2   | append slice=200000 wakeup=200000 app.step=7
-    unwinds              | smp 1,2 | append slice=200000 wakeup=200000
-
-    yields               | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    parks_and_readies    | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    sends_and_receives   | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    a_contended_mutex    | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    spawns_and_exits     | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    pins_and_guards      | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    blocks_in_place      | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    allocations          | large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600
-    steals               | large | smp 2   | append slice=200000 wakeup=200000 | timeout 600
-";
-    yields, parks_and_readies, sends_and_receives, a_contended_mutex, spawns_and_exits, pins_and_guards, blocks_in_place, allocations, steals,
-    unwinds,
+image! {
+    yields:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    parks_and_readies:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    sends_and_receives:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    a_contended_mutex:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    spawns_and_exits:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    pins_and_guards:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    blocks_in_place:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    allocations:
+        "smp 1,2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 1,2 | append slice=200000 wakeup=200000 | timeout 600";
+    steals:
+        "smp 2 | append slice=200000 wakeup=200000 app.step=7",
+        "large | smp 2 | append slice=200000 wakeup=200000 | timeout 600";
+    unwinds: "smp 1,2 | append slice=200000 wakeup=200000";
 }
 
 /// All there is. `Again` steps the preemption's own path.

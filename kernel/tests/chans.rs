@@ -10,14 +10,13 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use trefoil::prelude::*;
 
-image! { "
-    a_close_loses_nothing_and_leaves_nobody  | expect rounds
-    a_close_loses_nothing_and_leaves_nobody  | append slice=50 | expect rounds
-    every_select_ends_once                   |
-    every_select_ends_once                   | append slice=50
-";
-    a_close_loses_nothing_and_leaves_nobody,
-    every_select_ends_once,
+image! {
+    a_close_loses_nothing_and_leaves_nobody:
+        "expect rounds",
+        "append slice=50 | expect rounds";
+    every_select_ends_once:
+        "",
+        "append slice=50";
 }
 
 /// Each G of a kind, in a round.

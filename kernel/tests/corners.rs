@@ -14,35 +14,40 @@ use trefoil::prelude::*;
 use trefoil::sync::{Condvar, Mutex, TryLockError};
 use trefoil::{JoinError, panic};
 
-image! { "
-    a_leaked_guard_locks_for_ever
-    a_lent_guard_is_not_taken_back
-    a_slow_overflow_ends_that_g_alone
-    a_timed_wait_on_a_dead_frame_ends
-    a_lock_on_a_dead_frame_hurts_nobody_else
-    a_death_in_set_max_procs_is_made_good             | smp 2,4
-    large_values_pass
-    aligned_values_pass
-    contexts_remember_living_children_only
-    a_payload_that_panics_ends_its_g_alone            | expect bomb
-    holes_cost_nothing                                | mem 512M
-
-    a_leaked_guard_locks_for_ever                     | machine microvm
-    a_lent_guard_is_not_taken_back                    | machine microvm
-    a_slow_overflow_ends_that_g_alone                 | machine microvm
-    a_timed_wait_on_a_dead_frame_ends                 | machine microvm
-    a_lock_on_a_dead_frame_hurts_nobody_else          | machine microvm
-    a_death_in_set_max_procs_is_made_good             | machine microvm | smp 2,4
-    large_values_pass                                 | machine microvm
-    aligned_values_pass                               | machine microvm
-    contexts_remember_living_children_only            | machine microvm
-    a_payload_that_panics_ends_its_g_alone            | machine microvm | expect bomb
-    holes_cost_nothing                                | machine microvm | mem 512M
-";
-    a_leaked_guard_locks_for_ever, a_lent_guard_is_not_taken_back, a_slow_overflow_ends_that_g_alone,
-    a_timed_wait_on_a_dead_frame_ends, a_lock_on_a_dead_frame_hurts_nobody_else, a_death_in_set_max_procs_is_made_good,
-    large_values_pass, aligned_values_pass, contexts_remember_living_children_only,
-    a_payload_that_panics_ends_its_g_alone, holes_cost_nothing,
+image! {
+    a_leaked_guard_locks_for_ever:
+        "",
+        "machine microvm";
+    a_lent_guard_is_not_taken_back:
+        "",
+        "machine microvm";
+    a_slow_overflow_ends_that_g_alone:
+        "",
+        "machine microvm";
+    a_timed_wait_on_a_dead_frame_ends:
+        "",
+        "machine microvm";
+    a_lock_on_a_dead_frame_hurts_nobody_else:
+        "",
+        "machine microvm";
+    a_death_in_set_max_procs_is_made_good:
+        "smp 2,4",
+        "machine microvm | smp 2,4";
+    large_values_pass:
+        "",
+        "machine microvm";
+    aligned_values_pass:
+        "",
+        "machine microvm";
+    contexts_remember_living_children_only:
+        "",
+        "machine microvm";
+    a_payload_that_panics_ends_its_g_alone:
+        "expect bomb",
+        "machine microvm | expect bomb";
+    holes_cost_nothing:
+        "mem 512M",
+        "machine microvm | mem 512M";
 }
 
 /// Recurses without end.

@@ -12,22 +12,14 @@ use trefoil::prelude::*;
 use trefoil::sync::{Mutex, RwLock, WaitGroup};
 use trefoil::{runtime, time};
 
-image! { "
-    a_crowd_at_a_mutex_costs_what_one_does       | smp 1     | icount
-    a_crowd_at_a_mutex_seldom_parks              | timeout 120
-    a_crowd_of_readers_and_writers_seldom_parks  | timeout 120
-    sleepers_share_interrupts                    | timeout 120
-    messages_stay_on_their_core                  | icount | timeout 120
-    a_stuck_core_is_relieved                     | smp 2,4   | icount
-    a_chain_is_relieved_of_those_behind_it       | smp 2,4   | icount
-";
-    a_crowd_at_a_mutex_costs_what_one_does,
-    a_crowd_at_a_mutex_seldom_parks,
-    a_crowd_of_readers_and_writers_seldom_parks,
-    sleepers_share_interrupts,
-    messages_stay_on_their_core,
-    a_stuck_core_is_relieved,
-    a_chain_is_relieved_of_those_behind_it,
+image! {
+    a_crowd_at_a_mutex_costs_what_one_does: "smp 1 | icount";
+    a_crowd_at_a_mutex_seldom_parks: "timeout 120";
+    a_crowd_of_readers_and_writers_seldom_parks: "timeout 120";
+    sleepers_share_interrupts: "timeout 120";
+    messages_stay_on_their_core: "icount | timeout 120";
+    a_stuck_core_is_relieved: "smp 2,4 | icount";
+    a_chain_is_relieved_of_those_behind_it: "smp 2,4 | icount";
 }
 
 /// How many G's crowd around a lock.

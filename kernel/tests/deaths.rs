@@ -32,29 +32,24 @@ use trefoil::runtime::WaitReason;
 use trefoil::testing::deaths::is_round_pending;
 use trefoil::testing::inject;
 
-image! { "
-    what_an_overflow_held_is_granted_to_nobody      | expect \"holder\" has used up its window
-    what_lack_of_memory_held_is_granted_to_nobody   | expect no frame for the stack of
-    what_a_second_panic_held_is_granted_to_nobody   | expect panic without a way out
-    a_leaked_guard_is_no_dead_ones                  |
-    what_was_lent_stays_lent                        |
-    a_condition_s_mutex_may_have_died_meanwhile     |
-    permits_are_lost_and_waits_end_by_their_time    |
-    of_two_readers_the_last_that_lives_tells        |
-    a_dead_member_is_named_to_who_waits_for_all     |
-    what_a_select_was_promised_is_given_back        |
-    a_leaked_promise_outlives_its_channel           |
-    who_waits_on_a_dead_stack_is_told               | expect dies_here
-    who_waits_for_a_leaked_guard_is_in_the_report   | exit 1 | expect deadlock | expect [mutex lock] waits for 0x | expect held by G | expect , which has ended
-    of_two_dead_readers_the_report_shows_who_waits  | exit 1 | expect deadlock | expect [rwlock write] waits for 0x
-    a_look_costs_the_same_after_ten_thousand_deaths | smp 1 | icount
-    a_round_among_many_does_not_hold_the_core       | smp 1 | icount | mem 512M
-";
-    what_an_overflow_held_is_granted_to_nobody, what_lack_of_memory_held_is_granted_to_nobody, what_a_second_panic_held_is_granted_to_nobody,
-    a_leaked_guard_is_no_dead_ones, what_was_lent_stays_lent, a_condition_s_mutex_may_have_died_meanwhile,
-    permits_are_lost_and_waits_end_by_their_time, of_two_readers_the_last_that_lives_tells, a_dead_member_is_named_to_who_waits_for_all,
-    what_a_select_was_promised_is_given_back, a_leaked_promise_outlives_its_channel,
-    who_waits_on_a_dead_stack_is_told, who_waits_for_a_leaked_guard_is_in_the_report, of_two_dead_readers_the_report_shows_who_waits, a_look_costs_the_same_after_ten_thousand_deaths, a_round_among_many_does_not_hold_the_core,
+image! {
+    what_an_overflow_held_is_granted_to_nobody: "expect \"holder\" has used up its window";
+    what_lack_of_memory_held_is_granted_to_nobody: "expect no frame for the stack of";
+    what_a_second_panic_held_is_granted_to_nobody: "expect panic without a way out";
+    a_leaked_guard_is_no_dead_ones;
+    what_was_lent_stays_lent;
+    a_condition_s_mutex_may_have_died_meanwhile;
+    permits_are_lost_and_waits_end_by_their_time;
+    of_two_readers_the_last_that_lives_tells;
+    a_dead_member_is_named_to_who_waits_for_all;
+    what_a_select_was_promised_is_given_back;
+    a_leaked_promise_outlives_its_channel;
+    who_waits_on_a_dead_stack_is_told: "expect dies_here";
+    who_waits_for_a_leaked_guard_is_in_the_report:
+        "exit 1 | expect deadlock | expect [mutex lock] waits for 0x | expect held by G | expect , which has ended";
+    of_two_dead_readers_the_report_shows_who_waits: "exit 1 | expect deadlock | expect [rwlock write] waits for 0x";
+    a_look_costs_the_same_after_ten_thousand_deaths: "smp 1 | icount";
+    a_round_among_many_does_not_hold_the_core: "smp 1 | icount | mem 512M";
 }
 
 /// How a goroutine ends where it stands.

@@ -14,24 +14,22 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 use trefoil::prelude::*;
 
-image! { "
-    who_is_readied_here_waits_two_slices           | smp 1   | append slice=1000 | icount
-    who_is_readied_here_waits_two_slices           | smp 2,4 | append slice=1000
-    a_sleeper_waits_for_two_wakeups                | smp 1   | append slice=1000 | icount
-    a_sleeper_waits_for_two_wakeups                | smp 2,4 | append slice=1000
-    who_was_preempted_waits_two_slices             | smp 1   | append slice=1000 | icount
-    a_queue_moves_by_two_slices_a_core             | smp 1   | append slice=1000 | icount
-    nobody_is_passed_over                          | smp 2,4 | append slice=1000
-    who_comes_from_outside_waits_two_slices        | smp 2,4 | append slice=1000
-    who_is_pinned_elsewhere_waits_for_an_interrupt | smp 2,4 | append slice=1000
-    a_p_too_many_goes_at_once                      | smp 2,4 | append slice=1000
-    a_shorter_slice_holds_for_who_comes_later      | smp 1   | append slice=60000000 | icount
-    a_shorter_slice_holds_for_who_comes_later      | smp 2,4 | append slice=60000000
-";
-    who_is_readied_here_waits_two_slices, a_sleeper_waits_for_two_wakeups, who_was_preempted_waits_two_slices,
-    a_queue_moves_by_two_slices_a_core, nobody_is_passed_over, who_comes_from_outside_waits_two_slices,
-    who_is_pinned_elsewhere_waits_for_an_interrupt, a_p_too_many_goes_at_once,
-    a_shorter_slice_holds_for_who_comes_later,
+image! {
+    who_is_readied_here_waits_two_slices:
+        "smp 1 | append slice=1000 | icount",
+        "smp 2,4 | append slice=1000";
+    a_sleeper_waits_for_two_wakeups:
+        "smp 1 | append slice=1000 | icount",
+        "smp 2,4 | append slice=1000";
+    who_was_preempted_waits_two_slices: "smp 1 | append slice=1000 | icount";
+    a_queue_moves_by_two_slices_a_core: "smp 1 | append slice=1000 | icount";
+    nobody_is_passed_over: "smp 2,4 | append slice=1000";
+    who_comes_from_outside_waits_two_slices: "smp 2,4 | append slice=1000";
+    who_is_pinned_elsewhere_waits_for_an_interrupt: "smp 2,4 | append slice=1000";
+    a_p_too_many_goes_at_once: "smp 2,4 | append slice=1000";
+    a_shorter_slice_holds_for_who_comes_later:
+        "smp 1 | append slice=60000000 | icount",
+        "smp 2,4 | append slice=60000000";
 }
 
 const SLICE: u64 = 1_000_000;

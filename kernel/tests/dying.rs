@@ -36,42 +36,53 @@ use trefoil::JoinError;
 use trefoil::prelude::*;
 use trefoil::testing::step;
 
-image! { "
-    in_scheduling        | smp 1,2 | append app.deaths=12
-    in_channels          | smp 1,2 | append app.deaths=12
-    in_selects           | smp 1,2 | append app.deaths=12
-    in_locks             | smp 1,2 | append app.deaths=12
-    in_once              | smp 1,2 | append app.deaths=12
-    in_counting          | smp 1,2 | append app.deaths=12
-    in_timers            | smp 1,2 | append app.deaths=12
-    in_groups            | smp 1,2 | append app.deaths=12
-    in_contexts          | smp 1,2 | append app.deaths=12
-    in_memory            | smp 1,2 | append app.deaths=12
-    in_the_runtime       | smp 1,2 | append app.deaths=12
-    in_panics            | smp 1,2 | append app.deaths=12
-    in_crowds            | smp 1,2 | append app.deaths=12
-    in_set_max_procs     | smp 2,4 | append app.deaths=12
-    in_stdin             | smp 1,2 | append app.deaths=40 | stdin flood 200000 | timeout 100
-    in_stdin             | smp 1,2 | append app.deaths=12 | stdin paced 200000 | timeout 100
-
-    in_scheduling        | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_channels          | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_selects           | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_locks             | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_once              | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_counting          | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_timers            | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_groups            | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_contexts          | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_memory            | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_the_runtime       | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_panics            | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_crowds            | large | smp 1,2 | append app.deaths=1500 | timeout 900
-    in_set_max_procs     | large | smp 2,4 | append app.deaths=1500 | timeout 900
-    in_stdin             | large | smp 1,2 | append app.deaths=1500 | stdin flood 2000000 | timeout 900
-";
-    in_scheduling, in_channels, in_selects, in_locks, in_once, in_counting, in_timers, in_groups, in_contexts,
-    in_memory, in_the_runtime, in_panics, in_crowds, in_set_max_procs, in_stdin,
+image! {
+    in_scheduling:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_channels:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_selects:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_locks:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_once:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_counting:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_timers:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_groups:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_contexts:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_memory:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_the_runtime:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_panics:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_crowds:
+        "smp 1,2 | append app.deaths=12",
+        "large | smp 1,2 | append app.deaths=1500 | timeout 900";
+    in_set_max_procs:
+        "smp 2,4 | append app.deaths=12",
+        "large | smp 2,4 | append app.deaths=1500 | timeout 900";
+    in_stdin:
+        "smp 1,2 | append app.deaths=40 | stdin flood 200000 | timeout 100",
+        "smp 1,2 | append app.deaths=12 | stdin paced 200000 | timeout 100",
+        "large | smp 1,2 | append app.deaths=1500 | stdin flood 2000000 | timeout 900";
 }
 
 /// How long anybody waits for a checker, or for somebody who is told to end.

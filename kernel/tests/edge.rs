@@ -30,32 +30,31 @@ use trefoil::mm::heap;
 use trefoil::prelude::*;
 use trefoil::testing::step::{self, Event};
 
-image! { "
-    no_place_at_the_end_ends_the_machine                | append app.step=23 | timeout 120
-    a_slow_overflow_ends_its_g_alone                    | expect Builder::stack_max makes it larger | expect edge::slowly at kernel/tests/edge.rs
-    a_frame_leaves_two_red_pages_alone                  |
-    the_interrupt_at_the_end_of_main_is_its_overflow    | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect trefoil::main!( | expect end of report
-    growth_with_preemption_off_goes_as_far_as_memory    | mem 96M
-    memory_at_its_end_with_preemption_off_ends_the_g    | mem 96M | smp 1,2 | expect out of memory: no frame for the stack of
-    pages_of_the_living_are_there_for_everybody
-    aligned_values_find_their_place
-    red_pages_of_the_living_are_nobodys                 | expect below the end of the stack of G
-    frames_of_the_dead_stay_while_children_borrow       | expect the stack of G | expect \"opener\", which has ended
-    frames_of_the_dead_stay_for_grandchildren
-    a_timeout_finds_its_list_on_a_dead_frame
-    a_child_may_start_others_after_its_opener_has_died
-    many_deaths_cost_no_look                            | smp 1 | icount | append app.deaths=40 | timeout 120
-    main_has_the_stack_that_the_option_says             | append stack=1M
-    a_bad_stack_option_is_named                         | smp 1 | append stack=lots | expect stack=\"lots\": wants a size from 4K to 1G; skipped
-
-    no_place_at_the_end_ends_the_machine                | large | append app.step=1 | timeout 3000
-    many_deaths_cost_no_look                            | large | smp 1 | icount | append app.deaths=10000 | timeout 3000
-";
-    no_place_at_the_end_ends_the_machine, a_slow_overflow_ends_its_g_alone, a_frame_leaves_two_red_pages_alone, the_interrupt_at_the_end_of_main_is_its_overflow,
-    growth_with_preemption_off_goes_as_far_as_memory, memory_at_its_end_with_preemption_off_ends_the_g, pages_of_the_living_are_there_for_everybody,
-    aligned_values_find_their_place, red_pages_of_the_living_are_nobodys, frames_of_the_dead_stay_while_children_borrow, frames_of_the_dead_stay_for_grandchildren,
-    a_timeout_finds_its_list_on_a_dead_frame, a_child_may_start_others_after_its_opener_has_died, many_deaths_cost_no_look, main_has_the_stack_that_the_option_says,
-    a_bad_stack_option_is_named,
+image! {
+    no_place_at_the_end_ends_the_machine:
+        "append app.step=23 | timeout 120",
+        "large | append app.step=1 | timeout 3000";
+    a_slow_overflow_ends_its_g_alone:
+        "expect Builder::stack_max makes it larger | expect edge::slowly at kernel/tests/edge.rs";
+    a_frame_leaves_two_red_pages_alone;
+    the_interrupt_at_the_end_of_main_is_its_overflow:
+        "smp 1,2 | exit 1 | expect \"main\" has used up its window | expect trefoil::main!( | expect end of report";
+    growth_with_preemption_off_goes_as_far_as_memory: "mem 96M";
+    memory_at_its_end_with_preemption_off_ends_the_g:
+        "mem 96M | smp 1,2 | expect out of memory: no frame for the stack of";
+    pages_of_the_living_are_there_for_everybody;
+    aligned_values_find_their_place;
+    red_pages_of_the_living_are_nobodys: "expect below the end of the stack of G";
+    frames_of_the_dead_stay_while_children_borrow: "expect the stack of G | expect \"opener\", which has ended";
+    frames_of_the_dead_stay_for_grandchildren;
+    a_timeout_finds_its_list_on_a_dead_frame;
+    a_child_may_start_others_after_its_opener_has_died;
+    many_deaths_cost_no_look:
+        "smp 1 | icount | append app.deaths=40 | timeout 120",
+        "large | smp 1 | icount | append app.deaths=10000 | timeout 3000";
+    main_has_the_stack_that_the_option_says: "append stack=1M";
+    a_bad_stack_option_is_named:
+        "smp 1 | append stack=lots | expect stack=\"lots\": wants a size from 4K to 1G; skipped";
 }
 
 /// The guard and the red pages.

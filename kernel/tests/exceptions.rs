@@ -14,52 +14,47 @@ use trefoil::arch::{apic, exceptions, gdt, percpu};
 use trefoil::mm::record;
 use trefoil::prelude::*;
 
-image! { "
-    a_gate_beyond_the_idt_is_a_double_fault    | smp 1,2 | exit 1 | expect exception 8 #DF | expect exceptions::a_gate_beyond | expect end of report
-    a_missing_segment_is_named                 | smp 1 | exit 1 | expect exception 11 #NP | expect entry 5 of the GDT | expect end of report
-    a_missing_stack_segment_is_named           | smp 1 | exit 1 | expect exception 12 #SS | expect entry 5 of the GDT | expect end of report
-    an_nmi_from_nowhere_is_reported            | smp 1 | exit 1 | expect exception 2 NMI | expect exceptions::an_nmi | expect end of report
-    an_nmi_reaches_a_core_that_masks_the_rest  | smp 2 | exit 1 | expect exception 2 NMI | expect exceptions::deaf_core | expect end of report
-    single_step_ends_after_one_instruction     | smp 1 | exit 1 | expect exception 1 #DB | expect exceptions::single_step | expect end of report
-    a_watchpoint_is_a_debug_exception          | smp 1 | exit 1 | expect exception 1 #DB | expect exceptions::a_watchpoint | expect end of report
-    emulated_x87_is_no_device                  | smp 1 | exit 1 | expect exception 7 #NM | expect exceptions::emulated_x87 | expect end of report
-    a_fault_on_the_fault_stack_says_so         | smp 1,2 | exit 1 | expect a page fault inside the page fault handler | expect end of report
-    a_call_to_nowhere_shows_its_caller         | smp 1 | exit 1 | refuse no frame to start from | expect #00 0x0000000000000000 | expect exceptions::a_call_to_nowhere | expect end of report
-    a_call_beyond_canonical_shows_its_caller   | smp 1 | exit 1 | refuse no frame to start from | expect exception 13 #GP | expect exceptions::a_call_beyond | expect end of report
-    a_long_recursion_shows_both_ends           | smp 1 | exit 1 | expect more … | expect exceptions::descend | expect exceptions::a_long_recursion | expect end of report
-    a_panic_with_little_stack_left_is_reported | smp 1 | exit 1 | expect hardly any room | expect exceptions::a_panic_with_little | refuse another fault | expect end of report
-    a_message_that_panics_ends_the_report      | smp 1 | exit 1 | expect another fault inside the report: panic | expect end of report
-    a_message_that_faults_ends_the_report      | smp 1 | exit 1 | expect another fault inside the report: exception 14 | expect end of report
-    a_panic_before_the_cores_have_come         | smp 4,16 | exit 1 | expect too early for the others | expect end of report | refuse did not stop
-    a_core_that_masks_interrupts_stops_too     | smp 4 | exit 1 | expect fatal: panic | expect end of report | refuse did not stop
-    a_fault_at_depth_names_the_depth           | smp 1 | exit 1 | expect preemption depth 3 | expect end of report
-    every_exception_ends_in_a_report           | smp 1 | append app.vector=9 | exit 1 | expect exception 9 coprocessor | expect end of report
-    unexpected_vectors_are_counted             | smp 1,2
-    interrupts_leave_registers_alone           | smp 2,4
-    faults_leave_registers_alone               | smp 2,4
-";
-    a_gate_beyond_the_idt_is_a_double_fault,
-    a_missing_segment_is_named,
-    a_missing_stack_segment_is_named,
-    an_nmi_from_nowhere_is_reported,
-    an_nmi_reaches_a_core_that_masks_the_rest,
-    single_step_ends_after_one_instruction,
-    a_watchpoint_is_a_debug_exception,
-    emulated_x87_is_no_device,
-    a_fault_on_the_fault_stack_says_so,
-    a_call_to_nowhere_shows_its_caller,
-    a_call_beyond_canonical_shows_its_caller,
-    a_long_recursion_shows_both_ends,
-    a_panic_with_little_stack_left_is_reported,
-    a_message_that_panics_ends_the_report,
-    a_message_that_faults_ends_the_report,
-    a_panic_before_the_cores_have_come,
-    a_core_that_masks_interrupts_stops_too,
-    a_fault_at_depth_names_the_depth,
-    every_exception_ends_in_a_report,
-    unexpected_vectors_are_counted,
-    interrupts_leave_registers_alone,
-    faults_leave_registers_alone,
+image! {
+    a_gate_beyond_the_idt_is_a_double_fault:
+        "smp 1,2 | exit 1 | expect exception 8 #DF | expect exceptions::a_gate_beyond | expect end of report";
+    a_missing_segment_is_named:
+        "smp 1 | exit 1 | expect exception 11 #NP | expect entry 5 of the GDT | expect end of report";
+    a_missing_stack_segment_is_named:
+        "smp 1 | exit 1 | expect exception 12 #SS | expect entry 5 of the GDT | expect end of report";
+    an_nmi_from_nowhere_is_reported:
+        "smp 1 | exit 1 | expect exception 2 NMI | expect exceptions::an_nmi | expect end of report";
+    an_nmi_reaches_a_core_that_masks_the_rest:
+        "smp 2 | exit 1 | expect exception 2 NMI | expect exceptions::deaf_core | expect end of report";
+    single_step_ends_after_one_instruction:
+        "smp 1 | exit 1 | expect exception 1 #DB | expect exceptions::single_step | expect end of report";
+    a_watchpoint_is_a_debug_exception:
+        "smp 1 | exit 1 | expect exception 1 #DB | expect exceptions::a_watchpoint | expect end of report";
+    emulated_x87_is_no_device:
+        "smp 1 | exit 1 | expect exception 7 #NM | expect exceptions::emulated_x87 | expect end of report";
+    a_fault_on_the_fault_stack_says_so:
+        "smp 1,2 | exit 1 | expect a page fault inside the page fault handler | expect end of report";
+    a_call_to_nowhere_shows_its_caller:
+        "smp 1 | exit 1 | refuse no frame to start from | expect #00 0x0000000000000000 | expect exceptions::a_call_to_nowhere | expect end of report";
+    a_call_beyond_canonical_shows_its_caller:
+        "smp 1 | exit 1 | refuse no frame to start from | expect exception 13 #GP | expect exceptions::a_call_beyond | expect end of report";
+    a_long_recursion_shows_both_ends:
+        "smp 1 | exit 1 | expect more … | expect exceptions::descend | expect exceptions::a_long_recursion | expect end of report";
+    a_panic_with_little_stack_left_is_reported:
+        "smp 1 | exit 1 | expect hardly any room | expect exceptions::a_panic_with_little | refuse another fault | expect end of report";
+    a_message_that_panics_ends_the_report:
+        "smp 1 | exit 1 | expect another fault inside the report: panic | expect end of report";
+    a_message_that_faults_ends_the_report:
+        "smp 1 | exit 1 | expect another fault inside the report: exception 14 | expect end of report";
+    a_panic_before_the_cores_have_come:
+        "smp 4,16 | exit 1 | expect too early for the others | expect end of report | refuse did not stop";
+    a_core_that_masks_interrupts_stops_too:
+        "smp 4 | exit 1 | expect fatal: panic | expect end of report | refuse did not stop";
+    a_fault_at_depth_names_the_depth: "smp 1 | exit 1 | expect preemption depth 3 | expect end of report";
+    every_exception_ends_in_a_report:
+        "smp 1 | append app.vector=9 | exit 1 | expect exception 9 coprocessor | expect end of report";
+    unexpected_vectors_are_counted: "smp 1,2";
+    interrupts_leave_registers_alone: "smp 2,4";
+    faults_leave_registers_alone: "smp 2,4";
 }
 
 /// Runs the instructions, which must not come back.

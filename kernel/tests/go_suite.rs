@@ -37,26 +37,24 @@ macro_rules! cases {
 #[path = "../../sched/tests/go/mod.rs"]
 mod go;
 
-image! { "
-    channels   | expect all passed | timeout 120
-    closing    | expect all passed | timeout 120
-    programs   | expect all passed | timeout 120
-    goroutines | expect all passed | timeout 120
-    mutex      | expect all passed | timeout 120
-    waitgroup  | expect all passed | timeout 120
-    contexts   | expect all passed | timeout 120
-    groups     | expect all passed | timeout 120
-    select     | expect all passed | timeout 120
-    select_races | expect all passed | timeout 120
-    timers     | expect all passed | timeout 120
-    condvar    | expect all passed | timeout 120
-    rwmutex    | expect all passed | timeout 120
-    once       | expect all passed | timeout 120
-    semaphore  | expect all passed | timeout 120
-    panics     | expect all passed | timeout 120
-    scopes     | expect all passed | timeout 120
-";
-    channels, closing, programs, goroutines, mutex, waitgroup, contexts, groups, select, select_races, timers, condvar, rwmutex, once, semaphore, panics, scopes,
+image! {
+    channels: "expect all passed | timeout 120";
+    closing: "expect all passed | timeout 120";
+    programs: "expect all passed | timeout 120";
+    goroutines: "expect all passed | timeout 120";
+    mutex: "expect all passed | timeout 120";
+    waitgroup: "expect all passed | timeout 120";
+    contexts: "expect all passed | timeout 120";
+    groups: "expect all passed | timeout 120";
+    select: "expect all passed | timeout 120";
+    select_races: "expect all passed | timeout 120";
+    timers: "expect all passed | timeout 120";
+    condvar: "expect all passed | timeout 120";
+    rwmutex: "expect all passed | timeout 120";
+    once: "expect all passed | timeout 120";
+    semaphore: "expect all passed | timeout 120";
+    panics: "expect all passed | timeout 120";
+    scopes: "expect all passed | timeout 120";
 }
 
 /// A function for each group, which runs its cases.

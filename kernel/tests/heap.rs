@@ -21,40 +21,37 @@ use reports::*;
 use trefoil::prelude::*;
 use trefoil::testing::account;
 
-image! { "
-    live_bytes_are_those_of_the_blocks_handed_out     | smp 1
-    an_odd_size_wastes_little                         | smp 1
-    blocks_freed_elsewhere_go_home                    | smp 1,2,4
-    memory_of_one_size_serves_another                 | smp 1,2,4
-    few_slabs_stay_when_blocks_go_and_none_after_trim | smp 1
-    slabs_that_came_back_do_not_slow_large_blocks     | smp 1 | icount
-    trees_and_churn_seldom_meet_at_the_shared_blocks  | smp 1,2 | icount
-    what_a_core_keeps_goes_home_when_memory_is_short  | smp 1,2,4
-    cores_rise_while_their_blocks_go_home             | smp 2,4
-    cores_share_the_room_in_their_arenas              | smp 2,4
-    live_bytes_are_exact_after_a_storm                | smp 1,2,4
-    exhaustion_unwinds_the_one_that_asked             | smp 1,2,4 | mem 64M
-    exhaustion_unwinds_all_that_ask                   | smp 1,2,4 | mem 64M
-    exhaustion_by_small_blocks_unwinds                | smp 1,2,4 | mem 64M | append slice=200
-    a_block_that_came_meanwhile_is_not_lost           | smp 1     | mem 64M | append slice=60000000
-    printing_needs_no_memory                          | smp 1,2,4 | mem 64M | expect from main: 0123456789 and a word | expect from 3: 0123456789 and half a line | expect 0000000000000099, the end | expect panicked at kernel/tests/heap.rs | expect with nothing left
-    try_reserve_gets_an_error                         | smp 1     | mem 64M
-    each_allocation_may_fail_and_nothing_is_lost      | smp 1
-    exhaustion_in_main_is_reported                    | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
-    exhaustion_with_preemption_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off
-    exhaustion_with_interrupts_off_is_reported        | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: interrupts are off
-    exhaustion_on_g0_is_reported                      | smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report
-    allocation_in_a_handler_is_reported               | smp 1 | exit 1 | expect a handler allocates | expect end of report
-    exhaustion_in_a_destructor_is_reported            | smp 1 | expect while another panic unwinds: G | expect : out of memory: the heap has no 1099511627776 bytes
-";
-    live_bytes_are_those_of_the_blocks_handed_out, an_odd_size_wastes_little, blocks_freed_elsewhere_go_home,
-    trees_and_churn_seldom_meet_at_the_shared_blocks, what_a_core_keeps_goes_home_when_memory_is_short,
-    cores_rise_while_their_blocks_go_home, cores_share_the_room_in_their_arenas,
-    memory_of_one_size_serves_another, few_slabs_stay_when_blocks_go_and_none_after_trim, slabs_that_came_back_do_not_slow_large_blocks, live_bytes_are_exact_after_a_storm,
-    exhaustion_unwinds_the_one_that_asked, exhaustion_unwinds_all_that_ask, exhaustion_by_small_blocks_unwinds,
-    a_block_that_came_meanwhile_is_not_lost, printing_needs_no_memory, try_reserve_gets_an_error, each_allocation_may_fail_and_nothing_is_lost, exhaustion_in_main_is_reported, exhaustion_with_preemption_off_is_reported, exhaustion_with_interrupts_off_is_reported, exhaustion_on_g0_is_reported,
-    allocation_in_a_handler_is_reported,
-    exhaustion_in_a_destructor_is_reported,
+image! {
+    live_bytes_are_those_of_the_blocks_handed_out: "smp 1";
+    an_odd_size_wastes_little: "smp 1";
+    blocks_freed_elsewhere_go_home: "smp 1,2,4";
+    memory_of_one_size_serves_another: "smp 1,2,4";
+    few_slabs_stay_when_blocks_go_and_none_after_trim: "smp 1";
+    slabs_that_came_back_do_not_slow_large_blocks: "smp 1 | icount";
+    trees_and_churn_seldom_meet_at_the_shared_blocks: "smp 1,2 | icount";
+    what_a_core_keeps_goes_home_when_memory_is_short: "smp 1,2,4";
+    cores_rise_while_their_blocks_go_home: "smp 2,4";
+    cores_share_the_room_in_their_arenas: "smp 2,4";
+    live_bytes_are_exact_after_a_storm: "smp 1,2,4";
+    exhaustion_unwinds_the_one_that_asked: "smp 1,2,4 | mem 64M";
+    exhaustion_unwinds_all_that_ask: "smp 1,2,4 | mem 64M";
+    exhaustion_by_small_blocks_unwinds: "smp 1,2,4 | mem 64M | append slice=200";
+    a_block_that_came_meanwhile_is_not_lost: "smp 1 | mem 64M | append slice=60000000";
+    printing_needs_no_memory:
+        "smp 1,2,4 | mem 64M | expect from main: 0123456789 and a word | expect from 3: 0123456789 and half a line | expect 0000000000000099, the end | expect panicked at kernel/tests/heap.rs | expect with nothing left";
+    try_reserve_gets_an_error: "smp 1 | mem 64M";
+    each_allocation_may_fail_and_nothing_is_lost: "smp 1";
+    exhaustion_in_main_is_reported:
+        "smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report";
+    exhaustion_with_preemption_off_is_reported:
+        "smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: preemption is off";
+    exhaustion_with_interrupts_off_is_reported:
+        "smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect can't unwind: interrupts are off";
+    exhaustion_on_g0_is_reported:
+        "smp 1 | exit 1 | expect out of memory: the heap has no 1099511627776 bytes | expect end of report";
+    allocation_in_a_handler_is_reported: "smp 1 | exit 1 | expect a handler allocates | expect end of report";
+    exhaustion_in_a_destructor_is_reported:
+        "smp 1 | expect while another panic unwinds: G | expect : out of memory: the heap has no 1099511627776 bytes";
 }
 
 /// Returns the bytes in use, without the kernel's own, and without those of joined goroutines that

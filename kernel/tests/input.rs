@@ -13,28 +13,28 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use spin::spin;
 use trefoil::prelude::*;
 
-image! { "
-    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour
-    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | machine pc
-    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | machine microvm
-    lines_arrive_in_order             | stdin one\\ntwo\\n\\nfour | append fault=no-acpi | smp 1 | expect there is no RSDP; looking at the serial port every millisecond
-    a_flood_loses_nothing             | stdin flood 1000000 | timeout 100 | smp 4
-    a_flood_loses_nothing             | stdin flood 100000 | timeout 100 | smp 1,2
-    a_flood_loses_nothing             | stdin flood 20000 | append fault=no-acpi | smp 1
-    lost_bytes_are_counted            |
-    a_flood_beside_tight_loops_loses_nothing | stdin flood 50000 | timeout 100
-    who_waits_for_input_is_not_dead   | stdin later x
-    who_waits_for_input_is_not_dead   | stdin later x | machine microvm | smp 1
-    several_readers_take_turns        | stdin flood 6400
-    bytes_are_bytes                   | stdin a\\nb | smp 1,2
-    nothing_typed_is_an_end           | stdin | smp 1
-    an_interrupt_ends_the_turn_of_a_tight_loop | stdin later x | smp 1 | icount
-    an_interrupt_ends_the_turn_of_a_tight_loop | stdin later x | smp 2,4
-    no_g_waits_for_input_any_more     | smp 1,2 | stdin x | exit 1 | expect deadlock | expect \"main\" [chan receive]
-";
-    lines_arrive_in_order, a_flood_loses_nothing, a_flood_beside_tight_loops_loses_nothing, who_waits_for_input_is_not_dead,
-    several_readers_take_turns, bytes_are_bytes, lost_bytes_are_counted, nothing_typed_is_an_end, an_interrupt_ends_the_turn_of_a_tight_loop,
-    no_g_waits_for_input_any_more,
+image! {
+    lines_arrive_in_order:
+        "stdin one\\ntwo\\n\\nfour",
+        "stdin one\\ntwo\\n\\nfour | machine pc",
+        "stdin one\\ntwo\\n\\nfour | machine microvm",
+        "stdin one\\ntwo\\n\\nfour | append fault=no-acpi | smp 1 | expect there is no RSDP; looking at the serial port every millisecond";
+    a_flood_loses_nothing:
+        "stdin flood 1000000 | timeout 100 | smp 4",
+        "stdin flood 100000 | timeout 100 | smp 1,2",
+        "stdin flood 20000 | append fault=no-acpi | smp 1";
+    lost_bytes_are_counted;
+    a_flood_beside_tight_loops_loses_nothing: "stdin flood 50000 | timeout 100";
+    who_waits_for_input_is_not_dead:
+        "stdin later x",
+        "stdin later x | machine microvm | smp 1";
+    several_readers_take_turns: "stdin flood 6400";
+    bytes_are_bytes: "stdin a\\nb | smp 1,2";
+    nothing_typed_is_an_end: "stdin | smp 1";
+    an_interrupt_ends_the_turn_of_a_tight_loop:
+        "stdin later x | smp 1 | icount",
+        "stdin later x | smp 2,4";
+    no_g_waits_for_input_any_more: "smp 1,2 | stdin x | exit 1 | expect deadlock | expect \"main\" [chan receive]";
 }
 
 fn lines_arrive_in_order() {

@@ -16,24 +16,19 @@ use trefoil::mm::heap;
 use trefoil::prelude::*;
 use trefoil::testing::account;
 
-image! { "
-    a_parked_g_costs_a_page_and_little_more  | smp 1,4 | mem 128M
-    packed_under_pressure_and_all_woken      | smp 1,2,4 | mem 64M
-    woken_in_a_random_order                  | smp 1,4 | mem 64M
-    many_run_in_little_memory                | smp 1,2,4 | mem 64M
-    creations_leave_no_byte                  | smp 1,4 | mem 64M
-    no_more_fit_and_none_is_lost             | smp 1,4 | mem 64M
-    maxprocs_zero_is_said                    | smp 1,2 | append maxprocs=0 | expect maxprocs=\"0\": wants a number from 1 to 64; skipped
-
-    parked_100_000            | large | smp 4 | mem 640M  | timeout 300
-    packed_1_000_000          | large | smp 1,4 | mem 1536M | timeout 600
-    woken_1_000_000           | large | smp 4 | mem 6G    | timeout 600
-    creations_10_000_000      | large | smp 1,4 | mem 64M | timeout 600
-    a_million_do_not_fit      | large | smp 4 | mem 64M   | timeout 300
-";
-    a_parked_g_costs_a_page_and_little_more, packed_under_pressure_and_all_woken, woken_in_a_random_order, many_run_in_little_memory,
-    creations_leave_no_byte, no_more_fit_and_none_is_lost, maxprocs_zero_is_said, parked_100_000, packed_1_000_000,
-    woken_1_000_000, creations_10_000_000, a_million_do_not_fit,
+image! {
+    a_parked_g_costs_a_page_and_little_more: "smp 1,4 | mem 128M";
+    packed_under_pressure_and_all_woken: "smp 1,2,4 | mem 64M";
+    woken_in_a_random_order: "smp 1,4 | mem 64M";
+    many_run_in_little_memory: "smp 1,2,4 | mem 64M";
+    creations_leave_no_byte: "smp 1,4 | mem 64M";
+    no_more_fit_and_none_is_lost: "smp 1,4 | mem 64M";
+    maxprocs_zero_is_said: "smp 1,2 | append maxprocs=0 | expect maxprocs=\"0\": wants a number from 1 to 64; skipped";
+    parked_100_000: "large | smp 4 | mem 640M | timeout 300";
+    packed_1_000_000: "large | smp 1,4 | mem 1536M | timeout 600";
+    woken_1_000_000: "large | smp 4 | mem 6G | timeout 600";
+    creations_10_000_000: "large | smp 1,4 | mem 64M | timeout 600";
+    a_million_do_not_fit: "large | smp 4 | mem 64M | timeout 300";
 }
 
 /// Bytes that a parked G may cost, all in.

@@ -13,27 +13,24 @@ use trefoil::JoinError;
 use trefoil::prelude::*;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, TryLockError, WaitGroup};
 
-image! { "
-    all_of_them_under_load                      | timeout 120
-    all_of_them_under_load                      | append slice=50 | timeout 120
-    a_panic_poisons_or_releases                 |
-    a_dead_holder_of_each_is_named             | expect has used up its window
-    a_dead_holder_of_each_is_named             | append slice=50 | expect has used up its window
-    a_dead_reader_keeps_writers_out             | expect has used up its window
-    deadlines_and_wake_ups_at_the_same_time     | timeout 120
-    deadlines_and_wake_ups_at_the_same_time     | append slice=50 | timeout 120
-    nobody_starves_at_a_mutex                   | icount | timeout 120
-    nobody_starves_at_a_mutex                   | append slice=50 | icount | timeout 120
-    a_flood_of_readers_lets_writers_in          | icount | timeout 120
-    a_flood_of_readers_lets_writers_in          | append slice=50 | icount | timeout 120
-";
-    all_of_them_under_load,
-    a_panic_poisons_or_releases,
-    a_dead_holder_of_each_is_named,
-    a_dead_reader_keeps_writers_out,
-    deadlines_and_wake_ups_at_the_same_time,
-    nobody_starves_at_a_mutex,
-    a_flood_of_readers_lets_writers_in,
+image! {
+    all_of_them_under_load:
+        "timeout 120",
+        "append slice=50 | timeout 120";
+    a_panic_poisons_or_releases;
+    a_dead_holder_of_each_is_named:
+        "expect has used up its window",
+        "append slice=50 | expect has used up its window";
+    a_dead_reader_keeps_writers_out: "expect has used up its window";
+    deadlines_and_wake_ups_at_the_same_time:
+        "timeout 120",
+        "append slice=50 | timeout 120";
+    nobody_starves_at_a_mutex:
+        "icount | timeout 120",
+        "append slice=50 | icount | timeout 120";
+    a_flood_of_readers_lets_writers_in:
+        "icount | timeout 120",
+        "append slice=50 | icount | timeout 120";
 }
 
 /// Recurses without end.

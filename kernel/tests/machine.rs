@@ -12,46 +12,45 @@ use trefoil::arch::{exceptions, percpu};
 use trefoil::mm::paging::{Flags, translate};
 use trefoil::prelude::*;
 
-image! { "
-    all_cores_come            | smp 1,2,3,4,8,16
-    all_cores_come            | smp 4,sockets=2,cores=2,threads=1 8,sockets=2,cores=2,threads=2
-    all_cores_come            | smp 1,4 | machine pc
-    all_cores_come            | smp 1,4 | machine microvm
-    all_cores_come            | smp 4 | append fault=late:2
-    main_does_not_wait        | smp 4 | append fault=deaf:3 | timeout 20
-    memory_can_be_used        | smp 2 | mem 64M
-    memory_can_be_used        | smp 1 | mem 64M | machine microvm
-    memory_can_be_used        | smp 2 | mem 2G
-    memory_can_be_used        | smp 1 | mem 5G
-    memory_can_be_used        | smp 1 | mem 16G
-    memory_can_be_used        | smp 1 | mem 5G | machine pc
-    sections_have_their_rights | smp 1,2
-    a_wake_up_is_an_interrupt | smp 2,4
-    idle_cores_are_quiet      | smp 4
-    spurious_vectors_are_counted | smp 1
-    the_clock_runs_and_never_goes_back | smp 1,2,4
-    the_clock_runs_and_never_goes_back | smp 2 | machine microvm
-    no_repeat_fills_under_the_translator | smp 1
-    the_input_is_there        | smp 1 | input /usr/share/common-licenses/GPL-3
-    no_input_is_empty         | smp 1
-    options_are_checked       | smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on
-    words_reach_the_program   | smp 1 | append app.speed=9
-    lines_do_not_interleave   | smp 1,4 | shape [# # #] | expect [0 0 0] | expect [7 29 7]
-    the_end_cuts_no_line      | smp 2,4 | shape [# # #] | expect [0 0 0]
-    the_end_comes_while_a_line_stands | smp 1 | timeout 20
-    goes_on_alone             | smp 2 | append fault=no-acpi | expect no tables found; running on the boot core alone
-    goes_on_alone             | smp 2 | append fault=madt-checksum | expect MADT has a bad checksum; running on the boot core alone
-    goes_on_alone             | smp 2 | append fault=madt-truncated | expect MADT has an entry of impossible length
-    goes_on_alone             | smp 2 | append fault=rsdp-checksum | expect RSDP has a bad checksum
-    goes_on_without           | smp 4 | append fault=deaf:2 | expect the core with APIC id 2 did not answer; it is left out
-    no_clock_reference        | smp 1 | append fault=no-reference | expect nothing tells how fast
-    never_reached             | smp 1 | mem 32M | exit 1 | expect fatal: too little memory | expect needs at least
-";
-    all_cores_come, main_does_not_wait, memory_can_be_used, sections_have_their_rights, a_wake_up_is_an_interrupt,
-    idle_cores_are_quiet, spurious_vectors_are_counted, the_clock_runs_and_never_goes_back, no_repeat_fills_under_the_translator, the_input_is_there,
-    no_input_is_empty, options_are_checked, words_reach_the_program, lines_do_not_interleave, the_end_cuts_no_line,
-    the_end_comes_while_a_line_stands, goes_on_alone, goes_on_without,
-    no_clock_reference, never_reached,
+image! {
+    all_cores_come:
+        "smp 1,2,3,4,8,16",
+        "smp 4,sockets=2,cores=2,threads=1 8,sockets=2,cores=2,threads=2",
+        "smp 1,4 | machine pc",
+        "smp 1,4 | machine microvm",
+        "smp 4 | append fault=late:2";
+    main_does_not_wait: "smp 4 | append fault=deaf:3 | timeout 20";
+    memory_can_be_used:
+        "smp 2 | mem 64M",
+        "smp 1 | mem 64M | machine microvm",
+        "smp 2 | mem 2G",
+        "smp 1 | mem 5G",
+        "smp 1 | mem 16G",
+        "smp 1 | mem 5G | machine pc";
+    sections_have_their_rights: "smp 1,2";
+    a_wake_up_is_an_interrupt: "smp 2,4";
+    idle_cores_are_quiet: "smp 4";
+    spurious_vectors_are_counted: "smp 1";
+    the_clock_runs_and_never_goes_back:
+        "smp 1,2,4",
+        "smp 2 | machine microvm";
+    no_repeat_fills_under_the_translator: "smp 1";
+    the_input_is_there: "smp 1 | input /usr/share/common-licenses/GPL-3";
+    no_input_is_empty: "smp 1";
+    options_are_checked:
+        "smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on";
+    words_reach_the_program: "smp 1 | append app.speed=9";
+    lines_do_not_interleave: "smp 1,4 | shape [# # #] | expect [0 0 0] | expect [7 29 7]";
+    the_end_cuts_no_line: "smp 2,4 | shape [# # #] | expect [0 0 0]";
+    the_end_comes_while_a_line_stands: "smp 1 | timeout 20";
+    goes_on_alone:
+        "smp 2 | append fault=no-acpi | expect no tables found; running on the boot core alone",
+        "smp 2 | append fault=madt-checksum | expect MADT has a bad checksum; running on the boot core alone",
+        "smp 2 | append fault=madt-truncated | expect MADT has an entry of impossible length",
+        "smp 2 | append fault=rsdp-checksum | expect RSDP has a bad checksum";
+    goes_on_without: "smp 4 | append fault=deaf:2 | expect the core with APIC id 2 did not answer; it is left out";
+    no_clock_reference: "smp 1 | append fault=no-reference | expect nothing tells how fast";
+    never_reached: "smp 1 | mem 32M | exit 1 | expect fatal: too little memory | expect needs at least";
 }
 
 fn wait_for_cores(n: usize) {

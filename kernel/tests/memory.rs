@@ -11,27 +11,23 @@ use trefoil::mm::paging::{Flags, MapError, map_page, translate, unmap_page};
 use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 
-image! { "
-    blocks_of_all_sizes_keep_their_bytes |
-    blocks_freed_elsewhere_are_used_again | smp 2,4
-    frames_come_back_to_the_count         | smp 1
-    a_page_is_mapped_once                 | smp 1
-    a_window_has_one_page_at_birth        | smp 1
-    stacks_grow_on_touch_on_all_cores     | smp 1,2,4
-    stacks_grow_with_preemption_off       | smp 1,4
-    alignment_is_kept                     | smp 1
-    large_data_are_as_near_as_small_ones  | smp 1 | mem 256M
-    memory_runs_out_with_an_error         | smp 1 | mem 64M
-    go_panics_where_memory_runs_out       | smp 1,4 | mem 64M
-    a_leaked_block_is_named               | smp 1 | exit 1 | expect left behind | expect heap:
-    a_leaked_frame_is_named               | smp 1 | exit 1 | expect frames: 1 used by nobody who is known (4 KiB)
-    a_leaked_window_is_named              | smp 1 | exit 1 | expect stack pages: | expect windows:
-    a_sleeper_left_behind_is_named        | smp 1 | icount | exit 1 | expect goroutines: 1 at the start, 2 now | expect timers: 0 at the start, 1 now
-";
-    blocks_of_all_sizes_keep_their_bytes, blocks_freed_elsewhere_are_used_again, frames_come_back_to_the_count,
-    a_page_is_mapped_once, a_window_has_one_page_at_birth, stacks_grow_on_touch_on_all_cores, stacks_grow_with_preemption_off,
-    alignment_is_kept, large_data_are_as_near_as_small_ones, memory_runs_out_with_an_error, go_panics_where_memory_runs_out, a_leaked_block_is_named,
-    a_leaked_frame_is_named, a_leaked_window_is_named, a_sleeper_left_behind_is_named,
+image! {
+    blocks_of_all_sizes_keep_their_bytes;
+    blocks_freed_elsewhere_are_used_again: "smp 2,4";
+    frames_come_back_to_the_count: "smp 1";
+    a_page_is_mapped_once: "smp 1";
+    a_window_has_one_page_at_birth: "smp 1";
+    stacks_grow_on_touch_on_all_cores: "smp 1,2,4";
+    stacks_grow_with_preemption_off: "smp 1,4";
+    alignment_is_kept: "smp 1";
+    large_data_are_as_near_as_small_ones: "smp 1 | mem 256M";
+    memory_runs_out_with_an_error: "smp 1 | mem 64M";
+    go_panics_where_memory_runs_out: "smp 1,4 | mem 64M";
+    a_leaked_block_is_named: "smp 1 | exit 1 | expect left behind | expect heap:";
+    a_leaked_frame_is_named: "smp 1 | exit 1 | expect frames: 1 used by nobody who is known (4 KiB)";
+    a_leaked_window_is_named: "smp 1 | exit 1 | expect stack pages: | expect windows:";
+    a_sleeper_left_behind_is_named:
+        "smp 1 | icount | exit 1 | expect goroutines: 1 at the start, 2 now | expect timers: 0 at the start, 1 now";
 }
 
 fn blocks_of_all_sizes_keep_their_bytes() {

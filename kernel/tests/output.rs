@@ -11,29 +11,35 @@ use trefoil::PreemptGuard;
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 
-image! { "
-    lines_of_many_are_whole_and_none_is_lost | append fault=paced-uart | lines 400 | shape line # of goroutine # with some more text to it
-    lines_of_many_are_whole_and_none_is_lost | lines 400 | shape line # of goroutine # with some more text to it
-    lines_of_many_are_whole_and_none_is_lost | append fault=paced-uart | machine microvm | smp 1,2 | lines 400 | shape line # of goroutine # with some more text to it
-    lines_of_many_are_whole_and_none_is_lost | append fault=paced-uart,no-acpi | smp 1 | lines 401 | expect goroutine 0 with
-    one_goroutines_lines_are_in_order        | append fault=paced-uart | smp 1,2 | lines 300 | expect number 0000 | expect number 0150 | expect number 0299 | in-order
-    a_full_ring_parks_who_prints             | append fault=paced-uart | smp 1,2,4
-    who_prints_holds_nobody_up               | append fault=paced-uart | smp 1 | icount
-    who_prints_holds_nobody_up               | append fault=paced-uart,no-acpi | smp 1 | icount
-    with_preemption_off_nothing_is_lost      | append fault=paced-uart | smp 1,2 | lines 301 | expect number 0000 | expect number 0299 | expect over | in-order
-    a_long_line_leaves_whole                 | append fault=paced-uart | smp 1,2 | lines 3 | expect 0000000000000001 | expect the end | in-order
-    the_end_waits_for_what_was_printed       | append fault=paced-uart | smp 1,4 | lines 200 | expect number 0000 | expect number 0199 | in-order
-    an_exit_waits_for_what_was_printed       | append fault=paced-uart | smp 1,4 | exit 1 | lines 200 | expect number 0199
-    a_report_comes_after_what_was_printed    | append fault=paced-uart | smp 1,2,4 | exit 1 | expect number 0000 | expect number 0199 | expect trefoil: fatal: panic | expect end of report | in-order
-    a_fault_comes_after_what_was_printed     | append fault=paced-uart | smp 1,4 | exit 1 | expect number 0000 | expect number 0199 | expect trefoil: fatal: exception 6 | expect end of report | in-order
-    a_deadlock_comes_after_what_was_printed  | smp 1,2 | exit 1 | expect number 0199 | expect trefoil: fatal: deadlock | in-order
-    an_overflow_is_told_between_lines        | append fault=paced-uart | smp 1,2 | expect number 0000 | expect has used up its window | expect others go on | expect number 0199 | in-order
-    input_and_output_share_the_port          | append fault=paced-uart | smp 1,2,4 | stdin flood 6400 | lines 100 | expect 00000000 some more | expect 00000099 some more | in-order
-";
-    lines_of_many_are_whole_and_none_is_lost, one_goroutines_lines_are_in_order, a_full_ring_parks_who_prints, who_prints_holds_nobody_up,
-    with_preemption_off_nothing_is_lost, a_long_line_leaves_whole, the_end_waits_for_what_was_printed, an_exit_waits_for_what_was_printed,
-    a_report_comes_after_what_was_printed, a_fault_comes_after_what_was_printed, a_deadlock_comes_after_what_was_printed,
-    an_overflow_is_told_between_lines, input_and_output_share_the_port,
+image! {
+    lines_of_many_are_whole_and_none_is_lost:
+        "append fault=paced-uart | lines 400 | shape line # of goroutine # with some more text to it",
+        "lines 400 | shape line # of goroutine # with some more text to it",
+        "append fault=paced-uart | machine microvm | smp 1,2 | lines 400 | shape line # of goroutine # with some more text to it",
+        "append fault=paced-uart,no-acpi | smp 1 | lines 401 | expect goroutine 0 with";
+    one_goroutines_lines_are_in_order:
+        "append fault=paced-uart | smp 1,2 | lines 300 | expect number 0000 | expect number 0150 | expect number 0299 | in-order";
+    a_full_ring_parks_who_prints: "append fault=paced-uart | smp 1,2,4";
+    who_prints_holds_nobody_up:
+        "append fault=paced-uart | smp 1 | icount",
+        "append fault=paced-uart,no-acpi | smp 1 | icount";
+    with_preemption_off_nothing_is_lost:
+        "append fault=paced-uart | smp 1,2 | lines 301 | expect number 0000 | expect number 0299 | expect over | in-order";
+    a_long_line_leaves_whole:
+        "append fault=paced-uart | smp 1,2 | lines 3 | expect 0000000000000001 | expect the end | in-order";
+    the_end_waits_for_what_was_printed:
+        "append fault=paced-uart | smp 1,4 | lines 200 | expect number 0000 | expect number 0199 | in-order";
+    an_exit_waits_for_what_was_printed: "append fault=paced-uart | smp 1,4 | exit 1 | lines 200 | expect number 0199";
+    a_report_comes_after_what_was_printed:
+        "append fault=paced-uart | smp 1,2,4 | exit 1 | expect number 0000 | expect number 0199 | expect trefoil: fatal: panic | expect end of report | in-order";
+    a_fault_comes_after_what_was_printed:
+        "append fault=paced-uart | smp 1,4 | exit 1 | expect number 0000 | expect number 0199 | expect trefoil: fatal: exception 6 | expect end of report | in-order";
+    a_deadlock_comes_after_what_was_printed:
+        "smp 1,2 | exit 1 | expect number 0199 | expect trefoil: fatal: deadlock | in-order";
+    an_overflow_is_told_between_lines:
+        "append fault=paced-uart | smp 1,2 | expect number 0000 | expect has used up its window | expect others go on | expect number 0199 | in-order";
+    input_and_output_share_the_port:
+        "append fault=paced-uart | smp 1,2,4 | stdin flood 6400 | lines 100 | expect 00000000 some more | expect 00000099 some more | in-order";
 }
 
 fn numbers(n: u64) {

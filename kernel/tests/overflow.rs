@@ -22,26 +22,25 @@ use trefoil::prelude::*;
 use trefoil::sync::{Mutex, TryLockError};
 use trefoil::testing::inject;
 
-image! { "
-    one_of_a_thousand_overflows                       | expect \"glutton\" has used up its window | expect overflow::glut | expect more | expect others go on
-    overflow_in_each_class
-    no_destructor_runs_and_it_is_counted
-    overflow_while_holding_a_mutex_grants_it_to_nobody
-    overflow_in_a_destructor
-    overflow_while_unwinding
-    overflow_with_preemption_off_waits_until_it_is_on
-    overflow_on_the_way_to_park
-    doomed_while_they_wait
-    others_run_while_a_report_is_made                 | smp 1 | icount
-    many_reports_at_once
-    the_machine_waits_for_a_report                    | smp 1 | icount | expect others go on
-    a_report_without_memory                           | smp 1 | expect … and so on | expect report was cut short: lack of memory | expect more …
-    overflow_in_main_is_fatal                         | smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report
-    a_borrow_from_a_dead_stack_is_named               | expect touched | expect the stack of G | expect \"lender\", which has ended
-    growth_without_memory_ends_the_g                  | mem 64M | expect no frame for the stack of | expect … and so on
-    growth_without_memory_at_depth_ends_the_g_later   | mem 64M | expect no frame for the stack of
-";
-    one_of_a_thousand_overflows, overflow_in_each_class, no_destructor_runs_and_it_is_counted, overflow_while_holding_a_mutex_grants_it_to_nobody, overflow_in_a_destructor, overflow_while_unwinding, overflow_with_preemption_off_waits_until_it_is_on, overflow_on_the_way_to_park, doomed_while_they_wait, others_run_while_a_report_is_made, many_reports_at_once, the_machine_waits_for_a_report, a_report_without_memory, overflow_in_main_is_fatal, a_borrow_from_a_dead_stack_is_named, growth_without_memory_ends_the_g, growth_without_memory_at_depth_ends_the_g_later,
+image! {
+    one_of_a_thousand_overflows:
+        "expect \"glutton\" has used up its window | expect overflow::glut | expect more | expect others go on";
+    overflow_in_each_class;
+    no_destructor_runs_and_it_is_counted;
+    overflow_while_holding_a_mutex_grants_it_to_nobody;
+    overflow_in_a_destructor;
+    overflow_while_unwinding;
+    overflow_with_preemption_off_waits_until_it_is_on;
+    overflow_on_the_way_to_park;
+    doomed_while_they_wait;
+    others_run_while_a_report_is_made: "smp 1 | icount";
+    many_reports_at_once;
+    the_machine_waits_for_a_report: "smp 1 | icount | expect others go on";
+    a_report_without_memory: "smp 1 | expect … and so on | expect report was cut short: lack of memory | expect more …";
+    overflow_in_main_is_fatal: "smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report";
+    a_borrow_from_a_dead_stack_is_named: "expect touched | expect the stack of G | expect \"lender\", which has ended";
+    growth_without_memory_ends_the_g: "mem 64M | expect no frame for the stack of | expect … and so on";
+    growth_without_memory_at_depth_ends_the_g_later: "mem 64M | expect no frame for the stack of";
 }
 
 /// Recurses without end.

@@ -13,17 +13,13 @@ use trefoil::joinset::{ErrGroup, JoinSet};
 use trefoil::prelude::*;
 use trefoil::testing::inject;
 
-image! { "
-    a_receiver_with_little_room_ends_alone           | timeout 60
-    a_sender_with_little_room_ends_alone             | timeout 60
-    a_death_leaves_no_large_result_on_g0
-    a_closure_larger_than_its_stack_ends_alone
-    a_large_value_without_memory_panics_in_its_sender | smp 1
-    a_sleeper_beside_large_values_is_on_time         | smp 1 | icount
-";
-    a_receiver_with_little_room_ends_alone, a_sender_with_little_room_ends_alone, a_death_leaves_no_large_result_on_g0,
-    a_closure_larger_than_its_stack_ends_alone, a_large_value_without_memory_panics_in_its_sender,
-    a_sleeper_beside_large_values_is_on_time,
+image! {
+    a_receiver_with_little_room_ends_alone: "timeout 60";
+    a_sender_with_little_room_ends_alone: "timeout 60";
+    a_death_leaves_no_large_result_on_g0;
+    a_closure_larger_than_its_stack_ends_alone;
+    a_large_value_without_memory_panics_in_its_sender: "smp 1";
+    a_sleeper_beside_large_values_is_on_time: "smp 1 | icount";
 }
 
 const KIB: usize = 1 << 10;

@@ -11,32 +11,30 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use trefoil::prelude::*;
 use trefoil::{JoinError, PreemptGuard};
 
-image! { "
-    a_tight_loop_lets_the_others_run          |
-    a_sleeper_keeps_time_beside_tight_loops   | smp 1 | icount
-    a_sleeper_keeps_time_beside_tight_loops   | smp 2 | free-cores 2
-    spinners_have_their_share_in_a_storm      | smp 1 | icount
-    allocations_are_preempted                 | append slice=20 | timeout 100
-    panics_are_preempted                      | append slice=20 | timeout 100
-    lines_are_preempted_and_stay_whole        | append slice=20 | shape line # of # by # ends | timeout 100
-    one_g_has_no_interrupts                   | smp 1,2,4 | icount
-    one_g_has_no_interrupts                   | smp 2 | free-cores 2
-    a_guard_keeps_the_core_and_then_makes_way | smp 1 | append slice=100 | icount
-    guards_nest_in_any_order                  | append slice=20
-    a_new_slice_holds_at_once                 | append slice=60000000 wakeup=60000000
-    slices_out_of_range_are_said              |
-    odd_slices_are_named_and_boot_goes_on     | smp 1 | append slice=0 wakeup=0 | expect slice=\"0\": wants 5 to 60000000 microseconds; skipped | expect wakeup=\"0\": wants 5 to
-    odd_slices_are_named_and_boot_goes_on     | smp 1 | append slice=60000001 wakeup=x | expect slice=\"60000001\": wants | expect wakeup=\"x\": wants
-    parking_with_a_guard_is_said              | smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard | expect parking_with_a_guard_is_said
-    yielding_with_a_guard_is_said             | smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard
-    ending_with_a_guard_is_said               | smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard
-    a_panic_with_a_guard_is_said              | smp 1,2 | exit 1 | expect it can't unwind: preemption is off
-";
-    a_tight_loop_lets_the_others_run, a_sleeper_keeps_time_beside_tight_loops, spinners_have_their_share_in_a_storm,
-    allocations_are_preempted, panics_are_preempted, lines_are_preempted_and_stay_whole, one_g_has_no_interrupts,
-    a_guard_keeps_the_core_and_then_makes_way, guards_nest_in_any_order, a_new_slice_holds_at_once, slices_out_of_range_are_said,
-    odd_slices_are_named_and_boot_goes_on, parking_with_a_guard_is_said, yielding_with_a_guard_is_said, ending_with_a_guard_is_said,
-    a_panic_with_a_guard_is_said,
+image! {
+    a_tight_loop_lets_the_others_run;
+    a_sleeper_keeps_time_beside_tight_loops:
+        "smp 1 | icount",
+        "smp 2 | free-cores 2";
+    spinners_have_their_share_in_a_storm: "smp 1 | icount";
+    allocations_are_preempted: "append slice=20 | timeout 100";
+    panics_are_preempted: "append slice=20 | timeout 100";
+    lines_are_preempted_and_stay_whole: "append slice=20 | shape line # of # by # ends | timeout 100";
+    one_g_has_no_interrupts:
+        "smp 1,2,4 | icount",
+        "smp 2 | free-cores 2";
+    a_guard_keeps_the_core_and_then_makes_way: "smp 1 | append slice=100 | icount";
+    guards_nest_in_any_order: "append slice=20";
+    a_new_slice_holds_at_once: "append slice=60000000 wakeup=60000000";
+    slices_out_of_range_are_said;
+    odd_slices_are_named_and_boot_goes_on:
+        "smp 1 | append slice=0 wakeup=0 | expect slice=\"0\": wants 5 to 60000000 microseconds; skipped | expect wakeup=\"0\": wants 5 to",
+        "smp 1 | append slice=60000001 wakeup=x | expect slice=\"60000001\": wants | expect wakeup=\"x\": wants";
+    parking_with_a_guard_is_said:
+        "smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard | expect parking_with_a_guard_is_said";
+    yielding_with_a_guard_is_said: "smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard";
+    ending_with_a_guard_is_said: "smp 1,2 | exit 1 | expect it would leave its core with a PreemptGuard";
+    a_panic_with_a_guard_is_said: "smp 1,2 | exit 1 | expect it can't unwind: preemption is off";
 }
 
 /// Spins in a loop without a call.

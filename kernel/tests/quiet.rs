@@ -13,24 +13,27 @@ use core::sync::atomic::{AtomicBool, Ordering::*};
 use spin::spin;
 use trefoil::prelude::*;
 
-image! { "
-    a_core_at_rest_takes_only_due_timers   | smp 1 | icount | append app.counted
-    a_core_at_rest_takes_only_due_timers   | smp 2,4
-    a_core_at_rest_takes_only_due_timers   | smp 1,2 | cpu max,hypervisor=off,monitor=on
-    wake_ups_reach_a_core_that_watches     | smp 1,2,4 | cpu max,hypervisor=off,monitor=on | timeout 100
-    wake_ups_reach_a_core_that_watches     | smp 2
-    wake_ups_reach_a_core_that_watches     | smp 2 | cpu max,hypervisor=off,monitor=on | append rest=hlt
-    a_sleeper_is_seen_in_the_histograms    | smp 1 | icount
-    a_sleeper_is_seen_in_the_histograms    | smp 2,4
-    a_preemption_is_seen_in_the_histograms | smp 1 | icount
-    the_line_is_gos    | smp 1 | append schedtrace=5 | shape SCHED #ms: gomaxprocs=# idleprocs=# threads=# spinningthreads=# idlethreads=# runqueue=# [#] preemptions=# steals=# wakeups=#/# | expect SCHED
-    the_line_is_gos    | smp 4 | append schedtrace=5 | shape SCHED #ms: gomaxprocs=# idleprocs=# threads=# spinningthreads=# idlethreads=# runqueue=# [# # # #] preemptions=# steals=# wakeups=#/# | expect gomaxprocs=4
-    the_line_counts    | smp 1 | icount | append schedtrace=10 | expect runqueue=0 [8] preemptions= | expect gomaxprocs=1 idleprocs=0 threads=1
-    a_traced_deadlock_is_found | smp 1,2 | append schedtrace=5 | exit 1 | expect SCHED | expect deadlock
-    a_bad_period_is_named | smp 1 | append schedtrace=often | expect schedtrace=\"often\": wants 1 to 3600000 milliseconds | refuse SCHED
-";
-    a_core_at_rest_takes_only_due_timers, wake_ups_reach_a_core_that_watches, a_sleeper_is_seen_in_the_histograms,
-    a_preemption_is_seen_in_the_histograms, the_line_is_gos, the_line_counts, a_traced_deadlock_is_found, a_bad_period_is_named,
+image! {
+    a_core_at_rest_takes_only_due_timers:
+        "smp 1 | icount | append app.counted",
+        "smp 2,4",
+        "smp 1,2 | cpu max,hypervisor=off,monitor=on";
+    wake_ups_reach_a_core_that_watches:
+        "smp 1,2,4 | cpu max,hypervisor=off,monitor=on | timeout 100",
+        "smp 2",
+        "smp 2 | cpu max,hypervisor=off,monitor=on | append rest=hlt";
+    a_sleeper_is_seen_in_the_histograms:
+        "smp 1 | icount",
+        "smp 2,4";
+    a_preemption_is_seen_in_the_histograms: "smp 1 | icount";
+    the_line_is_gos:
+        "smp 1 | append schedtrace=5 | shape SCHED #ms: gomaxprocs=# idleprocs=# threads=# spinningthreads=# idlethreads=# runqueue=# [#] preemptions=# steals=# wakeups=#/# | expect SCHED",
+        "smp 4 | append schedtrace=5 | shape SCHED #ms: gomaxprocs=# idleprocs=# threads=# spinningthreads=# idlethreads=# runqueue=# [# # # #] preemptions=# steals=# wakeups=#/# | expect gomaxprocs=4";
+    the_line_counts:
+        "smp 1 | icount | append schedtrace=10 | expect runqueue=0 [8] preemptions= | expect gomaxprocs=1 idleprocs=0 threads=1";
+    a_traced_deadlock_is_found: "smp 1,2 | append schedtrace=5 | exit 1 | expect SCHED | expect deadlock";
+    a_bad_period_is_named:
+        "smp 1 | append schedtrace=often | expect schedtrace=\"often\": wants 1 to 3600000 milliseconds | refuse SCHED";
 }
 
 fn wait_for_cores() {

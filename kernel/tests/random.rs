@@ -16,21 +16,16 @@ mod random;
 
 use trefoil::prelude::*;
 
-image! { "
-    a_storm_loses_doubles_and_reorders_nothing | smp 1,2,4 | append app.ms=1500 | expect rounds
-    a_storm_of_selects_loses_doubles_and_reorders_nothing | smp 1,2,4 | append app.ms=1500 | expect rounds
-    channel_histories_have_an_order            | smp 2,4   | append app.ms=1500 | expect rounds
-    mutex_histories_have_an_order              | smp 2,4   | append app.ms=1000 | expect rounds
-    histories_of_readers_and_writers_have_an_order | smp 2,4 | append app.ms=1000 | expect rounds
-    the_search_for_an_order_finds_what_is_wrong | smp 1
-
-    a_storm_of_a_minute                        | smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds
-    a_storm_of_selects_of_a_minute             | smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds
-    histories_of_a_minute                      | smp 4 | large | timeout 300 | append app.ms=30000 | expect rounds
-";
-    a_storm_loses_doubles_and_reorders_nothing, a_storm_of_selects_loses_doubles_and_reorders_nothing, a_storm_of_selects_of_a_minute,
-    channel_histories_have_an_order, mutex_histories_have_an_order,
-    histories_of_readers_and_writers_have_an_order, the_search_for_an_order_finds_what_is_wrong, a_storm_of_a_minute, histories_of_a_minute,
+image! {
+    a_storm_loses_doubles_and_reorders_nothing: "smp 1,2,4 | append app.ms=1500 | expect rounds";
+    a_storm_of_selects_loses_doubles_and_reorders_nothing: "smp 1,2,4 | append app.ms=1500 | expect rounds";
+    channel_histories_have_an_order: "smp 2,4 | append app.ms=1500 | expect rounds";
+    mutex_histories_have_an_order: "smp 2,4 | append app.ms=1000 | expect rounds";
+    histories_of_readers_and_writers_have_an_order: "smp 2,4 | append app.ms=1000 | expect rounds";
+    the_search_for_an_order_finds_what_is_wrong: "smp 1";
+    a_storm_of_a_minute: "smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds";
+    a_storm_of_selects_of_a_minute: "smp 4 | large | timeout 300 | append app.ms=60000 | expect rounds";
+    histories_of_a_minute: "smp 4 | large | timeout 300 | append app.ms=30000 | expect rounds";
 }
 
 /// Returns the number behind `name=` in the words.

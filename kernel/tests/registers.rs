@@ -13,18 +13,15 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use trefoil::arch;
 use trefoil::prelude::*;
 
-image! { "
-    registers_survive                         | append slice=50 | timeout 100
-    registers_survive                         | smp 2 | append slice=50 | cpu max,-avx | timeout 100
-    registers_survive                         | smp 2 | append slice=50 | cpu max,-xsave | timeout 100
-    registers_survive_in_frames_of_any_size   | append slice=50 | timeout 100
-    the_states_of_every_processor_are_known   | smp 1
-    the_last_bytes_of_a_stack_are_enough      | append slice=50
-
-    registers_survive_a_million_preemptions   | large | smp 1,2,4 | append slice=20 | timeout 900
-";
-    registers_survive, registers_survive_in_frames_of_any_size, the_states_of_every_processor_are_known, the_last_bytes_of_a_stack_are_enough,
-    registers_survive_a_million_preemptions,
+image! {
+    registers_survive:
+        "append slice=50 | timeout 100",
+        "smp 2 | append slice=50 | cpu max,-avx | timeout 100",
+        "smp 2 | append slice=50 | cpu max,-xsave | timeout 100";
+    registers_survive_in_frames_of_any_size: "append slice=50 | timeout 100";
+    the_states_of_every_processor_are_known: "smp 1";
+    the_last_bytes_of_a_stack_are_enough: "append slice=50";
+    registers_survive_a_million_preemptions: "large | smp 1,2,4 | append slice=20 | timeout 900";
 }
 
 fn preemptions() -> u64 {

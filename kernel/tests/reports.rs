@@ -12,65 +12,75 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
-image! { "
-    divide_error             | smp 1 | exit 1 | expect exception 0 #DE | expect G 1 \"main\" | expect cr2 | expect reports::divide_error | expect end of report
-    debug                    | smp 1 | exit 1 | expect exception 1 #DB | expect end of report
-    nmi                      | smp 1 | exit 1 | expect exception 2 NMI | expect end of report
-    breakpoint               | smp 1 | exit 1 | expect exception 3 #BP | expect reports::breakpoint | expect end of report
-    overflow                 | smp 1 | exit 1 | expect exception 4 #OF | expect end of report
-    bound_range              | smp 1 | exit 1 | expect exception 5 #BR | expect end of report
-    invalid_opcode           | smp 1,4 | exit 1 | expect exception 6 #UD | expect reports::invalid_opcode | expect end of report
-    no_device                | smp 1 | exit 1 | expect exception 7 #NM | expect end of report
-    double_fault             | smp 1 | exit 1 | expect exception 8 #DF | expect end of report
-    invalid_tss              | smp 1 | exit 1 | expect exception 10 #TS | expect error 0x18 | expect end of report
-    segment_not_present      | smp 1 | exit 1 | expect exception 11 #NP | expect end of report
-    stack_fault              | smp 1 | exit 1 | expect exception 12 #SS | expect end of report
-    general_protection       | smp 1 | exit 1 | expect exception 13 #GP | expect reports::general_protection | expect end of report
-    page_fault_read          | smp 1 | exit 1 | expect #PF page fault: read from 0x00005ead00000000, an unmapped page | refuse another fault | expect end of report
-    page_fault_write         | smp 1 | exit 1 | expect write to 0xffffffff80200000, a protected page | expect end of report
-    page_fault_fetch         | smp 1 | exit 1 | expect fetch from | expect end of report
-    jump_to_nowhere          | smp 1 | exit 1 | expect fetch from 0x0000000000000010 | expect #00 0x0000000000000010 | expect end of report
-    x87_error                | smp 1 | exit 1 | expect exception 16 #MF | expect end of report
-    alignment_check          | smp 1 | exit 1 | expect exception 17 #AC | expect end of report
-    machine_check            | smp 1 | exit 1 | expect exception 18 #MC | expect end of report
-    simd_error               | smp 1 | exit 1 | expect exception 19 #XM | expect end of report
-    virtualization           | smp 1 | exit 1 | expect exception 20 #VE | expect end of report
-    control_protection       | smp 1 | exit 1 | expect exception 21 #CP | expect end of report
-    reserved_exceptions      | smp 1 | exit 1 | expect exception 22 reserved | expect end of report
-    fault_in_another_g       | exit 1 | expect exception 6 #UD | expect \"culprit\" | expect end of report
-    g_overflows_its_stack    | exit 1 | expect \"glutton\" has used up its window | expect reports::recurse | expect has ended; its frames were abandoned | expect StackOverflow | expect end of report
-    kernel_stack_guard       | smp 1 | exit 1 | expect the guard page of the g0 stack of core 0 | expect end of report
-    g0_stack_overflows       | smp 1,2 | exit 1 | expect the guard page of the g0 stack of core 0 | expect reports::recurse | expect end of report | refuse another fault
-    ist_stack_overflows      | smp 1,2 | exit 1 | expect the guard page of the #DB stack of core 0 | expect reports::recurse | expect end of report | refuse another fault
-    boot_stack_overflows     | smp 1,2 | exit 1 | expect the guard page of the boot stack | expect reports::recurse | expect end of report | refuse another fault
-    broken_stack_pointer     | smp 1 | exit 1 | expect trefoil: fatal | expect end of report
-    main_panics              | exit 1 | expect fatal: panic at kernel/tests/reports.rs | expect main gives up | expect reports::main_panics | expect end of report
-    panic_in_drop            | expect panicked at kernel/tests/reports.rs | expect while another panic unwinds: G | expect : in a destructor | expect others go on
-    panic_holding_the_console | smp 1,4 | exit 1 | expect with the console held | expect preemption is off | expect end of report
-    panic_holding_the_heap   | smp 1,4 | exit 1 | expect with the heap held | expect end of report
-    panic_holding_the_frames | smp 1,4 | exit 1 | expect with the frames held | expect end of report
-    panic_holding_the_queue  | smp 1,4 | exit 1 | expect with the global queue held | expect end of report
-    panic_while_another_core_holds_everything | append slice=60000000 wakeup=60000000 | smp 2,4 | exit 1 | expect while another core holds every lock | expect end of report | refuse did not stop
-    two_cores_panic_at_once  | smp 4 | exit 1 | expect panic at | expect end of report | refuse another fault
-    deadlock_on_a_channel    | exit 1 | expect deadlock | expect \"main\" [chan receive] | expect reports::deadlock_on_a_channel | expect end of report
-    deadlock_of_the_packed   | exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report
-    deadlock_of_many         | smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect held by G | expect \"main\" [join] | expect end of report
-    a_lock_taken_twice       | smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report
-    deadlock_names_owner_and_time | smp 1 | icount | exit 1 | expect \"waits\" [mutex lock] | expect , held by G 1 \"main\", for 0.3 | expect \"main\" [join] | expect for 0.00 s
-    deadlock_names_owner_and_time | smp 2,4 | exit 1 | expect , held by G 1 \"main\", for
-    deadlock_of_a_crowd      | smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report
-    deadlock_at_two_lines    | smp 1,2 | exit 1 | expect … and 149 more [chan receive] where G | expect … and 119 more [chan receive] where G | expect end of report
-    exit_with_failure        | exit 1 | expect some words without an end
-    unknown_case             | smp 1 | exit 1 | expect no such case
-";
-    divide_error, debug, nmi, breakpoint, overflow, bound_range, invalid_opcode, no_device, double_fault, invalid_tss,
-    segment_not_present, stack_fault, general_protection, page_fault_read, page_fault_write, page_fault_fetch, jump_to_nowhere,
-    x87_error, alignment_check, machine_check, simd_error, virtualization, control_protection, reserved_exceptions,
-    fault_in_another_g, g_overflows_its_stack, kernel_stack_guard, g0_stack_overflows, ist_stack_overflows, boot_stack_overflows, broken_stack_pointer, main_panics, panic_in_drop,
-    panic_holding_the_console, panic_holding_the_heap, panic_holding_the_frames, panic_holding_the_queue,
-    panic_while_another_core_holds_everything, two_cores_panic_at_once, deadlock_on_a_channel, deadlock_of_the_packed, deadlock_of_many, a_lock_taken_twice, deadlock_names_owner_and_time, deadlock_of_a_crowd,
-    deadlock_at_two_lines,
-    exit_with_failure,
+image! {
+    divide_error:
+        "smp 1 | exit 1 | expect exception 0 #DE | expect G 1 \"main\" | expect cr2 | expect reports::divide_error | expect end of report";
+    debug: "smp 1 | exit 1 | expect exception 1 #DB | expect end of report";
+    nmi: "smp 1 | exit 1 | expect exception 2 NMI | expect end of report";
+    breakpoint: "smp 1 | exit 1 | expect exception 3 #BP | expect reports::breakpoint | expect end of report";
+    overflow: "smp 1 | exit 1 | expect exception 4 #OF | expect end of report";
+    bound_range: "smp 1 | exit 1 | expect exception 5 #BR | expect end of report";
+    invalid_opcode: "smp 1,4 | exit 1 | expect exception 6 #UD | expect reports::invalid_opcode | expect end of report";
+    no_device: "smp 1 | exit 1 | expect exception 7 #NM | expect end of report";
+    double_fault: "smp 1 | exit 1 | expect exception 8 #DF | expect end of report";
+    invalid_tss: "smp 1 | exit 1 | expect exception 10 #TS | expect error 0x18 | expect end of report";
+    segment_not_present: "smp 1 | exit 1 | expect exception 11 #NP | expect end of report";
+    stack_fault: "smp 1 | exit 1 | expect exception 12 #SS | expect end of report";
+    general_protection:
+        "smp 1 | exit 1 | expect exception 13 #GP | expect reports::general_protection | expect end of report";
+    page_fault_read:
+        "smp 1 | exit 1 | expect #PF page fault: read from 0x00005ead00000000, an unmapped page | refuse another fault | expect end of report";
+    page_fault_write: "smp 1 | exit 1 | expect write to 0xffffffff80200000, a protected page | expect end of report";
+    page_fault_fetch: "smp 1 | exit 1 | expect fetch from | expect end of report";
+    jump_to_nowhere:
+        "smp 1 | exit 1 | expect fetch from 0x0000000000000010 | expect #00 0x0000000000000010 | expect end of report";
+    x87_error: "smp 1 | exit 1 | expect exception 16 #MF | expect end of report";
+    alignment_check: "smp 1 | exit 1 | expect exception 17 #AC | expect end of report";
+    machine_check: "smp 1 | exit 1 | expect exception 18 #MC | expect end of report";
+    simd_error: "smp 1 | exit 1 | expect exception 19 #XM | expect end of report";
+    virtualization: "smp 1 | exit 1 | expect exception 20 #VE | expect end of report";
+    control_protection: "smp 1 | exit 1 | expect exception 21 #CP | expect end of report";
+    reserved_exceptions: "smp 1 | exit 1 | expect exception 22 reserved | expect end of report";
+    fault_in_another_g: "exit 1 | expect exception 6 #UD | expect \"culprit\" | expect end of report";
+    g_overflows_its_stack:
+        "exit 1 | expect \"glutton\" has used up its window | expect reports::recurse | expect has ended; its frames were abandoned | expect StackOverflow | expect end of report";
+    kernel_stack_guard: "smp 1 | exit 1 | expect the guard page of the g0 stack of core 0 | expect end of report";
+    g0_stack_overflows:
+        "smp 1,2 | exit 1 | expect the guard page of the g0 stack of core 0 | expect reports::recurse | expect end of report | refuse another fault";
+    ist_stack_overflows:
+        "smp 1,2 | exit 1 | expect the guard page of the #DB stack of core 0 | expect reports::recurse | expect end of report | refuse another fault";
+    boot_stack_overflows:
+        "smp 1,2 | exit 1 | expect the guard page of the boot stack | expect reports::recurse | expect end of report | refuse another fault";
+    broken_stack_pointer: "smp 1 | exit 1 | expect trefoil: fatal | expect end of report";
+    main_panics:
+        "exit 1 | expect fatal: panic at kernel/tests/reports.rs | expect main gives up | expect reports::main_panics | expect end of report";
+    panic_in_drop:
+        "expect panicked at kernel/tests/reports.rs | expect while another panic unwinds: G | expect : in a destructor | expect others go on";
+    panic_holding_the_console:
+        "smp 1,4 | exit 1 | expect with the console held | expect preemption is off | expect end of report";
+    panic_holding_the_heap: "smp 1,4 | exit 1 | expect with the heap held | expect end of report";
+    panic_holding_the_frames: "smp 1,4 | exit 1 | expect with the frames held | expect end of report";
+    panic_holding_the_queue: "smp 1,4 | exit 1 | expect with the global queue held | expect end of report";
+    panic_while_another_core_holds_everything:
+        "append slice=60000000 wakeup=60000000 | smp 2,4 | exit 1 | expect while another core holds every lock | expect end of report | refuse did not stop";
+    two_cores_panic_at_once: "smp 4 | exit 1 | expect panic at | expect end of report | refuse another fault";
+    deadlock_on_a_channel:
+        "exit 1 | expect deadlock | expect \"main\" [chan receive] | expect reports::deadlock_on_a_channel | expect end of report";
+    deadlock_of_the_packed:
+        "exit 1 | expect deadlock | expect \"cold 7\" [chan receive] | expect reports::waits_in_vain | expect \"main\" [join] | expect end of report";
+    deadlock_of_many:
+        "smp 1,4 | exit 1 | expect \"first\" [mutex lock] | expect \"second\" [mutex lock] | expect held by G | expect \"main\" [join] | expect end of report";
+    a_lock_taken_twice:
+        "smp 1,4 | exit 1 | expect \"twice\" [mutex lock] | expect \"reader\" [rwlock write] | expect \"once\" [once] | expect which it holds itself | expect end of report";
+    deadlock_names_owner_and_time:
+        "smp 1 | icount | exit 1 | expect \"waits\" [mutex lock] | expect , held by G 1 \"main\", for 0.3 | expect \"main\" [join] | expect for 0.00 s",
+        "smp 2,4 | exit 1 | expect , held by G 1 \"main\", for";
+    deadlock_of_a_crowd:
+        "smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report";
+    deadlock_at_two_lines:
+        "smp 1,2 | exit 1 | expect … and 149 more [chan receive] where G | expect … and 119 more [chan receive] where G | expect end of report";
+    exit_with_failure: "exit 1 | expect some words without an end";
+    ? unknown_case: "smp 1 | exit 1 | expect no such case";
 }
 
 /// Runs the instructions, which must not come back.

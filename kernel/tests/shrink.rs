@@ -17,21 +17,19 @@ use trefoil::mm::paging::translate;
 use trefoil::mm::stack::{self, scavenge};
 use trefoil::prelude::*;
 
-image! { "
-    shrinking_gives_back_what_growth_took
-    shrinking_races_wake_ups                            | timeout 100
-    no_g_sees_anothers_bytes                            | timeout 100
-    what_regrows_before_the_epoch_ends_keeps_its_writes | smp 2,4
-    a_spinner_does_not_stall_epochs                     | smp 2,4
-    resting_cores_hold_no_epoch_up                      | smp 4 | icount
-    packed_stacks_keep_their_bytes
-    packed_stacks_are_touched_from_everywhere
-    packed_large_values_are_handed_over
-    a_g_that_parked_just_now_is_not_packed              | smp 1
-    cold_gs_are_packed_in_the_background                | smp 1,2
-    the_background_works_a_piece_at_a_time              | smp 1 | icount
-";
-    shrinking_gives_back_what_growth_took, shrinking_races_wake_ups, no_g_sees_anothers_bytes, what_regrows_before_the_epoch_ends_keeps_its_writes, a_spinner_does_not_stall_epochs, resting_cores_hold_no_epoch_up, packed_stacks_keep_their_bytes, packed_stacks_are_touched_from_everywhere, packed_large_values_are_handed_over, a_g_that_parked_just_now_is_not_packed, cold_gs_are_packed_in_the_background, the_background_works_a_piece_at_a_time,
+image! {
+    shrinking_gives_back_what_growth_took;
+    shrinking_races_wake_ups: "timeout 100";
+    no_g_sees_anothers_bytes: "timeout 100";
+    what_regrows_before_the_epoch_ends_keeps_its_writes: "smp 2,4";
+    a_spinner_does_not_stall_epochs: "smp 2,4";
+    resting_cores_hold_no_epoch_up: "smp 4 | icount";
+    packed_stacks_keep_their_bytes;
+    packed_stacks_are_touched_from_everywhere;
+    packed_large_values_are_handed_over;
+    a_g_that_parked_just_now_is_not_packed: "smp 1";
+    cold_gs_are_packed_in_the_background: "smp 1,2";
+    the_background_works_a_piece_at_a_time: "smp 1 | icount";
 }
 
 /// Parks `n` G's in `recv`. They end when the sender is dropped.

@@ -17,23 +17,21 @@ use trefoil::sync::WaitGroup;
 use trefoil::testing::inject;
 use trefoil::{JoinError, SpawnError};
 
-image! { "
-    growth_to_each_class                        | mem 256M
-    growth_on_all_cores_at_once
-    growth_in_the_middle_of_an_instruction
-    a_large_frame_is_probed_page_by_page
-    new_pages_are_poisoned_in_debug_builds      | smp 1
-    growth_while_the_allocators_are_locked
-    each_page_may_be_denied_and_nothing_is_lost | smp 1
-    a_size_that_cannot_be_met_is_an_error       | smp 1
-    more_windows_than_addresses_is_an_error     | smp 1
-    ended_gs_leave_no_memory_behind
-    free_gs_are_few_and_give_way_under_pressure | mem 64M
-    a_reused_g_touches_no_new_page              | smp 1
-    a_reused_g_takes_no_global_lock             | smp 2 | icount | append slice=60000000
-    main_learns_of_its_stack                    | smp 1
-";
-    growth_to_each_class, growth_on_all_cores_at_once, growth_in_the_middle_of_an_instruction, a_large_frame_is_probed_page_by_page, new_pages_are_poisoned_in_debug_builds, growth_while_the_allocators_are_locked, each_page_may_be_denied_and_nothing_is_lost, a_size_that_cannot_be_met_is_an_error, more_windows_than_addresses_is_an_error, ended_gs_leave_no_memory_behind, free_gs_are_few_and_give_way_under_pressure, a_reused_g_touches_no_new_page, a_reused_g_takes_no_global_lock, main_learns_of_its_stack,
+image! {
+    growth_to_each_class: "mem 256M";
+    growth_on_all_cores_at_once;
+    growth_in_the_middle_of_an_instruction;
+    a_large_frame_is_probed_page_by_page;
+    new_pages_are_poisoned_in_debug_builds: "smp 1";
+    growth_while_the_allocators_are_locked;
+    each_page_may_be_denied_and_nothing_is_lost: "smp 1";
+    a_size_that_cannot_be_met_is_an_error: "smp 1";
+    more_windows_than_addresses_is_an_error: "smp 1";
+    ended_gs_leave_no_memory_behind;
+    free_gs_are_few_and_give_way_under_pressure: "mem 64M";
+    a_reused_g_touches_no_new_page: "smp 1";
+    a_reused_g_takes_no_global_lock: "smp 2 | icount | append slice=60000000";
+    main_learns_of_its_stack: "smp 1";
 }
 
 fn growth_to_each_class() {

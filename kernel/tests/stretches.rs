@@ -17,19 +17,17 @@ use trefoil::arch::serial::OUTPUT;
 use trefoil::arch::stretch::{self, Stretch};
 use trefoil::prelude::*;
 
-image! { "
-    channels     | smp 1 | icount | mem 1G | timeout 120
-    large_values | smp 1 | icount | mem 1G | timeout 120
-    locks        | smp 1 | icount | mem 1G | timeout 120
-    goroutines   | smp 1 | icount | mem 1G | timeout 120
-    timers       | smp 1 | icount | mem 1G | timeout 120
-    panics       | smp 1 | icount | mem 1G | timeout 120
-    console      | smp 1 | icount | mem 1G | timeout 120 | append fault=paced-uart | stdin paced 640
-    memory       | smp 1 | icount | mem 2G | timeout 400
-    crowds       | smp 1 | icount | mem 2G | timeout 200
-    procs        | smp 2 | icount | mem 1G | timeout 120
-";
-    channels, large_values, locks, goroutines, timers, panics, console, memory, crowds, procs,
+image! {
+    channels: "smp 1 | icount | mem 1G | timeout 120";
+    large_values: "smp 1 | icount | mem 1G | timeout 120";
+    locks: "smp 1 | icount | mem 1G | timeout 120";
+    goroutines: "smp 1 | icount | mem 1G | timeout 120";
+    timers: "smp 1 | icount | mem 1G | timeout 120";
+    panics: "smp 1 | icount | mem 1G | timeout 120";
+    console: "smp 1 | icount | mem 1G | timeout 120 | append fault=paced-uart | stdin paced 640";
+    memory: "smp 1 | icount | mem 2G | timeout 400";
+    crowds: "smp 1 | icount | mem 2G | timeout 200";
+    procs: "smp 2 | icount | mem 1G | timeout 120";
 }
 
 /// No stretch is longer than this, in instructions, but those that are named.

@@ -10,27 +10,20 @@ use trefoil::arch;
 use trefoil::prelude::*;
 use trefoil::time::{Ticker, Timer};
 
-image! { "
-    sleepers_wake_by_their_deadlines_and_equals_in_order | smp 1 | icount
-    exact_with_100000_pending                           | smp 1,2,4 | icount | timeout 120
-    a_hundred_thousand_fire_once_each_and_never_early   | smp 1,2,4 | timeout 120
-    stop_and_reset_race_with_what_is_due                | smp 1,2,4
-    a_storm_of_sleepers_leaves_others_their_share       | smp 1,2,4 | icount
-    a_storm_of_calls_leaves_others_their_share          | smp 1 | icount
-    timers_in_the_past_leave_others_their_share         | smp 1,2,4 | icount
-    absurd_sleeps_are_what_they_say                     | smp 1,2,4 | icount
-    an_idle_core_runs_the_timers_of_a_busy_one          | smp 2,4 | icount
-    timers_of_a_p_that_goes_are_in_time                 | smp 2,4 | icount
-    a_ticker_drops_ticks_and_keeps_its_beat             | smp 1,2,4 | icount
-    an_alarm_that_was_on_its_way_teaches_nothing        | smp 1,2 | icount
-    without_memory_a_timer_says_so                      | smp 1,2 | mem 64M
-";
-    sleepers_wake_by_their_deadlines_and_equals_in_order, exact_with_100000_pending,
-    a_hundred_thousand_fire_once_each_and_never_early, stop_and_reset_race_with_what_is_due,
-    a_storm_of_sleepers_leaves_others_their_share, a_storm_of_calls_leaves_others_their_share,
-    timers_in_the_past_leave_others_their_share, absurd_sleeps_are_what_they_say,
-    an_idle_core_runs_the_timers_of_a_busy_one, timers_of_a_p_that_goes_are_in_time, a_ticker_drops_ticks_and_keeps_its_beat,
-    an_alarm_that_was_on_its_way_teaches_nothing, without_memory_a_timer_says_so,
+image! {
+    sleepers_wake_by_their_deadlines_and_equals_in_order: "smp 1 | icount";
+    exact_with_100000_pending: "smp 1,2,4 | icount | timeout 120";
+    a_hundred_thousand_fire_once_each_and_never_early: "smp 1,2,4 | timeout 120";
+    stop_and_reset_race_with_what_is_due: "smp 1,2,4";
+    a_storm_of_sleepers_leaves_others_their_share: "smp 1,2,4 | icount";
+    a_storm_of_calls_leaves_others_their_share: "smp 1 | icount";
+    timers_in_the_past_leave_others_their_share: "smp 1,2,4 | icount";
+    absurd_sleeps_are_what_they_say: "smp 1,2,4 | icount";
+    an_idle_core_runs_the_timers_of_a_busy_one: "smp 2,4 | icount";
+    timers_of_a_p_that_goes_are_in_time: "smp 2,4 | icount";
+    a_ticker_drops_ticks_and_keeps_its_beat: "smp 1,2,4 | icount";
+    an_alarm_that_was_on_its_way_teaches_nothing: "smp 1,2 | icount";
+    without_memory_a_timer_says_so: "smp 1,2 | mem 64M";
 }
 
 fn micros(n: u64) -> Duration {

@@ -15,13 +15,11 @@ use core::cell::RefCell;
 use trefoil::prelude::*;
 use ways::{every_way, in_a_local};
 
-image! { "
-    small_values_go_every_way  | timeout 60
-    middle_values_go_every_way | timeout 60
-    large_values_go_every_way  | timeout 100
-    all_sizes_go_every_way     | large | smp 1,2,4 | timeout 900
-";
-    small_values_go_every_way, middle_values_go_every_way, large_values_go_every_way, all_sizes_go_every_way,
+image! {
+    small_values_go_every_way: "timeout 60";
+    middle_values_go_every_way: "timeout 60";
+    large_values_go_every_way: "timeout 100";
+    all_sizes_go_every_way: "large | smp 1,2,4 | timeout 900";
 }
 
 // Each size once and each alignment once, more or less: all of them with all of them would take

@@ -1,5 +1,5 @@
-//! The kernel's free runs against a simple model: a bit for each unit. A list that differs from the model breaks INV-JOINED; a unit that is taken for the
-//! edge of a run breaks INV-EDGE.
+//! The kernel's free runs against a simple model: a bit for each unit. A list that differs from the
+//! model breaks INV-JOINED; a unit that is taken for the edge of a run breaks INV-EDGE.
 
 use trefoil_runs::{Ground, Runs, Word};
 

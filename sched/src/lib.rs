@@ -7,8 +7,7 @@
 //!   core      park and ready · find the next G: slot, ring, inbox, thieves · rest · M, P, Sched
 //!   queue     the ring, the global queue, the inbox, free G's, the registry
 //!   g         a G's record, its states, its name; what of it stands in others' lists
-//!   timers    the heap of deadlines               stack     a page that is taken away, epochs
-//!   measure   histograms
+//!   timers    the heap of deadlines · stack: a page that is taken away, epochs · measure: histograms
 //!   machine   the hooks of a platform, atomics, the guard that keeps preemption off, the spin lock
 //! ```
 //!

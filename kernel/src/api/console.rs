@@ -1,12 +1,12 @@
 //! `print!` and `println!`: whole lines never interleave.
 //!
 //! Several calls may make one line, and other G's print in between. So each G has an unfinished
-//! line of its own ([`Line`], kept in the G's platform slot). Only whole lines leave for the serial
+//! line of its own (`Line`, kept in the G's platform slot). Only whole lines leave for the serial
 //! port, under the console's lock. When a G ends with a line unfinished, the kernel finishes the
-//! line. Outside any G (boot, g0) each call is a line, if it is not too long for a [`Piece`].
+//! line. Outside any G (boot, g0) each call is a line, if it is not too long for a `Piece`.
 //!
-//! Printing works when the heap has nothing left. A new line has [`ROOM`], enough for most lines.
-//! If even that memory can't be had, the call makes a [`Piece`] on its stack; longer text then
+//! Printing works when the heap has nothing left. A new line has `ROOM`, enough for most lines.
+//! If even that memory can't be had, the call makes a `Piece` on its stack; longer text then
 //! leaves in pieces. Rejected: formatting straight into the ring under its lock, since a formatted
 //! value may park, print, or panic.
 //!
@@ -15,7 +15,7 @@
 //! printing G parks only if the ring is full. `arch/x86_64/serial/transmit.rs` has the table of
 //! waits. A handler does not print.
 //!
-//! The machine's end ([`shut`]) waits for the reports of deaths that are under way, a second at
+//! The machine's end (`shut`) waits for the reports of deaths that are under way, a second at
 //! most. Then it lets no other line begin, and waits until the ring is empty. The report path sends
 //! the text in the ring, and then writes to the port directly, even if another core holds the
 //! ring's lock.

@@ -22,12 +22,12 @@
 //! tells that a message is being made.
 //!
 //! **Without a word**: [`resume_unwind`] does not call the hook. If its panic ends a goroutine that
-//! is never joined, a message says so at the end ([`unjoined`]). A mark beside the count remembers
+//! is never joined, a message says so at the end (`unjoined`). A mark beside the count remembers
 //! that until the panic is caught.
 //!
 //! The report of a fatal panic takes no lock and allocates nothing.
 //!
-//! Running out of memory is a panic like any other ([`out_of_memory`]): it unwinds the G that
+//! Running out of memory is a panic like any other (`out_of_memory`): it unwinds the G that
 //! asked. Unwinding itself allocates the payload and the unwinder's object, from the heap's reserve
 //! if necessary. `BTreeMap` does not let such a panic through while it gets a level higher: it ends
 //! the machine by an invalid opcode, with a report that names `PanicGuard`.

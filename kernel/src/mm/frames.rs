@@ -32,11 +32,11 @@
 //! A program that has filled the heap can still start goroutines. When most of memory is on the
 //! heap (packed stacks and records aside), new stacks may go half-way below the heap's floor.
 //!
-//! Each core keeps up to [`CACHE`] frames of its own, used with preemption off. Frames move between
-//! this cache and the common pool by [`BATCH`], so 32 operations take the lock once.
+//! Each core keeps up to `CACHE` frames of its own, used with preemption off. Frames move between
+//! this cache and the common pool by `BATCH`, so 32 operations take the lock once.
 //!
 //! The #PF handler may take frames from the pool as well. Over code at depth 0 the handler uses the
-//! pool and the cache like any other code. Over code at depth > 0 the handler calls [`in_fault`].
+//! pool and the cache like any other code. Over code at depth > 0 the handler calls `in_fault`.
 //!
 //! A core sets its `in_pool` mark before it asks for the lock, and clears the mark after it has
 //! left the lock. So the handler knows whether its own core is in the pool, and waits for other

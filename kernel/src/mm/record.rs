@@ -142,13 +142,13 @@ pub fn current() -> &'static Record {
 
 /// Returns the record of core `index`, if there is one.
 pub fn get(index: usize) -> Option<&'static Record> {
-    // SAFETY: as above; null: there is none.
+    // SAFETY: null, or the address of a record made here, which lives for ever.
     unsafe { percpu::pointer(index).cast::<Record>().as_ref() }
 }
 
 /// Iterates over all records.
 pub fn all() -> impl Iterator<Item = &'static Record> {
-    // SAFETY: as above.
+    // SAFETY: each is the address of a record made here, which lives for ever.
     percpu::pointers().map(|record| unsafe { &*record.cast() })
 }
 

@@ -28,9 +28,9 @@
 //! |---|---|
 //! | 0 | is being given to a G |
 //! | the G's address | is that G's, which lives or is free |
-//! | the same, [`RETIRED`] | is that G's, which was ended where it stood; its frames are kept |
+//! | the same, `RETIRED` | is that G's, which was ended where it stood; its frames are kept |
 //! | the same, but the G lives elsewhere | is its deathbed (`deathbed.rs`) |
-//! | another window's end, [`LINK`] | has no owner, and is in the list of `stale.rs` |
+//! | another window's end, `LINK` | has no owner, and is in the list of `stale.rs` |
 //!
 //! A walker of these page tables holds preemption off (or is a handler), and no epoch ends
 //! meanwhile. So a table that the walker has found is not freed under it.

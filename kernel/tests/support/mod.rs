@@ -1,14 +1,16 @@
 //! The kit for tests that need the machine.
 //!
-//! A test image is an ordinary program whose `main` runs the case that its word names. A table in
-//! the image itself says how each case is booted, and what must come of it. The runner reads the
-//! table, and boots the image once for each line and number of cores:
+//! A test image is an ordinary program whose `main` runs the case that its word names. The list of
+//! cases says how each case is booted, and what must come of it. The macro puts the list into the
+//! image. The runner reads it there, and boots the image once for each boot and number of cores:
 //!
 //! ```text
-//!   image! { "
-//!       join_gives_the_value |                                  smp 1, 2 and 4, exit 0: the defaults
-//!       divide_error         | smp 1 | exit 1 | expect #DE      one core, a failing exit, this text
-//!   "; join_gives_the_value, divide_error }
+//!   image! {
+//!       join_gives_the_value;                             smp 1, 2 and 4, exit 0: the defaults
+//!       divide_error: "smp 1 | exit 1 | expect #DE";      one core, a failing exit, this text
+//!       storm: "", "append slice=50";                     two boots: the defaults, and an option
+//!       ? nobody: "exit 1";                               a boot whose case does not exist
+//!   }
 //! ```
 //!
 //! | field | meaning |
@@ -38,11 +40,20 @@
 //! depend on the host. `cargo test -p trefoil --test sched -- steal` runs the boots whose name
 //! contains `steal`.
 
-/// Declares a test image: its table of boots, and the functions that the cases' names stand for.
+/// Declares a test image: its cases, each with its boots. A case is a function of that name.
 #[macro_export]
 macro_rules! image {
-    ($boots:literal; $($case:ident),* $(,)?) => {
-        const TEXT: &[u8] = $boots.as_bytes();
+    (
+        $($case:ident $(: $boot:literal $(, $more:literal)*)?;)*
+        $(? $nobody:ident: $nobodys:literal;)*
+    ) => {
+        const TEXT: &[u8] = concat!(
+            $(
+                stringify!($case), $(" | ", $boot, $("\n", stringify!($case), " | ", $more,)*)? "\n",
+            )*
+            $(stringify!($nobody), " | ", $nobodys, "\n",)*
+        )
+        .as_bytes();
         #[used]
         #[unsafe(link_section = ".trefoil.tests")]
         static BOOTS: [u8; TEXT.len()] = {

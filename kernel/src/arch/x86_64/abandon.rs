@@ -3,7 +3,7 @@
 //! A G's fault can't be answered on its own stack (that is what it has run out of) nor in the
 //! handler (which may take no lock). But while a G runs, its core's g0 is suspended, and below what
 //! g0 has saved its stack is free. So the handler lays a copy of what was interrupted there, and
-//! returns into [`abandon_entry`] instead of into the G:
+//! returns into `abandon_entry` instead of into the G:
 //!
 //! ```text
 //!   the G's stack                   g0's stack
@@ -48,7 +48,7 @@ use crate::scheduler;
 const FRAME_BYTES: usize = size_of::<Frame>();
 const _: () = assert!(FRAME_BYTES == 176);
 
-/// The data on g0's stack for [`abandon_entry`], and then on the deathbed.
+/// The data on g0's stack for `abandon_entry`, and then on the deathbed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Rites {

@@ -5,10 +5,10 @@
 //! does not spin for milliseconds. A better one comes [`REFINE_AFTER`] later, while the program
 //! runs.
 //!
-//! The clock is a function of the counter alone: the first scale up to the tick [`SWITCH`], the
+//! The clock is a function of the counter alone: the first scale up to the tick `SWITCH`, the
 //! second from there on, where both agree. **The hard race** is a core that computes while the
 //! second scale is published, and may be delayed at any point. Such a core reads the counter
-//! *first*. The second scale is published [`AHEAD`] before its tick comes, so a core that reads a
+//! *first*. The second scale is published `AHEAD` before its tick comes, so a core that reads a
 //! tick behind `SWITCH` sees it.
 //!
 //! Rejected: an index of the valid scale. A core may read the index and then be delayed for a

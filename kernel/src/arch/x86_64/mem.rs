@@ -5,11 +5,11 @@
 //! |---|---|
 //! | 0 to 15 | two words that overlap in the middle: no loop |
 //! | 16 and more | 64 bytes a step, then 16, and the last 16 bytes as one overlapping step |
-//! | [`REP_MIN`] and more | `rep movsb`/`rep stosb` where CPUID says that it is fast (ERMS) and does not name QEMU's translator; upwards only |
+//! | `REP_MIN` and more | `rep movsb`/`rep stosb` where CPUID says that it is fast (ERMS) and does not name QEMU's translator; upwards only |
 //!
 //! The compiler knows these loops by sight and would replace them by calls of the very functions
 //! that they make up. So the long ones are assembly, and the short ones pass their counter through
-//! [`opaque`].
+//! `opaque`.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -191,7 +191,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// # Safety
 /// 1. As [`publish`].
 pub(crate) unsafe fn install(core: *const PerCpu) {
-    // SAFETY: 1. the caller's.
+    // SAFETY: 1. the caller passes the beginning of a record that lives for ever.
     let this = unsafe { publish(core) };
     this.me.set(core);
     // SAFETY: 1. `gs` is nobody else's: there is no user code, and the compiler does not use it.
@@ -203,7 +203,7 @@ pub(crate) unsafe fn install(core: *const PerCpu) {
 /// # Safety
 /// 1. `core` is the beginning of a record of `mm/record.rs`, which lives for ever.
 pub(crate) unsafe fn publish(core: *const PerCpu) -> &'static PerCpu {
-    // SAFETY: 1.
+    // SAFETY: the record lives for ever, and all that is not atomic in it is its core's (`Sync`).
     let this = unsafe { &*core };
     // Release: pairs with the Acquire in `pointer`.
     CORES[this.index].store(core.cast_mut(), Ordering::Release);
@@ -238,7 +238,7 @@ pub(crate) fn pointers() -> impl Iterator<Item = *const PerCpu> {
 /// 1. The word lies in the record, and is an atomic that only this core writes.
 #[inline(always)]
 pub(crate) unsafe fn add<const OFFSET: usize>(n: u64) {
-    // SAFETY: 1.; `gs` is the record (`install`).
+    // SAFETY: `gs` is the record (`install`), and the word in it is an atomic of this core's.
     unsafe { asm!("add gs:[{offset}], {n}", offset = const OFFSET, n = in(reg) n, options(nostack)) };
 }
 

@@ -16,7 +16,7 @@
 //!
 //! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites.
 //! So the handler puts the interrupted instruction pointer, flags and stack pointer into its core's
-//! record. Then it turns preemption off one level, and returns into [`preempt_entry`] on the G's
+//! record. Then it turns preemption off one level, and returns into `preempt_entry` on the G's
 //! own stack. At depth 1 there is no other preemption, so the stub reads the record before the next
 //! one is written. The stub saves every register and all vector state, and then makes an ordinary
 //! call that makes an ordinary switch. On any core, the G resumes through the stub.

@@ -1,5 +1,5 @@
 //! The first serial port: a 16550 at 0x3f8. Bytes to send wait in an
-//! [`Output`](trefoil_sched::output::Output) ([`transmit`]). Received bytes wait in an [`Input`],
+//! [`Output`](trefoil_sched::output::Output) ([`transmit()`]). Received bytes wait in an [`Input`],
 //! once the program reads.
 //!
 //! Both directions share the port's interrupt, which goes to the boot core and is connected on
@@ -7,7 +7,7 @@
 //! So the handler turns the port's interrupts off first and does a bounded piece of each direction.
 //! Then it turns on the wanted interrupts: a cause that is pending by that time makes an edge. Code
 //! outside the handler that changes the wanted interrupts writes the register anew
-//! ([`write_enables`]).
+//! (`write_enables`).
 //!
 //! The report path bypasses both rings: it sends the bytes in the output ring, and then writes to
 //! the port itself, byte by byte ([`take_over`]).

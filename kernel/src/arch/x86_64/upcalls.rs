@@ -46,8 +46,8 @@ pub struct Upcalls {
     pub last_rites: fn(PreemptGuard, &Rites) -> !,
     /// Makes the report of the G that has ended on the core of this number. On its deathbed.
     pub on_deathbed: fn(PreemptGuard, &mut Rites, u64) -> !,
-    /// Brings the core of this number from the trampoline to its first G. On its g0 stack, interrupts
-    /// off, without a record in `gs`.
+    /// Brings the core of this number from the trampoline to its first G. On its g0 stack, with
+    /// interrupts off and no record in `gs`.
     pub core_starts: fn(usize) -> !,
 }
 
