@@ -2,7 +2,7 @@
 //! moves a G between them. Each folder knows only the folders below it.
 //!
 //! ```text
-//!   api       go, chan, locks, select, sleep, join, scope, context …      what a program calls
+//!   api       go, chan, locks, select, sleep, join, scope, context …      the interface of programs
 //!   wait      the list of waiters, the ticket, groups, sleepers, the undertaker
 //!   core      park and ready · find the next G: slot, ring, inbox, thieves · rest · M, P, Sched
 //!   queue     the ring, the global queue, the inbox, free G's, the registry
@@ -64,7 +64,7 @@ pub mod internals {
     }
 }
 
-// What a program calls.
+// For programs.
 pub use crate::api::scope::{Scope, ScopedJoinHandle, scope};
 pub use crate::api::spawn::{Builder, SpawnError, exit_g};
 pub use crate::api::{
@@ -74,7 +74,7 @@ pub use crate::core::handoff::block_in_place;
 pub use crate::core::max_procs::set_max_procs;
 pub use crate::core::park::yield_now;
 pub use crate::core::pin::{Pin, pin};
-// What a platform needs.
+// For platforms.
 pub use crate::api::spawn::abandon;
 pub use crate::core::find::run_m;
 pub use crate::core::interrupt::{

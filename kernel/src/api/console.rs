@@ -231,8 +231,8 @@ pub(crate) fn g_ends(slot: &Cell<*mut ()>) {
 #[inline(never)]
 fn finish_line(slot: &Cell<*mut ()>) {
     let line = slot.replace(core::ptr::null_mut());
-    // SAFETY: the slot held the line of the G that calls, which `LineOf` allocated as a box is. Only
-    // its G uses the line, and the slot is empty now.
+    // SAFETY: the slot held the line of the G that calls, which `LineOf` allocated as a box is.
+    // Only its G uses the line, and the slot is empty now.
     let mut line = unsafe { Box::from_raw(line.cast::<Line>()) };
     if !line.0.is_empty() {
         line.add("\n");

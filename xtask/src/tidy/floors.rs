@@ -91,7 +91,7 @@ fn named(code: &str) -> Vec<(&str, bool)> {
         let mut depth = 0;
         let parts = rest.split(|c| {
             depth += i32::from(c == '{') - i32::from(c == '}');
-            c == ',' && depth == 1 || c == '{' && depth == 1
+            depth == 1 && matches!(c, ',' | '{')
         });
         let most = if rest.starts_with('{') { usize::MAX } else { 1 };
         for part in parts.map(str::trim).filter(|part| !part.is_empty()).take(most) {

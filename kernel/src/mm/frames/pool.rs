@@ -61,7 +61,7 @@ impl Ground for Frames {
 
     #[inline(always)]
     fn store(&mut self, frame: u32, word: Word, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: a free frame is the pool's, and the physical map covers it.
         unsafe { self.word(frame, word).write(value) }
     }
 
@@ -75,7 +75,7 @@ impl Ground for Frames {
     #[inline(always)]
     fn set_edge(&mut self, frame: u32, edge: bool) {
         let (at, bit) = self.edges(frame);
-        // SAFETY: as above.
+        // SAFETY: `init` made room for a bit of each frame, and of one more.
         unsafe { at.write(if edge { at.read() | bit } else { at.read() & !bit }) }
     }
 
@@ -86,7 +86,7 @@ impl Ground for Frames {
             let bits = (end - first).min(64 - first % 64);
             let mask = (u64::MAX >> (64 - bits)) << (first % 64);
             let (at, _) = self.edges(first);
-            // SAFETY: as above.
+            // SAFETY: `init` made room for a bit of each frame, and the mask ends within this word.
             unsafe { at.write(at.read() & !mask) };
             first += bits;
         }

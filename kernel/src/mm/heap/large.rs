@@ -60,9 +60,11 @@ pub(super) fn alloc_large(layout: Layout) -> *mut u8 {
 pub(super) unsafe fn free_large(block: *mut u8, layout: Layout) {
     record::add::<LARGE>((layout.size() as u64).wrapping_neg());
     match place(layout) {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `pages::alloc` with
+        // these numbers, and no code uses it.
         Place::Pages(pages, align) => unsafe { pages::free(block, pages, align) },
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `take_large`, hence from `arena::alloc` with
+        // this size, and no code uses it.
         Place::Arena => unsafe { arena::free(block, layout.size()) },
     }
 }
@@ -76,9 +78,11 @@ pub(super) unsafe fn free_large(block: *mut u8, layout: Layout) {
 #[optimize(size)]
 pub(super) unsafe fn resize_large(block: *mut u8, layout: Layout, new: Layout) -> bool {
     let resized = match (place(layout), place(new)) {
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `pages` with so many pages, and no code uses
+        // the part that goes.
         (Place::Pages(pages, _), Place::Pages(new, _)) => unsafe { pages::resize(block, pages, new) },
-        // SAFETY: 1.
+        // SAFETY: 1. the caller's: the block came from `arena` with this size, and no code uses the
+        // part that goes.
         (Place::Arena, Place::Arena) => unsafe { arena::resize(block, layout.size(), new.size()) },
         _ => false,
     };

@@ -88,7 +88,8 @@ impl Magazine {
     #[inline(always)]
     pub(super) unsafe fn push(&self, block: *mut u8) {
         let block = block.cast::<Block>();
-        // SAFETY: 1.
+        // SAFETY: the caller's: the block is free memory of this class, so its first word may be
+        // the link.
         unsafe { (*block).next = self.head.get() };
         self.head.set(block);
         self.len.store(self.len() + 1, Ordering::Relaxed);
