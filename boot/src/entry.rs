@@ -5,8 +5,8 @@
 //! [`KERNEL_BASE`]. The function leaves the kernel's tables behind. The data kept for the kernel
 //! (the map, the command line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
+use core::arch::global_asm;
 use core::arch::x86_64::__cpuid;
-use core::arch::{asm, global_asm};
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -14,11 +14,13 @@ use core::ptr::addr_of;
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PageTable;
 
 use crate::acpi::Memory;
 use crate::pvh::{self, Flaw, START_INFO_BYTES, StartInfo};
 use crate::regions::{self, Claims, REGIONS_MAX};
-use crate::tables::{self, Builder, PageSize, Rights, Table};
+use crate::tables::{self, Builder, PageSize, Rights};
 use crate::{Door, Handover, KERNEL_BASE, PHYS_OFFSET, PHYS_WINDOW, rsdp, say};
 
 global_asm!(include_str!("pvh_stub.s"), options(att_syntax));
@@ -51,14 +53,14 @@ const STUB_REACH: u64 = 4 << 30;
 
 /// The data that outlives boot. All zeros, or it would take room in the image's file.
 struct Kept {
-    tables: [Table; tables::POOL],
+    tables: [PageTable; tables::POOL],
     map: [MemoryRegion; REGIONS_MAX],
     command_line: [u8; COMMAND_LINE_MAX],
     info: MaybeUninit<BootInfo>,
 }
 
 static mut KEPT: Kept = Kept {
-    tables: [const { Table::EMPTY }; tables::POOL],
+    tables: [const { PageTable::new() }; tables::POOL],
     map: [const { MemoryRegion { start: 0, end: 0, kind: MemoryRegionKind::Usable } }; REGIONS_MAX],
     command_line: [0; COMMAND_LINE_MAX],
     info: MaybeUninit::uninit(),
@@ -220,7 +222,7 @@ fn address_space() -> u64 {
 }
 
 /// Builds the kernel's tables in `pool` and goes over to them.
-fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(), tables::Full> {
+fn activate(pool: &'static mut [PageTable], mapped: u64, page: PageSize) -> Result<(), tables::Full> {
     let pool_at = physical(pool.as_ptr().cast());
     let mut tables = Builder::new(pool, pool_at)?;
     let sections: [(Range<*const u8>, Rights); 4] = [
@@ -237,7 +239,7 @@ fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(
     // SAFETY: the new tables map the code, constants, data and stack that are in use at the
     // addresses where they are now, with rights that allow what is done with them. `Low` is not
     // used any more.
-    unsafe { asm!("mov cr3, {}", in(reg) tables.root(), options(nostack, preserves_flags)) };
+    unsafe { Cr3::write(tables.root(), Cr3Flags::empty()) };
     Ok(())
 }
 

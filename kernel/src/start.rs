@@ -6,6 +6,7 @@ use trefoil_boot::Handover;
 use trefoil_boot::rest::Rest;
 use trefoil_sched::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
+use x86_64::instructions::interrupts;
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::percpu::{self, PerCpu};
@@ -70,8 +71,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let main = main.spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
     platform::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
-    // SAFETY: IDT, IST stacks and APIC are set up.
-    unsafe { cpu::enable_interrupts() };
+    interrupts::enable(); //                              IDT, IST stacks and APIC are set up
     if let Some(at) = smp::start(&cores[1..], told.faults, clock::now()) {
         POLL.start(at); //                                    nobody waits for the others
     }
@@ -103,8 +103,7 @@ pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
     core.set_lapic_id(apic::init_core(&features));
     core.arrive();
     start_m(core); //                                     an M, with a P if one is free
-    // SAFETY: IDT, IST stacks and APIC are set up.
-    unsafe { cpu::enable_interrupts() };
+    interrupts::enable(); //                              IDT, IST stacks and APIC are set up
     g0_main()
 }
 

@@ -10,7 +10,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use super::frames::{self, FRAME};
-use super::paging::{self, Flags};
+use super::paging;
 
 const BASE: u64 = 0xffff_c000_0000_0000;
 const SLOT: u64 = 64 << 10;
@@ -83,7 +83,7 @@ pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     let hi = BASE + (slot as u64 + 1) * SLOT;
     let lo = hi - pages.min(SLOT / FRAME - 1) * FRAME;
     for page in (lo..hi).step_by(FRAME as usize) {
-        paging::map_page(page, frames::alloc()?, Flags::DATA).ok()?;
+        paging::map_page(page, frames::alloc()?, paging::DATA).ok()?;
         PAGES.fetch_add(1, Ordering::Relaxed);
     }
     Some(lo..hi)

@@ -8,11 +8,13 @@ use core::sync::atomic::Ordering;
 
 use super::idt::{self, Frame};
 use super::percpu::PerCpu;
-use super::{abandon, apic, cpu, gdt, percpu, preempt, serial, step, stretch};
+use super::{abandon, apic, gdt, percpu, preempt, serial, step, stretch};
 use crate::mm::window::{self, WindowFault};
 use crate::report;
 use spin::Once;
 use trefoil_sched::Cause;
+use x86_64::registers::control::Cr2;
+use x86_64::structures::idt::{DescriptorTable, ExceptionVector, PageFaultErrorCode, SelectorErrorCode};
 
 /// The APIC timer.
 pub const VECTOR_TIMER: u8 = 0x20;
@@ -32,9 +34,9 @@ const VECTOR_PIC_END: u8 = VECTOR_PIC + 16;
 /// tests of a handler's limits.
 pub static ON_UNEXPECTED: Once<fn()> = Once::new();
 
-const DEBUG: u64 = 1;
-const NMI: u64 = 2;
-const PAGE_FAULT: u64 = 14;
+const DEBUG: u64 = ExceptionVector::Debug as u64;
+const NMI: u64 = ExceptionVector::NonMaskableInterrupt as u64;
+const PAGE_FAULT: u64 = ExceptionVector::Page as u64;
 
 /// Returns the name and mnemonic of an exception.
 pub fn name(vector: u64) -> &'static str {
@@ -69,15 +71,15 @@ pub fn name(vector: u64) -> &'static str {
 
 /// Returns the descriptor that an exception's error code names: its index and its table.
 pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
-    if !matches!(frame.vector, 10..=13) || frame.error & 0xfffe == 0 {
-        return None;
-    }
-    let table = match frame.error >> 1 & 3 {
-        0 => "GDT",
-        2 => "LDT",
-        _ => "IDT",
+    let code = SelectorErrorCode::new_truncate(frame.error);
+    let table = match code.descriptor_table() {
+        // Without a selector all is 0, but for the bit that tells of an event from outside.
+        DescriptorTable::Gdt if code.index() == 0 => return None,
+        DescriptorTable::Gdt => "GDT",
+        DescriptorTable::Ldt => "LDT",
+        DescriptorTable::Idt => "IDT",
     };
-    Some((frame.error >> 3 & 0x1fff, table))
+    matches!(frame.vector, 10..=13).then(|| (code.index(), table))
 }
 
 /// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack.
@@ -123,13 +125,12 @@ pub(super) extern "C" fn dispatch(frame: &Frame) {
 }
 
 fn page_fault(core: &PerCpu, frame: &Frame) {
-    const PRESENT: u64 = 1;
-    let addr = cpu::cr2();
+    let addr = Cr2::read_raw();
     if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp.get()) {
         // The frame of the first fault is overwritten by this one's.
         report::nested_page_fault(frame, addr);
     }
-    if frame.error & PRESENT != 0 {
+    if PageFaultErrorCode::from_bits_retain(frame.error).contains(PageFaultErrorCode::PROTECTION_VIOLATION) {
         report::page_fault(frame, addr);
     }
     // During a report a stack may still grow, but must not wait for the pool's lock: a core that is
@@ -189,8 +190,8 @@ pub fn enter_with_frame(vector: u8, error: u64) {
             flags = out(reg) _,
             saved = out(reg) _,
             top = in(reg) top,
-            ss = in(reg) u64::from(gdt::DATA),
-            cs = in(reg) u64::from(gdt::CODE),
+            ss = in(reg) u64::from(gdt::DATA.0),
+            cs = in(reg) u64::from(gdt::CODE.0),
             with_error = in(reg) u32::from(with_error),
             error = in(reg) error,
             entry = in(reg) idt::entry(vector),

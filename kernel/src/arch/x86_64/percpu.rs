@@ -15,10 +15,13 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
 
 use trefoil_sched::g::{LIFE_OFFSET, OUTSIDE};
 use trefoil_sched::{G, M, PreemptGuard};
+use x86_64::VirtAddr;
+use x86_64::instructions::interrupts;
+use x86_64::registers::model_specific::GsBase;
 
 use super::gdt::Tables;
+use super::stretch;
 use super::tlb::Beat;
-use super::{cpu, stretch};
 use crate::mm::frames::FrameCache;
 use crate::mm::heap::Magazines;
 use crate::mm::window::{Deferred, FaultReserve};
@@ -26,9 +29,6 @@ use crate::report;
 
 /// The most cores there can be.
 pub const MAX_CORES: usize = 64;
-
-/// The MSR that holds the base of `gs`.
-const IA32_GS_BASE: u32 = 0xc000_0101;
 
 /// The record of one core.
 #[repr(C, align(64))]
@@ -251,8 +251,8 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 pub fn install(core: &'static PerCpu) {
     core.me.set(core);
     publish(core);
-    // SAFETY: 1. `gs` is nobody else's: there is no user code, and the compiler does not use it.
-    unsafe { cpu::write_msr(IA32_GS_BASE, core::ptr::from_ref(core) as u64) };
+    // `gs` is nobody else's: there is no user code, and the compiler does not use it.
+    GsBase::write(VirtAddr::new_truncate(core::ptr::from_ref(core) as u64));
 }
 
 /// Installs the boot core's record: the first call of Rust code on the boot core.
@@ -402,7 +402,7 @@ fn preempt_pending() {
         stretch::begins();
         see_to_doom();
         // Code that has interrupts off can't leave the core.
-        if cpu::interrupts_are_on() {
+        if interrupts::are_enabled() {
             // SAFETY: 1. the level that was entered above.
             let guard = unsafe { PreemptGuard::adopt() };
             trefoil_sched::make_way(guard).release();

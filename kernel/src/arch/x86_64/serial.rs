@@ -31,8 +31,9 @@ use trefoil_sched::M;
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::input::Input;
 use trefoil_sched::timers::Chore;
+use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 
-use super::cpu::{inb, insb, outb, outsb};
+use super::cpu::{insb, outsb};
 use super::exceptions::VECTOR_SERIAL;
 use super::percpu::{self, PerCpu};
 use super::{acpi, clock, ioapic};
@@ -96,7 +97,7 @@ pub static INPUT: Input = Input::new();
 
 fn register(n: u16) -> u8 {
     // SAFETY: 0x3f8 to 0x3ff are the first serial port; only this module uses its registers.
-    unsafe { inb(PORT + n) }
+    unsafe { PortReadOnly::new(PORT + n).read() }
 }
 
 /// Takes as many received bytes as fit into `into`; the port has so many.
@@ -113,7 +114,7 @@ fn give(bytes: &[u8]) {
 
 fn set_register(n: u16, value: u8) {
     // SAFETY: as above.
-    unsafe { outb(PORT + n, value) };
+    unsafe { PortWriteOnly::new(PORT + n).write(value) };
 }
 
 /// Sets the port to 115200 8N1 with FIFOs, if it is there.

@@ -17,14 +17,16 @@
 //! the boot core can name the missing ones.
 
 use alloc::boxed::Box;
-use core::arch::{asm, global_asm, naked_asm};
+use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_boot::options::Faults;
+use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::PageTableFlags;
 
 use super::percpu::{self, MAX_CORES, PerCpu};
-use super::{apic, gdt};
-use crate::mm::paging::{self, Flags};
+use super::{apic, cpu, gdt};
+use crate::mm::paging;
 use crate::mm::phys_to_virt;
 use crate::{platform, println, start};
 
@@ -123,10 +125,8 @@ unsafe extern "C" fn smp_enter() -> ! {
 extern "C" fn enter(ticket: u32) -> ! {
     match percpu::get(ticket as usize + 1) {
         Some(core) => crate::start::ap_main(core),
-        None => loop {
-            // SAFETY: a core too many stops for good.
-            unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
-        },
+        // A core too many.
+        None => cpu::stop(),
     }
 }
 
@@ -189,17 +189,16 @@ static DEAF: AtomicU64 = AtomicU64::new(0);
 fn lay_trampoline() -> bool {
     let (from, cr3_at, end) = (&raw const smp_trampoline, &raw const smp_trampoline_cr3, &raw const smp_trampoline_end);
     let len = end as usize - from as usize;
-    let cr3: u64;
-    // SAFETY: reads a register; copies the trampoline into memory that boot keeps free for it
+    let cr3 = Cr3::read().0.start_address().as_u64();
+    // SAFETY: copies the trampoline into memory that boot keeps free for it
     // (below 1 MiB, never handed out).
     unsafe {
-        asm!("mov {}, cr3", out(reg) cr3, options(nomem, nostack, preserves_flags));
         let to = phys_to_virt(TRAMPOLINE);
         to.copy_from_nonoverlapping(from, len);
         to.add(cr3_at as usize - from as usize).cast::<u32>().write_unaligned(cr3 as u32);
     }
     // The core turns paging on while it runs there.
-    cr3 >> 32 == 0 && paging::map_page(TRAMPOLINE, TRAMPOLINE, Flags::empty()).is_ok()
+    cr3 >> 32 == 0 && paging::map_page(TRAMPOLINE, TRAMPOLINE, PageTableFlags::empty()).is_ok()
 }
 
 /// Returns true if a core with this APIC id runs.

@@ -37,7 +37,7 @@ use super::pages;
 use crate::arch::{apic, percpu};
 use crate::mm::frames::{self, BATCH, FRAME};
 use crate::mm::lock::Lock;
-use crate::mm::paging::{self, Flags};
+use crate::mm::paging;
 use crate::mm::phys_to_virt;
 use crate::mm::window::scavenge::{EPOCHS, flush_tlb};
 
@@ -187,7 +187,7 @@ fn map(at: u64, pages: u64) -> bool {
         .min(pages - done);
         pages::count(got as i64);
         for &frame in &batch[..got as usize] {
-            if paging::map_page(at + (done + mapped) * FRAME, frame, Flags::DATA).is_err() {
+            if paging::map_page(at + (done + mapped) * FRAME, frame, paging::DATA).is_err() {
                 break;
             }
             mapped += 1;

@@ -23,11 +23,11 @@
 mod round;
 mod stale;
 
-use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::epoch::Epochs;
 use trefoil_sched::{M, PreemptGuard};
+use x86_64::instructions::tlb;
 
 use super::Window;
 use crate::arch::{clock, percpu};
@@ -69,8 +69,8 @@ pub fn stats() -> ScavengeStats {
 }
 /// Drops this core's TLB entries of the windows.
 pub fn flush_tlb() {
-    // SAFETY: reloads the same tables; the processor finds valid entries again.
-    unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
+    // Reloads the same tables; the processor finds valid entries again.
+    tlb::flush_all();
 }
 /// Adds a window that no G lives on.
 ///
