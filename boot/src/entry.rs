@@ -6,7 +6,6 @@
 //! (the map, the command line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
 use core::arch::global_asm;
-use core::arch::x86_64::__cpuid;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -14,6 +13,7 @@ use core::ptr::addr_of;
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
+use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PageTable;
 
@@ -164,8 +164,9 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
         claims.add(module.start, module.start + module.len, MemoryRegionKind::Bootloader)?;
     }
 
-    let page = largest_page();
-    let limit = tables::reach(tables::POOL, image.end - image.start, page).min(PHYS_WINDOW).min(address_space());
+    let cpu = CpuId::new();
+    let page = largest_page(&cpu);
+    let limit = tables::reach(tables::POOL, image.end - image.start, page).min(PHYS_WINDOW).min(address_space(&cpu));
     let top = claims.ram_top();
     if top > limit {
         say::warning(format_args!("memory beyond {} GiB is left out: the map goes up to {top:#x}", limit >> 30));
@@ -210,14 +211,14 @@ fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
 }
 
 /// Returns the largest pages that this CPU has.
-fn largest_page() -> PageSize {
-    // The stub checked that this leaf exists.
-    if __cpuid(0x8000_0001).edx >> 26 & 1 == 1 { PageSize::Gib1 } else { PageSize::Mib2 }
+fn largest_page(cpu: &CpuId<CpuIdReaderNative>) -> PageSize {
+    let features = cpu.get_extended_processor_and_feature_identifiers();
+    if features.is_some_and(|features| features.has_1gib_pages()) { PageSize::Gib1 } else { PageSize::Mib2 }
 }
 
 /// Returns how much physical memory this CPU can address at all.
-fn address_space() -> u64 {
-    let bits = if __cpuid(0x8000_0000).eax >= 0x8000_0008 { __cpuid(0x8000_0008).eax & 0xff } else { 36 };
+fn address_space(cpu: &CpuId<CpuIdReaderNative>) -> u64 {
+    let bits = cpu.get_processor_capacity_feature_info().map_or(36, |told| told.physical_address_bits());
     1 << bits.clamp(32, 52)
 }
 

@@ -108,6 +108,8 @@ pub(crate) fn ap_main(core: &'static PerCpu) -> ! {
 }
 
 /// Gives `core` its M. Before the core starts, so that none allocates on its way up.
+#[inline(never)]
+#[optimize(size)]
 pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
     core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
 }

@@ -77,6 +77,7 @@ static PAGES: AtomicUsize = AtomicUsize::new(0);
 static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
 /// Allocates a stack of `pages` pages (at most 15) for core `core`. `None`: no memory, or no slot.
+#[optimize(size)]
 pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
     OWNERS.get(slot)?.store((core * 8 + purpose as usize + 1) as u16, Ordering::Relaxed);

@@ -20,8 +20,9 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use core::arch::x86_64::{__cpuid, _rdtsc};
+use core::arch::x86_64::_rdtsc;
 
+use raw_cpuid::CpuId;
 use x86_64::instructions::port::{Port, PortReadOnly, PortWriteOnly};
 
 /// When the scale is measured again: 30 ms, within one round of the PIT's 16 bits.
@@ -165,20 +166,10 @@ pub fn ticks_at(ns: u64) -> u64 {
 
 /// Returns the frequency that CPUID or a hypervisor tells, if they do.
 fn told_hz() -> Option<u64> {
-    let most = __cpuid(0).eax;
-    if most >= 0x15 {
-        let leaf = __cpuid(0x15);
-        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
-            return Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
-        }
-    }
-    if __cpuid(1).ecx >> 31 & 1 == 1 && __cpuid(0x4000_0000).eax >= 0x4000_0010 {
-        let khz = __cpuid(0x4000_0010).eax;
-        if khz != 0 {
-            return Some(u64::from(khz) * 1000);
-        }
-    }
-    None
+    let cpu = CpuId::new();
+    let by_hypervisor = || cpu.get_hypervisor_info()?.tsc_frequency().filter(|&khz| khz != 0);
+    let told = cpu.get_tsc_info().and_then(|info| info.tsc_frequency());
+    told.or_else(|| by_hypervisor().map(|khz| u64::from(khz) * 1000))
 }
 
 /// First measurement, kept for the second.

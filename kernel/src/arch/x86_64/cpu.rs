@@ -1,9 +1,9 @@
 //! The features of this processor, read once from CPUID, and the control bits that every core sets.
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::sync::atomic::Ordering;
 
+use raw_cpuid::{CpuId, ExtendedFeatures, FeatureInfo, cpuid};
 use trefoil_boot::rest::{Rest, rest};
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
@@ -39,32 +39,29 @@ pub struct Features {
 impl Features {
     /// Asks CPUID.
     pub fn read() -> Self {
-        let (zero, one) = (__cpuid(0), __cpuid(1));
-        // Leaf 7, or nothing.
-        let (ebx, ecx) = match zero.eax {
-            7.. => {
-                let seven = __cpuid_count(7, 0);
-                (seven.ebx, seven.ecx)
-            }
-            _ => (0, 0),
-        };
+        let cpu = CpuId::new();
+        let basic = cpu.get_feature_info();
+        let extended = cpu.get_extended_feature_info();
+        let has = |f: fn(&FeatureInfo) -> bool| basic.as_ref().is_some_and(f);
+        let has_extended = |f: fn(&ExtendedFeatures) -> bool| extended.as_ref().is_some_and(f);
         Self {
-            erms: ebx >> 9 & 1 == 1,
-            x2apic: one.ecx >> 21 & 1 == 1,
-            tsc_deadline: one.ecx >> 24 & 1 == 1,
-            smep: ebx >> 7 & 1 == 1,
-            smap: ebx >> 20 & 1 == 1,
-            umip: ecx >> 2 & 1 == 1,
-            machine_check: one.edx >> 7 & 1 == 1,
-            hypervisor: one.ecx >> 31 & 1 == 1,
-            xsave: one.ecx >> 26 & 1 == 1,
-            rest: rest([zero.eax, zero.ebx], [one.eax, one.ecx]),
+            erms: has_extended(ExtendedFeatures::has_rep_movsb_stosb),
+            x2apic: has(FeatureInfo::has_x2apic),
+            tsc_deadline: has(FeatureInfo::has_tsc_deadline),
+            smep: has_extended(ExtendedFeatures::has_smep),
+            smap: has_extended(ExtendedFeatures::has_smap),
+            umip: has_extended(ExtendedFeatures::has_umip),
+            machine_check: has(FeatureInfo::has_mce),
+            hypervisor: has(FeatureInfo::has_hypervisor),
+            xsave: has(FeatureInfo::has_xsave),
+            rest: rest(&cpu),
         }
     }
 }
 
 /// Sets this core's protection bits: WP, and SMEP, SMAP, UMIP where present; and MCE, without which
 /// a machine check is a reset instead of a report. SSE is on since boot (or the trampoline).
+#[optimize(size)]
 pub fn init_core() -> Features {
     let features = Features::read();
     // SAFETY: sets bits that every processor has, or that CPUID announces. The kernel has no user
@@ -100,7 +97,7 @@ pub const fn vector_state(present: u32) -> XCr0Flags {
 
 /// Turns these components on, and tells the preemption code how many bytes they take.
 fn enable_xsave() {
-    let mask = vector_state(__cpuid_count(0xd, 0).eax);
+    let mask = vector_state(cpuid!(0xd).eax);
     // SAFETY: CPUID announces the instructions and these components; x87 and SSE are always among
     // them.
     unsafe {
@@ -108,18 +105,15 @@ fn enable_xsave() {
         XCr0::write_raw(mask.bits());
     }
     // For what is on now.
-    super::preempt::set_xsave_bytes(__cpuid_count(0xd, 0).ebx);
+    super::preempt::set_xsave_bytes(cpuid!(0xd).ebx);
 }
 
 /// Returns the local APIC's id as CPUID tells it: 32 bits if leaf 0xB is there.
 pub fn initial_apic_id() -> u32 {
-    if __cpuid(0).eax >= 0xb {
-        let leaf = __cpuid_count(0xb, 0);
-        if leaf.ebx != 0 {
-            return leaf.edx;
-        }
-    }
-    __cpuid(1).ebx >> 24
+    let cpu = CpuId::new();
+    let wide = cpu.get_extended_topology_info().and_then(|mut levels| levels.next()).map(|level| level.x2apic_id());
+    let narrow = || cpu.get_feature_info().map_or(0, |features| u32::from(features.initial_local_apic_id()));
+    wide.unwrap_or_else(narrow)
 }
 
 /// Reads an I/O port once for each of `into`, by one instruction: under a hypervisor that is one

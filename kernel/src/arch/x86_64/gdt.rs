@@ -71,6 +71,8 @@ pub fn use_early_stacks(core: &'static PerCpu) {
 
 /// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
 /// Returns false if there is no memory.
+#[inline(never)]
+#[optimize(size)]
 pub fn make_stacks(core: &'static PerCpu) -> bool {
     let mut tops = [VirtAddr::zero(); 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {

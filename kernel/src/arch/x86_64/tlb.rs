@@ -30,9 +30,10 @@
 //! rejected: reloads at each scheduling point (a G that runs alone has none), and a beat that never
 //! ends.
 
-use core::arch::x86_64::__cpuid;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use raw_cpuid::{CpuId, Hypervisor};
 
 use super::clock;
 use super::cpu::Features;
@@ -118,11 +119,7 @@ pub fn init(features: &Features) {
 
 /// Returns true if the machine is QEMU's translator.
 pub(super) fn is_translator(features: &Features) -> bool {
-    let names_it = || {
-        let leaf = __cpuid(0x4000_0000);
-        [leaf.ebx, leaf.ecx, leaf.edx] == [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes)
-    };
-    features.hypervisor && names_it()
+    features.hypervisor && CpuId::new().get_hypervisor_info().is_some_and(|it| it.identify() == Hypervisor::QEMU)
 }
 
 /// Records that `frames` frames have left the pool for the heap, on this core. With preemption off,
