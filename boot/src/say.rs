@@ -5,6 +5,7 @@
 
 use core::fmt::{self, Write};
 
+use uart_16550::spec::registers::{LSR, offsets};
 use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 use x86_64::instructions::{hlt, interrupts};
 
@@ -26,8 +27,8 @@ impl Write for Serial {
             for _ in 0..PATIENCE {
                 // SAFETY: the line status register, or nothing; reading it clears error bits that
                 // no code looks at.
-                let status: u8 = unsafe { PortReadOnly::new(PORT + 5).read() };
-                if status & 0x20 != 0 {
+                let status = LSR::from_bits_retain(unsafe { PortReadOnly::new(PORT + offsets::LSR as u16).read() });
+                if status.contains(LSR::THR_EMPTY) {
                     break;
                 }
             }
