@@ -13,6 +13,7 @@ use core::ptr::addr_of;
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
+use heapless::Vec;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PageTable;
@@ -54,15 +55,15 @@ const STUB_REACH: u64 = 4 << 30;
 /// The data that outlives boot. All zeros, or it would take room in the image's file.
 struct Kept {
     tables: [PageTable; tables::POOL],
-    map: [MemoryRegion; REGIONS_MAX],
-    command_line: [u8; COMMAND_LINE_MAX],
+    map: Vec<MemoryRegion, REGIONS_MAX>,
+    command_line: Vec<u8, COMMAND_LINE_MAX>,
     info: MaybeUninit<BootInfo>,
 }
 
 static mut KEPT: Kept = Kept {
     tables: [const { PageTable::new() }; tables::POOL],
-    map: [const { MemoryRegion { start: 0, end: 0, kind: MemoryRegionKind::Usable } }; REGIONS_MAX],
-    command_line: [0; COMMAND_LINE_MAX],
+    map: Vec::new(),
+    command_line: Vec::new(),
     info: MaybeUninit::uninit(),
 };
 
@@ -178,7 +179,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
         return Err(Error::TooLittle { free, module: module.map_or(0, |module| module.len) });
     }
 
-    let command_line = start_info.command_line(&Low, &mut mention, &mut kept.command_line);
+    start_info.command_line(&Low, &mut mention, &mut kept.command_line);
     let rsdp = find_rsdp(&start_info);
     activate(&mut kept.tables, mapped, page)?;
 
@@ -195,8 +196,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     let boot_stack = addr_of!(__boot_stack_bottom) as u64..addr_of!(__boot_stack_top) as u64;
     info.kernel_stack_bottom = boot_stack.start;
     info.kernel_stack_len = boot_stack.end - boot_stack.start;
-    let command_line = &kept.command_line[..command_line];
-    Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
+    Ok(Handover { info, command_line: &kept.command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
 /// Finds the RSDP: at the loader's address, if there is one there; else by a search.
