@@ -12,6 +12,7 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
+use heapless::Vec;
 use trefoil_sched::entry::{Backing, Entry};
 use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 
@@ -125,11 +126,9 @@ pub(super) struct Round {
     /// How many slices there were then; 0: no slices are being settled.
     to_settle: usize,
     /// The first address under each table in limbo.
-    tables: [u64; TABLES],
-    tables_len: usize,
+    tables: Vec<u64, TABLES>,
     /// Tables for the next round.
-    next_tables: [u64; TABLES],
-    pub(super) next_len: usize,
+    pub(super) next_tables: Vec<u64, TABLES>,
     /// The epoch that the round waits for; 0: no round is under way.
     epoch: u64,
     begun: u64,
@@ -166,10 +165,8 @@ impl Round {
             settling: false,
             settled: 0,
             to_settle: 0,
-            tables: [0; TABLES],
-            tables_len: 0,
-            next_tables: [0; TABLES],
-            next_len: 0,
+            tables: Vec::new(),
+            next_tables: Vec::new(),
             epoch: 0,
             begun: 0,
             hurried: 0,
@@ -202,7 +199,7 @@ impl Round {
         if self.collecting {
             return 0;
         }
-        if self.len > 0 || self.tables_len > 0 {
+        if self.len > 0 || !self.tables.is_empty() {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
             // The piece holds nothing: all pages that were found are in the round.
@@ -211,7 +208,7 @@ impl Round {
         if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
             return 0;
         }
-        let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
+        let more = self.in_pass || !self.next_tables.is_empty() || self.epoch != 0 || self.len > 0;
         match urgency {
             Urgency::Idle if more => PACE,
             Urgency::Idle => self.next_pass.saturating_sub(clock::now()).clamp(PACE, PERIOD),
@@ -266,24 +263,23 @@ impl Round {
         if !self.collecting {
             self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
             self.looks = if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED };
-            self.tables_len = 0;
+            self.tables.clear();
         }
         self.collecting = true;
         let more = self.collect_some(sched, guard, urgency, &Piece::begin());
-        self.collecting = more && (self.next_len > 0 || !self.is_full());
+        self.collecting = more && (!self.next_tables.is_empty() || !self.is_full());
     }
 
     /// Moves tables to limbo that the last round has left without pages.
     fn retire_tables(&mut self, piece: &Piece) {
-        while self.next_len > 0 && !piece.is_over() {
+        while !piece.is_over() {
+            let Some(table) = self.next_tables.pop() else { return };
             piece.advance();
-            self.next_len -= 1;
-            let table = self.next_tables[self.next_len];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
                 && entry.retire()
             {
-                self.tables[self.tables_len] = table;
-                self.tables_len += 1;
+                // There is room: a round begins without tables, and gets those of one list.
+                let _ = self.tables.push(table);
             }
         }
     }
@@ -291,7 +287,7 @@ impl Round {
     /// Adds some slices, as a part of `piece`. Returns true if there may be more.
     fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, piece: &Piece) -> bool {
         self.retire_tables(piece);
-        if self.next_len > 0 {
+        if !self.next_tables.is_empty() {
             return true;
         }
         while !self.is_enough(piece)
@@ -424,7 +420,7 @@ impl Round {
     fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &percpu::current().packs;
         packs.set(true);
-        if self.tables_len > 0 {
+        if !self.tables.is_empty() {
             self.settle_tables();
             packs.set(false);
             return false;
@@ -451,12 +447,11 @@ impl Round {
     /// Settles a few of the slices.
     fn settle_tables(&mut self) {
         let piece = Piece::begin();
-        while self.tables_len > 0 && !piece.is_over() {
+        while !piece.is_over() {
+            let Some(table) = self.tables.pop() else { return };
             piece.advance();
-            self.tables_len -= 1;
-            let at = self.tables_len;
-            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
-            let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
+            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(table) else { continue };
+            let may_pack = Window::of(table).is_some_and(|w| w.class() == 0);
             if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
                 self.give(frame);
             }
@@ -502,8 +497,8 @@ impl Round {
     /// Remembers the tables under `range` that have no page any more, for the next round.
     fn look_at_tables(&mut self, range: core::ops::Range<u64>) {
         let mut at = range.start & !(TABLE_SPAN - 1);
-        while at < range.end && self.next_len < TABLES {
-            let known = self.next_tables[..self.next_len].last() == Some(&at);
+        while at < range.end && !self.next_tables.is_full() {
+            let known = self.next_tables.last() == Some(&at);
             if !known
                 && let Some((_, Backing::Present(word))) = walk::find_table(at)
                 && match packed::content(word & ADDRESS) {
@@ -512,8 +507,7 @@ impl Round {
                     Content::Pages => false,
                 }
             {
-                self.next_tables[self.next_len] = at;
-                self.next_len += 1;
+                let _ = self.next_tables.push(at);
             }
             at += TABLE_SPAN;
         }
