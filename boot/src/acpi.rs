@@ -19,6 +19,7 @@ use acpi::rsdp::Rsdp;
 use acpi::sdt::SdtHeader;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{EntryHeader, InterruptSourceOverrideEntry, IoApicEntry, LocalApicEntry, LocalX2ApicEntry, Madt};
+use heapless::Vec;
 
 use crate::options::MAX_CORES;
 
@@ -127,7 +128,7 @@ impl<'m, M: Memory> Tables<'m, M> {
     /// # Errors
     /// The defect of the MADT.
     pub fn cores(&self) -> Result<Cores, Error> {
-        let mut cores = Cores { ids: [0; MAX_CORES], len: 0, beyond: 0 };
+        let mut cores = Cores::default();
         for entry in self.madt()? {
             let entry = entry?;
             let length = entry.len();
@@ -262,10 +263,9 @@ const LOCAL_X2APIC: u8 = 9;
 const ENABLED: u32 = 1;
 
 /// APIC ids of the usable cores, in the MADT's order, each once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Cores {
-    ids: [u32; MAX_CORES],
-    len: usize,
+    ids: Vec<u32, MAX_CORES>,
     /// How many usable cores found no room.
     pub beyond: usize,
 }
@@ -273,42 +273,33 @@ pub struct Cores {
 impl Cores {
     /// Makes a list of just the core with this id.
     pub fn only(id: u32) -> Self {
-        let mut ids = [0; MAX_CORES];
-        ids[0] = id;
-        Self { ids, len: 1, beyond: 0 }
+        let mut cores = Self::default();
+        cores.add(id);
+        cores
     }
 
     /// Returns the ids.
     pub fn ids(&self) -> &[u32] {
-        &self.ids[..self.len]
+        &self.ids
     }
 
     /// Makes `id` the first, adding it if need be.
     pub fn put_first(&mut self, id: u32) {
-        match self.ids().iter().position(|&other| other == id) {
-            Some(at) => self.ids[..=at].rotate_right(1),
-            None => {
-                if self.len == MAX_CORES {
-                    self.beyond += 1;
-                } else {
-                    self.len += 1;
-                }
-                self.ids[..self.len].rotate_right(1);
-                self.ids[0] = id;
+        if !self.ids.contains(&id) {
+            if self.ids.is_full() {
+                self.ids.pop();
+                self.beyond += 1;
             }
+            self.add(id);
+        }
+        if let Some(at) = self.ids.iter().position(|&other| other == id) {
+            self.ids[..=at].rotate_right(1);
         }
     }
 
     fn add(&mut self, id: u32) {
-        if self.ids().contains(&id) {
-            return;
-        }
-        match self.ids.get_mut(self.len) {
-            Some(slot) => {
-                *slot = id;
-                self.len += 1;
-            }
-            None => self.beyond += 1,
+        if !self.ids.contains(&id) && self.ids.push(id).is_err() {
+            self.beyond += 1;
         }
     }
 }

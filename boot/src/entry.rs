@@ -5,8 +5,7 @@
 //! [`KERNEL_BASE`]. The function leaves the kernel's tables behind. The data kept for the kernel
 //! (the map, the command line, the tables) lies in `.bss`, so boot takes no memory from the map.
 
-use core::arch::x86_64::__cpuid;
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -14,11 +13,15 @@ use core::ptr::addr_of;
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
+use heapless::Vec;
+use raw_cpuid::{CpuId, CpuIdReaderNative};
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PageTable;
 
 use crate::acpi::Memory;
 use crate::pvh::{self, Flaw, START_INFO_BYTES, StartInfo};
 use crate::regions::{self, Claims, REGIONS_MAX};
-use crate::tables::{self, Builder, PageSize, Rights, Table};
+use crate::tables::{self, Builder, PageSize, Rights};
 use crate::{Door, Handover, KERNEL_BASE, PHYS_OFFSET, PHYS_WINDOW, rsdp, say};
 
 global_asm!(include_str!("pvh_stub.s"), options(att_syntax));
@@ -51,16 +54,16 @@ const STUB_REACH: u64 = 4 << 30;
 
 /// The data that outlives boot. All zeros, or it would take room in the image's file.
 struct Kept {
-    tables: [Table; tables::POOL],
-    map: [MemoryRegion; REGIONS_MAX],
-    command_line: [u8; COMMAND_LINE_MAX],
+    tables: [PageTable; tables::POOL],
+    map: Vec<MemoryRegion, REGIONS_MAX>,
+    command_line: Vec<u8, COMMAND_LINE_MAX>,
     info: MaybeUninit<BootInfo>,
 }
 
 static mut KEPT: Kept = Kept {
-    tables: [const { Table::EMPTY }; tables::POOL],
-    map: [const { MemoryRegion { start: 0, end: 0, kind: MemoryRegionKind::Usable } }; REGIONS_MAX],
-    command_line: [0; COMMAND_LINE_MAX],
+    tables: [const { PageTable::new() }; tables::POOL],
+    map: Vec::new(),
+    command_line: Vec::new(),
     info: MaybeUninit::uninit(),
 };
 
@@ -162,8 +165,9 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
         claims.add(module.start, module.start + module.len, MemoryRegionKind::Bootloader)?;
     }
 
-    let page = largest_page();
-    let limit = tables::reach(tables::POOL, image.end - image.start, page).min(PHYS_WINDOW).min(address_space());
+    let cpu = CpuId::new();
+    let page = largest_page(&cpu);
+    let limit = tables::reach(tables::POOL, image.end - image.start, page).min(PHYS_WINDOW).min(address_space(&cpu));
     let top = claims.ram_top();
     if top > limit {
         say::warning(format_args!("memory beyond {} GiB is left out: the map goes up to {top:#x}", limit >> 30));
@@ -175,7 +179,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
         return Err(Error::TooLittle { free, module: module.map_or(0, |module| module.len) });
     }
 
-    let command_line = start_info.command_line(&Low, &mut mention, &mut kept.command_line);
+    start_info.command_line(&Low, &mut mention, &mut kept.command_line);
     let rsdp = find_rsdp(&start_info);
     activate(&mut kept.tables, mapped, page)?;
 
@@ -192,8 +196,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     let boot_stack = addr_of!(__boot_stack_bottom) as u64..addr_of!(__boot_stack_top) as u64;
     info.kernel_stack_bottom = boot_stack.start;
     info.kernel_stack_len = boot_stack.end - boot_stack.start;
-    let command_line = &kept.command_line[..command_line];
-    Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
+    Ok(Handover { info, command_line: &kept.command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
 /// Finds the RSDP: at the loader's address, if there is one there; else by a search.
@@ -208,19 +211,19 @@ fn find_rsdp(start_info: &StartInfo) -> Option<u64> {
 }
 
 /// Returns the largest pages that this CPU has.
-fn largest_page() -> PageSize {
-    // The stub checked that this leaf exists.
-    if __cpuid(0x8000_0001).edx >> 26 & 1 == 1 { PageSize::Gib1 } else { PageSize::Mib2 }
+fn largest_page(cpu: &CpuId<CpuIdReaderNative>) -> PageSize {
+    let features = cpu.get_extended_processor_and_feature_identifiers();
+    if features.is_some_and(|features| features.has_1gib_pages()) { PageSize::Gib1 } else { PageSize::Mib2 }
 }
 
 /// Returns how much physical memory this CPU can address at all.
-fn address_space() -> u64 {
-    let bits = if __cpuid(0x8000_0000).eax >= 0x8000_0008 { __cpuid(0x8000_0008).eax & 0xff } else { 36 };
+fn address_space(cpu: &CpuId<CpuIdReaderNative>) -> u64 {
+    let bits = cpu.get_processor_capacity_feature_info().map_or(36, |told| told.physical_address_bits());
     1 << bits.clamp(32, 52)
 }
 
 /// Builds the kernel's tables in `pool` and goes over to them.
-fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(), tables::Full> {
+fn activate(pool: &'static mut [PageTable], mapped: u64, page: PageSize) -> Result<(), tables::Full> {
     let pool_at = physical(pool.as_ptr().cast());
     let mut tables = Builder::new(pool, pool_at)?;
     let sections: [(Range<*const u8>, Rights); 4] = [
@@ -237,7 +240,7 @@ fn activate(pool: &'static mut [Table], mapped: u64, page: PageSize) -> Result<(
     // SAFETY: the new tables map the code, constants, data and stack that are in use at the
     // addresses where they are now, with rights that allow what is done with them. `Low` is not
     // used any more.
-    unsafe { asm!("mov cr3, {}", in(reg) tables.root(), options(nostack, preserves_flags)) };
+    unsafe { Cr3::write(tables.root(), Cr3Flags::empty()) };
     Ok(())
 }
 

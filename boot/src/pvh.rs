@@ -14,6 +14,7 @@
 use core::fmt;
 
 use bootloader_api::info::MemoryRegionKind;
+use heapless::VecView;
 
 use crate::acpi::Memory;
 
@@ -230,25 +231,21 @@ impl StartInfo {
         module
     }
 
-    /// Copies the command line to `room`, without its zero; how long it is.
-    pub fn command_line(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw), room: &mut [u8]) -> usize {
+    /// Copies the command line to the empty `room`, without its zero.
+    pub fn command_line(&self, memory: &impl Memory, flaw: &mut dyn FnMut(Flaw), room: &mut VecView<u8>) {
         if self.command_line == 0 {
-            return 0;
+            return;
         }
         // Byte by byte: how much may be read is known only when the zero has been seen.
         let byte =
             |at: usize| self.command_line.checked_add(at as u64).and_then(|at| memory.bytes(at, 1)).map(|b| b[0]);
-        for at in 0..=room.len() {
-            match (byte(at), room.get_mut(at)) {
-                (Some(0), _) => return at,
-                (Some(byte), Some(slot)) => *slot = byte,
-                _ => {
-                    flaw(Flaw::CommandLine(at));
-                    return at;
-                }
+        loop {
+            match byte(room.len()) {
+                Some(0) => return,
+                Some(byte) if room.push(byte).is_ok() => {}
+                _ => return flaw(Flaw::CommandLine(room.len())),
             }
         }
-        room.len()
     }
 }
 

@@ -16,6 +16,7 @@
 //! touches. So a page in doubt is not used.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use heapless::Vec;
 
 /// How many claims there may be: those of the largest map that is believed, and boot's own.
 pub const CLAIMS_MAX: usize = crate::pvh::MEMORY_ENTRIES_MAX as usize + 16;
@@ -32,8 +33,7 @@ pub struct Full;
 /// The claims to physical memory.
 #[derive(Debug)]
 pub struct Claims {
-    list: [MemoryRegion; CLAIMS_MAX],
-    len: usize,
+    list: Vec<MemoryRegion, CLAIMS_MAX>,
 }
 
 /// Returns the strength of a claim: the stronger claim wins.
@@ -54,11 +54,7 @@ fn is_ram(kind: MemoryRegionKind) -> bool {
 impl Claims {
     /// Creates an empty set of claims.
     pub const fn new() -> Self {
-        Self { list: [MemoryRegion::empty(); CLAIMS_MAX], len: 0 }
-    }
-
-    fn claims(&self) -> &[MemoryRegion] {
-        &self.list[..self.len]
+        Self { list: Vec::new() }
     }
 
     /// Claims the bytes from `start` to `end`.
@@ -75,8 +71,7 @@ impl Claims {
             _ => (down(start), up(end)),
         };
         if !empty && start < end {
-            *self.list.get_mut(self.len).ok_or(Full)? = MemoryRegion { start, end, kind };
-            self.len += 1;
+            self.list.push(MemoryRegion { start, end, kind }).map_err(|_| Full)?;
         }
         Ok(())
     }
@@ -87,7 +82,7 @@ impl Claims {
         while at < end {
             let covers =
                 |claim: &&MemoryRegion| claim.kind == MemoryRegionKind::Usable && claim.start <= at && at < claim.end;
-            match self.claims().iter().find(covers) {
+            match self.list.iter().find(covers) {
                 Some(claim) => at = claim.end,
                 None => return false,
             }
@@ -97,32 +92,28 @@ impl Claims {
 
     /// Returns the address one past the highest address of RAM.
     pub fn ram_top(&self) -> u64 {
-        self.claims().iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
+        self.list.iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
     }
 
-    /// Writes the map of memory below `limit`, and returns it. Memory without a claim is in no
+    /// Writes the map of memory below `limit` into the empty `map`, and returns it. Memory without a claim is in no
     /// region.
-    pub fn resolve<'m>(&self, limit: u64, map: &'m mut [MemoryRegion; REGIONS_MAX]) -> &'m mut [MemoryRegion] {
-        let mut ends = [0; REGIONS_MAX];
-        for (pair, claim) in ends.chunks_exact_mut(2).zip(self.claims()) {
-            pair.copy_from_slice(&[claim.start.min(limit), claim.end.min(limit)]);
+    pub fn resolve<'m>(&self, limit: u64, map: &'m mut Vec<MemoryRegion, REGIONS_MAX>) -> &'m mut [MemoryRegion] {
+        // There is room for all pushes, as `REGIONS_MAX` says.
+        let mut ends = Vec::<u64, REGIONS_MAX>::new();
+        for end in self.list.iter().flat_map(|claim| [claim.start, claim.end]) {
+            let _ = ends.push(end.min(limit));
         }
-        let ends = &mut ends[..2 * self.len];
-        sort(ends);
-        let mut len: usize = 0;
+        sort(&mut ends);
         for pair in ends.windows(2).filter(|pair| pair[0] < pair[1]) {
-            let covering = self.claims().iter().filter(|claim| claim.start <= pair[0] && pair[1] <= claim.end);
+            let covering = self.list.iter().filter(|claim| claim.start <= pair[0] && pair[1] <= claim.end);
             let Some(claim) = covering.max_by_key(|claim| strength(claim.kind)) else { continue };
             let piece = MemoryRegion { start: pair[0], end: pair[1], kind: claim.kind };
-            match len.checked_sub(1).map(|last| &mut map[last]) {
+            match map.last_mut() {
                 Some(last) if last.end == piece.start && last.kind == piece.kind => last.end = piece.end,
-                _ => {
-                    map[len] = piece;
-                    len += 1;
-                }
+                _ => _ = map.push(piece),
             }
         }
-        &mut map[..len]
+        map
     }
 }
 
@@ -164,12 +155,12 @@ mod tests {
         claims
     }
 
-    fn resolve_below(limit: u64, list: &[Claim]) -> Vec<Claim> {
-        let mut map = [MemoryRegion::empty(); REGIONS_MAX];
+    fn resolve_below(limit: u64, list: &[Claim]) -> std::vec::Vec<Claim> {
+        let mut map = Vec::new();
         claims(list).resolve(limit, &mut map).iter().map(|region| (region.start, region.end, region.kind)).collect()
     }
 
-    fn resolve(list: &[Claim]) -> Vec<Claim> {
+    fn resolve(list: &[Claim]) -> std::vec::Vec<Claim> {
         resolve_below(u64::MAX, list)
     }
 
@@ -264,7 +255,7 @@ mod tests {
             claims.add(i * 0x2000, i * 0x2000 + 0x1000, Usable).unwrap();
         }
         assert_eq!(claims.add(0, 0x1000, Bootloader), Err(Full));
-        let mut map = [MemoryRegion::empty(); REGIONS_MAX];
+        let mut map = Vec::new();
         assert_eq!(claims.resolve(u64::MAX, &mut map).len(), CLAIMS_MAX);
         assert_eq!(usable(&map), CLAIMS_MAX as u64 * 0x1000);
     }
@@ -281,7 +272,7 @@ mod tests {
         };
         for _ in 0..2000 {
             let kinds = [Usable, Usable, Usable, Bootloader, UnknownBios(2), UnknownBios(3)];
-            let list: Vec<Claim> =
+            let list: std::vec::Vec<Claim> =
                 (0..random(9)).map(|_| (random(64 * 0x1000), random(64 * 0x1000), kinds[random(6) as usize])).collect();
             let map = resolve(&list);
             assert!(map.windows(2).all(|two| two[0].1 <= two[1].0), "{map:x?} overlaps");

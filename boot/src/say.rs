@@ -3,8 +3,11 @@
 //! QEMU's port talks without being set up, and so does one that firmware has used. A port that
 //! isn't there reads as ready.
 
-use core::arch::asm;
 use core::fmt::{self, Write};
+
+use uart_16550::spec::registers::{LSR, offsets};
+use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
+use x86_64::instructions::{hlt, interrupts};
 
 const PORT: u16 = 0x3f8;
 
@@ -22,18 +25,15 @@ impl Write for Serial {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             for _ in 0..PATIENCE {
-                let status: u8;
                 // SAFETY: the line status register, or nothing; reading it clears error bits that
                 // no code looks at.
-                unsafe {
-                    asm!("in al, dx", in("dx") PORT + 5, out("al") status, options(nomem, nostack, preserves_flags))
-                };
-                if status & 0x20 != 0 {
+                let status = LSR::from_bits_retain(unsafe { PortReadOnly::new(PORT + offsets::LSR as u16).read() });
+                if status.contains(LSR::THR_EMPTY) {
                     break;
                 }
             }
             // SAFETY: the transmitter's register, or nothing.
-            unsafe { asm!("out dx, al", in("dx") PORT, in("al") byte, options(nomem, nostack, preserves_flags)) };
+            unsafe { PortWriteOnly::new(PORT).write(byte) };
         }
         Ok(())
     }
@@ -47,11 +47,10 @@ pub fn warning(what: fmt::Arguments<'_>) {
 /// Names a defect and ends the machine.
 pub fn fatal(what: fmt::Arguments<'_>) -> ! {
     let _ = writeln!(Serial, "\ntrefoil: fatal: {what}\ntrefoil: end of report");
+    // SAFETY: the debug-exit device or nothing.
+    unsafe { PortWriteOnly::new(EXIT_PORT).write(EXIT_FAILURE) };
+    interrupts::disable();
     loop {
-        // SAFETY: the debug-exit device or nothing; then this core stops, with interrupts off, for
-        // good.
-        unsafe {
-            asm!("out dx, eax", "cli", "hlt", in("dx") EXIT_PORT, in("eax") EXIT_FAILURE, options(nomem, nostack))
-        };
+        hlt();
     }
 }

@@ -17,15 +17,9 @@
 use core::fmt;
 use core::ops::Range;
 
-/// A page table of any level.
-#[repr(C, align(4096))]
-#[derive(Debug, Clone)]
-pub struct Table([u64; 512]);
-
-impl Table {
-    /// Maps nothing.
-    pub const EMPTY: Self = Self([0; 512]);
-}
+use x86_64::structures::paging::page_table::PageTableLevel;
+use x86_64::structures::paging::{PageTable, PageTableFlags, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
 
 /// The pool's size at boot: memory up to 64 GiB and more without 1 GiB pages, and all that an
 /// address space has with them.
@@ -35,11 +29,8 @@ const _: () = assert!(
     reach(POOL, 4 << 20, PageSize::Mib2) >= 64 << 30 && reach(POOL, 4 << 20, PageSize::Gib1) >= crate::PHYS_WINDOW
 );
 
-const PRESENT: u64 = 1;
-const WRITE: u64 = 1 << 1;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// The flags of an entry that leads to a table.
+const BRANCH: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
 
 /// The access rights of a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,18 +55,18 @@ pub enum PageSize {
 }
 
 impl PageSize {
-    /// Returns the level of the table that holds such entries; 0 is the lowest.
-    const fn level(self) -> u32 {
+    /// Returns the level of the table that holds such entries.
+    const fn level(self) -> PageTableLevel {
         match self {
-            Self::Kib4 => 0,
-            Self::Mib2 => 1,
-            Self::Gib1 => 2,
+            Self::Kib4 => PageTableLevel::One,
+            Self::Mib2 => PageTableLevel::Two,
+            Self::Gib1 => PageTableLevel::Three,
         }
     }
 
     /// Returns the size in bytes.
     pub const fn bytes(self) -> u64 {
-        4096 << (9 * self.level())
+        self.level().entry_address_space_alignment()
     }
 }
 
@@ -106,7 +97,7 @@ pub const fn reach(tables: usize, image: u64, size: PageSize) -> u64 {
 /// Builds tables in a pool. The first one is the root.
 #[derive(Debug)]
 pub struct Builder<'p> {
-    pool: &'p mut [Table],
+    pool: &'p mut [PageTable],
     /// Physical address of the pool.
     base: u64,
     used: usize,
@@ -118,15 +109,15 @@ impl<'p> Builder<'p> {
     ///
     /// # Errors
     /// The pool has no table.
-    pub fn new(pool: &'p mut [Table], base: u64) -> Result<Self, Full> {
+    pub fn new(pool: &'p mut [PageTable], base: u64) -> Result<Self, Full> {
         let mut builder = Self { pool, base, used: 0 };
         builder.take()?;
         Ok(builder)
     }
 
-    /// Returns the value for CR3.
-    pub fn root(&self) -> u64 {
-        self.base
+    /// Returns the frame of the root, for CR3.
+    pub fn root(&self) -> PhysFrame {
+        frame(self.base)
     }
 
     fn take(&mut self) -> Result<usize, Full> {
@@ -139,18 +130,20 @@ impl<'p> Builder<'p> {
 
     /// Returns the table of `level` that covers `address`, made with all tables above it if
     /// missing.
-    fn table(&mut self, address: u64, level: u32) -> Result<usize, Full> {
-        let mut table = 0;
-        for above in (level + 1..4).rev() {
+    fn table(&mut self, address: u64, level: PageTableLevel) -> Result<usize, Full> {
+        let (mut table, mut above) = (0, PageTableLevel::Four);
+        while above > level {
             let slot = index(address, above);
-            let entry = self.pool[table].0[slot];
-            table = if entry & PRESENT == 0 {
+            let entry = &self.pool[table][slot];
+            table = if entry.is_unused() {
                 let below = self.take()?;
-                self.pool[table].0[slot] = (self.base + below as u64 * 4096) | PRESENT | WRITE;
+                let at = self.base + below as u64 * PageSize::Kib4.bytes();
+                self.pool[table][slot].set_frame(frame(at), BRANCH);
                 below
             } else {
-                ((entry & ADDRESS) - self.base) as usize / 4096
+                (entry.addr().as_u64() - self.base) as usize / PageSize::Kib4.bytes() as usize
             };
+            above = above.next_lower_level().unwrap_or(level);
         }
         Ok(table)
     }
@@ -162,20 +155,17 @@ impl<'p> Builder<'p> {
     /// The pool is used up; a part of the range may be mapped.
     pub fn map(&mut self, range: Range<u64>, to: u64, rights: Rights, size: PageSize) -> Result<(), Full> {
         debug_assert!((range.start | range.end | to).is_multiple_of(size.bytes()));
-        let flags = PRESENT
-            | if size == PageSize::Kib4 { 0 } else { LARGE }
-            | match rights {
-                Rights::Code => 0,
-                Rights::Constants => NO_EXECUTE,
-                Rights::Data => NO_EXECUTE | WRITE,
-            };
+        let mut flags = PageTableFlags::PRESENT;
+        flags.set(PageTableFlags::HUGE_PAGE, size != PageSize::Kib4);
+        flags.set(PageTableFlags::NO_EXECUTE, rights != Rights::Code);
+        flags.set(PageTableFlags::WRITABLE, rights == Rights::Data);
         let (mut address, mut to) = (range.start, to);
         while address < range.end {
             let table = self.table(address, size.level())?;
             let first = index(address, size.level());
             let count = ((range.end - address) / size.bytes()).min(512 - first as u64);
-            for entry in &mut self.pool[table].0[first..first + count as usize] {
-                *entry = to | flags;
+            for slot in first..first + count as usize {
+                self.pool[table][slot].set_addr(frame(to).start_address(), flags);
                 to += size.bytes();
             }
             address += count * size.bytes();
@@ -184,14 +174,21 @@ impl<'p> Builder<'p> {
     }
 }
 
+/// Returns the frame that `physical` is the address of.
+fn frame(physical: u64) -> PhysFrame {
+    PhysFrame::containing_address(PhysAddr::new_truncate(physical))
+}
+
 /// Returns the index of the entry of a table of `level` that covers `address`.
-fn index(address: u64, level: u32) -> usize {
-    (address >> (12 + 9 * level)) as usize & 511
+fn index(address: u64, level: PageTableLevel) -> usize {
+    VirtAddr::new_truncate(address).page_table_index(level).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use x86_64::structures::paging::page_table::PageTableEntry;
+
     use crate::{KERNEL_BASE, PHYS_OFFSET};
 
     const BASE: u64 = 0x24_0000;
@@ -200,24 +197,27 @@ mod tests {
     /// address.
     fn translate(builder: &Builder<'_>, address: u64) -> Option<(u64, Rights)> {
         let (mut table, mut writable, mut executable) = (0, true, true);
-        for level in (0..4).rev() {
-            let entry = builder.pool[table].0[index(address, level)];
-            if entry & PRESENT == 0 {
+        let mut next = Some(PageTableLevel::Four);
+        while let Some(level) = next {
+            let entry = &builder.pool[table][index(address, level)];
+            let flags = entry.flags();
+            if !flags.contains(PageTableFlags::PRESENT) {
                 return None;
             }
-            writable &= entry & WRITE != 0;
-            executable &= entry & NO_EXECUTE == 0;
-            if level == 0 || entry & LARGE != 0 {
-                let within = address & ((4096 << (9 * level)) - 1);
+            writable &= flags.contains(PageTableFlags::WRITABLE);
+            executable &= !flags.contains(PageTableFlags::NO_EXECUTE);
+            next = level.next_lower_level();
+            if next.is_none() || flags.contains(PageTableFlags::HUGE_PAGE) {
+                let within = address & (level.entry_address_space_alignment() - 1);
                 let rights = match (writable, executable) {
                     (false, true) => Rights::Code,
                     (false, false) => Rights::Constants,
                     (true, false) => Rights::Data,
                     (true, true) => panic!("{address:#x} is writable and executable"),
                 };
-                return Some(((entry & ADDRESS) + within, rights));
+                return Some((entry.addr().as_u64() + within, rights));
             }
-            table = ((entry & ADDRESS) - builder.base) as usize / 4096;
+            table = (entry.addr().as_u64() - builder.base) as usize / 4096;
         }
         unreachable!()
     }
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_section_has_its_own_rights_and_the_guard_page_none() {
-        let mut pool = vec![Table::EMPTY; 8];
+        let mut pool = vec![PageTable::new(); 8];
         let mut builder = Builder::new(&mut pool, BASE).unwrap();
         image(&mut builder);
         let at = |physical: u64| translate(&builder, KERNEL_BASE + physical);
@@ -249,20 +249,20 @@ mod tests {
 
     #[test]
     fn nothing_is_mapped_to_itself() {
-        let mut pool = vec![Table::EMPTY; 16];
+        let mut pool = vec![PageTable::new(); 16];
         let mut builder = Builder::new(&mut pool, BASE).unwrap();
         image(&mut builder);
         builder.map(PHYS_OFFSET..PHYS_OFFSET + (4 << 30), 0, Rights::Data, PageSize::Gib1).unwrap();
         for address in [0, 0x1000, 0x10_0000, 0x20_0000, 1 << 30, 1 << 46] {
             assert_eq!(translate(&builder, address), None);
         }
-        assert!(builder.pool[0].0[..256].iter().all(|&entry| entry == 0));
+        assert!(builder.pool[0].iter().take(256).all(PageTableEntry::is_unused));
     }
 
     #[test]
     fn memory_is_mapped_at_its_offset_and_no_further() {
         for (size, top, tables) in [(PageSize::Gib1, 600u64 << 30, 3), (PageSize::Mib2, 17 << 30, 19)] {
-            let mut pool = vec![Table::EMPTY; 64];
+            let mut pool = vec![PageTable::new(); 64];
             let mut builder = Builder::new(&mut pool, BASE).unwrap();
             builder.map(PHYS_OFFSET..PHYS_OFFSET + top, 0, Rights::Data, size).unwrap();
             for physical in [0, 0xfee0_0030, (4 << 30) - 1, 4 << 30, 16 << 30, top - 1] {
@@ -277,7 +277,7 @@ mod tests {
     fn a_pool_reaches_as_far_as_it_says_and_then_errs() {
         for (tables, size) in [(12, PageSize::Mib2), (80, PageSize::Mib2), (700, PageSize::Mib2), (9, PageSize::Gib1)] {
             let top = reach(tables, 3 << 20, size);
-            let mut pool = vec![Table::EMPTY; tables];
+            let mut pool = vec![PageTable::new(); tables];
             let mut builder = Builder::new(&mut pool, BASE).unwrap();
             image(&mut builder);
             assert_eq!(builder.map(PHYS_OFFSET..PHYS_OFFSET + top, 0, Rights::Data, size), Ok(()));

@@ -13,10 +13,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::{Cause, G};
+use x86_64::instructions::interrupts;
+use x86_64::registers::control::{Cr2, Cr3};
+use x86_64::structures::idt::PageFaultErrorCode;
 
 use crate::arch::exit::{Exit, exit};
 use crate::arch::idt::Frame;
-use crate::arch::{cpu, exceptions, percpu, report_stack, reporter, serial};
+use crate::arch::{exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
 
 /// Faults inside the report.
@@ -51,7 +54,7 @@ pub use death::What;
 /// interrupts.
 #[optimize(size)]
 fn begin(what: fmt::Arguments<'_>) {
-    cpu::disable_interrupts();
+    interrupts::disable();
     if !reporter::claim() {
         match NESTED.fetch_add(1, Ordering::Relaxed) {
             0 => say!("\ntrefoil: another fault inside the report: {what}"),
@@ -119,7 +122,7 @@ fn registers(f: &Frame) {
     say!("  rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}", f.rsi, f.rdi, f.rbp, f.r8);
     say!("  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}", f.r9, f.r10, f.r11, f.r12);
     say!("  r13 {:016x}  r14 {:016x}  r15 {:016x}", f.r13, f.r14, f.r15);
-    say!("  cr2 {:016x}  cr3 {:016x}", cpu::cr2(), cpu::cr3());
+    say!("  cr2 {:016x}  cr3 {:016x}", Cr2::read_raw(), Cr3::read().0.start_address().as_u64());
 }
 
 /// Reports an exception that nothing handles.
@@ -141,16 +144,21 @@ fn finish(frame: &Frame) -> ! {
 }
 
 fn access(error: u64) -> &'static str {
-    match (error >> 4 & 1, error >> 1 & 1) {
-        (1, _) => "fetch from",
-        (_, 1) => "write to",
-        _ => "read from",
+    let error = PageFaultErrorCode::from_bits_retain(error);
+    if error.contains(PageFaultErrorCode::INSTRUCTION_FETCH) {
+        "fetch from"
+    } else if error.contains(PageFaultErrorCode::CAUSED_BY_WRITE) {
+        "write to"
+    } else {
+        "read from"
     }
 }
 
 /// Reports a page fault that is no growing stack.
 pub fn page_fault(frame: &Frame, addr: u64) -> ! {
-    let present = if frame.error & 1 == 1 { "a protected page" } else { "an unmapped page" };
+    let error = PageFaultErrorCode::from_bits_retain(frame.error);
+    let present =
+        if error.contains(PageFaultErrorCode::PROTECTION_VIOLATION) { "a protected page" } else { "an unmapped page" };
     begin(format_args!("exception 14 #PF page fault: {} 0x{addr:016x}, {present}", access(frame.error)));
     if let Some((core, purpose)) = kstack::owner(addr) {
         say!("  that is the guard page of the {} stack of core {core}", purpose.as_str());
@@ -183,7 +191,7 @@ pub fn nested_page_fault(frame: &Frame, addr: u64) -> ! {
 
 /// Reports a panic that can't unwind.
 pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
-    cpu::disable_interrupts();
+    interrupts::disable();
     report_stack::run(&mut || {
         match info.location() {
             Some(at) => begin(format_args!("panic at {}:{}:{}: {}", at.file(), at.line(), at.column(), info.message())),
@@ -202,7 +210,7 @@ pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
 /// Reports a message and its origin.
 #[inline(never)]
 pub fn message(what: fmt::Arguments<'_>) -> ! {
-    cpu::disable_interrupts();
+    interrupts::disable();
     report_stack::run(&mut || {
         begin(what);
         backtrace::callers(message as *const () as usize, 0);

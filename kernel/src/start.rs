@@ -6,6 +6,7 @@ use trefoil_boot::Handover;
 use trefoil_boot::rest::Rest;
 use trefoil_sched::internals::timers::Chore;
 use trefoil_sched::{Builder, Config, M, Sched, run_m};
+use x86_64::instructions::interrupts;
 
 use crate::api::{options, schedtrace};
 use crate::arch::exit::{Exit, exit};
@@ -75,8 +76,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     let main = main.spawn(run_main).unwrap_or_else(|e| panic!("main: {e}"));
     scheduler::set_main_g(main.id());
     core::mem::forget(main); //                           main's end is the machine's end
-    // SAFETY: IDT, IST stacks and APIC are set up.
-    unsafe { cpu::enable_interrupts() };
+    interrupts::enable(); //                              IDT, IST stacks and APIC are set up
     if let Some(at) = cores::start(&ids[1..], told.faults, clock::now(), sched) {
         POLL.start(at); //                                    nobody waits for the others
     }
@@ -108,12 +108,13 @@ pub(crate) fn ap_main(core: &'static Record) -> ! {
     core.set_lapic_id(apic::init_core(&features));
     core.arrive();
     start_m(core); //                                     an M, with a P if one is free
-    // SAFETY: IDT, IST stacks and APIC are set up.
-    unsafe { cpu::enable_interrupts() };
+    interrupts::enable(); //                              IDT, IST stacks and APIC are set up
     g0_main()
 }
 
 /// Gives `core` its M. Before the core starts, so that none allocates on its way up.
+#[inline(never)]
+#[optimize(size)]
 pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
     core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
 }

@@ -2,6 +2,9 @@
 
 use trefoil_sched::Cause;
 
+use x86_64::registers::control::Cr2;
+use x86_64::structures::idt::PageFaultErrorCode;
+
 use crate::arch::idt::Frame;
 use crate::arch::percpu;
 use crate::arch::upcalls::Upcalls;
@@ -27,14 +30,13 @@ static TREFOIL_UPCALLS: Upcalls = Upcalls {
 /// Maps the page of a growing stack, or ends the G whose stack can't grow. All other page faults
 /// end the machine.
 fn page_fault(frame: &Frame) {
-    const PRESENT: u64 = 1;
     let core = record::current();
-    let addr = cpu::cr2();
+    let addr = Cr2::read_raw();
     if gdt::ist_stack(core, gdt::IST_PAGE_FAULT).contains(&frame.rsp.get()) {
         // The frame of the first fault is overwritten by this one's.
         report::nested_page_fault(frame, addr);
     }
-    if frame.error & PRESENT != 0 {
+    if PageFaultErrorCode::from_bits_retain(frame.error).contains(PageFaultErrorCode::PROTECTION_VIOLATION) {
         report::page_fault(frame, addr);
     }
     // During a report a stack may still grow, but must not wait for the pool's lock: a core that is

@@ -9,8 +9,9 @@ use core::hint::black_box;
 use core::sync::atomic::Ordering::Relaxed;
 
 use trefoil::arch::{exceptions, percpu};
-use trefoil::mm::paging::{Flags, translate};
+use trefoil::mm::paging::{self, translate};
 use trefoil::prelude::*;
+use x86_64::structures::paging::PageTableFlags;
 
 image! {
     all_cores_come:
@@ -117,17 +118,17 @@ fn memory_can_be_used() {
 }
 
 fn sections_have_their_rights() {
-    fn rights(address: u64) -> Flags {
+    fn rights(address: u64) -> PageTableFlags {
         translate(address).expect("mapped").1
     }
     let code = rights(sections_have_their_rights as *const () as u64);
-    assert_eq!(code, Flags::empty(), "code is R-X");
+    assert_eq!(code, PageTableFlags::empty(), "code is R-X");
     let constant: &'static str = "a constant";
-    assert_eq!(rights(constant.as_ptr() as u64), Flags::NO_EXECUTE, "constants are R--");
+    assert_eq!(rights(constant.as_ptr() as u64), PageTableFlags::NO_EXECUTE, "constants are R--");
     static DATA: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(1);
-    assert_eq!(rights(DATA.as_ptr() as u64), Flags::DATA, "data is RW-");
+    assert_eq!(rights(DATA.as_ptr() as u64), paging::DATA, "data is RW-");
     let local = 5u8;
-    assert_eq!(rights(&raw const local as u64), Flags::DATA, "stacks are RW-");
+    assert_eq!(rights(&raw const local as u64), paging::DATA, "stacks are RW-");
     for core in percpu::all() {
         assert!(translate(core.g0_stack().start).is_some());
         assert!(translate(core.g0_stack().start - 1).is_none(), "no guard page under g0 of core {}", core.index());

@@ -7,7 +7,7 @@ mod support;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use trefoil::mm::paging::{Flags, MapError, map_page, translate, unmap_page};
+use trefoil::mm::paging::{DATA, MapError, map_page, translate, unmap_page};
 use trefoil::mm::{frames, heap, stack};
 use trefoil::prelude::*;
 
@@ -88,9 +88,9 @@ fn a_page_is_mapped_once() {
     const AT: u64 = 0xffff_f000_0000_0000;
     let frame = frames::alloc().unwrap();
     assert!(translate(AT).is_none());
-    map_page(AT, frame, Flags::DATA).unwrap();
-    assert_eq!(translate(AT), Some((frame, Flags::DATA)));
-    assert_eq!(map_page(AT, frame, Flags::DATA), Err(MapError::Occupied));
+    map_page(AT, frame, DATA).unwrap();
+    assert_eq!(translate(AT), Some((frame, DATA)));
+    assert_eq!(map_page(AT, frame, DATA), Err(MapError::Occupied));
     // SAFETY: mapped to a frame of our own right above.
     unsafe {
         (AT as *mut u64).write(42);

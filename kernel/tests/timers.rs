@@ -410,7 +410,7 @@ fn a_ticker_drops_ticks_and_keeps_its_beat() {
 fn an_alarm_that_was_on_its_way_teaches_nothing() {
     settle();
     for _ in 0..20 {
-        arch::cpu::without_interrupts(|| {
+        x86_64::instructions::interrupts::without_interrupts(|| {
             arch::apic::arm(arch::clock::now() + 20_000);
             busy(micros(100));
             arch::apic::arm(arch::clock::now() + 50_000_000);

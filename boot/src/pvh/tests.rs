@@ -163,37 +163,36 @@ fn a_module_list_out_of_reach_or_a_module_that_wraps_is_seen() {
     assert_eq!(module.unwrap().end(), None);
 }
 
-fn command_line(ram: &Ram, at: u64, room: usize) -> (Vec<u8>, Vec<Flaw>) {
-    let (mut room, mut flaws) = (vec![0xaa; room], Vec::new());
+fn command_line<const ROOM: usize>(ram: &Ram, at: u64) -> (Vec<u8>, Vec<Flaw>) {
+    let (mut room, mut flaws) = (heapless::Vec::<u8, ROOM>::new(), Vec::new());
     let info = StartInfo { command_line: at, ..parsed() };
-    let len = info.command_line(ram, &mut |flaw| flaws.push(flaw), &mut room);
-    room.truncate(len);
-    (room, flaws)
+    info.command_line(ram, &mut |flaw| flaws.push(flaw), &mut room);
+    (room.to_vec(), flaws)
 }
 
 #[test]
 fn the_command_line_ends_at_its_zero() {
     let mut ram = Ram::new();
     ram.put(0x2000, b"maxprocs=2 \xff\xfe\0not this");
-    assert_eq!(command_line(&ram, 0x2000, 64), (b"maxprocs=2 \xff\xfe".to_vec(), vec![]));
+    assert_eq!(command_line::<64>(&ram, 0x2000), (b"maxprocs=2 \xff\xfe".to_vec(), vec![]));
     assert_eq!(
-        command_line(&ram, 0x2000, 13),
+        command_line::<13>(&ram, 0x2000),
         (b"maxprocs=2 \xff\xfe".to_vec(), vec![]),
         "exactly as long as the room"
     );
-    assert_eq!(command_line(&ram, 0, 64), (vec![], vec![]));
-    assert_eq!(command_line(&ram, 0x3000, 64), (vec![], vec![]));
+    assert_eq!(command_line::<64>(&ram, 0), (vec![], vec![]));
+    assert_eq!(command_line::<64>(&ram, 0x3000), (vec![], vec![]));
 }
 
 #[test]
 fn a_command_line_too_long_or_out_of_reach_is_cut_and_said() {
     let mut ram = Ram::new();
     ram.put(0x2000, &[b'x'; 100]);
-    assert_eq!(command_line(&ram, 0x2000, 99), (vec![b'x'; 99], vec![Flaw::CommandLine(99)]));
+    assert_eq!(command_line::<99>(&ram, 0x2000), (vec![b'x'; 99], vec![Flaw::CommandLine(99)]));
     ram.put(0x3ffe, b"ab");
-    assert_eq!(command_line(&ram, 0x3ffe, 99), (b"ab".to_vec(), vec![Flaw::CommandLine(2)]));
+    assert_eq!(command_line::<99>(&ram, 0x3ffe), (b"ab".to_vec(), vec![Flaw::CommandLine(2)]));
     for nowhere in [0x4000, u64::MAX] {
-        assert_eq!(command_line(&ram, nowhere, 99), (vec![], vec![Flaw::CommandLine(0)]));
+        assert_eq!(command_line::<99>(&ram, nowhere), (vec![], vec![Flaw::CommandLine(0)]));
     }
 }
 
@@ -220,6 +219,6 @@ fn random_bytes_never_fault() {
         let Ok(info) = StartInfo::parse(&ram.0[..START_INFO_BYTES]) else { continue };
         let _ = memory_map(&ram, info);
         let _ = info.module(&ram, &mut |flaw| drop(flaw.to_string())).and_then(|module| module.end());
-        let _ = command_line(&ram, info.command_line, 77);
+        let _ = command_line::<77>(&ram, info.command_line);
     }
 }

@@ -124,22 +124,21 @@ impl Write for LineOf {
 /// The output of one call outside any G, or where there is no memory for a [`Line`]. Output longer
 /// than `N` bytes leaves in several pieces.
 struct Piece<const N: usize> {
-    len: usize,
-    bytes: [u8; N],
+    bytes: heapless::Vec<u8, N>,
     out: fn(&[u8]),
 }
 
 impl<const N: usize> Piece<N> {
     #[inline(never)]
     fn print(args: fmt::Arguments<'_>, out: fn(&[u8])) {
-        let mut piece = Self { len: 0, bytes: [0; N], out };
+        let mut piece = Self { bytes: heapless::Vec::new(), out };
         let _ = fmt::write(&mut piece, args);
         piece.send();
     }
 
     fn send(&mut self) {
-        (self.out)(&self.bytes[..self.len]);
-        self.len = 0;
+        (self.out)(&self.bytes);
+        self.bytes.clear();
     }
 }
 
@@ -147,11 +146,10 @@ impl<const N: usize> Write for Piece<N> {
     #[inline(never)]
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for &byte in s.as_bytes() {
-            if self.len == N {
+            if self.bytes.is_full() {
                 self.send();
             }
-            self.bytes[self.len] = byte;
-            self.len += 1;
+            let _ = self.bytes.push(byte);
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::spawn::is_exit;
 use trefoil_sched::{Cause, G, GRef};
+use x86_64::instructions::interrupts;
 
 pub use trefoil_sched::panic::{
     AssertUnwindSafe, Location, Payload, RefUnwindSafe, UnwindSafe, catch_unwind, panic_message, resume_unwind,
@@ -50,7 +51,7 @@ pub use trefoil_sched::panic::{
 pub use hook::{PanicHookInfo, set_hook, take_hook};
 
 use super::console;
-use crate::arch::{cpu, percpu, reporter};
+use crate::arch::{percpu, reporter};
 use crate::mm::stack;
 use crate::report::{self, Who};
 use crate::scheduler;
@@ -90,7 +91,7 @@ fn way() -> Way {
     if percpu::depth() > 0 {
         return Way::Fatal("preemption is off");
     }
-    if !cpu::interrupts_are_on() {
+    if !interrupts::are_enabled() {
         return Way::Fatal("interrupts are off");
     }
     let Some(g) = percpu::current_g() else { return Way::Fatal("it is outside any G") };

@@ -9,8 +9,10 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
+use x86_64::VirtAddr;
+
 use super::frames::{self, FRAME};
-use super::paging::{self, Flags};
+use super::paging;
 use crate::arch::gdt;
 use crate::arch::percpu::PerCpu;
 
@@ -79,13 +81,14 @@ static PAGES: AtomicUsize = AtomicUsize::new(0);
 static OWNERS: [AtomicU16; SLOTS] = [const { AtomicU16::new(0) }; SLOTS];
 
 /// Allocates a stack of `pages` pages (at most 15) for core `core`. `None`: no memory, or no slot.
+#[optimize(size)]
 pub fn alloc(pages: u64, core: usize, purpose: Purpose) -> Option<Range<u64>> {
     let slot = NEXT.fetch_add(1, Ordering::Relaxed);
     OWNERS.get(slot)?.store((core * 8 + purpose as usize + 1) as u16, Ordering::Relaxed);
     let hi = BASE + (slot as u64 + 1) * SLOT;
     let lo = hi - pages.min(SLOT / FRAME - 1) * FRAME;
     for page in (lo..hi).step_by(FRAME as usize) {
-        paging::map_page(page, frames::alloc()?, Flags::DATA).ok()?;
+        paging::map_page(page, frames::alloc()?, paging::DATA).ok()?;
         PAGES.fetch_add(1, Ordering::Relaxed);
     }
     Some(lo..hi)
@@ -97,10 +100,10 @@ const G0_PAGES: u64 = 8;
 /// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
 /// Returns false if there is no memory.
 pub fn make_for(core: &PerCpu) -> bool {
-    let mut tops = [0; 7];
+    let mut tops = [VirtAddr::zero(); 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {
         let Some(stack) = alloc(gdt::IST_PAGES, core.index(), purpose) else { return false };
-        *top = stack.end;
+        *top = VirtAddr::new_truncate(stack.end);
     }
     let Some(g0) = alloc(G0_PAGES, core.index(), Purpose::G0) else { return false };
     gdt::set_stacks(core, tops, g0);

@@ -16,6 +16,7 @@
 use core::ffi::c_void;
 use core::fmt;
 
+use heapless::{HistoryBuf, Vec};
 use trefoil_sched::is_side_door;
 use unwinding::abi::{
     _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode,
@@ -65,8 +66,8 @@ struct Walk {
     /// How many are shown before there is a gap.
     head: usize,
     out: Out,
-    /// Beyond the first `head` frames, the last ones so far, as a ring.
-    tail: [u64; TAIL],
+    /// Beyond the first `head` frames, the last ones so far.
+    tail: HistoryBuf<u64, TAIL>,
 }
 
 extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReasonCode {
@@ -87,7 +88,7 @@ extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReas
         if walk.shown < walk.head {
             line(walk.out, walk.shown, addr);
         } else {
-            walk.tail[walk.shown % TAIL] = addr;
+            walk.tail.write(addr);
         }
         walk.shown += 1;
     }
@@ -101,14 +102,14 @@ fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize
 
 #[inline(never)]
 fn walk_most(most: usize, after: usize, above: usize, from: usize, head: usize, out: Out) -> usize {
-    let mut walk = Walk { after, above, seen: 0, most, shown: from, head, out, tail: [0; TAIL] };
+    let mut walk = Walk { after, above, seen: 0, most, shown: from, head, out, tail: HistoryBuf::new() };
     _Unwind_Backtrace(each, (&raw mut walk).cast());
-    let kept = walk.shown.saturating_sub(TAIL).max(head);
+    let kept = walk.shown - walk.tail.len();
     if kept > head {
         out(format_args!("  … {} more …", kept - head));
     }
-    for number in kept..walk.shown {
-        line(out, number, walk.tail[number % TAIL]);
+    for (number, &addr) in (kept..).zip(walk.tail.oldest_ordered()) {
+        line(out, number, addr);
     }
     if walk.seen > most {
         out(format_args!("  … and so on"));
@@ -154,8 +155,7 @@ pub(super) fn callers(after: usize, above: usize) {
 #[derive(Default)]
 pub(super) struct Place {
     after: usize,
-    frames: [u64; TAIL],
-    len: usize,
+    frames: Vec<u64, TAIL>,
     /// Of the frames that count.
     number: u64,
 }
@@ -168,7 +168,7 @@ impl Place {
             let place = unsafe { &mut *place.cast::<Place>() };
             let mut interrupted = 0;
             let ip = _Unwind_GetIPInfo(context, &mut interrupted);
-            if ip == 0 || place.len == TAIL {
+            if ip == 0 || place.frames.is_full() {
                 return UnwindReasonCode::NORMAL_STOP;
             }
             let function = _Unwind_GetRegionStart(context);
@@ -179,8 +179,7 @@ impl Place {
                 return UnwindReasonCode::NO_REASON;
             }
             let addr = (ip - usize::from(interrupted == 0)) as u64;
-            place.frames[place.len] = addr;
-            place.len += 1;
+            let _ = place.frames.push(addr);
             match place.number {
                 0 if is_side_door(function) => {}
                 0 => place.number = function as u64,
@@ -199,7 +198,7 @@ impl Place {
 
     /// Prints the trace after all.
     pub(super) fn show(&self) {
-        self.frames[..self.len].iter().enumerate().for_each(|(number, &frame)| line(raw, number, frame));
+        self.frames.iter().enumerate().for_each(|(number, &frame)| line(raw, number, frame));
     }
 }
 

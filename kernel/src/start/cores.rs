@@ -10,10 +10,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use trefoil_boot::options::Faults;
 use trefoil_sched::Sched;
 
+use x86_64::structures::paging::PageTableFlags;
+
 use crate::arch::apic;
 use crate::arch::percpu::{self, MAX_CORES};
 use crate::arch::smp::{self, TRAMPOLINE};
-use crate::mm::paging::{self, Flags};
+use crate::mm::paging;
 use crate::mm::{kstack, record};
 use crate::println;
 
@@ -49,7 +51,7 @@ pub fn start(ids: &[u32], faults: Faults, now: u64, sched: &'static Sched) -> Op
         made += 1;
     }
     // A core turns paging on while it runs there.
-    if !smp::lay_trampoline() || paging::map_page(TRAMPOLINE, TRAMPOLINE, Flags::empty()).is_err() {
+    if !smp::lay_trampoline() || paging::map_page(TRAMPOLINE, TRAMPOLINE, PageTableFlags::empty()).is_err() {
         println!("trefoil: no memory for the other cores' first page; running on the boot core alone");
         return None;
     }

@@ -25,6 +25,8 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use trefoil_sched::{Cause, M, PreemptGuard};
+use x86_64::registers::debug::{DebugAddressRegister, Dr0, Dr1, Dr6, Dr6Flags, Dr7, Dr7Flags};
+use x86_64::registers::rflags::RFlags;
 
 use crate::arch::exceptions::{self, VECTOR_TIMER};
 use crate::arch::idt::Frame;
@@ -34,9 +36,9 @@ use crate::arch::{abandon, apic};
 use crate::report::death;
 
 /// The trap flag.
-const TF: u64 = 1 << 8;
+const TF: u64 = RFlags::TRAP_FLAG.bits();
 /// The resume flag: the next instruction runs although a breakpoint is at it.
-const RF: u64 = 1 << 16;
+const RF: u64 = RFlags::RESUME_FLAG.bits();
 /// DR6 without a reason: the bits that are always set.
 const NO_REASON: u64 = 0xffff_0ff0;
 /// The bytes of `sti; hlt`.
@@ -108,14 +110,14 @@ pub fn quiet_deaths(quiet: bool) {
 /// behind their first instruction. Each stretch is `bytes` long. Not with [`Event::Again`].
 pub fn run_in(places: [u64; 2], bytes: u64, n: u64, event: Event, f: impl FnOnce()) -> bool {
     prepare(n, event, bytes);
-    // SAFETY: #DB comes before the instruction at these places, and `stepped` expects it.
-    unsafe {
-        asm!("mov dr0, {}", "mov dr1, {}", "mov dr7, {}", in(reg) places[0], in(reg) places[1], in(reg) 0b0101u64)
-    };
+    // #DB comes before the instruction at these places, and `stepped` expects it.
+    Dr0::write(places[0]);
+    Dr1::write(places[1]);
+    Dr7::write((Dr7Flags::LOCAL_BREAKPOINT_0_ENABLE | Dr7Flags::LOCAL_BREAKPOINT_1_ENABLE).into());
     f();
-    // SAFETY: turns the breakpoints off. (The G may be on another core than before. The old core's
-    // breakpoints stay on, and its later hits are passed by.)
-    unsafe { asm!("mov dr7, {}", in(reg) 0u64) };
+    // The G may be on another core than before. The old core's breakpoints stay on, and its later
+    // hits are passed by.
+    Dr7::write(Dr7Flags::empty().into());
     has_fired()
 }
 
@@ -145,10 +147,10 @@ pub fn open() -> u64 {
 
 /// Returns true if a breakpoint register says that its place has been reached.
 fn hit() -> bool {
-    let why: u64;
-    // SAFETY: reads the reason of the #DB, and clears it.
-    unsafe { asm!("mov {why}, dr6", "mov dr6, {none}", why = out(reg) why, none = in(reg) NO_REASON) };
-    why & 0b11 != 0
+    let why = Dr6::read();
+    // SAFETY: clears the reason of the #DB. (The crate does not write this register.)
+    unsafe { asm!("mov dr6, {}", in(reg) NO_REASON, options(nomem, nostack, preserves_flags)) };
+    why.intersects(Dr6Flags::TRAP0 | Dr6Flags::TRAP1)
 }
 
 fn stepped(core: &PerCpu, frame: &Frame) -> bool {

@@ -3,8 +3,9 @@
 use core::future::{Future, poll_fn};
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use core::task::{Poll, Waker};
+use x86_64::instructions::port::PortWriteOnly;
 
-use trefoil::arch::{acpi, apic, cpu, exceptions, ioapic, percpu};
+use trefoil::arch::{acpi, apic, exceptions, ioapic, percpu};
 use trefoil::sync::OnceLock;
 
 use crate::api::*;
@@ -91,9 +92,9 @@ fn woken_by_a_device() -> impl Future<Output = ()> {
             // SAFETY: channel 0 of the PIT, once, in 59,659 of its ticks. This machine has a better
             // clock, so nobody else uses the channel.
             unsafe {
-                cpu::outb(0x43, 0x30);
-                cpu::outb(0x40, 0x0b);
-                cpu::outb(0x40, 0xe9);
+                PortWriteOnly::new(0x43).write(0x30u8);
+                PortWriteOnly::new(0x40).write(0x0bu8);
+                PortWriteOnly::new(0x40).write(0xe9u8);
             }
             let route = acpi::isa_route(0).expect("a PC has one");
             let core = percpu::all().next().expect("there is a core").lapic_id();

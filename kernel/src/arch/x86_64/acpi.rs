@@ -31,6 +31,7 @@ struct Physical {
 }
 
 impl Memory for Physical {
+    #[optimize(size)]
     fn bytes(&self, physical: u64, len: usize) -> Option<&[u8]> {
         if physical.checked_add(len as u64)? > self.top {
             return None;
@@ -44,6 +45,7 @@ impl Memory for Physical {
 
 impl Physical {
     /// Copies a whole table, with the fault that the command line asks for.
+    #[optimize(size)]
     fn damage(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         let rsdp = self.faults.rsdp_checksum && bytes.len() >= 20 && bytes.starts_with(b"RSD PTR ");
         let madt = bytes.len() > 44 && bytes.starts_with(b"APIC");

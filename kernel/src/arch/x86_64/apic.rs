@@ -4,18 +4,22 @@
 //! command register takes two writes, so interrupts are off across them.
 
 use core::arch::asm;
+use core::arch::x86_64::{_mm_lfence, _mm_mfence};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use trefoil_boot::rest::Rest;
 use trefoil_sched::platform::Token;
+use x86_64::instructions::interrupts::{self, without_interrupts};
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
-use super::cpu::{Features, read_msr, without_interrupts, write_msr};
+use super::cpu::Features;
 use super::exceptions::{VECTOR_FLUSH, VECTOR_SPURIOUS, VECTOR_TIMER, VECTOR_WAKE};
 use super::phys::phys_to_virt;
 use super::{clock, percpu, tlb};
 
-const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
+/// The MSR of register 0 in x2APIC mode.
+const X2APIC_FIRST: u32 = 0x800;
 
 const ID: u32 = 0x020;
 const EOI: u32 = 0x0b0;
@@ -59,13 +63,19 @@ const LONG_PART: u64 = 512;
 /// Counts down from here while it is being measured.
 const MEASURE_FROM: u32 = u32::MAX;
 
+/// Returns where a register is without x2APIC. `init_core` found the registers there, and the
+/// physical map covers them.
+fn in_memory(register: u32) -> *mut u32 {
+    (BASE.load(Ordering::Relaxed) + u64::from(register)) as *mut u32
+}
+
 fn read(register: u32) -> u32 {
     if X2APIC.load(Ordering::Relaxed) {
         // SAFETY: the register exists in x2APIC mode.
-        unsafe { read_msr(0x800 + (register >> 4)) as u32 }
+        unsafe { Msr::new(X2APIC_FIRST + (register >> 4)).read() as u32 }
     } else {
-        // SAFETY: `init` found the registers there, and the physical map covers them.
-        unsafe { (BASE.load(Ordering::Relaxed) as *const u8).add(register as usize).cast::<u32>().read_volatile() }
+        // SAFETY: the register is there.
+        unsafe { in_memory(register).read_volatile() }
     }
 }
 
@@ -75,29 +85,29 @@ fn read(register: u32) -> u32 {
 fn write(register: u32, value: u32) {
     if X2APIC.load(Ordering::Relaxed) {
         // SAFETY: the register exists in x2APIC mode, and takes all values that this module writes.
-        unsafe { write_msr(0x800 + (register >> 4), u64::from(value)) }
+        unsafe { Msr::new(X2APIC_FIRST + (register >> 4)).write(u64::from(value)) }
     } else {
         // SAFETY: `init` found the registers there, and the physical map covers them.
-        unsafe { (BASE.load(Ordering::Relaxed) as *mut u8).add(register as usize).cast::<u32>().write_volatile(value) }
+        unsafe { in_memory(register).write_volatile(value) }
     }
 }
 
 /// Turns this core's APIC on, its timer quiet. Returns its id.
 pub fn init_core(features: &Features) -> u32 {
-    // SAFETY: every processor with long mode has a local APIC with this register.
-    let base = unsafe { read_msr(IA32_APIC_BASE) };
+    let (base, mut flags) = ApicBase::read();
     let x2apic = features.x2apic;
     // SAFETY: turns the APIC on, in the mode that CPUID offers; bits 10 and 11 are set in the order
     // the manual wants.
     unsafe {
-        write_msr(IA32_APIC_BASE, base | 1 << 11);
+        flags.insert(ApicBaseFlags::LAPIC_ENABLE);
+        ApicBase::write(base, flags);
         if x2apic {
-            write_msr(IA32_APIC_BASE, base | 1 << 11 | 1 << 10);
+            ApicBase::write(base, flags | ApicBaseFlags::X2APIC_ENABLE);
         }
     }
     X2APIC.store(x2apic, Ordering::Relaxed);
     DEADLINE.store(features.tsc_deadline, Ordering::Relaxed);
-    BASE.store(phys_to_virt(base & 0x000f_ffff_ffff_f000) as u64, Ordering::Relaxed);
+    BASE.store(phys_to_virt(base.start_address().as_u64()) as u64, Ordering::Relaxed);
     write(LVT_TIMER, MASKED);
     write(LVT_LINT0, MASKED);
     write(LVT_LINT1, DELIVERY_NMI);
@@ -150,7 +160,7 @@ fn program(at: u64) {
     if DEADLINE.load(Ordering::Relaxed) {
         let deadline = if at == u64::MAX { 0 } else { clock::ticks_at(at).max(1) };
         // SAFETY: CPUID announces the register; 0 disarms.
-        return unsafe { write_msr(IA32_TSC_DEADLINE, deadline) };
+        return unsafe { Msr::new(IA32_TSC_DEADLINE).write(deadline) };
     }
     let count = if at == u64::MAX {
         // A later interrupt was already on its way, so `learn` has nothing to learn from it.
@@ -176,9 +186,9 @@ fn program(at: u64) {
 /// The core that sets the token looks at that mark after it, with another fence ([`wake`]). So
 /// either this core sees the token, or the other core sees that the store of the token is enough.
 pub fn rest_until(until: u64, token: &Token) {
-    // SAFETY: interrupts go off, so that a wake-up that comes after the look at the token waits
-    // until `hlt` has begun and ends it: `sti` takes effect after the next instruction.
-    unsafe { asm!("cli", options(nomem, nostack)) };
+    // Interrupts go off, so that a wake-up that comes after the look at the token waits until `hlt`
+    // has begun and ends it: `sti` takes effect after the next instruction.
+    interrupts::disable();
     program(until);
     let watches = MWAIT.load(Ordering::Relaxed);
     if watches {
@@ -190,16 +200,13 @@ pub fn rest_until(until: u64, token: &Token) {
         };
     }
     if token.is_set() || clock::now() >= until {
-        // SAFETY: only turns interrupts on again, and this core's handlers are set up.
-        unsafe { asm!("sti", options(nomem, nostack)) };
+        interrupts::enable();
     } else if watches {
         // SAFETY: only turns interrupts on again, and this core's handlers are set up. CPUID has
-        // `mwait`, and its hint 0 asks for C1.
+        // `mwait`, and its hint 0 asks for C1. (The crate has no `sti` right before it.)
         unsafe { asm!("sti", "mwait", in("eax") 0, in("ecx") 0, options(nostack)) };
     } else {
-        // SAFETY: only turns interrupts on again, and this core's handlers are set up. One of them
-        // ends the `hlt`.
-        unsafe { asm!("sti", "hlt", options(nomem, nostack)) };
+        interrupts::enable_and_hlt();
     }
     if watches {
         percpu::current().watches.store(false, Ordering::Relaxed);
@@ -226,20 +233,22 @@ fn command(target: u32, low: u32) {
         // The MSR write does not wait for earlier stores, which the woken core must see.
         // SAFETY: fences and writes the command register.
         unsafe {
-            asm!("mfence", "lfence", options(nostack, preserves_flags));
-            write_msr(0x830, u64::from(target) << 32 | u64::from(low));
+            _mm_mfence();
+            _mm_lfence();
+            Msr::new(X2APIC_FIRST + (COMMAND >> 4)).write(u64::from(target) << 32 | u64::from(low));
         }
         return;
     }
-    without_interrupts(|| {
+    // SAFETY: the registers are there; no other code of this core comes between the two writes.
+    without_interrupts(|| unsafe {
         for _ in 0..PATIENCE {
-            if read(COMMAND) & PENDING == 0 {
+            if in_memory(COMMAND).read_volatile() & PENDING == 0 {
                 break;
             }
             core::hint::spin_loop();
         }
-        write(COMMAND_HIGH, target << 24);
-        write(COMMAND, low);
+        in_memory(COMMAND_HIGH).write_volatile(target << 24);
+        in_memory(COMMAND).write_volatile(low);
     });
 }
 

@@ -20,8 +20,10 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::cpu::{inb, outb};
-use core::arch::x86_64::{__cpuid, _rdtsc};
+use core::arch::x86_64::_rdtsc;
+
+use raw_cpuid::CpuId;
+use x86_64::instructions::port::{Port, PortReadOnly, PortWriteOnly};
 
 /// When the scale is measured again: 30 ms, within one round of the PIT's 16 bits.
 pub const REFINE_AFTER: u64 = 30_000_000;
@@ -73,7 +75,7 @@ impl Reference {
     fn read(self) -> u64 {
         match self {
             // SAFETY: the FADT names this port for reading.
-            Self::PmTimer(port) => u64::from(unsafe { inl(port) }) & 0xff_ffff,
+            Self::PmTimer(port) => u64::from(unsafe { PortReadOnly::<u32>::new(port).read() }) & 0xff_ffff,
             _ => pit_read(),
         }
     }
@@ -85,31 +87,28 @@ impl Reference {
     }
 }
 
-unsafe fn inl(port: u16) -> u32 {
-    let value: u32;
-    // SAFETY: the caller names a port that a read does not change. The instruction touches no
-    // memory.
-    unsafe {
-        core::arch::asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags))
-    };
-    value
+/// Returns the PIT's command register, and its channel 0.
+const fn pit() -> (PortWriteOnly<u8>, Port<u8>) {
+    (PortWriteOnly::new(0x43), Port::new(0x40))
 }
 
 /// Starts channel 0 as a free-running 16-bit counter.
 fn pit_start() {
+    let (mut command, mut channel) = pit();
     // SAFETY: the PIT's ports, or nothing; its interrupt line is masked.
     unsafe {
-        outb(0x43, 0x34);
-        outb(0x40, 0);
-        outb(0x40, 0);
+        command.write(0x34);
+        channel.write(0);
+        channel.write(0);
     }
 }
 
 fn pit_read() -> u64 {
+    let (mut command, mut channel) = pit();
     // SAFETY: latches and reads channel 0.
     let count = unsafe {
-        outb(0x43, 0);
-        u64::from(inb(0x40)) | u64::from(inb(0x40)) << 8
+        command.write(0);
+        u64::from(channel.read()) | u64::from(channel.read()) << 8
     };
     (0x1_0000 - count) & 0xffff
 }
@@ -167,20 +166,10 @@ pub fn ticks_at(ns: u64) -> u64 {
 
 /// Returns the frequency that CPUID or a hypervisor tells, if they do.
 fn told_hz() -> Option<u64> {
-    let most = __cpuid(0).eax;
-    if most >= 0x15 {
-        let leaf = __cpuid(0x15);
-        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
-            return Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax));
-        }
-    }
-    if __cpuid(1).ecx >> 31 & 1 == 1 && __cpuid(0x4000_0000).eax >= 0x4000_0010 {
-        let khz = __cpuid(0x4000_0010).eax;
-        if khz != 0 {
-            return Some(u64::from(khz) * 1000);
-        }
-    }
-    None
+    let cpu = CpuId::new();
+    let by_hypervisor = || cpu.get_hypervisor_info()?.tsc_frequency().filter(|&khz| khz != 0);
+    let told = cpu.get_tsc_info().and_then(|info| info.tsc_frequency());
+    told.or_else(|| by_hypervisor().map(|khz| u64::from(khz) * 1000))
 }
 
 /// First measurement, kept for the second.

@@ -11,6 +11,7 @@ use super::percpu::PerCpu;
 use super::upcalls::upcalls;
 use super::{apic, gdt, percpu, preempt, reporter, serial, stretch};
 use spin::Once;
+use x86_64::structures::idt::{DescriptorTable, ExceptionVector, SelectorErrorCode};
 
 /// The APIC timer.
 pub const VECTOR_TIMER: u8 = 0x20;
@@ -50,9 +51,9 @@ fn on_debug(core: &PerCpu, frame: &Frame) -> bool {
     !handler.is_null() && unsafe { core::mem::transmute::<*mut (), OnDebug>(handler) }(core, frame)
 }
 
-const DEBUG: u64 = 1;
-const NMI: u64 = 2;
-const PAGE_FAULT: u64 = 14;
+const DEBUG: u64 = ExceptionVector::Debug as u64;
+const NMI: u64 = ExceptionVector::NonMaskableInterrupt as u64;
+const PAGE_FAULT: u64 = ExceptionVector::Page as u64;
 
 /// Returns the name and mnemonic of an exception.
 pub fn name(vector: u64) -> &'static str {
@@ -87,15 +88,15 @@ pub fn name(vector: u64) -> &'static str {
 
 /// Returns the descriptor that an exception's error code names: its index and its table.
 pub fn selector(frame: &Frame) -> Option<(u64, &'static str)> {
-    if !matches!(frame.vector, 10..=13) || frame.error & 0xfffe == 0 {
-        return None;
-    }
-    let table = match frame.error >> 1 & 3 {
-        0 => "GDT",
-        2 => "LDT",
-        _ => "IDT",
+    let code = SelectorErrorCode::new_truncate(frame.error);
+    let table = match code.descriptor_table() {
+        // Without a selector all is 0, but for the bit that tells of an event from outside.
+        DescriptorTable::Gdt if code.index() == 0 => return None,
+        DescriptorTable::Gdt => "GDT",
+        DescriptorTable::Ldt => "LDT",
+        DescriptorTable::Idt => "IDT",
     };
-    Some((frame.error >> 3 & 0x1fff, table))
+    matches!(frame.vector, 10..=13).then(|| (code.index(), table))
 }
 
 /// Handles a vector. Called by the stub, interrupts off, on the vector's IST stack. Nothing unwinds
@@ -182,8 +183,8 @@ pub fn enter_with_frame(vector: u8, error: u64) {
             flags = out(reg) _,
             saved = out(reg) _,
             top = in(reg) top,
-            ss = in(reg) u64::from(gdt::DATA),
-            cs = in(reg) u64::from(gdt::CODE),
+            ss = in(reg) u64::from(gdt::DATA.0),
+            cs = in(reg) u64::from(gdt::CODE.0),
             with_error = in(reg) u32::from(with_error),
             error = in(reg) error,
             entry = in(reg) idt::entry(vector),

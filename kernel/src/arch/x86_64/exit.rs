@@ -1,7 +1,9 @@
 //! How the machine ends: through QEMU's debug-exit port, or, on hardware, by halting with the
 //! report still on the line.
 
-use core::arch::asm;
+use x86_64::instructions::port::PortWriteOnly;
+
+use super::cpu;
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +20,7 @@ const PORT: u16 = 0xf4;
 
 /// Ends the machine. Takes no lock and may be called from anywhere.
 pub fn exit(how: Exit) -> ! {
-    loop {
-        // SAFETY: the port is the debug-exit device or nothing; then this core stops, with
-        // interrupts off, for good.
-        unsafe { asm!("out dx, eax", "cli", "hlt", in("dx") PORT, in("eax") how as u32, options(nomem, nostack)) };
-    }
+    // SAFETY: the port is the debug-exit device or nothing.
+    unsafe { PortWriteOnly::new(PORT).write(how as u32) };
+    cpu::stop()
 }

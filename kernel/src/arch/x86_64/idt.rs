@@ -15,8 +15,14 @@
 //! `fxsave` itself raises #NM when CR0.TS or CR0.EM is set, and nothing here ever sets them. If
 //! something does, #NM must not raise itself for ever: its entry clears both bits first.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::cell::{Cell, UnsafeCell};
+use core::mem::MaybeUninit;
+
+use x86_64::VirtAddr;
+use x86_64::instructions::tables::{DescriptorTablePointer, lidt};
+use x86_64::registers::control::Cr0Flags;
+use x86_64::structures::idt::{Entry, HandlerFunc};
 
 use super::{exceptions, gdt};
 
@@ -89,7 +95,7 @@ unsafe extern "C" fn idt_entries() {
 }
 
 /// CR0's bits that make every vector instruction, `fxsave` included, raise #NM.
-const CR0_EM_TS: i32 = 1 << 2 | 1 << 3;
+const CR0_EM_TS: Cr0Flags = Cr0Flags::EMULATE_COPROCESSOR.union(Cr0Flags::TASK_SWITCHED);
 
 /// #NM: makes the stub's `fxsave` possible. Flags need no care: the frame holds the interrupted
 /// ones.
@@ -110,7 +116,7 @@ unsafe extern "C" fn idt_no_device() {
         ".cfi_adjust_cfa_offset -8",
         "jmp {common}",
         ".cfi_endproc",
-        keep = const !CR0_EM_TS,
+        keep = const !(CR0_EM_TS.bits() as i32),
         common = sym idt_common,
     )
 }
@@ -178,13 +184,15 @@ pub fn entry(vector: u8) -> usize {
     idt_entries as *const () as usize + vector as usize * ENTRY_BYTES
 }
 
+/// The crate's table has no access by number to entries with an error code, nor any to reserved
+/// ones. Here every vector has the same stub, and a reserved one is reported like the others.
 #[repr(C, align(16))]
-struct Table(UnsafeCell<[[u64; 2]; 256]>);
+struct Table(UnsafeCell<[MaybeUninit<Entry<HandlerFunc>>; 256]>);
 
 // SAFETY: written by `init` on the boot core before any core loads it, read by processors after.
 unsafe impl Sync for Table {}
 
-static IDT: Table = Table(UnsafeCell::new([[0; 2]; 256]));
+static IDT: Table = Table(UnsafeCell::new([const { MaybeUninit::uninit() }; 256]));
 
 fn ist(vector: u8) -> u8 {
     match vector {
@@ -198,31 +206,24 @@ fn ist(vector: u8) -> u8 {
     }
 }
 
-/// Fills the table. On the boot core, once.
+/// Fills the table. On the boot core, once, when it has its GDT.
 pub fn init() {
     for vector in 0..=255u8 {
-        let at = entry(vector) as u64;
-        let gate = [
-            at & 0xffff
-                | u64::from(gdt::CODE) << 16
-                | u64::from(ist(vector)) << 32
-                | 0x8e << 40
-                | (at >> 16 & 0xffff) << 48,
-            at >> 32,
-        ];
-        // SAFETY: no core uses the table yet.
-        unsafe { (*IDT.0.get())[vector as usize] = gate };
+        let at = VirtAddr::new_truncate(entry(vector) as u64);
+        // The crate counts the stacks from 0.
+        let stack = u16::from(ist(vector)) - 1;
+        // SAFETY: no core uses the table yet. The address is a stub that saves all registers and
+        // ends with `iretq`, and the TSS has each of these stacks.
+        unsafe {
+            let gate = (*IDT.0.get())[vector as usize].write(Entry::missing());
+            gate.set_handler_addr(at).set_stack_index(stack);
+        };
     }
 }
 
 /// Loads the table on this core.
 pub fn load() {
-    #[repr(C, packed)]
-    struct Pointer {
-        limit: u16,
-        base: u64,
-    }
-    let pointer = Pointer { limit: 256 * 16 - 1, base: IDT.0.get() as u64 };
+    let base = VirtAddr::new_truncate(IDT.0.get() as u64);
     // SAFETY: the table is filled and lives for ever.
-    unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack, preserves_flags)) };
+    unsafe { lidt(&DescriptorTablePointer { limit: size_of::<Table>() as u16 - 1, base }) };
 }

@@ -3,6 +3,7 @@
 //! Two registers in memory: one selects, the other is the selected one. Only the owner of a device
 //! changes its line, once, at its first use.
 
+use bitflags::bitflags;
 use trefoil_boot::acpi::Route;
 
 use super::lock::Lock;
@@ -10,8 +11,14 @@ use super::phys::phys_to_virt;
 
 const VERSION: u32 = 1;
 const REDIRECTION: u32 = 0x10;
-const ACTIVE_LOW: u32 = 1 << 13;
-const LEVEL: u32 = 1 << 15;
+
+bitflags! {
+    /// The first half of a redirection entry, beside the vector.
+    struct Line: u32 {
+        const ACTIVE_LOW = 1 << 13;
+        const LEVEL = 1 << 15;
+    }
+}
 
 /// Selecting and reading take two accesses.
 static WINDOW: Lock<()> = Lock::new(());
@@ -52,9 +59,11 @@ pub fn connect(route: Route, vector: u8, lapic_id: u32) -> bool {
     if last == 0xff || route.pin > last || lapic_id > 0xff {
         return false;
     }
-    let low = u32::from(vector) | if route.active_low { ACTIVE_LOW } else { 0 } | if route.level { LEVEL } else { 0 };
+    let mut line = Line::empty();
+    line.set(Line::ACTIVE_LOW, route.active_low);
+    line.set(Line::LEVEL, route.level);
     // The second half first: the first one unmasks it.
     io_apic.write(REDIRECTION + 2 * route.pin + 1, lapic_id << 24);
-    io_apic.write(REDIRECTION + 2 * route.pin, low);
+    io_apic.write(REDIRECTION + 2 * route.pin, u32::from(vector) | line.bits());
     true
 }

@@ -16,17 +16,17 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsiz
 
 use trefoil_sched::internals::g::{LIFE_OFFSET, OUTSIDE};
 use trefoil_sched::{G, GRef, M, PreemptGuard};
+use x86_64::VirtAddr;
+use x86_64::instructions::interrupts;
+use x86_64::registers::model_specific::GsBase;
 
 use super::gdt::Tables;
 use super::tlb::Beat;
 use super::upcalls::upcalls;
-use super::{cpu, reporter, stretch};
+use super::{reporter, stretch};
 
 /// The most cores there can be.
 pub const MAX_CORES: usize = 64;
-
-/// The MSR that holds the base of `gs`.
-const IA32_GS_BASE: u32 = 0xc000_0101;
 
 /// The record of one core.
 #[repr(C, align(64))]
@@ -194,8 +194,8 @@ pub(crate) unsafe fn install(core: *const PerCpu) {
     // SAFETY: 1. the caller passes the beginning of a record that lives for ever.
     let this = unsafe { publish(core) };
     this.me.set(core);
-    // SAFETY: 1. `gs` is nobody else's: there is no user code, and the compiler does not use it.
-    unsafe { cpu::write_msr(IA32_GS_BASE, core as u64) };
+    // `gs` is nobody else's: there is no user code, and the compiler does not use it.
+    GsBase::write(VirtAddr::new_truncate(core as u64));
 }
 
 /// Makes a record findable by number, before its core runs.
@@ -367,7 +367,7 @@ fn preempt_pending() {
         stretch::begins();
         (upcalls().see_to_doom)();
         // Code that has interrupts off can't leave the core.
-        if cpu::interrupts_are_on() {
+        if interrupts::are_enabled() {
             // SAFETY: 1. the level that was entered above.
             let guard = unsafe { PreemptGuard::adopt() };
             trefoil_sched::make_way(guard).hand_over();

@@ -1,6 +1,7 @@
 //! The two PICs: moved out of the exceptions' way and masked for good.
 
-use super::cpu::outb;
+use x86_64::instructions::port::PortWriteOnly;
+
 use super::exceptions::VECTOR_PIC;
 
 /// Masks every line. The vectors are moved first, since a PIC can still raise a spurious one.
@@ -19,7 +20,7 @@ pub fn mask_all() {
             (0x21, 0xff),
             (0xa1, 0xff),
         ] {
-            outb(port, value);
+            PortWriteOnly::new(port).write(value);
         }
     }
 }

@@ -64,6 +64,7 @@ use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::{Cause, M, PreemptGuard};
+use x86_64::registers::rflags::RFlags;
 
 use super::idt::{Frame, MXCSR, pop_general, push_general};
 use super::percpu::{self, PerCpu};
@@ -149,7 +150,7 @@ pub fn on_its_stack(core: &PerCpu, frame: &Frame) -> bool {
 }
 
 /// The interrupt flag.
-pub const INTERRUPTS: u64 = 1 << 9;
+pub const INTERRUPTS: u64 = RFlags::INTERRUPT_FLAG.bits();
 /// The stub's flags: interrupts on, all other flags as a function expects them.
 pub(super) const FLAGS: u64 = INTERRUPTS | 2;
 
@@ -258,4 +259,4 @@ extern "C" fn pending() {
 
 /// The code segment that the frames on G's stacks name; for tests that lay one by hand.
 #[doc(hidden)]
-pub const CODE: u64 = gdt::CODE as u64;
+pub const CODE: u64 = gdt::CODE.0 as u64;

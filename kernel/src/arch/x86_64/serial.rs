@@ -31,8 +31,10 @@ use trefoil_sched::M;
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::input::Input;
 use trefoil_sched::internals::timers::Chore;
+use uart_16550::spec::registers::{FCR, FifoTriggerLevel, IER, ISR, LCR, LSR, MCR, WordLength, offsets};
+use x86_64::instructions::port::{PortReadOnly, PortWriteOnly};
 
-use super::cpu::{inb, insb, outb, outsb};
+use super::cpu::{insb, outsb};
 use super::exceptions::VECTOR_SERIAL;
 use super::percpu::{self, PerCpu};
 use super::{acpi, clock, ioapic};
@@ -47,24 +49,18 @@ const PORT: u16 = 0x3f8;
 /// The port's interrupt line.
 const LINE: u8 = 4;
 
-/// Interrupts: when data has been received; when the transmitter is empty.
-const RECEIVE: u8 = 1;
-const TRANSMIT: u8 = 2;
-/// Line status: data has been received; some bytes were lost; the transmitter has room; the
-/// transmitter is idle.
-const DATA: u8 = 1 << 0;
-const OVERRUN: u8 = 1 << 1;
-const ROOM: u8 = 1 << 5;
-const IDLE: u8 = 1 << 6;
-
 /// The port interrupts when its FIFO has so many bytes, or some for a while.
 const TRIGGER: usize = 14;
+const FIFO_CONTROL: FCR = FCR::FIFO_ENABLE
+    .union(FCR::RX_FIFO_RESET)
+    .union(FCR::TX_FIFO_RESET)
+    .set_fifo_trigger_level(FifoTriggerLevel::Fourteen);
+/// The identification register's bits that are set whenever there are FIFOs.
+const FIFOS: ISR = ISR::FIFOS_ENABLED0.union(ISR::FIFOS_ENABLED1);
 /// The identification register after such an interrupt, its two reserved bits aside: FIFOs on, data
 /// received.
-const TRIGGERED: u8 = 0xc4;
-
-/// The bits of that register that are set whenever there are FIFOs.
-const FIFOS: u8 = 0xc0;
+const TRIGGERED: ISR = FIFOS.union(ISR::IIC_1);
+const RESERVED: ISR = ISR::DMA_RX_END.union(ISR::DMA_TX_END);
 
 /// How often `put` polls a full transmitter before it gives a byte up.
 const PATIENCE: u32 = 100_000;
@@ -94,9 +90,9 @@ static RECEIVER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// The received bytes.
 pub static INPUT: Input = Input::new();
 
-fn register(n: u16) -> u8 {
+fn register(offset: usize) -> u8 {
     // SAFETY: 0x3f8 to 0x3ff are the first serial port; only this module uses its registers.
-    unsafe { inb(PORT + n) }
+    unsafe { PortReadOnly::new(PORT + offset as u16).read() }
 }
 
 /// Takes as many received bytes as fit into `into`; the port has so many.
@@ -113,28 +109,41 @@ fn give(bytes: &[u8]) {
     unsafe { outsb(PORT, bytes) };
 }
 
-fn set_register(n: u16, value: u8) {
+fn set_register(offset: usize, value: u8) {
     // SAFETY: 0x3f8 to 0x3ff are the first serial port; only this module uses its registers.
-    unsafe { outb(PORT + n, value) };
+    unsafe { PortWriteOnly::new(PORT + offset as u16).write(value) };
 }
 
 /// Sets the port to 115200 8N1 with FIFOs, if it is there.
 pub fn init() {
-    set_register(7, 0x5a);
-    if register(7) != 0x5a {
+    set_register(offsets::SPR, 0x5a);
+    if register(offsets::SPR) != 0x5a {
         return;
     }
-    for (n, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 0xc7), (4, 0x0b)] {
-        set_register(n, value);
+    for (offset, value) in [
+        (offsets::IER, IER::empty().bits()),
+        (offsets::LCR, LCR::DLAB.bits()),
+        (offsets::DLL, 1),
+        (offsets::DLM, 0),
+        (offsets::LCR, LCR::empty().set_word_length(WordLength::EightBits).bits()),
+        (offsets::FCR, FIFO_CONTROL.bits()),
+        (offsets::MCR, (MCR::DTR | MCR::RTS | MCR::OUT_2_INT_ENABLE).bits()),
+    ] {
+        set_register(offset, value);
     }
-    transmit::set_fifo(register(2) & FIFOS == FIFOS);
+    transmit::set_fifo(identification().contains(FIFOS));
     PRESENT.store(true, Ordering::Relaxed);
 }
 
+/// Returns the reason of the port's interrupt.
+fn identification() -> ISR {
+    ISR::from_bits_retain(register(offsets::ISR))
+}
+
 /// Returns the line status. A read clears the mark of lost bytes, so this function counts it.
-fn status() -> u8 {
-    let status = register(5);
-    if status & OVERRUN != 0 {
+fn status() -> LSR {
+    let status = LSR::from_bits_retain(register(offsets::LSR));
+    if status.contains(LSR::OVERRUN_ERROR) {
         OVERRUNS.fetch_add(1, Ordering::Relaxed);
     }
     status
@@ -152,12 +161,12 @@ pub fn put(byte: u8) {
     }
     pace::wait();
     for _ in 0..PATIENCE {
-        if status() & ROOM != 0 {
+        if status().contains(LSR::THR_EMPTY) {
             break;
         }
         core::hint::spin_loop();
     }
-    set_register(0, byte);
+    set_register(offsets::DATA, byte);
     pace::sent(1);
 }
 
@@ -209,12 +218,14 @@ fn connect() -> Result<(), trefoil_boot::acpi::Error> {
 fn write_enables() {
     let wanted = || {
         let transmit = OUTPUT.is_wanted() && !pace::is_paced();
-        let receive = if RECEIVING.load(Ordering::Relaxed) { RECEIVE } else { 0 };
-        receive | if transmit { TRANSMIT } else { 0 }
+        let mut enables = IER::empty();
+        enables.set(IER::DATA_READY, RECEIVING.load(Ordering::Relaxed));
+        enables.set(IER::THR_EMPTY, transmit);
+        enables
     };
     loop {
         let enables = wanted();
-        set_register(1, enables);
+        set_register(offsets::IER, enables.bits());
         // SeqCst: pairs with itself, on another core.
         fence(Ordering::SeqCst);
         if wanted() == enables {
@@ -248,7 +259,7 @@ pub fn interrupt(core: &PerCpu) -> bool {
     if !CONNECTED.load(Ordering::Relaxed) {
         return false;
     }
-    set_register(1, 0);
+    set_register(offsets::IER, IER::empty().bits());
     let receiver = RECEIVER.load(Ordering::Acquire);
     if !receiver.is_null()
         && let Some(m) = core.m()
@@ -287,8 +298,8 @@ fn receive(m: &M) {
             continue;
         }
         // After the FIFO's trigger the port is not asked for each byte.
-        let sure = if register(2) & 0xcf == TRIGGERED && room >= TRIGGER { TRIGGER } else { 1 };
-        if status() & DATA == 0 {
+        let sure = if identification().difference(RESERVED) == TRIGGERED && room >= TRIGGER { TRIGGER } else { 1 };
+        if !status().contains(LSR::DATA_READY) {
             break;
         }
         let mut bytes = [0; TRIGGER];

@@ -13,8 +13,10 @@
 //!
 //! A core is known by its ticket, so that all can come at once.
 
-use core::arch::{asm, global_asm, naked_asm};
+use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use x86_64::registers::control::Cr3;
 
 use super::percpu::MAX_CORES;
 use super::phys::phys_to_virt;
@@ -126,11 +128,10 @@ pub(crate) fn give_stack(index: usize, top: u64) {
 pub(crate) fn lay_trampoline() -> bool {
     let (from, cr3_at, end) = (&raw const smp_trampoline, &raw const smp_trampoline_cr3, &raw const smp_trampoline_end);
     let len = end as usize - from as usize;
-    let cr3: u64;
-    // SAFETY: reads a register; copies the trampoline into memory that boot keeps free for it
+    let cr3 = Cr3::read().0.start_address().as_u64();
+    // SAFETY: copies the trampoline into memory that boot keeps free for it
     // (below 1 MiB, never handed out).
     unsafe {
-        asm!("mov {}, cr3", out(reg) cr3, options(nomem, nostack, preserves_flags));
         let to = phys_to_virt(TRAMPOLINE);
         to.copy_from_nonoverlapping(from, len);
         to.add(cr3_at as usize - from as usize).cast::<u32>().write_unaligned(cr3 as u32);

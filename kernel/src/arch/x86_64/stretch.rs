@@ -30,9 +30,10 @@ use core::ffi::c_void;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use unwinding::abi::{_Unwind_Backtrace, _Unwind_GetIP, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode};
+use x86_64::instructions::interrupts;
 
+use super::clock;
 use super::percpu::{self, MAX_CORES};
-use super::{clock, cpu};
 
 /// Shorter ones are not kept.
 pub const FROM: u64 = 1_000;
@@ -172,7 +173,7 @@ fn stop(now: u64, at: u64) {
     let ticks = now.wrapping_sub(since);
     if since != 0 && ticks >= FROM {
         // A handler would find depth 0 if this is one of the handlers' own.
-        cpu::without_interrupts(|| core.keep(ticks, at));
+        interrupts::without_interrupts(|| core.keep(ticks, at));
     }
 }
 

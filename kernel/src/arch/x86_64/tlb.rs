@@ -30,10 +30,11 @@
 //! rejected: reloads at each scheduling point (a G that runs alone has none), and a beat that never
 //! ends.
 
-use core::arch::asm;
-use core::arch::x86_64::__cpuid;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use x86_64::instructions::tlb;
+
+use raw_cpuid::{CpuId, Hypervisor};
 
 use super::clock;
 use super::cpu::Features;
@@ -113,8 +114,8 @@ impl Default for Beat {
 
 /// Drops this core's TLB entries of the windows.
 pub fn flush_tlb() {
-    // SAFETY: reloads the same tables; the processor finds valid entries again.
-    unsafe { asm!("mov {tmp}, cr3", "mov cr3, {tmp}", tmp = out(reg) _, options(nostack, preserves_flags)) };
+    // Reloads the same tables; the processor finds valid entries again.
+    tlb::flush_all();
 }
 
 /// Asks CPUID for the machine's maker. Called once, when boot has taken the memory that it needs.
@@ -124,11 +125,7 @@ pub fn init(features: &Features) {
 
 /// Returns true if the machine is QEMU's translator.
 pub(super) fn is_translator(features: &Features) -> bool {
-    let names_it = || {
-        let leaf = __cpuid(0x4000_0000);
-        [leaf.ebx, leaf.ecx, leaf.edx] == [*b"TCGT", *b"CGTC", *b"GTCG"].map(u32::from_le_bytes)
-    };
-    features.hypervisor && names_it()
+    features.hypervisor && CpuId::new().get_hypervisor_info().is_some_and(|it| it.identify() == Hypervisor::QEMU)
 }
 
 /// Records that `frames` frames have left the pool for the heap, on this core. With preemption off,

@@ -38,7 +38,7 @@ use crate::arch::lock::Lock;
 use crate::arch::tlb::flush_tlb;
 use crate::arch::{apic, percpu};
 use crate::mm::frames::{self, BATCH, FRAME};
-use crate::mm::paging::{self, Flags};
+use crate::mm::paging;
 use crate::mm::phys_to_virt;
 use crate::mm::stack::scavenge::EPOCHS;
 
@@ -188,7 +188,7 @@ fn map(at: u64, pages: u64) -> bool {
         .min(pages - done);
         pages::count(got as i64);
         for &frame in &batch[..got as usize] {
-            if paging::map_page(at + (done + mapped) * FRAME, frame, Flags::DATA).is_err() {
+            if paging::map_page(at + (done + mapped) * FRAME, frame, paging::DATA).is_err() {
                 break;
             }
             mapped += 1;

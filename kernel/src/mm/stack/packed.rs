@@ -17,7 +17,6 @@
 //! not use the heap. So the handler puts an emptied block on its core's [`Deferred`] list.
 
 use alloc::alloc::{Layout, alloc, dealloc};
-use core::arch::asm;
 use core::cell::Cell;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
@@ -27,8 +26,7 @@ use trefoil_sched::internals::page::{Backing, Entry};
 use super::Window;
 use super::walk::{self, ADDRESS, PAGE, TABLE};
 use crate::mm::frames::FRAME;
-use crate::mm::record;
-use crate::mm::{heap, phys_to_virt};
+use crate::mm::{heap, paging, phys_to_virt, record};
 
 /// The most bytes that a packed stack may have used: half a page. More is hardly worth it, and fits
 /// no size class.
@@ -295,8 +293,8 @@ pub fn put_back(hi: u64) {
         && let Backing::Limbo(limbo) = entry.get()
         && entry.reclaim(limbo)
     {
-        // SAFETY: forgets one translation of this core; the others have stopped.
-        unsafe { asm!("invlpg [{}]", in(reg) top, options(nostack, preserves_flags)) };
+        // This core forgets one translation; the others have stopped.
+        paging::forget(top);
         record::current().reserve.put_back(word & ADDRESS);
     }
 }

@@ -240,7 +240,7 @@ pub fn run() -> u64 {
             pass(m);
         }
         if let Some(mut round) = ROUND_STATE.try_lock() {
-            if round.passes >= target && round.is_quiet() && round.next_len == 0 {
+            if round.passes >= target && round.is_quiet() && round.next_tables.is_empty() {
                 return round.freed - before;
             }
             round.step(sched, &guard, Urgency::Forced);

@@ -5,18 +5,18 @@ use core::sync::atomic::Ordering;
 
 use trefoil_sched::PreemptGuard;
 use trefoil_sched::internals::page::{Backing, Entry};
+use x86_64::structures::paging::PageTableFlags;
 
 use crate::mm::frames::{self, FRAME};
-use crate::mm::paging::{self, Flags};
+use crate::mm::paging;
+pub(super) use crate::mm::paging::ADDRESS;
 use crate::mm::phys_to_virt;
 use crate::mm::record;
 
-/// The frame's address in an entry.
-pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// A page of a stack.
-pub(super) const PAGE: u64 = Flags::DATA.bits();
+pub(super) const PAGE: u64 = paging::DATA.bits();
 /// A table.
-pub(super) const TABLE: u64 = Flags::WRITE.bits();
+pub(super) const TABLE: u64 = PageTableFlags::WRITABLE.bits();
 /// Bytes that a last-level table covers.
 pub(super) const TABLE_SPAN: u64 = 512 * FRAME;
 
@@ -29,7 +29,8 @@ pub(super) fn entry(table: u64, index: usize) -> &'static Entry {
     unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
 }
 
-/// Returns the entry for `addr` at `level` (0: the page's) in frame `table`.
+/// Returns the entry for `addr` at `level` (0: the page's) in frame `table`. The level is a number
+/// here and not the crate's type: a loop over that becomes a jump table at each of its steps.
 #[inline(always)]
 fn entry_for(table: u64, addr: u64, level: u32) -> &'static Entry {
     entry(table, (addr >> (12 + 9 * level)) as usize & 511)

@@ -20,8 +20,10 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use trefoil_sched::output::{Bytes, Output, Transmitter};
 use trefoil_sched::{PreemptGuard, yield_now};
+use uart_16550::spec::FIFO_SIZE;
+use uart_16550::spec::registers::LSR;
 
-use super::{CONNECTED, IDLE, PATIENCE, ROOM, connect, give, is_present, pace, put, status, write_enables};
+use super::{CONNECTED, PATIENCE, connect, give, is_present, pace, put, status, write_enables};
 use crate::arch::{clock, percpu};
 
 /// The output ring.
@@ -42,7 +44,7 @@ static FIFO: AtomicUsize = AtomicUsize::new(1);
 static NO_LINE: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn set_fifo(there: bool) {
-    FIFO.store(if there { 16 } else { 1 }, Ordering::Relaxed);
+    FIFO.store(if there { FIFO_SIZE } else { 1 }, Ordering::Relaxed);
 }
 
 /// The port, for the ring.
@@ -51,7 +53,7 @@ struct Port;
 impl Transmitter for Port {
     fn room(&mut self) -> usize {
         // "Room" says that the whole FIFO is empty.
-        if pace::has_room() && status() & ROOM != 0 { FIFO.load(Ordering::Relaxed) } else { 0 }
+        if pace::has_room() && status().contains(LSR::THR_EMPTY) { FIFO.load(Ordering::Relaxed) } else { 0 }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -133,7 +135,7 @@ pub fn flush(grace: u64) {
         if OUTPUT.len() < left {
             (left, until) = (OUTPUT.len(), now + grace);
         }
-        if left == 0 && status() & IDLE != 0 && pace::has_room() || now >= until {
+        if left == 0 && status().contains(LSR::TRANSMITTER_EMPTY) && pace::has_room() || now >= until {
             return;
         }
         core::hint::spin_loop();
@@ -150,7 +152,10 @@ pub fn take_over() {
 /// Waits after a report until its last bytes have left, a second at most at 1 GHz or more.
 pub fn finish() {
     let begin = clock::ticks();
-    while is_present() && status() & IDLE == 0 && clock::ticks().wrapping_sub(begin) < 1_000_000_000 {
+    while is_present()
+        && !status().contains(LSR::TRANSMITTER_EMPTY)
+        && clock::ticks().wrapping_sub(begin) < 1_000_000_000
+    {
         core::hint::spin_loop();
     }
 }

@@ -12,6 +12,7 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
+use heapless::Vec;
 use trefoil_sched::internals::page::Backing;
 use trefoil_sched::{Cursor, G, GRef, M, PreemptGuard, Sched};
 
@@ -126,11 +127,9 @@ pub(super) struct Round {
     /// How many slices there were then; 0: no slices are being settled.
     to_settle: usize,
     /// The first address under each table in limbo.
-    tables: [u64; TABLES],
-    tables_len: usize,
+    tables: Vec<u64, TABLES>,
     /// Tables for the next round.
-    next_tables: [u64; TABLES],
-    pub(super) next_len: usize,
+    pub(super) next_tables: Vec<u64, TABLES>,
     /// The epoch that the round waits for; 0: no round is under way.
     epoch: u64,
     begun: u64,
@@ -167,10 +166,8 @@ impl Round {
             settling: false,
             settled: 0,
             to_settle: 0,
-            tables: [0; TABLES],
-            tables_len: 0,
-            next_tables: [0; TABLES],
-            next_len: 0,
+            tables: Vec::new(),
+            next_tables: Vec::new(),
             epoch: 0,
             begun: 0,
             hurried: 0,
@@ -203,7 +200,7 @@ impl Round {
         if self.collecting {
             return 0;
         }
-        if self.len > 0 || self.tables_len > 0 {
+        if self.len > 0 || !self.tables.is_empty() {
             self.epoch = EPOCHS.begin();
             self.begun = clock::now();
             // The piece holds nothing: all pages that were found are in the round.
@@ -212,7 +209,7 @@ impl Round {
         if self.epoch != 0 && EPOCHS.is_over(self.epoch) {
             return 0;
         }
-        let more = self.in_pass || self.next_len > 0 || self.epoch != 0 || self.len > 0;
+        let more = self.in_pass || !self.next_tables.is_empty() || self.epoch != 0 || self.len > 0;
         match urgency {
             Urgency::Idle if more => PACE,
             Urgency::Idle => self.next_pass.saturating_sub(clock::now()).clamp(PACE, PERIOD),
@@ -267,24 +264,23 @@ impl Round {
         if !self.collecting {
             self.limit = if urgency == Urgency::Idle { ROUND_IDLE } else { ROUND };
             self.looks = if urgency == Urgency::Idle { LOOKS } else { LOOKS_PRESSED };
-            self.tables_len = 0;
+            self.tables.clear();
         }
         self.collecting = true;
         let more = self.collect_some(sched, guard, urgency, &Piece::begin());
-        self.collecting = more && (self.next_len > 0 || !self.is_full());
+        self.collecting = more && (!self.next_tables.is_empty() || !self.is_full());
     }
 
     /// Moves tables to limbo that the last round has left without pages.
     fn retire_tables(&mut self, piece: &Piece) {
-        while self.next_len > 0 && !piece.is_over() {
+        while !piece.is_over() {
+            let Some(table) = self.next_tables.pop() else { return };
             piece.advance();
-            self.next_len -= 1;
-            let table = self.next_tables[self.next_len];
             if let Some((entry, Backing::Present(_))) = walk::find_table(table)
                 && entry.retire()
             {
-                self.tables[self.tables_len] = table;
-                self.tables_len += 1;
+                // There is room: a round begins without tables, and gets those of one list.
+                let _ = self.tables.push(table);
             }
         }
     }
@@ -292,7 +288,7 @@ impl Round {
     /// Adds some slices, as a part of `piece`. Returns true if there may be more.
     fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, piece: &Piece) -> bool {
         self.retire_tables(piece);
-        if self.next_len > 0 {
+        if !self.next_tables.is_empty() {
             return true;
         }
         while !self.is_enough(piece)

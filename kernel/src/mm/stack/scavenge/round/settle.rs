@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use trefoil_sched::internals::page::{Backing, Entry};
 use trefoil_sched::{GRef, PreemptGuard, Sched};
 
-use super::{End, Needs, Piece, Round, Slice, TABLES};
+use super::{End, Needs, Piece, Round, Slice};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::record;
 use crate::mm::stack::packed::{self, Content};
@@ -58,7 +58,7 @@ impl Round {
     pub(super) fn finish(&mut self, sched: &'static Sched, guard: &PreemptGuard) -> bool {
         let packs = &record::current().packs;
         packs.set(true);
-        if self.tables_len > 0 {
+        if !self.tables.is_empty() {
             self.settle_tables();
             packs.set(false);
             return false;
@@ -85,12 +85,11 @@ impl Round {
     /// Settles a few of the slices.
     fn settle_tables(&mut self) {
         let piece = Piece::begin();
-        while self.tables_len > 0 && !piece.is_over() {
+        while !piece.is_over() {
+            let Some(table) = self.tables.pop() else { return };
             piece.advance();
-            self.tables_len -= 1;
-            let at = self.tables_len;
-            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(self.tables[at]) else { continue };
-            let may_pack = Window::of(self.tables[at]).is_some_and(|w| w.class() == 0);
+            let Some((entry, Backing::Limbo(limbo))) = walk::find_table(table) else { continue };
+            let may_pack = Window::of(table).is_some_and(|w| w.class() == 0);
             if let Some(frame) = packed::pack_table(entry, limbo, may_pack) {
                 self.give(frame);
             }
@@ -136,8 +135,8 @@ impl Round {
     /// Remembers the tables under `range` that have no page any more, for the next round.
     fn look_at_tables(&mut self, range: core::ops::Range<u64>) {
         let mut at = range.start & !(TABLE_SPAN - 1);
-        while at < range.end && self.next_len < TABLES {
-            let known = self.next_tables[..self.next_len].last() == Some(&at);
+        while at < range.end && !self.next_tables.is_full() {
+            let known = self.next_tables.last() == Some(&at);
             if !known
                 && let Some((_, Backing::Present(word))) = walk::find_table(at)
                 && match packed::content(word & ADDRESS) {
@@ -146,8 +145,7 @@ impl Round {
                     Content::Pages => false,
                 }
             {
-                self.next_tables[self.next_len] = at;
-                self.next_len += 1;
+                let _ = self.next_tables.push(at);
             }
             at += TABLE_SPAN;
         }
