@@ -99,6 +99,8 @@ const G0_PAGES: u64 = 8;
 
 /// Gives `core` its IST stacks and g0. Before it starts, or (boot core) while no handler runs.
 /// Returns false if there is no memory.
+#[inline(never)]
+#[optimize(size)]
 pub fn make_for(core: &PerCpu) -> bool {
     let mut tops = [VirtAddr::zero(); 7];
     for (top, purpose) in tops.iter_mut().zip(Purpose::IST) {

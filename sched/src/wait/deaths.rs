@@ -112,6 +112,7 @@ fn follow(m: &M, guard: &PreemptGuard) {
 /// Runs a piece of the round that is pending. On a g0, or by a model.
 #[cold]
 #[inline(never)]
+#[optimize(size)]
 pub(crate) fn work(guard: &PreemptGuard) {
     let m = M::current(guard);
     let sched = m.sched();

@@ -109,6 +109,7 @@ const HANDED_OVER: usize = 1;
 ///
 /// # Safety
 /// 1. The G never runs again, and its stack can still be read.
+#[optimize(size)]
 pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     let m = M::current(&guard);
     let g = m.caller();
