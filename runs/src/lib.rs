@@ -41,6 +41,36 @@
 //!
 //! Rejected as well: a binary buddy system of our own, which finds no 600 MiB in 1,020 MiB of
 //! memory.
+//!
+//! # Examples
+//!
+//! ```
+//! use trefoil_runs::{Ground, Runs, Word};
+//!
+//! struct Table([[u32; 4]; 64], [bool; 64]);
+//!
+//! impl Ground for Table {
+//!     fn load(&self, unit: u32, word: Word) -> u32 {
+//!         self.0[unit as usize][word as usize]
+//!     }
+//!     fn store(&mut self, unit: u32, word: Word, value: u32) {
+//!         self.0[unit as usize][word as usize] = value;
+//!     }
+//!     fn is_edge(&self, unit: u32) -> bool {
+//!         self.1[unit as usize]
+//!     }
+//!     fn set_edge(&mut self, unit: u32, edge: bool) {
+//!         self.1[unit as usize] = edge;
+//!     }
+//! }
+//!
+//! let mut runs = Runs::<_, 4>::new(Table([[0; 4]; 64], [false; 64]));
+//! runs.give(1, 60); // units 1 to 60 are free
+//! assert_eq!(runs.take(8, 1), Some(1));
+//! assert_eq!(runs.take(8, 16), Some(16)); // aligned to 16 units
+//! assert_eq!(runs.give(1, 8), (1, 15)); // the piece joins the free units up to 15
+//! assert_eq!(runs.take(40, 1), None);
+//! ```
 
 #![no_std]
 
