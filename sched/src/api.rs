@@ -1,4 +1,4 @@
-//! The interface of programs.
+//! What a program calls.
 
 pub mod chan;
 pub mod context;

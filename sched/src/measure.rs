@@ -1,3 +1,3 @@
-//! The scheduler's measurements of itself.
+//! What the scheduler measures of itself.
 
 pub mod latency;

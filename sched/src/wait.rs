@@ -1,6 +1,5 @@
-//! How a G waits for something that another G does. The list holds the waiters, and the ticket
-//! decides between several events. There are groups of G's, and the undertaker tells waiters of a
-//! death.
+//! How a G waits for something that another G does: the list of waiters, the ticket that decides
+//! between several events, groups of G's, and the undertaker, who tells waiters of a death.
 
 pub mod deaths;
 pub mod group;

@@ -114,10 +114,10 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         }
     }
     platform::on_g0();
-    if m.sched.rounds.is_pending() {
-        if let Some(work) = m.sched.rounds.worker() {
-            work(guard);
-        }
+    if m.sched.rounds.is_pending()
+        && let Some(work) = m.sched.rounds.worker()
+    {
+        work(guard);
     }
     if p.trimmed.get() != m.sched.trims.load(Ordering::Relaxed) {
         p.trimmed.set(m.sched.trims.load(Ordering::Relaxed));

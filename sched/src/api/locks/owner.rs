@@ -119,7 +119,7 @@ pub enum Holder {
 ///
 /// # Safety
 /// 1. `g` is parked, and stays so.
-pub unsafe fn holder(sched: &'static Sched, g: &crate::G) -> Option<Holder> {
+pub unsafe fn holder(sched: &'static Sched, g: &crate::g::G) -> Option<Holder> {
     // SAFETY: 1. `g` is parked, and stays so while this function runs.
     let (id, mask) = match unsafe { object_of(g) }?.holder() {
         Holding::Unknown => return None,
