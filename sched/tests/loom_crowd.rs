@@ -1,7 +1,7 @@
 //! The hand-over of a crowd, the production type: a waker that has claimed several G's wakes them
-//! in pieces, of one G each in models. A member that is readied twice is a state that `gstate`
-//! refuses, and one that is not readied is found in the end of the model.
-//! A node that is in two lists, or in none while its G waits, breaks INV-WAITER.
+//! in pieces, of one G each in models. A member that is readied twice is a state change that
+//! `g/state.rs` refuses, and one that is not readied is found in the end of the model. A node that
+//! is in two lists, or in none while its G waits, breaks INV-WAITER.
 #![cfg(loom)]
 
 mod baton;

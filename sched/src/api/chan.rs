@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A value goes from hand to hand where it can. A sender that finds a parked receiver writes into
-//! the place which the receiver has ready. Then the sender readies the receiver (into `runnext`, so
+//! the place which the receiver has ready. Then the sender readies the receiver (into the slot, so
 //! that it runs next on this core). A receiver that finds a parked sender takes the value from that
 //! sender. Only otherwise does a value enter the channel, and only with no room does a G park.
 //!

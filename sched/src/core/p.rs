@@ -92,7 +92,7 @@ pub struct P {
 }
 
 // SAFETY: the `Cell`s and `free` are touched only through `Held`, of which one M has one at a time;
-// `Rest::claim_p` (Acquire) and `lie_down` (Release) order one holder after the other.
+// `IdleSets::claim_p` (Acquire) and `lie_down` (Release) order one holder after the other.
 unsafe impl Sync for P {}
 
 impl P {

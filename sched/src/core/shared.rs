@@ -28,8 +28,8 @@ pub struct Config {
     pub limit: usize,
     /// Seeds every random choice.
     pub seed: u64,
-    /// The nanoseconds that a G, or a chain of `runnext` hand-overs, may hold a P while others
-    /// wait.
+    /// The nanoseconds that a G, or a chain of hand-overs through the slot, may hold a P while
+    /// others wait.
     pub slice: u64,
     /// The same limit while a timer is due.
     pub wakeup: u64,

@@ -18,7 +18,7 @@
 //!
 //! | state | who owns the stack | where the G stands |
 //! |---|---|---|
-//! | Idle | its free list | a P's or the global `gfree` |
+//! | Idle | its free list | a P's list of free G's or the global one |
 //! | Runnable | nobody runs on it | one run queue slot, or on its way into one |
 //! | Running | its M | the `curg` of its M |
 //! | Parking | its M until `after` has run | its object's waiter list, or about to be |
@@ -27,7 +27,7 @@
 //! | Cold | as Waiting | as Waiting; a scan has seen it there before |
 //! | Scan | the scanning core: it may look, shrink and pack, not run | as Waiting |
 //! | ScanReady | as Scan | claimed by its waker; the scanning core requeues it |
-//! | Dead | its M until `after` has run | about to enter `gfree` |
+//! | Dead | its M until `after` has run | about to enter a list of free G's |
 //!
 //! **The hard race** is `ready` against a G that is still saving itself. The waker may hold the G
 //! as soon as the object's lock is free, which is before `after` has written `Waiting`. The waker
