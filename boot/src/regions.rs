@@ -95,8 +95,8 @@ impl Claims {
         self.list.iter().filter(|claim| is_ram(claim.kind)).map(|claim| claim.end).max().unwrap_or(0)
     }
 
-    /// Writes the map of memory below `limit` into the empty `map`, and returns it. Memory without a claim is in no
-    /// region.
+    /// Writes the map of memory below `limit` into the empty `map`, and returns it. Memory without
+    /// a claim is in no region.
     pub fn resolve<'m>(&self, limit: u64, map: &'m mut Vec<MemoryRegion, REGIONS_MAX>) -> &'m mut [MemoryRegion] {
         // There is room for all pushes, as `REGIONS_MAX` says.
         let mut ends = Vec::<u64, REGIONS_MAX>::new();
