@@ -1,6 +1,7 @@
 //! P's change hands: a core that waits for slow hardware gives its P away, and the number of P's
 //! changes while G's run.
 //!
+// ANCHOR: handoff
 //! ```text
 //!   block_in_place(f)    M a ── P 1 ──▶ free ──▶ M b, which was woken for it, runs what waited
 //!                        │ outside
@@ -14,6 +15,7 @@
 //!   set_max_procs(4)     num_ps = 4
 //!                        for each that is gone: free
 //! ```
+// ANCHOR_END: handoff
 //!
 //! **Outside.** An M that has given its P away is *outside*. Until the M holds a P of the scheduler
 //! again, it holds a private P, so `go`, `ready` and the rest work unchanged. No thief steals from

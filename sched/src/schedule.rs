@@ -1,5 +1,6 @@
 //! The scheduling loop on g0: how an M finds its next G when none is at hand.
 //!
+// ANCHOR: find
 //! ```text
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
 //!
@@ -8,6 +9,7 @@
 //!              3 slice over: slot    6 globq, a share
 //!                → end of the ring
 //! ```
+// ANCHOR_END: find
 //!
 //! **The slice.** A G in the slot inherits the slice of the G that readied it. So a pair that
 //! readies each other could keep the ring waiting for ever. The fast path does not read the clock.

@@ -1,6 +1,7 @@
 //! The switch from one stack to another. The hosted platform includes this file by path, so the
 //! file stands alone.
 //!
+// ANCHOR: frames
 //! ```text
 //!   suspended                      fresh                           running
 //!
@@ -14,6 +15,7 @@
 //!   │ r15              │           │ 0, 0   (r14, r15)  │
 //!   │ mxcsr, x87 cw    │ ◀ saved   │ 0x1f80, 0x037f     │ ◀ saved
 //! ```
+// ANCHOR_END: frames
 //!
 //! A voluntary switch is a function call: the caller has saved the registers that the ABI lets a
 //! callee destroy. So six registers, the stack pointer and the two floating-point control words are
