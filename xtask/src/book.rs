@@ -159,7 +159,8 @@ fn attributes<'a>(page: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
 mod tests {
     use super::*;
 
-    const SOURCE: &str = "//! A ring.\n//!\n// ANCHOR: ring\n//! ```text\n//!   a ──▶ b\n//!\n//! c\n//! ```\n// ANCHOR_END: ring\n";
+    const SOURCE: &str =
+        "//! A ring.\n//!\n// ANCHOR: ring\n//! ```text\n//!   a ──▶ b\n//!\n//! c\n//! ```\n// ANCHOR_END: ring\n";
 
     #[test]
     fn a_picture_comes_without_slashes_and_without_its_fence() {

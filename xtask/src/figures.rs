@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// What a program has printed.
+/// The text that a program has printed.
 struct Output<'a>(&'a str);
 
 impl Output<'_> {
@@ -117,7 +117,8 @@ fn rows(head: &str, rows: impl IntoIterator<Item = Result<Vec<String>, String>>)
     Ok(out)
 }
 
-/// What `bench` prints, the label, and Go's count of the same on Linux (1.27, in the same QEMU).
+/// A name that `bench` prints, the label, and Go's count of the same on Linux (1.27, in the same
+/// QEMU).
 const OPERATIONS: [(&str, &str, &str); 11] = [
     ("yield", "yield between two G's", "796"),
     ("rendezvous round trip", "rendezvous round trip (two channels)", "2,770"),
@@ -298,7 +299,8 @@ pub fn figures(file: Option<&Path>) -> Result<u8, String> {
             Err(missing) => return Err(format!("{}: {missing}", table.name)),
         };
         let path = root.join(table.page);
-        let page = markers::replace(&read(&path)?, table.name, &rendered).map_err(|e| format!("{}: {e}", table.page))?;
+        let page =
+            markers::replace(&read(&path)?, table.name, &rendered).map_err(|e| format!("{}: {e}", table.page))?;
         std::fs::write(&path, page).map_err(|e| format!("{}: {e}", table.page))?;
         println!("{}: {} is written", table.page, table.name);
     }
@@ -394,7 +396,8 @@ mod tests {
         let sizes_of = |n: u64| format!("{n} bytes: through a buffer {}, handed over 317; a copy 7\n", n + 5000);
         let text = sizes(&Output(&[8, 64, 128, 256, 300, 1_024, 4_096, 65_536].map(sizes_of).concat())).unwrap();
         assert!(text.contains("| 1,024 | 6,024 | 317 | 7 |"), "{text}");
-        let line = |queue: &str| [10, 1_000, 100_000].map(|n| format!("{queue:12} {n:6}     71 68 35203459\n")).concat();
+        let line =
+            |queue: &str| [10, 1_000, 100_000].map(|n| format!("{queue:12} {n:6}     71 68 35203459\n")).concat();
         let text = queues(&Output(&["4-ary heap", "binary heap", "wheel"].map(line).concat())).unwrap();
         assert!(text.contains("| 1,000 | **4-ary heap** | 71 | 68 | 35,203,459 |\n| | binary heap | 71"), "{text}");
         let line = |us: u64| format!("{us:8}          3234                 935       15.1 %\n");
@@ -419,7 +422,8 @@ mod tests {
     #[test]
     fn a_figure_typed_by_hand_is_found() {
         let table = "| x | 3,155 | 164,000 | 12 |";
-        let page = "It takes 3,155 instructions.\nA 3,155 µs, 12 instructions, 13,155 instructions.\n3,155 instructions\n";
+        let page =
+            "It takes 3,155 instructions.\nA 3,155 µs, 12 instructions, 13,155 instructions.\n3,155 instructions\n";
         assert_eq!(repeats(page, &[table]).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 3]);
     }
 
