@@ -357,7 +357,8 @@ fn number(cell: &str) -> Option<f64> {
 /// Returns the lines of `page`, outside its generated tables, that repeat a figure of `tables`:
 /// "3,158 instructions".
 pub fn repeats(page: &str, tables: &[&str]) -> Vec<(usize, String)> {
-    let cells = tables.iter().flat_map(|table| table.lines()).flat_map(|row| row.split('|').map(str::trim));
+    // The first cell is a label.
+    let cells = tables.iter().flat_map(|table| table.lines()).flat_map(|row| row.split('|').skip(2).map(str::trim));
     let figures: Vec<String> = cells
         .filter(|cell| number(cell).is_some_and(|n| n >= 100.0))
         .map(|cell| format!(" {cell} instructions"))
