@@ -1,6 +1,7 @@
 //! Lines to a device, on the production ring, inbox and sleep protocol: none is lost, changed, torn
 //! or there twice; no byte stays in the ring while the device is ready and its interrupt is off;
-//! the writer does not wait beside room. The ring has two places here.
+//! the writer does not wait beside room. The ring has two places here. Bytes that no drainer and no
+//! interrupt see break INV-DRAIN.
 #![cfg(loom)]
 
 mod support;

@@ -1,5 +1,7 @@
 //! P's change hands: no G is lost, none runs twice, and a P has one owner, whoever blocks, comes
-//! back, goes, or is pinned meanwhile.
+//! back, goes, or is pinned meanwhile. A pinned G that stays with a resting M breaks INV-OWN. A
+//! waiter without an alarm breaks INV-SLICE, and a timer without a core that rings breaks
+//! INV-TIMER-HOME.
 #![cfg(loom)]
 
 mod support;
