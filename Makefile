@@ -39,8 +39,9 @@ STRETCHES := --release --package trefoil --features stretch --test stretches
 test-stretches: setup ## how long preemption is off at most, in counted instructions
 	cargo test $(STRETCHES)
 
-stretches: setup ## the same as a table, for docs/preemption.md
-	@cargo test $(STRETCHES) -- --nocapture | grep '^| '
+stretches: setup ## the same as a table, written into docs/preemption.md
+	@cargo test $(STRETCHES) -- --nocapture | grep '^| ' | tee target/stretches.txt
+	cargo xtask figures target/stretches.txt
 
 compare-programs: setup-compare ## whole programs beside Go's: [ONLY=pmutex,pring] [ROUNDS=1] [SIDE=trefoil|go|both]
 	cargo xtask compare-programs

@@ -2,9 +2,11 @@
 //!
 //! `cargo xtask figures` boots each of these programs, with instructions counted on one core, and
 //! writes its tables between their [markers](crate::markers). `cargo xtask figures FILE` reads the
-//! output from a file instead, and leaves tables without a figure there as they are.
+//! output from a file instead, and leaves tables without a figure there as they are. `make
+//! stretches` does so: the longest stretches need a kernel of their own.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::process::Command;
 
@@ -28,10 +30,12 @@ pub enum Program {
     Example(&'static str),
     /// The sizes of an image, and of a boot of `microvm`.
     Image,
+    /// The test of the longest stretches. Only by `make stretches`.
+    Stretches,
 }
 
 /// Every table.
-pub const TABLES: [Table; 10] = [
+pub const TABLES: [Table; 11] = [
     table("docs/figures.md", "operations", Program::Example("bench"), operations),
     table("docs/figures.md", "stacks", Program::Example("bench"), stacks),
     table("docs/figures.md", "blocks", Program::Example("bench"), blocks),
@@ -40,6 +44,7 @@ pub const TABLES: [Table; 10] = [
     table("docs/time.md", "timers", Program::Example("timers"), timers),
     table("docs/time.md", "queues", Program::Example("timer_queues"), queues),
     table("docs/preemption.md", "slices", Program::Example("slices"), slices),
+    table("docs/preemption.md", "stretches", Program::Stretches, stretches),
     table("docs/channels.md", "contend", Program::Example("contend"), contend),
     table("docs/channels.md", "sizes", Program::Example("sizes"), sizes),
 ];
@@ -238,6 +243,22 @@ fn slices(output: &Output) -> Result<String, String> {
     )
 }
 
+/// The operations that the test names, with the reason: the longest first.
+fn stretches(output: &Output) -> Result<String, String> {
+    let row = |line: &str| -> Option<(u64, String)> {
+        let [_, name, ticks, why, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] else { return None };
+        let ticks = ticks.parse().ok().filter(|_| !why.is_empty())?;
+        Some((ticks, format!("| {name} | {} | {why} |\n", grouped(ticks))))
+    };
+    let mut rows: Vec<_> = output.0.lines().filter_map(row).collect();
+    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    if rows.is_empty() {
+        return Err("no stretch".into());
+    }
+    let rows: String = rows.into_iter().map(|(_, row)| row).collect();
+    Ok(format!("| operation | instructions | why |\n|---|--:|---|\n{rows}"))
+}
+
 fn contend(output: &Output) -> Result<String, String> {
     rows(
         "| | channel | bare | watched |",
@@ -282,27 +303,33 @@ pub fn figures(file: Option<&Path>) -> Result<u8, String> {
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     let given = file.map(read).transpose()?;
     let mut outputs: BTreeMap<Program, String> = BTreeMap::new();
+    let mut written = 0;
     for table in &TABLES {
+        if given.is_none() && table.program == Program::Stretches {
+            println!("{}: `make stretches` writes {}", table.page, table.name);
+            continue;
+        }
         let text = match &given {
             Some(text) => text,
             None => match outputs.entry(table.program) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => entry.insert(run(root, table.program)?),
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(run(root, table.program)?),
             },
         };
         let rendered = match table.render(text) {
             Ok(rendered) => rendered,
-            Err(missing) if given.is_some() => {
-                println!("{}: {} stays: {missing}", table.page, table.name);
-                continue;
-            }
+            Err(_) if given.is_some() => continue,
             Err(missing) => return Err(format!("{}: {missing}", table.name)),
         };
         let path = root.join(table.page);
-        let page =
-            markers::replace(&read(&path)?, table.name, &rendered).map_err(|e| format!("{}: {e}", table.page))?;
-        std::fs::write(&path, page).map_err(|e| format!("{}: {e}", table.page))?;
+        let page = markers::replace(&read(&path)?, table.name, &rendered);
+        std::fs::write(&path, page.map_err(|e| format!("{}: {e}", table.page))?)
+            .map_err(|e| format!("{}: {e}", table.page))?;
         println!("{}: {} is written", table.page, table.name);
+        written += 1;
+    }
+    if written == 0 {
+        return Err("no table has all its figures there".into());
     }
     Ok(0)
 }
@@ -328,6 +355,7 @@ fn run(root: &Path, program: Program) -> Result<String, String> {
             let size = elf::stripped_size(&root.join("target/release/examples/hello"))?;
             Ok(format!("{boot}image: {size}\n"))
         }
+        Program::Stretches => Err("`make stretches` runs it".into()),
     }
 }
 
@@ -408,6 +436,14 @@ mod tests {
         let names = ["pairs x 1", "pairs x 16", "producers, consumers x 1", "producers, consumers x 16"];
         let text = contend(&Output(&names.map(line).concat())).unwrap();
         assert!(text.contains("| 16 of them | 79 | 71 | 107 |"), "{text}");
+    }
+
+    #[test]
+    fn the_longest_stretch_comes_first() {
+        let text =
+            stretches(&Output("test x ... ok\n| a | 500 |  |\n| b | 5431 | c |\n| d | 11227 | e, f |\n")).unwrap();
+        assert!(text.ends_with("|---|\n| d | 11,227 | e, f |\n| b | 5,431 | c |\n"), "{text}");
+        assert!(stretches(&Output("| a | 500 |  |\n")).is_err());
     }
 
     #[test]
