@@ -11,7 +11,7 @@ INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
 export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT ONLY ROUNDS SIDE GO
 
-.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc clean setup setup-debug setup-compare
+.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures clean setup setup-debug setup-compare setup-book
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,8 +40,9 @@ STRETCHES := --release --package trefoil --features stretch --test stretches
 test-stretches: setup ## how long preemption is off at most, in counted instructions
 	cargo test $(STRETCHES)
 
-stretches: setup ## the same as a table, for docs/preemption.md
-	@cargo test $(STRETCHES) -- --nocapture | grep '^| '
+stretches: setup ## the same as a table, written into docs/preemption.md
+	@cargo test $(STRETCHES) -- --nocapture | grep '^| ' | tee target/stretches.txt
+	cargo xtask figures target/stretches.txt
 
 compare-programs: setup-compare ## whole programs beside Go's: [ONLY=pmutex,pring] [ROUNDS=1] [SIDE=trefoil|go|both]
 	cargo xtask compare-programs
@@ -63,12 +64,24 @@ debug: setup-debug ## gdb on a booted example, stopped at its main
 doc: ## the API's documentation, in target/doc
 	cargo doc --no-deps --package trefoil --package trefoil-sched --package trefoil-boot
 
+book: setup-book ## docs/ as a book, in target/book; its first page is index.html
+	cargo xtask book
+
+figures: setup ## count, and write the tables of figures in docs/
+	cargo xtask figures
+
 clean: ## remove everything that was built
 	cargo clean
 	rm -rf templates/app/target
 
 setup:
 	@./.ci/install qemu-system-x86_64=qemu-system-x86 cc=gcc strip=binutils
+
+# mdBook is no Debian package: cargo builds it, the first time, into target/tools.
+MDBOOK := 0.5.4
+setup-book: setup
+	@test -x target/tools/bin/mdbook || { echo "installing: mdbook $(MDBOOK), from crates.io into target/tools"; \
+		cargo install --quiet --locked --version $(MDBOOK) --root target/tools --no-default-features --features search mdbook; }
 
 setup-debug: setup
 	@./.ci/install gdb=gdb

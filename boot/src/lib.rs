@@ -1,5 +1,6 @@
 //! From firmware to long mode in the higher half, with a `BootInfo` in hand.
 //!
+// ANCHOR: path
 //! ```text
 //!   loader (qemu -kernel)                                 paging off, 32 bits
 //!     └─► pvh_stub.s   checks the CPU, first tables       long mode, low 4 GiB mapped to itself
@@ -10,6 +11,7 @@
 //!                 ├─ tables.rs   the kernel's page tables
 //!                 └─► __trefoil_kernel_main(Handover)     the kernel's tables are active, nothing is mapped to itself
 //! ```
+// ANCHOR_END: path
 //!
 //! Everything but the stub, `entry` and `say` is pure: the code reads bytes from its caller and
 //! touches no machine. So tests on the host cover the tables of a broken firmware. `acpi` and

@@ -1,9 +1,11 @@
 //! The command line: `key=value` words for the kernel, everything else for the app.
 //!
+// ANCHOR: line
 //! ```text
 //!   maxprocs=2 seed=7 app.input=x -- 1000 --fast
 //!   └─ kernel ───────┘ └─ app ─┘     └─ app ────┘
 //! ```
+// ANCHOR_END: line
 //!
 //! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app
 //! as the word `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line is

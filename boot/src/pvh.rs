@@ -1,11 +1,13 @@
 //! The data that a PVH loader leaves in memory, read as bytes that may lie.
 //!
+// ANCHOR: info
 //! ```text
 //!   ebx ──► start info ─┬─► memory map    24 bytes an entry: start, length, type
 //!                       ├─► module list   32 bytes an entry: start, length, its command line
 //!                       ├─► command line  ends with a zero
 //!                       └─► RSDP
 //! ```
+// ANCHOR_END: info
 //!
 //! Every pointer and count is input like any other. [`Memory`] reads the target and refuses
 //! addresses out of reach, and an error names each defect. A pointer of 0 means that the part is

@@ -5,12 +5,14 @@
 //! range with a known use is a *claim*, in any order, and a page gets the strongest of the claims
 //! that cover it:
 //!
+// ANCHOR: claims
 //! ```text
 //!   firmware says RAM        ├──────────────────────┤      ├──────────┤        weakest
 //!   boot uses it                  ├──────┤
 //!   firmware says other                       ├────────┤                      strongest
 //!   result                   │ us │ boot │ us │ reserved   │  us      │
 //! ```
+// ANCHOR_END: claims
 //!
 //! A claim to RAM is cut to the whole pages inside it; any other claim is widened to all pages it
 //! touches. So a page in doubt is not used.

@@ -1,5 +1,6 @@
 //! The switch from one stack to another.
 //!
+// ANCHOR: frames
 //! ```text
 //!   suspended                      fresh                           running
 //!
@@ -13,6 +14,7 @@
 //!   │ r15              │           │ 0, 0   (r14, r15)  │
 //!   │ mxcsr, x87 cw    │ ◀ saved   │ 0x1f80, 0x037f     │ ◀ saved
 //! ```
+// ANCHOR_END: frames
 //!
 //! A voluntary switch is a function call: the caller has saved the registers that the ABI lets a
 //! callee destroy. So six registers, the stack pointer and the two floating-point control words are

@@ -5,7 +5,7 @@
 //! memory of those frames is leaked, and the G counts as [abandoned](death::count). The joiner gets
 //! the cause. Its locks stay held: a goroutine that wants one panics with the dead one's name. The
 //! stack's memory goes back an epoch after the last borrower has ended (INV-LENT in
-//! `sched/src/group.rs`); its addresses never go back. All other G's run on.
+//! `sched/src/wait/group.rs`); its addresses never go back. All other G's run on.
 //!
 //! The last rites run on the core's g0 stack, below g0's saved state, with preemption off one level
 //! (`arch/x86_64/abandon.rs` draws it). The report does not run there, since the unwinder takes

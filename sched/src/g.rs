@@ -1,4 +1,4 @@
-//! One goroutine: its record, and what of it stands in others' lists.
+//! One goroutine: its record, and its nodes in the lists of others.
 //!
 //! ```text
 //!   record    all that the scheduler knows of a G          state     who owns it, and every legal change

@@ -1,5 +1,6 @@
 //! Timers: a heap a P, and the G's and calls that wait in it.
 //!
+// ANCHOR: timers
 //! ```text
 //!   P ── Timers { lock ── Heap: (when, node) (when, node) … ,  when: the earliest }
 //!                                   │
@@ -12,6 +13,7 @@
 //!              ▲           │  └── move_to: in another P's heap (INV-TIMER-HOME, INV-STRAY)
 //!              └── cancel ─┘
 //! ```
+// ANCHOR_END: timers
 //!
 //! A P's heap is guarded by a lock: thieves run the due timers of busy P's, and any core may cancel
 //! a timer. The earliest deadline stands beside the heap in an atomic, so the scheduler and the

@@ -1,5 +1,5 @@
 //! Channels, the production types: every interleaving of a few G's that send, receive, wait and
-//! drop.
+//! drop. A receiver that waits beside a waiting sender breaks INV-ONE-SIDE.
 #![cfg(loom)]
 
 mod baton;

@@ -1,4 +1,5 @@
 //! Contexts: cancelling against children that are made, and against a deadline, every interleaving.
+//! A child that its parent does not know breaks INV-KNOWN.
 #![cfg(loom)]
 
 mod baton;

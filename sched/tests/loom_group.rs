@@ -1,5 +1,6 @@
 //! Groups: the opener's wait against the members' end, and against its own death; every
-//! interleaving.
+//! interleaving. A share that is given up too early breaks INV-HEIR; frames that go too early break
+//! INV-LENT.
 #![cfg(loom)]
 
 mod baton;

@@ -1,5 +1,7 @@
 //! P's change hands while cores block and come back, and while G's are pinned: no G is lost, none
-//! runs twice, and a P has one owner.
+//! runs twice, and a P has one owner. A pinned G that stays with a resting M breaks INV-OWN. A
+//! waiter without an alarm breaks INV-SLICE, and a timer without a core that rings breaks
+//! INV-TIMER-HOME.
 #![cfg(loom)]
 
 mod support;

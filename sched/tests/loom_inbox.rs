@@ -1,6 +1,6 @@
 //! The inbox, in the production scheduler: handlers on any core push G's, M's look for work with
 //! the real `next_g`. A G that is lost leaves an M resting for ever, which loom reports as a
-//! deadlock; one that is there twice runs twice.
+//! deadlock; one that is there twice runs twice. A second push of the same G breaks INV-INBOX.
 #![cfg(loom)]
 
 mod support;

@@ -1,6 +1,7 @@
 //! Bytes from a handler to a G, on the production ring, inbox and sleep protocol. No byte is lost,
 //! changed or there twice. The reader does not wait beside bytes, and the device does not stay off
-//! beside room. The ring has two places here.
+//! beside room. The ring has two places here. A byte that is
+//! dropped, or a device that stays off, breaks INV-FLOW.
 #![cfg(loom)]
 
 mod support;

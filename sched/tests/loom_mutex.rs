@@ -1,4 +1,5 @@
-//! `Mutex`, the production type: every interleaving of a few G's.
+//! `Mutex`, the production type: every interleaving of a few G's. A waiter that QUEUED does not
+//! show breaks INV-QUEUED, and waits for ever.
 #![cfg(loom)]
 
 mod baton;

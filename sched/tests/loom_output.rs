@@ -1,6 +1,7 @@
 //! Lines to a device, on the production ring, inbox and sleep protocol. No byte is lost, changed,
 //! torn or there twice. No byte stays in the ring while the device is ready and its interrupt is
 //! off. The writer does not wait beside room. The ring has two places here.
+//! Bytes that no drainer and no interrupt see break INV-DRAIN.
 #![cfg(loom)]
 
 mod support;

@@ -1,5 +1,6 @@
 //! Park against ready, on the production state word. The saved context is a loom cell: a G that is
-//! resumed before its registers are saved shows as a data race, without any assembly.
+//! resumed before its registers are saved shows as a data race, without any assembly. So a G that
+//! is queued before it is saved breaks INV-PUBLISH.
 #![cfg(loom)]
 
 mod support;

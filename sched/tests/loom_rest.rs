@@ -1,6 +1,7 @@
 //! The sleep protocol, in the production scheduler: real M's look for work with the real `next_g`,
 //! rest on a condition variable, and a submitter pushes through the real `enqueue`. A lost wake-up
-//! leaves an M resting for ever, which loom reports as a deadlock.
+//! leaves an M resting for ever, which loom reports as a deadlock. A second look that is left out
+//! breaks INV-RECHECK.
 #![cfg(loom)]
 
 mod support;

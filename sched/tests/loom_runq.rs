@@ -1,5 +1,5 @@
 //! The ring, on its production type with four slots: every interleaving of an owner and a thief, at
-//! loom's preemption bound.
+//! loom's preemption bound. A G that two consumers take breaks INV-ONE-PLACE.
 #![cfg(loom)]
 
 mod support;

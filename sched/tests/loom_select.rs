@@ -1,5 +1,5 @@
 //! Waiting for several channels, the production types: the ticket that partners, closers, deadlines
-//! and other selects compete for.
+//! and other selects compete for. A ticket with two winners breaks INV-TICKET.
 #![cfg(loom)]
 
 mod baton;

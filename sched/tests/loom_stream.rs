@@ -1,5 +1,6 @@
 //! A receiver as a stream, the production types: polls and their watchers against senders, closers
-//! and the stream's own end, every interleaving.
+//! and the stream's own end, every interleaving. A mark that outlives its watcher breaks
+//! INV-WATCHED.
 #![cfg(loom)]
 
 mod baton;

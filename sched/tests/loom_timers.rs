@@ -1,6 +1,6 @@
 //! Timers that are cancelled, started anew, stolen and moved, on the production heaps, nodes and
 //! alarms. A bell is an alarm whose owner counts its calls as `Timer` does. G's that wait with a
-//! deadline are in `loom_chan.rs`.
+//! deadline are in `loom_chan.rs`. A node that leaves another heap than its own breaks INV-NODE.
 #![cfg(loom)]
 
 mod support;

@@ -16,6 +16,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::markers;
 use crate::qemu::Settings;
 use crate::run;
 
@@ -73,7 +74,7 @@ pub fn compare(options: &Options) -> Result<u8, String> {
 fn write_page(text: &str) -> Result<(), String> {
     let page = checkout().join(PAGE);
     let old = std::fs::read_to_string(&page).map_err(|e| format!("{PAGE}: {e}"))?;
-    let new = table::replace(&old, text).map_err(|e| format!("{PAGE}: {e}"))?;
+    let new = markers::replace(&old, table::PART, text).map_err(|e| format!("{PAGE}: {e}"))?;
     std::fs::write(&page, new).map_err(|e| format!("{PAGE}: {e}"))?;
     println!("the table is in {PAGE}");
     Ok(())

@@ -5,17 +5,18 @@
 //! `xtask debug FILE` opens gdb on the booted image. `xtask size FILE` prints its stripped size.
 //! `xtask new DIR` makes an app. `xtask tidy` checks the prose of comments and Markdown files.
 //! `xtask sample FILE [WORDS…]` runs an image and shows which functions its processors were in.
-//! `xtask compare-programs` runs whole programs beside Go's.
+//! `xtask figures [FILE]` writes the tables of counted figures in `docs/`. `xtask book` builds the
+//! book. `xtask compare-programs` runs whole programs beside Go's.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use xtask::qemu::{Settings, Stdin};
 use xtask::tidy::Mode;
-use xtask::{boots, compare, debug, elf, new, run, sample, tidy};
+use xtask::{book, boots, compare, debug, elf, figures, new, run, sample, tidy};
 
 const USAGE: &str = "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR | sample FILE [WORDS…] | \
-                     compare-programs | tidy [--all|--ratchet]";
+                     compare-programs | figures [FILE] | book | tidy [--all|--ratchet|--invariants]";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -36,9 +37,12 @@ fn main() -> ExitCode {
         (Some("compare-programs"), None) => {
             compare::options::Options::from_env().and_then(|options| compare::compare(&options))
         }
+        (Some("figures"), file) => figures::figures(file.as_deref()),
+        (Some("book"), None) => book::book(),
         (Some("tidy"), None) => tidy::tidy(Mode::Check),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--all" => tidy::tidy(Mode::All),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--ratchet" => tidy::tidy(Mode::Ratchet),
+        (Some("tidy"), Some(flag)) if flag.as_os_str() == "--invariants" => tidy::tidy(Mode::Invariants),
         _ => Err(USAGE.into()),
     };
     match done {

@@ -6,8 +6,8 @@
 //! | `length` | a sentence of more than 30 words, in Markdown or a module's header |
 //! | `subject` | "who", "what" and their like as the subject of a clause |
 //! | `opening` | a sentence that opens with a pronoun, where a file has too many of them |
-//! | `link` | a relative link in Markdown to no file or to no heading |
-//! | `invariant` | a named invariant without a definition, with two, or without a test |
+//! | `link` | a relative link in Markdown to no file or to no heading; a picture that is missing; a page that the book does not list |
+//! | `invariant` | a named invariant without a definition, with two, without a test, or without its row in the book |
 //! | `arrow` | code in a folder of a crate that names a folder above it |
 //! | `size` | a Rust file of more than 500 lines |
 //! | `safety` | a comment on unsafe code that says "as above", or only the number of a rule |
@@ -41,6 +41,8 @@ pub enum Mode {
     All,
     /// Lowers the ratchet, then checks.
     Ratchet,
+    /// Writes where each invariant is defined and tested, then checks.
+    Invariants,
 }
 
 /// Checks the checkout: prints findings, and returns the exit status.
@@ -49,7 +51,14 @@ pub enum Mode {
 /// A file can't be read or written.
 pub fn tidy(mode: Mode) -> Result<u8, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
-    let report = read(root)?;
+    let mut report = read(root)?;
+    if mode == Mode::Invariants
+        && let Some(page) = report.invariants()
+    {
+        let path = root.join(invariants::PAGE);
+        std::fs::write(&path, page).map_err(|e| format!("{}: {e}", path.display()))?;
+        report = read(root)?;
+    }
     let file = root.join(RATCHET);
     let text = file.exists().then(|| read_file(&file)).transpose()?;
     let mut allowed = text.map(|text| ratchet::parse(&text)).transpose().map_err(|e| format!("{RATCHET}: {e}"))?;

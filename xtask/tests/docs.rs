@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use xtask::figures::TABLES;
 use xtask::qemu::{Settings, Stdin};
-use xtask::run;
+use xtask::{figures, markers, run};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
@@ -204,4 +205,21 @@ fn an_item_without_an_example_is_found() {
     let text = "/// Says no.\npub fn bare() {}\n/// ```\n/// x\n/// ```\n#[inline]\npub fn shown() {}\n#[doc(hidden)]\npub struct Hidden;\n\
                 pub(crate) fn ours() {}\npub const fn also() {}";
     assert_eq!(without_example(text), [(2, "bare".to_string()), (11, "also".to_string())]);
+}
+
+/// A figure that a tool writes into a table stands there only. Elsewhere it would stay when the
+/// table changes.
+#[test]
+fn no_counted_figure_is_typed_by_hand() {
+    let read = |path: &str| fs::read_to_string(checkout().join(path)).unwrap();
+    let tables: Vec<String> =
+        TABLES.iter().map(|table| markers::part(&read(table.page), table.name).unwrap().to_string()).collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let pages = files(&checkout().join("docs")).into_iter().chain([checkout().join("README.md")]);
+    let mut found = Vec::new();
+    for page in pages.filter(|page| page.extension().is_some_and(|end| end == "md")) {
+        let lines = figures::repeats(&fs::read_to_string(&page).unwrap(), &tables);
+        found.extend(lines.into_iter().map(|(line, text)| format!("{}:{line}: {text}", page.display())));
+    }
+    assert!(found.is_empty(), "a link to the table would stay true:\n{}", found.join("\n"));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use xtask::qemu::{Settings, Stdin};
 use xtask::symbols::Symbols;
-use xtask::{compare, elf, run, sample};
+use xtask::{compare, elf, figures, markers, run, sample};
 
 const TEXT: &str = "/usr/share/common-licenses/GPL-3";
 
@@ -45,6 +45,15 @@ fn settings() -> Settings {
 fn figure(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+}
+
+/// The book's tables of this example's figures are not out by more than a tenth.
+fn is_in_the_book(example: &'static str, text: &str) {
+    for table in figures::TABLES.iter().filter(|table| table.program == figures::Program::Example(example)) {
+        let page = std::fs::read_to_string(checkout().join(table.page)).unwrap();
+        let drift = figures::drift(markers::part(&page, table.name).unwrap(), &table.render(text).unwrap());
+        assert!(drift.is_empty(), "{}: `cargo xtask figures` writes it anew:\n{}", table.page, drift.join("\n"));
+    }
 }
 
 #[test]
@@ -239,6 +248,7 @@ fn counted_figures_stay_below_their_bounds() {
     }
     let (_, again) = boot(&example("bench"), &[], &counted);
     assert_eq!(text, again, "counted figures repeat exactly");
+    is_in_the_book("bench", &text);
 }
 
 #[test]
@@ -275,6 +285,7 @@ fn timers_cost_and_are_late_within_their_bounds() {
         let measured = figure(&text, &format!("lateness {name}"));
         assert!(measured <= bound, "{name}: {measured} ns, at most {bound} expected");
     }
+    is_in_the_book("timers", &text);
 }
 
 /// Instructions. With 100,000 timers pending, a quarter more.
@@ -293,6 +304,7 @@ fn the_heap_of_timers_is_what_its_chapter_says() {
     let (code, text) = boot(&example("timer_queues"), &[], &counted);
     assert_eq!(code, 0, "{text}");
     println!("{text}");
+    is_in_the_book("timer_queues", &text);
     // insert, cancel, expiry; the same at most; late; looks; bytes.
     let row = |queue: &str, timers: u64| -> Vec<u64> {
         let begin = format!("{queue:12} {timers:6} ");
@@ -326,7 +338,7 @@ fn both_sides_have_every_program_that_is_compared() {
     }
     assert_eq!((names(&trefoil, "(\"p"), names(&go, "\"p")), (18, 18), "not all are compared");
     let page = read("docs/performance.md");
-    compare::table::replace(&page, "new").expect("the page has the table's markers");
+    markers::part(&page, compare::table::PART).expect("the page has the table's markers");
     for program in compare::options::PROGRAMS {
         assert!(page.contains(&format!("`{}`", program.name)), "the page does not say what {} is", program.name);
     }

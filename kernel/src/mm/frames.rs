@@ -6,6 +6,7 @@
 //! clears nothing. Boot touches two frames of each region, for any size of memory; other frames are
 //! touched on first use.
 //!
+// ANCHOR: ends
 //! ```text
 //!   a region   │ bits │ run of the heap │ free … … … … … … … … … … … │ frames of stacks, tables │
 //!                       ───▶ runs from the front, a good fit         ◀─── single frames from the end
@@ -13,6 +14,7 @@
 //!   loose      single frames that came back; the next single frames are these
 //!              no run is long enough? `JOIN` of them join the free runs, and again: alloc_run
 //! ```
+// ANCHOR_END: ends
 //!
 //! Runs and single frames come from both ends of the free memory. So long-lived allocations on one
 //! side leave no holes in the other. A freed run joins its neighbours at once. A freed single frame

@@ -1,11 +1,13 @@
 //! A G's stack: a window of addresses that is backed by memory as it is touched.
 //!
+// ANCHOR: window
 //! ```text
 //!   lo                                                                               hi
 //!   │ guard  │ red  red  red  red │ … mapped on touch …                │ top page    │
 //!   │ never  │ a touch is an      │                                    │ mapped at   │
 //!   │ mapped │ overflow           │                                    │ birth       │
 //! ```
+// ANCHOR_END: window
 //!
 //! No copying, no moved pointers, no check in a function's prologue. The first touch of a page
 //! faults, and the #PF handler (on a stack of its own) maps a frame (`fault.rs`). Rust probes large

@@ -1,4 +1,4 @@
-//! What a large block costs: its caller in instructions, a sleeper in lateness.
+//! The cost of a large block: to its caller in instructions, to a sleeper in lateness.
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering::*};

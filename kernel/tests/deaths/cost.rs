@@ -1,4 +1,4 @@
-//! What deaths cost the living.
+//! The cost of deaths to the living.
 
 use trefoil::prelude::*;
 use trefoil::sync::Mutex;

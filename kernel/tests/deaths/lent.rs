@@ -1,4 +1,4 @@
-//! What a dead goroutine had leaked, or had lent to its children.
+//! Things that a dead goroutine had leaked, or had lent to its children.
 
 use core::hint::black_box;
 use core::panic::AssertUnwindSafe;

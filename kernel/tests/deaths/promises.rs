@@ -1,4 +1,4 @@
-//! What a dynamic select was promised before its goroutine died.
+//! Promises to a dynamic select whose goroutine dies.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 

@@ -10,7 +10,7 @@ use trefoil::sync::{Barrier, Condvar, Mutex, Once, RwLock, WaitGroup};
 
 use crate::{judge, sweep};
 
-/// More than are woken in one piece (`sched/src/waitq.rs`).
+/// More than are woken in one piece (`sched/src/wait/list.rs`).
 const CROWD: usize = 75;
 
 /// Counts of many waiters.

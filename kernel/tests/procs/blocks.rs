@@ -1,4 +1,4 @@
-//! Cores that wait for hardware: what runs meanwhile, and where a block comes back to.
+//! Cores that wait for hardware: the G's that run meanwhile, and the place where a block ends.
 
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};

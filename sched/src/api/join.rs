@@ -2,12 +2,14 @@
 //!
 //! One word decides everything:
 //!
+// ANCHOR: word
 //! ```text
 //!            join: CAS                    complete: swap
 //!   EMPTY ───────────────▶ a waiting G ──────────────────▶ DONE      verdict Wake(g)
 //!     │ └─────────────── complete: swap ─────────────────▶ DONE      verdict Kept
 //!     └── the handle is dropped: CAS ──▶ ABANDONED ──────▶ DONE      verdict Unclaimed
 //! ```
+// ANCHOR_END: word
 //!
 //! A joiner with a deadline registers its token instead, and takes the token back with a CAS when
 //! the time has come. If the completer was faster, it has woken a token, which only makes the G

@@ -1,5 +1,6 @@
 //! A G's life, from `go` to its free list.
 //!
+// ANCHOR: life
 //! ```text
 //!   go(f)      a G from gfree (or new: record + stack window)
 //!              f and its join cell are written to the top of the *new* stack: no allocation but the cell
@@ -9,6 +10,7 @@
 //!   end_of_body  wakes the joiner, leaves the group
 //!   finish     Running → Dead, leaves the M; `after_exit` recycles record and stack, from another stack
 //! ```
+// ANCHOR_END: life
 //!
 //! Only the code that looks at the closure or its value exists once a type (`Body`); the rest
 //! exists once.

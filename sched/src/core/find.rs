@@ -1,5 +1,6 @@
 //! The scheduling loop on g0: how an M finds its next G when none is at hand.
 //!
+// ANCHOR: find
 //! ```text
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
 //!
@@ -8,6 +9,7 @@
 //!              3 slice over: slot    6 globq, a share
 //!                → end of the ring
 //! ```
+// ANCHOR_END: find
 //!
 //! No object lock is held here, and no code here runs on a G's stack.
 

@@ -1,6 +1,7 @@
 //! A core that waits for slow hardware gives its P away, and the P's that have no M keep their
 //! timers' time.
 //!
+// ANCHOR: handoff
 //! ```text
 //!   block_in_place(f)    M a ── P 1 ──▶ free ──▶ M b, which was woken for it, runs what waited
 //!                        │ outside
@@ -8,6 +9,7 @@
 //!                        │
 //!                        P 1 if nobody has it · any free P · none: the G goes to the global queue, M a rests
 //! ```
+// ANCHOR_END: handoff
 //!
 //! **Outside.** An M that has given its P away is *outside*. Until the M holds a P of the scheduler
 //! again, it holds a private P, so `go`, `ready` and the rest work unchanged. No thief steals from

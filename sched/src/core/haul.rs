@@ -1,5 +1,6 @@
 //! Hauls: how a thief learns from its steals, and when it leaves work where it is.
 //!
+// ANCHOR: haul
 //! ```text
 //!              200 µs of hauls that did not pay
 //!   eager ─────────────────────────────────────────▶ shy: looks every 50 µs, naps in between
@@ -7,6 +8,7 @@
 //!   what waits       after 2 ms, up to 64 ms:        one G that a chain of hand-overs has
 //!                    a trial                         passed by for 1 ms, else nothing
 //! ```
+// ANCHOR_END: haul
 //!
 //! G's that pass messages run for a fraction of a microsecond, then wait for each other. A steal of
 //! such a G costs more than the G's run. Its stack and its channel lie in the other core's cache,

@@ -5,6 +5,7 @@
 //! number of spinning M's. A spinning M looks for work, and has promised to look once more before
 //! it rests.
 //!
+// ANCHOR: sleep
 //! ```text
 //!      submitter (any M with a G to run)          rester (an M that found nothing)
 //!      ─────────────────────────────────          ────────────────────────────────
@@ -16,6 +17,7 @@
 //!      S5  claim a bit of idle_ms (CAS)               work: take back the own bit, find a P, go on
 //!      S6  set that M's token, interrupt it           none: rest until the token is set
 //! ```
+// ANCHOR_END: sleep
 //!
 //! **Why nothing is lost.** The two fences are in one order. If S2 is before R4, R5 sees the push
 //! of S1. If R4 is before S2, S3 sees the writes of R1–R3: the M rests and does not spin. So S4–S6

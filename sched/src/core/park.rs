@@ -1,5 +1,6 @@
 //! Leaving the M: yield and park; and coming back: ready.
 //!
+// ANCHOR: park
 //! ```text
 //!   G a                                          G b (popped from the slot or the ring)
 //!   park(reason, commit, arg)
@@ -10,6 +11,7 @@
 //!                                                    Parking → Waiting  or requeue a, if it was readied meanwhile
 //!                                                returns into b, where b once left
 //! ```
+// ANCHOR_END: park
 //!
 //! With no `b` at hand, or something else to attend to, the M's g0 takes the place of `b` and looks
 //! for work (`core/find.rs`). INV-PUBLISH stands here: nothing makes `a` visible before `after`.

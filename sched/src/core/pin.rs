@@ -1,11 +1,13 @@
 //! Pins: a G that runs on one M only.
 //!
+// ANCHOR: pin
 //! ```text
 //!   M y, any     the pinned G is its turn, from the slot, the ring or the global queue
 //!                run_special ──▶ g0 ──▶ send: into M x's own queue ──┬─ x rests:  woken, with y's P if no other is free
 //!                                                                    └─ x runs:   interrupted; it makes way if it is not pinned, too
 //!   M x          its own queue comes before all others
 //! ```
+// ANCHOR_END: pin
 //!
 //! A ready pinned G stands in the queues like any other, so readying it costs the same. Only its
 //! dispatch differs. The dispatch learns of the pin from the word that it reads anyway, for doomed

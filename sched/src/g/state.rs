@@ -1,5 +1,6 @@
 //! The state word of a G. No other file writes it.
 //!
+// ANCHOR: states
 //! ```text
 //!           spawn             dispatch                    park
 //!   Idle ───────────▶ Runnable ──────▶ Running ──────────────────────▶ Parking
@@ -15,6 +16,7 @@
 //!                      │ finish_scan       │ ready()   begin_scan
 //!                      └────────────────── ScanReady
 //! ```
+// ANCHOR_END: states
 //!
 //! | state | who owns the stack | where the G stands |
 //! |---|---|---|

@@ -1,5 +1,6 @@
 //! Free G's, waiting for their next life.
 //!
+// ANCHOR: lists
 //! ```text
 //!   a P's own list         warm: a default window with its top page there      no lock, no page fault
 //!     ▲│ half, past LOCAL_MAX
@@ -9,6 +10,7 @@
 //!      ▼
 //!   the global bare list   no memory: a window's addresses, or none at all     a lock, a frame
 //! ```
+// ANCHOR_END: lists
 //!
 //! A G that has used more than a few pages goes to the global list at once, so that the P's free
 //! lists hold little memory.

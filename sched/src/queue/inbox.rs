@@ -4,6 +4,7 @@
 //! of a G or the ring of a P. The interrupted code may be halfway through a step of its own. A
 //! handler may push the G onto one list, which any M takes as a whole:
 //!
+// ANCHOR: inbox
 //! ```text
 //!      handler (on any core, of whatever M)              taker (an M with a P, on its g0)
 //!      ─────────────────────────────────────             ────────────────────────────────
@@ -14,6 +15,7 @@
 //!      H4  none rests: mark this core's P, and see
 //!          to it that its G makes way
 //! ```
+// ANCHOR_END: inbox
 //!
 //! The scheduler has one inbox, not one for each core. An M that looks for work before it rests
 //! looks at one word (INV-RECHECK). An M that takes the inbox has all there is. There is no ABA:

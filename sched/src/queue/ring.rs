@@ -1,6 +1,7 @@
 //! A P's local run queue: a ring with one producer (the P's owner) and many consumers (the owner
 //! and thieves).
 //!
+// ANCHOR: ring
 //! ```text
 //!            head ── consumers advance it by CAS          tail ── only the owner advances it
 //!              ▼                                            ▼
@@ -8,6 +9,7 @@
 //!     │   │   │ G │ G │ G │ G │ G │ G │ G │ G │ G │ G │   │   │   │   slots, indexed modulo CAPACITY
 //!     └───┴───┴───┴───┴───┴───┴───┴───┴───┴───┴───┴───┴───┴───┴───┘
 //! ```
+// ANCHOR_END: ring
 //!
 //! `head` and `tail` count up for ever and wrap at 2³²; `tail - head` is the length.
 //!

@@ -5,6 +5,7 @@
 //! freed. No core is interrupted for that. The page *waits* until every M has passed a point at
 //! which it holds nothing and has flushed its TLB:
 //!
+// ANCHOR: epoch
 //! ```text
 //!      reclaimer                                M 1 (busy)            M 2 (resting)        M 3 (rises)
 //!      entry → limbo                            uses old entry        seen = RESTING       seen = 0 (nothing passed)
@@ -13,6 +14,7 @@
 //!                                               flush, seen = 7                            seen = now
 //!      all passed: entry → empty, frame free
 //! ```
+// ANCHOR_END: epoch
 //!
 //! **The hard race** is an M that rises while the reclaimer looks at it. The reclaimer changes the
 //! entry, fences, reads `seen`; the M writes `seen`, fences, flushes. If the reclaimer still reads

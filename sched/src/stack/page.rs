@@ -1,6 +1,7 @@
 //! Entries: the backing of one page of a stack window, or of one table of such pages, and every way
 //! in which it changes.
 //!
+// ANCHOR: pages
 //! ```text
 //!                map (the owner touches it)              retire (a parked G does not need it)
 //!      EMPTY ─────────────────────────────▶ PRESENT ───────────────────────────────────────▶ LIMBO
@@ -10,6 +11,7 @@
 //!        │                                 PACKED ◀─────────────────────── pack ─────────────────┤
 //!        └───────────────────────────────────────────────────────────── reclaim ─────────────────┘
 //! ```
+// ANCHOR_END: pages
 //!
 //! The word is the page-table entry itself, so hardware reads it too. Bit 0 says present, and
 //! hardware ignores the other bits of an entry that is not present. LIMBO keeps the frame number

@@ -1,10 +1,12 @@
 //! The heap: deadlines in a tree whose nodes have four children each, in one array.
 //!
+// ANCHOR: heap
 //! ```text
 //!                     0                        entry: when, node        16 bytes, so that four brothers are one cache line
 //!        1        2        3        4          node:  at, number, …     lies in whatever has the timer; the heap tells it where its entry is
 //!     5 6 7 8  9 10 11 12  …
 //! ```
+// ANCHOR_END: heap
 //!
 //! A parent is never later than its children, so the earliest is at the top. Each node knows its
 //! place, so a cancelled node is taken out of the middle. The last entry takes its place and moves

@@ -1,12 +1,14 @@
 //! Groups of G's: the opener of a group learns that all members have ended, and the members go on
 //! when the opener ends first.
 //!
+// ANCHOR: count
 //! ```text
 //!   a G opens a group:  running = 1, its own share
 //!   a member starts:    running + 1             a member leaves: running - 1, after the last thing that it can borrow for
 //!   the opener waits:   running - 1, in `commit`, when it is saved
 //!                       whoever makes it 0 is the last: the opener goes on at once, or the member readies it
 //! ```
+// ANCHOR_END: count
 //!
 //! One word decides, without a loop: exactly one side brings it to 0. The opener has left its name
 //! before it gives up its share, so the last member finds the name. The group is on the heap and

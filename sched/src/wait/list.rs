@@ -1,6 +1,7 @@
 //! The list of G's that wait for an object: FIFO, through the nodes in the G's own records, guarded
 //! by the object's lock.
 //!
+// ANCHOR: list
 //! ```text
 //!   object { lock, WaitQueue { head, tail } }
 //!                      │        └───────────────────────┐
@@ -8,6 +9,7 @@
 //!              Waiter in G a's record ── next ──▶ Waiter in G b's record
 //!              { g, slot, outcome }               { g, slot, outcome }
 //! ```
+// ANCHOR_END: list
 //!
 //! Nothing of the list lies on a stack: waking a G that has waited long must not touch its stack,
 //! which may be packed away. A value up to 32 bytes is handed over in the record as well

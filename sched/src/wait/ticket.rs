@@ -1,6 +1,7 @@
 //! One word in each G decides the end of a wait that several events may end: one of several
 //! objects, or a deadline.
 //!
+// ANCHOR: ticket
 //! ```text
 //!   G's ticket:   … 6 ──open──▶ 7 ──────────────────────────▶ 8 ──open──▶ 9 …       odd: a wait with this number is open
 //!                                    ▲          ▲         ▲
@@ -8,6 +9,7 @@
 //!              under a's lock      object b's popper            one compare-and-swap each: one of them is the first
 //!                                  under b's lock
 //! ```
+// ANCHOR_END: ticket
 //!
 //! The winner readies the G, once; a loser does nothing. A number is never used again, so a late
 //! loser finds another number and does nothing. A loser is late if it is a timer that was not

@@ -5,10 +5,8 @@ use std::fmt::Write;
 use super::options::Program;
 use super::results::{Cell, Results, Side};
 
-/// The line before the table in the page.
-pub const BEGIN: &str = "<!-- programs:begin -->";
-/// The line after it.
-pub const END: &str = "<!-- programs:end -->";
+/// The part of the page that has the table.
+pub const PART: &str = "programs";
 
 const HEAD: &str = "\
 | program | Go 1 | Trefoil 1 | ratio | Go 2 | Trefoil 2 | ratio | Go 1→2 | Trefoil 1→2 |
@@ -61,30 +59,6 @@ pub fn render(results: &Results, programs: &[&Program]) -> String {
         }
     }
     table
-}
-
-/// Returns `page` with `text` between its markers, and nothing else changed.
-///
-/// # Errors
-/// Not exactly one marker of each kind stands alone on a line, in this order.
-pub fn replace(page: &str, text: &str) -> Result<String, String> {
-    let place = |marker: &str| {
-        let mut at = 0;
-        let lines = page.split_inclusive('\n').map(|line| {
-            at += line.len();
-            (at - line.len(), at, line)
-        });
-        match lines.filter(|(_, _, line)| line.trim_end() == marker).collect::<Vec<_>>()[..] {
-            [(begin, end, _)] => Ok((begin, end)),
-            [] => Err(format!("there is no line {marker}")),
-            _ => Err(format!("there is more than one line {marker}")),
-        }
-    };
-    let ((_, begin), (end, _)) = (place(BEGIN)?, place(END)?);
-    if begin > end {
-        return Err(format!("{END} stands before {BEGIN}"));
-    }
-    Ok(format!("{}\n{}\n\n{}", &page[..begin], text.trim(), &page[end..]))
 }
 
 #[cfg(test)]
@@ -147,25 +121,5 @@ mod tests {
         results.fail((Side::Trefoil, 2, "pring".into()), Failure::Ended("a panic".into()));
         let expected = "| pring | 300 | too long | – | 200 | failed | – | 1.50 | – |";
         assert_eq!(rows(&results, &["pring", "pmutex"]), [expected, "| pmutex | – | – | – | – | – | – | – | – |"]);
-    }
-
-    #[test]
-    fn the_page_changes_between_its_markers_only() {
-        let page = format!("# Page\n\nnot {BEGIN} here\n{BEGIN}\nold\n{END}\nrest\n");
-        let new = replace(&page, "\nnew\n").unwrap();
-        assert_eq!(new, format!("# Page\n\nnot {BEGIN} here\n{BEGIN}\n\nnew\n\n{END}\nrest\n"));
-        assert_eq!(replace(&new, "new").unwrap(), new, "a second time changes nothing");
-    }
-
-    #[test]
-    fn a_page_without_its_markers_is_left_alone() {
-        for (page, said) in [
-            (format!("{BEGIN}\n"), format!("no line {END}")),
-            (format!("{END}\n"), format!("no line {BEGIN}")),
-            (format!("{END}\n{BEGIN}\n"), format!("{END} stands before {BEGIN}")),
-            (format!("{BEGIN}\n{BEGIN}\n{END}\n"), format!("more than one line {BEGIN}")),
-        ] {
-            assert!(replace(&page, "new").unwrap_err().contains(&said), "{page}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The rules over all files, and the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::comments::{self, Comment, comments};
@@ -8,6 +8,7 @@ use super::invariants::{self, Names, Place};
 use super::markdown::{self, Kind, Parsed};
 use super::ratchet::Counts;
 use super::{RATCHET, floors, links, prose, rules};
+use crate::book;
 
 /// The most findings of `subject` in 100 words of the whole.
 const SUBJECTS_PER_100_WORDS: f64 = 0.2;
@@ -90,6 +91,8 @@ pub struct Report {
     sentences: BTreeMap<String, usize>,
     names: Names,
     markdown: BTreeMap<String, Parsed>,
+    /// The pages of the book.
+    pages: BTreeMap<String, String>,
 }
 
 impl Report {
@@ -126,6 +129,9 @@ impl Report {
         let parsed = markdown::parse((1..).zip(lines.iter().copied()));
         self.prose(path, &lines, &parsed, true);
         self.markdown.insert(path.to_string(), parsed);
+        if path.starts_with("docs/") {
+            self.pages.insert(path.to_string(), text.to_string());
+        }
     }
 
     /// Checks what takes all files; `untested` are the invariants that need no test.
@@ -138,7 +144,34 @@ impl Report {
         for (path, line, text) in invariants::check(&self.names, untested, EXCEPTIONS) {
             self.add(Rule::Invariant, &path, line, text);
         }
+        if let Some(page) = self.pages.get(invariants::PAGE) {
+            for (path, line, text) in invariants::check_page(&self.names, page) {
+                self.add(Rule::Invariant, &path, line, text);
+            }
+        }
+        self.book(root);
         self.findings.sort_by(|a, b| (&a.path, a.line, a.rule).cmp(&(&b.path, b.line, b.rule)));
+    }
+
+    /// Checks that the book has all pages, and the pages their pictures.
+    fn book(&mut self, root: &Path) {
+        let mut found = Vec::new();
+        let listed = self.pages.get(book::SUMMARY).map(|summary| book::listed(summary));
+        for (path, text) in &self.pages {
+            for (line, target) in book::includes(text) {
+                found.extend(book::picture(root, target).err().map(|error| (path.clone(), line, error)));
+            }
+            let is_listed = |listed: &BTreeSet<&str>| listed.iter().any(|page| format!("docs/{page}") == *path);
+            if path != book::SUMMARY && listed.as_ref().is_some_and(|listed| !is_listed(listed)) {
+                found.push((path.clone(), 1, format!("{} does not list this page", book::SUMMARY)));
+            }
+        }
+        found.into_iter().for_each(|(path, line, text)| self.add(Rule::Link, &path, line, text));
+    }
+
+    /// Returns the page of the invariants with their places as they are, if there is one.
+    pub fn invariants(&self) -> Option<String> {
+        self.pages.get(invariants::PAGE).map(|page| invariants::rewrite(&self.names, page))
     }
 
     fn add(&mut self, rule: Rule, path: &str, line: usize, text: String) {
@@ -349,6 +382,16 @@ mod tests {
         assert_eq!(report(&[cites, defines]).total(Rule::Invariant), 0);
         let expect = ["c.md:1: link: #no", "tests/a.rs:1: invariant: INV-FOO is cited and defined nowhere"];
         assert_eq!(wrong(&[cites, links], ""), expect);
+    }
+
+    #[test]
+    fn the_book_has_all_pages_and_pictures() {
+        let summary = ("docs/SUMMARY.md", "[A](a.md)\n");
+        let a = ("docs/a.md", "```text\n{{#include ../no.rs:x}}\n```\n");
+        let found = wrong(&[summary, a, ("docs/b.md", "B.\n"), ("c.md", "C.\n")], "");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("docs/a.md:2: link: ../no.rs: "), "{found:?}");
+        assert_eq!(found[1], "docs/b.md:1: link: docs/SUMMARY.md does not list this page");
     }
 
     #[test]

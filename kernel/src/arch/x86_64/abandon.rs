@@ -20,6 +20,7 @@
 //! The report may take long, so it is made with preemption on. For that the G gets up once more, on
 //! a window beside its own (`mm/stack/deathbed.rs`):
 //!
+// ANCHOR: deathbed
 //! ```text
 //!   g0, depth 1                    the deathbed, depth 0             g0, depth 1
 //!   abandon_entry ─▶ last_rites
@@ -28,6 +29,7 @@
 //!                                    a touch of its guard page ────▶ abandon_entry ─▶ last_rites
 //!                                                                      the scheduler's part
 //! ```
+// ANCHOR_END: deathbed
 //!
 //! The touch takes the way of any overflow, from any core that the G is on by then. Any other end
 //! of the G there takes the same way, and then its report says that it was cut short.

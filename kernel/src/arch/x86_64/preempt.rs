@@ -1,6 +1,7 @@
 //! Preemption: takes the core away from a G in the middle of its code. The G can go on later, on
 //! any core.
 //!
+// ANCHOR: stack
 //! ```text
 //!   the G's stack                                          who writes it
 //!   │ …                 │
@@ -13,6 +14,7 @@
 //!   │ xsave area        │                                  preempt_entry
 //!   │ preempted → switch│
 //! ```
+// ANCHOR_END: stack
 //!
 //! The timer's handler can't switch: it stands on an IST stack that the next interrupt overwrites.
 //! So the handler puts the interrupted instruction pointer, flags and stack pointer into its core's

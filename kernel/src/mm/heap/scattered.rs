@@ -12,9 +12,9 @@
 //!
 //! The *frames* of a piece go back at once: no code touches the addresses of a freed block. But
 //! other cores may still have old TLB entries for those addresses. So the *addresses* rest until
-//! every core has flushed (`sched/src/epoch.rs`). No allocation waits for that: as long as an epoch
-//! lasts, new addresses are taken. If a place is wanted and none is free, laggards are asked to
-//! pass.
+//! every core has flushed (`sched/src/stack/epoch.rs`). No allocation waits for that: as long as an
+//! epoch lasts, new addresses are taken. If a place is wanted and none is free, laggards are asked
+//! to pass.
 //!
 //! * A place that is not in use stands in one list of its order. The link is its first page's entry
 //!   in the page table, which is not present then. Tables are never freed.

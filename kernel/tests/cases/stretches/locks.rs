@@ -1,4 +1,4 @@
-//! Locks, and what is done once or counted.
+//! Locks, and actions that are done once or counted.
 
 use core::hint::black_box;
 

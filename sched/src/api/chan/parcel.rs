@@ -1,6 +1,7 @@
 //! How a value travels: as it is, or, above [`LARGE`] bytes, in a parcel, a block of the heap of
 //! its own.
 //!
+// ANCHOR: parcel
 //! ```text
 //!   small:   sender's stack ─────────────── under the lock ──────────────▶ slot, or the receiver's place
 //!
@@ -8,6 +9,7 @@
 //!                               pointer ─── under the lock ──▶ slot … pointer
 //!            preemption on      off                                         preemption on
 //! ```
+// ANCHOR_END: parcel
 //!
 //! A channel's lock is held with preemption off, so a move under it must be short. The move must
 //! touch nobody's stack where that is not backed yet, and leave the channel whole if the mover's
