@@ -107,7 +107,7 @@ unsafe impl Platform for Machine {
     }
 
     fn stack_retire(stack: Stack, id: u64, name: &str, cause: u8) {
-        mm::stack::retire(stack, id, name, cause);
+        mm::stack::retire_window(stack, id, name, cause);
     }
 
     fn stack_is_dead(addr: usize) -> bool {

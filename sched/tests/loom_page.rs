@@ -13,7 +13,7 @@ mod support;
 use loom::sync::Arc;
 use loom::thread;
 use page::{BEFORE, Body, Core, FRAMES, Machine, Place, RIGHTS, SCAVENGER, Step, USED};
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 
 /// Whether another core has the page in its TLB at first, and its work beside the scavenger.
 type Other = (bool, Body);
@@ -198,7 +198,7 @@ fn a_wild_pointer_into_a_stack_that_has_ended_reaches_nobody_elses_frame() {
 #[test]
 fn a_page_is_retired_while_hardware_marks_it() {
     support::cores::model(|| {
-        let entry = Arc::new(Entry::new());
+        let entry = Arc::new(PageEntry::new());
         assert!(entry.map(RIGHTS));
         let hardware = {
             let entry = entry.clone();

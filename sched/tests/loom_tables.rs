@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use trefoil_sched::internals::epoch::Epochs;
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 
 /// Windows under the table, and cores beside the scavenger's: M `w` + 1 runs the G of window `w`.
 const WINDOWS: usize = 2;
@@ -42,9 +42,9 @@ type Round = (Option<u64>, Option<Option<usize>>);
 struct Machine {
     epochs: Epochs,
     /// The table's own entry.
-    top: Entry,
+    top: PageEntry,
     /// By frame. None is used twice.
-    tables: [[Entry; WINDOWS]; TABLES],
+    tables: [[PageEntry; WINDOWS]; TABLES],
     /// The packed table.
     block: [AtomicU64; WINDOWS],
     /// Window `w`'s page is in frame `w`, or packed in block `w`; one word stands for its bytes.
@@ -57,8 +57,8 @@ impl Machine {
     fn new(packed: usize) -> Arc<Self> {
         let machine = Self {
             epochs: Epochs::new(),
-            top: Entry::new(),
-            tables: std::array::from_fn(|_| std::array::from_fn(|_| Entry::new())),
+            top: PageEntry::new(),
+            tables: std::array::from_fn(|_| std::array::from_fn(|_| PageEntry::new())),
             block: std::array::from_fn(|_| AtomicU64::new(0)),
             frames: std::array::from_fn(|_| AtomicU64::new(0)),
             packed: std::array::from_fn(|_| AtomicU64::new(BEFORE)),

@@ -60,7 +60,7 @@ use crate::mm::record::{self, Record};
 
 pub use fault::{FaultReserve, RESERVE, WindowFault, fault, fill_reserve, reserve_frames};
 pub use packed::{Deferred, free_deferred, is_packed, put_back};
-pub use retired::{frames as tree_frames, is_dead, owner_of, retire};
+pub use retired::{frames as tree_frames, is_dead, owner_of, retire_window};
 
 const BASE: u64 = 0xffff_a000_0000_0000;
 /// Each class has 8 TiB of addresses.

@@ -61,9 +61,9 @@ pub enum Backing {
 /// An entry.
 #[derive(Debug)]
 #[repr(transparent)]
-pub struct Entry(AtomicU64);
+pub struct PageEntry(AtomicU64);
 
-impl Entry {
+impl PageEntry {
     crate::const_unless_loom! {
         /// An empty one.
         pub fn new() -> Self {
@@ -152,7 +152,7 @@ impl Entry {
     }
 }
 
-impl Default for Entry {
+impl Default for PageEntry {
     fn default() -> Self {
         Self::new()
     }

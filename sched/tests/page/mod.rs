@@ -5,7 +5,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use trefoil_sched::internals::epoch::Epochs;
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 use trefoil_sched::internals::state::{Finish, GState, Ready};
 
 /// As many M's as `Epochs` has in a model.
@@ -75,7 +75,7 @@ struct Saved {
 
 pub struct Machine {
     pub epochs: Epochs,
-    pub entry: Entry,
+    pub entry: PageEntry,
     frames: [Words; FRAMES],
     blocks: [Words; BLOCKS],
     /// Free blocks.
@@ -95,7 +95,7 @@ impl Machine {
     pub fn new(page: Place, life: &'static [Step]) -> Self {
         let machine = Self {
             epochs: Epochs::new(),
-            entry: Entry::new(),
+            entry: PageEntry::new(),
             frames: std::array::from_fn(|frame| words(if frame == 0 { BEFORE } else { FREED })),
             blocks: std::array::from_fn(|_| words(FREED)),
             heap: Mutex::new((0..BLOCKS).collect()),

@@ -196,7 +196,7 @@ pub(super) unsafe fn free(block: *mut u8, bytes: usize) {
         // SAFETY: 1. the caller's: the block came from `alloc`, and is out until `give` below.
         let mut arenas = unsafe { part_of(block) }.lock();
         let (first, len) = arenas.runs.give(number(block as u64), granules(bytes));
-        if len == USABLE { arenas.retire(first) } else { 0 }
+        if len == USABLE { arenas.spare_or_free(first) } else { 0 }
     };
     release(gone);
 }
@@ -219,10 +219,10 @@ pub(super) unsafe fn resize(block: *mut u8, bytes: usize, new: usize) -> bool {
 }
 
 impl Arenas {
-    /// Retires the arena of `first`, which is one free run. The arena becomes the spare, or leaves
+    /// Sees to the arena of `first`, which is one free run. The arena becomes the spare, or leaves
     /// the structure: then this returns its first usable granule.
     #[cold]
-    fn retire(&mut self, first: u32) -> u32 {
+    fn spare_or_free(&mut self, first: u32) -> u32 {
         if self.spare == 0 || !self.runs.is_run(self.spare, USABLE) || self.spare == first {
             self.spare = first;
             return 0;

@@ -190,13 +190,13 @@ impl Lists {
         }
     }
 
-    /// Retires a slab whose blocks are all home: the slab becomes the spare, or goes.
+    /// Sees to a slab whose blocks are all home: the slab becomes the spare, or goes.
     ///
     /// # Safety
     /// 1. `slab` is a slab of this class, and stands in `partial` if `listed`, and otherwise in no
     ///    list.
     #[cold]
-    unsafe fn retire(&mut self, slab: *mut Slab, listed: bool, gone: &mut Gone) {
+    unsafe fn spare_or_free(&mut self, slab: *mut Slab, listed: bool, gone: &mut Gone) {
         if listed {
             // SAFETY: 1. the caller's: a slab that is `listed` stands in `partial`.
             unsafe { self.unlink(slab) };
@@ -447,7 +447,7 @@ impl Class {
             let (all_home, reserve) = (slab.home == slab.total, slab.reserve);
             if all_home {
                 // SAFETY: the slab is listed if it had blocks both at home and out.
-                unsafe { lists.retire(at, !all_were_out && !reserve, &mut gone) };
+                unsafe { lists.spare_or_free(at, !all_were_out && !reserve, &mut gone) };
             } else if all_were_out && !reserve {
                 // SAFETY: 1. it had no block at home, so it stood in no list.
                 unsafe { lists.link(at) };

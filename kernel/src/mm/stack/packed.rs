@@ -21,7 +21,7 @@ use core::cell::Cell;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 
 use super::Window;
 use super::walk::{self, ADDRESS, PAGE, TABLE};
@@ -132,7 +132,7 @@ pub fn free_deferred() {
 /// Packs the page whose entry has been in `limbo` for an epoch and of which the `used` uppermost
 /// bytes matter. Returns the frame, which the caller then owns. `None`: no memory for a block, or a
 /// touch was faster.
-pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
+pub(super) fn pack_page(entry: &PageEntry, limbo: u64, used: u64) -> Option<u64> {
     let block = Block::new(used.next_multiple_of(ALIGN as u64) as usize)?;
     let frame = limbo & ADDRESS;
     // SAFETY: both places are `len` bytes. If the page is in use again, the bytes change during the
@@ -153,7 +153,7 @@ pub(super) fn pack_page(entry: &Entry, limbo: u64, used: u64) -> Option<u64> {
 /// may unpack the page at the same time and be faster.
 #[inline(always)]
 pub(super) fn unpack_page(
-    entry: &Entry,
+    entry: &PageEntry,
     word: u64,
     take: &mut impl FnMut() -> Option<u64>,
     give: &mut impl FnMut(u64),
@@ -211,7 +211,7 @@ pub(super) fn content(table: u64) -> Content {
 
 /// Takes the table away whose entry has been in `limbo` for an epoch, if it has no page. The caller
 /// then owns its frame. Else the table is put back.
-pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u64> {
+pub(super) fn pack_table(entry: &PageEntry, limbo: u64, may_pack: bool) -> Option<u64> {
     let table = limbo & ADDRESS;
     let taken = match content(table) {
         Content::Nothing => entry.reclaim(limbo),
@@ -242,7 +242,7 @@ pub(super) fn pack_table(entry: &Entry, limbo: u64, may_pack: bool) -> Option<u6
 
 /// Unpacks a packed table, as [`unpack_page`] does a page.
 pub(super) fn unpack_table(
-    entry: &Entry,
+    entry: &PageEntry,
     word: u64,
     take: &mut impl FnMut() -> Option<u64>,
     give: &mut impl FnMut(u64),

@@ -143,7 +143,7 @@ fn entry(window: Window, make: bool) -> Option<&'static Retired> {
 
 /// Retires the window of G number `id`, which ends with `cause`. Called once for each G that ends
 /// where it stands, with preemption off, not in a handler.
-pub fn retire(stack: Stack, id: u64, name: &str, cause: u8) {
+pub fn retire_window(stack: Stack, id: u64, name: &str, cause: u8) {
     let window = Window::from(stack);
     // SAFETY: the top word of a stack in use is its G's address; the G is at its end, and nobody
     // else writes it.

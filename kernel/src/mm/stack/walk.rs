@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use trefoil_sched::PreemptGuard;
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 use x86_64::structures::paging::PageTableFlags;
 
 use crate::mm::frames::{self, FRAME};
@@ -22,24 +22,24 @@ pub(super) const TABLE_SPAN: u64 = 512 * FRAME;
 
 /// Returns entry number `index` of the table in frame `table`.
 #[inline(always)]
-pub(super) fn entry(table: u64, index: usize) -> &'static Entry {
+pub(super) fn entry(table: u64, index: usize) -> &'static PageEntry {
     debug_assert!(index < 512);
     // SAFETY: `table` is a page table: 512 words in the physical map, which are only used as
     // entries while it is one.
-    unsafe { &*phys_to_virt(table).cast::<Entry>().add(index) }
+    unsafe { &*phys_to_virt(table).cast::<PageEntry>().add(index) }
 }
 
 /// Returns the entry for `addr` at `level` (0: the page's) in frame `table`. The level is a number
 /// here and not the crate's type: a loop over that becomes a jump table at each of its steps.
 #[inline(always)]
-fn entry_for(table: u64, addr: u64, level: u32) -> &'static Entry {
+fn entry_for(table: u64, addr: u64, level: u32) -> &'static PageEntry {
     entry(table, (addr >> (12 + 9 * level)) as usize & 511)
 }
 
 /// Goes down towards the page at `addr`, as far as tables are present. Returns the level and the
 /// entry where the walk ends, and the content of that entry.
 #[inline(always)]
-pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
+pub(super) fn find(addr: u64) -> (u32, &'static PageEntry, Backing) {
     let mut table = paging::root();
     let mut level = 3;
     loop {
@@ -55,7 +55,7 @@ pub(super) fn find(addr: u64) -> (u32, &'static Entry, Backing) {
 }
 
 /// Returns the entry of the last-level table for `addr`, and the table's frame if it is present.
-pub(super) fn find_table(addr: u64) -> Option<(&'static Entry, Backing)> {
+pub(super) fn find_table(addr: u64) -> Option<(&'static PageEntry, Backing)> {
     let mut table = paging::root();
     for level in [3, 2] {
         match entry_for(table, addr, level).get() {
@@ -68,7 +68,7 @@ pub(super) fn find_table(addr: u64) -> Option<(&'static Entry, Backing)> {
 }
 
 /// Calls `f(addr, entry)` for each page of `range` whose table is present.
-pub(super) fn each_page(range: Range<u64>, mut f: impl FnMut(u64, &'static Entry)) {
+pub(super) fn each_page(range: Range<u64>, mut f: impl FnMut(u64, &'static PageEntry)) {
     let mut at = range.start;
     while at < range.end {
         let end = range.end.min((at & !(TABLE_SPAN - 1)) + TABLE_SPAN);
@@ -90,7 +90,7 @@ pub(super) fn clear(frame: u64) {
 
 /// Puts a table of frame `frame` under an empty entry. Returns false if another core was faster.
 #[inline(always)]
-pub(super) fn put_table(entry: &Entry, level: u32, frame: u64) -> bool {
+pub(super) fn put_table(entry: &PageEntry, level: u32, frame: u64) -> bool {
     clear(frame);
     let put = entry.map(frame | TABLE);
     if put {

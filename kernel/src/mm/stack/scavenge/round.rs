@@ -24,13 +24,13 @@ use crate::mm::stack::{self, GUARD, Window, walk};
 
 mod settle;
 
-/// Slices of a round, at most: so many slices share the cost of an epoch. On a host that has fewer
+/// Spans of a round, at most: so many spans share the cost of an epoch. On a host that has fewer
 /// cores than the machine, an epoch costs milliseconds.
 const ROUND: usize = 512;
-/// Slices of a round without urgency. The end of the round packs so many stacks in one piece, and
+/// Spans of a round without urgency. The end of the round packs so many stacks in one piece, and
 /// G's that wake up meanwhile on that core wait.
 pub(super) const ROUND_IDLE: usize = 32;
-/// Ticks of the time-stamp counter that a piece of work takes at most, plus one slice or table.
+/// Ticks of the time-stamp counter that a piece of work takes at most, plus one span or table.
 /// Preemption is off for so long.
 const PIECE: u64 = 6_000;
 /// A piece of work with preemption off. The piece ends after [`PIECE`] ticks, but not before it has
@@ -46,7 +46,7 @@ impl Piece {
         Self { begun: clock::ticks(), has_advanced: Cell::new(false) }
     }
 
-    /// Records that a slice, a table or some records are done.
+    /// Records that a span, a table or some records are done.
     fn advance(&self) {
         self.has_advanced.set(true);
     }
@@ -78,7 +78,7 @@ const PATIENCE_PRESSED: u64 = 20_000;
 /// A pressed pass that has found nothing is not repeated before this time has passed: 5 ms.
 pub(super) const DESPAIR: u64 = 5_000_000;
 
-/// The fate of a slice of a window when its epoch is over.
+/// The fate of a span of a window when its epoch is over.
 #[derive(Clone, Copy)]
 enum End {
     /// A window without a G: all memory goes back, and the addresses. (First, so that an empty
@@ -94,14 +94,14 @@ enum End {
 }
 
 #[derive(Clone, Copy)]
-struct Slice {
+struct Span {
     window: Window,
     from: u64,
     to: u64,
     end: End,
 }
 
-const NO_SLICE: Slice = Slice { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Free };
+const NO_SPAN: Span = Span { window: Window { lo: 0, hi: 0 }, from: 0, to: 0, end: End::Free };
 
 /// How urgently memory is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -112,9 +112,9 @@ pub(super) enum Urgency {
 }
 
 pub(super) struct Round {
-    slices: [Slice; ROUND],
+    spans: [Span; ROUND],
     len: usize,
-    /// How many slices the round may have.
+    /// How many spans the round may have.
     limit: usize,
     /// The round is not full yet, and there may be more to add.
     collecting: bool,
@@ -122,9 +122,9 @@ pub(super) struct Round {
     looks: usize,
     /// The epoch of the round is over.
     settling: bool,
-    /// Slices settled since the epoch was over; of the slices before them, `len` have to stay.
+    /// Spans settled since the epoch was over; of the spans before them, `len` have to stay.
     settled: usize,
-    /// How many slices there were then; 0: no slices are being settled.
+    /// How many spans there were then; 0: no spans are being settled.
     to_settle: usize,
     /// The first address under each table in limbo.
     tables: Vec<u64, TABLES>,
@@ -158,7 +158,7 @@ impl Round {
     /// Creates the state without a round.
     pub(super) const fn new() -> Self {
         Self {
-            slices: [NO_SLICE; ROUND],
+            spans: [NO_SPAN; ROUND],
             len: 0,
             limit: 0,
             collecting: false,
@@ -252,7 +252,7 @@ impl Round {
     /// Adds the whole of a window that no G runs on; red pages may be mapped, too.
     fn add(&mut self, window: Window, from: u64, end: End) {
         let from = from.clamp(window.lo + GUARD, window.top());
-        self.slices[self.len] = Slice { window, from, to: window.hi, end };
+        self.spans[self.len] = Span { window, from, to: window.hi, end };
         self.len += 1;
         walk::each_page(from..window.hi, |_, entry| {
             entry.retire();
@@ -285,7 +285,7 @@ impl Round {
         }
     }
 
-    /// Adds some slices, as a part of `piece`. Returns true if there may be more.
+    /// Adds some spans, as a part of `piece`. Returns true if there may be more.
     fn collect_some(&mut self, sched: &'static Sched, guard: &PreemptGuard, urgency: Urgency, piece: &Piece) -> bool {
         self.retire_tables(piece);
         if !self.next_tables.is_empty() {
@@ -371,7 +371,7 @@ impl Round {
         let mut any = false;
         walk::each_page(low..to, |_, entry| any |= entry.retire());
         if any {
-            self.slices[self.len] = Slice { window, from: low, to, end: End::Shrink(g) };
+            self.spans[self.len] = Span { window, from: low, to, end: End::Shrink(g) };
             self.len += 1;
         }
     }

@@ -2,10 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
-use trefoil_sched::internals::page::{Backing, Entry};
+use trefoil_sched::internals::page::{Backing, PageEntry};
 use trefoil_sched::{GRef, PreemptGuard, Sched};
 
-use super::{End, Needs, Piece, Round, Slice};
+use super::{End, Needs, Piece, Round, Span};
 use crate::mm::frames::{self, FRAME};
 use crate::mm::record;
 use crate::mm::stack::packed::{self, Content};
@@ -70,7 +70,7 @@ impl Round {
         let piece = Piece::begin();
         while self.settled < self.to_settle && !piece.is_over() {
             piece.advance();
-            self.settle_slice(sched, guard, self.slices[self.settled]);
+            self.settle_span(sched, guard, self.spans[self.settled]);
             self.settled += 1;
         }
         packs.set(false);
@@ -82,7 +82,7 @@ impl Round {
         over
     }
 
-    /// Settles a few of the slices.
+    /// Settles a few of the spans.
     fn settle_tables(&mut self) {
         let piece = Piece::begin();
         while !piece.is_over() {
@@ -96,8 +96,8 @@ impl Round {
         }
     }
 
-    fn settle_slice(&mut self, sched: &'static Sched, guard: &PreemptGuard, slice: Slice) {
-        let Slice { window, from, to, end } = slice;
+    fn settle_span(&mut self, sched: &'static Sched, guard: &PreemptGuard, span: Span) {
+        let Span { window, from, to, end } = span;
         if let End::Shrink(g) = end {
             if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
                 walk::each_page(from..to, |_, entry| {
@@ -114,9 +114,9 @@ impl Round {
             backing => back |= backing != Backing::Empty,
         });
         match end {
-            // Some core has touched a page of a stack that has ended: take the slice once more.
+            // Some core has touched a page of a stack that has ended: take the span once more.
             _ if back => {
-                self.slices[self.len] = slice;
+                self.spans[self.len] = span;
                 self.len += 1;
                 walk::each_page(from..to, |_, entry| {
                     entry.retire();
@@ -160,7 +160,7 @@ impl Round {
 }
 
 /// Counts a page of a stack that goes.
-fn reclaim(entry: &Entry, limbo: u64) -> bool {
+fn reclaim(entry: &PageEntry, limbo: u64) -> bool {
     let ours = entry.reclaim(limbo);
     if ours {
         record::current().stacks.pages.fetch_sub(1, Ordering::Relaxed);
