@@ -122,6 +122,7 @@ pub fn sleepers_wake_while_their_core_blocks() {
 }
 
 /// Uses some pages of stack, and gives them back.
+#[inline(never)]
 fn deep() -> u64 {
     let bytes = black_box([1u8; 60_000]);
     bytes.iter().map(|&b| u64::from(b)).sum()
