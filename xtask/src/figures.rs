@@ -254,7 +254,7 @@ fn stretches(output: &Output) -> Result<String, String> {
         Some((ticks, format!("| {name} | {} | {why} |\n", grouped(ticks))))
     };
     let mut rows: Vec<_> = output.0.lines().filter_map(row).collect();
-    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.0));
     if rows.is_empty() {
         return Err("no stretch".into());
     }
