@@ -16,7 +16,7 @@ use xtask::tidy::Mode;
 use xtask::{book, boots, compare, debug, elf, figures, new, run, sample, tidy};
 
 const USAGE: &str = "usage: xtask run FILE [ARGS…] | debug FILE | size FILE | new DIR | sample FILE [WORDS…] | \
-                     compare-programs | figures [FILE] | book | tidy [--all|--ratchet|--invariants]";
+                     compare-programs | figures [FILE] | book | tidy [--all|--ratchet|--invariants|--paths]";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         (Some("tidy"), None) => tidy::tidy(Mode::Check),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--all" => tidy::tidy(Mode::All),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--ratchet" => tidy::tidy(Mode::Ratchet),
+        (Some("tidy"), Some(flag)) if flag.as_os_str() == "--paths" => tidy::tidy(Mode::Paths),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--invariants" => tidy::tidy(Mode::Invariants),
         _ => Err(USAGE.into()),
     };

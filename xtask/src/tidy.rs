@@ -41,6 +41,8 @@ pub enum Mode {
     All,
     /// Lowers the ratchet, then checks.
     Ratchet,
+    /// Prints the paths in the pages' code that lead to no file.
+    Paths,
     /// Writes where each invariant is defined and tested, then checks.
     Invariants,
 }
@@ -51,6 +53,9 @@ pub enum Mode {
 /// A file can't be read or written.
 pub fn tidy(mode: Mode) -> Result<u8, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
+    if mode == Mode::Paths {
+        return paths(root);
+    }
     let mut report = read(root)?;
     if mode == Mode::Invariants
         && let Some(page) = report.invariants()
@@ -78,6 +83,29 @@ pub fn tidy(mode: Mode) -> Result<u8, String> {
     Ok(u8::from(!wrong.is_empty()))
 }
 
+/// Prints the paths that lead to no file, after files have moved. No rule of every run: a page may
+/// be ahead of a move.
+fn paths(root: &Path) -> Result<u8, String> {
+    let mut all = Vec::new();
+    walk(root, "", &mut all)?;
+    all.retain(|path| is_page(path));
+    all.sort();
+    let mut count = 0;
+    for path in &all {
+        for (line, missing) in links::missing_paths(root, &read_file(&root.join(path))?) {
+            println!("{path}:{line}: path: {missing}");
+            count += 1;
+        }
+    }
+    println!("tidy: {count} paths lead to no file");
+    Ok(u8::from(count > 0))
+}
+
+/// Returns true if `path` is a Markdown file of the checkout's top, or a page of the book.
+fn is_page(path: &str) -> bool {
+    path.ends_with(".md") && (path.starts_with("docs/") || !path.contains('/'))
+}
+
 /// Reads and checks all files below `root`.
 fn read(root: &Path) -> Result<Report, String> {
     let mut paths = Vec::new();
@@ -87,7 +115,7 @@ fn read(root: &Path) -> Result<Report, String> {
     for path in &paths {
         if path.ends_with(".rs") {
             report.rust(path, &read_file(&root.join(path))?);
-        } else if path.ends_with(".md") && (path.starts_with("docs/") || !path.contains('/')) {
+        } else if is_page(path) {
             report.markdown(path, &read_file(&root.join(path))?);
         }
     }

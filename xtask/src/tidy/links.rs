@@ -76,6 +76,28 @@ fn resolve(path: &str, file: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// The folders in which a path begins that a page names in code.
+const TOPS: [&str; 8] = ["boot/", "compare/", "docs/", "hosted/", "kernel/", "linker/", "sched/", "xtask/"];
+
+/// Returns the paths that `text` names in code and that lead to no file, each with its line.
+///
+/// A path is one from the top of the checkout, without a pattern in it. Fences are left out.
+pub fn missing_paths(root: &Path, text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut in_fence = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        in_fence ^= line.trim_start().starts_with("```");
+        if in_fence {
+            continue;
+        }
+        let spans = line.split('`').skip(1).step_by(2);
+        let paths =
+            spans.filter(|span| TOPS.iter().any(|top| span.starts_with(top)) && !span.contains(['{', '*', ' ']));
+        found.extend(paths.filter(|path| !root.join(path).exists()).map(|path| (number, path.to_string())));
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::markdown::parse;
@@ -117,5 +139,14 @@ mod tests {
             assert_eq!(broken_in(&format!("# Here\na [b]({target})")), [target]);
             assert_eq!(broken_in(&format!("[ref]: {target}")), [target]);
         }
+    }
+
+    #[test]
+    fn paths_in_code_lead_to_files() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = "In `xtask/src/tidy.rs`, `xtask/src/`, `xtask/no.rs`, `tidy/no.rs`, `xtask/src/{a,b}.rs`,\n\
+                    `kernel/no/*.rs` and `cargo test -p xtask/no`.\n```\n`xtask/fence.rs`\n```\n`kernel/no`";
+        let expect = [(1, "xtask/no.rs".to_string()), (6, "kernel/no".to_string())];
+        assert_eq!(missing_paths(root, text), expect);
     }
 }
