@@ -12,9 +12,9 @@
 //! Passes come with three degrees of urgency. *Idle*: one every `round::PERIOD`, if any G has
 //! parked since the last one. An idle pass shrinks parked stacks, and strips free windows beyond a
 //! few. An idle pass also packs stacks that were parked through the whole period (Cold, see
-//! `gstate.rs`). *Pressed*: free memory has fallen below a watermark. Then nothing counts as too
-//! recent, and rounds follow one another. *Forced*: a caller asks for everything ([`run`]):
-//! `runtime::scavenge()`, or a spawn that found no memory.
+//! `sched/src/g/state.rs`). *Pressed*: free memory has fallen below a watermark. Then nothing
+//! counts as too recent, and rounds follow one another. *Forced*: a caller asks for everything
+//! ([`run`]): `runtime::scavenge()`, or a spawn that found no memory.
 //!
 //! The scavenger runs on g0 between two G's, a bounded piece at a time (`round::LOOKS` records),
 //! on any core that finds the lock free. Forced passes also run on the caller's stack. There is one
