@@ -15,16 +15,30 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind, Optional};
 use heapless::Vec;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
-use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::registers::control::{Cr0Flags, Cr3, Cr3Flags};
 use x86_64::structures::paging::PageTable;
 
 use crate::acpi::Memory;
 use crate::pvh::{self, Flaw, START_INFO_BYTES, StartInfo};
 use crate::regions::{self, Claims, REGIONS_MAX};
 use crate::tables::{self, Builder, PageSize, Rights};
-use crate::{Door, Handover, KERNEL_BASE, PHYS_OFFSET, PHYS_WINDOW, rsdp, say};
+use crate::{CR0, CR4, DESCRIPTORS, Door, EFER, Handover, KERNEL_BASE, PHYS_OFFSET, PHYS_WINDOW, rsdp, say};
 
-global_asm!(include_str!("pvh_stub.s"), options(att_syntax));
+global_asm!(
+    include_str!("pvh_stub.s"),
+    cr0 = const CR0.bits(),
+    cr0_keep = const !CR0_OFF.bits() as u32,
+    cr4 = const CR4.bits(),
+    efer = const EFER.bits(),
+    code = const DESCRIPTORS[0].bits(),
+    options(att_syntax),
+);
+
+/// The bits of CR0 that a loader may have left on: no caches, no SSE.
+const CR0_OFF: Cr0Flags = Cr0Flags::CACHE_DISABLE
+    .union(Cr0Flags::NOT_WRITE_THROUGH)
+    .union(Cr0Flags::EMULATE_COPROCESSOR)
+    .union(Cr0Flags::TASK_SWITCHED);
 
 // By the linker script: the ends of the sections, at the addresses where the kernel runs.
 unsafe extern "C" {

@@ -24,6 +24,9 @@
 
 use core::ops::Range;
 
+use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
+use x86_64::structures::gdt::DescriptorFlags;
+
 pub mod acpi;
 #[cfg(not(test))]
 mod entry;
@@ -44,6 +47,21 @@ pub const PHYS_WINDOW: u64 = 32 << 40;
 
 /// The image is linked here plus where it is loaded. `linker/kernel.ld` has the same number.
 pub const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
+
+/// The bits of CR0 that a core sets on its way to long mode: paging, read-only pages for the kernel
+/// too, and exceptions of the x87.
+pub const CR0: Cr0Flags =
+    Cr0Flags::PAGING.union(Cr0Flags::WRITE_PROTECT).union(Cr0Flags::NUMERIC_ERROR).union(Cr0Flags::MONITOR_COPROCESSOR);
+
+/// The bits of CR4: tables of long mode, SSE and its exceptions.
+pub const CR4: Cr4Flags =
+    Cr4Flags::PHYSICAL_ADDRESS_EXTENSION.union(Cr4Flags::OSFXSR).union(Cr4Flags::OSXMMEXCPT_ENABLE);
+
+/// The bits of EFER: long mode, and pages that may not be executed.
+pub const EFER: EferFlags = EferFlags::LONG_MODE_ENABLE.union(EferFlags::NO_EXECUTE_ENABLE);
+
+/// Descriptors of the tables that a core has on its way to long mode: code, then data.
+pub const DESCRIPTORS: [DescriptorFlags; 2] = [DescriptorFlags::KERNEL_CODE64, DescriptorFlags::KERNEL_DATA];
 
 /// Which way the machine came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -74,17 +74,17 @@ trefoil_pvh_entry:
     jne 3b
 
 4:  movl %cr4, %eax
-    orl $0x620, %eax                    # PAE, OSFXSR, OSXMMEXCPT
+    orl ${cr4}, %eax
     movl %eax, %cr4
     movl $boot_pml4, %eax
     movl %eax, %cr3
     movl $0xc0000080, %ecx
     rdmsr
-    orl $0x900, %eax                    # EFER: LME, NXE
+    orl ${efer}, %eax
     wrmsr
     movl %cr0, %eax
-    andl $0x9ffffff3, %eax              # caches on (CD, NW); no emulation (EM), no lazy switching (TS)
-    orl $0x80010022, %eax               # PG, WP, NE, MP
+    andl ${cr0_keep}, %eax
+    orl ${cr0}, %eax
     movl %eax, %cr0
     lgdt boot_gdt_pointer
     ljmp $8, $boot_64
@@ -131,7 +131,7 @@ boot_64:
 
     .balign 8
 boot_gdt:
-    .quad 0, 0x00af9b000000ffff         # null; 64-bit code, accessed
+    .quad 0, {code}
 boot_gdt_pointer:
     .word boot_gdt_pointer - boot_gdt - 1
     .long boot_gdt

@@ -21,6 +21,7 @@ use trefoil_sched::is_side_door;
 use unwinding::abi::{
     _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetRegionStart, UnwindContext, UnwindReasonCode,
 };
+use x86_64::VirtAddr;
 
 use crate::arch::idt::{self, Frame};
 use crate::arch::image::code;
@@ -224,8 +225,7 @@ pub(super) fn interrupted(frame: &Frame) {
 
 /// Returns the word at `addr`, if that is a mapped 4 KiB page.
 fn word(addr: u64) -> Option<u64> {
-    let canonical = (addr << 16) as i64 >> 16 == addr as i64;
-    if !canonical || !addr.is_multiple_of(8) {
+    if VirtAddr::try_new(addr).is_err() || !addr.is_multiple_of(8) {
         return None;
     }
     paging::translate(addr)?;

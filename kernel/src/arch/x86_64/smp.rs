@@ -16,7 +16,8 @@
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use x86_64::registers::control::Cr3;
+use trefoil_boot::{CR0, CR4, DESCRIPTORS, EFER};
+use x86_64::registers::control::{Cr0Flags, Cr3};
 
 use super::percpu::MAX_CORES;
 use super::phys::phys_to_virt;
@@ -36,15 +37,15 @@ smp_trampoline:
     movw %cs, %ax
     movw %ax, %ds
     lgdtl smp_gdt_pointer - smp_trampoline
-    movl $0x620, %eax
+    movl ${cr4}, %eax
     movl %eax, %cr4
     movl smp_trampoline_cr3 - smp_trampoline, %eax
     movl %eax, %cr3
     movl $0xc0000080, %ecx
     rdmsr
-    orl $0x900, %eax
+    orl ${efer}, %eax
     wrmsr
-    movl $0x80010033, %eax
+    movl ${cr0}, %eax
     movl %eax, %cr0
     ljmpl $8, $(0x8000 + smp_long - smp_trampoline)
     .code64
@@ -60,7 +61,7 @@ smp_long:
     jmpq *%rax
     .balign 8
 smp_gdt:
-    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+    .quad 0, {code}, {data}
 smp_gdt_pointer:
     .word 23
     .long 0x8000 + smp_gdt - smp_trampoline
@@ -72,6 +73,11 @@ smp_trampoline_cr3:
 smp_trampoline_end:
     .text
     ",
+    cr0 = const CR0.union(Cr0Flags::PROTECTED_MODE_ENABLE).union(Cr0Flags::EXTENSION_TYPE).bits(),
+    cr4 = const CR4.bits(),
+    efer = const EFER.bits(),
+    code = const DESCRIPTORS[0].bits(),
+    data = const DESCRIPTORS[1].bits(),
     options(att_syntax)
 );
 
