@@ -17,7 +17,7 @@ fn submit_against_rest(n: usize) {
     cores::model(move || {
         let (_, ms) = machine(2, 2);
         let (submitter, rester) = (ms[0], ms[1]);
-        let found = thread::spawn(move || model::next_g(rester));
+        let found = thread::spawn(move || cores::look(rester));
         for _ in 0..n {
             model::submit(submitter, runnable());
         }
@@ -41,7 +41,7 @@ fn two_submitters_do_not_talk_each_other_out_of_waking() {
         let (_, ms) = machine(3, 3);
         let found = {
             let rester = ms[2];
-            thread::spawn(move || model::next_g(rester))
+            thread::spawn(move || cores::look(rester))
         };
         let second = {
             let m = ms[1];
@@ -57,7 +57,7 @@ fn two_submitters_do_not_talk_each_other_out_of_waking() {
 fn the_one_that_found_work_wakes_the_next() {
     cores::model(|| {
         let (_, ms) = machine(3, 3);
-        let resters: Vec<_> = ms[1..].iter().map(|&m| thread::spawn(move || model::next_g(m))).collect();
+        let resters: Vec<_> = ms[1..].iter().map(|&m| thread::spawn(move || cores::look(m))).collect();
         model::submit(ms[0], runnable());
         model::submit(ms[0], runnable());
         for rester in resters {

@@ -200,7 +200,7 @@ fn machine() -> (&'static Sched, [&'static M; 2], GRef) {
 fn a_g_that_a_scanner_queues_wakes_a_resting_m() {
     cores::model(|| {
         let (sched, [scanner, rester], parked) = machine();
-        let found = thread::spawn(move || model::next_g(rester));
+        let found = thread::spawn(move || cores::look(rester));
         cores::run_on(scanner);
         let guard = PreemptGuard::new();
         assert!(sched.scan(&guard, parked, |g, _| {
@@ -237,7 +237,7 @@ fn a_g_that_a_resting_scanner_queues_is_found_by_somebody() {
         let (sched, [a, b], parked) = machine();
         // The core that finds the G hands the other one a second, so that both come to an end.
         let look = move |m: &'static M| {
-            let found = model::next_g(m);
+            let found = cores::look(m);
             if std::ptr::eq(found, parked) {
                 let second = g();
                 model::make_runnable(second);

@@ -114,6 +114,12 @@ pub mod cores {
         CURRENT.with(|c| c.set(m));
     }
 
+    /// Looks for a G as the core of `m`, and rests until there is one.
+    pub fn look(m: &'static M) -> GRef {
+        run_on(m);
+        model::next_g(m)
+    }
+
     /// The M that `run_on` named.
     pub fn current_m() -> *const M {
         CURRENT.with(Cell::get)
@@ -184,7 +190,8 @@ pub mod cores {
             errand(unsafe { &*current_m() });
         }
         // SAFETY: `run_on` was given the `&'static M` of this thread.
-        let core = &CORES[unsafe { &*current_m() }.index()];
+        let m = unsafe { current_m().as_ref() }.expect("`run_on` names the M of a thread that rests");
+        let core = &CORES[m.index()];
         let mut held = core.lock.lock().unwrap();
         held.until = until;
         while !token.is_set() && until > now() {
