@@ -218,7 +218,9 @@ pub(super) fn in_fault(keep: impl FnMut(u64) -> bool) -> bool {
 
 /// Allocates a run of `frames` frames for the heap, whose first address is a multiple of `align`
 /// frames. Returns `None` if no free run is so long, or if the rest is reserved for other users.
-pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
+///
+/// Calls `taken` before preemption is on again: a G that dies has counted the run, or has none.
+pub(super) fn alloc_run(frames: u64, align: u64, taken: impl Fn()) -> Option<u64> {
     let (len, align) = (u32::try_from(frames).ok()?, u32::try_from(align).ok()?);
     let mut joins = if percpu::depth() == 0 { usize::MAX } else { JOINS };
     loop {
@@ -228,6 +230,7 @@ pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
         let again = first.is_none() && joins > 0 && pool.has_room(frames) && pool.join();
         if first.is_some() {
             count(-(frames as i64));
+            taken();
         }
         drop(pool);
         tlb::taken_by_heap(if first.is_some() { frames } else { 0 });
@@ -241,16 +244,17 @@ pub(super) fn alloc_run(frames: u64, align: u64) -> Option<u64> {
 }
 
 /// Makes a run longer by `more` frames, in place. Returns false if the frames behind the run are in
-/// use, or reserved for other users.
+/// use, or reserved for other users. Calls `taken` as [`alloc_run`] does.
 ///
 /// # Safety
 /// 1. `frame` is the first of `frames` frames that [`alloc_run`] or this function gave.
-pub(super) unsafe fn grow_run(frame: u64, frames: u64, more: u64) -> bool {
+pub(super) unsafe fn grow_run(frame: u64, frames: u64, more: u64, taken: impl FnOnce()) -> bool {
     percpu::preempt_off();
     let mut pool = pool();
     let grown = pool.has_room(more) && pool.runs.grow(number(frame), frames as u32, more as u32);
     if grown {
         count(-(more as i64));
+        taken();
     }
     drop(pool);
     tlb::taken_by_heap(if grown { more } else { 0 });
@@ -259,12 +263,13 @@ pub(super) unsafe fn grow_run(frame: u64, frames: u64, more: u64) -> bool {
     grown
 }
 
-/// Takes the end of a run back: `keep` frames stay, or none.
+/// Takes the end of a run back: `keep` frames stay, or none. Calls `given` before preemption is on
+/// again.
 ///
 /// # Safety
 /// 1. As [`grow_run`].
 /// 2. Nothing uses the end any more.
-pub(super) unsafe fn shrink_run(frame: u64, frames: u64, keep: u64) {
+pub(super) unsafe fn shrink_run(frame: u64, frames: u64, keep: u64, given: impl FnOnce()) {
     let mut pool = pool();
     if keep == 0 {
         pool.runs.give(number(frame), frames as u32);
@@ -272,6 +277,7 @@ pub(super) unsafe fn shrink_run(frame: u64, frames: u64, keep: u64) {
         pool.runs.shrink(number(frame), frames as u32, keep as u32);
     }
     count((frames - keep) as i64);
+    given();
 }
 
 /// Guesses, without the lock, whether the pool has `frames` frames for the heap.

@@ -40,11 +40,8 @@ pub(super) fn alloc(pages: u64, align: u64) -> *mut u8 {
     if refusal::denies_frame() {
         return null_mut();
     }
-    match frames::alloc_run(pages, align) {
-        Some(frame) => {
-            count(pages as i64);
-            phys_to_virt(frame)
-        }
+    match frames::alloc_run(pages, align, || count(pages as i64)) {
+        Some(frame) => phys_to_virt(frame),
         None => scattered::alloc(pages, align),
     }
 }
@@ -59,8 +56,7 @@ pub(super) unsafe fn free(at: *mut u8, pages: u64, align: u64) {
         Some(frame) => {
             // SAFETY: the caller's: the run came from `alloc` with so many pages, and no code uses
             // it.
-            unsafe { frames::shrink_run(frame, pages, 0) };
-            count(-(pages as i64));
+            unsafe { frames::shrink_run(frame, pages, 0, || count(-(pages as i64))) };
         }
         // SAFETY: the caller's: the piece came from `alloc` with this number and alignment, and no
         // code uses it. By its address it is a scattered one.
@@ -80,14 +76,12 @@ pub(super) unsafe fn resize(at: *mut u8, pages: u64, new: u64) -> bool {
     };
     if new > pages {
         // SAFETY: the caller's: the run is out with so many pages.
-        if !unsafe { frames::grow_run(frame, pages, new - pages) } {
-            return false;
-        }
-    } else if new < pages {
+        return unsafe { frames::grow_run(frame, pages, new - pages, || count((new - pages) as i64)) };
+    }
+    if new < pages {
         // SAFETY: the caller's: the run is out with so many pages, and no code uses those behind
         // `new`.
-        unsafe { frames::shrink_run(frame, pages, new) };
+        unsafe { frames::shrink_run(frame, pages, new, || count(new as i64 - pages as i64)) };
     }
-    count(new as i64 - pages as i64);
     true
 }
