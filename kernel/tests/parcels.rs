@@ -1,5 +1,6 @@
 //! Large values where little room or time is left: stacks that are nearly full, goroutines that
-//! die, sleepers beside them.
+//! die, sleepers beside them. A channel that moves a large value with preemption off breaks
+//! INV-PARCEL.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Promises to a dynamic select whose goroutine dies.
+//! Promises to a dynamic select whose goroutine dies. A place that is not given back breaks
+//! INV-ROOM.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 

@@ -1,4 +1,5 @@
-//! Cores that wait for hardware: the G's that run meanwhile, and the place where a block ends.
+//! Cores that wait for hardware: the G's that run meanwhile, and the place where a block ends. A
+//! sleeper of a blocked core that does not wake breaks INV-STRAY.
 
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
