@@ -65,7 +65,7 @@ pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
     m.sched.nudge();
 }
 
-/// Takes step 3: a chain of hand-overs through the slot that has used up its slice makes way for
+/// Takes step 2: a chain of hand-overs through the slot that has used up its slice makes way for
 /// the ring.
 pub(crate) fn end_if_over(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     let now = platform::now();

@@ -5,9 +5,10 @@
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
 //!
 //!   find a G:  1 due timers, inbox   4 slot             7 others' rings, then their due timers and ripe slots (spinning)
-//!              2 every 61st: globq   5 ring             8 rest: give up the P, become findable, look once more
-//!              3 slice over: slot    6 globq, a share
-//!                → end of the ring
+//!              2 every 61st: slot    5 ring             8 rest: give up the P, become findable, look once more
+//!                → ring, if its slice  6 globq, a share
+//!                is over
+//!              3 then globq, one G
 //! ```
 // ANCHOR_END: find
 //!

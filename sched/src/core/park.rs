@@ -273,8 +273,8 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     p.saw(now);
     p.made_way(now);
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
-        // The G made way for sleepers only. The G stays here, so that a storm of sleepers can't
-        // keep it from its share.
+        // Sleepers are due. The G stays here, so that a storm of them can't keep it from its
+        // share.
         enqueue_last(m, &p, g, &guard);
         return guard.hand_over();
     }

@@ -17,7 +17,7 @@
 //! readies each other could keep the ring waiting for ever. The fast path does not read the clock.
 //! Instead every G from the ring resets the start to "unknown", and the 61st dispatch looks. An
 //! unknown start becomes now. If a known start is older than a slice, the G in the slot goes to the
-//! end of the ring (step 3). The ring's first G runs instead. The same happens when the slice's
+//! end of the ring (step 2). The ring's first G runs instead. The same happens when the slice's
 //! alarm has found preemption off: a pair that readies each other is in the scheduler most of the
 //! time.
 

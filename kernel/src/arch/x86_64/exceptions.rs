@@ -1,7 +1,9 @@
 //! The meaning of each vector.
 //!
-//! Handlers of interrupts return. A page fault on a growing stack maps the page and returns
-//! (`kernel/src/upcalls.rs`). All other vectors end the machine with a report.
+//! Handlers of interrupts return, also those of unexpected ones, which are counted. A page fault on
+//! a growing stack maps the page and returns, and one that can't be served may end its G alone
+//! (`kernel/src/upcalls.rs`). A report stops other cores by NMI, and tests step by #DB. All other
+//! vectors end the machine with a report.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicPtr, Ordering};

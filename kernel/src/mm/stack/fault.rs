@@ -19,7 +19,7 @@
 //! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
 //! | a red page, depth 0 | the G ends: overflow | a wild pointer, unless the G has used up its stack |
-//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | the same |
+//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | is mapped if the G has used up its stack, else a wild pointer |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
 //! The interrupted `rsp` decides whether a stack is the G's own: `rsp` lies in the same window. The

@@ -16,9 +16,10 @@
 //! counts as too recent, and rounds follow one another. *Forced*: a caller asks for everything
 //! ([`run`]): `runtime::scavenge()`, or a spawn that found no memory.
 //!
-//! The scavenger runs on g0 between two G's, a bounded piece at a time (`round::LOOKS` records),
-//! on any core that finds the lock free. Forced passes also run on the caller's stack. There is one
-//! round at a time on the whole machine, so only one core takes pages to limbo (see `entry.rs`).
+//! The scavenger runs on g0 between two G's, a bounded piece at a time (`round::LOOKS` records), on
+//! any core that finds the lock free. Forced passes also run on the caller's stack. There is one
+//! round at a time on the whole machine, so only one core takes pages to limbo (see
+//! `sched/src/stack/page.rs`).
 
 mod round;
 mod stale;
