@@ -16,8 +16,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::qemu::Settings;
-use crate::run;
+use cargo_trefoil::qemu::Settings;
+use cargo_trefoil::run;
 
 use options::Options;
 use results::{Failure, Line, Results, Side};
