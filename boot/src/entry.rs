@@ -192,7 +192,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     let boot_stack = addr_of!(__boot_stack_bottom) as u64..addr_of!(__boot_stack_top) as u64;
     info.kernel_stack_bottom = boot_stack.start;
     info.kernel_stack_len = boot_stack.end - boot_stack.start;
-    let command_line = &kept.command_line[..command_line];
+    let command_line = &mut kept.command_line[..command_line];
     Ok(Handover { info, command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 

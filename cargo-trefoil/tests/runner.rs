@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use cargo_trefoil::run;
+use cargo_trefoil::{new, run};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cargo-trefoil lies in the checkout")
@@ -45,6 +46,49 @@ fn text(bytes: &[u8]) -> String {
 
 fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("trefoil-{name}-{}", std::process::id()))
+}
+
+/// Makes an app that prints its words and ends with the status that the first word says.
+fn app() -> &'static Path {
+    static APP: OnceLock<PathBuf> = OnceLock::new();
+    APP.get_or_init(|| {
+        let dir = scratch("words-app");
+        let _ = std::fs::remove_dir_all(&dir);
+        new::new(&dir, false).unwrap();
+        let main = "#![no_std]\n#![no_main]\nuse trefoil::prelude::*;\ntrefoil::main!(main);\nfn main() {\n    \
+                    runtime::args().for_each(|word| println!(\"{word:?}\"));\n    \
+                    runtime::exit(runtime::args().next().and_then(|code| code.parse().ok()).unwrap_or(0));\n}\n";
+        std::fs::write(dir.join("src/main.rs"), main).unwrap();
+        dir
+    })
+}
+
+/// Runs cargo on that app, booted by this command.
+fn in_app(args: &[&str]) -> Output {
+    command()
+        .current_dir(app())
+        .args(args)
+        .env("CARGO_TARGET_DIR", checkout().join("target/app-test"))
+        .env_remove("RUSTC_BOOTSTRAP")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn words_keep_their_spaces_quotes_and_backslashes_on_the_way_to_the_machine() {
+    let words = ["0", "a b", "", "it's \"so\"", "\\", "a\\ b\\\\", "--", "tab\tend", "é ü", "app.n=1"];
+    let out = in_app(&[&["run", "--smp", "1", "--mem", "256M", "--"], &words[..]].concat());
+    let seen = text(&out.stdout);
+    assert!(out.status.success(), "{seen}\n{}", text(&out.stderr));
+    assert_eq!(seen.lines().collect::<Vec<_>>(), words.map(|word| format!("{word:?}")));
+}
+
+#[test]
+fn the_programs_status_is_the_shells() {
+    for code in [1, 42, 127] {
+        let out = in_app(&["run", "--smp", "1", "--", &code.to_string()]);
+        assert_eq!(out.status.code(), Some(code), "{}", text(&out.stderr));
+    }
 }
 
 #[test]

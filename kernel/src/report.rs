@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use trefoil_sched::{Cause, G};
 
-use crate::arch::exit::{Exit, exit};
+use crate::arch::exit::{FAILURE, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{cpu, exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
@@ -75,7 +75,7 @@ fn begin(what: fmt::Arguments<'_>) {
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
     serial::finish();
-    exit(Exit::Failure)
+    exit(FAILURE)
 }
 
 /// The context that the reporting core is in.

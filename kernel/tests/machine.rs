@@ -36,6 +36,16 @@ image! { "
     no_input_is_empty         | smp 1
     options_are_checked       | smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on
     words_reach_the_program   | smp 1 | append app.speed=9
+    quoted_words_stay_whole   | smp 1 | append -- \"a b\" \"\" c\\ d  \"q\\\"\\\\\"
+    the_status_reaches_the_shell | smp 1 | append app.code=0
+    the_status_reaches_the_shell | smp 1 | append app.code=1 | exit 1
+    the_status_reaches_the_shell | smp 1,4 | append app.code=2 | exit 2
+    the_status_reaches_the_shell | smp 1 | append app.code=16 | exit 16
+    the_status_reaches_the_shell | smp 1 | append app.code=42 | exit 42
+    the_status_reaches_the_shell | smp 1 | append app.code=127 | exit 127
+    the_status_reaches_the_shell | smp 1 | append app.code=128 | exit 1
+    the_status_reaches_the_shell | smp 1 | append app.code=-1 | exit 1
+    the_status_reaches_the_shell | smp 1 | append app.code=256 | exit 1
     lines_do_not_interleave   | smp 1,4 | shape [# # #] | expect [0 0 0] | expect [7 29 7]
     the_end_cuts_no_line      | smp 2,4 | shape [# # #] | expect [0 0 0]
     the_end_comes_while_a_line_stands | smp 1 | timeout 20
@@ -49,7 +59,7 @@ image! { "
 ";
     all_cores_come, main_does_not_wait, memory_can_be_used, sections_have_their_rights, a_wake_up_is_an_interrupt,
     idle_cores_are_quiet, spurious_vectors_are_counted, the_clock_runs_and_never_goes_back, no_repeat_fills_under_the_translator, the_input_is_there,
-    no_input_is_empty, options_are_checked, words_reach_the_program, lines_do_not_interleave, the_end_cuts_no_line,
+    no_input_is_empty, options_are_checked, words_reach_the_program, quoted_words_stay_whole, the_status_reaches_the_shell, lines_do_not_interleave, the_end_cuts_no_line,
     the_end_comes_while_a_line_stands, goes_on_alone, goes_on_without,
     no_clock_reference, never_reached,
 }
@@ -262,6 +272,16 @@ fn options_are_checked() {
 fn words_reach_the_program() {
     let words: Vec<_> = runtime::args().collect();
     assert!(words.contains(&"speed=9") && words.contains(&"words_reach_the_program"), "{words:?}");
+}
+
+fn quoted_words_stay_whole() {
+    let words: Vec<_> = runtime::args().collect();
+    assert_eq!(words, ["a b", "", "c d", "q\"\\", "--", "quoted_words_stay_whole"]);
+}
+
+fn the_status_reaches_the_shell() {
+    let code = runtime::args().find_map(|word| word.strip_prefix("code=")).and_then(|code| code.parse().ok());
+    runtime::exit(code.unwrap_or_else(|| panic!("no code")));
 }
 
 fn lines_do_not_interleave() {
