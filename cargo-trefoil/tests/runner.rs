@@ -288,6 +288,18 @@ fn gdb_stops_at_the_programs_main() {
 }
 
 #[test]
+fn a_bench_counts_the_same_each_time() {
+    let image = example("boot");
+    let count = || {
+        let out = command().args(["bench", "--machine", "microvm", "--seed", "1"]).arg(&image).output().unwrap();
+        assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+        text(&out.stdout)
+    };
+    let first = count();
+    assert!(first.contains("instructions from reset to main: ") && first == count(), "{first}");
+}
+
+#[test]
 fn words_are_completed_by_the_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let out = command().args(["completions", shell]).output().unwrap();
