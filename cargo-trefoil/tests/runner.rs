@@ -52,7 +52,7 @@ fn scratch(name: &str) -> PathBuf {
 fn app() -> &'static Path {
     static APP: OnceLock<PathBuf> = OnceLock::new();
     APP.get_or_init(|| {
-        let dir = scratch("words-app");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("words-app");
         let _ = std::fs::remove_dir_all(&dir);
         new::new(&dir, false).unwrap();
         let main = "#![no_std]\n#![no_main]\nuse trefoil::prelude::*;\ntrefoil::main!(main);\nfn main() {\n    \
