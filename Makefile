@@ -9,7 +9,7 @@ PROFILE ?= release
 ifeq ($(APP),wordcount)
 INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
-export INPUT SMP MEM MACHINE APPEND TIMEOUT QEMU_ARGS ICOUNT ONLY ROUNDS SIDE GO
+export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY ONLY ROUNDS SIDE GO
 
 .PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures clean setup setup-debug setup-compare setup-book
 
@@ -58,8 +58,7 @@ check: ## formatting, prose and lints
 	cargo clippy --package trefoil --features stretch --test stretches -- -D warnings
 
 debug: setup-debug ## gdb on a booted example, stopped at its main
-	cargo build --package trefoil --example $(APP)
-	cargo run --quiet --package xtask -- debug target/debug/examples/$(APP)
+	cargo trefoil debug --package trefoil --example $(APP) -- $(ARGS)
 
 doc: ## the API's documentation, in target/doc
 	cargo doc --no-deps --package trefoil --package trefoil-sched --package trefoil-boot
@@ -72,7 +71,6 @@ figures: setup ## count, and write the tables of figures in docs/
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf templates/app/target
 
 setup:
 	@./.ci/install qemu-system-x86_64=qemu-system-x86 cc=gcc strip=binutils

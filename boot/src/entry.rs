@@ -210,7 +210,7 @@ fn prepare(kept: &'static mut Kept, start_info: u64, entry_tsc: u64) -> Result<H
     let boot_stack = addr_of!(__boot_stack_bottom) as u64..addr_of!(__boot_stack_top) as u64;
     info.kernel_stack_bottom = boot_stack.start;
     info.kernel_stack_len = boot_stack.end - boot_stack.start;
-    Ok(Handover { info, command_line: &kept.command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
+    Ok(Handover { info, command_line: &mut kept.command_line, door: Door::Pvh, entry_tsc, boot_stack, mapped })
 }
 
 /// Finds the RSDP: at the loader's address, if there is one there; else by a search.

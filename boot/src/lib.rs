@@ -80,8 +80,8 @@ pub enum Door {
 pub struct Handover {
     /// Memory map, RSDP (physical), ramdisk (mapped), and where image and boot stack lie.
     pub info: &'static mut bootloader_api::BootInfo,
-    /// The command line, not necessarily UTF-8.
-    pub command_line: &'static [u8],
+    /// The command line, not necessarily UTF-8. The kernel may rewrite it.
+    pub command_line: &'static mut [u8],
     /// The loader that started the image.
     pub door: Door,
     /// The time-stamp counter at entry.

@@ -7,13 +7,16 @@
 //! ```
 // ANCHOR_END: line
 //!
-//! Words are separated by ASCII white space; there is no quoting. `app.NAME=VALUE` reaches the app
-//! as the word `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line is
-//! input from outside the machine, so it is bytes, not text, and nothing in it stops the boot. A
-//! [`Complaint`] names each word that the parser does not know, and the parser skips the word.
+//! Words are separated by ASCII white space. Double quotes keep white space in a word, and a
+//! backslash takes the special meaning from the byte after it: `"two words"`, `two\ words`, `\"`.
+//! GRUB writes its command lines so, too. `app.NAME=VALUE` reaches the app as the word
+//! `NAME=VALUE`, and every word after a lone `--` reaches it unchanged. The line is input from
+//! outside the machine, so it is bytes, not text, and nothing in it stops the boot. A [`Complaint`]
+//! names each word that the parser does not know, and the parser skips the word.
 //!
-//! The parser copies nothing: options are numbers and flags, and [`app_words`] finds the app's
-//! words in the line on demand.
+//! The parser copies nothing. [`unquote`] rewrites the line in place, so that a zero byte stands
+//! between two words. Options are numbers and flags, and [`app_words`] finds the app's words in the
+//! line on demand.
 
 use core::fmt::{self, Write};
 
@@ -118,7 +121,38 @@ impl fmt::Display for Bytes<'_> {
     }
 }
 
-/// Parses the whole line. If a key is given twice, the last value holds.
+/// Rewrites `line` for the other functions of this module, and returns the part that is left: the
+/// words without quotes and escapes, a zero byte between two of them.
+pub fn unquote(line: &mut [u8]) -> &mut [u8] {
+    let (mut from, mut to) = (0, 0);
+    let (mut in_word, mut in_quotes) = (false, false);
+    while let Some(&(mut byte)) = line.get(from) {
+        from += 1;
+        if !in_quotes && (byte.is_ascii_whitespace() || byte == 0) {
+            in_word = false;
+            continue;
+        }
+        if !in_word && to > 0 {
+            line[to] = 0; // white space or a quote stood here
+            to += 1;
+        }
+        in_word = true;
+        if byte == b'"' {
+            in_quotes = !in_quotes;
+            continue;
+        }
+        if byte == b'\\' && from < line.len() {
+            byte = line[from];
+            from += 1;
+        }
+        line[to] = byte;
+        to += 1;
+    }
+    &mut line[..to]
+}
+
+/// Parses the whole line, which [`unquote`] has returned. If a key is given twice, the last value
+/// holds.
 pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Options {
     let mut options = Options::default();
     let mut for_app = false;
@@ -231,7 +265,7 @@ fn size(text: &[u8]) -> Option<u64> {
 }
 
 /// Returns the value of the kernel's `key` in `line`, the last if there are several. For keys whose
-/// reader is not in every program.
+/// reader is not in every program. [`unquote`] has returned the line.
 pub fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let ours = words(line).take_while(|&word| word != b"--");
     ours.filter_map(|word| word.strip_prefix(key))
@@ -239,20 +273,36 @@ pub fn value_of<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
         .last()
 }
 
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|b| b.is_ascii_whitespace() || *b == 0).filter(|word| !word.is_empty())
+fn words(line: &[u8]) -> Words<'_> {
+    Words((!line.is_empty()).then_some(line))
+}
+
+/// The words of a line. Each but the last ends at a zero byte.
+#[derive(Debug, Clone)]
+struct Words<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let Some(end) = rest.iter().position(|&byte| byte == 0) else { return self.0.take() };
+        self.0 = Some(&rest[end + 1..]);
+        Some(&rest[..end])
+    }
 }
 
 /// The app's words, in the order of the line. Made by [`app_words`].
 #[derive(Debug, Clone)]
 pub struct AppWords<'a> {
-    rest: &'a [u8],
+    words: Words<'a>,
     after_dashes: bool,
 }
 
 /// Returns the words of `line` that belong to the app, without those that are not UTF-8.
+/// [`unquote`] has returned the line.
 pub fn app_words(line: &[u8]) -> AppWords<'_> {
-    AppWords { rest: line, after_dashes: false }
+    AppWords { words: words(line), after_dashes: false }
 }
 
 impl<'a> Iterator for AppWords<'a> {
@@ -260,9 +310,7 @@ impl<'a> Iterator for AppWords<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         loop {
-            let word = words(self.rest).next()?;
-            let start = word.as_ptr() as usize - self.rest.as_ptr() as usize;
-            self.rest = &self.rest[start + word.len()..];
+            let word = self.words.next()?;
             if word == b"--" && !self.after_dashes {
                 self.after_dashes = true;
                 continue;
@@ -285,9 +333,13 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec::Vec;
 
+    fn unquoted(line: &[u8]) -> Vec<u8> {
+        unquote(&mut line.to_vec()).to_vec()
+    }
+
     fn read(line: &[u8]) -> (Options, Vec<String>) {
         let mut complaints = Vec::new();
-        let options = parse(line, &mut |c| complaints.push(c.to_string()));
+        let options = parse(&unquoted(line), &mut |c| complaints.push(c.to_string()));
         (options, complaints)
     }
 
@@ -359,10 +411,11 @@ mod tests {
     #[test]
     fn the_last_value_of_a_key_is_found() {
         assert_eq!(read(b"log=loud").1, [""; 0], "its reader complains");
-        assert_eq!(value_of(b"seed=1 log=debug  log=info app.log=x -- log=trace", b"log"), Some(&b"info"[..]));
-        assert_eq!(value_of(b"log= logs=1", b"log"), Some(&b""[..]));
-        assert_eq!(value_of(b"log", b"log"), Some(&b""[..]));
-        assert_eq!(value_of(b"logs=1 -- log=trace", b"log"), None);
+        let value = |line: &[u8]| value_of(&unquoted(line), b"log").map(<[u8]>::to_vec);
+        assert_eq!(value(b"seed=1 log=debug  log=info app.log=x -- log=trace").as_deref(), Some(&b"info"[..]));
+        assert_eq!(value(b"log= logs=1").as_deref(), Some(&b""[..]));
+        assert_eq!(value(b"log").as_deref(), Some(&b""[..]));
+        assert_eq!(value(b"logs=1 -- log=trace"), None);
     }
 
     #[test]
@@ -387,12 +440,36 @@ mod tests {
         let (options, complaints) = read(line);
         assert_eq!(options.maxprocs, None);
         assert_eq!(complaints, [r#"unknown key "bad"; skipped"#, r#""\xff" is not UTF-8; skipped"#]);
-        assert_eq!(app_words(line).collect::<Vec<_>>(), ["n=5", "maxprocs=x", "--", "last", "app.q"]);
+        assert_eq!(app_words(&unquoted(line)).collect::<Vec<_>>(), ["n=5", "maxprocs=x", "--", "last", "app.q"]);
+    }
+
+    #[test]
+    fn quotes_and_backslashes_keep_a_word_together() {
+        for (line, expected) in [
+            (&br#"-- "a b" c"#[..], &["a b", "c"][..]),
+            (br#"-- a\ b a" "b"" c"#, &["a b", "a b", "c"]),
+            (br#"-- "" x """#, &["", "x", ""]),
+            (br#"-- \" \\ "\"\\ ""#, &["\"", "\\", "\"\\ "]),
+            (b"--\t 'a\tb'\n", &["'a", "b'"]),
+            (br#"app.n="1 2" -- "no end"#, &["n=1 2", "no end"]),
+            (br#"-- last\"#, &["last\\"]),
+            (br#"-- x "--" \-- "#, &["x", "--", "--"]),
+            (b"--", &[]),
+            (b" \t", &[]),
+            (b"", &[]),
+        ] {
+            let line = unquoted(line);
+            assert_eq!(app_words(&line).collect::<Vec<_>>(), expected, "{}", Bytes(&line));
+        }
+        assert_eq!(
+            read(br#""maxprocs=2" seed="7""#).0,
+            Options { maxprocs: Some(2), seed: Some(7), ..Options::default() }
+        );
     }
 
     #[test]
     fn no_line_of_random_bytes_panics() {
-        const ALPHABET: &[u8] = b"maxprocs=0x9 --app.seed,fault:deaf\xff\0\t";
+        const ALPHABET: &[u8] = b"maxprocs=0x9 --app.seed,fault:deaf\xff\0\t\"\\";
         let mut x = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..20_000 {
             let line: Vec<u8> = (0..24)
@@ -403,7 +480,7 @@ mod tests {
                     ALPHABET[x as usize % ALPHABET.len()]
                 })
                 .collect();
-            let _ = (read(&line), app_words(&line).count());
+            let _ = (read(&line), app_words(&unquoted(&line)).count());
         }
     }
 }

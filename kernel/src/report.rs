@@ -17,7 +17,7 @@ use x86_64::instructions::interrupts;
 use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::structures::idt::PageFaultErrorCode;
 
-use crate::arch::exit::{Exit, exit};
+use crate::arch::exit::{FAILURE, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
@@ -78,7 +78,7 @@ fn begin(what: fmt::Arguments<'_>) {
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
     serial::finish();
-    exit(Exit::Failure)
+    exit(FAILURE)
 }
 
 /// The context that the reporting core is in.

@@ -9,7 +9,7 @@ use trefoil_sched::{Builder, Config, M, Sched, run_m};
 use x86_64::instructions::interrupts;
 
 use crate::api::{options, schedtrace};
-use crate::arch::exit::{Exit, exit};
+use crate::arch::exit::{SUCCESS, exit};
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, tlb};
 use crate::mm::record::{self, Record};
@@ -157,5 +157,5 @@ fn run_main() {
     __trefoil_main();
     trefoil_sched::local::end_current();
     console::shut();
-    exit(Exit::Success)
+    exit(SUCCESS)
 }

@@ -41,6 +41,17 @@ image! {
     options_are_checked:
         "smp 1 | append maxprocs=zero colour=red seed=7 =x maxprocs=99 | expect unknown key \"colour\" | expect maxprocs=\"zero\" | expect maxprocs=\"99\" | expect went on";
     words_reach_the_program: "smp 1 | append app.speed=9";
+    quoted_words_stay_whole: "smp 1 | append -- \"a b\" \"\" c\\ d  \"q\\\"\\\\\"";
+    the_status_reaches_the_shell:
+        "smp 1 | append app.code=0",
+        "smp 1 | append app.code=1 | exit 1",
+        "smp 1,4 | append app.code=2 | exit 2",
+        "smp 1 | append app.code=16 | exit 16",
+        "smp 1 | append app.code=42 | exit 42",
+        "smp 1 | append app.code=127 | exit 127",
+        "smp 1 | append app.code=128 | exit 1",
+        "smp 1 | append app.code=-1 | exit 1",
+        "smp 1 | append app.code=256 | exit 1";
     lines_do_not_interleave: "smp 1,4 | shape [# # #] | expect [0 0 0] | expect [7 29 7]";
     the_end_cuts_no_line: "smp 2,4 | shape [# # #] | expect [0 0 0]";
     the_end_comes_while_a_line_stands: "smp 1 | timeout 20";
@@ -262,6 +273,16 @@ fn options_are_checked() {
 fn words_reach_the_program() {
     let words: Vec<_> = runtime::args().collect();
     assert!(words.contains(&"speed=9") && words.contains(&"words_reach_the_program"), "{words:?}");
+}
+
+fn quoted_words_stay_whole() {
+    let words: Vec<_> = runtime::args().collect();
+    assert_eq!(words, ["a b", "", "c d", "q\"\\", "--", "quoted_words_stay_whole"]);
+}
+
+fn the_status_reaches_the_shell() {
+    let code = runtime::args().find_map(|word| word.strip_prefix("code=")).and_then(|code| code.parse().ok());
+    runtime::exit(code.unwrap_or_else(|| panic!("no code")));
 }
 
 fn lines_do_not_interleave() {

@@ -79,7 +79,7 @@ image! {
         "smp 1,2 | exit 1 | expect … and 299 more [chan receive] where G | expect … and 199 more [mutex lock] where G | expect waits_in_vain | expect end of report";
     deadlock_at_two_lines:
         "smp 1,2 | exit 1 | expect … and 149 more [chan receive] where G | expect … and 119 more [chan receive] where G | expect end of report";
-    exit_with_failure: "exit 1 | expect some words without an end";
+    exit_with_failure: "exit 3 | expect some words without an end";
     ? unknown_case: "smp 1 | exit 1 | expect no such case";
 }
 

@@ -16,9 +16,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cargo_trefoil::qemu::Settings;
+use cargo_trefoil::run;
+
 use crate::markers;
-use crate::qemu::Settings;
-use crate::run;
 
 use options::Options;
 use results::{Failure, Line, Results, Side};

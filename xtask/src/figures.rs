@@ -10,7 +10,9 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{elf, markers};
+use cargo_trefoil::elf;
+
+use crate::markers;
 
 /// A table.
 pub struct Table {

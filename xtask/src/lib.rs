@@ -1,18 +1,10 @@
-//! The parts of Trefoil's host tool.
+//! The parts of the tool for this repository.
 //!
-//! As a library, so the machine tests use the same runner as `cargo run`.
+//! As a library, so that the tests of the source and of the figures use the same code.
 
 pub mod book;
-pub mod boots;
 pub mod compare;
-pub mod debug;
-pub mod elf;
-mod feed;
 pub mod figures;
 pub mod markers;
-pub mod new;
-pub mod qemu;
-pub mod run;
 pub mod sample;
-pub mod symbols;
 pub mod tidy;

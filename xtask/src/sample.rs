@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::qemu::Settings;
-use crate::run;
-use crate::symbols::Symbols;
+use cargo_trefoil::qemu::Settings;
+use cargo_trefoil::run;
+use cargo_trefoil::symbols::Symbols;
 
 pub use profile::Profile;
 pub use registers::{Sample, registers};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cargo_trefoil::qemu::{Settings, Stdin};
+use cargo_trefoil::{new, run};
 use xtask::figures::TABLES;
-use xtask::qemu::{Settings, Stdin};
-use xtask::{figures, markers, run};
+use xtask::{figures, markers};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
@@ -47,7 +48,7 @@ fn every_example_of_the_documentation_runs_on_the_machine() {
     let source = checkout().join("kernel/src");
     let dir = checkout().join("target/doc-examples");
     let _ = fs::remove_dir_all(&dir);
-    xtask::new::new_app(&dir).unwrap();
+    new::new(&dir, false).unwrap();
     fs::remove_file(dir.join("src/main.rs")).unwrap();
     fs::create_dir(dir.join("src/bin")).unwrap();
     let mut names = Vec::new();

@@ -2,14 +2,15 @@
 
 use spin::Once;
 pub use trefoil_boot::options::Options;
-use trefoil_boot::options::{AppWords, Complaint, app_words as words, parse, value_of};
+use trefoil_boot::options::{AppWords, Complaint, app_words as words, parse, unquote, value_of};
 
 use crate::println;
 
 static LINE: Once<&'static [u8]> = Once::new();
 
 /// Parses the line and says what was not understood. Once, at boot.
-pub fn init(line: &'static [u8]) -> Options {
+pub fn init(line: &'static mut [u8]) -> Options {
+    let line: &[u8] = unquote(line);
     LINE.call_once(|| line);
     parse(line, &mut complain)
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::console;
-use crate::arch::exit::Exit;
+use crate::arch::exit::{FAILURE, exit as end};
 use crate::arch::percpu;
 use crate::scheduler;
 
@@ -348,7 +348,9 @@ pub fn scavenge() -> usize {
     crate::mm::stack::scavenge::run() as usize
 }
 
-/// Stops the machine at once, regardless of other G's: 0 for success, anything else for failure.
+/// Stops the machine at once, regardless of other G's. `code` is what the shell gets from the
+/// runner: 0 for success, or a failure of 1 to 127. Any other number becomes 1.
+///
 /// The report of a G that has just ended where it stood gets a second to be complete. Printed text
 /// reaches the port, which is waited for as long as it takes something every second. Destructors do
 /// not run.
@@ -367,7 +369,7 @@ pub fn scavenge() -> usize {
 /// ```
 pub fn exit(code: i32) -> ! {
     console::shut();
-    crate::arch::exit::exit(if code == 0 { Exit::Success } else { Exit::Failure })
+    end(u8::try_from(code).ok().filter(|&status| status < 128).unwrap_or(FAILURE))
 }
 
 /// Runs `f` with the locks of the global free lists held: for tests of lock use.

@@ -14,7 +14,7 @@ use super::cpio::{self, Entry};
 use super::options::Options;
 use super::results::{Failure, Line, Results, Side};
 use super::{MEMORY, checkout, downloads, output};
-use crate::run::{self, Machine};
+use cargo_trefoil::run::{self, Machine};
 
 /// The kernel's options, beside the programs.
 const APPEND: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable";

@@ -100,12 +100,11 @@ struct Terminal(libc::termios);
 impl Terminal {
     fn now() -> Option<Self> {
         let mut it = MaybeUninit::uninit();
-        // SAFETY: asks the terminal; Ctrl-C is QEMU's, which ends by it, and this process with it.
+        // SAFETY: `tcgetattr` fills `it` if it returns 0.
         unsafe {
             if libc::tcgetattr(0, it.as_mut_ptr()) != 0 {
                 return None;
             }
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
             Some(Self(it.assume_init()))
         }
     }
@@ -114,9 +113,6 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // SAFETY: puts back what `now` has read.
-        unsafe {
-            libc::tcsetattr(0, libc::TCSANOW, &self.0);
-            libc::signal(libc::SIGINT, libc::SIG_DFL);
-        }
+        unsafe { libc::tcsetattr(0, libc::TCSANOW, &self.0) };
     }
 }

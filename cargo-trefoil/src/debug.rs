@@ -1,26 +1,33 @@
 //! gdb on a booted image, stopped at the program's `main`.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::qemu::Settings;
+use crate::qemu::{self, Settings};
 
-/// Starts the machine stopped, and gdb on it. Ends both together.
+/// Starts the machine stopped, with the program's `words`, and gdb on it. Ends both together.
 ///
 /// # Errors
 /// QEMU or gdb can't be started.
-pub fn debug(image: &Path, settings: &Settings) -> Result<u8, String> {
+pub fn debug(image: &Path, words: &[String], settings: &Settings) -> Result<u8, String> {
+    qemu::check()?;
     let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
     let log = std::env::temp_dir().join(format!("trefoil-serial-{port}.log"));
-    let mut qemu = settings.command(image, &[])?;
+    let mut qemu = settings.command(image, words)?;
+    if let Some(recording) = &settings.recording {
+        recording.agree(&qemu, image, settings.input.as_deref())?;
+    }
     qemu.args(["-S", "-gdb", &format!("tcp:127.0.0.1:{port}")]);
     let serial = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
     let mut machine = qemu
         .stdin(Stdio::null())
         .stdout(serial)
+        // Ctrl-C is gdb's: it stops the program, not the machine.
+        .process_group(0)
         .spawn()
-        .map_err(|e| format!("qemu-system-x86_64: {e} (on Debian: apt-get install qemu-system-x86)"))?;
+        .map_err(|e| qemu::missing(&e))?;
     println!("the serial line goes to {}", log.display());
     let mut gdb = Command::new("gdb");
     gdb.arg("-q").arg(image);
@@ -40,7 +47,14 @@ pub fn debug(image: &Path, settings: &Settings) -> Result<u8, String> {
             gdb.arg("-ex").arg(command.trim());
         }
     }
-    let status = gdb.status().map_err(|e| format!("gdb: {e} (on Debian: apt-get install gdb)"));
+    let status = gdb
+        .spawn()
+        .and_then(|mut gdb| {
+            // SAFETY: sets the action for this process, after gdb has inherited the default one.
+            unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+            gdb.wait()
+        })
+        .map_err(|e| format!("gdb: {e}: install gdb (Debian, Ubuntu: apt-get install gdb)"));
     let _ = machine.kill();
     let _ = machine.wait();
     Ok(u8::from(!status?.success()))

@@ -118,7 +118,7 @@ fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
 /// Returns a path as seen from the workspace, or from the crate that it belongs to.
 fn short(file: &str) -> &str {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let workspace = workspace.trim_end_matches("xtask/");
+    let workspace = workspace.trim_end_matches("cargo-trefoil/");
     if let Some(inside) = file.strip_prefix(workspace) {
         return inside;
     }

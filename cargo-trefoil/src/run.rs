@@ -2,7 +2,7 @@
 //! leaves no QEMU behind.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,11 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::feed::{Feed, XON};
-use crate::qemu::Settings;
+use crate::interrupt::Interrupt;
+use crate::qemu::{self, QEMU, Settings, Stdin};
 use crate::symbols::Symbols;
 
 /// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
+
+/// `isa-debug-exit` ends QEMU with `value << 1 | 1`. The kernel writes its status with this bit
+/// turned round, so that success is not QEMU's own failure.
+const SUCCESS: u8 = 0x10;
 
 /// Where a machine's output goes.
 pub trait Output {
@@ -47,7 +52,8 @@ pub fn execute(file: &Path, args: &[OsString]) -> String {
 }
 
 /// A QEMU that is killed with its owner.
-pub(crate) struct Machine(pub(crate) Child);
+#[derive(Debug)]
+pub struct Machine(pub Child);
 
 impl Drop for Machine {
     fn drop(&mut self) {
@@ -56,22 +62,41 @@ impl Drop for Machine {
     }
 }
 
-/// Starts `command` so that it dies with this process.
-pub(crate) fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
-    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    // SAFETY: `prctl` and `signal` are async-signal-safe and touch only the child.
+/// Starts QEMU by `command` so that it dies with this process.
+///
+/// # Errors
+/// The program can't be started.
+pub fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
+    command.stderr(Stdio::inherit());
+    start(command, stdin)
+}
+
+fn start(mut command: Command, stdin: Stdio) -> Result<Machine, String> {
+    command.stdin(stdin).stdout(Stdio::piped());
+    // SAFETY: `prctl` is async-signal-safe and touches only the child.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            libc::signal(libc::SIGINT, libc::SIG_DFL);
             Ok(())
         })
     };
-    command.spawn().map(Machine).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            "qemu-system-x86_64 is not installed; on Debian: apt-get install qemu-system-x86".into()
+    command.spawn().map(Machine).map_err(|e| qemu::missing(&e))
+}
+
+/// Passes QEMU's messages on. Returns true in the end if there was more than warnings.
+fn listen(messages: std::process::ChildStderr) -> std::thread::JoinHandle<bool> {
+    std::thread::spawn(move || {
+        let mut failed = false;
+        for line in BufReader::new(messages).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line);
+            // The sender of a signal knows.
+            if text.starts_with(QEMU) && text.contains("terminating on signal") {
+                continue;
+            }
+            failed |= !text.contains("warning:");
+            eprintln!("{text}");
         }
-        _ => format!("qemu-system-x86_64: {e}"),
+        failed
     })
 }
 
@@ -80,10 +105,22 @@ pub(crate) fn spawn(mut command: Command, stdin: Stdio) -> Result<Machine, Strin
 /// # Errors
 /// QEMU can't be started, or the settings make no sense.
 pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Output) -> Result<u8, String> {
+    qemu::check()?;
+    let mut command = settings.command(image, words)?;
+    if let Some(recording) = &settings.recording {
+        recording.agree(&command, image, settings.input.as_deref())?;
+    }
+    // A person's run. Many machines at the same time die with this process.
+    let interrupt = matches!(settings.stdin, Stdin::Inherit).then(Interrupt::catch);
     let mut feed = Feed::new(&settings.stdin);
-    let mut machine = spawn(settings.command(image, words)?, feed.stdio())?;
+    command.stderr(Stdio::piped());
+    let mut machine = start(command, feed.stdio())?;
+    if let Some(interrupt) = &interrupt {
+        interrupt.guard(machine.0.id());
+    }
     feed.connect(machine.0.stdin.take());
     let mut serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
+    let messages = listen(machine.0.stderr.take().ok_or("QEMU has no messages")?);
     let late = Arc::new(AtomicBool::new(false));
     let watch = watch(machine.0.id(), settings.timeout, late.clone());
     let mut symbols = Symbols::new(image);
@@ -110,24 +147,32 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     }
     out.write(&line);
     let status = machine.0.wait().map_err(|e| e.to_string())?;
+    let interrupted = interrupt.as_ref().and_then(Interrupt::end);
     drop(watch);
+    let qemu_failed = messages.join().unwrap_or(true);
+    if let Some(code) = interrupted {
+        return Ok(code);
+    }
     if late.load(Ordering::Relaxed) {
         let text = format!(
-            "\nxtask: no end after {} s: machine killed (TIMEOUT=seconds changes the limit)\n",
+            "\ncargo-trefoil: no end after {} s: machine killed (--timeout SECONDS or TIMEOUT changes the limit)\n",
             settings.timeout.as_secs()
         );
         out.write(text.as_bytes());
         return Ok(EXIT_TIMEOUT);
     }
     match status.code() {
-        Some(33) => Ok(0),
-        Some(35) => Ok(1),
+        Some(1) if qemu_failed => Err("QEMU refused this machine: it says why above".into()),
+        Some(code) if code & 1 == 1 => Ok((code >> 1) as u8 ^ SUCCESS),
         Some(0) => {
-            out.write(b"\nxtask: the machine reset or powered off (a triple fault?); QEMU_ARGS=\"-d int,cpu_reset -D log\" shows why\n");
+            out.write(
+                b"\ncargo-trefoil: the machine reset or powered off (a triple fault?); \
+                  --qemu-args \"-d int,cpu_reset -D log\" shows why\n",
+            );
             Ok(1)
         }
         _ => {
-            out.write(format!("\nxtask: QEMU ended with {status}\n").as_bytes());
+            out.write(format!("\ncargo-trefoil: QEMU ended with {status}\n").as_bytes());
             Ok(1)
         }
     }

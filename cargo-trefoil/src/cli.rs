@@ -1,0 +1,211 @@
+//! The verbs and their options.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::options::MachineArgs;
+use crate::qemu::{Settings, Stdin};
+use crate::{boots, cargo, debug, elf, new, run};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Makes, boots, tests and debugs programs for Trefoil, the goroutine scheduler that is the whole
+/// machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-trefoil", bin_name = "cargo trefoil", version, styles = STYLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a program of your own
+    New {
+        /// The folder to make; its last part is the program's name
+        path: PathBuf,
+        /// Make a library, with an example that boots
+        #[arg(long)]
+        lib: bool,
+    },
+    /// Build a program and boot it in QEMU
+    Run(RunArgs),
+    /// Run the tests; those that need the machine boot it
+    Test(TestArgs),
+    /// Build a program and boot it under gdb, stopped at its main
+    Debug(RunArgs),
+    /// Boot a release build on one core with counted instructions: figures that repeat exactly
+    Bench(RunArgs),
+    /// Print the size of the release image without symbols
+    Size(SizeArgs),
+    /// Print a script that completes this command's words in SHELL
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Boot or execute what cargo has built
+    #[command(hide = true)]
+    Runner(RunnerArgs),
+}
+
+/// The program and its machine.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    build: cargo::BuildArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// An image that is built already
+    #[arg(conflicts_with_all = ["bin", "example"])]
+    file: Option<PathBuf>,
+    /// The program's own words
+    #[arg(last = true)]
+    words: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct TestArgs {
+    /// Words for `cargo test`, and after `--` for the tests: filters, --ignored, --nocapture
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct SizeArgs {
+    #[command(flatten)]
+    build: cargo::BuildArgs,
+    /// An image that is built already
+    #[arg(conflicts_with_all = ["bin", "example"])]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunnerArgs {
+    /// The use of the file
+    #[arg(long = "do", value_enum, default_value = "run")]
+    action: Action,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// The file that cargo has built, and the program's own words
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
+}
+
+/// The uses of a file that cargo has built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Boots an image, executes other programs.
+    Run,
+    /// Boots an image under gdb.
+    Debug,
+    /// Prints the stripped size.
+    Size,
+}
+
+/// Does what the words say. `args` begins with the name of this program. Returns the exit status.
+///
+/// # Errors
+/// The verb can't be done.
+pub fn main(args: Vec<OsString>) -> Result<u8, String> {
+    match Cli::parse_from(args).verb {
+        Verb::New { path, lib } => new::new(&path, lib).map(|()| 0),
+        Verb::Run(args) => args.act(Action::Run),
+        Verb::Debug(args) => args.act(Action::Debug),
+        Verb::Bench(mut args) => {
+            args.build.default_to_release();
+            args.machine.icount = true;
+            args.act(Action::Run)
+        }
+        Verb::Size(mut args) => match args.file {
+            Some(file) => act(Action::Size, &file, &[], &MachineArgs::default()),
+            None => {
+                args.build.default_to_release();
+                Err(cargo::run(Action::Size, &args.build, &MachineArgs::default(), &[]))
+            }
+        },
+        Verb::Test(args) => Err(cargo::test(&args.args)),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "cargo-trefoil", &mut std::io::stdout());
+            Ok(0)
+        }
+        Verb::Runner(args) => match args.program.split_first() {
+            Some((file, words)) => act(args.action, Path::new(file), words, &args.machine),
+            None => Err("no file to run".into()),
+        },
+    }
+}
+
+impl RunArgs {
+    fn act(&self, action: Action) -> Result<u8, String> {
+        match &self.file {
+            Some(file) => act(action, file, &self.words, &self.machine),
+            None => {
+                // A mistake is told before the build.
+                self.machine.settings()?;
+                Err(cargo::run(action, &self.build, &self.machine, &self.words))
+            }
+        }
+    }
+}
+
+fn act(action: Action, file: &Path, words: &[OsString], machine: &MachineArgs) -> Result<u8, String> {
+    match action {
+        Action::Size => elf::stripped_size(file).map(|size| {
+            println!("{}: {size} bytes stripped", file.display());
+            0
+        }),
+        Action::Debug => debug::debug(file, &text_of(words), &machine.settings()?),
+        Action::Run if !elf::is_image(file)? => Err(run::execute(file, words)),
+        Action::Run => boot(file, &text_of(words), machine),
+    }
+}
+
+fn boot(file: &Path, words: &[String], machine: &MachineArgs) -> Result<u8, String> {
+    if let Some(tests) = elf::tests(file)? {
+        let filters: Vec<String> = words.iter().filter(|word| !word.starts_with('-')).cloned().collect();
+        let has = |flag: &str| words.iter().any(|word| word == flag);
+        return boots::run_all(file, &tests, &filters, has("--ignored"), has("--nocapture"));
+    }
+    let settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
+    run::run(file, words, &settings, &mut run::Terminal)
+}
+
+fn text_of(words: &[OsString]) -> Vec<String> {
+    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_word_after_the_dashes_is_the_programs_own() {
+        let cli = Cli::try_parse_from(["cargo-trefoil", "run", "--smp", "2", "image", "--", "--smp", "a b"]).unwrap();
+        let Verb::Run(args) = cli.verb else { panic!("{cli:?}") };
+        assert_eq!(
+            (args.machine.smp.as_deref(), text_of(&args.words)),
+            (Some("2"), vec!["--smp".into(), "a b".into()])
+        );
+        assert_eq!(args.file.as_deref(), Some(Path::new("image")));
+    }
+
+    #[test]
+    fn the_runner_takes_every_word_after_the_file() {
+        let cli = Cli::try_parse_from(["cargo-trefoil", "runner", "image", "--smp", "--", "-x"]).unwrap();
+        let Verb::Runner(args) = cli.verb else { panic!("{cli:?}") };
+        assert_eq!((args.machine.smp, text_of(&args.program).join(" ")), (None, "image --smp -- -x".into()));
+    }
+}

@@ -1,0 +1,30 @@
+//! The parts of `cargo trefoil`, the command that makes, boots, tests and debugs Trefoil programs.
+//!
+//! The command is one program in two roles. A person types `cargo trefoil VERB`; most verbs call
+//! cargo to build. Cargo then calls the same program as its runner: it boots Trefoil images in QEMU
+//! and executes other programs as they are.
+//!
+//! | module | its idea |
+//! |---|---|
+//! | [`cli`] | the verbs and their options |
+//! | [`options`] | the machine's options, from the command line and the environment |
+//! | [`qemu`] | a machine as a QEMU command line |
+//! | [`words`] | words with spaces on a kernel command line |
+//! | [`run`] | one machine from start to end |
+//! | [`boots`] | the boots of a test image |
+//! | [`recording`] | the recorded machine and the replayed one are the same |
+
+pub mod boots;
+pub mod cargo;
+pub mod cli;
+pub mod debug;
+pub mod elf;
+mod feed;
+mod interrupt;
+pub mod new;
+pub mod options;
+pub mod qemu;
+pub mod recording;
+pub mod run;
+pub mod symbols;
+pub mod words;
