@@ -2,8 +2,8 @@
 //!
 //! `xtask tidy` checks the prose of comments and Markdown files. `xtask sample FILE [WORDS…]` runs
 //! an image and shows which functions its processors were in. `xtask figures [FILE]` writes the
-//! tables of counted figures in `docs/`. `xtask book` builds the book. `xtask compare-programs` runs
-//! whole programs beside Go's.
+//! tables of counted figures in `docs/`. `xtask book` builds the book. `xtask compare-programs`
+//! runs whole programs beside Go's.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
