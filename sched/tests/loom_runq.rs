@@ -101,6 +101,42 @@ fn overflow_while_a_thief_steals_loses_nothing() {
     owner_against_thieves(6, 0, 1);
 }
 
+/// The owner appends a batch behind one G that a thief may take, to a ring with less room than the
+/// batch wants.
+#[test]
+fn a_batch_is_appended_against_a_thief() {
+    support::cores::model(|| {
+        let shared = Arc::new((Runq::new(), Ledger::new(5)));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (ring, ledger) = &*shared;
+                let mine = Runq::new();
+                // SAFETY: `mine` is this thread's own ring.
+                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
+                    ledger.saw(g);
+                }
+                drain(&mine, ledger);
+            })
+        };
+        let (ring, ledger) = &*shared;
+        // SAFETY: this thread is the ring's only owner.
+        let mut local = unsafe { ring.owner() };
+        local.push(ledger.gs[0]).unwrap();
+        let mut batch = Batch::new();
+        ledger.gs[1..].iter().for_each(|g| batch.push(g));
+        local.append(&mut batch);
+        assert!(batch.len() <= 1, "there was room for three at least");
+        drain_batch(batch, ledger);
+        if let Some(g) = local.pop() {
+            ledger.saw(g);
+        }
+        other.join().unwrap();
+        drain(ring, ledger);
+        ledger.saw_all();
+    });
+}
+
 #[test]
 fn slots_are_not_reused_under_a_thief() {
     // Pop makes room, the push wraps around into the slot that the thief may be reading.

@@ -176,10 +176,10 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     }
     let mut share = globq.pop(guard, (waiting / m.sched.num_ps() + 1).min(GLOBAL_SHARE));
     let first = share.pop()?;
-    while let Some(g) = share.pop() {
-        if let Err(overflow) = p.ring().push(g) {
-            globq.push(guard, overflow.0);
-        }
+    p.ring().append(&mut share);
+    if !share.is_empty() {
+        // The ring had G's already: the rest waits once more.
+        globq.push(guard, share);
     }
     p.slice.reset();
     Some(first)

@@ -61,6 +61,19 @@ impl Batch {
         self.len += other.len;
     }
 
+    /// Takes the first `n`, or all there are. Walks over the links, and changes one of them.
+    pub fn take_front(&mut self, n: usize) -> Self {
+        if n >= self.len {
+            return core::mem::take(self);
+        }
+        let (Some(first), true) = (self.head, n > 0) else { return Self::new() };
+        let last = (1..n).fold(first, |g, _| g.link().unwrap_or(g));
+        self.head = last.link();
+        self.len -= n;
+        last.set_link(None);
+        Self { head: Some(first), tail: Some(last), len: n }
+    }
+
     /// The first, through which the others are linked, and how many.
     pub(crate) fn into_chain(self) -> (Option<GRef>, usize) {
         (self.head, self.len)
@@ -75,5 +88,39 @@ impl Batch {
         }
         self.len -= 1;
         Some(g)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::g::G;
+
+    #[test]
+    fn the_front_comes_off_in_order_and_the_rest_stays() {
+        let gs: Vec<GRef> = (0..5).map(|_| &*Box::leak(Box::new(G::new()))).collect();
+        let batch_of = |n: usize| {
+            let mut batch = Batch::new();
+            gs[..n].iter().for_each(|g| batch.push(g));
+            batch
+        };
+        let places = |mut batch: Batch| -> Vec<usize> {
+            core::iter::from_fn(|| batch.pop())
+                .map(|g| gs.iter().position(|other| core::ptr::eq(*other, g)).unwrap())
+                .collect()
+        };
+        for (len, n) in (0..=4).flat_map(|len| (0..=5).map(move |n| (len, n))) {
+            let mut rest = batch_of(len);
+            let front = rest.take_front(n);
+            let at = n.min(len);
+            assert_eq!((front.len(), rest.len()), (at, len - at));
+            // The rest is a list like any other.
+            rest.push(gs[4]);
+            assert_eq!(places(front), (0..at).collect::<Vec<_>>());
+            assert_eq!(places(rest), (at..len).chain([4]).collect::<Vec<_>>());
+        }
     }
 }

@@ -55,15 +55,11 @@ impl GlobQ {
 
     /// Takes up to `n` G's.
     pub fn pop(&self, preempt: &PreemptGuard, n: usize) -> Batch {
-        let mut out = Batch::new();
         if self.is_empty() {
-            return out;
+            return Batch::new();
         }
         let mut list = self.list.lock(preempt);
-        while out.len() < n {
-            let Some(g) = list.pop() else { break };
-            out.push(g);
-        }
+        let out = list.take_front(n);
         // Release: as in `push`.
         self.len.store(list.len(), Ordering::Release);
         out

@@ -193,6 +193,24 @@ impl RingOwner<'_> {
         Ok(())
     }
 
+    /// Appends G's of `batch`, as many as there is room for. Thieves see all of them at once.
+    #[inline]
+    pub fn append(&mut self, batch: &mut Batch) {
+        let ring = self.ring;
+        // Acquire: as in `push_if_room`.
+        let head = ring.head.load(Ordering::Acquire);
+        // Relaxed: our own.
+        let mut tail = ring.tail.load(Ordering::Relaxed);
+        while tail.wrapping_sub(head) < CAPACITY
+            && let Some(g) = batch.pop()
+        {
+            ring.slot(tail).store(core::ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
+            tail = tail.wrapping_add(1);
+        }
+        // Release: pairs with the Acquire of `tail` in `steal_into`: the slots are filled.
+        ring.tail.store(tail, Ordering::Release);
+    }
+
     #[cold]
     #[inline(never)]
     fn take_half(&mut self, head: u32, g: GRef) -> Option<Batch> {
