@@ -41,7 +41,8 @@ pub struct Options {
     pub seed: Option<u64>,
     /// `slice=US`: how long a G may run while others wait, 5 µs to a minute; 10,000 unless told.
     pub slice: Option<u64>,
-    /// `wakeup=US`: how long a G may run while a sleeper is due, 5 µs to a minute; 100 unless told.
+    /// `wakeup=US`: how long a G may run while a sleeper is due, or an interrupt has readied a G,
+    /// 5 µs to a minute; 100 unless told.
     pub wakeup: Option<u64>,
     /// `schedtrace=MS`: how often the scheduler's line is printed, 1 ms to an hour; never unless
     /// told.

@@ -27,8 +27,8 @@ static TREFOIL_UPCALLS: Upcalls = Upcalls {
     core_starts,
 };
 
-/// Maps the page of a growing stack, or ends the G whose stack can't grow. All other page faults
-/// end the machine.
+/// Maps the page of a growing stack, or ends the G whose stack can't grow, or that touched a dead
+/// stack. Faults outside all windows and on present pages end the machine.
 fn page_fault(frame: &Frame) {
     let core = record::current();
     let addr = Cr2::read_raw();

@@ -16,7 +16,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `smp 1,2,4` | one boot for each of these numbers of cores |
-//! | `machine pc`, `cpu MODEL`, `mem 64M` | QEMU's machine, processor and memory |
+//! | `machine pc`, `cpu MODEL`, `mem 64M` | QEMU's machine, processor and memory (256M unless told) |
 //! | `append OPTIONS` | words for the kernel's command line |
 //! | `input FILE` | the initial RAM disk |
 //! | `stdin TEXT`, `stdin later TEXT` | typed input, at once or after half a second |
@@ -26,7 +26,7 @@
 //! | `in-order` | the expected texts come in this order |
 //! | `shape LINE` | every line looks like this, `#` for a number |
 //! | `lines N` | the number of lines |
-//! | `timeout SECONDS` | the time limit |
+//! | `timeout SECONDS` | the time limit (60 unless told) |
 //! | `icount` | QEMU counts instructions |
 //! | `large` | runs alone, and only with `--ignored` |
 //! | `free-cores N` | compares times: runs alone, and only if the host has so many cores free |

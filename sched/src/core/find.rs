@@ -4,11 +4,12 @@
 //! ```text
 //!   run_m: loop {  find a G  ──▶ switch g0 → G ──▶ … G's switch among themselves … ──▶ somebody switches to g0  }
 //!
-//!   find a G:  1 due timers, inbox   4 slot             7 others' rings, then their due timers and ripe slots (spinning)
-//!              2 every 61st: slot    5 ring             8 rest: give up the P, become findable, look once more
-//!                → ring, if its slice  6 globq, a share
-//!                is over
-//!              3 then globq, one G
+//!   find a G:  1 due timers, inbox,     4 slot              7 others' rings, ripe slots, due timers, and 6 again (spinning)
+//!                pinned G's             5 ring              8 rest: give up the P, become findable, look once more
+//!              2 every 61st: the slot   6 globq, a share
+//!                goes behind the ring,
+//!                if its slice is over
+//!              3 then one of globq
 //! ```
 // ANCHOR_END: find
 //!

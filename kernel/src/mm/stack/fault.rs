@@ -18,8 +18,8 @@
 //! | an empty page | it grows | of a G that lives, or is dead and [lends](super): is mapped; else a named fault |
 //! | a page in limbo | comes back | comes back; of a stack that was given up, at depth 0: a named fault |
 //! | a packed page | is unpacked | is unpacked |
-//! | a red page, depth 0 | the G ends: overflow | a wild pointer, unless the G has used up its stack |
-//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | is mapped if the G has used up its stack, else a wild pointer |
+//! | a red page, depth 0 | the G ends: overflow | is mapped if the stack's G has used it up, else a wild pointer |
+//! | a red page, depth > 0 | is mapped; the G ends when preemption is on again | is mapped if the stack's G has used it up, else a wild pointer |
 //! | the guard | overflow; at depth > 0 the machine ends | a wild pointer |
 //!
 //! The interrupted `rsp` decides whether a stack is the G's own: `rsp` lies in the same window. The
