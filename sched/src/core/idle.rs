@@ -46,7 +46,8 @@
 //! that fence.
 //!
 //! An M declares a deadlock if it finds all started M's resting after its own re-check, with no
-//! timer armed and no G that waits for an interrupt (`rest.rs`). A claimed M has lost its bit, so an M on its way up is never overlooked.
+//! timer armed and no G that waits for an interrupt (`rest.rs`). A claimed M has lost its bit, so
+//! an M on its way up is never overlooked.
 //!
 //! Rejected: a lock around the idle lists (Go's `sched.lock`), because interrupts here also wake
 //! M's. Rejected: waking on every push. Hermit went from lost wake-ups to 12,800 needless ones a
