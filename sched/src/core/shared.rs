@@ -31,7 +31,7 @@ pub struct Config {
     /// The nanoseconds that a G, or a chain of hand-overs through the slot, may hold a P while
     /// others wait.
     pub slice: u64,
-    /// The same limit while a timer is due.
+    /// The same limit while a timer is due, or an interrupt has readied a G.
     pub wakeup: u64,
 }
 
@@ -298,7 +298,8 @@ impl Sched {
         self.ms().filter(|m| m.p().is_some()).for_each(|m| platform::wake_m(m.index()));
     }
 
-    /// Returns how long a G may run while a timer is due, in nanoseconds.
+    /// Returns how long a G may run while a timer is due, or an interrupt has readied a G, in
+    /// nanoseconds.
     #[inline]
     pub fn wakeup(&self) -> u64 {
         self.wakeup.load(Ordering::Relaxed)
