@@ -55,6 +55,11 @@ impl Drop for Interrupt {
     }
 }
 
+/// Returns true if a signal came.
+pub fn came() -> bool {
+    SIGNAL.load(Ordering::SeqCst) != 0
+}
+
 extern "C" fn handle(signal: i32) {
     SIGNAL.store(signal, Ordering::SeqCst);
     kill();

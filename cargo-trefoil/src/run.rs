@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::feed::{Feed, XON};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::qemu::{self, QEMU, Settings, Stdin};
 use crate::symbols::Symbols;
 
@@ -89,8 +89,9 @@ fn listen(messages: std::process::ChildStderr) -> std::thread::JoinHandle<bool> 
         let mut failed = false;
         for line in BufReader::new(messages).split(b'\n').map_while(Result::ok) {
             let text = String::from_utf8_lossy(&line);
-            // The sender of a signal knows.
-            if text.starts_with(QEMU) && text.contains("terminating on signal") {
+            // The sender of a signal knows. QEMU may have got the same one, and be killed in the
+            // middle of saying so.
+            if interrupt::came() || text.starts_with(QEMU) && text.contains("terminating on signal") {
                 continue;
             }
             failed |= !text.contains("warning:");
