@@ -47,24 +47,25 @@ fn drain_batch(mut batch: Batch, ledger: &Ledger) {
     }
 }
 
+/// A thread with a ring of its own that steals once from the shared one, and runs what it took.
+fn thief(shared: &Arc<(Runq, Ledger)>) -> thread::JoinHandle<()> {
+    let shared = shared.clone();
+    thread::spawn(move || {
+        let (ring, ledger) = &*shared;
+        let mine = Runq::new();
+        // SAFETY: only this thread knows `mine`, so it is the ring's only owner.
+        if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
+            ledger.saw(g);
+        }
+        drain(&mine, ledger);
+    })
+}
+
 /// An owner that runs `pushes` G's through a ring and pops `pops` of them, against thieves.
 fn owner_against_thieves(pushes: usize, pops: usize, thieves: usize) {
     support::cores::model(move || {
         let shared = Arc::new((Runq::new(), Ledger::new(pushes)));
-        let others: Vec<_> = (0..thieves)
-            .map(|_| {
-                let shared = shared.clone();
-                thread::spawn(move || {
-                    let (ring, ledger) = &*shared;
-                    let mine = Runq::new();
-                    // SAFETY: `mine` is this thread's.
-                    if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
-                        ledger.saw(g);
-                    }
-                    drain(&mine, ledger);
-                })
-            })
-            .collect();
+        let others: Vec<_> = (0..thieves).map(|_| thief(&shared)).collect();
         let (ring, ledger) = &*shared;
         // SAFETY: this thread is the owner.
         let mut local = unsafe { ring.owner() };
@@ -107,18 +108,7 @@ fn overflow_while_a_thief_steals_loses_nothing() {
 fn a_batch_is_appended_against_a_thief() {
     support::cores::model(|| {
         let shared = Arc::new((Runq::new(), Ledger::new(5)));
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (ring, ledger) = &*shared;
-                let mine = Runq::new();
-                // SAFETY: `mine` is this thread's own ring.
-                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
-                    ledger.saw(g);
-                }
-                drain(&mine, ledger);
-            })
-        };
+        let other = thief(&shared);
         let (ring, ledger) = &*shared;
         // SAFETY: this thread is the ring's only owner.
         let mut local = unsafe { ring.owner() };
@@ -142,18 +132,7 @@ fn slots_are_not_reused_under_a_thief() {
     // Pop makes room, the push wraps around into the slot that the thief may be reading.
     support::cores::model(|| {
         let shared = Arc::new((Runq::new(), Ledger::new(6)));
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (ring, ledger) = &*shared;
-                let mine = Runq::new();
-                // SAFETY: `mine` is this thread's.
-                if let Some(g) = ring.steal_into(&mut unsafe { mine.owner() }, u32::MAX) {
-                    ledger.saw(g);
-                }
-                drain(&mine, ledger);
-            })
-        };
+        let other = thief(&shared);
         let (ring, ledger) = &*shared;
         // SAFETY: this thread is the owner.
         let mut local = unsafe { ring.owner() };

@@ -1,7 +1,7 @@
 //! Figures: tables in `docs/` that are written from the output of the programs that count.
 //!
 //! `cargo xtask figures` boots each of these programs, with instructions counted on one core, and
-//! writes its tables between their [markers](crate::markers). `cargo xtask figures FILE` reads the
+//! writes its tables between their [markers]. `cargo xtask figures FILE` reads the
 //! output from a file instead, and leaves tables without a figure there as they are. `make
 //! stretches` does so: the longest stretches need a kernel of their own.
 
@@ -71,11 +71,14 @@ impl Table {
 }
 
 /// The text that a program has printed.
-struct Output<'a>(&'a str);
+pub struct Output<'a>(pub &'a str);
 
 impl Output<'_> {
     /// The number after `name: `.
-    fn figure(&self, name: &str) -> Result<f64, String> {
+    ///
+    /// # Errors
+    /// The program has not printed it.
+    pub fn figure(&self, name: &str) -> Result<f64, String> {
         let begin = format!("{name}: ");
         let line = self.0.lines().find_map(|line| line.strip_prefix(&begin));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).ok_or_else(|| format!("no {name}"))

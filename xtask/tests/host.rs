@@ -43,8 +43,7 @@ fn settings() -> Settings {
 
 /// Returns the number after `name: ` in what `bench` or `boot` printed.
 fn figure(text: &str, name: &str) -> f64 {
-    let line = text.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    figures::Output(text).figure(name).unwrap_or_else(|missing| panic!("{missing} in:\n{text}"))
 }
 
 /// The book's tables of this example's figures are not out by more than a tenth.
