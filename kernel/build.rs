@@ -12,7 +12,7 @@ use std::{env, fs};
 
 fn main() {
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    let script = Path::new(&here).join("../linker/kernel.ld").canonicalize().expect("linker/kernel.ld is there");
+    let script = Path::new(&here).join("kernel.ld");
     let script = script.to_str().expect("a path that can be printed");
     println!("cargo::rerun-if-changed={script}");
 
@@ -33,12 +33,13 @@ fn main() {
 
     let image = format!("@{}", file.display());
     println!("cargo::metadata=IMAGE={image}");
-    println!("cargo::rustc-link-arg-examples={image}");
-    // Cargo refuses arguments for targets that a package does not have.
-    println!("cargo::rerun-if-changed=tests");
-    let tests = fs::read_dir(Path::new(&here).join("tests"));
-    let is_test = |path: &Path| path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists();
-    if tests.is_ok_and(|mut tests| tests.any(|entry| entry.is_ok_and(|entry| is_test(&entry.path())))) {
-        println!("cargo::rustc-link-arg-tests={image}");
+    // Cargo refuses arguments for targets that a package does not have: a published one has none.
+    for folder in ["examples", "tests"] {
+        let Ok(mut entries) = fs::read_dir(Path::new(&here).join(folder)) else { continue };
+        println!("cargo::rerun-if-changed={folder}");
+        let is_target = |path: &Path| path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists();
+        if entries.any(|entry| entry.is_ok_and(|entry| is_target(&entry.path()))) {
+            println!("cargo::rustc-link-arg-{folder}={image}");
+        }
     }
 }

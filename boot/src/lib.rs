@@ -45,7 +45,7 @@ pub const PHYS_OFFSET: u64 = 0xffff_8000_0000_0000;
 /// How much may be mapped there before the G's stack windows begin.
 pub const PHYS_WINDOW: u64 = 32 << 40;
 
-/// The image is linked here plus where it is loaded. `linker/kernel.ld` has the same number.
+/// The image is linked here plus where it is loaded. `kernel/kernel.ld` has the same number.
 pub const KERNEL_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// The bits of CR0 that a core sets on its way to long mode: paging, read-only pages for the kernel

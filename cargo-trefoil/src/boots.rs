@@ -10,13 +10,18 @@
 //! Each case is one boot for each of its `smp`s, with the case's name as the program's word. `cargo
 //! test` runs the image through the cargo runner, which finds the section and prints what libtest
 //! would.
+//!
+//! `#[trefoil::test]` writes the same lines, with `@` and the test's whole path as the case. The
+//! name that is shown is then libtest's: without the crate, and without `smp` if there is one boot.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::qemu::{Settings, Stdin};
 use crate::run;
+use crate::selection::Selection;
 
 /// One boot of a test image.
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ pub struct Boot {
     /// Takes minutes or gigabytes: runs alone, and only when asked for (`--ignored`, as libtest has
     /// it).
     large: bool,
+    /// Runs only when asked for.
+    ignored: bool,
 }
 
 /// Cores of a case that does not say.
@@ -67,7 +74,12 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             in_order: false,
             free_cores: 0,
             large: false,
+            ignored: false,
         };
+        let path = case.strip_prefix('@').map(|path| path.to_string());
+        if let Some(path) = &path {
+            boot.case.clone_from(path);
+        }
         let mut smp = SMP.to_string();
         for field in fields.filter(|f| !f.is_empty()) {
             let (key, value) = field.split_once(' ').unwrap_or((field, ""));
@@ -88,21 +100,32 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "cpu" => boot.settings.cpu = value.into(),
                 "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
                 "icount" => boot.settings.icount = true,
-                "large" => boot.large = true,
+                "large" => (boot.large, boot.ignored) = (true, true),
+                "ignored" => boot.ignored = true,
                 "free-cores" => boot.free_cores = number()? as usize,
                 _ => return Err(format!("{line}: no such field: {key}")),
             }
         }
         // A topology has commas of its own; several are separated by spaces.
         let several: Vec<&str> = if smp.contains('=') { smp.split(' ').collect() } else { smp.split(',').collect() };
+        let one_only = several.len() == 1;
         for smp in several {
             let mut one = boot.clone();
-            one.name = format!("{case}::smp{smp}");
+            one.name = match &path {
+                Some(path) if one_only => within_crate(path).to_string(),
+                Some(path) => format!("{}::smp{smp}", within_crate(path)),
+                None => format!("{case}::smp{smp}"),
+            };
             one.settings.smp = smp.into();
             boots.push(one);
         }
     }
     Ok(boots)
+}
+
+/// Returns a path without its crate.
+fn within_crate(path: &str) -> &str {
+    path.split_once("::").map_or(path, |(_, rest)| rest)
 }
 
 /// Reads the input that a case types: `flood N`, so many bytes as fast as they are taken (see
@@ -197,36 +220,46 @@ fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
-/// Runs the boots whose names contain one of `filters` (all, without filters), and reports as
-/// libtest does. The large ones are ignored; with `large` it is they that run, and no others. With
-/// `show` one sees what they print also where they pass.
+/// Runs the boots that `selection` names, and reports as libtest does.
 ///
 /// # Errors
 /// The section's text is wrong.
-pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: bool) -> Result<u8, String> {
+pub fn run_all(image: &Path, text: &str, selection: &Selection) -> Result<u8, String> {
     let begin = Instant::now();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let (boots, left): (Vec<_>, Vec<_>) =
-        parse(text)?.into_iter().partition(|b| wanted(&b.name) && (b.large || !large));
-    println!("\nrunning {} tests", boots.len());
-    let (skipped, boots): (Vec<_>, Vec<_>) = boots.iter().partition(|b| b.large && !large);
+        parse(text)?.into_iter().partition(|b| selection.names(b) && (b.ignored || !selection.ignored));
+    if selection.list {
+        return Ok(list(&boots, selection.is_terse()));
+    }
+    println!("\nrunning {} test{}", boots.len(), if boots.len() == 1 { "" } else { "s" });
+    let (skipped, boots): (Vec<_>, Vec<_>) =
+        boots.iter().partition(|b| b.ignored && !selection.ignored && !selection.include_ignored);
+    let tell = |name: &str, outcome: &str| match outcome.chars().next() {
+        Some(first) if selection.is_terse() => {
+            print!("{}", if first == 'o' { '.' } else { first });
+            let _ = std::io::stdout().flush();
+        }
+        _ => println!("test {name} ... {outcome}"),
+    };
     for boot in &skipped {
-        println!("test {} ... ignored, large", boot.name);
+        tell(&boot.name, if boot.large { "ignored, large" } else { "ignored" });
     }
     let mut ignored = skipped.len();
     let (alone, shared): (Vec<_>, Vec<_>) = boots.iter().copied().partition(|b| b.large || b.free_cores > 0);
     let failures = Mutex::new(Vec::new());
     let report = |boot: &Boot, result: Result<String, String>| {
-        println!("test {} ... {}", boot.name, if result.is_ok() { "ok" } else { "FAILED" });
+        // Its lines stay together, although several boots end at the same time.
+        let mut failures = failures.lock().unwrap_or_else(|e| e.into_inner());
+        tell(&boot.name, if result.is_ok() { "ok" } else { "FAILED" });
         match result {
-            Ok(text) if show => println!("{text}"),
+            Ok(text) if selection.nocapture => println!("{text}"),
             Ok(_) => {}
-            Err(why) => failures.lock().unwrap_or_else(|e| e.into_inner()).push((boot.name.clone(), why)),
+            Err(why) => failures.push((boot.name.clone(), why)),
         }
     };
     let next = Mutex::new(shared.iter());
     std::thread::scope(|s| {
-        for _ in 0..at_once() {
+        for _ in 0..selection.test_threads.map_or_else(at_once, usize::from) {
             s.spawn(|| {
                 loop {
                     let boot = next.lock().unwrap_or_else(|e| e.into_inner()).next();
@@ -244,7 +277,7 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: 
         match result {
             Some(result) if result.is_ok() || is_free() => report(boot, result),
             _ => {
-                println!("test {} ... ignored, the host has no {} free cores now", boot.name, boot.free_cores);
+                tell(&boot.name, &format!("ignored, the host has no {} free cores now", boot.free_cores));
                 ignored += 1;
             }
         }
@@ -252,6 +285,10 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: 
     let failures = failures.into_inner().unwrap_or_else(|e| e.into_inner());
     for (name, why) in &failures {
         println!("\n---- {name}\n{why}");
+    }
+    if !failures.is_empty() {
+        println!("\nfailures:");
+        failures.iter().for_each(|(name, _)| println!("    {name}"));
     }
     let passed = boots.len() + skipped.len() - failures.len() - ignored;
     println!(
@@ -262,6 +299,15 @@ pub fn run_all(image: &Path, text: &str, filters: &[String], large: bool, show: 
         begin.elapsed().as_secs_f64()
     );
     Ok(u8::from(!failures.is_empty()))
+}
+
+/// Lists the boots. Returns the exit status.
+fn list(boots: &[Boot], terse: bool) -> u8 {
+    boots.iter().for_each(|boot| println!("{}: test", boot.name));
+    if !terse {
+        println!("\n{} tests, 0 benchmarks", boots.len());
+    }
+    0
 }
 
 #[cfg(test)]
@@ -302,6 +348,14 @@ mod tests {
         assert!(flood.starts_with("00000000 some") && flood.ends_with("\n00") && flood[64..].starts_with("00000001 "));
         let paced = &parse("a | smp 1 | stdin paced 130").unwrap()[0].settings.stdin;
         assert!(matches!(paced, Stdin::Paced(bytes) if *bytes == flood.as_bytes()));
+    }
+
+    #[test]
+    fn a_test_of_the_attribute_has_libtests_name() {
+        let boots = parse("@machine::waits::wakes | smp 4\n@machine::joins | smp 1,2 | ignored").unwrap();
+        let names: Vec<_> = boots.iter().map(|b| (b.name.as_str(), b.case.as_str(), b.ignored)).collect();
+        let wakes = ("waits::wakes", "machine::waits::wakes", false);
+        assert_eq!(names, [wakes, ("joins::smp1", "machine::joins", true), ("joins::smp2", "machine::joins", true)]);
     }
 
     #[test]

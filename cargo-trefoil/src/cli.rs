@@ -7,8 +7,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::new::Source;
 use crate::options::MachineArgs;
 use crate::qemu::{Settings, Stdin};
+use crate::selection::Selection;
 use crate::{boots, cargo, debug, elf, new, run};
 
 const STYLES: Styles = Styles::styled()
@@ -31,10 +33,13 @@ enum Verb {
     /// Make a program of your own
     New {
         /// The folder to make; its last part is the program's name
-        path: PathBuf,
+        #[arg(value_name = "PATH")]
+        folder: PathBuf,
         /// Make a library, with an example that boots
         #[arg(long)]
         lib: bool,
+        #[command(flatten)]
+        source: SourceArgs,
     },
     /// Build a program and boot it in QEMU
     Run(RunArgs),
@@ -54,6 +59,43 @@ enum Verb {
     /// Boot or execute what cargo has built
     #[command(hide = true)]
     Runner(RunnerArgs),
+}
+
+/// Where the new program gets Trefoil from. Unless told: a copy of the checkout that this command
+/// was built in, or else the published version.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+#[command(next_help_heading = "Trefoil itself")]
+struct SourceArgs {
+    /// Copy the checkout in DIR (unless told: the one that this command was built in) into the
+    /// program, which then builds anywhere
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    copy: Option<Option<PathBuf>>,
+    /// Depend on the checkout in DIR by a relative path
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    path: Option<Option<PathBuf>>,
+    /// Depend on the git repository at URL
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// Depend on the published crates
+    #[arg(long)]
+    published: bool,
+}
+
+impl SourceArgs {
+    fn source(self) -> Result<Source, String> {
+        let checkout = |dir: Option<PathBuf>| {
+            let gone = || "the checkout that this command was built in is gone: name one, as --path=DIR".to_string();
+            dir.or_else(new::checkout).ok_or_else(gone)
+        };
+        match self {
+            Self { copy: Some(dir), .. } => checkout(dir).map(Source::Copy),
+            Self { path: Some(dir), .. } => checkout(dir).map(Source::Path),
+            Self { git: Some(url), .. } => Ok(Source::Git(url)),
+            Self { published: true, .. } => Ok(Source::Published),
+            _ => Ok(Source::at_hand()),
+        }
+    }
 }
 
 /// The program and its machine.
@@ -116,7 +158,7 @@ pub enum Action {
 /// The verb can't be done.
 pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     match Cli::parse_from(args).verb {
-        Verb::New { path, lib } => new::new(&path, lib).map(|()| 0),
+        Verb::New { folder, lib, source } => new::new(&folder, lib, &source.source()?).map(|()| 0),
         Verb::Run(args) => args.act(Action::Run),
         Verb::Debug(args) => args.act(Action::Debug),
         Verb::Bench(mut args) => {
@@ -170,9 +212,10 @@ fn act(action: Action, file: &Path, words: &[OsString], machine: &MachineArgs) -
 
 fn boot(file: &Path, words: &[String], machine: &MachineArgs) -> Result<u8, String> {
     if let Some(tests) = elf::tests(file)? {
-        let filters: Vec<String> = words.iter().filter(|word| !word.starts_with('-')).cloned().collect();
-        let has = |flag: &str| words.iter().any(|word| word == flag);
-        return boots::run_all(file, &tests, &filters, has("--ignored"), has("--nocapture"));
+        return match Selection::parse_words(words) {
+            Ok(selection) => boots::run_all(file, &tests, &selection),
+            Err(error) => error.exit(),
+        };
     }
     let settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
     run::run(file, words, &settings, &mut run::Terminal)

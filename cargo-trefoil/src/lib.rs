@@ -26,5 +26,6 @@ pub mod options;
 pub mod qemu;
 pub mod recording;
 pub mod run;
+pub mod selection;
 pub mod symbols;
 pub mod words;

@@ -1,18 +1,38 @@
 //! `cargo trefoil new`: a program of one's own.
 //!
-//! The templates are in this program. If it was built in a checkout, the new program depends on
-//! that checkout's kernel, and that checkout's runner boots it. Else the new program depends on the
-//! published version, and the installed `cargo-trefoil` boots it.
+//! The templates are in this program. No absolute path gets into what they become, so the program
+//! may be moved and given away. How it finds Trefoil is a [`Source`]:
+//!
+//! ```text
+//!   Copy        path = "trefoil/kernel"      the program carries Trefoil; builds anywhere
+//!   Path        path = "../main/kernel"      changes there are seen; moves with the checkout
+//!   Git         git = "URL"
+//!   Published   version = "0.1.0"            from the registry
+//! ```
+//!
+//! A dependency named `trefoil` would reach the library's unit tests, where the kernel's panic
+//! handler and std's exclude each other: the compiler loads a crate of that name as soon as a path
+//! begins with it. So the kernel is `trefoil_kernel` in the manifest, and each crate root says which
+//! crate is its `trefoil`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+mod copy;
 
 /// Path and text of a template's file.
 type File = (&'static str, &'static str);
 
-const BOTH: [File; 2] = [
-    (".cargo/config.toml", include_str!("../templates/config.toml.in")),
-    ("rust-toolchain.toml", include_str!("../templates/rust-toolchain.toml")),
+const BOTH: [File; 7] = [
+    (".cargo/config.toml", include_str!("../templates/both/config.toml")),
+    (RUNNER, include_str!("../templates/both/runner")),
+    (".github/workflows/test.yml", include_str!("../templates/both/workflow.yml")),
+    (".gitignore", include_str!("../templates/both/gitignore")),
+    ("rust-toolchain.toml", include_str!("../templates/both/rust-toolchain.toml")),
+    ("src/lib.rs", include_str!("../templates/both/lib.rs")),
+    ("tests/machine.rs", include_str!("../templates/both/machine.rs")),
 ];
+
+const RUNNER: &str = ".cargo/runner";
 
 const APP: [File; 3] = [
     ("Cargo.toml", include_str!("../templates/app/Cargo.toml.in")),
@@ -20,58 +40,162 @@ const APP: [File; 3] = [
     ("src/main.rs", include_str!("../templates/app/main.rs")),
 ];
 
-const LIB: [File; 4] = [
+const LIB: [File; 3] = [
     ("Cargo.toml", include_str!("../templates/lib/Cargo.toml.in")),
     ("build.rs", include_str!("../templates/lib/build.rs")),
-    ("src/lib.rs", include_str!("../templates/lib/lib.rs")),
     ("examples/demo.rs", include_str!("../templates/lib/demo.rs")),
 ];
+
+/// Where the new program gets Trefoil from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The program gets a copy of a checkout, in its folder `trefoil`.
+    Copy(PathBuf),
+    /// The program depends on a checkout by a relative path.
+    Path(PathBuf),
+    /// The program depends on a git repository.
+    Git(String),
+    /// The program depends on the published crates of this version.
+    Published,
+}
+
+impl Source {
+    /// Returns a copy of the checkout that this program was built in, or [`Published`] if that is
+    /// no more.
+    ///
+    /// [`Published`]: Self::Published
+    pub fn at_hand() -> Self {
+        checkout().map_or(Self::Published, Self::Copy)
+    }
+
+    /// Returns what a program in the folder `dir` writes into its files.
+    fn words(&self, dir: &Path) -> Result<Words, String> {
+        let by_path = |folder: &str| {
+            let path = |name: &str| format!("path = {}", toml(&format!("{folder}/{name}")));
+            Words {
+                trefoil: format!("{{ package = \"trefoil\", {} }}", path("kernel")),
+                hosted: format!("{{ {} }}", path("hosted")),
+                dir: folder.to_string(),
+                install: format!("cargo install --path {folder}/cargo-trefoil"),
+            }
+        };
+        match self {
+            Self::Copy(_) => Ok(by_path(copy::FOLDER)),
+            Self::Path(checkout) => {
+                is_checkout(checkout)?;
+                let to = checkout.canonicalize().map_err(|e| format!("{}: {e}", checkout.display()))?;
+                let from = std::path::absolute(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+                Ok(by_path(&between(&real(&from), &to).display().to_string()))
+            }
+            Self::Git(url) => {
+                let git = format!("git = {}", toml(url));
+                Ok(Words {
+                    trefoil: format!("{{ package = \"trefoil\", {git} }}"),
+                    hosted: format!("{{ {git} }}"),
+                    dir: String::new(),
+                    install: format!("cargo install --git {url} cargo-trefoil"),
+                })
+            }
+            Self::Published => {
+                let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+                Ok(Words {
+                    trefoil: format!("{{ package = \"trefoil\", {version} }}"),
+                    hosted: format!("{{ {version} }}"),
+                    dir: String::new(),
+                    install: "cargo install cargo-trefoil".to_string(),
+                })
+            }
+        }
+    }
+}
+
+/// The words of a [`Source`] in the templates.
+struct Words {
+    trefoil: String,
+    hosted: String,
+    dir: String,
+    install: String,
+}
 
 /// Makes a program, or a library, in the folder `dir`, which must not exist yet.
 ///
 /// # Errors
-/// `dir` exists, its last part is no name for a crate, or a file can't be written.
-pub fn new(dir: &Path, lib: bool) -> Result<(), String> {
+/// `dir` exists, its last part is no name for a crate, the source is no checkout of Trefoil, or a
+/// file can't be written.
+pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
     if dir.exists() {
         return Err(format!("{} exists already: choose another name, or remove it", dir.display()));
     }
     let name = dir.file_name().and_then(|name| name.to_str()).filter(|name| is_crate_name(name)).ok_or_else(|| {
         format!("{}: wants a name that begins with a letter and has letters, digits, - and _", dir.display())
     })?;
-    let (trefoil, runner) = match checkout() {
-        Some(checkout) => {
-            (format!("{{ path = {} }}", toml(&checkout.join("kernel"))), runner(&checkout.join(".cargo/runner")))
-        }
-        None => (format!("\"{}\"", env!("CARGO_PKG_VERSION")), "\"cargo-trefoil runner\"".into()),
+    let words = source.words(dir)?;
+    let (kind, what, run): (&[File], _, _) = if lib {
+        (
+            &LIB,
+            "A library for programs on Trefoil",
+            "      # The example boots, too.\n      - run: cargo run --example demo",
+        )
+    } else {
+        (&APP, "The work of the program", "      - run: cargo run --release")
     };
-    let kind: &[File] = if lib { &LIB } else { &APP };
     for (file, text) in kind.iter().chain(&BOTH) {
         let text = text
             .replace("{{name}}", name)
             .replace("{{crate}}", &name.replace('-', "_"))
-            .replace("{{trefoil}}", &trefoil)
-            .replace("{{runner}}", &runner);
+            .replace("{{trefoil}}", &words.trefoil)
+            .replace("{{hosted}}", &words.hosted)
+            .replace("{{dir}}", &words.dir)
+            .replace("{{install}}", &words.install)
+            .replace("{{what}}", what)
+            .replace("{{run}}", run);
         let to = dir.join(file);
         let fail = |e: std::io::Error| format!("{}: {e}", to.display());
         std::fs::create_dir_all(to.parent().unwrap_or(dir)).map_err(fail)?;
         std::fs::write(&to, text).map_err(fail)?;
     }
+    copy::make_executable(&dir.join(RUNNER))?;
+    if let Source::Copy(checkout) = source {
+        is_checkout(checkout)?;
+        copy::copy(checkout, &dir.join(copy::FOLDER))?;
+    }
     let run = if lib { "cargo run --example demo" } else { "cargo run" };
-    println!("made {}: `{run}` in it boots it", dir.display());
+    println!("made {}: in it, `{run}` boots it and `cargo test` tests it", dir.display());
+    match source {
+        Source::Copy(_) => println!("it has a copy of Trefoil in {}/: it builds anywhere", copy::FOLDER),
+        Source::Path(_) => println!("it depends on Trefoil in {}: that path is relative to it", words.dir),
+        Source::Git(_) | Source::Published => println!("to boot it: {}", words.install),
+    }
     Ok(())
 }
 
-/// Returns the checkout that this program was built in, if there is one.
-fn checkout() -> Option<PathBuf> {
+/// Returns the checkout that this program was built in, if it is still there.
+pub fn checkout() -> Option<PathBuf> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    checkout.join("kernel/Cargo.toml").exists().then(|| checkout.to_path_buf())
+    is_checkout(checkout).is_ok().then(|| checkout.to_path_buf())
 }
 
-/// Returns cargo's setting for a runner. Cargo splits a string at spaces, but does not merge an
-/// array with the string that a folder above has.
-fn runner(path: &Path) -> String {
-    let text = toml(path);
-    if text.contains(char::is_whitespace) { format!("[{text}]") } else { text }
+fn is_checkout(dir: &Path) -> Result<(), String> {
+    if dir.join("kernel/kernel.ld").exists() && dir.join("cargo-trefoil/Cargo.toml").exists() {
+        return Ok(());
+    }
+    Err(format!("{} is no checkout of Trefoil: it has no kernel/kernel.ld", dir.display()))
+}
+
+/// Returns an absolute path with the links of its existing part resolved.
+fn real(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Returns the relative path from the folder `from` to `to`. Both are absolute.
+fn between(from: &Path, to: &Path) -> PathBuf {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(shared)).collect()
 }
 
 fn is_crate_name(name: &str) -> bool {
@@ -79,9 +203,9 @@ fn is_crate_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// Returns a path as a TOML string.
-fn toml(path: &Path) -> String {
-    format!("\"{}\"", path.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+/// Returns a text as a TOML string.
+fn toml(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]
@@ -89,19 +213,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_runner_is_one_path() {
-        assert_eq!(runner(Path::new("/a/runner")), "\"/a/runner\"");
-        assert_eq!(runner(Path::new("/a b/runner")), "[\"/a b/runner\"]");
+    fn a_relative_path_goes_up_and_down() {
+        let path = |from: &str, to: &str| between(Path::new(from), Path::new(to)).display().to_string();
+        assert_eq!(path("/a/app", "/a/main"), "../main");
+        assert_eq!(path("/a/b/app", "/main"), "../../../main");
+        assert_eq!(path("/main/app", "/main"), "..");
     }
 
     #[test]
     fn a_folder_that_exists_or_has_no_crates_name_is_refused() {
-        assert!(new(&std::env::temp_dir(), false).unwrap_err().contains("exists already"));
+        let new = |dir: &Path| new(dir, false, &Source::Published).unwrap_err();
+        assert!(new(&std::env::temp_dir()).contains("exists already"));
         for name in ["1st", "a b", "-x", "a.b", "é"] {
-            assert!(
-                new(&Path::new("/no/such/folder").join(name), false).unwrap_err().contains("wants a name"),
-                "{name}"
-            );
+            assert!(new(&Path::new("/no/such/folder").join(name)).contains("wants a name"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_no_checkout_is_refused() {
+        let source = Source::Path(std::env::temp_dir());
+        let error = new(Path::new("/no/such/folder/app"), false, &source).unwrap_err();
+        assert!(error.contains("is no checkout of Trefoil"), "{error}");
     }
 }

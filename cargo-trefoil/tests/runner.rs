@@ -1,4 +1,4 @@
-//! Tests of the command as it is typed: input, words, signals, records, gdb, an app of one's own.
+//! Tests of the command as it is typed: input, words, signals, records, gdb.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,7 +9,8 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cargo_trefoil::{new, run};
+use cargo_trefoil::new::{self, Source};
+use cargo_trefoil::run;
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cargo-trefoil lies in the checkout")
@@ -54,8 +55,9 @@ fn app() -> &'static Path {
     APP.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("words-app");
         let _ = std::fs::remove_dir_all(&dir);
-        new::new(&dir, false).unwrap();
-        let main = "#![no_std]\n#![no_main]\nuse trefoil::prelude::*;\ntrefoil::main!(main);\nfn main() {\n    \
+        new::new(&dir, false, &Source::Path(checkout().to_path_buf())).unwrap();
+        let main = "#![no_std]\n#![no_main]\nextern crate trefoil_kernel as trefoil;\nuse trefoil::prelude::*;\n\
+                    #[trefoil::main]\nfn main() {\n    \
                     runtime::args().for_each(|word| println!(\"{word:?}\"));\n    \
                     runtime::exit(runtime::args().next().and_then(|code| code.parse().ok()).unwrap_or(0));\n}\n";
         std::fs::write(dir.join("src/main.rs"), main).unwrap();
@@ -89,44 +91,6 @@ fn the_programs_status_is_the_shells() {
         let out = in_app(&["run", "--smp", "1", "--", &code.to_string()]);
         assert_eq!(out.status.code(), Some(code), "{}", text(&out.stderr));
     }
-}
-
-#[test]
-fn an_app_elsewhere_builds_and_boots_with_cargo_run() {
-    let dir = scratch("app");
-    let _ = std::fs::remove_dir_all(&dir);
-    let made = command().args(["trefoil", "new"]).arg(&dir).output().unwrap();
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    let out = Command::new(env!("CARGO"))
-        .current_dir(&dir)
-        .args(["run", "--quiet"])
-        .env("CARGO_TARGET_DIR", checkout().join("target/app-test"))
-        .env("CARGO_TREFOIL", env!("CARGO_BIN_EXE_cargo-trefoil"))
-        .env_remove("RUSTC_BOOTSTRAP")
-        .output()
-        .unwrap();
-    let seen = text(&out.stdout);
-    assert!(out.status.success(), "{seen}\n{}", text(&out.stderr));
-    assert!(seen.contains("the sum of the first five squares is 55"), "{seen}");
-    std::fs::remove_dir_all(&dir).unwrap();
-}
-
-#[test]
-fn a_library_elsewhere_has_an_example_that_boots() {
-    let dir = scratch("my-lib");
-    let _ = std::fs::remove_dir_all(&dir);
-    assert!(command().args(["new", "--lib"]).arg(&dir).status().unwrap().success());
-    let out = command()
-        .current_dir(&dir)
-        .args(["run", "--example", "demo", "--smp", "2"])
-        .env("CARGO_TARGET_DIR", checkout().join("target/app-test"))
-        .env_remove("RUSTC_BOOTSTRAP")
-        .output()
-        .unwrap();
-    let seen = text(&out.stdout);
-    assert!(out.status.success(), "{seen}\n{}", text(&out.stderr));
-    assert!(seen.contains("the sum of the first five squares is 55"), "{seen}");
-    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -1,6 +1,36 @@
 //! The scheduler on the host: std threads as M's. For tests, model runs and native figures; no
 //! product of its own.
 //!
+//! # A program's unit tests
+//!
+//! This crate has the names of crate `trefoil`. So a program's library is compiled for the host
+//! when it is tested, and for the machine otherwise:
+//!
+//! ```ignore
+//! #![cfg_attr(not(test), no_std)]
+//! #[cfg(test)]
+//! extern crate trefoil_hosted as trefoil;
+//!
+//! use trefoil::prelude::*;
+//!
+//! pub fn sum_of_squares(n: u64) -> u64 {
+//!     let squares: Vec<_> = (1..=n).map(|n| go(move || n * n)).collect();
+//!     squares.into_iter().map(|h| h.join().unwrap()).sum()
+//! }
+//!
+//! #[cfg(test)]
+//! mod tests {
+//!     #[trefoil::test(smp = [1, 4])]
+//!     fn squares_are_added() {
+//!         assert_eq!(super::sum_of_squares(5), 55);
+//!     }
+//! }
+//! ```
+//!
+//! `#[trefoil::test]` on the host starts a scheduler; in the folder `tests` it boots a machine.
+//!
+//! # How it works
+//!
 //! ```text
 //!   run(config, main)
 //!     ├─ thread "M0" ── start_m, spawns main's G ── run_m ─┐
@@ -35,13 +65,15 @@
 
 mod interrupt;
 mod machine;
+mod names;
 mod platform;
 pub mod prelude;
 mod run;
 mod stack;
 
 pub use machine::{Failure, Waiting};
-pub use run::{Account, Config, account, example, run};
+pub use names::*;
+pub use run::{Account, Config, account, example, run, run_test};
 
 /// Returns the counts of all M's of this run so far. Call it on a G.
 ///

@@ -1,36 +1,18 @@
-//! The names of the kernel's prelude, on the host: an example of `trefoil_sched` reads like a
-//! program of `trefoil`.
+//! The names of the kernel's prelude, on the host: an example of `trefoil_sched`, and a library
+//! under test, read like a program of `trefoil`.
 
+pub use std::borrow::ToOwned;
+pub use std::boxed::Box;
 pub use std::collections::BTreeMap;
+pub use std::string::{String, ToString};
 pub use std::sync::Arc;
+pub use std::vec::Vec;
+pub use std::{format, print, println, vec};
 
-pub use trefoil_sched::chan::{Receiver, Sender};
-pub use trefoil_sched::goroutine_local;
-pub use trefoil_sched::join::{JoinError, JoinHandle};
-pub use trefoil_sched::spawn::{go, try_go};
-pub use trefoil_sched::time::{Duration, Instant};
-pub use trefoil_sched::{
-    Builder, SpawnError, chan, context, locks as sync, panic, scope, select, select_biased, task, time,
+pub use crate::chan::{Receiver, Sender};
+pub use crate::time::{Duration, Instant};
+pub use crate::{
+    Builder, JoinHandle, chan, go, goroutine_local, runtime, scope, select, select_biased, sync, task, time, try_go,
 };
-
-/// The machine's part of the API.
-pub mod runtime {
-    pub use crate::current_m as core;
-    pub use trefoil_sched::{Pin, block_in_place, exit_g, pin, set_max_procs, yield_now};
-
-    /// Returns the number of P's.
-    ///
-    /// # Panics
-    /// Outside [`run`](crate::run).
-    pub fn max_procs() -> usize {
-        crate::machine::here().machine.sched.num_ps()
-    }
-
-    /// Returns the number of goroutines, the caller among them.
-    ///
-    /// # Panics
-    /// Outside [`run`](crate::run).
-    pub fn num_goroutines() -> usize {
-        crate::machine::here().machine.sched.num_goroutines() as usize
-    }
-}
+// Examples of `trefoil_sched` use these as well.
+pub use crate::{JoinError, SpawnError, context, panic};

@@ -1,8 +1,10 @@
 //! One run: a machine of its own, from `main`'s first instruction to the account of what is left.
 
+use std::process::{ExitCode, Termination};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use trefoil_sched::join::JoinError;
 use trefoil_sched::stats::Stats;
 use trefoil_sched::{Builder, Sched};
 
@@ -91,6 +93,23 @@ where
 pub fn example(main: impl FnOnce() + Send + 'static) {
     let (result, account) = account(Config::with_procs(2), main);
     assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
+}
+
+/// Runs a test on `procs` M's, for `seconds` at most: what `#[trefoil::test]` expands to.
+///
+/// # Panics
+/// With the panic of `main`, if it panics, or with what else went wrong: an `Err` that `main`
+/// returned, a deadlock, the time.
+pub fn run_test<T: Termination + Send + 'static>(procs: usize, seconds: u64, main: fn() -> T) {
+    let config = Config { limit: Duration::from_secs(seconds), ..Config::with_procs(procs) };
+    match run(config, main) {
+        Ok(value) => {
+            let code = value.report();
+            assert!(code == ExitCode::SUCCESS, "the test returned {code:?}");
+        }
+        Err(Failure::Main(JoinError::Panicked(payload))) => std::panic::resume_unwind(payload.into_inner()),
+        Err(failure) => panic!("{failure:?}"),
+    }
 }
 
 /// Runs `main` as [`run`] does, and also returns what was left when the run was over.

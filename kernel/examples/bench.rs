@@ -11,8 +11,6 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, Once, RwLock, Semaphore, WaitGroup};
 
-trefoil::main!(main);
-
 const N: u64 = 10_000;
 
 /// Shows the ticks that `f(N)` takes for each of its N operations. Only the second of two runs
@@ -254,6 +252,7 @@ fn blocks_amid_holes() {
     black_box(kept);
 }
 
+#[trefoil::main]
 fn main() {
     measure("yield", yields);
     measure("rendezvous round trip", rendezvous);

@@ -5,8 +5,7 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
     let ticks = trefoil::time::ticks();
     println!("boot: instructions from reset to main: {ticks}");

@@ -7,8 +7,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// A message to the room.
 enum Event {
     Comes { name: String, to: Sender<Said> },
@@ -83,6 +81,7 @@ fn companion(name: &'static str, thinks: Duration, room: Sender<Event>, answer: 
     }));
 }
 
+#[trefoil::main]
 fn main() {
     let (events, heard) = chan::bounded(32);
     let the_room = go(move || room(&heard));

@@ -8,8 +8,6 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
-trefoil::main!(main);
-
 type Page = u32;
 
 /// Fetches a page, and gives its links.
@@ -55,6 +53,7 @@ impl Crawl {
     }
 }
 
+#[trefoil::main]
 fn main() {
     let mut words = runtime::args().map(|word| word.parse().ok());
     let pages = words.next().flatten().unwrap_or(500);

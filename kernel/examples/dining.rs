@@ -7,8 +7,6 @@
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, WaitGroup};
 
-trefoil::main!(main);
-
 const NAMES: [&str; 5] = ["Aristotle", "Hypatia", "Kant", "Spinoza", "Weil"];
 
 /// How often somebody ate with it.
@@ -31,6 +29,7 @@ fn dine(seat: usize, forks: &[Fork; 5], meals: u32, naive: bool) {
     }
 }
 
+#[trefoil::main]
 fn main() {
     let naive = match runtime::args().next() {
         None => false,

@@ -10,8 +10,6 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Counts, and never gives the core away.
@@ -23,6 +21,7 @@ fn spin() -> u64 {
     turns
 }
 
+#[trefoil::main]
 fn main() {
     let spinners: Vec<_> = (0..runtime::max_procs()).map(|_| go(spin)).collect();
     println!("{} loops on {} core(s); type something, Ctrl-D ends it", spinners.len(), runtime::max_procs());

@@ -9,8 +9,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use trefoil::prelude::*;
 use trefoil::sync::{Mutex, RwLock};
 
-trefoil::main!(main);
-
 const TIME: Duration = Duration::from_millis(500);
 
 /// The share of each of several G's.
@@ -56,6 +54,7 @@ fn show(what: &str, share: &Share) {
     assert!(*least > 0, "{what}: somebody never got it");
 }
 
+#[trefoil::main]
 fn main() {
     while runtime::num_cpus() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));

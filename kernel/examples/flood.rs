@@ -7,8 +7,7 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
     let mut stdin = runtime::stdin();
     // The port is set up, and the sender has begun.

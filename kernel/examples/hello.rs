@@ -4,8 +4,7 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
     let (tx, rx) = chan::bounded(0);
     let greeter = go(move || {

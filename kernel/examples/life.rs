@@ -7,8 +7,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 const WIDTH: usize = 48;
 const HEIGHT: usize = 20;
 
@@ -37,6 +35,7 @@ fn live(cell: usize, tell: &[Sender<bool>], hear: &[Receiver<bool>], show: &Send
     }
 }
 
+#[trefoil::main]
 fn main() {
     let generations = runtime::args().next().and_then(|a| a.parse().ok()).unwrap_or(40);
     let (mut tells, mut hears): (Vec<Vec<_>>, Vec<Vec<_>>) = (0..WIDTH * HEIGHT).map(|_| (vec![], vec![])).unzip();

@@ -15,8 +15,6 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// The options from the command line.
 struct Wish {
     n: u64,
@@ -72,6 +70,7 @@ fn give_up(why: fmt::Arguments<'_>) -> ! {
     runtime::exit(1)
 }
 
+#[trefoil::main]
 fn main() {
     let Wish { n, random, packed } = Wish::read().unwrap_or_else(|complaint| give_up(format_args!("{complaint}")));
     let memory = runtime::stats().memory.frames.total / 256;

@@ -8,8 +8,6 @@ use core::hint::black_box;
 use trefoil::JoinError;
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 const GOOD: u64 = 1_000;
 /// Levels of a good one's recursion: three or four pages of stack.
 const LEVELS: u64 = 40;
@@ -41,6 +39,7 @@ fn recurse(level: u64) -> u64 {
     if kept[0] == u64::MAX { 0 } else { recurse(level + 1) + kept[31] }
 }
 
+#[trefoil::main]
 fn main() {
     let before = runtime::stats().memory;
     let good: Vec<_> = (0..GOOD).map(|i| go(move || checksum(i * LEVELS, LEVELS))).collect();

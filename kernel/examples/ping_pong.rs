@@ -5,8 +5,7 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
     let rounds: u64 = runtime::args().next().and_then(|a| a.parse().ok()).unwrap_or(10_000);
     let (to_pong, ping) = chan::bounded::<u64>(0);

@@ -5,8 +5,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 const ITEMS: u64 = 2_000;
 const WORKERS: usize = 8;
 
@@ -20,6 +18,7 @@ fn collatz(mut n: u64) -> u64 {
     steps
 }
 
+#[trefoil::main]
 fn main() {
     // Source → workers → sink. Each channel holds a few items, so nobody runs far ahead.
     let (source, work) = chan::bounded::<u64>(16);

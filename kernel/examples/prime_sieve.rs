@@ -5,8 +5,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// Sends 2, 3, 4, … until nobody listens any more.
 fn generate(to: Sender<u64>) {
     let mut n = 2;
@@ -24,6 +22,7 @@ fn filter(from: Receiver<u64>, to: Sender<u64>, prime: u64) {
     }
 }
 
+#[trefoil::main]
 fn main() {
     let count: usize = runtime::args().next().and_then(|a| a.parse().ok()).unwrap_or(100);
     let (to, mut from) = chan::bounded(0);

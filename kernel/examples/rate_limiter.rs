@@ -6,8 +6,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 struct Limiter {
     tokens: Receiver<()>,
 }
@@ -43,6 +41,7 @@ impl Limiter {
     }
 }
 
+#[trefoil::main]
 fn main() {
     let interval = Duration::from_millis(5);
     let begin = Instant::now();

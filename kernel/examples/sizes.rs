@@ -6,8 +6,6 @@ use core::hint::black_box;
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// Returns the ticks for each of `n` times, in the second of two runs.
 fn ticks(n: u64, f: &dyn Fn(u64)) -> u64 {
     f(n);
@@ -65,6 +63,7 @@ fn sizes() {
     of_size::<65536>();
 }
 
+#[trefoil::main]
 fn main() {
     Builder::new().stack_max(16 << 20).spawn(sizes).unwrap().join().unwrap();
 }

@@ -5,8 +5,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 fn node(up: &Sender<u64>, first: u64, leaves: u64) {
     if leaves == 1 {
         return up.send(first).unwrap();
@@ -20,6 +18,7 @@ fn node(up: &Sender<u64>, first: u64, leaves: u64) {
     up.send((0..10).map(|_| rx.recv().unwrap()).sum()).unwrap();
 }
 
+#[trefoil::main]
 fn main() {
     let leaves: u64 = runtime::args().next().and_then(|a| a.parse().ok()).unwrap_or(100_000);
     if leaves.checked_ilog10().is_none_or(|digits| 10u64.pow(digits) != leaves) {

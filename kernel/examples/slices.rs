@@ -9,8 +9,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// How long each is measured.
 const TIME: Duration = Duration::from_millis(20);
 
@@ -44,6 +42,7 @@ fn measure(n: usize, slice: Duration) -> (u64, u64, u64) {
     (TURNS.load(Relaxed), preemptions, ticks)
 }
 
+#[trefoil::main]
 fn main() {
     // `main` sleeps, so that it wakes up beside them once.
     runtime::set_max_procs(1);

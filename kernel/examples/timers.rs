@@ -9,8 +9,6 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use trefoil::prelude::*;
 use trefoil::time::{Timer, ticks};
 
-trefoil::main!(main);
-
 /// How many operations are counted.
 const N: u64 = 1_000;
 
@@ -110,6 +108,7 @@ fn lateness(name: &str) {
     println!("lateness {name}, max: {} ns", late[999]);
 }
 
+#[trefoil::main]
 fn main() {
     // Past what boot has put off.
     time::sleep(Duration::from_millis(600));

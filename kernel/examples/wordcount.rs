@@ -5,8 +5,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// About this many mappers for a text of any size.
 const MAPPERS: usize = 5_000;
 const REDUCERS: usize = 16;
@@ -40,6 +38,7 @@ fn reducer(word: &str) -> usize {
     word.bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(b as usize)) % REDUCERS
 }
 
+#[trefoil::main]
 fn main() {
     let mut text = runtime::input();
     if text.is_empty() {

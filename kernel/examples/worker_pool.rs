@@ -6,8 +6,6 @@
 use trefoil::JoinError;
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 type Job = Box<dyn FnOnce() -> u64 + Send>;
 /// Where its answer goes.
 type Reply = Sender<Result<u64, JoinError>>;
@@ -52,6 +50,7 @@ impl Pool {
     }
 }
 
+#[trefoil::main]
 fn main() {
     let jobs = runtime::args().next().and_then(|a| a.parse().ok()).unwrap_or(200u64);
     let pool = Pool::new(runtime::max_procs());

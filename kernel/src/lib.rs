@@ -5,8 +5,7 @@
 //! #![no_main]
 //! use trefoil::prelude::*;
 //!
-//! trefoil::main!(main);
-//!
+//! #[trefoil::main]
 //! fn main() {
 //!     let (tx, rx) = chan::bounded::<u64>(0); // 0: rendezvous, as in Go
 //!     let h = go(move || (0..3).for_each(|i| tx.send(i).unwrap()));
@@ -59,6 +58,7 @@ mod upcalls;
 pub use api::console;
 pub use api::{log, panic, runtime, time};
 pub use arch::guard::PreemptGuard;
+pub use trefoil_macros::{main, test};
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 #[doc(hidden)]
@@ -94,47 +94,4 @@ pub mod chan {
 /// Locks and other objects that park a goroutine instead of a core.
 pub mod sync {
     pub use trefoil_sched::locks::*;
-}
-
-/// Names the function that the first goroutine runs. When it returns, the machine stops with exit
-/// status 0; when it panics, with a report and a failing one.
-///
-/// `stack = BYTES`, a constant, lets its stack grow so far, as [`Builder::stack_max`] does for
-/// other goroutines: 256 KiB unless told, 1 GiB at most. Nothing of it is backed by memory until it
-/// is used. The option `stack=SIZE` on the kernel's command line (`stack=4M`) overrides it.
-///
-/// An overflow of this stack ends the machine: without `main` the other goroutines run for nothing.
-///
-/// ```no_run
-/// #![no_std]
-/// #![no_main]
-/// use trefoil::prelude::*;
-///
-/// trefoil::main!(main, stack = 4 << 20);
-///
-/// fn main() {
-///     let numbers = [1u8; 1 << 20]; // on the stack
-///     println!("{}", numbers.iter().map(|&n| u64::from(n)).sum::<u64>());
-/// }
-/// ```
-#[macro_export]
-macro_rules! main {
-    ($main:path) => {
-        $crate::main!($main, stack = $crate::DEFAULT_STACK);
-    };
-    ($main:path, stack = $bytes:expr $(,)?) => {
-        const _: () = {
-            #[unsafe(no_mangle)]
-            extern "Rust" fn __trefoil_main() {
-                let main: fn() = $main;
-                main()
-            }
-            #[unsafe(no_mangle)]
-            static __TREFOIL_MAIN_STACK: usize = $bytes;
-            assert!(
-                __TREFOIL_MAIN_STACK > 0 && __TREFOIL_MAIN_STACK <= 1 << 30,
-                "the stack of `main` must be 1 byte to 1 GiB"
-            );
-        };
-    };
 }

@@ -9,7 +9,7 @@ use trefoil_sched::{Builder, Config, M, Sched, run_m};
 use x86_64::instructions::interrupts;
 
 use crate::api::{options, schedtrace};
-use crate::arch::exit::{SUCCESS, exit};
+use crate::arch::exit::exit;
 use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, tlb};
 use crate::mm::record::{self, Record};
@@ -19,8 +19,9 @@ use crate::{console, println, report, runtime, scheduler};
 mod cores;
 
 unsafe extern "Rust" {
-    /// The program's `main`, by `trefoil::main!`.
-    safe fn __trefoil_main();
+    /// The program's `main`, by `#[trefoil::main]`; of a program that has tests instead, the one in
+    /// `testing/cases.rs`. Returns the exit status.
+    safe fn __trefoil_main() -> u8;
     /// How far its stack may grow, by the same.
     safe static __TREFOIL_MAIN_STACK: usize;
 }
@@ -154,8 +155,8 @@ extern "C" fn g0_main() -> ! {
 
 /// Runs the first G.
 fn run_main() {
-    __trefoil_main();
+    let status = __trefoil_main();
     trefoil_sched::local::end_current();
     console::shut();
-    exit(SUCCESS)
+    exit(status)
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use cargo_trefoil::new::{self, Source};
 use cargo_trefoil::qemu::{Settings, Stdin};
-use cargo_trefoil::{new, run};
+use cargo_trefoil::run;
 use xtask::figures::TABLES;
 use xtask::{figures, markers};
 
@@ -48,8 +49,7 @@ fn every_example_of_the_documentation_runs_on_the_machine() {
     let source = checkout().join("kernel/src");
     let dir = checkout().join("target/doc-examples");
     let _ = fs::remove_dir_all(&dir);
-    new::new(&dir, false).unwrap();
-    fs::remove_file(dir.join("src/main.rs")).unwrap();
+    new::new(&dir, false, &Source::Path(checkout().to_path_buf())).unwrap();
     fs::create_dir(dir.join("src/bin")).unwrap();
     let mut names = Vec::new();
     for file in files(&source) {
@@ -57,6 +57,7 @@ fn every_example_of_the_documentation_runs_on_the_machine() {
         let place = place.to_string_lossy().replace('/', "_");
         for (line, code) in examples(&fs::read_to_string(&file).unwrap()) {
             let name = format!("{place}_line_{line}");
+            let code = code.replacen("#![no_main]", "#![no_main]\nextern crate trefoil_kernel as trefoil;", 1);
             fs::write(dir.join("src/bin").join(&name).with_extension("rs"), code).unwrap();
             names.push(name);
         }

@@ -1,1 +1,7 @@
-fn main() { println!("cargo::rustc-link-arg-bins={}", std::env::var("DEP_TREFOIL_IMAGE").unwrap()) }
+//! Links the program and the tests in tests/ as images of the machine.
+
+fn main() {
+    let image = std::env::var("DEP_TREFOIL_IMAGE").expect("trefoil is a dependency");
+    println!("cargo::rustc-link-arg-bins={image}");
+    println!("cargo::rustc-link-arg-tests={image}");
+}

@@ -1,12 +1,13 @@
+//! The program: what it does on the machine. The work is in the library, `lib.rs`.
 #![no_std]
 #![no_main]
 
+extern crate trefoil_kernel as trefoil;
+
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
-    let squares: Vec<_> = (1..=5u64).map(|n| go(move || n * n)).collect();
-    let sum: u64 = squares.into_iter().map(|h| h.join().unwrap()).sum();
+    let sum = {{crate}}::sum_of_squares(5);
     println!("the sum of the first five squares is {sum}");
 }

@@ -2,10 +2,12 @@
 #![no_std]
 #![no_main]
 
+extern crate trefoil_kernel as trefoil;
+
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
-    println!("the sum of the first five squares is {}", {{crate}}::sum_of_squares(5));
+    let sum = {{crate}}::sum_of_squares(5);
+    println!("the sum of the first five squares is {sum}");
 }

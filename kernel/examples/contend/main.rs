@@ -14,8 +14,7 @@ mod api {
 
 use api::*;
 
-trefoil::main!(main);
-
+#[trefoil::main]
 fn main() {
     while runtime::num_cpus() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));

@@ -15,8 +15,6 @@ mod waiting;
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 /// How long a program took, from its first goroutine to its result.
 struct Took {
     whole: Duration,
@@ -89,6 +87,7 @@ fn show_difference(before: &runtime::Stats) {
     println!("from ready to running: {:?}", after.latency().ready.since(&before.latency().ready));
 }
 
+#[trefoil::main]
 fn main() {
     // All cores are there before anything is measured.
     while runtime::num_cpus() < runtime::max_procs() {

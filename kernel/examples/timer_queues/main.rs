@@ -25,8 +25,6 @@ mod binary_heap;
 mod heap;
 mod wheel;
 
-trefoil::main!(main);
-
 /// Timers 0 to n - 1, each of which is in the queue or not.
 trait Queue {
     /// Makes a queue with room for that many.
@@ -179,6 +177,7 @@ fn measure<Q: Queue>(name: &str, order: &[u32]) {
     );
 }
 
+#[trefoil::main]
 fn main() {
     println!("                      on average              at most                    late");
     println!("             timers  insert cancel expiry   insert cancel   expiry     ns    looks bytes");

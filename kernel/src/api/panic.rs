@@ -286,7 +286,7 @@ pub(crate) fn unjoined(id: u64, payload: &Payload) {
 /// # #![no_main]
 /// # use trefoil::prelude::*;
 /// # use trefoil::panic;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// assert!(!panic::panicking());
 /// # }

@@ -17,8 +17,10 @@ use trefoil_sched::{M, PreemptGuard};
 pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 
 mod memory;
+mod status;
 mod stdin;
 
+pub use status::{ExitCode, Termination};
 pub use stdin::{Stdin, stdin};
 
 /// The boot module, published once by `start`.
@@ -37,7 +39,7 @@ pub(crate) fn set_input(input: &'static [u8]) {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let text = String::from_utf8_lossy(runtime::input());
 /// println!("{} lines", text.lines().count());
@@ -58,7 +60,7 @@ pub fn input() -> &'static [u8] {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let rounds: u64 = runtime::args().next().and_then(|word| word.parse().ok()).unwrap_or(10);
 /// println!("{rounds} rounds");
@@ -75,7 +77,7 @@ pub fn args() -> impl Iterator<Item = &'static str> {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// println!("{} of {} P's have a core already", runtime::num_cpus(), runtime::max_procs());
 /// # }
@@ -90,7 +92,7 @@ pub fn num_cpus() -> usize {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let workers: Vec<_> = (0..runtime::max_procs()).map(|i| go(move || i * i)).collect();
 /// let sum: usize = workers.into_iter().map(|w| w.join().unwrap()).sum();
@@ -113,7 +115,7 @@ pub fn max_procs() -> usize {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let before = runtime::set_max_procs(1);
 /// assert_eq!(runtime::max_procs(), 1);
@@ -132,7 +134,7 @@ pub fn set_max_procs(n: usize) -> usize {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// println!("others wait for {:?} at most before it is their turn", runtime::slice());
 /// # }
@@ -151,7 +153,7 @@ pub fn slice() -> Duration {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let before = runtime::set_slice(Duration::from_micros(100));
 /// assert_eq!(runtime::slice(), Duration::from_micros(100));
@@ -171,7 +173,7 @@ pub fn set_slice(slice: Duration) -> Duration {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// assert!(runtime::wakeup() <= runtime::slice()); // as the machine boots
 /// # }
@@ -190,7 +192,7 @@ pub fn wakeup() -> Duration {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let before = runtime::set_wakeup(Duration::from_micros(20)); // who sleeps beside loops wakes up sooner
 /// assert_eq!(runtime::wakeup(), Duration::from_micros(20));
@@ -223,7 +225,7 @@ fn checked(what: &str, time: Duration) -> u64 {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// # let device_is_ready = || true;
 /// runtime::block_in_place(|| {
@@ -245,7 +247,7 @@ pub fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let _pin = runtime::pin();
 /// println!("core {} until the end of main", runtime::core());
@@ -267,7 +269,7 @@ fn may_park(what: &str) {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let (tx, rx) = chan::bounded::<()>(0);
 /// let waits = go(move || rx.recv().is_err());
@@ -286,7 +288,7 @@ pub fn num_goroutines() -> usize {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let before = runtime::stats().total().runs;
 /// go(|| ()).join().unwrap();
@@ -317,7 +319,7 @@ impl core::ops::Deref for Stats {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let stats = runtime::stats();
 /// println!("{} G's were run, {} of them stolen", stats.total().runs, stats.total().steals);
@@ -339,7 +341,7 @@ pub fn stats() -> Stats {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// println!("{} KiB came back", runtime::scavenge() >> 10);
 /// # }
@@ -359,7 +361,7 @@ pub fn scavenge() -> usize {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// if runtime::input().is_empty() {
 ///     println!("no input: nothing to do");

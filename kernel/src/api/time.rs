@@ -12,7 +12,7 @@ use crate::arch::clock;
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let begin = time::ticks();
 /// let sum: u64 = (0..1000).sum();

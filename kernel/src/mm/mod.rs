@@ -5,7 +5,7 @@
 //!   0xffff_a000_0000_0000   G stack windows, 8 TiB for each size class     stack.rs
 //!   0xffff_c000_0000_0000   kernel stacks, a guard page under each        kstack.rs
 //!   0xffff_e000_0000_0000   pieces of the heap that find no run of frames heap/scattered.rs
-//!   0xffff_ffff_8000_0000   the image                                     linker/kernel.ld
+//!   0xffff_ffff_8000_0000   the image                                     kernel/kernel.ld
 //! ```
 //!
 //! Every lock here is held with preemption off. No handler takes one, except the #PF handler for a

@@ -66,8 +66,7 @@ macro_rules! image {
             bytes
         };
 
-        trefoil::main!(main);
-
+        #[trefoil::main]
         fn main() {
             let case = trefoil::runtime::args().last().unwrap_or("");
             let account = trefoil::testing::account::Account::open();

@@ -77,7 +77,7 @@ fn resolve(path: &str, file: &str) -> Option<String> {
 }
 
 /// The folders in which a path begins that a page names in code.
-const TOPS: [&str; 8] = ["boot/", "compare/", "docs/", "hosted/", "kernel/", "linker/", "sched/", "xtask/"];
+const TOPS: [&str; 8] = ["boot/", "compare/", "docs/", "hosted/", "kernel/", "macros/", "sched/", "xtask/"];
 
 /// Returns the paths that `text` names in code and that lead to no file, each with its line.
 ///

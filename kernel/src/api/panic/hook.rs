@@ -37,7 +37,7 @@ static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::{panic, prelude::*};
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// panic::set_hook(Box::new(|info: &panic::PanicHookInfo<'_>| println!("{info}")));
 /// assert!(go(|| panic!("no")).join().is_err());
@@ -61,7 +61,7 @@ impl<'a> PanicHookInfo<'a> {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::{panic, prelude::*};
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// panic::set_hook(Box::new(|info| assert_eq!(info.payload().downcast_ref::<&str>(), Some(&"no"))));
     /// assert!(go(|| panic!("no")).join().is_err());
@@ -78,7 +78,7 @@ impl<'a> PanicHookInfo<'a> {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::{panic, prelude::*};
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// panic::set_hook(Box::new(|info| assert_eq!(info.payload_as_str(), Some("no"))));
     /// assert!(go(|| panic!("no")).join().is_err());
@@ -95,7 +95,7 @@ impl<'a> PanicHookInfo<'a> {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::{panic, prelude::*};
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// panic::set_hook(Box::new(|info| println!("in line {}", info.location().unwrap().line())));
     /// assert!(go(|| panic!("no")).join().is_err());
@@ -112,7 +112,7 @@ impl<'a> PanicHookInfo<'a> {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::{panic, prelude::*};
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// panic::set_hook(Box::new(|info| println!("G {} has had enough", info.id())));
     /// assert!(go(|| panic!("no")).join().is_err());
@@ -129,7 +129,7 @@ impl<'a> PanicHookInfo<'a> {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::{panic, prelude::*};
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// panic::set_hook(Box::new(|info| assert_eq!(info.name().as_str(), "worker")));
     /// assert!(Builder::new().name("worker").spawn(|| panic!("no")).unwrap().join().is_err());
@@ -190,7 +190,7 @@ fn say(info: &PanicHookInfo<'_>, above: usize) {
 /// # #![no_main]
 /// # use trefoil::prelude::*;
 /// # use trefoil::panic;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// panic::set_hook(Box::new(|info| println!("goroutine {}: {info}", info.id())));
 /// assert!(go(|| panic!("on purpose")).join().is_err());
@@ -212,7 +212,7 @@ pub fn set_hook(hook: Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>) {
 /// # #![no_main]
 /// # use trefoil::prelude::*;
 /// # use trefoil::panic;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let before = panic::take_hook();
 /// panic::set_hook(Box::new(move |info| {

@@ -20,7 +20,7 @@ use crate::scheduler;
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let memory: runtime::MemoryStats = runtime::stats().memory;
 /// println!("{} of {} frames are free; stacks have {} pages", memory.frames.free, memory.frames.total, memory.stacks.pages);
@@ -67,7 +67,7 @@ impl MemoryStats {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// println!("{} KiB are in use", runtime::stats().memory.used() >> 10);
     /// # }
@@ -88,7 +88,7 @@ impl MemoryStats {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// for g in runtime::goroutines() {
 ///     println!("{} {:?}: {}, {} bytes of stack", g.id, g.name, g.wait_reason.as_str(), g.stack_in_use);
@@ -133,7 +133,7 @@ impl GInfo {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let me = runtime::current();
 /// println!("G {} {:?}: its stack has been {} bytes deep", me.id, me.name, me.stack_high_water);
@@ -154,7 +154,7 @@ pub fn current() -> GInfo {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// for g in runtime::goroutines() {
 ///     println!("G {} {:?}: {:?}", g.id, g.name, g.state);

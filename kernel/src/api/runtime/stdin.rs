@@ -37,7 +37,7 @@ const XON: u8 = 0x11;
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// let stdin: runtime::Stdin = runtime::stdin();
 /// if let Some(line) = stdin.into_iter().next() {
@@ -58,7 +58,7 @@ pub struct Stdin(());
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// for line in runtime::stdin() {
 ///     println!("you said {line:?}");
@@ -173,7 +173,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let mut some = [0; 16];
     /// let n = runtime::stdin().read(&mut some);
@@ -198,7 +198,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let lines = runtime::stdin().bytes().filter(|&byte| byte == b'\n').count();
     /// println!("{lines} lines");
@@ -218,7 +218,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let stdin = runtime::stdin();
     /// let bytes = stdin.bytes().count();
@@ -235,7 +235,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let stdin = runtime::stdin();
     /// stdin.bytes().for_each(drop);

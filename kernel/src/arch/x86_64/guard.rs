@@ -31,7 +31,7 @@ use crate::arch::percpu;
 /// # #![no_main]
 /// # use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// # use trefoil::{PreemptGuard, prelude::*};
-/// # trefoil::main!(example);
+/// # #[trefoil::main]
 /// # fn example() {
 /// static VISITS: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 /// let here = {
@@ -55,7 +55,7 @@ impl PreemptGuard {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::PreemptGuard;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let outer = PreemptGuard::new();
     /// let inner = PreemptGuard::new(); // they nest
