@@ -10,10 +10,10 @@
 //!   Published   version = "0.1.0"            from the registry
 //! ```
 //!
-//! A dependency named `trefoil` would reach the library's unit tests, where the kernel's panic
-//! handler and std's exclude each other: the compiler loads a crate of that name as soon as a path
-//! begins with it. So the kernel is `trefoil_kernel` in the manifest, and each crate root says which
-//! crate is its `trefoil`.
+//! The kernel's panic handler and std's exclude each other, so a library's unit test must not see
+//! the kernel. The compiler loads a dependency named `trefoil` as soon as a path begins with that
+//! word. So the kernel is `trefoil_kernel` in the manifest, and each crate root says which crate it
+//! calls `trefoil`.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -130,14 +130,10 @@ pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
         format!("{}: wants a name that begins with a letter and has letters, digits, - and _", dir.display())
     })?;
     let words = source.words(dir)?;
-    let (kind, what, run): (&[File], _, _) = if lib {
-        (
-            &LIB,
-            "A library for programs on Trefoil",
-            "      # The example boots, too.\n      - run: cargo run --example demo",
-        )
+    let (kind, run): (&[File], _) = if lib {
+        (&LIB, "      # The example boots, too.\n      - run: cargo run --example demo")
     } else {
-        (&APP, "The work of the program", "      - run: cargo run --release")
+        (&APP, "      - run: cargo run --release")
     };
     for (file, text) in kind.iter().chain(&BOTH) {
         let text = text
@@ -147,7 +143,6 @@ pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
             .replace("{{hosted}}", &words.hosted)
             .replace("{{dir}}", &words.dir)
             .replace("{{install}}", &words.install)
-            .replace("{{what}}", what)
             .replace("{{run}}", run);
         let to = dir.join(file);
         let fail = |e: std::io::Error| format!("{}: {e}", to.display());

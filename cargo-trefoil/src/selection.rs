@@ -1,4 +1,4 @@
-//! The words of a test image: which tests run, and what is shown of them. As libtest has them.
+//! The words of a test image: which tests run, and how much is shown. As libtest has them.
 
 use clap::Parser;
 

@@ -113,6 +113,38 @@ fn a_new_library_passes_everything_and_its_example_boots() {
     assert!(succeeds(&shared(&dir, &["run", "--quiet", "--example", "demo"])).contains("five squares is 55"));
 }
 
+#[test]
+fn a_program_may_depend_on_a_git_repository() {
+    let carrier = Scratch::new("carrier");
+    new::new(&carrier, false, &Source::Copy(checkout().to_path_buf())).unwrap();
+    let repository = carrier.join("trefoil");
+    let git = |words: &[&str]| Command::new("git").arg("-C").arg(&repository).args(words).output();
+    if git(&["init", "--quiet"]).is_err() {
+        println!("no git on this machine: not tested");
+        return;
+    }
+    git(&["add", "."]).unwrap();
+    let author = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
+    succeeds(&git(&[&author[..], &["commit", "--quiet", "--message", "all"]].concat()).unwrap());
+    let dir = Scratch::new("by-git");
+    new::new(&dir, false, &Source::Git(format!("file://{}", repository.display()))).unwrap();
+    let home = dir.join("home");
+    let out = cargo(&dir, &["run", "--quiet"]).env("CARGO_TARGET_DIR", home).output().unwrap();
+    assert!(succeeds(&out).contains("the sum of the first five squares is 55"));
+}
+
+#[test]
+fn every_crate_can_be_published() {
+    let out = cargo(checkout(), &["package", "--quiet", "--workspace", "--exclude", "xtask", "--allow-dirty"])
+        .args(["--target-dir", "target/published"])
+        .output()
+        .unwrap();
+    succeeds(&out);
+    let list =
+        succeeds(&cargo(checkout(), &["package", "--package", "trefoil", "--allow-dirty", "--list"]).output().unwrap());
+    assert!(list.lines().any(|file| file == "kernel.ld"), "{list}");
+}
+
 /// Tests that pass, fail, panic and are ignored, with the options of the attribute.
 const TESTS: &str = r#"//! Tests with all options.
 #![no_std]

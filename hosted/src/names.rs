@@ -1,8 +1,8 @@
 //! The names of crate `trefoil`, on the host: a library whose unit tests say
 //! `extern crate trefoil_hosted as trefoil` reads the same in both worlds.
 //!
-//! What is the machine's alone (`stdin`, `log`, memory and interrupts in `stats`, `PreemptGuard`) is
-//! not here: code that needs it is tested on the machine.
+//! The machine's own parts are missing: `stdin`, `log`, `PreemptGuard`, and the memory and
+//! interrupts in `stats`. Code that needs them is tested on the machine.
 
 pub use trefoil_macros::hosted_test as test;
 pub use trefoil_sched::join::{JoinError, JoinHandle};

@@ -95,7 +95,7 @@ pub fn example(main: impl FnOnce() + Send + 'static) {
     assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
 }
 
-/// Runs a test on `procs` M's, for `seconds` at most: what `#[trefoil::test]` expands to.
+/// Runs a test on `procs` M's, for `seconds` at most. `#[trefoil::test]` expands to a call.
 ///
 /// # Panics
 /// With the panic of `main`, if it panics, or with what else went wrong: an `Err` that `main`

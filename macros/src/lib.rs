@@ -1,5 +1,5 @@
-//! The attributes of a program: [`macro@main`] names its first goroutine, [`macro@test`] a test that
-//! boots the machine. Crate `trefoil` has both.
+//! The attributes of a program: [`macro@main`] names its first goroutine, and [`macro@test`] a test
+//! that boots the machine. Crate `trefoil` has both.
 //!
 //! ```text
 //!   #[trefoil::main] fn main ──▶ the symbols `__trefoil_main` and `__trefoil_main_stack`, which the
@@ -22,8 +22,8 @@ use proc_macro::TokenStream;
 /// Makes a function the program's first goroutine. When it returns, the machine stops, and its
 /// result is the exit status; when it panics, the machine stops with a report and a failing status.
 ///
-/// The function has no parameters, and is named `main` by custom. It returns `()`, an `ExitCode`, a
-/// `Result` of one of them with an error that is `Debug`, or anything else that is `Termination`.
+/// The function has no parameters, and is named `main` by custom. Its value is `()`, an `ExitCode`,
+/// a `Result` of one of them with an error that is `Debug`, or anything else that is `Termination`.
 /// An `async fn` is run by `block_on`.
 ///
 /// `#[trefoil::main(stack = BYTES)]` lets its stack grow so far: a constant expression, from 1 byte
@@ -49,11 +49,12 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     entry::main(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a function a test that boots the machine. It passes if it returns `()`, success or `Ok`.
+/// Makes a function a test that boots the machine. The test passes if the function returns `()`,
+/// success or `Ok`.
 ///
 /// The file is an integration test of the package (`tests/NAME.rs`, `harness = false` in
-/// `Cargo.toml`), `no_std` and `no_main`, and needs no `main` of its own: the machine boots once for
-/// each test, and `cargo test` prints what libtest would. Names, `--nocapture`, `--ignored`,
+/// `Cargo.toml`), `no_std` and `no_main`, and needs no `main` of its own. The machine boots once
+/// for each test, and `cargo test` prints what libtest would. Names, `--nocapture`, `--ignored`,
 /// `--exact`, `--skip` and `--list` work as there, and so does `#[ignore]`.
 ///
 /// | option | meaning | unless told |
@@ -64,9 +65,9 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `timeout = SECONDS` | the limit of a boot | 60 |
 /// | `icount` | instructions are counted, one is a nanosecond of the clock | – |
 /// | `append = "slice=50"` | kernel options | – |
-/// | `stdin = "text\n"` | what is typed | – |
+/// | `stdin = "text\n"` | the typed text | – |
 /// | `input = "FILE"` | the file of `runtime::input()` | – |
-/// | `should_panic`, `should_panic = "text"` | it passes if `main`'s goroutine panics, with that text in the report | – |
+/// | `should_panic`, `should_panic = "text"` | a panic of the function is right, with that text in the report | – |
 /// | `expect = "text"` | the output has this text; may stand several times | – |
 ///
 /// ```ignore

@@ -6,7 +6,7 @@ use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, ExprLit, Lit, LitInt, LitStr, Result};
 
-/// What the options of a test say.
+/// The options of a test.
 #[derive(Default)]
 pub struct Options {
     /// Numbers of cores; empty if the options say none.

@@ -1,5 +1,5 @@
-//! The copy of Trefoil that a new program carries: what is needed to build and boot programs,
-//! without the tests, the examples and this repository's own tools.
+//! The copy of Trefoil that a new program carries: the crates that build and boot programs, without
+//! the tests, the examples and this repository's own tools.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// The folder of the copy in the program's.
 pub const FOLDER: &str = "trefoil";
 
-/// The crates of the copy: the kernel with its parts, what its unit tests run on, and this tool.
+/// The crates of the copy: the kernel with its parts, the host's scheduler, and this tool.
 const CRATES: [&str; 8] = ["kernel", "macros", "sched", "boot", "context", "runs", "hosted", "cargo-trefoil"];
 
 /// Files of the checkout's own folder.
@@ -49,7 +49,7 @@ pub fn make_executable(file: &Path) -> Result<(), String> {
     fs::set_permissions(file, fs::Permissions::from_mode(0o755)).map_err(|e| format!("{}: {e}", file.display()))
 }
 
-/// Copies a crate's folder, without its tests, examples and what was built.
+/// Copies a crate's folder, without its tests and examples, and without cargo's `target`.
 fn folder(from: &Path, to: &Path) -> Result<(), String> {
     let fail = |e: std::io::Error| format!("{}: {e}", from.display());
     for entry in fs::read_dir(from).map_err(fail)? {

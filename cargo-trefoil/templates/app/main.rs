@@ -1,4 +1,4 @@
-//! The program: what it does on the machine. The work is in the library, `lib.rs`.
+//! The program on the machine. The work is in the library, `lib.rs`.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! {{what}}, with its unit tests. Under test it is compiled for the host: `trefoil` is then a
+//! The work, with its unit tests. Under test it is compiled for the host: `trefoil` is then a
 //! scheduler on std threads, with the same names.
 #![cfg_attr(not(test), no_std)]
 

@@ -1,4 +1,4 @@
-//! The `main` of a program that consists of `#[trefoil::test]`s: it runs the one that its word names.
+//! The `main` of a program that consists of `#[trefoil::test]`s. Its word names the test that runs.
 //!
 //! Each attribute puts a [`Case`] into the section `.trefoil.cases`. The linker script gives the
 //! program this `main` if it has none of its own.

@@ -1,4 +1,4 @@
-//! The exit status, and what `main` may return.
+//! The exit status, and the values that `main` may return.
 
 use core::convert::Infallible;
 use core::fmt::Debug;
@@ -43,7 +43,11 @@ impl From<ExitCode> for u8 {
     }
 }
 
-/// What `main` may return: as `std::process::Termination`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing that `main` or a test can return",
+    note = "they return (), ExitCode, a Result of one of these with an error that is Debug, or your own Termination"
+)]
+/// The values that `main` may return: as `std::process::Termination`.
 ///
 /// ```no_run
 /// # #![no_std]
@@ -64,10 +68,6 @@ impl From<ExitCode> for u8 {
 ///     Found("some words".split(' ').count())
 /// }
 /// ```
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is nothing that `main` or a test can return",
-    note = "they return (), ExitCode, a Result of one of these with an error that is Debug, or your own Termination"
-)]
 pub trait Termination {
     /// Returns the exit status; says what went wrong.
     ///
