@@ -11,13 +11,16 @@ INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
 export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY ONLY ROUNDS SIDE GO
 
+# Cargo shows the progress of a first build, which takes minutes; later ones are quick.
+QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
+
 .PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures clean setup setup-debug setup-compare setup-book
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: setup ## boot an example: make run [APP=skynet] [SMP=2] [MEM=2G] [MACHINE=pc|microvm] [INPUT=file]
-	cargo run --quiet --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
+	cargo run $(QUIET) --$(PROFILE) --package trefoil --example $(APP) -- $(ARGS)
 
 test-large: setup ## the tests that take minutes and gigabytes: a million goroutines, long random runs
 	cargo test --release --package trefoil --test corners
