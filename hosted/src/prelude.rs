@@ -10,7 +10,7 @@ pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::time::{Duration, Instant};
 pub use trefoil_sched::{
-    Builder, SpawnError, chan, context, locks as sync, panic, scope, select, select_biased, task, time,
+    Builder, SpawnError, chan, context, locks as sync, panic, par, scope, select, select_biased, task, time,
 };
 
 /// The machine's part of the API.
