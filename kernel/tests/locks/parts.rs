@@ -89,7 +89,7 @@ pub fn no_token_is_lost() {
     let mut turns = 0u64;
     while sum.load(Relaxed) < 4 * ROUNDS {
         // Every third time with a deadline, which may come at the same moment.
-        if turns % 3 == 0 {
+        if turns.is_multiple_of(3) {
             parker.park_timeout(Duration::from_micros(turns % 50));
         } else {
             parker.park();
