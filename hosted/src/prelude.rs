@@ -12,7 +12,8 @@ pub use std::{format, print, println, vec};
 pub use crate::chan::{Receiver, Sender};
 pub use crate::time::{Duration, Instant};
 pub use crate::{
-    Builder, JoinHandle, chan, go, goroutine_local, runtime, scope, select, select_biased, sync, task, time, try_go,
+    Builder, JoinHandle, chan, go, goroutine_local, par, runtime, scope, select, select_biased, sync, task, time,
+    try_go,
 };
 // Examples of `trefoil_sched` use these as well.
 pub use crate::{JoinError, SpawnError, context, panic};

@@ -76,6 +76,11 @@ pub mod joinset {
     pub use trefoil_sched::joinset::*;
 }
 
+/// Work on slices, spread over the cores.
+pub mod par {
+    pub use trefoil_sched::par::*;
+}
+
 /// Futures: a goroutine that runs one, and wakers.
 pub mod task {
     pub use trefoil_sched::task::*;

@@ -72,11 +72,10 @@ fn send(a: &Sender<Counted>, b: &Sender<Counted>, me: u64) -> (u64, u64) {
 /// Receives from both until both are closed and empty: the same.
 fn receive(a: &Receiver<Counted>, b: &Receiver<Counted>) -> (u64, u64) {
     let (mut n, mut sum, mut turn) = (0, 0, 0);
-    let off = chan::never();
     let mut open = [true; 2];
     while open.contains(&true) {
         turn += 1;
-        let (a, b) = (if open[0] { a } else { &off }, if open[1] { b } else { &off });
+        let (a, b) = (open[0].then_some(a), open[1].then_some(b));
         let came = if turn % 2 == 0 {
             select! { recv(a) -> v => Some((0, v)), recv(b) -> v => Some((1, v)) }
         } else {

@@ -4,11 +4,14 @@
 #![no_std]
 #![no_main]
 
+#[path = "locks/parts.rs"]
+mod parts;
 mod support;
 
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
+use parts::*;
 use trefoil::JoinError;
 use trefoil::prelude::*;
 use trefoil::sync::{Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, Semaphore, TryLockError, WaitGroup};
@@ -22,6 +25,18 @@ image! {
         "expect has used up its window",
         "append slice=50 | expect has used up its window";
     a_dead_reader_keeps_writers_out: "expect has used up its window";
+    a_dead_holder_of_a_part_holds_the_whole: "expect has used up its window";
+    parts_under_load:
+        "",
+        "append slice=50";
+    no_token_is_lost:
+        "",
+        "append slice=50";
+    a_token_of_the_dead_counts_and_a_dead_parker_is_left_alone: "expect has used up its window";
+    a_dead_member_of_a_scope_is_named: "expect has used up its window";
+    slices_are_worked_on_together:
+        "",
+        "append slice=50";
     deadlines_and_wake_ups_at_the_same_time:
         "timeout 120",
         "append slice=50 | timeout 120";
@@ -38,6 +53,11 @@ image! {
 fn glut(level: u64) -> u64 {
     let block = black_box([level; 32]);
     if block[3] == u64::MAX { 0 } else { glut(level + 1) + block[7] }
+}
+
+/// Overflows the stack of the G that calls.
+fn overflow() {
+    black_box(glut(0));
 }
 
 /// Waits until `done()`, letting others run.
@@ -83,7 +103,7 @@ fn dies_with(f: impl FnOnce(&dyn Fn()) + Send + 'static) -> JoinHandle<()> {
             flag.store(true, SeqCst);
             // Others come to wait.
             (0..3).for_each(|_| runtime::yield_now());
-            black_box(glut(0));
+            overflow();
         });
     });
     until(|| dying.load(SeqCst));

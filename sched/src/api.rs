@@ -9,6 +9,7 @@ pub mod local;
 pub mod locks;
 pub mod output;
 pub mod panic;
+pub mod par;
 pub mod scope;
 pub mod select;
 pub mod spawn;

@@ -1,6 +1,6 @@
-//! `Condvar`, `Semaphore`, `WaitGroup` and `Barrier`, the production types: every interleaving of a
-//! few G's. A wake-up that is lost is a deadlock that loom reports.
-//! A waiter that is left behind with units free breaks INV-UNITS.
+//! `Condvar`, `Semaphore`, `WaitGroup`, `Barrier` and `Parker`, the production types: every
+//! interleaving of a few G's. A wake-up that is lost is a deadlock that loom reports. A waiter that
+//! is left behind with units free breaks INV-UNITS.
 #![cfg(loom)]
 
 mod baton;
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use baton::{die_and, die_with_the_objects, explore, explore_coarsely, explore_timed, survives};
 use loom::cell::UnsafeCell;
-use trefoil_sched::locks::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
+use loom::sync::atomic::{AtomicBool, Ordering};
+use trefoil_sched::locks::{Barrier, Condvar, Mutex, Parker, Semaphore, WaitGroup};
 
 type Body = Box<dyn FnOnce() + Send>;
 
@@ -302,4 +303,49 @@ fn who_waits_for_a_group_whose_member_dies_is_told() {
             |group: &WaitGroup| assert!(!survives(|| group.wait())),
         ],
     );
+}
+
+// --- Parker
+
+/// Returns `n` bodies that each set a flag and leave a token, and one that parks, as `park` says,
+/// until it has seen all flags. The flags are seen by the tokens only: a token that was there
+/// already counts for both.
+fn tokens(n: usize, park: fn(&Parker)) -> impl Fn() -> Vec<Body> + Send + Sync + 'static {
+    move || {
+        let parker = Parker::new();
+        let flags: Vec<_> = (0..n).map(|_| Arc::new(AtomicBool::new(false))).collect();
+        let mut bodies: Vec<Body> = Vec::new();
+        for flag in &flags {
+            let (unparker, flag) = (parker.unparker().clone(), flag.clone());
+            bodies.push(Box::new(move || {
+                flag.store(true, Ordering::Relaxed);
+                unparker.unpark();
+            }));
+        }
+        bodies.push(Box::new(move || {
+            while !flags.iter().all(|flag| flag.load(Ordering::Relaxed)) {
+                park(&parker);
+            }
+        }));
+        bodies
+    }
+}
+
+#[test]
+fn a_token_is_not_lost_while_the_parker_lies_down() {
+    explore(tokens(1, Parker::park));
+}
+
+#[test]
+fn a_token_that_was_there_already_shows_what_was_before_it() {
+    explore_coarsely(tokens(2, Parker::park));
+}
+
+#[test]
+fn a_token_is_not_lost_at_the_end_of_time() {
+    explore_timed(tokens(1, |parker| {
+        if !parker.park_timeout(Duration::from_millis(1)) {
+            parker.park();
+        }
+    }));
 }

@@ -37,7 +37,7 @@ pub enum Program {
 }
 
 /// Every table.
-pub const TABLES: [Table; 11] = [
+pub const TABLES: [Table; 12] = [
     table("docs/figures.md", "operations", Program::Example("bench"), operations),
     table("docs/figures.md", "stacks", Program::Example("bench"), stacks),
     table("docs/figures.md", "blocks", Program::Example("bench"), blocks),
@@ -49,6 +49,7 @@ pub const TABLES: [Table; 11] = [
     table("docs/preemption.md", "stretches", Program::Stretches, stretches),
     table("docs/channels.md", "contend", Program::Example("contend"), contend),
     table("docs/channels.md", "sizes", Program::Example("sizes"), sizes),
+    table("docs/channels.md", "consumers", Program::Example("consumers"), consumers),
 ];
 
 const fn table(
@@ -90,7 +91,10 @@ impl Output<'_> {
     }
 
     /// The words of the line that begins with `begin`, without it.
-    fn words(&self, begin: &str) -> Result<Vec<&str>, String> {
+    ///
+    /// # Errors
+    /// The program has not printed it.
+    pub fn words(&self, begin: &str) -> Result<Vec<&str>, String> {
         let line = self.0.lines().find_map(|line| line.strip_prefix(begin));
         line.map(|rest| rest.split_whitespace().collect()).ok_or_else(|| format!("no {begin}"))
     }
@@ -300,6 +304,19 @@ fn sizes(output: &Output) -> Result<String, String> {
         }),
     )
     .map(|table| table.replacen("|---|", "|--:|", 1))
+}
+
+fn consumers(output: &Output) -> Result<String, String> {
+    let rooms = ["bounded(0)", "bounded(128)", "unbounded"];
+    let ways = ["slice 10000", "slice 1000", "slice 100", "turns of 1", "turns of 16"];
+    rows(
+        "| channel, consumers | most | median | least | instructions a value |",
+        rooms.into_iter().flat_map(|room| ways.map(|way| (room, way))).map(|(room, way)| {
+            let words = output.words(&format!("{room}, {way}: "))?;
+            let numbers = words.iter().filter_map(|word| word.trim_end_matches(',').parse().ok()).map(grouped);
+            Ok([format!("`{room}`, {way}")].into_iter().chain(numbers).collect())
+        }),
+    )
 }
 
 /// Writes the tables, from `file` or from programs that it boots.

@@ -247,6 +247,31 @@ fn a_channels_lock_costs_less_than_a_queue_that_looks_for_those_who_wait() {
     }
 }
 
+/// Checks the claims of docs/channels.md about a hundred consumers. The shares under short slices
+/// hang on single instructions, so the table itself is not compared.
+#[test]
+fn consumers_that_yield_after_a_few_values_get_the_same_at_a_low_price() {
+    let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };
+    let (code, text) = boot(&example("consumers"), &[], &counted);
+    assert_eq!(code, 0, "{text}");
+    println!("{text}");
+    let row = |name: String| -> Vec<f64> {
+        let output = figures::Output(&text);
+        let words = output.words(&format!("{name}: ")).unwrap();
+        words.iter().filter_map(|word| word.trim_end_matches(',').parse().ok()).collect()
+    };
+    for room in ["bounded(0)", "bounded(128)", "unbounded"] {
+        let [plain, short, each, some] =
+            ["slice 10000", "slice 100", "turns of 1", "turns of 16"].map(|way| row(format!("{room}, {way}")));
+        assert!(plain[0] > 20.0 * 2_000.0 && plain[2] < 20.0, "the pair is favoured no more: {plain:?}");
+        assert!(short[0] < plain[0] / 2.0, "a short slice changes nothing: {short:?}");
+        for fair in [each, some.clone()] {
+            assert!(fair[0] - fair[2] <= 32.0, "{fair:?}");
+        }
+        assert!(some[3] - plain[3] < 35.0, "{} a value, {} without turns", some[3], plain[3]);
+    }
+}
+
 #[test]
 fn timers_cost_and_are_late_within_their_bounds() {
     let counted = Settings { icount: true, smp: "1".into(), memory: "256M".into(), ..settings() };

@@ -9,7 +9,7 @@ use trefoil_sched::join::JoinHandle;
 use trefoil_sched::locks::{Barrier, Semaphore, WaitGroup};
 use trefoil_sched::spawn::go;
 use trefoil_sched::time::sleep;
-use trefoil_sched::yield_now;
+use trefoil_sched::{scope, yield_now};
 
 use crate::let_others_run;
 use crate::support::{shaken, tidy};
@@ -300,6 +300,53 @@ fn go_counts_and_a_panic_counts_as_done() {
         }
         wg.wait();
         assert_eq!(ran.load(Ordering::Relaxed), 20);
+    });
+    ended.unwrap();
+    assert_eq!(account.unjoined.len(), 1, "the panic is reported: {:?}", account.unjoined);
+}
+
+#[test]
+fn goroutines_of_a_scope_borrow_the_group() {
+    for procs in [1, 2, 4] {
+        shaken(procs, || {
+            let (wave, sum) = (WaitGroup::new(), AtomicUsize::new(0));
+            let mut places = [0; 20];
+            scope(|s| {
+                for round in 1..=5 {
+                    for _ in 0..20 {
+                        wave.go_scoped(s, || _ = sum.fetch_add(1, Ordering::Relaxed));
+                    }
+                    wave.wait();
+                    assert_eq!(sum.load(Ordering::Relaxed), 20 * round);
+                }
+                // Of others in the scope nobody waits here.
+                s.go(|| sleep(Duration::from_millis(1)));
+                places.iter_mut().enumerate().for_each(|(i, place)| wave.go_scoped(s, move || *place = i));
+                wave.wait();
+            });
+            assert!(places.into_iter().eq(0..20));
+        });
+    }
+}
+
+#[test]
+fn a_panic_in_a_scope_counts_as_done_and_fails_the_scope() {
+    let (ended, account) = trefoil_hosted::account(trefoil_hosted::Config::with_procs(2), || {
+        let (wave, ran) = (WaitGroup::new(), AtomicUsize::new(0));
+        let message = panic_of(|| {
+            scope(|s| {
+                for i in 0..20 {
+                    let ran = &ran;
+                    wave.go_scoped(s, move || {
+                        ran.fetch_add(1, Ordering::Relaxed);
+                        assert!(i != 7, "seven");
+                    });
+                }
+                wave.wait();
+                assert_eq!(ran.load(Ordering::Relaxed), 20);
+            });
+        });
+        assert_eq!(message, "a goroutine of the scope panicked");
     });
     ended.unwrap();
     assert_eq!(account.unjoined.len(), 1, "the panic is reported: {:?}", account.unjoined);

@@ -6,8 +6,10 @@ mod support;
 
 mod condvar;
 mod counting;
+mod mapped;
 mod mutex;
 mod once;
+mod parker;
 mod rwlock;
 
 use trefoil_sched::yield_now;

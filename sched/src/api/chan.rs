@@ -46,6 +46,7 @@ mod parcel;
 mod receiver;
 mod reserve;
 mod sender;
+mod sides;
 mod stream;
 mod unbounded;
 
@@ -66,6 +67,8 @@ pub(crate) use self::exchange::State;
 #[doc(hidden)]
 pub use arms::{RecvArm, SendArm};
 pub(crate) use arms::{WatchArm, box_recv, finish_recv};
+#[doc(hidden)]
+pub use sides::{MaybeRecvArm, MaybeSendArm, RecvSide, SendSide};
 
 use self::channel::Channel;
 use self::exchange::Exchange;

@@ -8,6 +8,7 @@
 //! | [`Once`], [`LazyLock`] | the G that runs the closure | poisoned | stays begun: callers panic |
 //! | [`OnceLock`] | the G that runs the closure | empty: the next one tries | stays begun: callers panic, `get` gives none |
 //! | [`Semaphore`] | permits, as guards | given back | lost |
+//! | [`Parker`] | – | its token stays | lost, if it had taken it |
 //! | [`WaitGroup`] | – | [`go`](WaitGroup::go): counts as done | never done: `wait` panics |
 //! | [`Condvar`], [`Barrier`] | – | the waiters go on waiting | the same |
 //!
@@ -24,6 +25,7 @@ mod mutex;
 mod once;
 mod once_lock;
 pub(crate) mod owner;
+mod parker;
 mod poison;
 mod rwlock;
 mod semaphore;
@@ -33,12 +35,13 @@ mod waitgroup;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use lazy_lock::LazyLock;
-pub use mutex::{Mutex, MutexGuard};
+pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
 pub use owner::{Holder, holder};
+pub use parker::{Parker, Unparker};
 pub use poison::{LockResult, PoisonError, TryLockError, TryLockResult};
-pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use rwlock::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, SemaphorePermit};
 #[doc(hidden)]
 pub use turn::{Turn, TurnGuard};

@@ -169,15 +169,34 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        // SAFETY: 1. the member is the scope's own.
+        unsafe { self.spawn_member_of(scope, f, |member| member) }
+    }
+
+    /// Spawns as `spawn_scoped`. `and` makes the G's companion of the scope's member.
+    ///
+    /// # Safety
+    /// 1. The companion passes each call on to the scope's member, as the last thing that it does.
+    pub(crate) unsafe fn spawn_member_of<'scope, F, T, N>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+        and: impl FnOnce(InScope) -> N,
+    ) -> Result<ScopedJoinHandle<'scope, T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+        N: Member + 'scope,
+    {
         // SAFETY: 1. `scope` waits until the member has left before `'scope` ends; the group is on
         // the heap.
-        let handle = unsafe { self.spawn_member(f, InScope(scope.group.clone())) }?;
+        let handle = unsafe { self.spawn_member(f, and(InScope(scope.group.clone()))) }?;
         Ok(ScopedJoinHandle { handle: ManuallyDrop::new(handle), group: &scope.group, scope: PhantomData })
     }
 }
 
 /// A share in a scope's group.
-struct InScope(Arc<Group>);
+pub(crate) struct InScope(Arc<Group>);
 
 impl Member for InScope {
     type Remainder = ();

@@ -34,6 +34,9 @@
 //! on a `bounded(0)`, a watcher meets receivers that wait, but not the `try_recv` of one that does
 //! not.
 //!
+//! **An arm that is off** (`off.rs`) is left out before the engine begins. So a select with such an
+//! arm is a select without it.
+//!
 //! Rejected:
 //!
 //! * Go's locking of all channels at once: see `wait/ticket.rs`;
@@ -43,12 +46,16 @@
 
 mod dynamic;
 mod macros;
+mod off;
 
 use alloc::boxed::Box;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 
 pub use dynamic::{Select, SelectedOperation};
+pub(crate) use off::Off;
+#[doc(hidden)]
+pub use off::partaking;
 
 use crate::api::chan::State;
 use crate::core::m::M;
@@ -98,7 +105,7 @@ pub trait Arm {
     /// 1. `slot` came from `lay`, nobody else knows it any more, and `served` says whether a
     ///    partner has used it.
     unsafe fn collect(&mut self, slot: *mut (), served: bool);
-    /// Returns an identity of the arm's channel, which no other channel has.
+    /// Returns an identity of the arm's channel, which no other channel has. Null: the arm is off.
     fn channel(&self) -> *const ();
 }
 

@@ -8,6 +8,7 @@ cases! {
     a_nil_channel_is_never_chosen,
     a_select_of_nil_channels_waits_for_ever_unless_told_otherwise,
     an_arm_is_switched_off_by_a_nil_channel,
+    a_stage_sends_only_if_it_has_something,
     a_default_does_not_wait,
     a_select_with_nothing_but_a_default_takes_it,
     a_ready_receive_is_chosen_before_the_default,
@@ -71,9 +72,7 @@ fn an_arm_is_switched_off_by_a_nil_channel() {
     let (mut a, mut b) = (Some(a), Some(b));
     let mut got = Vec::new();
     while a.is_some() || b.is_some() {
-        let nil = never();
-        let (from_a, from_b) = (a.as_ref().unwrap_or(&nil), b.as_ref().unwrap_or(&nil));
-        let (value, of_a) = select! { recv(from_a) -> v => (v, true), recv(from_b) -> v => (v, false) };
+        let (value, of_a) = select! { recv(a) -> v => (v, true), recv(b) -> v => (v, false) };
         match value {
             Ok(value) => got.push(value),
             Err(RecvError) if of_a => a = None,
@@ -82,6 +81,31 @@ fn an_arm_is_switched_off_by_a_nil_channel() {
     }
     got.sort_unstable();
     assert_eq!(got, [0, 1, 2, 10, 11, 12]);
+}
+
+/// Go: a stage whose output channel is nil while it has nothing to send (`var out chan T`).
+fn a_stage_sends_only_if_it_has_something() {
+    let ((to, from), (out, end)) = (bounded(0), bounded(0));
+    let source = go(move || (0..20).for_each(|i| to.send(i).unwrap()));
+    let stage = go(move || {
+        let (mut from, mut held) = (Some(from), Vec::new());
+        while from.is_some() || !held.is_empty() {
+            let next = held.first().copied();
+            select! {
+                recv(from) -> value => match value {
+                    Ok(value) => held.push(value),
+                    Err(RecvError) => from = None,
+                },
+                send(next.map(|_| &out), next.unwrap_or_default()) -> sent => {
+                    sent.unwrap();
+                    held.remove(0);
+                }
+            }
+        }
+    });
+    assert!(end.iter().eq(0..20));
+    source.join().unwrap();
+    stage.join().unwrap();
 }
 
 /// Go: test/chan/select3.go: "selects with default cases don't block"; test/chan/nonblock.go.

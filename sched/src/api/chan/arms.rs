@@ -59,6 +59,12 @@ impl<'a, T> RecvArm<'a, T> {
         })
     }
 
+    /// Returns false: this arm takes part.
+    #[inline(always)]
+    pub fn is_off(&self) -> bool {
+        false
+    }
+
     /// Returns true if the receive was done.
     #[inline(always)]
     pub fn is_chosen(&self) -> bool {
@@ -226,6 +232,12 @@ impl<'a, T> SendArm<'a, T> {
             // SAFETY: 1. the `Either` of a small `T` was made by `small`.
             Either::small(Giving::new(unsafe { to.channel().either().as_small() }, value))
         })
+    }
+
+    /// Returns false: this arm takes part.
+    #[inline(always)]
+    pub fn is_off(&self) -> bool {
+        false
     }
 
     /// Returns true if the send was done.

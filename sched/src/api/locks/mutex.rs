@@ -7,8 +7,10 @@ use core::ops::{Deref, DerefMut};
 use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding, show};
 use crate::machine::sync::UnsafeCell;
 
+mod mapped;
 mod raw;
 
+pub use mapped::MappedMutexGuard;
 pub(super) use raw::Raw;
 
 /// A value that one G at a time may use.

@@ -7,8 +7,10 @@ use core::ops::{Deref, DerefMut};
 use super::poison::{LockResult, Poison, TryLockError, TryLockResult, Unwinding, show};
 use crate::machine::sync::UnsafeCell;
 
+mod mapped;
 mod raw;
 
+pub use mapped::{MappedRwLockReadGuard, MappedRwLockWriteGuard};
 use raw::Raw;
 
 /// A value that many G's may read at the same time, or one may change.

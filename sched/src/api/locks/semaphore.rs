@@ -245,6 +245,16 @@ impl Semaphore {
         }
     }
 
+    /// Adds a permit unless one is there.
+    pub(super) fn put_one(&self) {
+        let one = |word: usize| Some(if word < ONE { word + ONE } else { word });
+        // Release: as in `release`. A caller that finds a permit writes the word, too, so that the
+        // taker of that permit has seen all that was before this call.
+        if self.word.fetch_update(Ordering::Release, Ordering::Relaxed, one).is_ok_and(|word| word & QUEUED != 0) {
+            self.serve();
+        }
+    }
+
     #[inline(always)]
     fn take(&self, n: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);

@@ -7,8 +7,8 @@
 //!   wait         0 things: returns; else sets QUEUED (CAS, under the list's lock) and waits in the list
 //! ```
 //!
-//! A G that [`go`](WaitGroup::go) has started and that ended where it stood is never done. `dead`
-//! has its life, and a `wait` that would be for ever panics.
+//! A G that [`go`](WaitGroup::go) or [`go_scoped`](WaitGroup::go_scoped) has started and that ended
+//! where it stood is never done. `dead` has its life, and a `wait` that would be for ever panics.
 //!
 //! Misuse is found where Go finds it:
 //!
@@ -19,8 +19,10 @@
 use crate::core::drops::report_unseen;
 use alloc::sync::Arc;
 use core::fmt;
+use core::ops::Deref;
 
 use super::owner::{dead_frame, held_by_the_dead, lies_among_the_dead};
+use crate::api::scope::{InScope, Scope};
 use crate::api::spawn::Builder;
 use crate::core::park::current_g;
 use crate::g::JoinError;
@@ -39,7 +41,7 @@ const QUEUED: usize = 1;
 const ONE: usize = 2;
 
 /// A counter, and the G's that wait until it is zero. Share it in an `Arc`, or let it be a
-/// `static`.
+/// `static`. The G's of a scope borrow it: [`go_scoped`](Self::go_scoped).
 ///
 /// ```
 /// # use trefoil_hosted::prelude::*;
@@ -177,19 +179,7 @@ impl WaitGroup {
     /// # });
     /// ```
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
-        /// Counts as done, however `f` ends.
-        struct Done(Arc<WaitGroup>);
-        impl Drop for Done {
-            fn drop(&mut self) {
-                // The G is counted, or is not, even if it dies.
-                let guard = PreemptGuard::new();
-                current_g(&guard).set_counted();
-                self.0.done_under(Some(guard));
-            }
-        }
-        if let Err(misuse) = Self::more(self.word.load(Ordering::Relaxed), 1) {
-            panic!("{misuse}");
-        }
+        self.allow_one();
         let group = self.clone();
         let run = move || {
             let _done = Done(group);
@@ -199,6 +189,50 @@ impl WaitGroup {
         let started = unsafe { Builder::new().spawn_member(run, Doing(self.clone())) };
         if let Err(error) = started {
             panic!("go: {error}");
+        }
+    }
+
+    /// Runs `f` as a G of `scope`, and waits for it, too. So `f` may borrow, and the group needs no
+    /// `Arc`: it may stand on the stack, outside of the scope.
+    ///
+    /// The end of the scope waits for the G as well. A panic in `f` counts as done, and the scope
+    /// panics for it at its end. A G that is abandoned is never done: as in [`go`](Self::go).
+    ///
+    /// # Panics
+    /// Panics as [`add`](Self::add) and [`go`](crate::spawn::go).
+    ///
+    /// ```
+    /// # use trefoil_hosted::prelude::*;
+    /// # trefoil_hosted::example(|| {
+    /// let (wave, mut numbers) = (sync::WaitGroup::new(), [1, 2, 3]);
+    /// let sum = sync::Mutex::new(0);
+    /// scope(|s| {
+    ///     for number in &mut numbers {
+    ///         wave.go_scoped(s, || *sum.lock().unwrap() += *number);
+    ///     }
+    ///     wave.wait(); // the scope goes on
+    ///     assert_eq!(*sum.lock().unwrap(), 6);
+    /// });
+    /// # });
+    /// ```
+    pub fn go_scoped<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, f: impl FnOnce() + Send + 'scope) {
+        self.allow_one();
+        let run = move || {
+            let _done = Done(self);
+            f();
+        };
+        // SAFETY: 1. each method of `DoingInScope` calls the member's last.
+        let started =
+            unsafe { Builder::new().spawn_member_of(scope, run, |member| DoingInScope { group: self, member }) };
+        if let Err(error) = started {
+            panic!("go: {error}");
+        }
+    }
+
+    /// Panics if one thing more to do would be misuse.
+    fn allow_one(&self) {
+        if let Err(misuse) = Self::more(self.word.load(Ordering::Relaxed), 1) {
+            panic!("{misuse}");
         }
     }
 
@@ -327,6 +361,49 @@ impl Waited for WaitGroup {
             one.wake(guard);
         }
         any
+    }
+}
+
+/// Counts as done, however its G's closure ends.
+struct Done<W: Deref<Target = WaitGroup>>(W);
+
+impl<W: Deref<Target = WaitGroup>> Drop for Done<W> {
+    fn drop(&mut self) {
+        // The G is counted, or is not, even if it dies.
+        let guard = PreemptGuard::new();
+        current_g(&guard).set_counted();
+        self.0.done_under(Some(guard));
+    }
+}
+
+/// The companion of the closure of a G that [`WaitGroup::go_scoped`] has started.
+struct DoingInScope<'scope> {
+    group: &'scope WaitGroup,
+    member: InScope,
+}
+
+impl Member for DoingInScope<'_> {
+    type Remainder = ();
+
+    fn starts(&self) -> bool {
+        // As in `Doing`.
+        self.group.word.fetch_add(ONE, Ordering::Relaxed);
+        self.member.starts()
+    }
+
+    fn unclaimed(&self, error: JoinError) {
+        self.member.unclaimed(error);
+    }
+
+    fn leave(self) -> Option<()> {
+        self.member.leave()
+    }
+
+    fn abandoned(self, g: GRef) {
+        if !g.is_counted() {
+            self.group.member_died(g);
+        }
+        self.member.abandoned(g);
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::off::is_off;
 use super::{Arm, Order, Renew, Until};
 use crate::api::chan::{
     ReadyTimeoutError, Receiver, RecvError, SelectTimeoutError, SendError, Sender, TryReadyError, TrySelectError,
@@ -116,7 +117,7 @@ impl<'a> Select<'a> {
         self.add(box_recv(from))
     }
 
-    fn add(&mut self, arm: Box<dyn Renew<'a> + 'a>) -> usize {
+    pub(super) fn add(&mut self, arm: Box<dyn Renew<'a> + 'a>) -> usize {
         self.arms.push(Some(arm));
         self.arms.len() - 1
     }
@@ -318,7 +319,9 @@ impl<'a> Select<'a> {
         let mut numbers: Vec<usize> = Vec::with_capacity(self.arms.len());
         let mut arms: Vec<&mut dyn Arm> = Vec::with_capacity(self.arms.len());
         for (index, arm) in self.arms.iter_mut().enumerate() {
-            if let Some(arm) = arm {
+            if let Some(arm) = arm
+                && !is_off(&**arm)
+            {
                 numbers.push(index);
                 arms.push(&mut **arm as &mut dyn Arm);
             }

@@ -1,8 +1,8 @@
 //! The macro: arms in, one call of the engine, and the chosen arm's body out.
 //!
 //! ```text
-//!   recv(a) -> x => body1,            match &a { from => { let mut arm = RecvArm::new(from);
-//!   send(b, v) -> y => body2,   ─▶      match &b { to => match v { value => { let mut arm = SendArm::new(to, value);
+//!   recv(a) -> x => body1,            match &a { from => { let mut arm = from.recv_arm();
+//!   send(b, v) -> y => body2,   ─▶      match &b { to => match v { value => { let mut arm = to.send_arm(value);
 //!   default => body3                      if try_run(&mut [arm, arm]) {
 //!                                           if arm.is_chosen() { let x = arm.finish(); drop(both); body1 } else { … body2 }
 //!                                         } else { drop(both); body3 } } } } } }
@@ -25,8 +25,14 @@
 /// also both of its ends; a select does not meet itself. Without any arm it waits for ever; a
 /// deadlock report says `select (no cases)`.
 ///
+/// A receiver or sender may also be an `Option` of one, or of a reference to one. `None` switches
+/// the arm off: it is never chosen, as with Go's nil channel. A select whose arms are all off waits
+/// for ever, unless it has a `default`.
+///
 /// Channels and values are evaluated once, in the order in which they are written, as in Go; the
-/// values of arms that are not chosen are dropped. After code in braces the comma may be left out.
+/// values of arms that are not chosen are dropped. That holds for arms that are off, too.
+///
+/// After code in braces the comma may be left out.
 /// More than about thirty arms need a higher `recursion_limit`, or a
 /// [`Select`](crate::select::Select).
 ///
@@ -69,6 +75,27 @@
 ///     default(Duration::from_millis(1)) => true,
 /// };
 /// assert!(late);
+/// # });
+/// ```
+///
+/// Two channels are read to their ends: a closed one is switched off, where it would be ready
+/// again and again.
+///
+/// ```
+/// # use trefoil_hosted::prelude::*;
+/// # trefoil_hosted::example(|| {
+/// let ((ta, a), (tb, b)) = (chan::bounded(1), chan::bounded(1));
+/// ta.send(1).unwrap();
+/// tb.send(2).unwrap();
+/// drop((ta, tb));
+/// let (mut a, mut b, mut sum) = (Some(a), Some(b), 0);
+/// while a.is_some() || b.is_some() {
+///     select! {
+///         recv(a) -> value => value.map_or_else(|_| a = None, |n| sum += n),
+///         recv(b) -> value => value.map_or_else(|_| b = None, |n| sum += n),
+///     }
+/// }
+/// assert_eq!(sum, 3);
 /// # });
 /// ```
 #[macro_export]
@@ -156,7 +183,10 @@ macro_rules! __select {
         match &$r {
             from => {
                 // Not moved: a large one has a large place.
-                let mut arm = $crate::chan::RecvArm::new(from);
+                let mut arm = {
+                    use $crate::chan::RecvSide as _;
+                    from.recv_arm()
+                };
                 $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
             }
         }
@@ -165,7 +195,10 @@ macro_rules! __select {
         match &$s {
             to => match $v {
                 value => {
-                    let mut arm = $crate::chan::SendArm::new(to, value);
+                    let mut arm = {
+                        use $crate::chan::SendSide as _;
+                        to.send_arm(value)
+                    };
                     $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
                 }
             },
@@ -180,11 +213,11 @@ macro_rules! __select {
         $code
     }};
     (@eval $order:tt [] [] [$({ $arm:ident $p:tt, $code:tt })+]) => {{
-        $crate::select::run(&mut [$($arm.arm()),+], $crate::select::Order::$order);
+        $crate::select::run($crate::__select!(@on $($arm)+), $crate::select::Order::$order);
         $crate::__select!(@pick [$($arm)+] $({ $arm $p, $code })+)
     }};
     (@eval $order:tt [] [$default:tt] [$({ $arm:ident $p:tt, $code:tt })+]) => {
-        if $crate::select::try_run(&mut [$($arm.arm()),+], $crate::select::Order::$order) {
+        if $crate::select::try_run($crate::__select!(@on $($arm)+), $crate::select::Order::$order) {
             $crate::__select!(@pick [$($arm)+] $({ $arm $p, $code })+)
         } else {
             $($arm.leave();)+
@@ -192,12 +225,17 @@ macro_rules! __select {
         }
     };
     (@eval $order:tt [] [$default:tt $t:tt] [$({ $arm:ident $p:tt, $code:tt })+]) => {
-        if $crate::select::run_timeout(&mut [$($arm.arm()),+], $t, $crate::select::Order::$order) {
+        if $crate::select::run_timeout($crate::__select!(@on $($arm)+), $t, $crate::select::Order::$order) {
             $crate::__select!(@pick [$($arm)+] $({ $arm $p, $code })+)
         } else {
             $($arm.leave();)+
             $default
         }
+    };
+
+    // The arms that take part.
+    (@on $($arm:ident)+) => {
+        $crate::select::partaking(false $(|| $arm.is_off())+, &mut [$($arm.arm()),+])
     };
 
     // The chosen one: no arm is left when its code runs.
