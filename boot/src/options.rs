@@ -240,7 +240,7 @@ impl Faults {
 }
 
 /// Parses a decimal number, or `0x` and a hexadecimal one. No sign, no blanks, no overflow.
-fn number(digits: &[u8]) -> Option<u64> {
+pub fn number(digits: &[u8]) -> Option<u64> {
     let (digits, radix) = match digits.strip_prefix(b"0x") {
         Some(hex) => (hex, 16),
         None => (digits, 10),

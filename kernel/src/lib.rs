@@ -38,7 +38,8 @@
 // `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
-extern crate alloc;
+#[doc(no_inline)]
+pub extern crate alloc;
 
 mod abandon;
 mod api;
@@ -57,7 +58,7 @@ mod upcalls;
 
 #[doc(hidden)]
 pub use api::console;
-pub use api::{log, panic, runtime, time};
+pub use api::{collections, log, panic, rand, runtime, time};
 pub use arch::guard::PreemptGuard;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
@@ -65,6 +66,53 @@ pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::DEFAULT_STACK;
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope, select, select_biased};
+
+// The other modules of `std`, by the same paths: they are those of `alloc` and `core`.
+#[doc(no_inline)]
+pub use alloc::{borrow, boxed, fmt, format, rc, slice, str, string, vec};
+#[doc(no_inline)]
+pub use core::{
+    any, array, ascii, cell, char, clone, cmp, convert, default, error, f32, f64, future, hint, iter, marker, mem, net,
+    ops, option, pin, ptr, result,
+};
+
+/// Hashing, as `std::hash`.
+pub mod hash {
+    pub use crate::collections::{DefaultHasher, RandomState};
+    #[doc(no_inline)]
+    pub use core::hash::*;
+}
+
+/// Strings for and from C, as `std::ffi`.
+pub mod ffi {
+    #[doc(no_inline)]
+    pub use alloc::ffi::{CString, FromVecWithNulError, IntoStringError, NulError};
+    #[doc(no_inline)]
+    pub use core::ffi::*;
+}
+
+/// Numbers, as `std::num`, and [`Float`](num::Float): the functions of `f32` and `f64` that `std`
+/// has and `core` has not (`sqrt`, `sin`, `powf`, `floor`, …).
+///
+/// The prelude brings the trait's methods. They are computed by the crate `libm`, so a last digit
+/// may differ from that of `std` on another system.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// assert_eq!(2.0f64.powi(10).sqrt(), 32.0);
+/// assert!((core::f64::consts::PI / 6.0).sin() - 0.5 < 1e-12);
+/// # }
+/// ```
+pub mod num {
+    #[doc(no_inline)]
+    pub use core::num::*;
+    #[doc(no_inline)]
+    pub use num_traits::Float;
+}
 
 /// How goroutines are told to stop.
 pub mod context {
@@ -76,8 +124,12 @@ pub mod joinset {
     pub use trefoil_sched::joinset::*;
 }
 
-/// Futures: a goroutine that runs one, and wakers.
+/// Futures: a goroutine that runs one, and the items of `std::task`.
 pub mod task {
+    #[doc(no_inline)]
+    pub use alloc::task::Wake;
+    #[doc(no_inline)]
+    pub use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker, ready};
     pub use trefoil_sched::task::*;
 }
 
@@ -93,6 +145,10 @@ pub mod chan {
 
 /// Locks and other objects that park a goroutine instead of a core.
 pub mod sync {
+    #[doc(no_inline)]
+    pub use alloc::sync::{Arc, Weak};
+    #[doc(no_inline)]
+    pub use core::sync::atomic;
     pub use trefoil_sched::locks::*;
 }
 

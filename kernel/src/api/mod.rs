@@ -1,11 +1,13 @@
 //! The program's interface, except for what the scheduler itself provides: see the re-exports in
 //! `lib.rs`.
 
+pub mod collections;
 #[doc(hidden)]
 pub mod console;
 pub mod log;
 pub(crate) mod options;
 pub mod panic;
+pub mod rand;
 pub mod runtime;
 pub(crate) mod schedtrace;
 pub mod time;

@@ -2,7 +2,7 @@
 
 use spin::Once;
 pub use trefoil_boot::options::Options;
-use trefoil_boot::options::{AppWords, Complaint, app_words as words, parse, unquote, value_of};
+use trefoil_boot::options::{AppWords, Complaint, app_words as words, number, parse, unquote, value_of};
 
 use crate::println;
 
@@ -28,6 +28,11 @@ pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'stati
         complain(Complaint::BadValue { key, value, wants });
     }
     read
+}
+
+/// Returns the number that `seed=N` says. Boot has complained of any other value.
+pub fn seed() -> Option<u64> {
+    value_of(LINE.get()?, b"seed").and_then(number)
 }
 
 /// Returns the program's own words.
