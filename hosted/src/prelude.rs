@@ -1,12 +1,17 @@
 //! The names of the kernel's prelude, on the host: an example of `trefoil_sched` reads like a
 //! program of `trefoil`.
 
-pub use std::collections::BTreeMap;
+pub use std::borrow::Cow;
+pub use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+pub use std::rc::Rc;
 pub use std::sync::Arc;
+pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub use trefoil_sched::chan::{Receiver, Sender};
+pub use trefoil_sched::context::Context;
 pub use trefoil_sched::goroutine_local;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
+pub use trefoil_sched::locks::{Mutex, RwLock, WaitGroup};
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::time::{Duration, Instant};
 pub use trefoil_sched::{

@@ -17,8 +17,53 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`]. It comes
-//! with [`prelude`].
+//! # An app of your own
+//!
+//! ```sh
+//! cargo trefoil new ../my-app && cd ../my-app && cargo run
+//! ```
+//!
+//! [`main!`] names the function that runs first, and [`prelude`] has the usual imports. `cargo
+//! trefoil run --smp 2 --release` boots the app on another machine; `debug` starts gdb, `bench`
+//! counts instructions.
+//!
+//! # The modules
+//!
+//! | for | module |
+//! |---|---|
+//! | goroutines | [`go`], [`Builder`], [`scope()`]; [`joinset`]: sets of them, and error groups |
+//! | messages | [`chan`]: channels, timers as channels; [`select!`] waits for several, [`mod@select`] for a list of them |
+//! | shared values | [`sync`]: locks, once cells, semaphores, wait groups; [`goroutine_local!`], [`local`]: values of one goroutine |
+//! | time | [`time`]: clock, date, sleep, timers, tickers |
+//! | stopping | [`context`]: cancellation, deadlines |
+//! | futures | [`task`]: a goroutine that runs one |
+//! | the machine | [`runtime`]: cores, arguments, input, counters, exit; [`PreemptGuard`] |
+//! | panics | [`mod@panic`]: catching, hooks; a panic ends its goroutine, and [`JoinHandle::join`] tells |
+//! | output | [`print!`], [`println!`]; [`log`]: the macros of the crate `log` |
+//! | `std`'s library | [`collections`], [`rand`], [`num`], [`hash`], [`mod@alloc`]; and `std`'s other modules by the same names |
+//!
+//! # Guides
+//!
+//! The links lead into the book, which `make doc` renders beside these pages.
+//!
+//! * [From Go](../../book/from-go.html): each construct, and fifteen programs;
+//!   [from std](../../book/from-std.html)
+//! * [How to read the book](../../book/intro.html) on the scheduler's insides, and its
+//!   [glossary](../../book/glossary.html)
+//! * [Locks](../../book/sync.html), [channels](../../book/channels.html) and
+//!   [time](../../book/time.html): behaviour and cost
+//! * [Stacks](../../book/stacks.html): windows, overflow, packing
+//! * [The cost of an operation](../../book/figures.html), and [whole programs beside
+//!   Go's](../../book/performance.html)
+//!
+//! # Testing
+//!
+//! `cargo trefoil test` runs an app's tests; those that need the machine boot it. The option
+//! `seed=N` repeats a run's random choices ([`rand::seed`] tells N). `--icount` makes the clock
+//! count instructions, and `--record FILE` with `--replay FILE` repeats a run exactly. HACKING.md
+//! shows how an image tests several cases on several machines ("A test image").
+//!
+//! # How it is built
 //!
 //! The kernel has floors. Each floor imports only floors below it; `cargo xtask tidy` checks that.
 //!

@@ -205,6 +205,35 @@ fn every_model_ends_with_the_invariants() {
     }
 }
 
+/// The API's first page links each module of its own, and its links into the book lead somewhere.
+#[test]
+fn the_front_page_leads_to_every_module_and_guide() {
+    let source = fs::read_to_string(checkout().join("kernel/src/lib.rs")).unwrap();
+    let (header, code) = source.split_at(source.find("\n#![no_std]").expect("the header ends there"));
+    let mut modules = Vec::new();
+    let mut is_hidden = false;
+    for line in code.lines() {
+        let named = match (line.strip_prefix("pub mod "), line.strip_prefix("pub use api::")) {
+            (Some(module), _) => vec![module.trim_end_matches([' ', '{', ';'])],
+            (None, Some(names)) => names.trim_matches(['{', '}', ';']).split(", ").collect(),
+            (None, None) => Vec::new(),
+        };
+        modules.extend(named.into_iter().filter(|_| !is_hidden));
+        is_hidden = line.contains("doc(hidden)");
+    }
+    assert!(modules.len() > 12 && modules.contains(&"chan") && modules.contains(&"rand"), "{modules:?}");
+    // `ffi` is one of the modules that only re-export `std`'s.
+    for module in modules.into_iter().filter(|module| *module != "ffi") {
+        let links = [format!("[`{module}`]"), format!("[`mod@{module}`]")];
+        assert!(links.iter().any(|link| header.contains(link)), "the page does not lead to {module}");
+    }
+    let pages: Vec<_> = header.split("../../book/").skip(1).map(|rest| rest.split(".html").next().unwrap()).collect();
+    assert!(pages.contains(&"from-go") && pages.contains(&"from-std"), "{pages:?}");
+    for page in pages {
+        assert!(checkout().join(format!("docs/{page}.md")).exists(), "the book has no page {page}");
+    }
+}
+
 #[test]
 fn an_item_without_an_example_is_found() {
     let text = "/// Says no.\npub fn bare() {}\n/// ```\n/// x\n/// ```\n#[inline]\npub fn shown() {}\n#[doc(hidden)]\npub struct Hidden;\n\
