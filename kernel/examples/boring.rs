@@ -1,6 +1,6 @@
-//! Rob Pike's boring talk, from "Go Concurrency Patterns": a function that returns a channel, two
-//! such channels fanned in, a listener with a timeout, and a speaker that is asked to leave. In Go
-//! a speaker without a listener waits for ever; here its channel is closed, and it goes.
+//! Rob Pike's boring talk, from "Go Concurrency Patterns". A function returns a channel. Two such
+//! channels are fanned in, a listener has a timeout, and a speaker is asked to leave. In Go a
+//! speaker without a listener waits for ever; here its channel is closed, and it goes.
 #![no_std]
 #![no_main]
 

@@ -11,7 +11,7 @@ trefoil::main!(main);
 
 type Message = Arc<str>;
 
-/// What becomes of a message when a subscriber's queue is full.
+/// The fate of a message when a subscriber's queue is full.
 #[derive(Clone, Copy, PartialEq)]
 enum WhenFull {
     Wait,
@@ -96,7 +96,8 @@ fn main() {
         let numbers: Vec<usize> = reader.messages.iter().take(1000).map(|text| text[5..].parse().unwrap()).collect();
         numbers.is_sorted() && numbers.len() == 1000
     });
-    let leaver = go(move || leaver.messages.iter().take(5).count()); // leaves; the publisher may be waiting
+    // When it leaves, the publisher may be waiting for it.
+    let leaver = go(move || leaver.messages.iter().take(5).count());
     let (newsroom, station) = (broker.clone(), broker.clone());
     let newsroom = go(move || (0..1000).map(|n| newsroom.publish("news", &format!("news {n}"))).sum::<usize>());
     let station = go(move || (0..100).map(|n| station.publish("weather", &format!("wind {n}"))).sum::<usize>());
