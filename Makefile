@@ -63,8 +63,8 @@ check: ## formatting, prose and lints
 debug: setup-debug ## gdb on a booted example, stopped at its main
 	cargo trefoil debug --package trefoil --example $(APP) -- $(ARGS)
 
-doc: ## the API's documentation, in target/doc
-	cargo doc --no-deps --package trefoil --package trefoil-sched --package trefoil-boot
+doc: book ## the API's documentation, in target/doc, and the book to which it leads
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --package trefoil --package trefoil-sched --package trefoil-boot
 
 book: setup-book ## docs/ as a book, in target/book; its first page is index.html
 	cargo xtask book

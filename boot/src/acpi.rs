@@ -209,15 +209,43 @@ impl<'m, M: Memory> Tables<'m, M> {
     /// # Errors
     /// The defect of the FADT.
     pub fn pm_timer(&self) -> Result<Option<u16>, Error> {
-        const NAME: &str = "FADT";
-        let address = self.find(b"FACP").ok_or(Error::Missing(NAME))?;
-        let fadt = table(self.memory, address, b"FACP", NAME)?;
         const AT: usize = offset_of!(Fadt, pm_timer_block);
+        let fadt = self.fadt()?;
         if fadt.len() < AT + 4 {
-            return Err(Error::Length(NAME));
+            return Err(Error::Length(FADT));
         }
         Ok(u16::try_from(le32(fadt, AT)).ok().filter(|&port| port != 0))
     }
+
+    /// Returns what the FADT tells of the real-time clock.
+    ///
+    /// # Errors
+    /// The defect of the FADT.
+    pub fn real_time_clock(&self) -> Result<RealTimeClock, Error> {
+        const FLAGS: usize = offset_of!(Fadt, iapc_boot_arch);
+        let fadt = self.fadt()?;
+        // The first revision of the table ends before the flags.
+        let flags = fadt.get(FLAGS..FLAGS + 2).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+        let century = fadt.get(offset_of!(Fadt, century)).copied();
+        Ok(RealTimeClock {
+            is_absent: flags & NO_RTC != 0,
+            century: century.filter(|index| (0x0e..0x80).contains(index)),
+        })
+    }
+
+    fn fadt(&self) -> Result<&'m [u8], Error> {
+        let address = self.find(b"FACP").ok_or(Error::Missing(FADT))?;
+        table(self.memory, address, b"FACP", FADT)
+    }
+}
+
+/// The FADT's words about the real-time clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RealTimeClock {
+    /// The machine has none.
+    pub is_absent: bool,
+    /// The index of the register with the century.
+    pub century: Option<u8>,
 }
 
 /// The route of an interrupt line: an I/O APIC and one of its inputs.
@@ -256,6 +284,9 @@ impl<'m> Iterator for Entries<'m> {
 }
 
 const MADT: &str = "MADT";
+const FADT: &str = "FADT";
+/// Bit of the FADT's flags: there is no real-time clock.
+const NO_RTC: u16 = 1 << 5;
 const IO_APIC: u8 = 1;
 const OVERRIDE: u8 = 2;
 const LOCAL_APIC: u8 = 0;

@@ -14,8 +14,8 @@
 // ANCHOR_END: path
 //!
 //! Everything but the stub, `entry` and `say` is pure: the code reads bytes from its caller and
-//! touches no machine. So tests on the host cover the tables of a broken firmware. `acpi` and
-//! `options` are such readers too; the kernel calls them.
+//! touches no machine. So tests on the host cover the tables of a broken firmware. `acpi`,
+//! `options` and `rtc` are such readers too; the kernel calls them.
 //!
 //! Boot knows two kinds of trouble. If a necessary part is missing (a start info, a memory map,
 //! enough memory), the machine ends with a `trefoil: fatal:` line and a failing exit. Any other
@@ -35,6 +35,7 @@ pub mod pvh;
 pub mod regions;
 pub mod rest;
 pub mod rsdp;
+pub mod rtc;
 #[cfg(not(test))]
 mod say;
 pub mod tables;

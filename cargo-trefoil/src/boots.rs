@@ -98,6 +98,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "input" => boot.settings.input = Some(value.into()),
                 "stdin" => boot.settings.stdin = stdin(value),
                 "cpu" => boot.settings.cpu = value.into(),
+                "qemu" => boot.settings.extra = value.split_whitespace().map(String::from).collect(),
                 "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
                 "icount" => boot.settings.icount = true,
                 "large" => (boot.large, boot.ignored) = (true, true),
@@ -321,6 +322,10 @@ mod tests {
         assert_eq!(names, ["a::smp1", "a::smp2", "b::smp4,sockets=2,cores=2", "b::smp8"]);
         assert_eq!((boots[0].exit, boots[0].expect[0].as_str()), (1, "x y"));
         assert_eq!(boots[2].settings.memory, "64M");
+        assert_eq!(
+            parse("a | smp 1 | qemu -rtc base=2026-01-02").unwrap()[0].settings.extra,
+            ["-rtc", "base=2026-01-02"]
+        );
     }
 
     #[test]

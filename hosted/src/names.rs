@@ -8,10 +8,30 @@ pub use trefoil_macros::hosted_test as test;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{DEFAULT_STACK, go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
-pub use trefoil_sched::{chan, context, joinset, local, locks as sync, panic, par, task, time};
+pub use trefoil_sched::{chan, context, joinset, local, panic, par, rand, time};
 pub use trefoil_sched::{goroutine_local, select, select_biased};
 
 pub use std::{print, println};
+
+// std's other modules.
+pub extern crate alloc;
+pub use std::{
+    any, array, ascii, borrow, boxed, cell, char, clone, cmp, collections, convert, default, error, f32, f64, ffi, fmt,
+    format, future, hash, hint, iter, marker, mem, net, num, ops, option, pin, ptr, rc, result, slice, str, string,
+    vec,
+};
+
+/// Locks and other objects that park a goroutine.
+pub mod sync {
+    pub use std::sync::{Arc, Weak, atomic};
+    pub use trefoil_sched::locks::*;
+}
+
+/// Futures.
+pub mod task {
+    pub use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker, ready};
+    pub use trefoil_sched::task::*;
+}
 
 /// The machine's part of the API.
 pub mod runtime {

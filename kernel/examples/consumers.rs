@@ -6,8 +6,6 @@
 
 use trefoil::prelude::*;
 
-trefoil::main!(main);
-
 const CONSUMERS: usize = 100;
 const VALUES: u64 = 200_000;
 
@@ -44,6 +42,7 @@ fn measure(name: &str, capacity: Option<usize>, turn: Option<u64>) {
     println!("{name}: most {most} median {median} least {least}, {each} ns a value");
 }
 
+#[trefoil::main]
 fn main() {
     while runtime::num_cpus() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));

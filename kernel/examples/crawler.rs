@@ -3,10 +3,7 @@
 #![no_std]
 #![no_main]
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use trefoil::prelude::*;
-use trefoil::sync::{Mutex, WaitGroup};
 
 type Page = u32;
 

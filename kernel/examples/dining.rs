@@ -5,7 +5,6 @@
 #![no_main]
 
 use trefoil::prelude::*;
-use trefoil::sync::{Mutex, WaitGroup};
 
 const NAMES: [&str; 5] = ["Aristotle", "Hypatia", "Kant", "Spinoza", "Weil"];
 

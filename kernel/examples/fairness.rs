@@ -7,7 +7,6 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use trefoil::prelude::*;
-use trefoil::sync::{Mutex, RwLock};
 
 const TIME: Duration = Duration::from_millis(500);
 

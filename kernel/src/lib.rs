@@ -16,8 +16,55 @@
 //! } // main returns: the machine stops, exit status 0
 //! ```
 //!
-//! The rest of the program's interface is in [`chan`], [`sync`], [`time`] and [`runtime`]. It comes
-//! with [`prelude`].
+//! # An app of your own
+//!
+//! ```sh
+//! cargo trefoil new ../my-app && cd ../my-app && cargo run
+//! ```
+//!
+//! [`macro@main`] marks the function that runs first, and [`prelude`] has the usual imports. `cargo
+//! trefoil run --smp 2 --release` boots the app on another machine; `debug` starts gdb, `bench`
+//! counts instructions.
+//!
+//! # The modules
+//!
+//! | for | module |
+//! |---|---|
+//! | goroutines | [`go`], [`Builder`], [`scope()`]; [`joinset`]: sets of them, and error groups |
+//! | messages | [`chan`]: channels, timers as channels; [`select!`] waits for several, [`mod@select`] for a list of them |
+//! | work on slices | [`par`]: `for_each`, `map`, `reduce` on all cores |
+//! | shared values | [`sync`]: locks, once cells, semaphores, wait groups; [`goroutine_local!`], [`local`]: values of one goroutine |
+//! | time | [`time`]: clock, date, sleep, timers, tickers |
+//! | stopping | [`context`]: cancellation, deadlines |
+//! | futures | [`task`]: a goroutine that runs one |
+//! | the machine | [`runtime`]: cores, arguments, input, counters, exit; [`PreemptGuard`] |
+//! | panics | [`mod@panic`]: catching, hooks; a panic ends its goroutine, and [`JoinHandle::join`] tells |
+//! | output | [`print!`], [`println!`]; [`log`]: the macros of the crate `log` |
+//! | `std`'s library | [`collections`], [`rand`], [`num`], [`hash`], [`mod@alloc`]; and `std`'s other modules by the same names |
+//!
+//! # Guides
+//!
+//! The links lead into the book, which `make doc` renders beside these pages.
+//!
+//! * [From Go](../../book/from-go.html): each construct, and fifteen programs;
+//!   [from std](../../book/from-std.html)
+//! * [How to read the book](../../book/intro.html) on the scheduler's insides, and its
+//!   [glossary](../../book/glossary.html)
+//! * [Locks](../../book/sync.html), [channels](../../book/channels.html) and
+//!   [time](../../book/time.html): behaviour and cost
+//! * [Stacks](../../book/stacks.html): windows, overflow, packing
+//! * [The cost of an operation](../../book/figures.html), and [whole programs beside
+//!   Go's](../../book/performance.html)
+//!
+//! # Testing
+//!
+//! `cargo test` runs an app's tests: unit tests on the host's scheduler, and those marked with
+//! [`macro@test`] on the machine ([An app of your own](../../book/app.html)). The option
+//! `seed=N` repeats a run's random choices ([`rand::seed`] tells N). `--icount` makes the clock
+//! count instructions, and `--record FILE` with `--replay FILE` repeats a run exactly. HACKING.md
+//! shows how an image tests several cases on several machines ("A test image").
+//!
+//! # How it is built
 //!
 //! The kernel has floors. Each floor imports only floors below it; `cargo xtask tidy` checks that.
 //!
@@ -37,7 +84,8 @@
 // `xtask/tests/host.rs`.
 #![feature(optimize_attribute)]
 
-extern crate alloc;
+#[doc(no_inline)]
+pub extern crate alloc;
 
 mod abandon;
 mod api;
@@ -56,7 +104,7 @@ mod upcalls;
 
 #[doc(hidden)]
 pub use api::console;
-pub use api::{log, panic, runtime, time};
+pub use api::{collections, log, panic, runtime, time};
 pub use arch::guard::PreemptGuard;
 pub use trefoil_macros::{main, test};
 pub use trefoil_sched::goroutine_local;
@@ -65,6 +113,42 @@ pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::DEFAULT_STACK;
 pub use trefoil_sched::spawn::{go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope, select, select_biased};
+
+// The other modules of `std`, by the same paths: they are those of `alloc` and `core`.
+#[doc(no_inline)]
+pub use alloc::{borrow, boxed, fmt, format, rc, slice, str, string, vec};
+#[doc(no_inline)]
+pub use core::{
+    any, array, ascii, cell, char, clone, cmp, convert, default, error, f32, f64, future, hint, iter, marker, mem, net,
+    ops, option, pin, ptr, result,
+};
+
+/// Hashing, as `std::hash`.
+pub mod hash {
+    pub use crate::collections::{DefaultHasher, RandomState};
+    #[doc(no_inline)]
+    pub use core::hash::*;
+}
+
+/// Strings for and from C, as `std::ffi`.
+pub mod ffi {
+    #[doc(no_inline)]
+    pub use alloc::ffi::{CString, FromVecWithNulError, IntoStringError, NulError};
+    #[doc(no_inline)]
+    pub use core::ffi::*;
+}
+
+/// Numbers, as `std::num`, and the functions of floats that `std` has and `core` has not.
+pub mod num {
+    pub use crate::api::num::Float;
+    #[doc(no_inline)]
+    pub use core::num::*;
+}
+
+/// Random numbers: a generator for each goroutine, with the traits of `rand_core`.
+pub mod rand {
+    pub use trefoil_sched::rand::*;
+}
 
 /// How goroutines are told to stop.
 pub mod context {
@@ -81,8 +165,12 @@ pub mod par {
     pub use trefoil_sched::par::*;
 }
 
-/// Futures: a goroutine that runs one, and wakers.
+/// Futures: a goroutine that runs one, and the items of `std::task`.
 pub mod task {
+    #[doc(no_inline)]
+    pub use alloc::task::Wake;
+    #[doc(no_inline)]
+    pub use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker, ready};
     pub use trefoil_sched::task::*;
 }
 
@@ -98,5 +186,9 @@ pub mod chan {
 
 /// Locks and other objects that park a goroutine instead of a core.
 pub mod sync {
+    #[doc(no_inline)]
+    pub use alloc::sync::{Arc, Weak};
+    #[doc(no_inline)]
+    pub use core::sync::atomic;
     pub use trefoil_sched::locks::*;
 }

@@ -10,6 +10,7 @@ pub mod locks;
 pub mod output;
 pub mod panic;
 pub mod par;
+pub mod rand;
 pub mod scope;
 pub mod select;
 pub mod spawn;

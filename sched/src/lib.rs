@@ -68,7 +68,8 @@ pub mod internals {
 pub use crate::api::scope::{Scope, ScopedJoinHandle, scope};
 pub use crate::api::spawn::{Builder, SpawnError, exit_g};
 pub use crate::api::{
-    chan, context, input, join, joinset, local, locks, output, panic, par, scope, select, spawn, stats, task, time,
+    chan, context, input, join, joinset, local, locks, output, panic, par, rand, scope, select, spawn, stats, task,
+    time,
 };
 pub use crate::core::handoff::block_in_place;
 pub use crate::core::max_procs::set_max_procs;

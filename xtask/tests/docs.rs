@@ -93,14 +93,18 @@ fn hidden_lines_are_part_of_an_example_and_other_blocks_are_not() {
 
 /// The API: files and folders, and names in them that no program sees although they are `pub` (the
 /// kernel or a model uses them).
-const LIBRARY: [(&str, &[&str]); 24] = [
+const LIBRARY: [(&str, &[&str]); 28] = [
     ("kernel/src/api/runtime.rs", &[]),
     ("kernel/src/api/runtime", &[]),
     ("kernel/src/arch/x86_64/guard.rs", &[]),
+    ("kernel/src/api/collections", &[]),
     ("kernel/src/api/log.rs", &[]),
     ("kernel/src/api/panic.rs", &[]),
     ("kernel/src/api/panic", &[]),
+    ("kernel/src/api/num.rs", &[]),
+    ("sched/src/api/rand.rs", &["draw", "draw_within"]),
     ("kernel/src/api/time.rs", &[]),
+    ("kernel/src/api/time", &[]),
     ("sched/src/api/spawn/end.rs", &["is_exit", "abandon", "came_to_panic"]),
     ("sched/src/api/chan.rs", &[]),
     ("sched/src/api/chan", &["Watch", "run"]),
@@ -201,6 +205,35 @@ fn every_model_ends_with_the_invariants() {
         assert!(!text.contains("builder.check("), "{} explores past `ending::run`", path.display());
         let count = |what: &str| text.matches(what).count();
         assert!(count("Sched::new(") <= count("ending::enroll("), "{}: nobody looks at a scheduler", path.display());
+    }
+}
+
+/// The API's first page links each module of its own, and its links into the book lead somewhere.
+#[test]
+fn the_front_page_leads_to_every_module_and_guide() {
+    let source = fs::read_to_string(checkout().join("kernel/src/lib.rs")).unwrap();
+    let (header, code) = source.split_at(source.find("\n#![no_std]").expect("the header ends there"));
+    let mut modules = Vec::new();
+    let mut is_hidden = false;
+    for line in code.lines() {
+        let named = match (line.strip_prefix("pub mod "), line.strip_prefix("pub use api::")) {
+            (Some(module), _) => vec![module.trim_end_matches([' ', '{', ';'])],
+            (None, Some(names)) => names.trim_matches(['{', '}', ';']).split(", ").collect(),
+            (None, None) => Vec::new(),
+        };
+        modules.extend(named.into_iter().filter(|_| !is_hidden));
+        is_hidden = line.contains("doc(hidden)");
+    }
+    assert!(modules.len() > 12 && modules.contains(&"chan") && modules.contains(&"rand"), "{modules:?}");
+    // `ffi` is one of the modules that only re-export `std`'s.
+    for module in modules.into_iter().filter(|module| *module != "ffi") {
+        let links = [format!("[`{module}`]"), format!("[`mod@{module}`]")];
+        assert!(links.iter().any(|link| header.contains(link)), "the page does not lead to {module}");
+    }
+    let pages: Vec<_> = header.split("../../book/").skip(1).map(|rest| rest.split(".html").next().unwrap()).collect();
+    assert!(pages.contains(&"from-go") && pages.contains(&"from-std"), "{pages:?}");
+    for page in pages {
+        assert!(checkout().join(format!("docs/{page}.md")).exists(), "the book has no page {page}");
     }
 }
 

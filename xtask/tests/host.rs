@@ -145,6 +145,44 @@ fn every_example_runs_to_its_end() {
 }
 
 #[test]
+fn the_ported_go_programs_do_what_their_originals_do() {
+    let images = ["boring", "load_balancer", "pubsub"].map(example);
+    for smp in ["1", "2", "4"] {
+        let [boring, load_balancer, pubsub] = images.each_ref().map(|image| {
+            let (code, text) = boot(image, &[], &Settings { smp: smp.into(), ..settings() });
+            assert_eq!(code, 0, "{text}");
+            text
+        });
+        let lines: Vec<&str> = boring.lines().map(str::trim_end).collect();
+        let (both, rest) = lines.split_at(10);
+        for name in ["Joe", "Ann"] {
+            let said: Vec<&&str> = both.iter().filter(|line| line.starts_with(name)).collect();
+            assert!(!said.is_empty(), "{name} is not heard:\n{boring}");
+            assert!(said.iter().enumerate().all(|(n, line)| **line == format!("{name} {n}")), "{boring}");
+        }
+        let ends =
+            ["you talk too much: enough", "Ann 0", "you are too slow", "Joe 0", "Joe 1", "Joe 2", "Joe: see you"];
+        assert_eq!(rest[..7], ends, "{boring}");
+        assert_eq!(rest[7..], ["nobody talks to himself"], "{boring}");
+
+        assert!(load_balancer.contains("1000 right answers to 1000 requests"), "{load_balancer}");
+        let most = load_balancer.split("at most ").nth(1).and_then(|rest| rest[..1].parse::<u32>().ok());
+        assert!(most.is_some_and(|most| (1..=5).contains(&most)), "20 requests at 4 workers:\n{load_balancer}");
+
+        for line in [
+            "the leaver read 5 messages",
+            "the reader has all 1000 in order: true",
+            "news was handed over 1015 times, the weather 100",
+            "the sailor has 100 messages, the last is Some(\"wind 99\")",
+            "the sleeper has 10 messages and missed 990",
+            "0 subscribers are left",
+        ] {
+            assert!(pubsub.contains(line), "{line}:\n{pubsub}");
+        }
+    }
+}
+
+#[test]
 fn the_chat_room_answers_what_is_typed() {
     let typed = Stdin::Bytes(b"hello there\n/who\nwow!\n".to_vec(), Duration::ZERO);
     let (code, text) = boot(&example("chat"), &[], &Settings { stdin: typed, ..settings() });

@@ -120,6 +120,28 @@ fn both_revisions_lead_to_the_enabled_cores() {
 }
 
 #[test]
+fn the_fadt_tells_where_the_century_is_and_whether_there_is_a_clock() {
+    let told = |fadt: &[u8]| {
+        let mut image = Image::new(2, &local(0, 1));
+        image.table(FADT, b"FACP", fadt);
+        Tables::new(BASE, &image).unwrap().real_time_clock().unwrap()
+    };
+    let with = |century: u8, flags: u16| {
+        let mut fadt = [0; 80];
+        fadt[72] = century;
+        fadt[73..75].copy_from_slice(&flags.to_le_bytes());
+        fadt
+    };
+    assert_eq!(told(&with(0x32, 0b11)), RealTimeClock { is_absent: false, century: Some(0x32) });
+    assert_eq!(told(&with(0, 1 << 5)), RealTimeClock { is_absent: true, century: None });
+    // Where the time and the state are, no century is; nor behind the last register.
+    for century in [5, 0x0d, 0x80, 0xff] {
+        assert_eq!(told(&with(century, 0)).century, None, "{century}");
+    }
+    assert_eq!(told(&[0; 40]), RealTimeClock::default(), "an old table ends before");
+}
+
+#[test]
 fn more_cores_than_there_is_room_for_are_counted() {
     let image = Image::new(2, &(0..70).flat_map(|id| local(id, 1)).collect::<Vec<_>>());
     let mut cores = Tables::new(BASE, &image).unwrap().cores().unwrap();
@@ -192,13 +214,13 @@ fn no_changed_byte_and_no_cut_panics_or_hangs() {
                     }
                 }
                 if let Ok(tables) = Tables::new(BASE, &image) {
-                    let _ = (tables.cores(), tables.pm_timer(), tables.isa_route(4));
+                    let _ = (tables.cores(), tables.pm_timer(), tables.isa_route(4), tables.real_time_clock());
                 }
             }
         }
         let image = Image(good.0[..at].to_vec());
         if let Ok(tables) = Tables::new(BASE, &image) {
-            let _ = (tables.cores(), tables.pm_timer());
+            let _ = (tables.cores(), tables.pm_timer(), tables.real_time_clock());
         }
     }
 }

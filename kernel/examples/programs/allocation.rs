@@ -1,7 +1,6 @@
 //! Goroutines that allocate and free.
 
 use trefoil::prelude::*;
-use trefoil::sync::WaitGroup;
 
 use crate::{SEED, Took, xorshift};
 

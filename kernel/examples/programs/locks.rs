@@ -3,7 +3,6 @@
 use core::hint::black_box;
 
 use trefoil::prelude::*;
-use trefoil::sync::{Mutex, RwLock, WaitGroup};
 
 use crate::{Took, xorshift};
 

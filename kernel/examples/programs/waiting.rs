@@ -2,7 +2,6 @@
 
 use trefoil::context::Context;
 use trefoil::prelude::*;
-use trefoil::sync::WaitGroup;
 
 use crate::Took;
 

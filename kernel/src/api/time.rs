@@ -1,8 +1,12 @@
-//! Time: the machine's clock, and goroutines that wait for it.
+//! Time: the machine's clock, goroutines that wait for it, and the time of day.
 
 pub use trefoil_sched::time::{
     Delay, Duration, Elapsed, Instant, Ticker, Timer, delay, delay_until, sleep, sleep_until, timeout,
 };
+
+pub use system::{NoSystemTime, SystemTime, SystemTimeError, UNIX_EPOCH};
+
+mod system;
 
 use crate::arch::clock;
 

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `smp 1,2,4` | one boot for each of these numbers of cores |
 //! | `machine pc`, `cpu MODEL`, `mem 64M` | QEMU's machine, processor and memory (256M unless told) |
+//! | `qemu ARGS` | more arguments for QEMU |
 //! | `append OPTIONS` | words for the kernel's command line |
 //! | `input FILE` | the initial RAM disk |
 //! | `stdin TEXT`, `stdin later TEXT` | typed input, at once or after half a second |

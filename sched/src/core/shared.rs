@@ -70,6 +70,7 @@ pub struct Sched {
     pub(crate) free: GlobalFree,
     pub(crate) registry: Registry,
     pub(crate) ids: AtomicU64,
+    seed: u64,
     slice: AtomicU64,
     wakeup: AtomicU64,
     /// Counts the calls that told P's to give their free G's away.
@@ -102,6 +103,7 @@ impl Sched {
             free: GlobalFree::new(),
             registry: Registry::new(),
             ids: AtomicU64::new(1),
+            seed: config.seed,
             slice: AtomicU64::new(config.slice),
             wakeup: AtomicU64::new(config.wakeup),
             trims: AtomicU32::new(0),
@@ -111,6 +113,11 @@ impl Sched {
             deaths: Deaths::new(),
             rounds: Rounds::new(),
         }
+    }
+
+    /// Returns the seed of every random choice.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Returns the P's, those beyond [`num_ps`](Self::num_ps) included.

@@ -46,9 +46,11 @@ const CRATES: [Floors; 2] = [
             &["scheduler"],
         ],
         again: &[
+            ("collections", "api"),
             ("console", "api"),
             ("log", "api"),
             ("panic", "api"),
+            ("rand", "api"),
             ("runtime", "api"),
             ("time", "api"),
             ("print", "api"),

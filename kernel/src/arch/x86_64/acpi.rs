@@ -6,7 +6,7 @@ use core::cell::RefCell;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use trefoil_boot::acpi::{Cores, Error, Memory, Route, Tables};
+use trefoil_boot::acpi::{Cores, Error, Memory, RealTimeClock, Route, Tables};
 use trefoil_boot::options::Faults;
 
 use super::cpu;
@@ -44,6 +44,10 @@ impl Memory for Physical {
 }
 
 impl Physical {
+    fn tables(&self) -> Result<Tables<'_, Self>, Error> {
+        Tables::new(FIRMWARE.0.load(Ordering::Relaxed), self)
+    }
+
     /// Copies a whole table, with the fault that the command line asks for.
     #[optimize(size)]
     fn damage(&self, bytes: &[u8]) -> Option<&'static [u8]> {
@@ -78,14 +82,30 @@ static FIRMWARE: (AtomicU64, AtomicU64) = (AtomicU64::new(0), AtomicU64::new(0))
 /// # Errors
 /// The defect of the tables, or the entry missing in them.
 pub fn isa_route(irq: u8) -> Result<Route, Error> {
-    let (rsdp, top) = (FIRMWARE.0.load(Ordering::Relaxed), FIRMWARE.1.load(Ordering::Relaxed));
-    if rsdp == 0 {
-        return Err(Error::Missing("RSDP"));
-    }
-    let memory = Physical { top, faults: Faults::default(), damaged: RefCell::new(Vec::new()) };
-    let route = Tables::new(rsdp, &memory)?.isa_route(irq)?;
+    let memory = again()?;
+    let route = memory.tables()?.isa_route(irq)?;
     // The registers must be mapped.
-    if u64::from(route.io_apic) + 0x1000 > top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
+    if u64::from(route.io_apic) + 0x1000 > memory.top { Err(Error::Missing("I/O APIC")) } else { Ok(route) }
+}
+
+/// Returns what the firmware tells of the real-time clock. Reads the tables anew, as [`isa_route`].
+///
+/// # Errors
+/// The defect of the tables.
+pub fn real_time_clock() -> Result<RealTimeClock, Error> {
+    again()?.tables()?.real_time_clock()
+}
+
+/// Returns the memory in which the tables lie, if they were found at boot.
+fn again() -> Result<Physical, Error> {
+    match FIRMWARE.0.load(Ordering::Relaxed) {
+        0 => Err(Error::Missing("RSDP")),
+        _ => Ok(Physical {
+            top: FIRMWARE.1.load(Ordering::Relaxed),
+            faults: Faults::default(),
+            damaged: RefCell::new(Vec::new()),
+        }),
+    }
 }
 
 /// Reads the tables. Reports a defect by `say`, and the machine goes on with the known part: at

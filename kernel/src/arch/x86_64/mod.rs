@@ -20,6 +20,7 @@ pub mod pic;
 pub mod preempt;
 pub mod report_stack;
 pub mod reporter;
+pub mod rtc;
 pub mod serial;
 pub mod smp;
 #[cfg_attr(not(feature = "stretch"), path = "stretch_off.rs")]
