@@ -237,6 +237,26 @@ fn the_front_page_leads_to_every_module_and_guide() {
     }
 }
 
+/// Returns the names that the file's `pub use` lines bring.
+fn names(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(checkout().join(file)).unwrap();
+    let uses = text.split("pub use ").skip(1).map(|rest| rest.split(';').next().unwrap());
+    let words = uses.flat_map(|list| list.split(['{', '}', ',']).map(str::trim).collect::<Vec<_>>());
+    words.map(|word| word.rsplit("::").next().unwrap().to_string()).filter(|name| !name.is_empty()).collect()
+}
+
+/// A library that is tested on the host sees the same names there.
+#[test]
+fn the_hosts_prelude_has_the_names_of_the_kernels() {
+    let hosted = names("hosted/src/prelude.rs");
+    let missing: Vec<_> = names("kernel/src/prelude.rs")
+        .into_iter()
+        // Floats have these functions of their own on the host.
+        .filter(|name| !hosted.contains(name) && name != "Float as _")
+        .collect();
+    assert!(hosted.len() > 40 && missing.is_empty(), "{missing:?} are not in hosted/src/prelude.rs");
+}
+
 #[test]
 fn an_item_without_an_example_is_found() {
     let text = "/// Says no.\npub fn bare() {}\n/// ```\n/// x\n/// ```\n#[inline]\npub fn shown() {}\n#[doc(hidden)]\npub struct Hidden;\n\

@@ -17,9 +17,9 @@ use core::ops::{Bound, RangeBounds};
 
 pub use rand_core::{self, CryptoRng, Rng, SeedableRng, TryRng};
 
-use crate::PreemptGuard;
+use crate::core::m::M;
 use crate::core::park::current_g;
-use crate::goroutine_local;
+use crate::machine::guard::PreemptGuard;
 
 /// A small and fast generator: xoshiro256++, as `rand`'s of this name.
 ///
@@ -41,10 +41,10 @@ pub type SmallRng = rand_xoshiro::Xoshiro256PlusPlus;
 /// ```
 pub fn seed() -> u64 {
     let guard = PreemptGuard::new();
-    crate::M::current(&guard).sched().seed()
+    M::current(&guard).sched().seed()
 }
 
-goroutine_local! {
+crate::goroutine_local! {
     /// Makes the seeds of the generators that this goroutine asks for.
     static SEEDS: RefCell<SmallRng> = RefCell::new(first());
 }
