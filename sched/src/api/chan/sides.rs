@@ -1,8 +1,9 @@
 //! The operands of a select's arms: a channel, or an `Option` of one. `None` switches the arm off.
 //!
-//! The macro calls `recv_arm` or `send_arm` on the operand. Method calls look through references,
-//! so `&rx`, an `Arc<Receiver<T>>` and the like are operands as well. The type says whether an arm
-//! can be off. So the arms of plain channels pay nothing: their `is_off` is a constant.
+//! The macro calls `as_receiver_or_option` or `as_sender_or_option` on the operand. (The compiler
+//! names them when the operand is something else.) Method calls look through references, so `&rx`,
+//! an `Arc<Receiver<T>>` and the like are operands as well. The type says whether an arm can be
+//! off. So the arms of plain channels pay nothing: their `is_off` is a constant.
 
 use super::arms::{RecvArm, SendArm};
 use super::errors::{RecvError, SendError};
@@ -17,7 +18,7 @@ pub trait RecvSide {
     where
         Self: 'a;
     /// Makes an arm that is not done yet.
-    fn recv_arm(&self) -> Self::Arm<'_>;
+    fn as_receiver_or_option(&self) -> Self::Arm<'_>;
 }
 
 /// The operand of `send(…)`.
@@ -30,7 +31,7 @@ pub trait SendSide {
     where
         Self: 'a;
     /// Makes an arm that is not done yet.
-    fn send_arm(&self, value: Self::Value) -> Self::Arm<'_>;
+    fn as_sender_or_option(&self, value: Self::Value) -> Self::Arm<'_>;
 }
 
 impl<T> RecvSide for Receiver<T> {
@@ -39,7 +40,7 @@ impl<T> RecvSide for Receiver<T> {
     where
         T: 'a;
     #[inline(always)]
-    fn recv_arm(&self) -> RecvArm<'_, T> {
+    fn as_receiver_or_option(&self) -> RecvArm<'_, T> {
         RecvArm::new(self)
     }
 }
@@ -49,7 +50,7 @@ impl<T> RecvSide for Option<Receiver<T>> {
         = MaybeRecvArm<'a, T>
     where
         T: 'a;
-    fn recv_arm(&self) -> MaybeRecvArm<'_, T> {
+    fn as_receiver_or_option(&self) -> MaybeRecvArm<'_, T> {
         MaybeRecvArm::new(self.as_ref())
     }
 }
@@ -60,7 +61,7 @@ impl<'r, T> RecvSide for Option<&'r Receiver<T>> {
     where
         'r: 'a,
         T: 'a;
-    fn recv_arm(&self) -> MaybeRecvArm<'_, T> {
+    fn as_receiver_or_option(&self) -> MaybeRecvArm<'_, T> {
         MaybeRecvArm::new(*self)
     }
 }
@@ -72,7 +73,7 @@ impl<T> SendSide for Sender<T> {
     where
         T: 'a;
     #[inline(always)]
-    fn send_arm(&self, value: T) -> SendArm<'_, T> {
+    fn as_sender_or_option(&self, value: T) -> SendArm<'_, T> {
         SendArm::new(self, value)
     }
 }
@@ -83,7 +84,7 @@ impl<T> SendSide for Option<Sender<T>> {
         = MaybeSendArm<'a, T>
     where
         T: 'a;
-    fn send_arm(&self, value: T) -> MaybeSendArm<'_, T> {
+    fn as_sender_or_option(&self, value: T) -> MaybeSendArm<'_, T> {
         MaybeSendArm::new(self.as_ref(), value)
     }
 }
@@ -95,7 +96,7 @@ impl<'r, T> SendSide for Option<&'r Sender<T>> {
     where
         'r: 'a,
         T: 'a;
-    fn send_arm(&self, value: T) -> MaybeSendArm<'_, T> {
+    fn as_sender_or_option(&self, value: T) -> MaybeSendArm<'_, T> {
         MaybeSendArm::new(*self, value)
     }
 }

@@ -1,8 +1,8 @@
 //! The macro: arms in, one call of the engine, and the chosen arm's body out.
 //!
 //! ```text
-//!   recv(a) -> x => body1,            match &a { from => { let mut arm = from.recv_arm();
-//!   send(b, v) -> y => body2,   ─▶      match &b { to => match v { value => { let mut arm = to.send_arm(value);
+//!   recv(a) -> x => body1,            match &a { from => { let mut arm = from.as_receiver…;
+//!   send(b, v) -> y => body2,   ─▶      match &b { to => match v { value => { let mut arm = to.as_sender…(value);
 //!   default => body3                      if try_run(&mut [arm, arm]) {
 //!                                           if arm.is_chosen() { let x = arm.finish(); drop(both); body1 } else { … body2 }
 //!                                         } else { drop(both); body3 } } } } } }
@@ -185,7 +185,7 @@ macro_rules! __select {
                 // Not moved: a large one has a large place.
                 let mut arm = {
                     use $crate::chan::RecvSide as _;
-                    from.recv_arm()
+                    from.as_receiver_or_option()
                 };
                 $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
             }
@@ -197,7 +197,7 @@ macro_rules! __select {
                 value => {
                     let mut arm = {
                         use $crate::chan::SendSide as _;
-                        to.send_arm(value)
+                        to.as_sender_or_option(value)
                     };
                     $crate::__select!(@eval $order [$($more)*] $default [$($done)* { arm $p, $code }])
                 }
