@@ -11,7 +11,7 @@ INPUT   ?= /usr/share/common-licenses/GPL-3
 endif
 export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY ONLY ROUNDS SIDE GO
 
-.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures clean setup setup-debug setup-compare setup-book
+.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,6 +68,9 @@ book: setup-book ## docs/ as a book, in target/book; its first page is index.htm
 
 figures: setup ## count, and write the tables of figures in docs/
 	cargo xtask figures
+
+pictures: setup ## draw docs/pictures anew: the chart from the tables, the recording from a boot
+	cargo xtask pictures
 
 clean: ## remove everything that was built
 	cargo clean

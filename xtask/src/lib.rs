@@ -6,5 +6,6 @@ pub mod book;
 pub mod compare;
 pub mod figures;
 pub mod markers;
+pub mod pictures;
 pub mod sample;
 pub mod tidy;
