@@ -85,7 +85,7 @@ fn complaint(command: &Command, end: &End) -> Option<String> {
 pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
     let copy = Copy::new(checkout)?;
     let (mut failures, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut folder = copy.root.clone();
+    let (mut folder, mut count) = (copy.root.clone(), 0);
     for command in commands {
         if !command.continues {
             folder.clone_from(&copy.root);
@@ -94,6 +94,7 @@ pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool)
         if !is_new || !wanted(&command.text) {
             continue;
         }
+        count += 1;
         let begin = Instant::now();
         let end = copy.run(line(command), &folder)?;
         let complaint = complaint(command, &end);
@@ -113,6 +114,7 @@ pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool)
         }
         folder.clone_from(end.folder.as_ref().unwrap_or(&copy.root));
     }
+    println!("{count} command lines have run, {} do not work", failures.len());
     Ok(failures)
 }
 
@@ -124,7 +126,6 @@ pub fn walk(filter: &str) -> Result<u8, String> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
     let failures = run(checkout, &all(checkout)?, |text| text.contains(filter))?;
     failures.iter().for_each(|failure| println!("\n{failure}"));
-    println!("{} of the commands do not work", failures.len());
     Ok(u8::from(!failures.is_empty()))
 }
 

@@ -1,9 +1,11 @@
 //! A fresh copy of the checkout, and commands that run in it as in a shell of the reader's.
 //!
 //! The copy lies outside the checkout, so that nothing of the checkout helps: no configuration, no
-//! file that git does not know. Its path is the same each time, and files keep their times, so
-//! cargo builds what has changed. The results of building stay in the checkout's `target/walk`.
+//! file that git does not know. Its path is the same each time, and files and folders keep their
+//! times, so cargo builds what has changed. The results of building stay in the checkout's
+//! `target/walk`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
@@ -50,10 +52,16 @@ impl Copy {
         let root = above.join("trefoil");
         let _ = fs::remove_dir_all(&above);
         fs::create_dir_all(&root).map_err(fail)?;
-        for file in files(checkout).map_err(fail)? {
-            copy(&checkout.join(&file), &root.join(&file)).map_err(|e| format!("{}: {e}", file.display()))?;
+        let files = files(checkout).map_err(fail)?;
+        for file in &files {
+            copy(&checkout.join(file), &root.join(file)).map_err(|e| format!("{}: {e}", file.display()))?;
         }
         symlink(&target, root.join("target")).map_err(fail)?;
+        // A build script may watch a folder.
+        let folders: BTreeSet<&Path> = files.iter().flat_map(|file| file.ancestors().skip(1)).collect();
+        for folder in folders {
+            keep_time(&checkout.join(folder), &root.join(folder)).map_err(fail)?;
+        }
         let variables = exported(checkout)?;
         Ok(Self { root, target, variables, _lock: lock })
     }
@@ -141,7 +149,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::copy(from, to)?;
-    File::options().write(true).open(to).and_then(|file| file.set_modified(fs::metadata(from)?.modified()?))
+    keep_time(from, to)
+}
+
+fn keep_time(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(to)?.set_modified(fs::metadata(from)?.modified()?)
 }
 
 #[cfg(test)]
