@@ -4,7 +4,9 @@
 # root or through sudo.
 
 APP     ?= wordcount
+ARGS    ?=
 PROFILE ?= release
+MODELS  ?= loom_*
 # The input of wordcount is a text that every Debian has.
 ifeq ($(APP),wordcount)
 INPUT   ?= /usr/share/common-licenses/GPL-3
@@ -14,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches stretches compare-programs sample check debug doc book figures clean setup setup-debug setup-compare setup-book
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,9 +35,9 @@ test: setup ## all tests: on the host, model checking, and in QEMU
 	$(MAKE) --no-print-directory test-stretches
 
 # Models the protocols, on the production types, in every interleaving with two preemptions.
-test-loom:
+test-loom: ## model checking: [MODELS=loom_park]
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 LOOM_MAX_BRANCHES=5000 CARGO_TARGET_DIR=target/loom \
-		cargo test --no-fail-fast --profile model --package trefoil-sched --test 'loom_*'
+		cargo test --no-fail-fast --profile model --package trefoil-sched --test '$(MODELS)'
 
 # A kernel of its own, which measures. No other image has the feature, so none is built again.
 STRETCHES := --release --package trefoil --features stretch --test stretches
@@ -43,7 +45,11 @@ STRETCHES := --release --package trefoil --features stretch --test stretches
 test-stretches: setup ## how long preemption is off at most, in counted instructions
 	cargo test $(STRETCHES)
 
-stretches: setup ## the same as a table, written into docs/preemption.md
+# Some commands of the pages want a debugger, Go or mdBook; those targets install it.
+test-walk: setup ## run the command lines of README, HACKING and the book in a fresh copy: [ONLY='make run']
+	cargo xtask walk "$(ONLY)"
+
+stretches: setup ## the longest stretches as a table, written into docs/preemption.md
 	@cargo test $(STRETCHES) -- --nocapture | grep '^| ' | tee target/stretches.txt
 	cargo xtask figures target/stretches.txt
 
@@ -71,6 +77,9 @@ book: setup-book ## docs/ as a book, in target/book; its first page is index.htm
 
 figures: setup ## count, and write the tables of figures in docs/
 	cargo xtask figures
+
+pictures: setup ## draw docs/pictures anew: the chart from the tables, the recording from a boot
+	cargo xtask pictures
 
 clean: ## remove everything that was built
 	cargo clean

@@ -85,9 +85,12 @@ pub fn book() -> Result<u8, String> {
     let staged = root.join(STAGED);
     let _ = fs::remove_dir_all(&staged);
     fs::create_dir_all(&staged).map_err(|e| format!("{STAGED}: {e}"))?;
-    for entry in fs::read_dir(root.join(PAGES)).map_err(|e| format!("{PAGES}: {e}"))? {
-        let path = entry.map_err(|e| format!("{PAGES}: {e}"))?.path();
+    for path in files(&root.join(PAGES)).map_err(|e| format!("{PAGES}: {e}"))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            copy(&path, &staged.join(&name)).map_err(|e| format!("{PAGES}/{name}: {e}"))?;
+            continue;
+        }
         let text = fs::read_to_string(&path).map_err(|e| format!("{PAGES}/{name}: {e}"))?;
         let text = resolve(root, &text).map_err(|e| format!("{PAGES}/{name}: {e}"))?;
         fs::write(staged.join(&name), text).map_err(|e| format!("{STAGED}/{name}: {e}"))?;
@@ -98,10 +101,26 @@ pub fn book() -> Result<u8, String> {
     if !status.success() {
         return Err("mdbook has failed".into());
     }
-    let broken = broken(&rendered(&root.join(BOOK))?);
+    let pages = rendered(&root.join(BOOK))?;
+    let mut broken = broken(&pages);
+    broken.extend(missing_pictures(&pages, |picture| root.join(BOOK).join(picture).exists()));
     broken.iter().for_each(|line| println!("{line}"));
     println!("the book is in {BOOK}/index.html");
     Ok(u8::from(!broken.is_empty()))
+}
+
+/// The files and folders in `dir`.
+fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Copies the files of a folder: pictures, which hold no includes.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for file in files(from)? {
+        fs::copy(&file, to.join(file.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// The rendered pages, by name.
@@ -142,6 +161,13 @@ fn broken(pages: &BTreeMap<String, String>) -> Vec<String> {
         }
     }
     found
+}
+
+/// Returns the pictures of the rendered pages that are not there.
+fn missing_pictures(pages: &BTreeMap<String, String>, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+    let pictures = pages.iter().flat_map(|(name, page)| attributes(page, "src").map(move |picture| (name, picture)));
+    let pictures = pictures.filter(|(_, picture)| picture.ends_with(".svg") && !is_there(picture));
+    pictures.map(|(name, picture)| format!("{name}: no {picture}")).collect()
 }
 
 /// The values of an attribute in a page.
@@ -189,6 +215,13 @@ mod tests {
         assert!(resolve(root, page).unwrap_err().starts_with("line 2: ../x.rs: "));
         assert_eq!(resolve(root, "a\nb").unwrap(), "a\nb\n");
         assert!(picture(root, "../sched/src/lib.rs:no-such").unwrap_err().contains("no picture no-such"));
+    }
+
+    #[test]
+    fn a_picture_that_was_not_copied_is_named() {
+        let page = r#"<img src="pictures/a.svg" alt="a"><img src="pictures/b.svg"><script src="x.js">"#;
+        let pages = BTreeMap::from([("a.html".to_string(), page.to_string())]);
+        assert_eq!(missing_pictures(&pages, |picture| picture == "pictures/a.svg"), ["a.html: no pictures/b.svg"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use cargo_trefoil::qemu::Settings;
 use cargo_trefoil::run;
 
 use crate::markers;
+use crate::pictures::chart;
 
 use options::Options;
 use results::{Failure, Line, Results, Side};
@@ -78,7 +79,7 @@ fn write_page(text: &str) -> Result<(), String> {
     let new = markers::replace(&old, table::PART, text).map_err(|e| format!("{PAGE}: {e}"))?;
     std::fs::write(&page, new).map_err(|e| format!("{PAGE}: {e}"))?;
     println!("the table is in {PAGE}");
-    Ok(())
+    chart::write(checkout())
 }
 
 /// Builds Trefoil's programs.

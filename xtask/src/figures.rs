@@ -3,7 +3,8 @@
 //! `cargo xtask figures` boots each of these programs, with instructions counted on one core, and
 //! writes its tables between their [markers]. `cargo xtask figures FILE` reads the
 //! output from a file instead, and leaves tables without a figure there as they are. `make
-//! stretches` does so: the longest stretches need a kernel of their own.
+//! stretches` does so: the longest stretches need a kernel of their own. The [`chart`] shows these
+//! tables, so it is drawn again.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,6 +14,7 @@ use std::process::Command;
 use cargo_trefoil::elf;
 
 use crate::markers;
+use crate::pictures::chart;
 
 /// A table.
 pub struct Table {
@@ -356,6 +358,7 @@ pub fn figures(file: Option<&Path>) -> Result<u8, String> {
     if written == 0 {
         return Err("no table has all its figures there".into());
     }
+    chart::write(root)?;
     Ok(0)
 }
 

@@ -6,5 +6,11 @@ pub mod book;
 pub mod compare;
 pub mod figures;
 pub mod markers;
+pub mod pictures;
 pub mod sample;
 pub mod tidy;
+pub mod walk;
+
+/// The verbs.
+pub const USAGE: &str = "usage: xtask sample FILE [WORDS…] | compare-programs | figures [FILE] | pictures | book | \
+                         walk [TEXT] | tidy [--all|--ratchet|--invariants|--paths]";

@@ -2,18 +2,16 @@
 //!
 //! `xtask tidy` checks the prose of comments and Markdown files. `xtask sample FILE [WORDS…]` runs
 //! an image and shows which functions its processors were in. `xtask figures [FILE]` writes the
-//! tables of counted figures in `docs/`. `xtask book` builds the book. `xtask compare-programs`
-//! runs whole programs beside Go's.
+//! tables of counted figures in `docs/`. `xtask pictures` draws the chart and records an example.
+//! `xtask book` builds the book. `xtask walk [TEXT]` runs the command lines of the pages. `xtask
+//! compare-programs` runs whole programs beside Go's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cargo_trefoil::qemu::{Settings, Stdin};
 use xtask::tidy::Mode;
-use xtask::{book, compare, figures, sample, tidy};
-
-const USAGE: &str = "usage: xtask sample FILE [WORDS…] | compare-programs | figures [FILE] | book | \
-                     tidy [--all|--ratchet|--invariants|--paths]";
+use xtask::{USAGE, book, compare, figures, pictures, sample, tidy, walk};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -26,6 +24,8 @@ fn main() -> ExitCode {
             compare::options::Options::from_env().and_then(|options| compare::compare(&options))
         }
         (Some("figures"), file) => figures::figures(file.as_deref()),
+        (Some("pictures"), None) => pictures::pictures(),
+        (Some("walk"), filter) => walk::walk(&filter.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
         (Some("book"), None) => book::book(),
         (Some("tidy"), None) => tidy::tidy(Mode::Check),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--all" => tidy::tidy(Mode::All),
