@@ -12,6 +12,6 @@ pub use alloc::vec::Vec;
 pub use crate::chan::{Receiver, Sender};
 pub use crate::time::{Duration, Instant};
 pub use crate::{
-    Builder, JoinHandle, chan, go, goroutine_local, print, println, runtime, scope, select, select_biased, sync, task,
-    time, try_go,
+    Builder, JoinHandle, chan, dbg, eprint, eprintln, go, goroutine_local, print, println, runtime, scope, select,
+    select_biased, sync, task, time, try_go,
 };

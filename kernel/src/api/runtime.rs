@@ -18,8 +18,10 @@ pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 
 mod memory;
 mod stdin;
+mod stdout;
 
-pub use stdin::{Stdin, stdin};
+pub use stdin::{Raw, Stdin, stdin};
+pub use stdout::{Stdout, stdout};
 
 /// The boot module, published once by `start`.
 static INPUT: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(core::ptr::null_mut()), AtomicUsize::new(0));
