@@ -198,8 +198,8 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
                 b"hlt" => options.halt = true,
                 _ => complain(Complaint::BadValue { key: "rest", value, wants: "hlt" }),
             },
-            // `value_of` reads this key, in a program that logs.
-            b"log" => {}
+            // `value_of` reads these keys, in a program that logs or reads.
+            b"log" | b"stdin" => {}
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {
                     if options.faults.set(fault).is_none() {
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_last_value_of_a_key_is_found() {
-        assert_eq!(read(b"log=loud").1, [""; 0], "its reader complains");
+        assert_eq!(read(b"log=loud stdin=loud").1, [""; 0], "their readers complain");
         let value = |line: &[u8]| value_of(&unquoted(line), b"log").map(<[u8]>::to_vec);
         assert_eq!(value(b"seed=1 log=debug  log=info app.log=x -- log=trace").as_deref(), Some(&b"info"[..]));
         assert_eq!(value(b"log= logs=1").as_deref(), Some(&b""[..]));

@@ -20,8 +20,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::qemu::{Settings, Stdin};
-use crate::run;
 use crate::selection::Selection;
+use crate::{run, symbols};
 
 /// One boot of a test image.
 #[derive(Debug, Clone)]
@@ -186,8 +186,9 @@ impl Boot {
     }
 }
 
-/// Returns `line` with each run of digits as `#`.
+/// Returns `line`, as a terminal shows it in the end, with each run of digits as `#`.
 fn shape_of(line: &str) -> String {
+    let line = line.rsplit(symbols::ERASE).next().unwrap_or(line);
     let mut shape = String::new();
     for c in line.trim_end().chars() {
         match c.is_ascii_digit() {
@@ -332,6 +333,7 @@ mod tests {
     fn a_shape_is_a_line_without_its_numbers() {
         assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
         assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
+        assert_eq!(shape_of("half a li\r\x1b[K[1 22 1]"), "[# # #]", "the rest was erased");
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! The input of a machine: this process's standard input, or bytes that a test wants typed.
 //!
-//! QEMU itself reads a terminal, byte by byte as it is typed on. The terminal is put back as it was
-//! when the machine has ended, however that went. A thread sends any other input. The thread sends
-//! nothing before the machine has asked, by XON: until the port is set up, bytes are lost in it. At
-//! the end it sends Ctrl-D, since a serial line has no end of its own.
+//! A thread sends the input. The thread sends nothing before the machine has asked, by XON: until
+//! the port is set up, bytes are lost in it. At the end it sends Ctrl-D, since a serial line has no
+//! end of its own. A terminal is raw from the time at which the machine asks ([`Terminal`]).
 
-use std::io::{IsTerminal, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{ErrorKind, Read, Write};
 use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::qemu::Stdin;
+use crate::terminal::Terminal;
 
 /// Ctrl-Q: the machine wants to read.
 pub const XON: u8 = 0x11;
@@ -24,26 +23,21 @@ const BYTE: Duration = Duration::from_nanos(86_806);
 pub struct Feed {
     source: Stdin,
     asked: (Sender<()>, Option<Receiver<()>>),
-    /// Puts the terminal back.
-    _terminal: Option<Terminal>,
+    terminal: Option<Terminal>,
 }
 
 impl Feed {
     /// Creates a feed from `source`.
     pub fn new(source: &Stdin) -> Self {
-        let terminal = match source {
-            Stdin::Inherit if std::io::stdin().is_terminal() => Terminal::now(),
-            _ => None,
-        };
+        let terminal = matches!(source, Stdin::Inherit).then(Terminal::find).flatten();
         let (begin, asked) = channel();
-        Self { source: source.clone(), asked: (begin, Some(asked)), _terminal: terminal }
+        Self { source: source.clone(), asked: (begin, Some(asked)), terminal }
     }
 
     /// Returns the standard input for the machine's process.
     pub fn stdio(&self) -> Stdio {
         match self.source {
             Stdin::Nothing => Stdio::null(),
-            Stdin::Inherit if self._terminal.is_some() => Stdio::inherit(),
             _ => Stdio::piped(),
         }
     }
@@ -52,6 +46,8 @@ impl Feed {
     pub fn connect(&mut self, pipe: Option<ChildStdin>) {
         let (Some(mut pipe), Some(asked)) = (pipe, self.asked.1.take()) else { return };
         let source = self.source.clone();
+        // Typed text may end in the middle of a line, which the first Ctrl-D hands over.
+        let end = if self.terminal.is_some() { &[END, END][..] } else { &[END] };
         // The thread ends when the machine does: with the pipe, or with this feed.
         std::thread::spawn(move || {
             if asked.recv().is_err() {
@@ -69,7 +65,7 @@ impl Feed {
                     pipe.write_all(piece)
                 }),
             };
-            if sent.and_then(|()| pipe.write_all(&[END])).is_ok() {
+            if sent.and_then(|()| pipe.write_all(end)).is_ok() {
                 // A closed pipe would be no news to the machine; an open one is none to us.
                 let _ = asked.recv_timeout(Duration::from_secs(u32::MAX.into()));
             }
@@ -78,41 +74,27 @@ impl Feed {
 
     /// Lets the input begin: the machine has asked.
     pub fn begin(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.make_raw();
+        }
         // A feed that has ended wants nothing.
         let _ = self.asked.0.send(());
     }
+
+    /// Returns true if a person types, and sees what the machine sends.
+    pub fn is_typed(&self) -> bool {
+        self.terminal.as_ref().is_some_and(Terminal::is_raw)
+    }
 }
 
-/// Copies bytes as they come, not as a buffer fills.
+/// Copies bytes as they come, not as a buffer fills. An input that can't be read has ended.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            n => to.write_all(&buffer[..n])?,
+        match from.read(&mut buffer) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n])?,
         }
-    }
-}
-
-/// How the terminal was.
-struct Terminal(libc::termios);
-
-impl Terminal {
-    fn now() -> Option<Self> {
-        let mut it = MaybeUninit::uninit();
-        // SAFETY: `tcgetattr` fills `it` if it returns 0.
-        unsafe {
-            if libc::tcgetattr(0, it.as_mut_ptr()) != 0 {
-                return None;
-            }
-            Some(Self(it.assume_init()))
-        }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // SAFETY: puts back what `now` has read.
-        unsafe { libc::tcsetattr(0, libc::TCSANOW, &self.0) };
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C, and a polite request to end: the machine ends at once, and this process tells the shell
-//! which signal it was (128 + its number).
+//! Ctrl-C, Ctrl-\, a closed terminal, and a polite request to end: the machine ends at once, and
+//! this process tells the shell which signal it was (128 + its number).
 //!
 //! The handler only notes the signal and kills the machine. The reader of the serial line then
 //! comes to the end of it, and puts the terminal back.
@@ -11,19 +11,23 @@ static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// The machine's process; 0: none.
 static MACHINE: AtomicI32 = AtomicI32::new(0);
 
-const SIGNALS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
+const SIGNALS: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP];
 
 /// While this value lives, the signals end the machine.
-pub struct Interrupt(());
+pub struct Interrupt([libc::sighandler_t; SIGNALS.len()]);
 
 impl Interrupt {
     /// Catches the signals.
     pub fn catch() -> Self {
-        for signal in SIGNALS {
+        Self(SIGNALS.map(|signal| {
             // SAFETY: the handler touches two atomics and calls `kill`, which is async-signal-safe.
-            unsafe { libc::signal(signal, handle as extern "C" fn(i32) as libc::sighandler_t) };
-        }
-        Self(())
+            let before = unsafe { libc::signal(signal, handle as extern "C" fn(i32) as libc::sighandler_t) };
+            if signal == libc::SIGHUP && before == libc::SIG_IGN {
+                // SAFETY: the action that `nohup` has set.
+                unsafe { libc::signal(signal, before) };
+            }
+            before
+        }))
     }
 
     /// Sets the process that a signal kills. A signal that came before kills it here.
@@ -48,9 +52,9 @@ impl Interrupt {
 impl Drop for Interrupt {
     fn drop(&mut self) {
         MACHINE.store(0, Ordering::SeqCst);
-        for signal in SIGNALS {
-            // SAFETY: sets the default action.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        for (signal, before) in SIGNALS.into_iter().zip(self.0) {
+            // SAFETY: sets the action that was there.
+            unsafe { libc::signal(signal, before) };
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`words`] | words with spaces on a kernel command line |
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
+//! | `terminal` | a terminal is raw while a machine reads it, and never afterwards |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -28,4 +29,5 @@ pub mod recording;
 pub mod run;
 pub mod selection;
 pub mod symbols;
+mod terminal;
 pub mod words;

@@ -35,7 +35,7 @@ pub struct MachineArgs {
     /// The kernel option seed=N: the start of random choices [env: SEED]
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
-    /// Seconds until the machine is killed [env: TIMEOUT] [default: 120]
+    /// Seconds until the machine is killed [env: TIMEOUT] [default: 120; none if it is typed to]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<String>,
     /// Count instructions: one core, a clock that counts them [env: ICOUNT=1]
@@ -138,6 +138,7 @@ impl MachineArgs {
         if let Some((seconds, shown)) = find("TIMEOUT") {
             let seconds = seconds.parse().map_err(|_| format!("{shown}: wants a number of seconds"))?;
             it.timeout = Duration::from_secs(seconds);
+            it.hurries = true;
         }
         it.extra = find("QEMU_ARGS").unwrap_or_default().0.split_whitespace().map(String::from).collect();
         Ok(it)

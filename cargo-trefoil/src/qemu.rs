@@ -1,5 +1,6 @@
 //! How a machine is started: settings, turned into a QEMU command line.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -11,17 +12,20 @@ use crate::words;
 /// The program.
 pub const QEMU: &str = "qemu-system-x86_64";
 
+/// The kernel option for a machine whose input is typed.
+pub(crate) const TYPED: &str = "stdin=terminal";
+
 /// The oldest version that is asked to boot an image.
 const OLDEST: (u32, u32) = (6, 0);
 
-/// The input for a machine's serial line. All but `Nothing` and a terminal begin when the machine
-/// asks by XON (Ctrl-Q), and end with Ctrl-D.
+/// The input for a machine's serial line. All but `Nothing` begin when the machine asks by XON
+/// (Ctrl-Q), and end with Ctrl-D.
 #[derive(Debug, Clone)]
 pub enum Stdin {
     /// Nothing, ever: no end either.
     Nothing,
-    /// The standard input of this process: a terminal, which QEMU reads as it is typed on; or
-    /// anything else, to its end.
+    /// The standard input of this process: a terminal, byte by byte as it is typed on; or anything
+    /// else, to its end.
     Inherit,
     /// Some bytes, so long after the machine has asked.
     Bytes(Vec<u8>, Duration),
@@ -45,6 +49,8 @@ pub struct Settings {
     pub append: String,
     /// The machine is killed after this.
     pub timeout: Duration,
+    /// The limit holds also where a person types.
+    pub hurries: bool,
     /// More arguments for QEMU.
     pub extra: Vec<String>,
     /// The processor, as QEMU's `-cpu` takes it.
@@ -66,6 +72,7 @@ impl Default for Settings {
             input: None,
             append: String::new(),
             timeout: Duration::from_secs(120),
+            hurries: false,
             extra: Vec::new(),
             cpu: "max".into(),
             stdin: Stdin::Nothing,
@@ -104,6 +111,10 @@ impl Settings {
             qemu.arg("-initrd").arg(input);
         }
         let mut line = self.append.clone();
+        if self.is_typed() {
+            // First: APPEND may say something else.
+            line = format!("{TYPED} {line}");
+        }
         if !words.is_empty() {
             line = format!("{line} -- {}", words::join(words));
         }
@@ -112,6 +123,14 @@ impl Settings {
         }
         qemu.args(&self.extra);
         Ok(qemu)
+    }
+
+    /// Returns true if a person types the input, or has typed that of a replay.
+    fn is_typed(&self) -> bool {
+        match &self.recording {
+            Some(Recording::Replay(file)) => Recording::is_typed(file),
+            _ => matches!(self.stdin, Stdin::Inherit) && std::io::stdin().is_terminal(),
+        }
     }
 }
 

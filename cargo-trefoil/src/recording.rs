@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::qemu;
+
 /// Which of the two, and the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recording {
@@ -27,6 +29,13 @@ impl Recording {
             Self::Replay(file) => ("replay", file),
         };
         format!("shift={shift},rr={verb},rrfile={}", file.display().to_string().replace(',', ",,"))
+    }
+
+    /// Returns true if the input of the run in `file` was typed at a terminal.
+    pub fn is_typed(file: &Path) -> bool {
+        let kept = std::fs::read_to_string(companion(file)).unwrap_or_default();
+        let append = kept.lines().find_map(|line| line.strip_prefix("-append ")).unwrap_or_default();
+        append.split_whitespace().next() == Some(qemu::TYPED)
     }
 
     /// Keeps the description of the machine that `qemu` starts, or compares it with the one kept.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use crate::feed::{Feed, XON};
 use crate::interrupt::{self, Interrupt};
 use crate::qemu::{self, QEMU, Settings, Stdin};
-use crate::symbols::Symbols;
+use crate::recording::Recording;
+use crate::symbols::{ERASE, Symbols};
 
 /// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
@@ -113,7 +114,9 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     }
     // A person's run. Many machines at the same time die with this process.
     let interrupt = matches!(settings.stdin, Stdin::Inherit).then(Interrupt::catch);
-    let mut feed = Feed::new(&settings.stdin);
+    // A replay has its input already.
+    let is_replay = matches!(settings.recording, Some(Recording::Replay(_)));
+    let mut feed = Feed::new(if is_replay { &Stdin::Nothing } else { &settings.stdin });
     command.stderr(Stdio::piped());
     let mut machine = start(command, feed.stdio())?;
     if let Some(interrupt) = &interrupt {
@@ -123,18 +126,28 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     let mut serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
     let messages = listen(machine.0.stderr.take().ok_or("QEMU has no messages")?);
     let late = Arc::new(AtomicBool::new(false));
-    let watch = watch(machine.0.id(), settings.timeout, late.clone());
+    let mut watch = Some(watch(machine.0.id(), settings.timeout, late.clone()));
     let mut symbols = Symbols::new(image);
     let mut line = Vec::new();
+    // The cursor is not at the begin of a row.
+    let mut in_row = false;
+    let mut show = |bytes: &[u8]| {
+        in_row = if bytes.is_empty() { in_row } else { !bytes.ends_with(b"\n") && !bytes.ends_with(ERASE.as_bytes()) };
+        out.write(bytes);
+    };
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = serial.read(&mut buffer) {
         for &byte in &buffer[..n] {
             if byte == XON {
                 feed.begin();
+                if feed.is_typed() && !settings.hurries {
+                    // The person takes the time that it takes, and has Ctrl-C.
+                    watch = None;
+                }
             } else if byte == b'\n' {
                 line.extend(symbols.explain(&line));
                 line.push(b'\n');
-                out.write(&line);
+                show(&line);
                 line.clear();
             } else {
                 line.push(byte);
@@ -142,11 +155,15 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
         }
         // An unfinished line is shown as it grows, unless it may get an explanation.
         if !line.is_empty() && !Symbols::may_explain(&line) {
-            out.write(&line);
+            show(&line);
             line.clear();
         }
     }
-    out.write(&line);
+    show(&line);
+    if in_row && feed.is_typed() {
+        // The shell goes on below a half-typed line.
+        out.write(b"\n");
+    }
     let status = machine.0.wait().map_err(|e| e.to_string())?;
     let interrupted = interrupt.as_ref().and_then(Interrupt::end);
     drop(watch);

@@ -20,6 +20,9 @@ impl std::fmt::Debug for Symbols {
     }
 }
 
+/// Erases the row of a terminal: the machine's lines come above one that is just typed.
+pub(crate) const ERASE: &str = "\r\x1b[K";
+
 /// How the lines begin whose addresses are explained: a backtrace's, and the registers' first.
 const BACKTRACE: &[u8] = b"  #";
 const REGISTERS: &[u8] = b"  rip ";
@@ -35,13 +38,14 @@ impl Symbols {
 
     /// Returns true if a line that begins so may be one to explain.
     pub fn may_explain(line: &[u8]) -> bool {
-        [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
+        let line = behind_erased(line);
+        !line.is_empty() && [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
     }
 
     /// Returns the text to add to a line of the guest's: where the address in it lies.
     pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
         // The guest has taken one from each return address: it lies in its call.
-        address(line).map_or(Vec::new(), |address| self.locate(address).into_bytes())
+        address(behind_erased(line)).map_or(Vec::new(), |address| self.locate(address).into_bytes())
     }
 
     /// Returns the function at `address`, by the image's symbols. Inlined code goes by the name of
@@ -130,6 +134,12 @@ fn short(file: &str) -> &str {
     file.split_once("/library/").map_or(file, |(_, inside)| inside)
 }
 
+/// Returns the part of a line that a terminal shows in the end.
+fn behind_erased(line: &[u8]) -> &[u8] {
+    let erased = line.windows(ERASE.len()).rposition(|part| part == ERASE.as_bytes());
+    erased.map_or(line, |at| &line[at + ERASE.len()..])
+}
+
 /// Returns the address in a line, if the line is one to explain.
 fn address(line: &[u8]) -> Option<u64> {
     if !(line.starts_with(BACKTRACE) || line.starts_with(REGISTERS)) {
@@ -148,6 +158,7 @@ mod tests {
     fn only_report_lines_have_addresses() {
         assert_eq!(address(b"  #03 0xffffffff80201234"), Some(0xffff_ffff_8020_1234));
         assert_eq!(address(b"  rip 0xffffffff80201234  rflags 0x2"), Some(0xffff_ffff_8020_1234));
+        assert_eq!(address(behind_erased(b"half\r\x1b[K  #03 0xffffffff80201234")), Some(0xffff_ffff_8020_1234));
         assert_eq!(address(b"a 0xffffffff80201234"), None);
         assert_eq!(address(b"  #03 0xfff"), None);
         assert_eq!(address(b"  #\xff 0xffffffff80201234"), None);
@@ -179,5 +190,7 @@ mod tests {
     fn a_growing_line_is_held_back_only_if_it_may_be_a_report() {
         assert!(Symbols::may_explain(b" ") && Symbols::may_explain(b"  #0"));
         assert!(!Symbols::may_explain(b"hello"));
+        assert!(Symbols::may_explain(b"\r\x1b[K  #0") && Symbols::may_explain(b"half\r\x1b[K "));
+        assert!(!Symbols::may_explain(b"  #\r\x1b[K") && !Symbols::may_explain(b"half\r\x1b"));
     }
 }

@@ -1,9 +1,6 @@
 //! Tests of the command as it is typed: input, words, signals, records, gdb.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -11,6 +8,9 @@ use std::time::Duration;
 
 use cargo_trefoil::new::{self, Source};
 use cargo_trefoil::run;
+
+#[path = "runner/typing.rs"]
+mod typing;
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cargo-trefoil lies in the checkout")
@@ -147,58 +147,6 @@ fn a_signal_ends_the_machine_quietly_and_the_shell_is_told_which() {
         let (status, said) = interrupted(signal);
         assert_eq!((status.code(), said.as_str()), (Some(code), ""));
     }
-}
-
-/// Opens a terminal: the person's end, and the command's.
-fn terminal() -> (File, File) {
-    let (mut person, mut command) = (0, 0);
-    // SAFETY: `openpty` fills both; no name and no settings are passed.
-    let opened =
-        unsafe { libc::openpty(&mut person, &mut command, std::ptr::null_mut(), std::ptr::null(), std::ptr::null()) };
-    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: both are open, and nobody else has them.
-    unsafe { (File::from_raw_fd(person), File::from_raw_fd(command)) }
-}
-
-/// Returns the flags of a terminal.
-fn flags(terminal: &File) -> [libc::tcflag_t; 4] {
-    let mut it = std::mem::MaybeUninit::<libc::termios>::uninit();
-    // SAFETY: `tcgetattr` fills `it` if it returns 0.
-    let it = unsafe {
-        assert_eq!(libc::tcgetattr(terminal.as_raw_fd(), it.as_mut_ptr()), 0);
-        it.assume_init()
-    };
-    [it.c_iflag, it.c_oflag, it.c_cflag, it.c_lflag]
-}
-
-#[test]
-fn ctrl_c_on_a_terminal_ends_quietly_with_130_and_leaves_the_terminal_as_it_was() {
-    let (mut person, slave) = terminal();
-    let before = flags(&slave);
-    let mut runner = command();
-    runner.args(["run", "--smp", "1"]).arg(example("fair"));
-    runner.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave.try_clone().unwrap());
-    // SAFETY: `setsid` and `ioctl` are async-signal-safe and touch only the child.
-    unsafe {
-        runner.pre_exec(|| {
-            libc::setsid();
-            libc::ioctl(0, libc::TIOCSCTTY, 0);
-            Ok(())
-        })
-    };
-    let mut runner = runner.spawn().unwrap();
-    let mut byte = [0];
-    while byte[0] != b'\n' {
-        person.read_exact(&mut byte).unwrap();
-    }
-    assert_ne!(flags(&slave), before, "the machine reads bytes as they are typed");
-    person.write_all(b"\x03").unwrap();
-    assert_eq!(runner.wait().unwrap().code(), Some(130));
-    assert_eq!(flags(&slave), before);
-    person.write_all(b"\n").unwrap(); // its echo ends the wait for more output
-    let mut said = [0; 256];
-    let length = person.read(&mut said).unwrap();
-    assert_eq!(text(&said[..length]), "\r\n");
 }
 
 #[test]

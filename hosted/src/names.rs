@@ -11,7 +11,7 @@ pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
 pub use trefoil_sched::{chan, context, joinset, local, panic, par, rand, time};
 pub use trefoil_sched::{goroutine_local, select, select_biased};
 
-pub use std::{print, println};
+pub use std::{dbg, eprint, eprintln, print, println};
 
 // std's other modules.
 pub extern crate alloc;

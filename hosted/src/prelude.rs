@@ -9,7 +9,7 @@ pub use std::string::{String, ToString};
 pub use std::sync::Arc;
 pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::vec::Vec;
-pub use std::{format, print, println, vec};
+pub use std::{dbg, eprint, eprintln, format, print, println, vec};
 
 pub use crate::chan::{Receiver, Sender};
 pub use crate::context::Context;

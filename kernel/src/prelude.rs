@@ -36,7 +36,7 @@ pub use crate::sync::{Mutex, RwLock, WaitGroup};
 #[doc(no_inline)]
 pub use crate::time::{Duration, Instant};
 pub use crate::{
-    Builder, JoinHandle, chan, context, go, goroutine_local, par, print, println, runtime, scope, select,
+    Builder, JoinHandle, chan, context, dbg, eprint, eprintln, go, goroutine_local, par, print, println, runtime, scope, select,
     select_biased, sync, task, time, try_go,
 };
 

@@ -34,6 +34,25 @@ image! {
     an_interrupt_ends_the_turn_of_a_tight_loop:
         "stdin later x | smp 1 | icount",
         "stdin later x | smp 2,4";
+    lines_are_read_into_a_string: "stdin one\\ntwo\r\\né\\né\\nlast";
+    a_typed_line_is_edited_and_echoed:
+        "append stdin=terminal | stdin helo\x7flo\\näö\x08x\\nkill\x15a b\x17c\\n\x1b[Aend\x04 | lines 4 | expect hello | expect äx | expect a c | expect end | in-order",
+        "append stdin=terminal fault=no-acpi | smp 1 | stdin helo\x7flo\\näö\x08x\\nkill\x15a b\x17c\\n\x1b[Aend\x04",
+        "append stdin=terminal fault=paced-uart | machine microvm | smp 1,2 | stdin helo\x7flo\\näö\x08x\\nkill\x15a b\x17c\\n\x1b[Aend\x04";
+    without_a_terminal_nothing_is_edited_or_echoed:
+        "stdin a\x7fb\x15\\n | lines 0",
+        "append stdin=terminal stdin=bytes | stdin a\x7fb\x15\\n | lines 0 | smp 1",
+        "append stdin=loud | stdin a\x7fb\x15\\n | smp 1 | lines 1 | expect trefoil: command line: stdin=\"loud\": wants terminal or bytes; skipped",
+        "append stdin | stdin a\x7fb\x15\\n | smp 1 | lines 1 | expect stdin=\"\": wants terminal or bytes; skipped";
+    typed_and_printed_lines_are_whole:
+        "append stdin=terminal | stdin flood 12800 | lines 1200 | shape # some more, as one pastes it",
+        "append stdin=terminal fault=paced-uart | smp 1,2 | stdin flood 3200 | lines 1050 | shape # some more, as one pastes it";
+    a_prompt_stands_before_the_typed_line:
+        "append stdin=terminal | stdin Ann\\nBob\\n | lines 4 | expect your name? Ann | expect and yours? Bob | expect hello Ann and Bob | expect bye | in-order",
+        "smp 1 | stdin Ann\\nBob\\n | lines 2 | expect your name? and yours? hello Ann and Bob | expect bye";
+    a_raw_terminal_gives_every_byte:
+        "append stdin=terminal | stdin a\x7f\r\x04\x1b[Ax\x7fyz\\n | lines 1 | expect key?yz",
+        "stdin a\x7f\r\x05\x1b[Ax\x7fyz\\n | smp 1";
     no_g_waits_for_input_any_more: "smp 1,2 | stdin x | exit 1 | expect deadlock | expect \"main\" [chan receive]";
 }
 
@@ -167,6 +186,76 @@ fn an_interrupt_ends_the_turn_of_a_tight_loop() {
     assert_eq!(runtime::stdin().next().as_deref(), Some("x"));
     STOP.store(true, SeqCst);
     spinners.into_iter().for_each(|s| assert!(s.join().unwrap() > 0));
+}
+
+fn lines_are_read_into_a_string() {
+    let stdin = runtime::stdin();
+    let mut text = String::from("> ");
+    assert_eq!(stdin.read_line(&mut text), Ok(4));
+    assert_eq!(stdin.read_line(&mut text), Ok(4));
+    assert_eq!(text, "> one\ntwo\n", "a carriage return is a part of the end");
+    assert_eq!(stdin.read_line(&mut text), Ok(3));
+    assert_eq!((&text[10..], stdin.read(&mut [0])), ("é\n", 1));
+    let error = stdin.read_line(&mut text).unwrap_err();
+    assert_eq!((error.as_bytes(), text.len()), (&[0xa9, b'\n'][..], 13), "the second half of a character");
+    assert_eq!((stdin.read_line(&mut text), stdin.read_line(&mut text)), (Ok(4), Ok(0)));
+    assert_eq!(&text[13..], "last");
+}
+
+fn a_typed_line_is_edited_and_echoed() {
+    let mut stdin = runtime::stdin();
+    let mut first = String::new();
+    assert_eq!((stdin.read_line(&mut first), &first[..]), (Ok(6), "hello\n"));
+    assert_eq!(stdin.next().as_deref(), Some("äx"));
+    let mut bytes = [0; 16];
+    assert_eq!((stdin.read(&mut bytes[..2]), stdin.read(&mut bytes[2..])), (2, 2));
+    assert_eq!(&bytes[..4], b"a c\n");
+    // Ctrl-D hands over; another one, on an empty line, is the end.
+    assert_eq!(stdin.next().as_deref(), Some("end"));
+    assert_eq!((stdin.next(), stdin.read(&mut bytes)), (None, 0));
+}
+
+fn without_a_terminal_nothing_is_edited_or_echoed() {
+    assert_eq!(runtime::stdin().collect::<Vec<_>>(), ["a\x7fb\x15"]);
+}
+
+/// Many print while lines are typed: typed and printed lines stay apart.
+fn typed_and_printed_lines_are_whole() {
+    let printers: Vec<_> =
+        (0..10).map(|_| go(|| (0..100).for_each(|i| println!("{i:08} some more, as one pastes it")))).collect();
+    let bytes = read_flood(0);
+    printers.into_iter().for_each(|p| p.join().unwrap());
+    assert!([12_800, 3200].contains(&bytes), "{bytes} bytes");
+}
+
+fn a_prompt_stands_before_the_typed_line() {
+    let mut stdin = runtime::stdin();
+    print!("your ");
+    print!("name? ");
+    let first = stdin.next().unwrap();
+    print!("and yours? ");
+    let second = stdin.next().unwrap();
+    println!("hello {first} and {second}");
+    assert_eq!(stdin.next(), None);
+    println!("bye");
+}
+
+fn a_raw_terminal_gives_every_byte() {
+    let stdin = runtime::stdin();
+    let raw = (stdin.raw(), stdin.raw());
+    print!("key?");
+    let mut bytes = [0; 8];
+    for at in 0..4 {
+        assert_eq!(stdin.read(&mut bytes[at..=at]), 1);
+    }
+    drop(raw.0);
+    for at in 4..8 {
+        assert_eq!(stdin.read(&mut bytes[at..=at]), 1);
+    }
+    assert_eq!((&bytes[..3], &bytes[4..]), (&b"a\x7f\r"[..], &b"\x1b[Ax"[..]));
+    drop(raw.1);
+    let is_terminal = bytes[3] == 4;
+    assert_eq!(stdin.into_iter().next().as_deref(), Some(if is_terminal { "yz" } else { "\x7fyz" }));
 }
 
 /// The G that has waited for input waits for a channel next. So nobody waits for an interrupt any

@@ -38,6 +38,10 @@ image! {
         "smp 1,2 | exit 1 | expect number 0199 | expect trefoil: fatal: deadlock | in-order";
     an_overflow_is_told_between_lines:
         "append fault=paced-uart | smp 1,2 | expect number 0000 | expect has used up its window | expect others go on | expect number 0199 | in-order";
+    a_writer_is_as_good_as_print:
+        "lines 4 | expect one 2 three | expect four | expect written | expect the end";
+    dbg_prints_and_returns_its_value:
+        "smp 1,2 | lines 8 | expect [kernel/tests/output.rs: | expect ] 3 * n = 12 | expect ] Some(name) = Some( | expect     \"x\", | expect ] &moved = \"moved\" | in-order";
     input_and_output_share_the_port:
         "append fault=paced-uart | smp 1,2,4 | stdin flood 6400 | lines 100 | expect 00000000 some more | expect 00000099 some more | in-order";
 }
@@ -147,6 +151,34 @@ fn an_overflow_is_told_between_lines() {
     time::sleep(Duration::from_millis(20));
     assert!(go(|| glut(0)).join().is_err());
     printer.join().unwrap();
+}
+
+fn a_writer_is_as_good_as_print() {
+    let mut out = runtime::stdout();
+    print!("one ");
+    write!(out, "{} ", 2).unwrap();
+    let other = go(|| writeln!(runtime::stdout(), "four").unwrap());
+    time::sleep(Duration::from_millis(1));
+    eprintln!("three");
+    other.join().unwrap();
+    fn generic(out: &mut impl core::fmt::Write) -> core::fmt::Result {
+        out.write_str("wri")?;
+        out.write_char('t')?;
+        writeln!(out, "ten")
+    }
+    generic(&mut out).unwrap();
+    eprint!("the end");
+}
+
+fn dbg_prints_and_returns_its_value() {
+    let n = 4;
+    assert_eq!(dbg!(3 * n) + 1, 13);
+    let name = "x";
+    assert_eq!(dbg!(Some(name), n,), (Some("x"), 4));
+    let moved = String::from("moved");
+    dbg!(&moved);
+    drop(dbg!(moved));
+    dbg!();
 }
 
 fn input_and_output_share_the_port() {

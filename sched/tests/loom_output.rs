@@ -90,12 +90,12 @@ fn a_line_that_is_added_while_another_core_lets_go_leaves() {
             let device = device.clone();
             thread::spawn(move || {
                 cores::run_on(ms[0]);
-                assert!(device.output.try_put(&PreemptGuard::new(), &[1]));
+                assert!(device.output.try_put(&PreemptGuard::new(), [1].as_slice()));
                 device.transmit();
             })
         };
         cores::run_on(ms[1]);
-        assert!(device.output.try_put(&PreemptGuard::new(), &[2]));
+        assert!(device.output.try_put(&PreemptGuard::new(), [2].as_slice()));
         device.transmit();
         other.join().unwrap();
         assert!(device.is_idle(), "a byte has stayed behind");
@@ -124,7 +124,7 @@ fn an_interrupt_beside_a_drainer_leaves_the_interrupt_wanted() {
             })
         };
         cores::run_on(ms[1]);
-        assert!(device.output.try_put(&PreemptGuard::new(), &[1]));
+        assert!(device.output.try_put(&PreemptGuard::new(), [1].as_slice()));
         device.transmit();
         handler.join().unwrap();
         assert!(device.output.is_wanted(), "nobody will send what is left");

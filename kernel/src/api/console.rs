@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use trefoil_sched::output::LINE;
 use trefoil_sched::{G, PreemptGuard};
@@ -47,6 +48,26 @@ const SAID: usize = 1024;
 /// Nanoseconds that the machine's end waits for a line that another core is just adding, and for a
 /// port that takes nothing.
 const GRACE: u64 = 1_000_000_000;
+
+/// Puts lines into the ring together with the line that a person types: if there is room now, with
+/// preemption off by the guard, or when there is. Returns false if they are not in the ring.
+pub(crate) type Framer = fn(Option<&PreemptGuard>, &[u8]) -> bool;
+
+/// The [`Framer`], once the program reads from a terminal.
+static FRAMER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Frames all lines from here on. In programs that do not read there is no framer.
+pub(crate) fn set_framer(framer: Framer) {
+    // Release: pairs with the Acquire in `framer`.
+    FRAMER.store(framer as *mut (), Ordering::Release);
+}
+
+#[inline]
+fn framer() -> Option<Framer> {
+    let framer = FRAMER.load(Ordering::Acquire);
+    // SAFETY: only `set_framer` stores there, and a function of this type, which is no null.
+    unsafe { core::mem::transmute::<*mut (), Option<Framer>>(framer) }
+}
 
 /// An unfinished line, with a capacity of [`ROOM`] at least.
 struct Line(Vec<u8>);
@@ -165,7 +186,10 @@ pub(crate) fn send(bytes: &[u8]) {
     if !percpu::may_park() {
         return send_without_parking(bytes);
     }
-    OUTPUT.put(bytes);
+    match framer() {
+        None => OUTPUT.put(bytes),
+        Some(put) => _ = put(None, bytes),
+    }
     serial::transmit();
 }
 
@@ -179,7 +203,11 @@ fn send_without_parking(bytes: &[u8]) {
     let may_yield = percpu::may_park();
     loop {
         let guard = PreemptGuard::new();
-        if OUTPUT.try_put(&guard, bytes) {
+        let added = match framer() {
+            None => OUTPUT.try_put(&guard, bytes),
+            Some(put) => put(Some(&guard), bytes),
+        };
+        if added {
             break;
         }
         if may_yield {
@@ -211,6 +239,17 @@ pub(crate) fn say(args: fmt::Arguments<'_>) {
 /// Prints such a line for a G that must not park any more.
 pub(crate) fn say_without_parking(args: fmt::Arguments<'_>) {
     Piece::<SAID>::print(format_args!("{args}\n"), send_without_parking);
+}
+
+/// Calls `f` with the unfinished line of the current G, if there is one.
+pub(crate) fn with_unfinished(f: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(line) = percpu::current_g().map(|g| g.local.get().cast::<Line>())
+        && !line.is_null()
+    {
+        // SAFETY: the slot holds the `Line` that `LineOf::new` has put on the heap. Only its own G
+        // uses it, which is running here, and `f` does not print by `LineOf`.
+        f(unsafe { &mut (*line).0 });
+    }
 }
 
 /// Leaves the unfinished line of `g` alone: `g` was ended where it stood, maybe inside `print!`.
@@ -272,6 +311,54 @@ macro_rules! print {
 macro_rules! println {
     () => { $crate::console::print(::core::format_args!("\n")) };
     ($($arg:tt)*) => { $crate::console::print(::core::format_args!("{}\n", ::core::format_args!($($arg)*))) };
+}
+
+/// The same as [`print!`](crate::print): there is one console.
+#[macro_export]
+macro_rules! eprint {
+    ($($arg:tt)*) => { $crate::print!($($arg)*) };
+}
+
+/// The same as [`println!`](crate::println): there is one console.
+#[macro_export]
+macro_rules! eprintln {
+    ($($arg:tt)*) => { $crate::println!($($arg)*) };
+}
+
+/// Prints an expression, where it stands, and its value, which it returns, as the standard
+/// library's does.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// let n = dbg!(3 * 4) + 1; // [src/main.rs:4:9] 3 * 4 = 12
+/// assert_eq!(dbg!(n, "n"), (13, "n"));
+/// dbg!();
+/// # }
+/// ```
+#[macro_export]
+macro_rules! dbg {
+    () => {
+        $crate::eprintln!("[{}:{}:{}]", ::core::file!(), ::core::line!(), ::core::column!())
+    };
+    ($value:expr $(,)?) => {
+        // A `match`, so that temporaries of the expression live until the end of the statement.
+        match $value {
+            value => {
+                $crate::eprintln!(
+                    "[{}:{}:{}] {} = {:#?}",
+                    ::core::file!(), ::core::line!(), ::core::column!(), ::core::stringify!($value), &value
+                );
+                value
+            }
+        }
+    };
+    ($($value:expr),+ $(,)?) => {
+        ($($crate::dbg!($value)),+,)
+    };
 }
 
 /// Runs `f` with the console's lock held: for tests of the report path.

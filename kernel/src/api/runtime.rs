@@ -19,9 +19,11 @@ pub use trefoil_sched::{Pin, WaitReason, exit_g, pin, yield_now};
 mod memory;
 mod status;
 mod stdin;
+mod stdout;
 
 pub use status::{ExitCode, Termination};
-pub use stdin::{Stdin, stdin};
+pub use stdin::{Raw, Stdin, stdin};
+pub use stdout::{Stdout, stdout};
 
 /// The boot module, published once by `start`.
 static INPUT: (AtomicPtr<u8>, AtomicUsize) = (AtomicPtr::new(core::ptr::null_mut()), AtomicUsize::new(0));

@@ -37,6 +37,8 @@ use crate::g::{G, GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 
+pub mod editor;
+
 /// Bytes that may wait, a power of two.
 pub const CAPACITY: usize = if cfg!(loom) { 2 } else { 16 << 10 };
 

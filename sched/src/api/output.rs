@@ -82,6 +82,22 @@ pub trait Transmitter {
     fn send(&mut self, bytes: &[u8]);
 }
 
+/// Bytes that go into the ring together, or wait together for room.
+pub trait Text {
+    /// Returns the result of `add`, called with the text's parts: true if they are in the ring.
+    /// Runs under the ring's lock, and again when there may be room; the parts may be others by
+    /// then. [`CAPACITY`] less [`RESERVE`] bytes at most.
+    fn with_parts(&self, add: impl FnOnce(&[&[u8]]) -> bool) -> bool;
+}
+
+/// A line.
+impl Text for [u8] {
+    fn with_parts(&self, add: impl FnOnce(&[&[u8]]) -> bool) -> bool {
+        debug_assert!(self.len() <= LINE);
+        add(&[self])
+    }
+}
+
 /// The ring, and the queue for room in it.
 #[derive(Debug)]
 pub struct Output {
@@ -131,10 +147,9 @@ impl Output {
 
     // --- writers
 
-    /// Adds a line of at most [`LINE`] bytes; parks until there is room for it. On a G with
-    /// preemption on. The caller has to [`drain`](Self::drain) after that.
-    pub fn put(&self, line: &[u8]) {
-        debug_assert!(line.len() <= LINE);
+    /// Adds a line of at most [`LINE`] bytes, or another text; parks until there is room for it. On
+    /// a G with preemption on. The caller has to [`drain`](Self::drain) after that.
+    pub fn put<T: Text + ?Sized>(&self, line: &T) {
         let guard = PreemptGuard::new();
         let mut writers = self.writers.lock(&guard);
         if !writers.turn {
@@ -145,43 +160,61 @@ impl Output {
             drop(writers);
             return self.put_in_turn(guard, line);
         }
-        let me = core::ptr::from_ref(self).cast_mut().cast();
         // SAFETY: 1. this G parks right below, and `pass` readies it when it has popped the node.
         unsafe { writers.waiting.push(Waiter::of(M::current(&guard).caller(), core::ptr::null_mut())) };
         let _ = writers.into_held();
+        // SAFETY: 1. the node was pushed. 2. the lock is held.
+        self.put_in_turn(unsafe { self.park_for_turn(guard) }, line);
+    }
+
+    /// Parks the G that queues for the turn.
+    ///
+    /// # Safety
+    /// 1. It is in the queue.
+    /// 2. The caller has the lock, which is released here.
+    #[cold]
+    unsafe fn park_for_turn(&self, guard: PreemptGuard) -> PreemptGuard {
+        let me = core::ptr::from_ref(self).cast_mut().cast();
         // SAFETY: 1. the node was pushed, and is popped once. 2. `release` gets the `Output` that
         // its G borrows, whose lock is held.
-        let guard = unsafe { park(guard, WaitReason::Output, Self::release, me) };
-        self.put_in_turn(guard, line);
+        unsafe { park(guard, WaitReason::Output, Self::release, me) }
     }
 
     /// Adds the line of the G that has the turn.
     #[cold]
-    fn put_in_turn(&self, mut guard: PreemptGuard, line: &[u8]) {
+    fn put_in_turn<T: Text + ?Sized>(&self, mut guard: PreemptGuard, line: &T) {
         loop {
             let writers = self.writers.lock(&guard);
             if self.add(&writers, line) {
                 return self.pass(writers, &guard);
             }
             drop(writers);
-            let me = core::ptr::from_ref(self).cast_mut().cast();
-            // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the
-            // G or keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
-            guard = unsafe { park_for_interrupt(guard, WaitReason::Output, Self::commit, me) };
+            guard = self.wait_for_room(guard);
         }
+    }
+
+    /// Parks the G that has the turn until there is the room that it needs.
+    #[cold]
+    fn wait_for_room(&self, guard: PreemptGuard) -> PreemptGuard {
+        let me = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: 1. the slot is emptied by one compare-and-swap, by the side that readies the G or
+        // keeps it from parking. 2. `commit` gets an `Output` that its G borrows.
+        unsafe { park_for_interrupt(guard, WaitReason::Output, Self::commit, me) }
     }
 
     /// Runs A1, if there is room. If not, notes the room that is needed: more than the line, so
     /// that the writer is not woken for each byte that leaves.
-    fn add(&self, writers: &Writers, line: &[u8]) -> bool {
-        let needed = line.len() + RESERVE;
-        let fits = self.room() >= needed;
-        if fits {
-            self.write(writers, line);
-        } else {
-            self.needed.store(needed.max(CAPACITY / 2), Ordering::Relaxed);
-        }
-        fits
+    fn add<T: Text + ?Sized>(&self, writers: &Writers, line: &T) -> bool {
+        line.with_parts(|parts| {
+            let needed = length(parts) + RESERVE;
+            let fits = self.room() >= needed;
+            if fits {
+                self.write(writers, parts);
+            } else {
+                self.needed.store(needed.max(CAPACITY / 2), Ordering::Relaxed);
+            }
+            fits
+        })
     }
 
     /// Gives the turn to the G that has waited longest for it.
@@ -228,23 +261,28 @@ impl Output {
     /// Adds a line for a writer that can't park. False: there is no room for it, not even the
     /// reserve. The caller has to [`drain`](Self::drain) after that, or before it tries again.
     #[must_use = "the line may not have been added"]
-    pub fn try_put(&self, guard: &PreemptGuard, line: &[u8]) -> bool {
+    pub fn try_put<T: Text + ?Sized>(&self, guard: &PreemptGuard, line: &T) -> bool {
         let writers = self.writers.lock(guard);
-        let fits = self.room() >= line.len();
-        if fits {
-            self.write(&writers, line);
-        }
-        fits
+        line.with_parts(|parts| {
+            let fits = self.room() >= length(parts);
+            if fits {
+                self.write(&writers, parts);
+            }
+            fits
+        })
     }
 
     /// Runs A1.
-    fn write(&self, _: &Writers, line: &[u8]) {
-        let tail = self.tail.load(Ordering::Relaxed);
-        // SAFETY: 1. there is room for the line, so the drainer has read what was there, and the
-        // lock admits no other writer.
-        unsafe { self.bytes.write(tail, line) };
+    fn write(&self, _: &Writers, parts: &[&[u8]]) {
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        for part in parts {
+            // SAFETY: 1. there is room for the parts, so the drainer has read what was there, and
+            // the lock admits no other writer.
+            unsafe { self.bytes.write(tail, part) };
+            tail = tail.wrapping_add(part.len());
+        }
         // Release: pairs with the Acquire in `len`.
-        self.tail.store(tail.wrapping_add(line.len()), Ordering::Release);
+        self.tail.store(tail, Ordering::Release);
     }
 
     fn room(&self) -> usize {
@@ -377,6 +415,10 @@ impl Output {
     }
 }
 
+fn length(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use alloc::boxed::Box;
@@ -409,7 +451,7 @@ mod tests {
         let (output, line) = (Output::new(Box::leak(Box::new(Bytes::new()))), (0..=250u8).collect::<Vec<u8>>());
         let mut device = Device { fifo: 16, times: usize::MAX, sent: Vec::new() };
         for _ in 0..200 {
-            output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &line);
+            output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &[&line]);
             assert!(!output.send(usize::MAX, &mut device));
         }
         assert_eq!(device.sent.len(), 200 * line.len());
@@ -419,7 +461,7 @@ mod tests {
     #[test]
     fn a_busy_device_leaves_bytes_and_a_limit_holds() {
         let output = Output::new(Box::leak(Box::new(Bytes::new())));
-        output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &[7; 100]);
+        output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &[&[7; 100]]);
         let mut device = Device { fifo: 16, times: 2, sent: Vec::new() };
         assert!(output.send(usize::MAX, &mut device), "bytes are left");
         assert_eq!((device.sent.len(), output.len()), (32, 68));
@@ -430,9 +472,27 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_a_text_stand_side_by_side_or_not_at_all() {
+        struct Parts(usize);
+        impl Text for Parts {
+            fn with_parts(&self, add: impl FnOnce(&[&[u8]]) -> bool) -> bool {
+                add(&[b"<", &[b'x'; CAPACITY][..self.0], b"", b">"])
+            }
+        }
+        let output = Output::new(Box::leak(Box::new(Bytes::new())));
+        let writers = Writers { turn: true, waiting: WaitQueue::new() };
+        let most = CAPACITY - RESERVE - 2;
+        assert!(!output.add(&writers, &Parts(most + 1)) && output.is_empty());
+        assert!(output.add(&writers, &Parts(3)));
+        assert!(output.len() == 5 && !output.add(&writers, &Parts(most)));
+        assert!(core::iter::from_fn(|| output.next_for_report()).eq(*b"<xxx>"));
+        assert!(output.add(&writers, &Parts(most)), "beside the reserve, and over the ring's end");
+    }
+
+    #[test]
     fn a_report_reads_on_where_the_drainer_was() {
         let output = Output::new(Box::leak(Box::new(Bytes::new())));
-        output.write(&Writers { turn: true, waiting: WaitQueue::new() }, b"abcdef");
+        output.write(&Writers { turn: true, waiting: WaitQueue::new() }, &[b"abcdef"]);
         let mut device = Device { fifo: 2, times: 1, sent: Vec::new() };
         assert!(output.send(usize::MAX, &mut device));
         assert!(core::iter::from_fn(|| output.next_for_report()).eq(*b"cdef"));

@@ -1,31 +1,15 @@
-//! Standard input: the bytes from the serial port.
+//! Standard input: the bytes from the serial port; lines, if a person types them.
 //!
-//! The port begins to receive with the first read. Then it sends XON (Ctrl-Q) to the other end; a
-//! terminal swallows that byte. The runner sends nothing before XON: the port loses bytes that come
-//! before it is set up.
-//!
-//! **A reader may die at any instruction**, and the next one goes on. So the state between the port
-//! and the readers changes under a spin lock only. No G ends under that lock (a dying G ends when
-//! it has let go of the lock), so each look finds the state whole. A [`Turn`] marks the current
-//! reader, and the next reader takes the turn over from a dead one. The bytes that the dead reader
-//! has taken are lost with it (at most as many as it asked for); all others are still there.
+//! `buffer.rs` has the bytes, and the state that survives the death of a reader.
 
-use alloc::string::String;
+use alloc::string::{FromUtf8Error, String};
 use alloc::vec::Vec;
 
-use trefoil_sched::PreemptGuard;
-use trefoil_sched::internals::spin::SpinLock;
+use crate::arch::serial::{self, INPUT};
 
-use trefoil_sched::locks::{Turn, TurnGuard};
+use buffer::{Piece, Reading};
 
-use crate::api::console;
-use crate::arch::serial::{self, INPUT, Source};
-use crate::println;
-
-/// Ctrl-D: the end of the input.
-const END: u8 = 4;
-/// Ctrl-Q: go on sending.
-const XON: u8 = 0x11;
+mod buffer;
 
 /// The bytes from the machine's serial port: typed text, or the runner's own standard input. Made
 /// by [`stdin`]. As an iterator it gives lines.
@@ -50,9 +34,17 @@ pub struct Stdin(());
 
 /// Returns the standard input.
 ///
-/// The input ends with the byte 4 (Ctrl-D), which the runner sends when its own standard input
-/// ends. Later bytes are not read. Bytes come as they are sent: nothing is echoed, and no line is
-/// edited.
+/// Bytes come as they are sent, and the input ends with the byte 4 (Ctrl-D), which the runner sends
+/// when its own standard input ends. Later bytes are not read.
+///
+/// **At a terminal** (`stdin=terminal` on the kernel's command line; the runner says so when its
+/// own standard input is one) a person types lines. Each line is echoed while a goroutine reads,
+/// and reaches the program with Enter. Backspace erases a character, Ctrl-W a word, Ctrl-U the
+/// line. Ctrl-D ends the input on an empty line; on another it hands over what is typed so far. A
+/// line takes 4095 bytes. Lines that other goroutines print meanwhile come above the typed one.
+///
+/// The unfinished line of the reading goroutine, up to 128 bytes, is shown as a prompt before the
+/// typed one:
 ///
 /// ```no_run
 /// # #![no_std]
@@ -60,6 +52,10 @@ pub struct Stdin(());
 /// # use trefoil::prelude::*;
 /// # #[trefoil::main]
 /// # fn main() {
+/// print!("your name? ");
+/// if let Some(name) = runtime::stdin().next() {
+///     println!("Hello, {name}!");
+/// }
 /// for line in runtime::stdin() {
 ///     println!("you said {line:?}");
 /// }
@@ -69,105 +65,83 @@ pub fn stdin() -> Stdin {
     Stdin(())
 }
 
-/// Bytes that were taken out of the ring and not read yet.
+/// Every byte goes to the program as it is typed, unchanged, until this value is dropped. Made by
+/// [`Stdin::raw`].
 #[derive(Debug)]
-struct Buffer {
-    open: bool,
-    ended: bool,
-    /// The last line ended with a carriage return: a line feed that follows belongs to it.
-    after_return: bool,
-    bytes: [u8; 512],
-    at: usize,
-    len: usize,
-}
+#[must_use = "the terminal is raw as long as this value lives"]
+pub struct Raw(());
 
-static BUFFER: SpinLock<Buffer> =
-    SpinLock::new(Buffer { open: false, ended: false, after_return: false, bytes: [0; 512], at: 0, len: 0 });
-
-/// The turn to read.
-static TURN: Turn = Turn::new();
-
-/// A piece of a line in the buffer.
-struct Piece {
-    /// A line feed that belongs to the line before.
-    skip: usize,
-    len: usize,
-    ended_by: Option<u8>,
-}
-
-impl Buffer {
-    fn open(&mut self) -> Option<Source> {
-        if self.open {
-            return None;
-        }
-        self.open = true;
-        let source = serial::listen();
-        console::send(&[XON]);
-        self.ended = matches!(source, Source::None);
-        Some(source)
-    }
-
-    /// Takes bytes out of the ring if there are none at hand. Returns false if there are none at
-    /// all.
-    fn fill(&mut self) -> bool {
-        if self.at == self.len && !self.ended {
-            self.at = 0;
-            self.len = INPUT.read(&mut self.bytes);
-            serial::resume();
-            if let Some(end) = self.bytes[..self.len].iter().position(|&b| b == END) {
-                self.ended = true;
-                self.len = end;
-            }
-        }
-        self.at < self.len || self.ended
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.at..self.len]
-    }
-
-    fn piece(&self) -> Piece {
-        let skip = usize::from(self.after_return && self.bytes().first() == Some(&b'\n'));
-        let rest = &self.bytes()[skip..];
-        let end = rest.iter().position(|&b| b == b'\n' || b == b'\r');
-        Piece { skip, len: end.unwrap_or(rest.len()), ended_by: end.map(|end| rest[end]) }
-    }
-}
-
-/// The caller's turn to read.
-struct Reading(#[expect(dead_code, reason = "it is dropped")] TurnGuard<'static>);
-
-impl Reading {
-    /// Waits for the turn, and for the first byte or the end of the input.
-    fn begin() -> Self {
-        let reading = Self(TURN.take());
-        match reading.with(Buffer::open) {
-            None | Some(Source::Interrupt) => {}
-            Some(Source::None) => println!("trefoil: stdin: there is no serial port"),
-            Some(Source::Timer(why)) => {
-                println!("trefoil: stdin: {why}; looking at the serial port every millisecond");
-            }
-        }
-        reading.wait();
-        reading
-    }
-
-    /// Runs `f` under the spin lock. No G dies in `f`, which is short.
-    fn with<R>(&self, f: impl FnOnce(&mut Buffer) -> R) -> R {
-        f(&mut BUFFER.lock(&PreemptGuard::new()))
-    }
-
-    /// Waits until there are bytes, or the input has ended.
-    fn wait(&self) {
-        while !self.with(Buffer::fill) {
-            INPUT.wait();
-        }
+impl Drop for Raw {
+    fn drop(&mut self) {
+        buffer::set_raw(false);
     }
 }
 
 impl Stdin {
+    /// Makes the terminal raw as long as the returned value lives, or another one of its kind: each
+    /// byte can be read as soon as it is typed. Nothing is echoed or edited, and Ctrl-D is a byte
+    /// like others. Enter is a carriage return, and keys without a character send escape sequences.
+    /// (Ctrl-C and Ctrl-Z are still the runner's.)
+    ///
+    /// Typed bytes that were not read yet are raw from then on. A half-typed line is handed over.
+    /// An input that is no terminal does not change: its bytes are never edited.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(main);
+    /// # fn main() {
+    /// println!("press a key");
+    /// let raw = runtime::stdin().raw();
+    /// let key = runtime::stdin().bytes().next();
+    /// drop(raw); // lines again
+    /// println!("it sends {key:?} first");
+    /// # }
+    /// ```
+    pub fn raw(&self) -> Raw {
+        buffer::set_raw(true);
+        Raw(())
+    }
+
+    /// Reads a line and appends it to `into`. Parks until it is there. Returns the number of
+    /// appended bytes; 0: the input has ended. The line ends with a line feed, even if the sender
+    /// ends it with a carriage return, or with both. The last line may lack an end.
+    ///
+    /// # Errors
+    /// The line is not UTF-8. The error has its bytes, and `into` is as it was.
+    ///
+    /// # Panics
+    /// If there is no memory for the line.
+    ///
+    /// ```no_run
+    /// # #![no_std]
+    /// # #![no_main]
+    /// # use trefoil::prelude::*;
+    /// # trefoil::main!(example);
+    /// # fn example() {
+    /// let mut answer = String::new();
+    /// print!("how many? ");
+    /// match runtime::stdin().read_line(&mut answer) {
+    ///     Ok(0) => println!("nobody answers"),
+    ///     Ok(_) => println!("{} it is", answer.trim_end()),
+    ///     Err(e) => println!("{e}: {:?}", e.as_bytes()),
+    /// }
+    /// # }
+    /// ```
+    pub fn read_line(&self, into: &mut String) -> Result<usize, FromUtf8Error> {
+        let Some((mut line, has_end)) = line() else { return Ok(0) };
+        if has_end {
+            line.push(b'\n');
+        }
+        let line = String::from_utf8(line)?;
+        into.push_str(&line);
+        Ok(line.len())
+    }
+
     /// Reads at least one byte and at most as many as `into` takes, and returns how many. Parks
-    /// until there is a byte. 0: the input has ended (or `into` is empty).
+    /// until there is a byte; at a terminal, until there is a line. 0: the input has ended (or
+    /// `into` is empty).
     ///
     /// ```no_run
     /// # #![no_std]
@@ -184,12 +158,7 @@ impl Stdin {
         if into.is_empty() {
             return 0;
         }
-        Reading::begin().with(|buffer| {
-            let n = buffer.bytes().len().min(into.len());
-            into[..n].copy_from_slice(&buffer.bytes()[..n]);
-            buffer.at += n;
-            n
-        })
+        Reading::begin().read(into)
     }
 
     /// Returns the bytes, one by one, until the input ends. Each may park.
@@ -257,28 +226,33 @@ impl Iterator for Stdin {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        let reading = Reading::begin();
-        loop {
-            // Memory comes before the lock. The caller has the turn, so the piece does not change
-            // meanwhile.
-            let Piece { skip, len, ended_by } = reading.with(|buffer| buffer.piece());
-            line.reserve(len);
-            let all = reading.with(|buffer| {
-                let all = buffer.bytes().len();
-                line.extend_from_slice(&buffer.bytes()[skip..skip + len]);
-                buffer.at += skip + len + usize::from(ended_by.is_some());
-                buffer.after_return = ended_by == Some(b'\r') || all == 0 && buffer.after_return;
-                all
-            });
-            if ended_by.is_some() || all == 0 && !line.is_empty() {
-                return Some(text(line));
-            }
-            if all == 0 {
-                return None;
-            }
-            reading.wait();
+        line().map(|(line, _)| text(line))
+    }
+}
+
+/// Reads a line without its end. True: it had one. `None`: the input has ended.
+fn line() -> Option<(Vec<u8>, bool)> {
+    let mut line = Vec::new();
+    let reading = Reading::begin();
+    loop {
+        // Memory comes before the lock. The caller has the turn, so the piece does not change
+        // meanwhile.
+        let Piece { skip, len, ended_by } = reading.with(|buffer| buffer.piece());
+        line.reserve(len);
+        let all = reading.with(|buffer| {
+            let all = buffer.bytes().len();
+            line.extend_from_slice(&buffer.bytes()[skip..skip + len]);
+            buffer.take(skip + len + usize::from(ended_by.is_some()));
+            buffer.after_return = ended_by == Some(b'\r') || all == 0 && buffer.after_return;
+            all
+        });
+        if ended_by.is_some() || all == 0 && !line.is_empty() {
+            return Some((line, ended_by.is_some()));
         }
+        if all == 0 {
+            return None;
+        }
+        reading.wait();
     }
 }
 
