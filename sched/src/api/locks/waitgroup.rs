@@ -176,6 +176,7 @@ impl WaitGroup {
     /// group.wait();
     /// # });
     /// ```
+    #[track_caller]
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
         /// Counts as done, however `f` ends.
         struct Done(Arc<WaitGroup>);
