@@ -12,6 +12,7 @@
 //! | [`words`] | words with spaces on a kernel command line |
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
+//! | `traces` | backtraces with names, folded |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -27,4 +28,5 @@ pub mod qemu;
 pub mod recording;
 pub mod run;
 pub mod symbols;
+mod traces;
 pub mod words;
