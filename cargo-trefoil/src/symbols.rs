@@ -63,6 +63,12 @@ impl Symbols {
     pub fn at(&mut self, address: u64) -> Vec<Code> {
         let mut all = Vec::new();
         let Some(loader) = self.loader() else { return all };
+        // Functions that the linker has left out lie around address 0, as the debug information
+        // has it.
+        let code = [&b".text"[..], b".boot"].into_iter().filter_map(|name| loader.get_section_range(name));
+        if !code.into_iter().any(|section| (section.begin..section.end).contains(&address)) {
+            return all;
+        }
         let Ok(mut frames) = loader.find_frames(address) else { return all };
         while let Ok(Some(frame)) = frames.next() {
             let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
@@ -191,6 +197,7 @@ mod tests {
         let found = symbols.at_line(file!(), line);
         assert!(found.as_ref().is_some_and(|name| name.ends_with("a_line_tells_its_function")), "{found:?}");
         assert_eq!(symbols.at_line(file!(), 1), None);
+        assert_eq!(symbols.at(0x10), [], "no code lies there");
     }
 
     #[test]

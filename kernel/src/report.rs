@@ -3,7 +3,8 @@
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
 //! queue's), on this core or another. So a report takes no lock and allocates nothing. The reporter
 //! claims the right to speak, and stops the other cores (`arch/x86_64/reporter.rs`). Then it writes
-//! to the serial port byte by byte, beginning with printed text that has not left yet.
+//! to the serial port byte by byte, beginning with printed text that has not left yet, and with the
+//! unfinished report of a G ([`draft`]).
 //!
 //! * A fault inside the report ends it in one line; a fault inside that line ends the machine at
 //!   once. Nothing is tried twice.

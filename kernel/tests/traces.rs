@@ -21,6 +21,8 @@ image! {
     no_line_stands_in_a_report_of_an_overflow: "reports 8", "smp 2 | reports 8 | append slice=50";
     a_report_with_a_long_message_is_complete: "smp 1,2 | expect 0000000000000001 | expect created by | expect the end | in-order";
     the_machine_waits_for_a_report_of_a_panic: "smp 1 | icount | append slice=5 | reports 1";
+    a_fatal_report_begins_with_the_unfinished_one:
+        "smp 1 | icount | append slice=5 | exit 1 | expect nobody joins me | expect fatal: exception 6 | expect end of report | in-order";
     a_goroutine_knows_the_place_that_created_it:
         "expect created by traces::a_goroutine_knows_the_place_that_created_it at kernel/tests/traces.rs:";
     a_panic_shows_the_programs_frames_first:
@@ -81,8 +83,8 @@ fn a_report_with_a_long_message_is_complete() {
     println!("the end");
 }
 
-/// A slice ends in the middle of the report. The end of `main` is not the end of that report.
-fn the_machine_waits_for_a_report_of_a_panic() {
+/// Returns in the middle of a report, where a slice has ended.
+fn begin_a_report() {
     static BEGUN: AtomicBool = AtomicBool::new(false);
     struct Begins;
     impl core::fmt::Display for Begins {
@@ -95,8 +97,19 @@ fn the_machine_waits_for_a_report_of_a_panic() {
     while !BEGUN.load(Relaxed) {
         runtime::yield_now();
     }
+}
+
+/// The end of `main` is not the end of that report.
+fn the_machine_waits_for_a_report_of_a_panic() {
+    begin_a_report();
     // The kit's account would wait for its end.
     runtime::exit(0);
+}
+
+fn a_fatal_report_begins_with_the_unfinished_one() {
+    begin_a_report();
+    (0..5).for_each(|_| runtime::yield_now()); // its first line is there
+    faults();
 }
 
 fn here() -> &'static Location<'static> {
@@ -137,8 +150,12 @@ fn a_goroutine_knows_the_place_that_created_it() {
     let lines: Vec<_> = found.iter().map(|at| at.line() - line).collect();
     assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7, 9, 10, 18, 25]);
     assert!(found.iter().all(|at| at.file().ends_with("tests/traces.rs")), "{found:?}");
-    let listed = go(|| runtime::goroutines().iter().filter(|g| g.created_at.is_some()).count());
-    assert_eq!(listed.join().unwrap(), 1);
+    let listed = go(|| {
+        let (me, all) = (runtime::current(), runtime::goroutines());
+        all.iter().any(|g| g.id == me.id && g.created_at == me.created_at)
+            && all.iter().any(|g| g.name == "main" && g.created_at.is_none())
+    });
+    assert!(listed.join().unwrap());
     assert!(go(|| panic!("who has created me?")).join().is_err());
 }
 
