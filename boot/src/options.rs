@@ -32,6 +32,9 @@ pub const TRACES: core::ops::RangeInclusive<u64> = 1..=3_600_000;
 /// Valid values of `stack`, in bytes.
 pub const STACKS: core::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 
+/// The text to expect of `log`, whose reader is only in programs that log.
+pub const LEVELS: &str = "off, error, warn, info, debug or trace, in a program that calls trefoil::log::init()";
+
 /// The kernel's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -87,7 +90,7 @@ pub enum Complaint<'a> {
     /// A known key with a value it can't use.
     BadValue {
         /// The key.
-        key: &'static str,
+        key: &'a [u8],
         /// The text after the `=`.
         value: &'a [u8],
         /// The expected text.
@@ -102,7 +105,7 @@ impl fmt::Display for Complaint<'_> {
         match self {
             Self::UnknownKey(key) => write!(f, "unknown key \"{}\"; skipped", Bytes(key)),
             Self::BadValue { key, value, wants } => {
-                write!(f, "{key}=\"{}\": wants {wants}; skipped", Bytes(value))
+                write!(f, "{}=\"{}\": wants {wants}; skipped", Bytes(key), Bytes(value))
             }
             Self::NotUtf8(word) => write!(f, "\"{}\" is not UTF-8; skipped", Bytes(word)),
         }
@@ -153,8 +156,8 @@ pub fn unquote(line: &mut [u8]) -> &mut [u8] {
 }
 
 /// Parses the whole line, which [`unquote`] has returned. If a key is given twice, the last value
-/// holds.
-pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Options {
+/// holds. The flag `logs` tells that the program has a reader of the key `log`.
+pub fn parse<'a>(line: &'a [u8], logs: bool, complain: &mut dyn FnMut(Complaint<'a>)) -> Options {
     let mut options = Options::default();
     let mut for_app = false;
     for word in words(line) {
@@ -169,53 +172,62 @@ pub fn parse<'a>(line: &'a [u8], complain: &mut dyn FnMut(Complaint<'a>)) -> Opt
             Some(at) => (&word[..at], &word[at + 1..]),
             None => (word, &b""[..]),
         };
-        match key {
-            b"maxprocs" => match number(value).filter(|n| (1..=MAX_CORES as u64).contains(n)) {
-                Some(n) => options.maxprocs = Some(n as usize),
-                None => complain(Complaint::BadValue { key: "maxprocs", value, wants: "a number from 1 to 64" }),
-            },
-            b"seed" => match number(value) {
-                Some(n) => options.seed = Some(n),
-                None => complain(Complaint::BadValue { key: "seed", value, wants: "a number from 0 to 2^64-1" }),
-            },
-            b"slice" => match number(value).filter(|us| SLICES.contains(us)) {
-                Some(us) => options.slice = Some(us),
-                None => complain(Complaint::BadValue { key: "slice", value, wants: "5 to 60000000 microseconds" }),
-            },
-            b"wakeup" => match number(value).filter(|us| SLICES.contains(us)) {
-                Some(us) => options.wakeup = Some(us),
-                None => complain(Complaint::BadValue { key: "wakeup", value, wants: "5 to 60000000 microseconds" }),
-            },
-            b"schedtrace" => match number(value).filter(|ms| TRACES.contains(ms)) {
-                Some(ms) => options.schedtrace = Some(ms),
-                None => complain(Complaint::BadValue { key: "schedtrace", value, wants: "1 to 3600000 milliseconds" }),
-            },
-            b"stack" => match size(value).filter(|bytes| STACKS.contains(bytes)) {
-                Some(bytes) => options.stack = Some(bytes as usize),
-                None => complain(Complaint::BadValue { key: "stack", value, wants: "a size from 4K to 1G" }),
-            },
-            b"rest" => match value {
-                b"hlt" => options.halt = true,
-                _ => complain(Complaint::BadValue { key: "rest", value, wants: "hlt" }),
-            },
-            // `value_of` reads these keys, in a program that logs or reads.
-            b"log" | b"stdin" => {}
+        let refused = match key {
+            b"maxprocs" => {
+                let n = number_in(value, 1..=MAX_CORES as u64);
+                take(&mut options.maxprocs, n.map(|n| n as usize), "a number from 1 to 64")
+            }
+            b"seed" => take(&mut options.seed, number(value), "a number from 0 to 2^64-1"),
+            b"slice" => take(&mut options.slice, number_in(value, SLICES), "5 to 60000000 microseconds"),
+            b"wakeup" => take(&mut options.wakeup, number_in(value, SLICES), "5 to 60000000 microseconds"),
+            b"schedtrace" => take(&mut options.schedtrace, number_in(value, TRACES), "1 to 3600000 milliseconds"),
+            b"stack" => {
+                let bytes = size(value).filter(|bytes| STACKS.contains(bytes));
+                take(&mut options.stack, bytes.map(|bytes| bytes as usize), "a size from 4K to 1G")
+            }
+            b"rest" => {
+                options.halt |= value == b"hlt";
+                (value != b"hlt").then_some("hlt")
+            }
+            // `value_of` reads this key, in a program that logs.
+            b"log" => (!logs).then_some(LEVELS),
+            // `value_of` reads this key, in a program that reads.
+            b"stdin" => None,
+            // The runner reads this key: it folds the traces.
+            b"backtrace" => (value != b"full").then_some("full"),
             b"fault" => {
                 for fault in value.split(|&b| b == b',') {
                     if options.faults.set(fault).is_none() {
-                        complain(Complaint::BadValue { key: "fault", value: fault, wants: "the name of a fault" });
+                        complain(Complaint::BadValue { key, value: fault, wants: "the name of a fault" });
                     }
                 }
+                None
             }
             _ if key.starts_with(b"app.") => {
                 if core::str::from_utf8(word).is_err() {
                     complain(Complaint::NotUtf8(word));
                 }
+                None
             }
-            _ => complain(Complaint::UnknownKey(key)),
+            _ => {
+                complain(Complaint::UnknownKey(key));
+                None
+            }
+        };
+        if let Some(wants) = refused {
+            complain(Complaint::BadValue { key, value, wants });
         }
     }
     options
+}
+
+/// Stores `value`. Without one, returns what the option `wants`.
+fn take<T>(option: &mut Option<T>, value: Option<T>, wants: &'static str) -> Option<&'static str> {
+    match value {
+        Some(value) => *option = Some(value),
+        None => return Some(wants),
+    }
+    None
 }
 
 impl Faults {
@@ -251,6 +263,11 @@ fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, &digit| {
         n.checked_mul(u64::from(radix))?.checked_add(u64::from(char::from(digit).to_digit(radix)?))
     })
+}
+
+/// Parses a number in `range`.
+fn number_in(digits: &[u8], range: core::ops::RangeInclusive<u64>) -> Option<u64> {
+    number(digits).filter(|n| range.contains(n))
 }
 
 /// Parses a number of bytes, or of `K`, `M` or `G` bytes (1024 each of the one before), in either
@@ -328,160 +345,4 @@ impl<'a> Iterator for AppWords<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use std::string::{String, ToString};
-    use std::vec::Vec;
-
-    fn unquoted(line: &[u8]) -> Vec<u8> {
-        unquote(&mut line.to_vec()).to_vec()
-    }
-
-    fn read(line: &[u8]) -> (Options, Vec<String>) {
-        let mut complaints = Vec::new();
-        let options = parse(&unquoted(line), &mut |c| complaints.push(c.to_string()));
-        (options, complaints)
-    }
-
-    #[test]
-    fn known_keys_are_read() {
-        let (options, complaints) = read(b" maxprocs=2\tseed=0x10 fault=deaf:2,late:63,no-acpi  fault=madt-checksum ");
-        assert_eq!(complaints, [""; 0]);
-        assert_eq!((options.maxprocs, options.seed), (Some(2), Some(16)));
-        let faults = Faults { deaf: 4, late: 1 << 63, no_acpi: true, madt_checksum: true, ..Faults::default() };
-        assert_eq!(options.faults, faults);
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_and_the_rest_still_read() {
-        let (options, complaints) =
-            read(b"foo=1 bar \xff\xfe=3 maxprocs=0 maxprocs=65 maxprocs= maxprocs seed=-1 seed=99");
-        assert_eq!(options, Options { seed: Some(99), ..Options::default() });
-        assert_eq!(
-            complaints,
-            [
-                r#"unknown key "foo"; skipped"#,
-                r#"unknown key "bar"; skipped"#,
-                r#"unknown key "\xff\xfe"; skipped"#,
-                r#"maxprocs="0": wants a number from 1 to 64; skipped"#,
-                r#"maxprocs="65": wants a number from 1 to 64; skipped"#,
-                r#"maxprocs="": wants a number from 1 to 64; skipped"#,
-                r#"maxprocs="": wants a number from 1 to 64; skipped"#,
-                r#"seed="-1": wants a number from 0 to 2^64-1; skipped"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn a_time_is_taken_within_its_range_and_named_outside() {
-        let (options, complaints) =
-            read(b"schedtrace=1 schedtrace=3600000 schedtrace=0 schedtrace=3600001 schedtrace=often");
-        assert_eq!(options.schedtrace, Some(3_600_000));
-        assert_eq!(
-            complaints,
-            ["0", "3600001", "often"]
-                .map(|v| std::format!("schedtrace=\"{v}\": wants 1 to 3600000 milliseconds; skipped"))
-        );
-    }
-
-    #[test]
-    fn a_size_is_told_in_bytes_or_by_a_letter() {
-        let size = |line: &str| read(line.as_bytes()).0.stack;
-        assert_eq!(size("stack=4096"), Some(4096));
-        assert_eq!((size("stack=64K"), size("stack=0x10k")), (Some(64 << 10), Some(16 << 10)));
-        assert_eq!(
-            (size("stack=1M"), size("stack=1m"), size("stack=1G")),
-            (Some(1 << 20), Some(1 << 20), Some(1 << 30))
-        );
-        for bad in ["", "K", "0", "4095", "3K", "1025M", "2G", "-1", "1T", "1MB", "1.5M", "0x", "17179869184G"] {
-            let line = std::format!("stack={bad} seed=3");
-            let (options, complaints) = read(line.as_bytes());
-            assert_eq!((options.stack, options.seed), (None, Some(3)), "{bad}");
-            assert_eq!(complaints, [std::format!("stack=\"{bad}\": wants a size from 4K to 1G; skipped")]);
-        }
-    }
-
-    #[test]
-    fn how_cores_rest_is_told_by_one_word() {
-        assert!(read(b"rest=hlt").0.halt && !read(b"seed=1").0.halt);
-        let (options, complaints) = read(b"rest=mwait");
-        assert_eq!((options.halt, &complaints[0][..]), (false, r#"rest="mwait": wants hlt; skipped"#));
-    }
-
-    #[test]
-    fn the_last_value_of_a_key_is_found() {
-        assert_eq!(read(b"log=loud stdin=loud").1, [""; 0], "their readers complain");
-        let value = |line: &[u8]| value_of(&unquoted(line), b"log").map(<[u8]>::to_vec);
-        assert_eq!(value(b"seed=1 log=debug  log=info app.log=x -- log=trace").as_deref(), Some(&b"info"[..]));
-        assert_eq!(value(b"log= logs=1").as_deref(), Some(&b""[..]));
-        assert_eq!(value(b"log").as_deref(), Some(&b""[..]));
-        assert_eq!(value(b"logs=1 -- log=trace"), None);
-    }
-
-    #[test]
-    fn numbers_do_not_wrap() {
-        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(number(b"18446744073709551616"), None);
-        assert_eq!(number(b"0xffffffffffffffff"), Some(u64::MAX));
-        assert_eq!(number(b"0x10000000000000000"), None);
-        assert_eq!((number(b""), number(b"0x"), number(b"+1"), number(b"1 ")), (None, None, None, None));
-    }
-
-    #[test]
-    fn unknown_faults_and_cores_out_of_range_are_named() {
-        let (options, complaints) = read(b"fault=deaf:64,deaf:,nonsense,no-reference");
-        assert_eq!(options.faults, Faults { no_reference: true, ..Faults::default() });
-        assert_eq!(complaints.len(), 3);
-    }
-
-    #[test]
-    fn the_app_gets_its_words_and_the_kernel_leaves_them_alone() {
-        let line = b"seed=1 app.n=5 bad -- maxprocs=x -- \xff last app.q";
-        let (options, complaints) = read(line);
-        assert_eq!(options.maxprocs, None);
-        assert_eq!(complaints, [r#"unknown key "bad"; skipped"#, r#""\xff" is not UTF-8; skipped"#]);
-        assert_eq!(app_words(&unquoted(line)).collect::<Vec<_>>(), ["n=5", "maxprocs=x", "--", "last", "app.q"]);
-    }
-
-    #[test]
-    fn quotes_and_backslashes_keep_a_word_together() {
-        for (line, expected) in [
-            (&br#"-- "a b" c"#[..], &["a b", "c"][..]),
-            (br#"-- a\ b a" "b"" c"#, &["a b", "a b", "c"]),
-            (br#"-- "" x """#, &["", "x", ""]),
-            (br#"-- \" \\ "\"\\ ""#, &["\"", "\\", "\"\\ "]),
-            (b"--\t 'a\tb'\n", &["'a", "b'"]),
-            (br#"app.n="1 2" -- "no end"#, &["n=1 2", "no end"]),
-            (br#"-- last\"#, &["last\\"]),
-            (br#"-- x "--" \-- "#, &["x", "--", "--"]),
-            (b"--", &[]),
-            (b" \t", &[]),
-            (b"", &[]),
-        ] {
-            let line = unquoted(line);
-            assert_eq!(app_words(&line).collect::<Vec<_>>(), expected, "{}", Bytes(&line));
-        }
-        assert_eq!(
-            read(br#""maxprocs=2" seed="7""#).0,
-            Options { maxprocs: Some(2), seed: Some(7), ..Options::default() }
-        );
-    }
-
-    #[test]
-    fn no_line_of_random_bytes_panics() {
-        const ALPHABET: &[u8] = b"maxprocs=0x9 --app.seed,fault:deaf\xff\0\t\"\\";
-        let mut x = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..20_000 {
-            let line: Vec<u8> = (0..24)
-                .map(|_| {
-                    x ^= x << 13;
-                    x ^= x >> 7;
-                    x ^= x << 17;
-                    ALPHABET[x as usize % ALPHABET.len()]
-                })
-                .collect();
-            let _ = (read(&line), app_words(&unquoted(&line)).count());
-        }
-    }
-}
+mod tests;

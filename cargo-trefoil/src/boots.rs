@@ -37,6 +37,8 @@ pub struct Boot {
     shape: Option<String>,
     /// How many lines there are.
     lines: Option<usize>,
+    /// How many goroutines report their panic or their overflow, each in one piece.
+    reports: Option<usize>,
     /// The expected texts come in the order of the table.
     in_order: bool,
     /// Compares times: runs alone, and only where the host has so many free cores.
@@ -71,6 +73,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
             refuse: Vec::new(),
             shape: None,
             lines: None,
+            reports: None,
             in_order: false,
             free_cores: 0,
             large: false,
@@ -90,6 +93,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "expect" => boot.expect.push(value.into()),
                 "refuse" => boot.refuse.push(value.into()),
                 "shape" => boot.shape = Some(value.into()),
+                "reports" => boot.reports = Some(number()? as usize),
                 "lines" => boot.lines = Some(number()? as usize),
                 "in-order" => boot.in_order = true,
                 "machine" => boot.settings.machine = value.into(),
@@ -178,12 +182,44 @@ impl Boot {
         {
             wrong += &format!("{} lines instead of {lines}\n", text.lines().count());
         }
+        if let Some(reports) = self.reports
+            && whole_reports(&text) != Ok(reports)
+        {
+            wrong += &format!("{:?} instead of {reports} whole reports\n", whole_reports(&text));
+        }
         let places: Vec<_> = self.expect.iter().map(|e| text.find(e.as_str())).collect();
         if self.in_order && !places.is_sorted() {
             wrong += "not in this order\n";
         }
         if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
+}
+
+/// Counts the reports of goroutines that panicked or overflowed their stack.
+///
+/// # Errors
+/// A report ends before its last line, or another line stands in it.
+fn whole_reports(text: &str) -> Result<usize, &str> {
+    let mut whole = 0;
+    // How the last line of the report begins.
+    let mut last: Option<&str> = None;
+    for line in text.lines() {
+        let head = if line.starts_with("trefoil: stack overflow: G ") {
+            Some("trefoil: G ")
+        } else {
+            (line.starts_with("trefoil: G ") && line.contains(" panicked at ")).then_some("  created ")
+        };
+        match last {
+            Some(end) if line.starts_with(end) && head.is_none() => {
+                whole += 1;
+                last = None;
+            }
+            Some(_) if !line.starts_with("  ") => return Err(line),
+            Some(_) => {}
+            None => last = head,
+        }
+    }
+    if last.is_some() { Err("the end of the output") } else { Ok(whole) }
 }
 
 /// Returns `line`, as a terminal shows it in the end, with each run of digits as `#`.
@@ -334,6 +370,17 @@ mod tests {
         assert_eq!(shape_of("[1 22 1]\r"), "[# # #]");
         assert_ne!(shape_of("[1[2 3 1]"), "[# # #]");
         assert_eq!(shape_of("half a li\r\x1b[K[1 22 1]"), "[# # #]", "the rest was erased");
+    }
+
+    #[test]
+    fn a_report_with_a_line_of_another_in_it_is_found() {
+        let (panics, overflows) = ("trefoil: G 7 panicked at a.rs:1:2: no\n", "trefoil: stack overflow: G 8 has\n");
+        let (frame, created, ended) = ("  #00 0x1\n", "  created at a.rs:1\n", "trefoil: G 8 has ended;\n");
+        let all = [panics, frame, created, "a line\n", overflows, frame, created, ended].concat();
+        assert_eq!(whole_reports(&all), Ok(2));
+        assert_eq!(whole_reports(&[panics, frame, "a line\n", created].concat()), Err("a line"));
+        assert_eq!(whole_reports(&[overflows, panics, created, ended].concat()), Err(panics.trim_end()));
+        assert!(whole_reports(&[panics, frame].concat()).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
 //! | `terminal` | a terminal is raw while a machine reads it, and never afterwards |
+//! | `traces` | backtraces with names, folded |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -30,4 +31,5 @@ pub mod run;
 pub mod selection;
 pub mod symbols;
 mod terminal;
+mod traces;
 pub mod words;

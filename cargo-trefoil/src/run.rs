@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,10 +15,14 @@ use crate::feed::{Feed, XON};
 use crate::interrupt::{self, Interrupt};
 use crate::qemu::{self, QEMU, Settings, Stdin};
 use crate::recording::Recording;
-use crate::symbols::{ERASE, Symbols};
+use crate::symbols::ERASE;
+use crate::traces::Traces;
 
 /// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
+
+/// How long a trace is held back for its next line.
+const HOLD: Duration = Duration::from_millis(100);
 
 /// `isa-debug-exit` ends QEMU with `value << 1 | 1`. The kernel writes its status with this bit
 /// turned round, so that success is not QEMU's own failure.
@@ -127,7 +132,7 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     let messages = listen(machine.0.stderr.take().ok_or("QEMU has no messages")?);
     let late = Arc::new(AtomicBool::new(false));
     let mut watch = Some(watch(machine.0.id(), settings.timeout, late.clone()));
-    let mut symbols = Symbols::new(image);
+    let mut traces = Traces::new(image, &settings.append);
     let mut line = Vec::new();
     // The cursor is not at the begin of a row.
     let mut in_row = false;
@@ -136,7 +141,12 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
         out.write(bytes);
     };
     let mut buffer = [0; 4096];
-    while let Ok(n @ 1..) = serial.read(&mut buffer) {
+    loop {
+        // More of a trace may be on its way.
+        if traces.is_held() && !has_bytes(serial.as_raw_fd(), HOLD) {
+            show(&traces.end());
+        }
+        let Ok(n @ 1..) = serial.read(&mut buffer) else { break };
         for &byte in &buffer[..n] {
             if byte == XON {
                 feed.begin();
@@ -145,20 +155,20 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
                     watch = None;
                 }
             } else if byte == b'\n' {
-                line.extend(symbols.explain(&line));
-                line.push(b'\n');
-                show(&line);
+                show(&traces.line(&line));
                 line.clear();
             } else {
                 line.push(byte);
             }
         }
         // An unfinished line is shown as it grows, unless it may get an explanation.
-        if !line.is_empty() && !Symbols::may_explain(&line) {
+        if !line.is_empty() && !Traces::may_change(&line) {
+            show(&traces.end());
             show(&line);
             line.clear();
         }
     }
+    show(&traces.end());
     show(&line);
     if in_row && feed.is_typed() {
         // The shell goes on below a half-typed line.
@@ -194,6 +204,13 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
             Ok(1)
         }
     }
+}
+
+/// Returns true if there is something to read from `file`, or its end, within `limit`.
+fn has_bytes(file: RawFd, limit: Duration) -> bool {
+    let mut asked = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which lives until the call returns.
+    unsafe { libc::poll(&mut asked, 1, limit.as_millis() as libc::c_int) != 0 }
 }
 
 /// Kills process `id` after `limit`, unless the returned value is dropped before.

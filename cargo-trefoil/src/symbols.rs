@@ -1,9 +1,6 @@
-//! Names for the addresses in a report.
-//!
-//! The guest prints raw addresses: looking them up needs the image's debug information, which is on
-//! the host.
+//! Names for the addresses in an image, from its debug information.
 
-use std::fmt::Write;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
@@ -12,6 +9,8 @@ use addr2line::Loader;
 pub struct Symbols {
     image: PathBuf,
     loader: Option<Option<Loader>>,
+    /// The functions of all lines, raw, when the first is asked for.
+    lines: Option<HashMap<(String, u32), String>>,
 }
 
 impl std::fmt::Debug for Symbols {
@@ -23,9 +22,14 @@ impl std::fmt::Debug for Symbols {
 /// Erases the row of a terminal: the machine's lines come above one that is just typed.
 pub(crate) const ERASE: &str = "\r\x1b[K";
 
-/// How the lines begin whose addresses are explained: a backtrace's, and the registers' first.
-const BACKTRACE: &[u8] = b"  #";
-const REGISTERS: &[u8] = b"  rip ";
+/// A function at an address: the one whose code is there, or one that it was inlined into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// Its name; `?` if that is not known.
+    pub name: String,
+    /// The source file, as the compiler names it, and the line.
+    pub at: Option<(String, u32)>,
+}
 
 /// The name of an address that no symbol has.
 const UNKNOWN: &str = "(no symbol: firmware)";
@@ -33,19 +37,7 @@ const UNKNOWN: &str = "(no symbol: firmware)";
 impl Symbols {
     /// Creates the symbols of `image`, which are read at the first use.
     pub fn new(image: &Path) -> Self {
-        Self { image: image.into(), loader: None }
-    }
-
-    /// Returns true if a line that begins so may be one to explain.
-    pub fn may_explain(line: &[u8]) -> bool {
-        let line = behind_erased(line);
-        !line.is_empty() && [BACKTRACE, REGISTERS].iter().any(|p| line.starts_with(&p[..p.len().min(line.len())]))
-    }
-
-    /// Returns the text to add to a line of the guest's: where the address in it lies.
-    pub fn explain(&mut self, line: &[u8]) -> Vec<u8> {
-        // The guest has taken one from each return address: it lies in its call.
-        address(behind_erased(line)).map_or(Vec::new(), |address| self.locate(address).into_bytes())
+        Self { image: image.into(), loader: None, lines: None }
     }
 
     /// Returns the function at `address`, by the image's symbols. Inlined code goes by the name of
@@ -70,36 +62,72 @@ impl Symbols {
         self.loader.get_or_insert_with(|| Loader::new(image).ok()).as_ref()
     }
 
-    fn locate(&mut self, address: u64) -> String {
-        let mut text = String::new();
-        let Some(loader) = self.loader() else { return text };
-        let Ok(mut frames) = loader.find_frames(address) else { return text };
+    /// Returns the functions at `address`, the innermost first: each was inlined into the next.
+    pub fn at(&mut self, address: u64) -> Vec<Code> {
+        let mut all = Vec::new();
+        let Some(loader) = self.loader() else { return all };
+        // Functions that the linker has left out lie around address 0, as the debug information
+        // has it.
+        let code = [&b".text"[..], b".boot"].into_iter().filter_map(|name| loader.get_section_range(name));
+        if !code.into_iter().any(|section| (section.begin..section.end).contains(&address)) {
+            return all;
+        }
+        let Ok(mut frames) = loader.find_frames(address) else { return all };
         while let Ok(Some(frame)) = frames.next() {
-            if !text.is_empty() {
-                text += "\n       inlined into";
-            }
             let name = frame.function.as_ref().and_then(|f| f.raw_name().ok());
-            match name {
-                Some(name) => {
-                    let _ = write!(text, " {:#}", rustc_demangle::demangle(&name));
-                }
-                None => text += " ?",
-            }
+            let name = name.map_or("?".into(), |name| format!("{:#}", rustc_demangle::demangle(&name)));
             let at = frame.location.and_then(|at| Some((at.file?.to_owned(), at.line?)));
             // Code that the compiler has added to a function has no line, so a neighbour's is
             // shown. (Of inlined code, the call has one.)
-            let at = at.or_else(|| if text.contains("inlined into") { None } else { place_before(loader, address) });
-            if let Some((file, line)) = at {
-                let _ = write!(text, " at {}:{line}", short(&file));
-            }
+            let at = at.or_else(|| if all.is_empty() { place_before(loader, address) } else { None });
+            all.push(Code { name, at });
         }
-        if text.is_empty()
+        if all.is_empty()
             && let Some(name) = loader.find_symbol(address)
         {
-            let _ = write!(text, " {:#}", rustc_demangle::demangle(name));
+            all.push(Code { name: format!("{:#}", rustc_demangle::demangle(name)), at: None });
         }
-        text
+        all
     }
+
+    /// Returns the function that the code of this line was written in: the outermost if a closure
+    /// lies in the line. The file is named as `core::panic::Location` names it: by its path from
+    /// the workspace, or from the root.
+    pub fn at_line(&mut self, file: &str, line: u32) -> Option<String> {
+        if self.lines.is_none() {
+            self.lines = Some(self.index());
+        }
+        let all = self.lines.iter().flatten().filter(|((path, at), _)| *at == line && is_file(path, file));
+        let shortest = all.map(|(_, name)| name).min_by_key(|name| name.len());
+        shortest.map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+    }
+
+    /// Finds the functions of all lines. Code that was inlined belongs to the line of its call as
+    /// well.
+    fn index(&mut self) -> HashMap<(String, u32), String> {
+        let mut lines = HashMap::new();
+        let Some(loader) = self.loader() else { return lines };
+        let Some(text) = loader.get_section_range(b".text") else { return lines };
+        let Ok(code) = loader.find_location_range(text.begin, text.end) else { return lines };
+        for (address, ..) in code {
+            let Ok(mut frames) = loader.find_frames(address) else { continue };
+            while let Ok(Some(frame)) = frames.next() {
+                let (Some(at), Some(function)) = (frame.location, frame.function) else { continue };
+                let (Some(file), Some(line), Ok(name)) = (at.file, at.line, function.raw_name()) else { continue };
+                // A closure's name begins with that of the function around it.
+                let known = lines.entry((file.to_owned(), line)).or_insert_with(|| name.to_string());
+                if name.len() < known.len() {
+                    *known = name.into();
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// Returns true if `path`, absolute, is that of `file`.
+fn is_file(path: &str, file: &str) -> bool {
+    path.strip_suffix(file).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
 /// How far [`place_before`] looks, in bytes.
@@ -120,7 +148,7 @@ fn place_before(loader: &Loader, address: u64) -> Option<(String, u32)> {
 }
 
 /// Returns a path as seen from the workspace, or from the crate that it belongs to.
-fn short(file: &str) -> &str {
+pub fn short(file: &str) -> &str {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     let workspace = workspace.trim_end_matches("cargo-trefoil/");
     if let Some(inside) = file.strip_prefix(workspace) {
@@ -135,19 +163,9 @@ fn short(file: &str) -> &str {
 }
 
 /// Returns the part of a line that a terminal shows in the end.
-fn behind_erased(line: &[u8]) -> &[u8] {
+pub(crate) fn behind_erased(line: &[u8]) -> &[u8] {
     let erased = line.windows(ERASE.len()).rposition(|part| part == ERASE.as_bytes());
     erased.map_or(line, |at| &line[at + ERASE.len()..])
-}
-
-/// Returns the address in a line, if the line is one to explain.
-fn address(line: &[u8]) -> Option<u64> {
-    if !(line.starts_with(BACKTRACE) || line.starts_with(REGISTERS)) {
-        return None;
-    }
-    let line = std::str::from_utf8(line).ok()?;
-    let digits = line.split_once("0x")?.1.get(..16)?;
-    u64::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -155,21 +173,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_report_lines_have_addresses() {
-        assert_eq!(address(b"  #03 0xffffffff80201234"), Some(0xffff_ffff_8020_1234));
-        assert_eq!(address(b"  rip 0xffffffff80201234  rflags 0x2"), Some(0xffff_ffff_8020_1234));
-        assert_eq!(address(behind_erased(b"half\r\x1b[K  #03 0xffffffff80201234")), Some(0xffff_ffff_8020_1234));
-        assert_eq!(address(b"a 0xffffffff80201234"), None);
-        assert_eq!(address(b"  #03 0xfff"), None);
-        assert_eq!(address(b"  #\xff 0xffffffff80201234"), None);
-    }
-
-    #[test]
     fn code_without_a_line_has_that_of_the_code_before_it() {
         let image = std::env::current_exe().unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let base = usize::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
-        let here = (Symbols::locate as *const () as usize - base) as u64;
+        let here = (Symbols::at as *const () as usize - base) as u64;
         let loader = Loader::new(&image).unwrap();
         let has_no_line = |&address: &u64| {
             let at = loader.find_location(address).ok().flatten();
@@ -177,20 +185,33 @@ mod tests {
         };
         let mut symbols = Symbols::new(&image);
         let found = (here..here + 0x4_0000).filter(has_no_line).step_by(16).take(20);
-        let texts: Vec<_> = found.map(|address| symbols.locate(address)).collect();
-        assert!(!texts.is_empty(), "all code has lines: this test shows nothing");
-        for text in texts {
+        let found: Vec<_> = found.map(|address| symbols.at(address)).collect();
+        assert!(!found.is_empty(), "all code has lines: this test shows nothing");
+        for code in found {
             // Of what was inlined, the call at the least.
-            let has_one = |line: &str| line.rsplit_once(':').is_some_and(|(_, line)| line.parse::<u32>().is_ok());
-            assert!(text.lines().any(has_one), "{text}");
+            assert!(code.iter().any(|code| code.at.is_some()), "{code:?}");
         }
     }
 
     #[test]
-    fn a_growing_line_is_held_back_only_if_it_may_be_a_report() {
-        assert!(Symbols::may_explain(b" ") && Symbols::may_explain(b"  #0"));
-        assert!(!Symbols::may_explain(b"hello"));
-        assert!(Symbols::may_explain(b"\r\x1b[K  #0") && Symbols::may_explain(b"half\r\x1b[K "));
-        assert!(!Symbols::may_explain(b"  #\r\x1b[K") && !Symbols::may_explain(b"half\r\x1b"));
+    fn a_line_tells_its_function() {
+        let image = std::env::current_exe().unwrap();
+        #[inline(never)]
+        fn call(f: impl Fn(usize) -> usize) -> usize {
+            f(std::hint::black_box(1))
+        }
+        let mut symbols = Symbols::new(&image);
+        let (line, made) = (line!(), call(|n| std::hint::black_box(n) + 1));
+        assert_eq!(made, 2);
+        let found = symbols.at_line(file!(), line);
+        assert!(found.as_ref().is_some_and(|name| name.ends_with("a_line_tells_its_function")), "{found:?}");
+        assert_eq!(symbols.at_line(file!(), 1), None);
+        assert_eq!(symbols.at(0x10), [], "no code lies there");
+    }
+
+    #[test]
+    fn a_file_is_known_by_the_end_of_its_path() {
+        assert!(is_file("/home/me/app/src/main.rs", "src/main.rs") && is_file("/a/b.rs", "/a/b.rs"));
+        assert!(!is_file("/home/me/app/not_src/main.rs", "src/main.rs"));
     }
 }

@@ -55,7 +55,7 @@ fn show(what: &str, share: &Share) {
 
 #[trefoil::main]
 fn main() {
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));
     }
     let mutex = Arc::new(Mutex::new(()));

@@ -13,23 +13,20 @@
 //! Its joiner learns of the end after that. If there is no memory for a deathbed, the report has
 //! the innermost frames only.
 
-use core::fmt;
-
-use trefoil_sched::{G, M, PreemptGuard};
+use trefoil_sched::{G, GRef, M, PreemptGuard};
 
 use crate::api::{console, panic};
 use crate::arch::abandon::{self as stub, Rites};
 use crate::mm::stack::{self, deathbed};
-use crate::report::{self, What, Who, backtrace, death};
+use crate::report::backtrace::{self, Out};
+use crate::report::{self, What, Who, death};
 
 /// Frames that are shown at each end of the backtrace.
 const ENDS: usize = 16;
 
-/// Where lines go.
-type Out = fn(fmt::Arguments<'_>);
-
 /// Performs the last rites of the G that ran on this core. On g0, once or twice: the G may get up
 /// to make its report.
+#[optimize(size)]
 pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
     let g = trefoil_sched::current_g(&guard);
     let mut cause = rites.cause();
@@ -37,8 +34,10 @@ pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
         // SAFETY: 1. it was taken away from there.
         let first = unsafe { Rites::from_bed(bed.hi) };
         if !first.told {
-            console::say(format_args!("  … its report was cut short: {}", cause.as_str()));
-            has_ended(g, console::say);
+            let say = console::begin_report(g);
+            say(format_args!("  … its report was cut short: {}", cause.as_str()));
+            has_ended(g, say);
+            console::end_report(g);
         }
         cause = first.cause();
         // SAFETY: 1. `bed` came from `make`, and the G that ended there never runs again.
@@ -50,7 +49,7 @@ pub fn last_rites(guard: PreemptGuard, rites: &Rites) -> ! {
             stub::get_up(guard, rites, bed.hi);
         }
         let core = M::current(&guard).index() as u64;
-        tell(g, rites, core, backtrace::first, console::say);
+        tell(g, rites, core, backtrace::first);
     }
     death::count_one();
     panic::abandoned(g);
@@ -65,7 +64,7 @@ pub fn on_deathbed(guard: PreemptGuard, rites: &mut Rites, core: u64) -> ! {
     let g = trefoil_sched::current_g(&guard);
     let bed = deathbed::of(g, core::ptr::from_ref(rites).addr() as u64);
     drop(guard);
-    tell(g, rites, core, backtrace::ends, console::say_without_parking);
+    tell(g, rites, core, backtrace::ends);
     rites.told = true;
     bed.inspect(|bed| stack::touch_guard(bed.lo as usize));
     report::message(format_args!("{} does not end", Who(g)))
@@ -73,12 +72,16 @@ pub fn on_deathbed(guard: PreemptGuard, rites: &mut Rites, core: u64) -> ! {
 
 /// Reports the end of `g`, which was on `core`.
 #[inline(never)]
-fn tell(g: &G, rites: &Rites, core: u64, frames: fn(usize, usize, Out), say: Out) {
+#[optimize(size)]
+fn tell(g: GRef, rites: &Rites, core: u64, frames: fn(usize, usize, Out)) {
+    let say = console::begin_report(g);
     say(format_args!("trefoil: {}", What { g, addr: rites.addr, cause: rites.cause() }));
     let (in_use, deepest) = stack::in_use(g);
     say(format_args!("  core {core}, {in_use} bytes of stack in use, {deepest} at its deepest"));
     frames(stub::seam(), ENDS, say);
+    report::creator(g, say);
     has_ended(g, say);
+    console::end_report(g);
 }
 
 #[inline(never)]

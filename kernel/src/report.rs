@@ -3,7 +3,8 @@
 //! A fault or a panic can hit code that holds any lock (the console's, the heap's, the global
 //! queue's), on this core or another. So a report takes no lock and allocates nothing. The reporter
 //! claims the right to speak, and stops the other cores (`arch/x86_64/reporter.rs`). Then it writes
-//! to the serial port byte by byte, beginning with printed text that has not left yet.
+//! to the serial port byte by byte, beginning with printed text that has not left yet, and with the
+//! unfinished report of a G ([`draft`]).
 //!
 //! * A fault inside the report ends it in one line; a fault inside that line ends the machine at
 //!   once. Nothing is tried twice.
@@ -21,6 +22,7 @@ use crate::arch::exit::{FAILURE, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
+use crate::scheduler;
 
 /// Faults inside the report.
 static NESTED: AtomicU32 = AtomicU32::new(0);
@@ -46,6 +48,7 @@ macro_rules! say {
 pub mod backtrace;
 mod deadlock;
 pub mod death;
+pub mod draft;
 
 pub use deadlock::deadlock;
 pub use death::What;
@@ -64,6 +67,7 @@ fn begin(what: fmt::Arguments<'_>) {
     }
     let missing = reporter::stop_others();
     serial::take_over();
+    draft::tell();
     say!("\ntrefoil: fatal: {what}");
     for index in (0..u64::BITS).filter(|index| missing >> index & 1 == 1) {
         say!("  core {index} did not stop");
@@ -75,6 +79,7 @@ fn begin(what: fmt::Arguments<'_>) {
     }
 }
 
+#[optimize(size)]
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
     serial::finish();
@@ -110,6 +115,24 @@ impl fmt::Display for Who<'_> {
     }
 }
 
+/// Says by `out` where the program has created `g`. Nothing created `main`.
+#[inline(never)]
+#[optimize(size)]
+pub fn creator(g: &G, out: fn(fmt::Arguments<'_>)) {
+    if let Some(at) = g.created_at().filter(|_| !scheduler::is_main(g)) {
+        out(format_args!("  created at {}:{}", at.file(), at.line()));
+    }
+}
+
+/// Says by whom the G that runs here was created.
+#[inline(never)]
+fn creator_of_current() {
+    if let Some(g) = percpu::current().m().and_then(|m| m.running()) {
+        creator(g, backtrace::raw);
+    }
+}
+
+#[optimize(size)]
 fn registers(f: &Frame) {
     say!(
         "  rip 0x{:016x}  rflags {:#x}  rsp 0x{:016x}  error {:#x}",
@@ -126,6 +149,7 @@ fn registers(f: &Frame) {
 }
 
 /// Reports an exception that nothing handles.
+#[optimize(size)]
 pub fn exception(frame: &Frame) -> ! {
     begin(format_args!("exception {} {}", frame.vector, exceptions::name(frame.vector)));
     if let Some((core, purpose)) = kstack::owner(frame.rsp.get()) {
@@ -140,6 +164,7 @@ pub fn exception(frame: &Frame) -> ! {
 fn finish(frame: &Frame) -> ! {
     registers(frame);
     backtrace::interrupted(frame);
+    creator_of_current();
     end()
 }
 
@@ -155,6 +180,7 @@ fn access(error: u64) -> &'static str {
 }
 
 /// Reports a page fault that is no growing stack.
+#[optimize(size)]
 pub fn page_fault(frame: &Frame, addr: u64) -> ! {
     let error = PageFaultErrorCode::from_bits_retain(frame.error);
     let present =
@@ -170,6 +196,7 @@ pub fn page_fault(frame: &Frame, addr: u64) -> ! {
 
 /// Reports a stack that can't grow, under a G that can't end alone. The G is the program's `main`,
 /// or preemption is off and even the red pages are used up.
+#[optimize(size)]
 pub fn stack_fault(frame: &Frame, addr: u64, cause: Cause) -> ! {
     match percpu::current().m().and_then(|m| m.running()) {
         Some(g) if cause == Cause::OutOfMemory && !frames::is_used_up() => begin(format_args!(
@@ -202,6 +229,7 @@ pub fn panic(info: &core::panic::PanicInfo<'_>, why: &str) -> ! {
         }
         // `info` lies in the frame of the panic machinery: the frame that panicked is above it.
         backtrace::callers(report_stack::seam(), core::ptr::from_ref(info).addr());
+        creator_of_current();
         end()
     });
     end()
@@ -214,6 +242,7 @@ pub fn message(what: fmt::Arguments<'_>) -> ! {
     report_stack::run(&mut || {
         begin(what);
         backtrace::callers(message as *const () as usize, 0);
+        creator_of_current();
         end()
     });
     end()

@@ -2,7 +2,7 @@
 //!
 //! This module stands below all floors: it knows only the crate `trefoil-sched`.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::{G, Sched};
 
@@ -11,6 +11,9 @@ static SCHED: AtomicPtr<Sched> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The number of the G that runs the program's `main`.
 static MAIN_G: AtomicU64 = AtomicU64::new(0);
+
+/// The cores of the machine; see `runtime::num_cpus`.
+pub(crate) static CPUS: AtomicUsize = AtomicUsize::new(1);
 
 pub(crate) fn set_sched(sched: &'static Sched) {
     // Release: pairs with the Acquire in `try_sched`.

@@ -224,7 +224,7 @@ fn steals() {
     static STOP: AtomicBool = AtomicBool::new(false);
     static STARTED: AtomicU64 = AtomicU64::new(0);
     const WORK: usize = 3;
-    while runtime::num_cpus() < 2 {
+    while runtime::cpus_started() < 2 {
         runtime::yield_now();
     }
     let _pin = runtime::pin();

@@ -51,7 +51,7 @@ fn wait_for(done: impl Fn() -> bool) {
 
 /// Waits until all cores are there, and the work that boot has put off is over.
 fn settle() {
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         runtime::yield_now();
     }
     time::sleep(Duration::from_millis(600));

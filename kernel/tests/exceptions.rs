@@ -38,7 +38,8 @@ image! {
     a_call_beyond_canonical_shows_its_caller:
         "smp 1 | exit 1 | refuse no frame to start from | expect exception 13 #GP | expect exceptions::a_call_beyond | expect end of report";
     a_long_recursion_shows_both_ends:
-        "smp 1 | exit 1 | expect more … | expect exceptions::descend | expect exceptions::a_long_recursion | expect end of report";
+        "smp 1 | exit 1 | expect frames more of exceptions::descend | expect exceptions::a_long_recursion | expect end of report",
+        "smp 1 | exit 1 | append backtrace=full | expect more … | expect exceptions::descend | expect exceptions::a_long_recursion | expect end of report";
     a_panic_with_little_stack_left_is_reported:
         "smp 1 | exit 1 | expect hardly any room | expect exceptions::a_panic_with_little | refuse another fault | expect end of report";
     a_message_that_panics_ends_the_report:

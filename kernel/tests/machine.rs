@@ -67,14 +67,15 @@ image! {
 
 fn wait_for_cores(n: usize) {
     let begin = Instant::now();
-    while runtime::num_cpus() < n {
-        assert!(begin.elapsed() < Duration::from_secs(20), "{} of {n} cores came", runtime::num_cpus());
+    while runtime::cpus_started() < n {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{} of {n} cores came", runtime::cpus_started());
         time::sleep(Duration::from_millis(1));
     }
 }
 
 fn all_cores_come() {
     let n = runtime::max_procs();
+    assert_eq!(runtime::num_cpus(), n, "the machine's cores are known before they run");
     wait_for_cores(n);
     // Each of them runs G's. With more cores than the host has, some get their turn late.
     let begin = Instant::now();
@@ -97,7 +98,8 @@ fn all_cores_come() {
 fn main_does_not_wait() {
     // One core never answers, which is known half a second after the start: `main` must have begun
     // long before.
-    assert!(runtime::num_cpus() < 4);
+    assert!(runtime::cpus_started() < 4);
+    assert_eq!(runtime::num_cpus(), 4, "nobody knows yet that one is missing");
     let begun = Instant::now().as_nanos();
     assert!(begun < 300_000_000, "main began {begun} ns after boot");
     wait_for_cores(3);
@@ -320,14 +322,15 @@ fn the_end_comes_while_a_line_stands() {
 }
 
 fn goes_on_alone() {
-    assert_eq!((runtime::num_cpus(), runtime::max_procs()), (1, 1));
+    assert_eq!((runtime::num_cpus(), runtime::cpus_started(), runtime::max_procs()), (1, 1, 1));
     assert_eq!(go(|| 5).join().unwrap(), 5);
 }
 
 fn goes_on_without() {
+    assert_eq!(runtime::num_cpus(), 4, "nobody knows yet that one is missing");
     wait_for_cores(3);
     time::sleep(Duration::from_millis(800));
-    assert_eq!(runtime::num_cpus(), 3);
+    assert_eq!((runtime::num_cpus(), runtime::cpus_started()), (3, 3));
     let handles: Vec<_> = (0..50u64).map(|i| go(move || i)).collect();
     assert!(handles.into_iter().map(|h| h.join().unwrap()).eq(0..50));
 }

@@ -36,7 +36,7 @@ image! {
     others_run_while_a_report_is_made: "smp 1 | icount";
     many_reports_at_once;
     the_machine_waits_for_a_report: "smp 1 | icount | expect others go on";
-    a_report_without_memory: "smp 1 | expect … and so on | expect report was cut short: lack of memory | expect more …";
+    a_report_without_memory: "smp 1 | append backtrace=full | expect … and so on | expect report was cut short: lack of memory | expect more …";
     overflow_in_main_is_fatal: "smp 1,2 | exit 1 | expect \"main\" has used up its window | expect end of report";
     a_borrow_from_a_dead_stack_is_named: "expect touched | expect the stack of G | expect \"lender\", which has ended";
     growth_without_memory_ends_the_g: "mem 64M | expect no frame for the stack of | expect … and so on";

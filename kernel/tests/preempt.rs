@@ -222,7 +222,7 @@ fn lines_are_preempted_and_stay_whole() {
 
 fn one_g_has_no_interrupts() {
     static STOP: AtomicBool = AtomicBool::new(false);
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         runtime::yield_now();
     }
     // By then the clock is refined, and every core that was to come up is there.
@@ -304,7 +304,7 @@ fn a_new_slice_holds_at_once() {
     static TURNS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static STOP: AtomicBool = AtomicBool::new(false);
     // More than there are cores, on the last core: the first has a minute, and would keep it.
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         runtime::yield_now();
     }
     let last = runtime::num_cpus() - 1;

@@ -72,7 +72,7 @@ fn wait_for(done: impl Fn() -> bool) {
 
 /// Waits until `n` cores have started.
 fn all_cores(n: usize) {
-    while runtime::num_cpus() < n {
+    while runtime::cpus_started() < n {
         runtime::yield_now();
     }
 }

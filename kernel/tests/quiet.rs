@@ -37,7 +37,7 @@ image! {
 }
 
 fn wait_for_cores() {
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));
     }
 }

@@ -44,7 +44,7 @@ fn registers_survive_a_million_preemptions() {
 /// Runs G's that check their registers, until `least` preemptions have come.
 fn torture_all(least: u64) {
     let cores = runtime::max_procs();
-    while runtime::num_cpus() < cores {
+    while runtime::cpus_started() < cores {
         runtime::yield_now();
     }
     let (begin, moved, each) = (preemptions(), MOVED.load(SeqCst), runtime::stats().ms.clone());

@@ -314,7 +314,7 @@ fn panic_while_another_core_holds_everything() {
 }
 
 fn two_cores_panic_at_once() {
-    while runtime::num_cpus() < 4 {
+    while runtime::cpus_started() < 4 {
         time::sleep(Duration::from_millis(1));
     }
     static READY: AtomicU32 = AtomicU32::new(0);

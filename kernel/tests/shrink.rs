@@ -281,7 +281,7 @@ fn resting_cores_hold_no_epoch_up() {
     // The other cores are at rest, but for one that gets up now and then to look for what can go
     // back.
     const ROUNDS: u32 = 200;
-    until(|| runtime::num_cpus() == 4);
+    until(|| runtime::cpus_started() == 4);
     let mut over_at_once = 0;
     for _ in 0..ROUNDS {
         let begin = Instant::now();

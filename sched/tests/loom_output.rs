@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use support::{cores, g};
-use trefoil_sched::output::{Bytes, Output, Transmitter};
+use trefoil_sched::output::{Bytes, Output, Transmitter, Turn};
 use trefoil_sched::{Config, M, PreemptGuard, Sched, model};
 
 /// Bytes that a port takes at a time.
@@ -166,5 +166,40 @@ fn a_writer_that_parks_for_room_goes_on_and_nothing_is_lost() {
         }
         port.join().unwrap();
         assert_eq!(*device.sent.lock().unwrap(), [1, 2, 3]);
+    });
+}
+
+/// Two reports want the one place for their text, and the first reporter may end where it stands:
+/// then the side that sees to its end releases the place.
+#[test]
+fn one_report_at_a_time_has_the_place_also_after_a_death() {
+    support::cores::model(|| {
+        machine();
+        let place = Arc::new((Turn::new(), loom::cell::UnsafeCell::new(0)));
+        let write = |place: &(Turn, loom::cell::UnsafeCell<u32>), g, dies: bool| {
+            let (turn, text) = place;
+            while !turn.claim(g) {
+                thread::yield_now();
+            }
+            assert!(turn.is_of(g) && turn.is_taken());
+            // SAFETY: the owner of the place is alone with the text; loom checks that.
+            text.with_mut(|text| unsafe { *text += 1 });
+            if dies {
+                // On its deathbed it finds the place its own.
+                assert!(turn.claim(g));
+                // SAFETY: it is the owner still; loom checks that.
+                text.with_mut(|text| unsafe { *text += 1 });
+            }
+            turn.release();
+        };
+        let other = {
+            let (place, g) = (place.clone(), g());
+            thread::spawn(move || write(&place, g, true))
+        };
+        write(&place, g(), false);
+        other.join().unwrap();
+        assert!(!place.0.is_taken());
+        // SAFETY: nobody else is left.
+        assert_eq!(place.1.with(|text| unsafe { *text }), 3);
     });
 }

@@ -16,7 +16,7 @@ use api::*;
 
 #[trefoil::main]
 fn main() {
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));
     }
     let values = runtime::args().next().and_then(|word| word.parse().ok()).unwrap_or(50_000);

@@ -90,7 +90,7 @@ fn show_difference(before: &runtime::Stats) {
 #[trefoil::main]
 fn main() {
     // All cores are there before anything is measured.
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));
     }
     let words: Vec<_> = runtime::args().collect();

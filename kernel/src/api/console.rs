@@ -10,6 +10,9 @@
 //! leaves in pieces. Rejected: formatting straight into the ring under its lock, since a formatted
 //! value may park, print, or panic.
 //!
+//! A report of a G (its panic, its end) is one piece as well: its lines are gathered in the draft
+//! (`report/draft.rs`) between `begin_report` and `end_report`.
+//!
 //! A line does not wait for the port. The line goes into a ring
 //! ([`Output`](trefoil_sched::output::Output)), and the port's interrupt empties the ring. A
 //! printing G parks only if the ring is full. `arch/x86_64/serial/transmit.rs` has the table of
@@ -29,11 +32,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use trefoil_sched::output::LINE;
-use trefoil_sched::{G, PreemptGuard};
+use trefoil_sched::{G, GRef, PreemptGuard};
 
 use crate::arch::serial::{self, OUTPUT};
 use crate::arch::{clock, percpu};
-use crate::report::death;
+use crate::report::backtrace::Out;
+use crate::report::{death, draft};
 
 /// A line longer than this leaves in pieces.
 const LINE_MAX: usize = LINE;
@@ -236,9 +240,20 @@ pub(crate) fn say(args: fmt::Arguments<'_>) {
     Piece::<SAID>::print(format_args!("{args}\n"), send);
 }
 
-/// Prints such a line for a G that must not park any more.
-pub(crate) fn say_without_parking(args: fmt::Arguments<'_>) {
-    Piece::<SAID>::print(format_args!("{args}\n"), send_without_parking);
+/// Begins a report of `g`, which leaves as one unit when it [ends](end_report). Other reports come
+/// before it or after it. Returns the function that says its lines. The caller runs on `g`, or sees
+/// to its end. Allocates nothing, and does not park.
+#[inline(never)]
+#[optimize(size)]
+pub(crate) fn begin_report(g: GRef) -> Out {
+    while !draft::TURN.claim(g) {
+        if !percpu::may_park() {
+            // The caller can't wait for the other report.
+            return say;
+        }
+        trefoil_sched::yield_now();
+    }
+    say_in_report
 }
 
 /// Calls `f` with the unfinished line of the current G, if there is one.
@@ -252,9 +267,35 @@ pub(crate) fn with_unfinished(f: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// Leaves the unfinished line of `g` alone: `g` was ended where it stood, maybe inside `print!`.
-pub(crate) fn abandoned(g: &G) {
+/// Says a line of the report that owns the draft.
+fn say_in_report(args: fmt::Arguments<'_>) {
+    Piece::<SAID>::print(format_args!("{args}\n"), |line| {
+        // SAFETY: 1. `begin_report` has claimed the draft for the G that this function runs for.
+        unsafe {
+            if !draft::has_room(line.len()) {
+                draft::send(send_without_parking);
+            }
+            draft::add(line);
+        }
+    });
+}
+
+/// Sends the report of `g` if there is one, complete or not.
+#[inline(never)]
+#[optimize(size)]
+pub(crate) fn end_report(g: GRef) {
+    if draft::TURN.is_of(g) {
+        // SAFETY: 1. the caller runs for the owner.
+        unsafe { draft::send(send_without_parking) };
+        draft::TURN.release();
+    }
+}
+
+/// Leaves the unfinished line of `g` alone, and ends its report: `g` was ended where it stood,
+/// maybe inside `print!`.
+pub(crate) fn abandoned(g: GRef) {
     g.local.set(core::ptr::null_mut());
+    end_report(g);
 }
 
 /// Sends the unfinished line of `g`, which ends, as a line.
@@ -332,7 +373,7 @@ macro_rules! eprintln {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let n = dbg!(3 * 4) + 1; // [src/main.rs:4:9] 3 * 4 = 12
 /// assert_eq!(dbg!(n, "n"), (13, "n"));

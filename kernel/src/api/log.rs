@@ -7,10 +7,11 @@
 use alloc::format;
 
 use log::{LevelFilter, Log, Metadata, Record};
+use trefoil_boot::options::LEVELS;
 use trefoil_sched::PreemptGuard;
 
 use super::{console, options};
-use crate::arch::{clock, percpu};
+use crate::arch::{clock, image, percpu};
 use crate::report::Who;
 
 struct Console;
@@ -40,7 +41,8 @@ impl Log for Console {
 
 /// Sends the records of the `log` crate's macros to the console, from the level on that the command
 /// line names (`log=off`, `error`, `warn`, `info`, `debug`, `trace`; `info` unless told). A value
-/// that is none of these is named on the console and skipped. Again, or after another logger was
+/// that is none of these is named on the console and skipped. (In a program that does not call this
+/// function, boot says so of any value.) Again, or after another logger was
 /// set: does nothing. Not for handlers, nor is logging.
 ///
 /// # Examples
@@ -53,8 +55,9 @@ pub fn init() {
     // To the end: the facade's mark "a logger is being set" has no owner, and without a level
     // nothing would ever be logged.
     let _guard = PreemptGuard::new();
+    image::has_logger();
     if log::set_logger(&Console).is_ok() {
-        let level = options::late("log", "off, error, warn, info, debug or trace", level);
+        let level = options::late("log", LEVELS, level);
         log::set_max_level(level.unwrap_or(LevelFilter::Info));
     }
 }

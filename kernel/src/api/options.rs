@@ -4,6 +4,7 @@ use spin::Once;
 pub use trefoil_boot::options::Options;
 use trefoil_boot::options::{AppWords, Complaint, app_words as words, parse, unquote, value_of};
 
+use crate::arch::image;
 use crate::println;
 
 static LINE: Once<&'static [u8]> = Once::new();
@@ -12,7 +13,7 @@ static LINE: Once<&'static [u8]> = Once::new();
 pub fn init(line: &'static mut [u8]) -> Options {
     let line: &[u8] = unquote(line);
     LINE.call_once(|| line);
-    parse(line, &mut complain)
+    parse(line, image::logs(), &mut complain)
 }
 
 fn complain(complaint: Complaint<'_>) {
@@ -25,7 +26,7 @@ pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'stati
     let value = value_of(LINE.get()?, key.as_bytes())?;
     let read = read(value);
     if read.is_none() {
-        complain(Complaint::BadValue { key, value, wants });
+        complain(Complaint::BadValue { key: key.as_bytes(), value, wants });
     }
     read
 }

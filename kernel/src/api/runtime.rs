@@ -72,6 +72,24 @@ pub fn args() -> impl Iterator<Item = &'static str> {
     super::options::app_words()
 }
 
+/// Returns the number of the machine's cores, from the first instruction of `main` on: those that
+/// the firmware names, 64 at most. Some of them may start a moment later ([`cpus_started`]). The
+/// number is smaller if a core is left out: one without memory for its stacks, from the beginning;
+/// one that does not answer, when the console names it, half a second after the start.
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # #[trefoil::main]
+/// # fn main() {
+/// println!("{} cores", runtime::num_cpus());
+/// # }
+/// ```
+pub fn num_cpus() -> usize {
+    scheduler::CPUS.load(Ordering::Relaxed)
+}
+
 /// Returns the number of cores that run: M's that have started. May grow for a moment after boot,
 /// since `main` does not wait for the others.
 ///
@@ -81,10 +99,10 @@ pub fn args() -> impl Iterator<Item = &'static str> {
 /// # use trefoil::prelude::*;
 /// # #[trefoil::main]
 /// # fn main() {
-/// println!("{} of {} P's have a core already", runtime::num_cpus(), runtime::max_procs());
+/// println!("{} of {} cores run already", runtime::cpus_started(), runtime::num_cpus());
 /// # }
 /// ```
-pub fn num_cpus() -> usize {
+pub fn cpus_started() -> usize {
     scheduler::sched().rest.started_count() as usize
 }
 

@@ -32,10 +32,10 @@ const HEAD: usize = 40;
 const TAIL: usize = 16;
 
 /// Where lines go.
-type Out = fn(fmt::Arguments<'_>);
+pub type Out = fn(fmt::Arguments<'_>);
 
 /// Prints straight to the port: a report is under way.
-fn raw(line: fmt::Arguments<'_>) {
+pub(super) fn raw(line: fmt::Arguments<'_>) {
     say!("{line}");
 }
 
@@ -71,6 +71,7 @@ struct Walk {
     tail: HistoryBuf<u64, TAIL>,
 }
 
+#[optimize(size)]
 extern "C" fn each(context: &UnwindContext<'_>, walk: *mut c_void) -> UnwindReasonCode {
     // SAFETY: `walk` passes a pointer to its `Walk`, which nobody else uses meanwhile.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
@@ -102,6 +103,7 @@ fn walk(after: usize, above: usize, from: usize, head: usize, out: Out) -> usize
 }
 
 #[inline(never)]
+#[optimize(size)]
 fn walk_most(most: usize, after: usize, above: usize, from: usize, head: usize, out: Out) -> usize {
     let mut walk = Walk { after, above, seen: 0, most, shown: from, head, out, tail: HistoryBuf::new() };
     _Unwind_Backtrace(each, (&raw mut walk).cast());
@@ -205,6 +207,7 @@ impl Place {
 
 /// Prints the interrupted code's backtrace. Overwrites `rip` and `rsp` of the frame if they lead
 /// nowhere.
+#[optimize(size)]
 pub(super) fn interrupted(frame: &Frame) {
     if is_code(frame.rip.get()) {
         walk(idt::stub(), 0, 0, HEAD, raw);

@@ -22,7 +22,7 @@ use trefoil_sched::locks::{Holder, holder};
 use trefoil_sched::{G, Sched};
 
 use super::backtrace::{self, Place};
-use super::{Who, begin, end};
+use super::{Who, begin, creator, end};
 use crate::arch::{clock, report_stack};
 use crate::mm::stack;
 use crate::scheduler;
@@ -59,6 +59,7 @@ impl Kind {
 }
 
 /// Reports that no G will ever run again, and the wait of each G.
+#[optimize(size)]
 pub fn deadlock() -> ! {
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);
@@ -71,7 +72,8 @@ pub fn deadlock() -> ! {
         if shown < IN_FULL {
             shown += 1;
             head(sched, g, now);
-            return visit(g, None);
+            visit(g, None);
+            return creator(g, backtrace::raw);
         }
         let mut at = Place::default();
         visit(g, Some(&mut at));
@@ -84,6 +86,7 @@ pub fn deadlock() -> ! {
                 kind.like.store(core::ptr::from_ref(g).cast_mut(), Ordering::Relaxed);
                 head(sched, g, now);
                 at.show();
+                creator(g, backtrace::raw);
             }
         }
     });
@@ -113,6 +116,7 @@ fn head(sched: &'static Sched, g: &G, now: u64) {
 struct HeldBy<'a>(&'static Sched, &'a G);
 
 impl fmt::Display for HeldBy<'_> {
+    #[optimize(size)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // SAFETY: 1. this is the report of a deadlock: no G runs any more, and `deadlock` passes
         // parked G's.

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::{Cause, G};
 
-use super::Who;
+use super::{Who, draft};
 use crate::arch::clock;
 use crate::mm::stack::{self, Window};
 use crate::scheduler;
@@ -55,7 +55,7 @@ pub(crate) fn report_ends() {
 #[cold]
 #[inline(never)]
 pub fn wait_for_reports(until: u64) {
-    while UNDER_WAY.load(Ordering::Relaxed) > 0 && clock::now() < until {
+    while (UNDER_WAY.load(Ordering::Relaxed) > 0 || draft::TURN.is_taken()) && clock::now() < until {
         trefoil_sched::yield_now();
     }
 }
@@ -71,6 +71,7 @@ pub struct What<'a> {
 }
 
 impl fmt::Display for What<'_> {
+    #[optimize(size)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { g, addr, cause } = self;
         let stack = g.stack();

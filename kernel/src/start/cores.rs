@@ -18,6 +18,7 @@ use crate::arch::smp::{self, TRAMPOLINE};
 use crate::mm::paging;
 use crate::mm::{kstack, record};
 use crate::println;
+use crate::scheduler::CPUS;
 
 /// APIC ids of the cores that were called, in the MADT's order; the boot core's is not among them.
 static CALLED: [AtomicU32; MAX_CORES] = [const { AtomicU32::new(u32::MAX) }; MAX_CORES];
@@ -55,6 +56,7 @@ pub fn start(ids: &[u32], faults: Faults, now: u64, sched: &'static Sched) -> Op
         println!("trefoil: no memory for the other cores' first page; running on the boot core alone");
         return None;
     }
+    CPUS.store(made + 1, Ordering::Relaxed);
     let mut called = 0;
     for (i, &id) in ids[..made].iter().enumerate() {
         CALLED[i].store(id, Ordering::Relaxed);
@@ -93,6 +95,7 @@ pub fn poll(now: u64) -> Option<u64> {
     let last = step + 1 >= STEPS.len();
     if missing().next().is_none() || last {
         for (_, id) in missing() {
+            CPUS.fetch_sub(1, Ordering::Relaxed);
             println!("trefoil: the core with APIC id {id} did not answer; it is left out");
         }
         paging::unmap_page(TRAMPOLINE);

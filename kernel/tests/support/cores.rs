@@ -4,7 +4,7 @@ use trefoil::prelude::*;
 
 /// Waits until all cores have come. (`main` does not wait for them, but some cases do.)
 pub fn wait_for_cores() {
-    while runtime::num_cpus() < runtime::max_procs() {
+    while runtime::cpus_started() < runtime::max_procs() {
         time::sleep(Duration::from_millis(1));
     }
 }

@@ -27,6 +27,7 @@
 //! | `in-order` | the expected texts come in this order |
 //! | `shape LINE` | every line looks like this, `#` for a number |
 //! | `lines N` | the number of lines |
+//! | `reports N` | so many goroutines report their panic or overflow, each in one piece |
 //! | `timeout SECONDS` | the time limit (60 unless told) |
 //! | `icount` | QEMU counts instructions |
 //! | `large` | runs alone, and only with `--ignored` |

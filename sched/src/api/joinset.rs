@@ -21,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::panic::Location;
 use core::ptr::NonNull;
 use core::time::Duration;
 
@@ -100,6 +101,7 @@ impl<T: Send + 'static> JoinSet<T> {
     /// assert_eq!(set.join_next().unwrap().unwrap(), 5);
     /// # });
     /// ```
+    #[track_caller]
     pub fn go<F>(&mut self, f: F) -> u64
     where
         F: FnOnce() -> T + Send + 'static,
@@ -124,12 +126,14 @@ impl<T: Send + 'static> JoinSet<T> {
     /// assert_eq!(set.join_next().unwrap().unwrap(), 5);
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn<F>(&mut self, builder: Builder, f: F) -> Result<u64, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
     {
+        let at = Location::caller();
         // SAFETY: 1. nothing is borrowed.
-        self.enlist(|member| unsafe { builder.make(f, member) }.map_err(|(error, _)| error))
+        self.enlist(|member| unsafe { builder.make(f, member, at) }.map_err(|(error, _)| error))
     }
 
     /// Makes room for one more, which `start` starts, and returns its number.

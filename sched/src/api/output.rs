@@ -62,8 +62,10 @@ use crate::machine::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
 use crate::wait::list::WaitQueue;
 
 pub use bytes::Bytes;
+pub use turn::Turn;
 
 mod bytes;
+mod turn;
 
 /// Bytes that may wait, a power of two.
 pub const CAPACITY: usize = if cfg!(loom) { 2 } else { 16 << 10 };

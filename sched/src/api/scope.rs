@@ -104,6 +104,7 @@ impl<'scope> Scope<'scope, '_> {
     /// assert_eq!(counts, [0, 1, 4, 9]);
     /// # });
     /// ```
+    #[track_caller]
     pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
@@ -128,6 +129,7 @@ impl<'scope> Scope<'scope, '_> {
     /// assert_eq!(length, 8);
     /// # });
     /// ```
+    #[track_caller]
     pub fn try_go<F, T>(&'scope self, f: F) -> Result<ScopedJoinHandle<'scope, T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'scope,
@@ -160,6 +162,7 @@ impl Builder {
     /// });
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn_scoped<'scope, F, T>(
         self,
         scope: &'scope Scope<'scope, '_>,

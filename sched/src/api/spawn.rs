@@ -35,6 +35,7 @@ mod end;
 mod start;
 
 use core::fmt;
+use core::panic::Location;
 
 use crate::api::join::{CellRef, JoinHandle};
 use crate::core::m::M;
@@ -201,6 +202,7 @@ impl Builder {
     /// assert_eq!(handle.join().unwrap(), "done");
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -214,6 +216,7 @@ impl Builder {
     ///
     /// # Safety
     /// 1. All that `f`, its value and `member` borrow lives until the member has left.
+    #[track_caller]
     pub(crate) unsafe fn spawn_member<F, T, N>(self, f: F, member: N) -> Result<JoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send,
@@ -222,12 +225,12 @@ impl Builder {
     {
         // SAFETY: 1. `make` has this function's own rule: the borrowed data lives until the member
         // has left.
-        unsafe { self.make(f, member) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
+        unsafe { self.make(f, member, Location::caller()) }.map(|(handle, _guard)| handle).map_err(|(error, _)| error)
     }
 
     /// Spawns as `spawn_member`, but preemption stays off after the start, so that the caller can
     /// do more in one piece with it. A member that does not start comes back. (With "out of
-    /// memory", if it did not want to.)
+    /// memory", if it did not want to.) The place `at` is the program's call.
     ///
     /// # Safety
     /// 1. As there.
@@ -236,6 +239,7 @@ impl Builder {
         self,
         f: F,
         member: N,
+        at: &'static Location<'static>,
     ) -> Result<(JoinHandle<T>, PreemptGuard), (SpawnError<F>, N)>
     where
         F: FnOnce() -> T + Send,
@@ -279,6 +283,7 @@ impl Builder {
             return Err((SpawnError::OutOfMemory(f), head.member));
         }
         g.name.set(self.name);
+        g.set_created_at(at);
         start.lay(g);
         g.pardon();
         if let Some(core) = self.pin {
@@ -309,6 +314,7 @@ impl Default for Builder {
 /// sender.join().unwrap();
 /// # });
 /// ```
+#[track_caller]
 pub fn go<F, T>(f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -334,6 +340,7 @@ where
 /// }
 /// # });
 /// ```
+#[track_caller]
 pub fn try_go<F, T>(f: F) -> Result<JoinHandle<T>, SpawnError<F>>
 where
     F: FnOnce() -> T + Send + 'static,

@@ -121,6 +121,7 @@ unsafe fn commit(_: *mut (), g: GRef) -> bool {
 /// assert_eq!(handle.join().unwrap(), 42);
 /// # });
 /// ```
+#[track_caller]
 pub fn spawn_future<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

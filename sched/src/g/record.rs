@@ -6,6 +6,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::panic::Location;
 use core::ptr::NonNull;
 
 use crate::g::state::GState;
@@ -134,6 +135,9 @@ pub struct G {
     pub(crate) pins: Cell<(u32, u32)>,
     /// How many panics are unwinding on this G right now (kept by the platform, with marks beside).
     pub panics: Cell<u32>,
+    /// The lower half of the address of the [`Location`] that created the G; see
+    /// [`created_at`](Self::created_at). (It fills a gap of the record.)
+    created_at: AtomicU32,
     /// The innermost `Group` that the G has open; see `wait/group.rs`.
     pub(crate) scope: Cell<*const ()>,
     /// While the G wakes a crowd: the rest of the crowd; see `wait/list.rs`.
@@ -180,6 +184,7 @@ impl G {
             name: Cell::new(Name::EMPTY),
             pins: Cell::new((0, 0)),
             panics: Cell::new(0),
+            created_at: AtomicU32::new(0),
             scope: Cell::new(core::ptr::null()),
             rest_of_crowd: Cell::new(None),
             promises: Cell::new(core::ptr::null()),
@@ -209,6 +214,25 @@ impl G {
     /// Returns the G's name, or "".
     pub fn name(&self) -> Name {
         self.name.get()
+    }
+
+    /// Returns the place in the program that created the G. `None`: it has never run.
+    #[track_caller]
+    pub fn created_at(&self) -> Option<&'static Location<'static>> {
+        let low = self.created_at.load(Ordering::Relaxed);
+        // Any other place of the image: its address has the upper half, give or take one.
+        let other = core::ptr::from_ref(Location::caller()).expose_provenance();
+        let distance = low.wrapping_sub(other as u32).cast_signed() as isize;
+        let at = core::ptr::with_exposed_provenance::<Location<'static>>(other.wrapping_add_signed(distance));
+        // SAFETY: only `set_created_at` stores there, and a place of the same image. An image is
+        // linked for the small code model: its constants lie within 2 GiB, so the lower half tells
+        // the address.
+        (low != 0).then(|| unsafe { &*at })
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_created_at(&self, at: &'static Location<'static>) {
+        self.created_at.store(core::ptr::from_ref(at).expose_provenance() as u32, Ordering::Relaxed);
     }
 
     /// Returns the G's state, a guess for all but its owner.

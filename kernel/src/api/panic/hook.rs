@@ -1,9 +1,9 @@
 //! The hook that runs when a panic begins.
 //!
-//! The default hook prints the G, the place, the message and the backtrace, line by line on the
-//! console. A program may set a function of its own instead. The function runs on the G that
-//! panics, before that G unwinds, and may do anything. If it panics as well, that G ends where it
-//! stands.
+//! The default hook reports the G, the place, the message, the backtrace, and the place that
+//! created the G, as one unit on the console. A program may set a function of its own instead. The
+//! function runs on the G that panics, before that G unwinds, and may do anything. If it panics as
+//! well, that G ends where it stands.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use super::{Location, message, panic_message};
 use crate::api::console;
 use crate::arch::lock::Lock;
-use crate::report::{Who, backtrace};
-use trefoil_sched::G;
+use crate::report::{self, Who, backtrace};
+use trefoil_sched::GRef;
 use trefoil_sched::internals::g::Name;
 
 /// Frames that are shown at the inner end of the backtrace.
@@ -47,11 +47,11 @@ static HOOK: Lock<Option<Arc<Hook>>> = Lock::new(None);
 pub struct PanicHookInfo<'a> {
     payload: &'a (dyn Any + Send),
     location: Option<&'a Location<'a>>,
-    g: &'a G,
+    g: GRef,
 }
 
 impl<'a> PanicHookInfo<'a> {
-    pub(super) fn new(payload: &'a (dyn Any + Send), location: Option<&'a Location<'a>>, g: &'a G) -> Self {
+    pub(super) fn new(payload: &'a (dyn Any + Send), location: Option<&'a Location<'a>>, g: GRef) -> Self {
         Self { payload, location, g }
     }
 
@@ -179,8 +179,11 @@ fn call_own(info: &PanicHookInfo<'_>) {
 }
 
 fn say(info: &PanicHookInfo<'_>, above: usize) {
-    console::say(format_args!("trefoil: {info}"));
-    backtrace::above(above, FRAMES, console::say);
+    let say = console::begin_report(info.g);
+    say(format_args!("trefoil: {info}"));
+    backtrace::above(above, FRAMES, say);
+    report::creator(info.g, say);
+    console::end_report(info.g);
 }
 
 /// Sets `hook` as the function that runs when a panic begins.

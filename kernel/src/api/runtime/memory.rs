@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::panic::Location;
 
 use trefoil_sched::internals::state::State;
 use trefoil_sched::{G, PreemptGuard, WaitReason};
@@ -110,6 +111,9 @@ pub struct GInfo {
     pub stack_in_use: usize,
     /// How deep the G's stack has been, in whole pages.
     pub stack_high_water: usize,
+    /// The place in the program that created the G: a call of `go` or its like. `None`: the G runs
+    /// the program's `main`.
+    pub created_at: Option<&'static Location<'static>>,
 }
 
 impl GInfo {
@@ -123,6 +127,7 @@ impl GInfo {
             wait_reason,
             stack_in_use,
             stack_high_water: deepest,
+            created_at: g.created_at().filter(|_| !scheduler::is_main(g)),
         }
     }
 }

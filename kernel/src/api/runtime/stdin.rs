@@ -90,7 +90,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(main);
+    /// # #[trefoil::main]
     /// # fn main() {
     /// println!("press a key");
     /// let raw = runtime::stdin().raw();
@@ -118,7 +118,7 @@ impl Stdin {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(example);
+    /// # #[trefoil::main]
     /// # fn example() {
     /// let mut answer = String::new();
     /// print!("how many? ");

@@ -10,7 +10,7 @@ use crate::api::console;
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// fn report(out: &mut impl core::fmt::Write) -> core::fmt::Result {
 ///     out.write_str("all is well\n")
@@ -30,7 +30,7 @@ pub struct Stdout(());
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// let mut out = runtime::stdout();
 /// write!(out, "{} and ", 1).unwrap();
@@ -53,7 +53,7 @@ impl Stdout {
     /// # #![no_std]
     /// # #![no_main]
     /// # use trefoil::prelude::*;
-    /// # trefoil::main!(main);
+    /// # #[trefoil::main]
     /// # fn main() {
     /// runtime::stdout().write_fmt(format_args!("{}\n", 1)).unwrap();
     /// # }

@@ -171,10 +171,13 @@ pub fn put(byte: u8) {
 }
 
 /// Sends text, with line ends as terminals want them.
+pub fn put_bytes(text: &[u8]) {
+    text.iter().for_each(|&byte| put(byte));
+}
+
+/// Sends text as [`put_bytes`] does.
 pub fn put_str(s: &str) {
-    for byte in s.bytes() {
-        put(byte);
-    }
+    put_bytes(s.as_bytes());
 }
 
 /// Returns how often bytes were lost in the port.

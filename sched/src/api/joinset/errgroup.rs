@@ -21,6 +21,7 @@ mod member;
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::fmt;
+use core::panic::Location;
 
 use self::common::{Common, Running};
 use self::member::InGroup;
@@ -145,6 +146,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// assert!(group.wait().is_err());
     /// # });
     /// ```
+    #[track_caller]
     pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
         self.start(f, true);
     }
@@ -167,17 +169,19 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// assert_eq!(group.wait(), Ok(()));
     /// # });
     /// ```
+    #[track_caller]
     pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
         self.start(f, false)
     }
 
+    #[track_caller]
     fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static, wait: bool) -> bool {
         let common = self.0.clone();
         let mut run = move || common.outcome(f());
         while self.0.has_room(wait) {
             let member = InGroup { group: self.0.clone(), refused: Cell::new(false) };
             // SAFETY: 1. nothing is borrowed.
-            match unsafe { Builder::new().make(run, member) } {
+            match unsafe { Builder::new().make(run, member, Location::caller()) } {
                 Ok((handle, guard)) => {
                     let id = handle.id();
                     let outcome = handle.detach();

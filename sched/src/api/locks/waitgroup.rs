@@ -178,6 +178,7 @@ impl WaitGroup {
     /// group.wait();
     /// # });
     /// ```
+    #[track_caller]
     pub fn go(self: &Arc<Self>, f: impl FnOnce() + Send + 'static) {
         self.allow_one();
         let group = self.clone();
