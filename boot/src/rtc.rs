@@ -36,6 +36,11 @@ const BINARY: u8 = 1 << 2;
 /// Bit of the hour, where hours go from 1 to 12.
 const AFTERNOON: u8 = 1 << 7;
 
+/// A clock that shows a later year is wrong. The nanoseconds from 1970 to its end fit 64 bits.
+pub const LAST_YEAR: u32 = 2499;
+
+const _: () = assert!((LAST_YEAR as u64 - 1969) * 366 * 86_400 < u64::MAX / 1_000_000_000);
+
 /// The clock's registers, as they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Registers {
@@ -71,7 +76,7 @@ impl Registers {
         let century = self.century.and_then(|c| self.number(c)).filter(|c| (19..=99).contains(c)).unwrap_or(20);
         let year = century * 100 + year;
         let is_moment = second < 60 && minute < 60 && (1..=12).contains(&month) && year % 100 == year - century * 100;
-        if !is_moment || year < 1970 || day == 0 || day > days_of(month, year) {
+        if !is_moment || !(1970..=LAST_YEAR).contains(&year) || day == 0 || day > days_of(month, year) {
             return None;
         }
         let days = days_before(year) - days_before(1970)
@@ -234,5 +239,8 @@ mod tests {
         }
         assert_eq!(Registers { day: 0x29, month: 0x02, ..QEMU }.unix_seconds(), None, "2026 is no leap year");
         assert_eq!(Registers { day: 0x3a, ..QEMU }.unix_seconds(), None, "no BCD");
+        assert_eq!(Registers { century: Some(0x25), ..QEMU }.unix_seconds(), None, "2526");
+        let last = Registers { century: Some(24), ..binary(99, 12, 31) };
+        assert!(last.unix_seconds().and_then(|seconds| seconds.checked_mul(1_000_000_000)).is_some());
     }
 }

@@ -19,6 +19,19 @@ pub fn floats_have_their_functions() {
     );
     assert!(is_near(1000.0f64.log10(), 3.0) && is_near(2.0f64.mul_add(3.0, 4.0), 10.0));
     assert_eq!([1.0, 4.0, 9.0].map(f64::sqrt), [1.0, 2.0, 3.0]);
+    assert_eq!([2.5f64, 3.5, -2.5].map(f64::round_ties_even), [2.0, 4.0, -2.0]);
+    assert_eq!((2.0f64.powi(-3), 0.0f64.powi(0), (-3.0f32).powi(3), 2.0f64.powi(i32::MIN)), (0.125, 1.0, -27.0, 0.0));
+    assert_eq!(
+        ((-2.75f64).fract(), 8.0f64.log(2.0).round(), 1.0f64.sin_cos()),
+        (-0.75, 3.0, (1.0f64.sin(), 1.0f64.cos()))
+    );
+    for (a, b, times, rest) in
+        [(7.0, 4.0, 1.0, 3.0), (-7.0, 4.0, -2.0, 1.0), (7.0, -4.0, -1.0, 3.0), (-7.0, -4.0, 2.0, 1.0)]
+    {
+        let (a, b): (f64, f64) = (a, b);
+        assert_eq!((a.div_euclid(b), a.rem_euclid(b)), (times, rest), "{a} by {b}");
+    }
+    assert!((-1.0f64).sqrt().is_nan() && (-1.0f64).ln().is_nan() && 0.0f64.ln() == f64::NEG_INFINITY);
 }
 
 pub fn a_seed_repeats_the_numbers() {

@@ -241,9 +241,11 @@ fn below<R: Rng + ?Sized>(rng: &mut R, n: u64) -> u64 {
         return rng.next_u64();
     }
     // Lemire: the high word of the product, without the few products that would be one too many.
+    // The remainder is below `n`, and a division is dear: it is seldom computed.
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(n);
-        if product as u64 >= n.wrapping_neg() % n {
+        let low = product as u64;
+        if low >= n || low >= n.wrapping_neg() % n {
             return (product >> 64) as u64;
         }
     }
@@ -340,6 +342,15 @@ mod tests {
         assert!(faces.iter().all(|n| (9_500..10_500).contains(n)), "{faces:?}");
         let heads = (0..10_000).filter(|_| rng.random_bool(0.25)).count();
         assert!((2_300..2_700).contains(&heads), "{heads}");
+    }
+
+    #[test]
+    fn a_range_that_divides_no_power_of_two_is_even_as_well() {
+        // Two thirds of 2^64: of the small high words of products, two thirds would be odd.
+        let (mut rng, limit) = (SmallRng::seed_from_u64(3), u64::MAX / 3 * 2);
+        let small: Vec<u64> = (0..80_000).map(|_| rng.random_range(0..limit)).filter(|n| *n < limit / 8).collect();
+        let even = small.iter().filter(|n| n.is_multiple_of(2)).count();
+        assert!((45..55).contains(&(even * 100 / small.len())), "{even} of {} are even", small.len());
     }
 
     #[test]

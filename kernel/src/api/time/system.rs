@@ -188,6 +188,7 @@ impl SystemTime {
         let mut boot = BOOT.load(Ordering::Relaxed);
         if boot == 0 {
             let Reading { seconds, at } = rtc::read()?;
+            // No overflow: see `rtc::LAST_YEAR`.
             let read = (seconds * 1_000_000_000).saturating_sub(at).max(1);
             // The first reading holds for all.
             boot =
