@@ -109,8 +109,9 @@ pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool)
         if let Some(why) = complaint {
             let lines: Vec<&str> = end.output.lines().collect();
             let last = lines[lines.len().saturating_sub(40)..].join("\n");
-            println!("         {why}");
-            failures.push(format!("{}:{}: {}: {why}\n{last}\n", command.page, command.line, line(command)));
+            let failure = format!("{}:{}: {}: {why}\n{last}\n", command.page, command.line, line(command));
+            println!("\n{failure}");
+            failures.push(failure);
         }
         folder.clone_from(end.folder.as_ref().unwrap_or(&copy.root));
     }
@@ -125,7 +126,6 @@ pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool)
 pub fn walk(filter: &str) -> Result<u8, String> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
     let failures = run(checkout, &all(checkout)?, |text| text.contains(filter))?;
-    failures.iter().for_each(|failure| println!("\n{failure}"));
     Ok(u8::from(!failures.is_empty()))
 }
 
