@@ -39,6 +39,12 @@
 
 extern crate alloc;
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "Trefoil needs unwinding: a panic ends one goroutine, whose destructors run. \
+     Remove `panic = \"abort\"` from the profile in Cargo.toml"
+);
+
 mod abandon;
 mod api;
 #[doc(hidden)]
