@@ -6,29 +6,57 @@
 //! ```ignore
 //! fn main() { println!("cargo::rustc-link-arg-bins={}", std::env::var("DEP_TREFOIL_IMAGE").unwrap()) }
 //! ```
+//!
+//! The script also makes the messages for two mistakes, since later errors would not name them:
+//!
+//! - A program is linked without these arguments. Then the linker does not find a library whose name
+//!   is the message: the library is empty, and only the arguments say where it lies. The linker looks
+//!   for libraries before it complains of anything else.
+//! - `RUSTC_BOOTSTRAP` is not set, so the compiler would refuse crate `unwinding`. The script runs
+//!   before that crate is compiled, since that crate waits for others.
 
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
+/// The name of an empty library, which the linker prints if it does not get an image's arguments. A
+/// colon or an equals sign in a name would have a meaning for the compiler.
+const MISSING: &str = "[trefoil] build.rs is missing, or prints no link argument for this kind of program. \
+                       The page `When it does not build` has the lines";
+
+/// The message if no configuration sets `RUSTC_BOOTSTRAP`.
+const NO_CONFIG: &str = "\
+RUSTC_BOOTSTRAP is not set, so there is no .cargo/config.toml here. Make it, with these lines:
+    env.RUSTC_BOOTSTRAP = \"1\"
+    target.x86_64-unknown-linux-gnu.runner = \"cargo-trefoil runner\"
+The page `When it does not build` says why.";
+
 fn main() {
+    require_bootstrap();
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let script = Path::new(&here).join("kernel.ld");
-    let script = script.to_str().expect("a path that can be printed");
-    println!("cargo::rerun-if-changed={script}");
+    println!("cargo::rerun-if-changed={}", script.display());
 
     // No C library, no dynamic linker, and nothing of the host's but the compiler's own libcore.
     // Sections keep the rights that the script gives them: `norelro`, since nothing is relocated at
     // run time. Nor is the file mapped: a loader copies it, so that what starts a page in memory
     // need not start one in the file (the script says what does), and there are no gaps.
-    let quoted = script.replace('\\', "\\\\").replace('"', "\\\"");
     // A release image has equal functions only once; in a backtrace one then goes by the other's
     // name. Other builds keep them apart.
     let fold = if env::var("PROFILE").is_ok_and(|profile| profile == "release") { ",--icf=all" } else { "" };
     let arguments = format!(
-        "-nostartfiles -nostdlib -static -no-pie -T \"{quoted}\"\n\
-         -Wl,--no-dynamic-linker,-z,max-page-size=64,-z,norelro,--build-id=none,--eh-frame-hdr{fold}\n"
+        "-nostartfiles -nostdlib -static -no-pie -T \"{}\"\n\
+         -Wl,--no-dynamic-linker,-z,max-page-size=64,-z,norelro,--build-id=none,--eh-frame-hdr{fold}\n",
+        quoted(&script)
     );
-    let file = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("image.link");
+    let out = env::var("OUT_DIR").expect("cargo sets it");
+    let library = Path::new(&out).join("lib");
+    fs::create_dir_all(&library).expect("OUT_DIR can be written");
+    fs::write(library.join(format!("lib{MISSING}.a")), "!<arch>\n").expect("OUT_DIR can be written");
+    println!("cargo::rustc-link-lib=dylib={MISSING}");
+    let arguments = format!("{arguments}-L\"{}\"\n", quoted(&library));
+
+    let file = Path::new(&out).join("image.link");
     fs::write(&file, arguments).expect("OUT_DIR can be written");
 
     let image = format!("@{}", file.display());
@@ -41,5 +69,26 @@ fn main() {
         if entries.any(|entry| entry.is_ok_and(|entry| is_target(&entry.path()))) {
             println!("cargo::rustc-link-arg-{folder}={image}");
         }
+    }
+}
+
+/// Returns a path as an argument file has it between quotation marks.
+fn quoted(path: &Path) -> String {
+    let path = path.to_str().expect("a path that can be printed");
+    path.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Stops the build with a message where the compiler would refuse gates.
+fn require_bootstrap() {
+    println!("cargo::rerun-if-env-changed=RUSTC_BOOTSTRAP");
+    if env::var_os("RUSTC_BOOTSTRAP").is_some() {
+        return;
+    }
+    let version = Command::new(env::var_os("RUSTC").expect("cargo sets it")).arg("--version").output();
+    if version.is_ok_and(|out| !String::from_utf8_lossy(&out.stdout).contains("nightly")) {
+        for line in NO_CONFIG.lines() {
+            println!("cargo::error={line}");
+        }
+        std::process::exit(0);
     }
 }

@@ -23,6 +23,10 @@
     .asciz "Trefoil"
     .long 1
 
+    # Linux finds no interpreter of this name, so it refuses an image that is started on the host.
+    .section .trefoil.hint, "a", @progbits
+    .asciz "/this boots in QEMU: cargo trefoil run FILE"
+
     .section .boot.text, "ax", @progbits
     .code32
     .globl trefoil_pvh_entry

@@ -87,6 +87,12 @@
 #[doc(no_inline)]
 pub extern crate alloc;
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "Trefoil needs unwinding: a panic ends one goroutine, whose destructors run. \
+     Remove `panic = \"abort\"` from the profile in Cargo.toml"
+);
+
 mod abandon;
 mod api;
 #[doc(hidden)]

@@ -1,0 +1,172 @@
+//! Each mistake of a person who writes a program gives one clear message, with the remedy, and few
+//! lines around it. The page `docs/when-it-does-not-build.md` quotes the message. `runner.rs` has
+//! the mistakes with QEMU and the machine's options.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use programs::{app, cargo, checkout, shared, succeeds, text};
+
+mod programs;
+
+/// Most lines of cargo's, the compiler's and the linker's output.
+const LINES: usize = 40;
+
+/// Changes a file of a program: `from`, which is there, becomes `to`.
+fn change(dir: &Path, file: &str, from: &str, to: &str) {
+    let path = dir.join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file} has no {from}\n{text}");
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+/// Asserts that `out` is a failure that says each of `messages` and little else, and that the page
+/// has them.
+fn fails_with(out: &Output, messages: &[&str]) -> String {
+    let seen = text(out);
+    assert!(!out.status.success(), "{seen}");
+    assert!(seen.lines().count() <= LINES, "{} lines\n{seen}", seen.lines().count());
+    let page = std::fs::read_to_string(checkout().join("docs/when-it-does-not-build.md")).unwrap();
+    for message in messages {
+        assert!(seen.contains(message), "{message}\n{seen}");
+        assert!(page.contains(message), "the page has no: {message}");
+    }
+    seen
+}
+
+/// Builds the program in `dir`, which fails.
+fn build_fails(dir: &Path, messages: &[&str]) -> String {
+    fails_with(&shared(dir, &["build", "--quiet"]), messages)
+}
+
+#[test]
+fn a_program_without_main() {
+    let dir = app("no-attribute", false);
+    change(&dir, "src/main.rs", "#[trefoil::main]\n", "");
+    build_fails(&dir, &["trefoil: this program has no main: write #[trefoil::main] above `fn main`"]);
+}
+
+#[test]
+fn a_program_that_keeps_the_compilers_main() {
+    let dir = app("no-no-main", false);
+    change(&dir, "src/main.rs", "#![no_main]\n", "");
+    build_fails(&dir, &["using `fn main` requires the standard library", "use `#![no_main]`"]);
+}
+
+#[test]
+fn a_program_that_keeps_std() {
+    let dir = app("no-no-std", false);
+    change(&dir, "src/main.rs", "#![no_std]\n", "");
+    build_fails(&dir, &["duplicate lang item in crate `trefoil` (which `"]);
+}
+
+#[test]
+fn a_program_that_does_not_name_its_kernel() {
+    let dir = app("no-extern-crate", false);
+    change(&dir, "src/main.rs", "extern crate trefoil_kernel as trefoil;\n", "");
+    build_fails(&dir, &["cannot find module or crate `trefoil` in this scope"]);
+}
+
+#[test]
+fn a_program_without_its_link_arguments() {
+    let missing = "unable to find library -l[trefoil] build.rs is missing, or prints no link argument for this kind \
+                   of program.";
+    let dir = app("no-build-script", false);
+    let build = std::fs::read_to_string(dir.join("build.rs")).unwrap();
+    std::fs::remove_file(dir.join("build.rs")).unwrap();
+    build_fails(&dir, &[missing]);
+    std::fs::write(dir.join("build.rs"), "fn main() {}\n").unwrap();
+    build_fails(&dir, &[missing]);
+
+    // The lines in build.rs are for the program and its tests, not for examples.
+    std::fs::write(dir.join("build.rs"), build).unwrap();
+    std::fs::create_dir(dir.join("examples")).unwrap();
+    std::fs::copy(dir.join("src/main.rs"), dir.join("examples/more.rs")).unwrap();
+    fails_with(&shared(&dir, &["build", "--quiet", "--example", "more"]), &[missing]);
+    change(&dir, "build.rs", "bins={image}", "examples={image}");
+    succeeds(&shared(&dir, &["build", "--quiet", "--example", "more"]));
+}
+
+#[test]
+fn a_program_whose_manifest_lacks_the_kernel() {
+    let dir = app("no-dependency", false);
+    change(&dir, "Cargo.toml", "\ntrefoil-kernel", "\n[build-dependencies]\ntrefoil-kernel");
+    build_fails(&dir, &["trefoil is a dependency"]);
+}
+
+#[test]
+fn a_program_without_cargos_configuration() {
+    let dir = app("no-configuration", false);
+    std::fs::remove_dir_all(dir.join(".cargo")).unwrap();
+    // What the others share would be built again.
+    let target = checkout().join("target/app-test/no-configuration");
+    let build = |variables: &[(&str, &str)]| {
+        let mut cargo = cargo(&dir, &["build", "--quiet"]);
+        cargo.env("CARGO_TARGET_DIR", &target).envs(variables.iter().copied()).output().unwrap()
+    };
+    fails_with(&build(&[]), &["RUSTC_BOOTSTRAP is not set, so there is no .cargo/config.toml here."]);
+}
+
+#[test]
+fn an_image_that_is_started_on_the_host() {
+    let dir = app("on-the-host", false);
+    std::fs::remove_dir_all(dir.join(".cargo")).unwrap();
+    let target = checkout().join("target/app-test");
+    let mut run = cargo(&dir, &["run", "--quiet"]);
+    let out = run.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", &target).output().unwrap();
+    fails_with(&out, &["(never executed)", "No such file or directory (os error 2)"]);
+
+    let image = target.join("debug/on-the-host");
+    let out = Command::new("bash").arg("-c").arg(&image).output().unwrap();
+    assert_eq!(out.status.code(), Some(127), "{}", text(&out));
+    let bytes = std::fs::read(image).unwrap();
+    let hint = b"\0/this boots in QEMU: cargo trefoil run FILE\0";
+    assert!(bytes.windows(hint.len()).any(|window| window == hint), "the interpreter's name");
+}
+
+#[test]
+fn a_dependency_that_turns_std_on() {
+    let dir = app("with-std", false);
+    let noisy = dir.join("noisy");
+    std::fs::create_dir_all(noisy.join("src")).unwrap();
+    std::fs::write(
+        noisy.join("Cargo.toml"),
+        "[package]\nname = \"noisy\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+         [features]\ndefault = [\"std\"]\nstd = []\n",
+    )
+    .unwrap();
+    let lib = "#![cfg_attr(not(feature = \"std\"), no_std)]\n\n/// Returns one.\npub fn one() -> u32 {\n    1\n}\n";
+    std::fs::write(noisy.join("src/lib.rs"), lib).unwrap();
+    change(&dir, "Cargo.toml", "[dependencies]\n", "[dependencies]\nnoisy = { path = \"noisy\" }\n");
+    change(&dir, "src/main.rs", "fn main() {\n", "fn main() {\n    assert_eq!(noisy::one(), 1);\n");
+    let seen = build_fails(&dir, &["conflicts with allocation error handler in: std"]);
+    assert!(seen.contains("duplicate lang item in crate `std` (which `noisy` depends on): `panic_impl`"), "{seen}");
+    change(&dir, "Cargo.toml", "path = \"noisy\" }", "path = \"noisy\", default-features = false }");
+    succeeds(&shared(&dir, &["build", "--quiet"]));
+}
+
+#[test]
+fn a_profile_that_aborts() {
+    let dir = app("aborts", false);
+    change(&dir, "Cargo.toml", "[profile.dev]\n", "[profile.dev]\npanic = \"abort\"\n");
+    let unwinding = "Trefoil needs unwinding: a panic ends one goroutine, whose destructors run. Remove `panic = \
+                     \"abort\"` from the profile in Cargo.toml";
+    fails_with(&shared(&dir, &["check", "--quiet"]), &[unwinding]);
+}
+
+#[test]
+fn a_unit_test_that_reaches_the_kernel() {
+    let dir = app("unit-test", false);
+    change(&dir, "src/lib.rs", "#[cfg(test)]\nextern crate trefoil_hosted as trefoil;\n#[cfg(not(test))]\n", "");
+    fails_with(
+        &shared(&dir, &["test", "--quiet", "--lib"]),
+        &["the `#[alloc_error_handler]` in std conflicts with allocation error handler in: trefoil"],
+    );
+}
+
+#[test]
+fn a_machine_test_with_the_hosts_harness() {
+    let dir = app("harness", false);
+    change(&dir, "Cargo.toml", "harness = false\n", "");
+    fails_with(&shared(&dir, &["test", "--quiet", "--test", "machine"]), &["(which `test` depends on): `panic_impl`"]);
+}
