@@ -92,10 +92,7 @@ impl Output<'_> {
         self.figure(name).map(show)
     }
 
-    /// The words of the line that begins with `begin`, without it.
-    ///
-    /// # Errors
-    /// The program has not printed it.
+    /// The words of the line that begins with `begin`, without it; an error if there is none.
     pub fn words(&self, begin: &str) -> Result<Vec<&str>, String> {
         let line = self.0.lines().find_map(|line| line.strip_prefix(begin));
         line.map(|rest| rest.split_whitespace().collect()).ok_or_else(|| format!("no {begin}"))

@@ -267,10 +267,7 @@ impl Output {
         let writers = self.writers.lock(guard);
         line.with_parts(|parts| {
             let fits = self.room() >= length(parts);
-            if fits {
-                self.write(&writers, parts);
-            }
-            fits
+            fits.then(|| self.write(&writers, parts)).is_some()
         })
     }
 
