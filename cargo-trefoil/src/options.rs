@@ -197,7 +197,8 @@ mod tests {
         let args = with(|a| a.smp = Some("2".into()));
         let settings = read(&args, &[("SMP", "8"), ("MEM", "64M"), ("MACHINE", ""), ("ICOUNT", "0")]).unwrap();
         assert_eq!((&settings.smp[..], &settings.memory[..], &settings.machine[..]), ("2", "64M", "q35"));
-        assert!(!settings.icount);
+        assert!(!settings.icount && !settings.hurries);
+        assert!(read(&args, &[("TIMEOUT", "120")]).unwrap().hurries, "the limit was asked for");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use crate::{command, example};
+use crate::{command, example, scratch, text};
 
 /// How long something that comes at once may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -215,6 +215,24 @@ fn a_program_that_does_not_read_leaves_the_terminal_and_its_input_alone() {
     let mut left = [0; 8];
     let n = terminal.read(&mut left).unwrap();
     assert_eq!(&left[..n], b"ls\n", "the shell reads it next");
+}
+
+#[test]
+fn a_typed_run_is_replayed_without_a_terminal() {
+    let file = scratch("typed");
+    let name = file.to_str().unwrap();
+    let mut seat = Seat::new(&["run", "--record", name], "fair");
+    seat.sees("\n");
+    seat.is_read();
+    seat.types("helo\x7flo\r");
+    seat.sees("> hello\r\n");
+    seat.types("\x04");
+    assert_eq!(seat.ends().0.code(), Some(0));
+    let again = command().args(["run", "--replay", name]).arg(example("fair")).output().unwrap();
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    let said = text(&again.stdout);
+    assert!(said.contains("\n> hello\n") && said.contains("\n1 lines;"), "{said}");
+    let _ = (std::fs::remove_file(file.with_extension("machine")), std::fs::remove_file(file));
 }
 
 #[test]

@@ -67,6 +67,21 @@ pub fn stdin() -> Stdin {
 
 /// Every byte goes to the program as it is typed, unchanged, until this value is dropped. Made by
 /// [`Stdin::raw`].
+///
+/// ```no_run
+/// # #![no_std]
+/// # #![no_main]
+/// # use trefoil::prelude::*;
+/// # trefoil::main!(main);
+/// # fn main() {
+/// struct Game {
+///     _keys: runtime::Raw, // as long as the game goes on
+/// }
+/// let game = Game { _keys: runtime::stdin().raw() };
+/// println!("{:?}", runtime::stdin().bytes().next());
+/// drop(game);
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "the terminal is raw as long as this value lives"]
 pub struct Raw(());
