@@ -12,6 +12,7 @@
 //! | [`words`] | words with spaces on a kernel command line |
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
+//! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;

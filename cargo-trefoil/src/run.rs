@@ -164,7 +164,7 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     }
     match status.code() {
         Some(1) if qemu_failed => Err("QEMU refused this machine: it says why above".into()),
-        Some(code) if code & 1 == 1 => Ok((code >> 1) as u8 ^ SUCCESS),
+        Some(code) if let Some(status) = status_of(code) => Ok(status),
         Some(0) => {
             out.write(
                 b"\ncargo-trefoil: the machine reset or powered off (a triple fault?); \
@@ -177,6 +177,11 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
             Ok(1)
         }
     }
+}
+
+/// Returns the program's status, if QEMU has ended with `code` because the kernel told it to.
+pub(crate) fn status_of(code: i32) -> Option<u8> {
+    (code & 1 == 1).then_some((code >> 1) as u8 ^ SUCCESS)
 }
 
 /// Kills process `id` after `limit`, unless the returned value is dropped before.
