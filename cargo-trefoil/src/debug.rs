@@ -20,7 +20,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use self::script::Scratch;
 use crate::feed::XON;
@@ -40,14 +40,21 @@ pub fn debug(image: &Path, words: &[String], settings: &Settings) -> Result<u8, 
     let (mut machine, stub) = boot(image, words, settings)?;
     let serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
     let symbols = Symbols::new(image);
-    let printer = std::thread::spawn(move || print(serial, symbols));
+    let (printing, printed) = mpsc::channel::<()>();
+    let printer = std::thread::spawn(move || {
+        print(serial, symbols);
+        drop(printing);
+    });
     let machine = Arc::new(Mutex::new(Some(machine)));
     let watched = machine.clone();
     // When gdb has come, the relay begins. (If gdb never comes, this thread ends with the process.)
     std::thread::spawn(move || {
         let ended = move || {
             let mut machine = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            run::status_of(machine.as_mut()?.0.wait().ok()?.code()?)
+            let status = run::status_of(machine.as_mut()?.0.wait().ok()?.code()?);
+            // The last lines come before gdb's.
+            let _ = printed.recv();
+            status
         };
         let (gdb, _) = listener.accept()?;
         relay::start(gdb, stub, ended)

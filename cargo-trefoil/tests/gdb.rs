@@ -322,6 +322,11 @@ fn a_field_that_the_kernel_has_not_is_named() {
     let Some(image) = image("dev") else { return };
     let import = "python import trefoil_gdb.layout as l, trefoil_gdb.goroutines as g";
     let seen = session(&image, 1, &[import, "python l.field(g.sched(), 'registry.crown')"]);
+    // One stack that can't be read leaves the others.
+    let seen_too =
+        session(&image, 1, &["python import trefoil_gdb.layout as l", "python l.MOST = 8", "info goroutines"]);
+    let line = |name: &str| seen_too.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line(" cold ").contains("a packed entry 0x") && line(" main ").contains("stands::joins"), "{seen_too}");
     assert!(
         seen.contains("Registry` has no field `crown`: this cargo-trefoil does not fit the image's kernel"),
         "{seen}"

@@ -23,12 +23,21 @@ def table(rows):
 
 
 class Standing:
-    """A goroutine with the core that runs it, if one does."""
+    """A goroutine with the core that runs it, if one does, or else with its stack. `looks`: the stack is looked at."""
 
-    def __init__(self, g, on):
+    def __init__(self, g, on, looks=True):
         self.g = g
         self.core = on.get(g.address)
-        self.stack = None if self.core or not g.has_saved_registers() else Stack(g)
+        self.stack, self.error = None, None
+        if not looks or self.core:
+            return
+        if not g.has_saved_registers():
+            self.error = f"on its way from one core to another ({g.state}): step the machine on, and ask again"
+            return
+        try:
+            self.stack = Stack(g)
+        except (gdb.error, gdb.GdbError) as error:
+            self.error = str(error)
 
     def show(self):
         """Shows gdb this goroutine, until the result's end."""
@@ -36,8 +45,7 @@ class Standing:
             self.core.thread.switch()
             return contextlib.nullcontext()
         if self.stack is None:
-            raise gdb.GdbError(f"{self.g.title()} is on its way from one core to another ({self.g.state}): "
-                               "step the machine on, and ask again")
+            raise gdb.GdbError(f"{self.g.title()}: {self.error}")
         return self.stack.view()
 
     def run(self, action):
@@ -76,11 +84,11 @@ The selected goroutine, or else that of the selected core, has a star."""
             on, mine = running(), selected_g()
             rows, gs = [["", "id", "state", "name", "stands in"]], living()
             for count, g in enumerate(gs):
-                standing = Standing(g, on)
+                standing = Standing(g, on, looks=count < PLACES)
                 place = standing.place() if count < PLACES else None
                 star = g.id == selected if selected else g.address == mine
                 rows.append(["*" if star else "", str(g.id), standing.state(place), g.name() or "-",
-                             place.text if place else "-"])
+                             place.text if place else standing.error or "-"])
         table(rows)
         if len(gs) > PLACES:
             print(f"(places of the first {PLACES} only; `goroutine N bt` shows any)")

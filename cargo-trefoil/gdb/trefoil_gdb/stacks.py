@@ -39,14 +39,14 @@ class Stack:
         self.sp = g.saved_sp()
         low, high = g.window()
         if not low <= self.sp < high:
-            raise gdb.GdbError(f"{g.title()} has no stack to look at: sp 0x{self.sp:x}, window 0x{low:x} to 0x{high:x}")
+            raise gdb.GdbError(f"no stack to look at: sp 0x{self.sp:x}, window 0x{low:x} to 0x{high:x}")
         self.absent = {}
         self.is_packed = False
         for page in {self.sp & -packed.PAGE, high - packed.PAGE}:
             if not packed.is_present(page):
                 found = packed.page(page)
                 if found is None:
-                    raise gdb.GdbError(f"the stack of {g.title()} is not there: page 0x{page:x}")
+                    raise gdb.GdbError(f"a page of the stack is not there: 0x{page:x}")
                 self.absent[page] = found[0]
                 self.is_packed |= found[1]
 
