@@ -29,7 +29,7 @@ test-large: setup ## the tests that take minutes and gigabytes: a million gorout
 	cargo test --release --package trefoil --test large --test blocks --test random --test registers --test boundaries --test dying --test edge -- --ignored
 	VALUES=whole cargo test --release --package trefoil --test values -- --ignored
 
-test: setup ## all tests: on the host, model checking, and in QEMU
+test: setup-debug ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-loom
 	$(MAKE) --no-print-directory test-stretches

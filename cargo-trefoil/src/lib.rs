@@ -14,6 +14,7 @@
 //! | [`boots`] | the boots of a test image |
 //! | `terminal` | a terminal is raw while a machine reads it, and never afterwards |
 //! | `traces` | backtraces with names, folded |
+//! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;

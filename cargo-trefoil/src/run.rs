@@ -22,7 +22,7 @@ use crate::traces::Traces;
 pub const EXIT_TIMEOUT: u8 = 124;
 
 /// How long a trace is held back for its next line.
-const HOLD: Duration = Duration::from_millis(100);
+pub(crate) const HOLD: Duration = Duration::from_millis(100);
 
 /// `isa-debug-exit` ends QEMU with `value << 1 | 1`. The kernel writes its status with this bit
 /// turned round, so that success is not QEMU's own failure.
@@ -191,7 +191,7 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
     }
     match status.code() {
         Some(1) if qemu_failed => Err("QEMU refused this machine: it says why above".into()),
-        Some(code) if code & 1 == 1 => Ok((code >> 1) as u8 ^ SUCCESS),
+        Some(code) if let Some(status) = status_of(code) => Ok(status),
         Some(0) => {
             out.write(
                 b"\ncargo-trefoil: the machine reset or powered off (a triple fault?); \
@@ -207,10 +207,15 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
 }
 
 /// Returns true if there is something to read from `file`, or its end, within `limit`.
-fn has_bytes(file: RawFd, limit: Duration) -> bool {
+pub(crate) fn has_bytes(file: RawFd, limit: Duration) -> bool {
     let mut asked = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which lives until the call returns.
     unsafe { libc::poll(&mut asked, 1, limit.as_millis() as libc::c_int) != 0 }
+}
+
+/// Returns the program's status, if QEMU has ended with `code` because the kernel told it to.
+pub(crate) fn status_of(code: i32) -> Option<u8> {
+    (code & 1 == 1).then_some((code >> 1) as u8 ^ SUCCESS)
 }
 
 /// Kills process `id` after `limit`, unless the returned value is dropped before.

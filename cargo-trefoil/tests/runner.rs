@@ -1,4 +1,4 @@
-//! Tests of the command as it is typed: input, words, signals, records, gdb.
+//! Tests of the command as it is typed: input, words, signals, records.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -181,22 +181,6 @@ fn a_replay_repeats_the_recorded_run_exactly() {
     }
     let missing = command().args(["run", "--replay", "/no/such/file"]).arg(&image).output().unwrap();
     assert!(text(&missing.stderr).contains("--record /no/such/file makes a recording"), "{}", text(&missing.stderr));
-}
-
-#[test]
-fn gdb_stops_at_the_programs_main() {
-    if Command::new("gdb").arg("--version").output().is_err() {
-        println!("no gdb here: skipped");
-        return;
-    }
-    let out = command()
-        .args(["debug", "--smp", "1"])
-        .arg(example("hello"))
-        .env("GDB_COMMANDS", "bt; continue")
-        .output()
-        .unwrap();
-    let seen = text(&out.stdout);
-    assert!(seen.contains("Breakpoint 1,") && seen.contains("hello::main"), "{seen}");
 }
 
 #[test]

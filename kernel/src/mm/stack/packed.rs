@@ -45,6 +45,7 @@ struct Block {
 }
 
 const ALIGN: usize = 16;
+// gdb's script reads an entry in this form: `cargo-trefoil/gdb/trefoil_gdb/layout.py`.
 /// The address, without the bits that are the same in all the kernel's addresses…
 const AT_SHIFT: u32 = 12;
 /// … and the length, in an entry that is not present.
