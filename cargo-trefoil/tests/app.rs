@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use cargo_trefoil::new::{self, Source};
 use programs::{Scratch, app, cargo, checkout, shared, succeeds, text};
 
 mod programs;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cargo_trefoil::new;
+use cargo_trefoil::new::{self, Source};
 
 /// How long a session may take on a busy host.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ fn image(profile: &str) -> Option<PathBuf> {
     let app = APP.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stands");
         let _ = std::fs::remove_dir_all(&dir);
-        new::new(&dir, false).unwrap();
+        new::new(&dir, false, &Source::Path(checkout().to_path_buf())).unwrap();
         std::fs::write(dir.join("src/main.rs"), include_str!("gdb/stands.rs")).unwrap();
         dir
     });

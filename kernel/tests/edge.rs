@@ -38,7 +38,7 @@ image! {
         "expect Builder::stack_max makes it larger | expect edge::slowly at kernel/tests/edge.rs";
     a_frame_leaves_two_red_pages_alone;
     the_interrupt_at_the_end_of_main_is_its_overflow:
-        "smp 1,2 | exit 1 | expect \"main\" has used up its window | expect trefoil::main!( | expect end of report";
+        "smp 1,2 | exit 1 | expect \"main\" has used up its window | expect #[trefoil::main(stack = BYTES)] | expect end of report";
     growth_with_preemption_off_goes_as_far_as_memory: "mem 96M";
     memory_at_its_end_with_preemption_off_ends_the_g:
         "mem 96M | smp 1,2 | expect out of memory: no frame for the stack of";

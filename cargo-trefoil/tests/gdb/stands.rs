@@ -4,17 +4,18 @@
 #![no_std]
 #![no_main]
 
+extern crate trefoil_kernel as trefoil;
+
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use trefoil::prelude::*;
 use trefoil::runtime::WaitReason;
 
-trefoil::main!(main);
-
 static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 static TURNS: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
 
+#[trefoil::main]
 fn main() {
     let cores = runtime::args().next().and_then(|word| word.parse().ok()).unwrap_or(1);
     while runtime::max_procs() < cores {

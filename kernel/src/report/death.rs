@@ -80,7 +80,7 @@ impl fmt::Display for What<'_> {
                 let (lo, hi) = (stack.lo, stack.hi);
                 write!(f, "stack overflow: {} has used up its window 0x{lo:016x}..0x{hi:016x}", Who(g))?;
                 let how = if scheduler::is_main(g) {
-                    "trefoil::main!(…, stack = BYTES) or the option stack=SIZE"
+                    "#[trefoil::main(stack = BYTES)] or the option stack=SIZE"
                 } else {
                     "Builder::stack_max"
                 };

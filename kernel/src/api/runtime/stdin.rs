@@ -72,7 +72,7 @@ pub fn stdin() -> Stdin {
 /// # #![no_std]
 /// # #![no_main]
 /// # use trefoil::prelude::*;
-/// # trefoil::main!(main);
+/// # #[trefoil::main]
 /// # fn main() {
 /// struct Game {
 ///     _keys: runtime::Raw, // as long as the game goes on
