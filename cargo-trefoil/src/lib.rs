@@ -12,12 +12,14 @@
 //! | [`words`] | words with spaces on a kernel command line |
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
+//! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
 pub mod cargo;
 pub mod cli;
 pub mod debug;
+pub mod doctor;
 pub mod elf;
 mod feed;
 mod interrupt;
