@@ -9,9 +9,9 @@
 //!
 //! The script also makes the messages for two mistakes, since later errors would not name them:
 //!
-//! - A program is linked without these arguments. Then the linker does not find a library whose name
-//!   is the message: the library is empty, and only the arguments say where it lies. The linker looks
-//!   for libraries before it complains of anything else.
+//! - A program is linked without these arguments. Then the linker does not find a library whose
+//!   name is the message: the library is empty, and only the arguments say where it lies. The
+//!   linker looks for libraries before it complains of anything else.
 //! - `RUSTC_BOOTSTRAP` is not set, so the compiler would refuse crate `unwinding`. The script runs
 //!   before that crate is compiled, since that crate waits for others.
 

@@ -1,17 +1,18 @@
-//! How cargo builds a program and hands it to this command.
+//! How cargo builds a program for this command.
 //!
 //! Cargo chooses the target, and complains of a choice that makes no sense. The environment names
-//! this command as cargo's runner, and carries the machine's options to it. Each process becomes
-//! the next one (`exec`), so a signal finds one process, and the exit status is the program's.
+//! this command as cargo's runner, which prints the file that cargo would run. Then this process
+//! boots the file, so a signal finds one process, and the exit status is the program's.
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use clap::Args;
 
-use crate::cli::Action;
-use crate::options::MachineArgs;
+use crate::doctor;
 
 /// The choice of a target and a profile. Cargo reads the values.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,30 +63,73 @@ impl BuildArgs {
     }
 }
 
-/// Has cargo build a program and call this command to do `action`. Returns only if that fails.
-pub fn run(action: Action, build: &BuildArgs, machine: &MachineArgs, words: &[OsString]) -> String {
-    let action = match action {
-        Action::Run => "run",
-        Action::Debug => "debug",
-        Action::Size => "size",
-    };
-    let mut cargo = match cargo(action) {
-        Ok(cargo) => cargo,
-        Err(error) => return error,
-    };
+/// Has cargo build a program, and returns its file.
+///
+/// # Errors
+/// The exit status of a cargo that failed. Its messages were printed, and the mistakes that explain
+/// them.
+pub fn build(build: &BuildArgs) -> Result<PathBuf, Failure> {
+    let mut cargo = cargo("locate")?;
     cargo.arg("run");
     build.give(&mut cargo);
-    machine.give(&mut cargo);
-    cargo.arg("--").args(words);
-    format!("cargo: {}", cargo.exec())
+    let out = start(cargo.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let out = out.wait_with_output().map_err(|e| format!("cargo: {e}"))?;
+    succeeded(out.status)?;
+    let path = out.stdout.strip_suffix(b"\n").unwrap_or(&out.stdout);
+    Ok(PathBuf::from(OsString::from_vec(path.to_vec())))
 }
 
-/// Has cargo test. Returns only if that fails.
-pub fn test(args: &[OsString]) -> String {
-    match cargo("run") {
-        Ok(mut cargo) => format!("cargo: {}", cargo.arg("test").args(args).exec()),
-        Err(error) => error,
+/// Has cargo test.
+///
+/// # Errors
+/// As [`build`] has it.
+pub fn test(args: &[OsString]) -> Result<(), Failure> {
+    let status = start(cargo("run")?.arg("test").args(args))?.wait();
+    succeeded(status.map_err(|e| format!("cargo: {e}"))?)
+}
+
+/// A call of cargo that did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Cargo could not be called.
+    Call(String),
+    /// Cargo has said why, and ended with this status.
+    Status(u8),
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Call(text)
     }
+}
+
+/// Starts cargo, which ends with this process.
+fn start(cargo: &mut Command) -> Result<Child, Failure> {
+    // SAFETY: `prctl` is async-signal-safe and touches only the child.
+    unsafe {
+        cargo.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        })
+    };
+    cargo.spawn().map_err(|e| Failure::Call(format!("cargo: {e}")))
+}
+
+/// The status of a cargo that could not build, or whose tests failed.
+const FAILED: i32 = 101;
+
+fn succeeded(status: ExitStatus) -> Result<(), Failure> {
+    match status.code() {
+        Some(0) => return Ok(()),
+        Some(FAILED) => {
+            for mistake in doctor::mistakes().unwrap_or_default() {
+                eprintln!("cargo-trefoil: {mistake}");
+            }
+        }
+        _ => {}
+    }
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    Err(Failure::Status(code.and_then(|code| code.try_into().ok()).unwrap_or(1)))
 }
 
 /// Returns a cargo whose runner is this command.

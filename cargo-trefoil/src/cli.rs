@@ -9,9 +9,9 @@ use clap_complete::Shell;
 
 use crate::new::Source;
 use crate::options::MachineArgs;
-use crate::qemu::{Settings, Stdin};
+use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
-use crate::{boots, cargo, debug, elf, new, run};
+use crate::{boots, cargo, debug, doctor, elf, new, run};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -51,6 +51,8 @@ enum Verb {
     Bench(RunArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),
+    /// Look for mistakes in this folder's program, and say what to do
+    Doctor,
     /// Print a script that completes this command's words in SHELL
     Completions {
         /// The shell
@@ -150,6 +152,8 @@ pub enum Action {
     Debug,
     /// Prints the stripped size.
     Size,
+    /// Prints the path.
+    Locate,
 }
 
 /// Does what the words say. `args` begins with the name of this program. Returns the exit status.
@@ -166,14 +170,12 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
             args.machine.icount = true;
             args.act(Action::Run)
         }
-        Verb::Size(mut args) => match args.file {
-            Some(file) => act(Action::Size, &file, &[], &MachineArgs::default()),
-            None => {
-                args.build.default_to_release();
-                Err(cargo::run(Action::Size, &args.build, &MachineArgs::default(), &[]))
-            }
-        },
-        Verb::Test(args) => Err(cargo::test(&args.args)),
+        Verb::Size(mut args) => {
+            args.build.default_to_release();
+            built(args.file, &args.build, |file| act(Action::Size, file, &[], &MachineArgs::default()))
+        }
+        Verb::Test(args) => cargo::test(&args.args).map_or_else(status, |()| Ok(0)),
+        Verb::Doctor => examine(),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "cargo-trefoil", &mut std::io::stdout());
             Ok(0)
@@ -187,15 +189,42 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
 
 impl RunArgs {
     fn act(&self, action: Action) -> Result<u8, String> {
-        match &self.file {
-            Some(file) => act(action, file, &self.words, &self.machine),
-            None => {
-                // A mistake is told before the build.
-                self.machine.settings()?;
-                Err(cargo::run(action, &self.build, &self.machine, &self.words))
-            }
-        }
+        // A mistake is told before the build.
+        self.machine.settings()?;
+        built(self.file.clone(), &self.build, |file| act(action, file, &self.words, &self.machine))
     }
+}
+
+/// Does something with the file, which cargo builds if it is not there already.
+fn built(
+    file: Option<PathBuf>,
+    build: &cargo::BuildArgs,
+    act: impl FnOnce(&Path) -> Result<u8, String>,
+) -> Result<u8, String> {
+    match file.map_or_else(|| cargo::build(build), Ok) {
+        Ok(file) => act(&file),
+        Err(failure) => status(failure),
+    }
+}
+
+fn status(failure: cargo::Failure) -> Result<u8, String> {
+    match failure {
+        cargo::Failure::Status(status) => Ok(status),
+        cargo::Failure::Call(error) => Err(error),
+    }
+}
+
+/// Prints the mistakes in this folder and with QEMU.
+fn examine() -> Result<u8, String> {
+    let mut mistakes = doctor::mistakes()?;
+    mistakes.extend(qemu::check().err());
+    for mistake in &mistakes {
+        println!("{mistake}");
+    }
+    if mistakes.is_empty() {
+        println!("no mistake found; the page `When it does not build` explains messages of the build");
+    }
+    Ok(u8::from(!mistakes.is_empty()))
 }
 
 fn act(action: Action, file: &Path, words: &[OsString], machine: &MachineArgs) -> Result<u8, String> {
@@ -204,6 +233,10 @@ fn act(action: Action, file: &Path, words: &[OsString], machine: &MachineArgs) -
             println!("{}: {size} bytes stripped", file.display());
             0
         }),
+        Action::Locate => {
+            println!("{}", file.display());
+            Ok(0)
+        }
         Action::Debug => debug::debug(file, &text_of(words), &machine.settings()?),
         Action::Run if !elf::is_image(file)? => Err(run::execute(file, words)),
         Action::Run => boot(file, &text_of(words), machine),

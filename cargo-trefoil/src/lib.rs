@@ -15,12 +15,14 @@
 //! | `terminal` | a terminal is raw while a machine reads it, and never afterwards |
 //! | `traces` | backtraces with names, folded |
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
+//! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
 pub mod cargo;
 pub mod cli;
 pub mod debug;
+pub mod doctor;
 pub mod elf;
 mod feed;
 mod interrupt;

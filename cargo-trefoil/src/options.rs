@@ -2,7 +2,6 @@
 //! wins. An empty variable is none, since `make` exports those that nobody has set.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
@@ -67,18 +66,6 @@ impl MachineArgs {
             ("--replay", "REPLAY", &self.replay),
             ("--qemu-args", "QEMU_ARGS", &self.qemu_args),
         ]
-    }
-
-    /// Puts the options in the environment of `command`.
-    pub fn give(&self, command: &mut Command) {
-        for (_, variable, value) in self.values() {
-            if let Some(value) = value {
-                command.env(variable, value);
-            }
-        }
-        if self.icount {
-            command.env("ICOUNT", "1");
-        }
     }
 
     /// Returns the machine of these options and the environment.

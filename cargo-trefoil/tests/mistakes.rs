@@ -98,7 +98,7 @@ fn a_program_whose_manifest_lacks_the_kernel() {
 fn a_program_without_cargos_configuration() {
     let dir = app("no-configuration", false);
     std::fs::remove_dir_all(dir.join(".cargo")).unwrap();
-    // What the others share would be built again.
+    // A target of its own: the shared one would be built again.
     let target = checkout().join("target/app-test/no-configuration");
     let build = |variables: &[(&str, &str)]| {
         let mut cargo = cargo(&dir, &["build", "--quiet"]);
@@ -140,6 +140,8 @@ fn a_dependency_that_turns_std_on() {
     change(&dir, "Cargo.toml", "[dependencies]\n", "[dependencies]\nnoisy = { path = \"noisy\" }\n");
     change(&dir, "src/main.rs", "fn main() {\n", "fn main() {\n    assert_eq!(noisy::one(), 1);\n");
     let seen = build_fails(&dir, &["conflicts with allocation error handler in: std"]);
+    let doctor = text(&trefoil(&dir, &["doctor"]));
+    assert!(doctor.contains("noisy has its feature std on") && doctor.trim().lines().count() == 1, "{doctor}");
     assert!(seen.contains("duplicate lang item in crate `std` (which `noisy` depends on): `panic_impl`"), "{seen}");
     change(&dir, "Cargo.toml", "path = \"noisy\" }", "path = \"noisy\", default-features = false }");
     succeeds(&shared(&dir, &["build", "--quiet"]));
@@ -169,4 +171,56 @@ fn a_machine_test_with_the_hosts_harness() {
     let dir = app("harness", false);
     change(&dir, "Cargo.toml", "harness = false\n", "");
     fails_with(&shared(&dir, &["test", "--quiet", "--test", "machine"]), &["(which `test` depends on): `panic_impl`"]);
+}
+
+/// Calls `cargo trefoil VERB` in `dir`.
+fn trefoil(dir: &Path, verb: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-trefoil"));
+    command.args(verb).current_dir(dir).env_remove("RUSTC_BOOTSTRAP").env("CARGO", env!("CARGO"));
+    command.env("CARGO_TARGET_DIR", checkout().join("target/app-test")).output().unwrap()
+}
+
+#[test]
+fn the_doctor_finds_each_mistake_and_none_in_a_new_program() {
+    let dir = app("ill", false);
+    assert!(succeeds(&trefoil(&dir, &["doctor"])).contains("no mistake found"));
+    let lib = app("well-lib", true);
+    assert!(succeeds(&trefoil(&lib, &["doctor"])).contains("no mistake found"));
+
+    change(&dir, "Cargo.toml", "harness = false\n", "");
+    change(&dir, "Cargo.toml", "[profile.dev]\n", "[profile.dev]\npanic = \"abort\"\n");
+    change(&dir, "tests/machine.rs", "#![no_std]\n", "");
+    change(&dir, "tests/machine.rs", "extern crate trefoil_kernel as trefoil;\n", "");
+    change(&dir, "src/main.rs", "#[trefoil::main]\n", "");
+    change(&dir, "build.rs", "tests={image}", "bins={image}");
+    std::fs::remove_dir_all(dir.join(".cargo")).unwrap();
+    let out = trefoil(&dir, &["doctor"]);
+    let seen = text(&out);
+    assert_eq!(out.status.code(), Some(1), "{seen}");
+    for mistake in [
+        "Cargo.toml: remove panic = \"abort\" from [profile.dev]",
+        "Cargo.toml: write [[test]], name = \"machine\", harness = false",
+        "tests/machine.rs: write #![no_std] at the top",
+        "tests/machine.rs: write extern crate trefoil_kernel as trefoil;",
+        "src/main.rs: write #[trefoil::main] above `fn main`",
+        "build.rs: print the link arguments of the images in tests",
+        ".cargo/config.toml: write env.RUSTC_BOOTSTRAP = \"1\"",
+        ".cargo/config.toml: write target.x86_64-unknown-linux-gnu.runner",
+    ] {
+        assert!(seen.contains(mistake), "{mistake}\n{seen}");
+    }
+    assert_eq!(seen.trim().lines().count(), 8, "{seen}");
+}
+
+#[test]
+fn a_build_that_fails_under_cargo_trefoil_ends_with_the_remedy() {
+    let dir = app("explained", false);
+    std::fs::remove_file(dir.join("build.rs")).unwrap();
+    for verb in [&["run"][..], &["test", "--test", "machine"]] {
+        let out = trefoil(&dir, verb);
+        let seen = text(&out);
+        assert_eq!(out.status.code(), Some(101), "{seen}");
+        let last = seen.trim().lines().last().unwrap();
+        assert!(last.contains("cargo-trefoil: build.rs: print the link arguments of the images in"), "{seen}");
+    }
 }
