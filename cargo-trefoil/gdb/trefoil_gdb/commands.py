@@ -6,8 +6,8 @@ import gdb
 
 from . import layout
 from .cores import M, P, Selected, cores, goroutine_of, running, select_frame, selected_g
-from .goroutines import find, find_by_name, living, of_address, sched
-from .layout import at, field, number, word
+from .goroutines import Goroutine, find, find_by_name, living, sched
+from .layout import at, field, word
 from .stacks import Place, Stack
 
 # Goroutines whose place is looked up, one by one, by `info goroutines`.
@@ -248,7 +248,7 @@ class InfoPs(gdb.Command):
             held = f"M {holder.index}" if holder else ("nobody" if i < count else "nobody: beyond max_procs")
             queued = (word(p, "runq.tail") - word(p, "runq.head")) & 0xffff_ffff
             next_ = word(p, "slot.next")
-            rows.append([str(i), held, str(queued), of_address(next_).title() if next_ else "-"])
+            rows.append([str(i), held, str(queued), Goroutine(next_).title() if next_ else "-"])
         table(rows)
         print(f"global queue: {word(sched(), 'globq.len')}")
 
@@ -297,7 +297,7 @@ class GoroutineFunction(gdb.Function):
         super().__init__("goroutine")
 
     def invoke(self, number_):
-        return find(int(number_)).record
+        return find(int(number_)).record()
 
 
 def run_to_main(crate):

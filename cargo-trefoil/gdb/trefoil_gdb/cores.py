@@ -7,7 +7,7 @@ matter.
 import gdb
 
 from . import layout
-from .goroutines import of_address
+from .goroutines import Goroutine
 from .layout import at, word
 
 PER_CPU = "trefoil::arch::x86_64::percpu::PerCpu"
@@ -88,4 +88,4 @@ def selected_g():
 
 
 def goroutine_of(core):
-    return of_address(core.g) if core.g else None
+    return Goroutine(core.g) if core.g else None

@@ -45,11 +45,37 @@ def at(type_name, address):
 def step(value, name):
     """The field `name` of a record, without wrappers around the record or the field."""
     value = bare(value)
-    type_ = value.type.strip_typedefs()
-    if type_.code not in STRUCTS or name not in (field.name for field in type_.fields()):
+    member(value.type.strip_typedefs(), name)
+    return bare(value[name])
+
+
+def member(type_, name):
+    """The field `name` of a type."""
+    found = [field for field in type_.fields() if field.name == name] if type_.code in STRUCTS else []
+    if not found:
         raise gdb.GdbError(f"`{type_}` has no field `{name}`: this cargo-trefoil does not fit the image's kernel. "
                            "Use the cargo-trefoil of the same version")
-    return bare(value[name])
+    return found[0]
+
+
+def unwrapped(type_, at=0):
+    """A type without wrappers, and where it lies in them."""
+    type_ = type_.strip_typedefs()
+    while type_.code in STRUCTS and WRAPPER.match(type_.name or ""):
+        inside = [field for field in type_.fields() if field.type.sizeof > 0]
+        if len(inside) != 1:
+            break
+        type_, at = inside[0].type.strip_typedefs(), at + inside[0].bitpos // 8
+    return type_, at
+
+
+def place(type_, path):
+    """Where the bytes of the field at a path lie in a record of this type: a slice."""
+    type_, at_ = unwrapped(type_)
+    for name in path.split("."):
+        found = member(type_, name)
+        type_, at_ = unwrapped(found.type, at_ + found.bitpos // 8)
+    return slice(at_, at_ + type_.sizeof)
 
 
 def field(value, path):
@@ -75,12 +101,12 @@ def number(value):
     """A word: a number, a pointer, or an enum of that size, such as `Option<&G>`."""
     value = bare(value)
     type_ = value.type.strip_typedefs()
-    if type_.code in STRUCTS or type_.code == gdb.TYPE_CODE_ENUM:
+    if type_.code in STRUCTS:
+        fields = [field for field in type_.fields() if field.type.sizeof > 0]
+        if len(fields) == 1 and fields[0].type.sizeof == type_.sizeof and "Option<" not in (type_.name or ""):
+            # A newtype.
+            return number(value[fields[0]])
         if value.address is None or type_.sizeof > 8:
-            # One level of a newtype.
-            fields = [field for field in type_.fields() if field.type.sizeof > 0]
-            if len(fields) == 1:
-                return number(value[fields[0]])
             raise gdb.GdbError(f"`{type_}` is not one word")
         memory = gdb.selected_inferior().read_memory(int(value.address), type_.sizeof)
         return int.from_bytes(bytes(memory), "little")

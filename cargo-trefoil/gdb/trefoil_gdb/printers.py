@@ -141,8 +141,7 @@ class JoinHandle(Printer):
 
     def describe(self):
         cell = number(field(self.value, "cell.__0").dereference())
-        state = layout.JOIN.get(cell) or "joined by " + Goroutine(layout.at(
-            "trefoil_sched::g::record::G", cell & ~layout.JOIN_BY_TOKEN)).title()
+        state = layout.JOIN.get(cell) or "joined by " + Goroutine(cell & ~layout.JOIN_BY_TOKEN).title()
         return text("handle", [f"G {word(self.value, 'g')}", state])
 
 
@@ -167,7 +166,7 @@ class Record(Printer):
     """A goroutine's record, in a line. `print/r` shows its fields."""
 
     def describe(self):
-        g = Goroutine(self.value)
+        g = Goroutine(int(self.value.address))
         state = f"waiting [{g.reason()}] for 0x{g.waits_for():x}" if g.is_parked() else layout.words_of(g.state)
         return f"{g.title()}: {state}"
 
