@@ -30,6 +30,11 @@ use crate::machine::guard::PreemptGuard;
 /// ```
 pub type SmallRng = rand_xoshiro::Xoshiro256PlusPlus;
 
+/// The generator, by the path that the crate `rand` has.
+pub mod rngs {
+    pub use super::SmallRng;
+}
+
 /// Returns the seed of this run: that of the option `seed=N`, or else the clock's at boot. A later
 /// run with `seed=` and this number has the same generators in the same goroutines.
 ///
