@@ -86,12 +86,15 @@ pub fn run(checkout: &Path, commands: &[Command], wanted: impl Fn(&str) -> bool)
     let copy = Copy::new(checkout)?;
     let (mut failures, mut seen) = (Vec::new(), BTreeSet::new());
     let (mut folder, mut count) = (copy.root.clone(), 0);
-    for command in commands {
+    for (at, command) in commands.iter().enumerate() {
         if !command.continues {
             folder.clone_from(&copy.root);
         }
         let is_new = seen.insert((line(command), &command.shown, folder.clone()));
-        if !is_new || !wanted(&command.text) {
+        let mut below = commands[at + 1..].iter().take_while(|below| below.continues);
+        // A wanted command may stand in the folder to which this one goes.
+        let leads = command.text.contains("cd ") && below.any(|below| wanted(&below.text));
+        if !is_new || !wanted(&command.text) && !leads {
             continue;
         }
         count += 1;
