@@ -74,16 +74,37 @@ fn a_program_may_depend_on_a_git_repository() {
     assert!(succeeds(&out).contains("the sum of the first five squares is 55"));
 }
 
+/// The packages stand in for the registry's: a program that depends on them by version is built.
 #[test]
-fn every_crate_can_be_published() {
-    let out = cargo(checkout(), &["package", "--quiet", "--workspace", "--exclude", "xtask", "--allow-dirty"])
-        .args(["--target-dir", "target/published"])
-        .output()
-        .unwrap();
-    succeeds(&out);
-    let list =
-        succeeds(&cargo(checkout(), &["package", "--package", "trefoil", "--allow-dirty", "--list"]).output().unwrap());
-    assert!(list.lines().any(|file| file == "kernel.ld"), "{list}");
+fn every_crate_can_be_published_and_a_program_depends_on_the_versions() {
+    let packed = Scratch::new("packages");
+    std::fs::create_dir_all(&*packed).unwrap();
+    let package = ["package", "--quiet", "--no-verify", "--allow-dirty", "--workspace", "--exclude", "xtask"];
+    succeeds(&cargo(checkout(), &package).arg("--target-dir").arg(&*packed).output().unwrap());
+    let mut patches = String::from("\n[patch.crates-io]\n");
+    let made = std::fs::read_dir(packed.join("package")).unwrap().map(|entry| entry.unwrap().path());
+    for file in made.filter(|file| file.extension().is_some_and(|e| e == "crate")) {
+        succeeds(&Command::new("tar").arg("-C").arg(&*packed).arg("-xf").arg(&file).output().expect("there is a tar"));
+        let folder = packed.join(file.file_stem().unwrap());
+        let name = folder.file_name().unwrap().to_str().unwrap().rsplit_once('-').unwrap().0.to_string();
+        if name != "cargo-trefoil" {
+            patches += &format!("{name} = {{ path = {folder:?} }}\n");
+        }
+    }
+    for (krate, file) in [("trefoil", "kernel.ld"), ("cargo-trefoil", "templates"), ("cargo-trefoil", "gdb")] {
+        assert!(
+            packed.join(format!("{krate}-{}", env!("CARGO_PKG_VERSION"))).join(file).exists(),
+            "{krate} lacks {file}"
+        );
+    }
+    let dir = Scratch::new("by-version");
+    new::new(&dir, false, &Source::Published).unwrap();
+    let configuration = dir.join(".cargo/config.toml");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    std::fs::write(&configuration, text + &patches).unwrap();
+    let run = |words: &[&str]| cargo(&dir, words).env("CARGO_TARGET_DIR", dir.join("target")).output().unwrap();
+    assert!(succeeds(&run(&["run", "--quiet"])).contains("the sum of the first five squares is 55"));
+    succeeds(&run(&["test", "--quiet"]));
 }
 
 /// Tests that pass, fail, panic and are ignored, with the options of the attribute.
