@@ -82,7 +82,7 @@ image! {
     in_stdin:
         "smp 1,2 | append app.deaths=40 | stdin flood 200000 | timeout 100",
         "smp 1,2 | append app.deaths=12 | stdin paced 200000 | timeout 100",
-        "smp 1,2 | append app.deaths=40 stdin=terminal | stdin flood 200000 | timeout 100",
+        "smp 1,2 | append app.deaths=40 stdin=terminal | stdin flood 600000 | timeout 100",
         "large | smp 1,2 | append app.deaths=1500 | stdin flood 2000000 | timeout 900";
 }
 

@@ -25,6 +25,7 @@ image! {
     timers: "smp 1 | icount | mem 1G | timeout 120";
     panics: "smp 1 | icount | mem 1G | timeout 120";
     console: "smp 1 | icount | mem 1G | timeout 120 | append fault=paced-uart | stdin paced 640";
+    typing: "smp 1 | icount | mem 1G | timeout 120 | append stdin=terminal fault=paced-uart | stdin paced 3200";
     memory: "smp 1 | icount | mem 2G | timeout 400";
     crowds: "smp 1 | icount | mem 2G | timeout 200";
     procs: "smp 2 | icount | mem 1G | timeout 120";
@@ -129,7 +130,7 @@ macro_rules! groups {
 
 groups! {
     channels: rows::channels, large_values: rows::large_values, locks: rows::locks, goroutines: rows::goroutines, timers: rows::timers,
-    panics: rows::panics, console: rows::console, memory: rows::memory, crowds: rows::crowds, procs: rows::procs,
+    panics: rows::panics, console: rows::console, typing: rows::typing, memory: rows::memory, crowds: rows::crowds, procs: rows::procs,
 }
 
 fn measure(rows: fn(&mut Table)) {

@@ -204,6 +204,16 @@ fn a_line_has_an_end_and_whole_characters_however_long_it_is() {
         let text = line.strip_suffix('\n').unwrap();
         assert!(line.len() <= LINE && line.len() > LINE - 8 && text.chars().all(|c| character.contains(c)));
     }
+    // One key erases a word, or some whole characters of a very long one.
+    for character in ["x", "€"] {
+        let mut seat = Seat::new();
+        let word = format!("two {}", character.repeat(300));
+        seat.type_in(word.as_bytes());
+        seat.type_in(b"\x17\r");
+        let left = seat.enter();
+        let left = left.trim_end();
+        assert!(word.starts_with(left) && (256..260).contains(&(word.len() - left.len())), "{left}");
+    }
     let mut seat = Seat::new();
     seat.type_in(&[0x80; 2 * LINE]);
     seat.type_in(b"\r");

@@ -41,7 +41,7 @@ pub struct Stdin(());
 /// own standard input is one) a person types lines. Each line is echoed while a goroutine reads,
 /// and reaches the program with Enter. Backspace erases a character, Ctrl-W a word, Ctrl-U the
 /// line. Ctrl-D ends the input on an empty line; on another it hands over what is typed so far. A
-/// line takes 4095 bytes. Lines that other goroutines print meanwhile come above the typed one.
+/// line takes 1023 bytes. Lines that other goroutines print meanwhile come above the typed one.
 ///
 /// The unfinished line of the reading goroutine, up to 128 bytes, is shown as a prompt before the
 /// typed one:

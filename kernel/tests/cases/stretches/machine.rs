@@ -135,3 +135,11 @@ pub fn console(t: &mut Table) {
     });
     t.row("stdin", || assert_eq!(runtime::stdin().count(), 10));
 }
+
+pub fn typing(t: &mut Table) {
+    t.row("stdin, typed, beside println!", || {
+        let printer = go(|| (0..100).for_each(|i| println!("{i:090}")));
+        assert_eq!(runtime::stdin().count(), 50);
+        printer.join().unwrap();
+    });
+}

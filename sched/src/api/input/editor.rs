@@ -28,8 +28,11 @@
 //! Rejected: an echo from the interrupt handler, as in Unix (a handler does not print). So a line
 //! that nobody reads yet is echoed when a goroutine reads it.
 
-/// The longest line with its end; more characters are dropped.
-pub const LINE: usize = 4096;
+/// The longest line with its end; more characters are dropped. A key on the longest line is still
+/// handled within a short stretch without preemption.
+pub const LINE: usize = 1024;
+/// Most bytes of a word that one key erases.
+const STEP: usize = 256;
 /// The longest prompt.
 pub const PROMPT: usize = 128;
 
@@ -231,16 +234,27 @@ impl Editor {
         self.len = len;
     }
 
-    /// Returns where the last character begins.
+    /// Returns where the last character begins: up to four bytes before the end.
     fn begin_of_last(&self) -> usize {
-        self.line[..self.len].iter().rposition(|&byte| !is_continuation(byte)).unwrap_or(0)
+        let last = self.line[..self.len].iter().rev().take(4).position(|&byte| !is_continuation(byte));
+        self.len - last.map_or(self.len.min(1), |behind| behind + 1)
     }
 
-    /// Returns where the last word begins.
+    /// Returns where the last word begins; of a longer one, [`STEP`] bytes before the end.
     fn begin_of_word(&self) -> usize {
-        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let end = self.line[..self.len].iter().rposition(|byte| !is_blank(byte)).unwrap_or(0);
-        self.line[..end].iter().rposition(is_blank).map_or(0, |blank| blank + 1)
+        let is_blank = |at: usize| matches!(self.line[at - 1], b' ' | b'\t');
+        let (mut at, least) = (self.len, self.len.saturating_sub(STEP));
+        while at > least && is_blank(at) {
+            at -= 1;
+        }
+        while at > least && !is_blank(at) {
+            at -= 1;
+        }
+        // A character stays whole.
+        while at > 0 && is_continuation(self.line[at]) && self.len - at < STEP + 3 {
+            at -= 1;
+        }
+        at
     }
 
     // --- the screen

@@ -32,6 +32,9 @@ const END: u8 = 4;
 /// Ctrl-Q: go on sending.
 const XON: u8 = 0x11;
 
+/// Bytes that are taken and edited in one go, with preemption off.
+const PIECE: usize = 32;
+
 const _: () = assert!(LINE + editor::FRAME + RESERVE <= CAPACITY, "a frame fits into the ring");
 
 /// Bytes that were taken out of the ring and not read yet.
@@ -109,7 +112,8 @@ impl Buffer {
     fn fill(&mut self) -> (bool, bool) {
         if self.at == self.len && !self.ended {
             self.at = 0;
-            self.len = INPUT.read(&mut self.bytes);
+            let most = if is_typed() { PIECE } else { self.bytes.len() };
+            self.len = INPUT.read(&mut self.bytes[..most]);
             serial::resume();
             if !is_typed()
                 && let Some(end) = self.bytes[..self.len].iter().position(|&b| b == END)
@@ -164,6 +168,12 @@ impl Buffer {
     }
 
     pub(super) fn piece(&self) -> Piece {
+        if self.is_edited() {
+            // A line feed ends it, if any.
+            let line = self.typed();
+            let ended_by = line.last().copied().filter(|&b| b == b'\n');
+            return Piece { skip: 0, len: line.len() - usize::from(ended_by.is_some()), ended_by };
+        }
         let skip = usize::from(self.after_return && self.bytes().first() == Some(&b'\n'));
         let rest = &self.bytes()[skip..];
         let end = rest.iter().position(|&b| b == b'\n' || b == b'\r');
