@@ -89,6 +89,9 @@ impl Copy {
         for variable in &self.variables {
             command.env_remove(variable);
         }
+        // The place of what `plan` installs.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.target.join("installed/bin").display()));
         let both = out.try_clone().map_err(fail)?;
         let status =
             command.current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(both).status().map_err(fail)?;
