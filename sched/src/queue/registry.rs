@@ -51,7 +51,10 @@ impl Registry {
         // SAFETY: fresh memory of the right layout. The chunk is never freed, so the reference
         // below is good for ever.
         let chunk: &'static mut Chunk = unsafe {
-            chunk.write(Chunk { next: core::ptr::null(), gs: core::array::from_fn(|_| G::new()) });
+            (&raw mut (*chunk).next).write(core::ptr::null());
+            // One by one and in place: an array would be made on the stack and copied.
+            let gs = (&raw mut (*chunk).gs).cast::<G>();
+            (0..CHUNK).for_each(|i| gs.add(i).write(G::new()));
             &mut *chunk
         };
         let me: *mut Chunk = chunk;
