@@ -86,6 +86,8 @@ fn cargo(root: &Path, verb: &str, words: &[&str]) -> Result<(), String> {
             cargo_trefoil::cli::Cli::try_parse_from(words).map(drop).map_err(|e| e.to_string())
         }
         "run" | "test" | "build" | "doc" | "fmt" | "clippy" | "install" => built_in(root, words),
+        // Cargo names the missing crate.
+        "tree" => Ok(()),
         _ => Err(format!("cargo {verb}: no page says where it comes from")),
     }
 }
