@@ -8,7 +8,7 @@ use clap::Parser;
 use super::words::{assignment, simple};
 
 /// The programs of a page that come with any system.
-const COMMON: [&str; 6] = ["printf", "echo", "sleep", "cd", "addr2line", "ls"];
+const COMMON: [&str; 7] = ["printf", "echo", "sleep", "cd", "addr2line", "ls", "rm"];
 
 /// Cargo's own options: those with a value, and those without.
 const WITH_VALUE: [&str; 8] = ["-p", "--package", "--test", "--example", "--features", "--profile", "--path", "--root"];

@@ -30,11 +30,21 @@ const fn runs(text: &'static str, runs: &'static str, why: &'static str) -> Exce
 }
 
 /// Every exception.
-pub const EXCEPTIONS: [Exception; 21] = [
+pub const EXCEPTIONS: [Exception; 23] = [
     runs(
         "make test-large",
         "cargo test --release --package trefoil --test corners",
         "minutes and gigabytes: its first part is enough",
+    ),
+    runs(
+        "cargo trefoil new ../my-app && cd ../my-app",
+        "rm -r ../my-app && cargo trefoil new ../my-app && cd ../my-app",
+        "README's app lies there",
+    ),
+    runs(
+        "cargo trefoil run target/debug/my-app",
+        "cargo build --package trefoil --example hello && cargo trefoil run target/debug/examples/hello",
+        "the app stands for any program",
     ),
     runs("make test", "make -n test", "a quarter of an hour; its parts stand on the pages, too"),
     runs("cargo test", "cargo test -p trefoil-runs", "the same"),
