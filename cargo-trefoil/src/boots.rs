@@ -161,7 +161,7 @@ impl Boot {
     fn run(&self, image: &Path) -> Result<String, String> {
         let mut out: Vec<u8> = Vec::new();
         let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
-        let text = String::from_utf8_lossy(&out);
+        let text = String::from_utf8_lossy(&out).replace(run::LIMIT_HINT, "its boot's `timeout` says so");
         let mut wrong = String::new();
         if code != self.exit {
             wrong += &format!("exit {code} instead of {}\n", self.exit);
@@ -191,7 +191,7 @@ impl Boot {
         if self.in_order && !places.is_sorted() {
             wrong += "not in this order\n";
         }
-        if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
+        if wrong.is_empty() { Ok(text) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::recording::Recording;
 /// Most cores that the kernel handles.
 const MAX_CORES: u64 = 64;
 
+/// With less memory the firmware or the boot code stands still, without a word.
+const LEAST_MEMORY: u128 = 16 << 20;
+
 /// The options as they were typed.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "The machine")]
@@ -148,11 +151,17 @@ fn smp(text: String) -> Result<String, &'static str> {
 
 /// Checks QEMU's `-m`.
 fn memory(text: String) -> Result<String, &'static str> {
-    let digits = text.strip_suffix(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']).unwrap_or(&text);
-    match digits.parse() {
-        Ok(1u64..) => Ok(text),
-        _ => Err("a size, as 512M or 2G"),
-    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    // QEMU takes a number without a letter as MiB.
+    let shift = match &*text[digits.len()..].to_ascii_uppercase() {
+        "K" => 10,
+        "" | "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err("a size, as 512M or 2G"),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a size, as 512M or 2G")?;
+    if u128::from(number) << shift < LEAST_MEMORY { Err("16M at least") } else { Ok(text) }
 }
 
 impl Settings {
@@ -207,7 +216,9 @@ mod tests {
             ("SMP", "two", "SMP=two: wants 1 to 64 cores"),
             ("SMP", "65,sockets=5", "SMP=65,sockets=5: wants 1 to 64 cores"),
             ("MEM", "lots", "MEM=lots: wants a size, as 512M or 2G"),
-            ("MEM", "0", "MEM=0: wants a size, as 512M or 2G"),
+            ("MEM", "0", "MEM=0: wants 16M at least"),
+            ("MEM", "2", "MEM=2: wants 16M at least"),
+            ("MEM", "64X", "MEM=64X: wants a size, as 512M or 2G"),
             ("MACHINE", "vax", "MACHINE=vax: wants q35 (a PC), pc (an older one) or microvm (without firmware)"),
             ("INPUT", "/no/such/file", "INPUT=/no/such/file: No such file or directory (os error 2)"),
             ("SEED", "x", "SEED=x: wants a number from 0 to 2^64-1"),

@@ -21,6 +21,9 @@ use crate::traces::Traces;
 /// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
 
+/// How a person changes that limit.
+pub const LIMIT_HINT: &str = "--timeout SECONDS or TIMEOUT changes the limit";
+
 /// How long a trace is held back for its next line.
 pub(crate) const HOLD: Duration = Duration::from_millis(100);
 
@@ -182,10 +185,8 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
         return Ok(code);
     }
     if late.load(Ordering::Relaxed) {
-        let text = format!(
-            "\ncargo-trefoil: no end after {} s: machine killed (--timeout SECONDS or TIMEOUT changes the limit)\n",
-            settings.timeout.as_secs()
-        );
+        let text =
+            format!("\ncargo-trefoil: no end after {} s: machine killed ({LIMIT_HINT})\n", settings.timeout.as_secs());
         out.write(text.as_bytes());
         return Ok(EXIT_TIMEOUT);
     }

@@ -83,6 +83,7 @@ fn companion(name: &'static str, thinks: Duration, room: Sender<Event>, answer: 
 
 #[trefoil::main]
 fn main() {
+    println!("a room with three others: type a line, /who or /bye");
     let (events, heard) = chan::bounded(32);
     let the_room = go(move || room(&heard));
     let hears = enter("you", &events);

@@ -87,6 +87,11 @@
 #[doc(no_inline)]
 pub extern crate alloc;
 
+#[cfg(target_feature = "avx")]
+compile_error!(
+    "the boot code and the handlers run before AVX is on: build without -C target-cpu=native, or for an older target-cpu"
+);
+
 #[cfg(panic = "abort")]
 compile_error!(
     "Trefoil needs unwinding: a panic ends one goroutine, whose destructors run. \

@@ -209,11 +209,15 @@ fn ctrl_z_stops_the_run_with_the_terminal_as_it_was_and_fg_goes_on() {
 fn a_program_that_does_not_read_leaves_the_terminal_and_its_input_alone() {
     let mut runner = command();
     runner.args(["run", "--smp", "1"]).arg(example("hello"));
-    let seat = Seat::typed_ahead(runner, "ls\n");
-    let mut terminal = seat.terminal.try_clone().unwrap();
-    assert_eq!(seat.ends().0.code(), Some(0));
+    let mut seat = Seat::typed_ahead(runner, "ls\n");
+    assert_eq!(seat.runner.wait().unwrap().code(), Some(0));
+    assert_eq!(flags(&seat.terminal), seat.before);
+    // The terminal is read while its other end is open: a hang-up would lose the text.
+    let mut poll = libc::pollfd { fd: seat.terminal.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one descriptor, which is open.
+    assert_eq!(unsafe { libc::poll(&mut poll, 1, 1000) }, 1, "the text is gone");
     let mut left = [0; 8];
-    let n = terminal.read(&mut left).unwrap();
+    let n = seat.terminal.read(&mut left).unwrap();
     assert_eq!(&left[..n], b"ls\n", "the shell reads it next");
 }
 
