@@ -147,8 +147,11 @@ fn a_goroutine_knows_the_place_that_created_it() {
     waits.go(told(&tx));
     found.push(rx.recv().unwrap());
     waits.wait();
+    let scoped = WaitGroup::new();
+    scope(|s| scoped.go_scoped(s, told(&tx)));
+    found.push(rx.recv().unwrap());
     let lines: Vec<_> = found.iter().map(|at| at.line() - line).collect();
-    assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7, 9, 10, 18, 25]);
+    assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7, 9, 10, 18, 25, 29]);
     assert!(found.iter().all(|at| at.file().ends_with("tests/traces.rs")), "{found:?}");
     let listed = go(|| {
         let (me, all) = (runtime::current(), runtime::goroutines());

@@ -227,7 +227,8 @@ fn a_flood_of_input_costs_few_instructions_and_loses_nothing() {
 
 #[test]
 fn an_overflow_is_reported_with_both_ends_of_its_stack() {
-    let (code, text) = boot(&example("overflow"), &[], &settings());
+    let full = Settings { append: "backtrace=full".into(), ..settings() };
+    let (code, text) = boot(&example("overflow"), &[], &full);
     assert_eq!(code, 0, "{text}");
     let report: Vec<&str> = text
         .lines()

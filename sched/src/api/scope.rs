@@ -180,6 +180,7 @@ impl Builder {
     ///
     /// # Safety
     /// 1. The companion passes each call on to the scope's member, as the last thing that it does.
+    #[track_caller]
     pub(crate) unsafe fn spawn_member_of<'scope, F, T, N>(
         self,
         scope: &'scope Scope<'scope, '_>,

@@ -216,6 +216,7 @@ impl WaitGroup {
     /// });
     /// # });
     /// ```
+    #[track_caller]
     pub fn go_scoped<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, f: impl FnOnce() + Send + 'scope) {
         self.allow_one();
         let run = move || {
