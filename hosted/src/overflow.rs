@@ -1,9 +1,10 @@
 //! Stack overflows of goroutines: the process says whose stack it was, and aborts.
 //!
-//! std does so for its threads. It knows their guards, but not those of goroutines. So this module
-//! puts a handler before std's. The handler looks whether the fault lies in the guard of the G that
-//! runs here, and passes all other faults on. It runs on the alternate stack that each M sets up for
-//! its timer (`interrupt.rs`), and on std's in other threads. It takes no lock and allocates nothing.
+//! std does so for its threads, but does not know the guards of goroutines. So this module puts a
+//! handler before std's. The handler looks whether the fault lies in the guard of the G that runs
+//! here, and passes all other faults on. The handler's stack is the one that each M sets up for its
+//! timer (`interrupt.rs`), and std's in other threads. The handler takes no lock and allocates
+//! nothing.
 
 use core::fmt::{self, Write};
 use core::mem;
