@@ -50,6 +50,7 @@
 //!   that is never inlined, `machine::current`, reads this crate's thread-local. Tests must not
 //!   keep a reference to a thread-local across a park.
 //! * `std` counts panics in a thread-local: **no G parks while it unwinds**. `switch` checks that.
+//! * A stack that overflows ends the process, with a line that names the goroutine (`overflow.rs`).
 //! * A `main` that has returned does not stop G's that run: each M ends when it finds nothing to
 //!   run.
 //!
@@ -63,15 +64,17 @@
 //! assert_eq!(answer.unwrap(), 42);
 //! ```
 
+mod failure;
 mod interrupt;
 mod machine;
 mod names;
+mod overflow;
 mod platform;
 pub mod prelude;
 mod run;
 mod stack;
 
-pub use machine::{Failure, Waiting};
+pub use failure::{Failure, Waiting};
 pub use names::*;
 pub use run::{Account, Config, account, example, run, run_test};
 

@@ -2,14 +2,15 @@
 
 use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use trefoil_sched::internals::state::State;
-use trefoil_sched::{GRef, M, Sched, run_m};
+use trefoil_sched::{G, M, Sched, run_m};
 
+use crate::failure::{Failure, Waiting};
 use crate::interrupt::OneShot;
 
 /// A core: one std thread. Lives for ever; the fields below `thread` are its own thread's.
@@ -39,6 +40,8 @@ unsafe impl Send for Core {}
 pub(crate) struct Machine {
     pub(crate) sched: &'static Sched,
     pub(crate) cores: OnceLock<Box<[Core]>>,
+    /// The number of `main`'s G.
+    pub(crate) main: AtomicU64,
     stopping: AtomicBool,
     pub(crate) stacks: AtomicUsize,
     pub(crate) unjoined: Mutex<Vec<String>>,
@@ -51,32 +54,6 @@ struct End {
     ended: bool,
     failure: Option<Failure>,
     running: usize,
-}
-
-/// Why a run failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// Every M rested and nobody would ever have run again.
-    Deadlock(Vec<Waiting>),
-    /// The scheduler's rules were broken; the text says which.
-    Broken(&'static str),
-    /// `main` did not end within [`Config::limit`](crate::Config::limit).
-    TimedOut(Vec<Waiting>),
-    /// `main` panicked, or called `exit_g`.
-    Main(trefoil_sched::join::JoinError),
-}
-
-/// A G that had not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Its number.
-    pub id: u64,
-    /// Its name, or "".
-    pub name: String,
-    /// Its state, with the wait reason if it waits.
-    pub state: String,
-    /// The address of the object it waits for.
-    pub object: usize,
 }
 
 thread_local! {
@@ -182,6 +159,7 @@ impl Machine {
         Self {
             sched,
             cores: OnceLock::new(),
+            main: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             stacks: AtomicUsize::new(0),
             unjoined: Mutex::new(Vec::new()),
@@ -192,6 +170,11 @@ impl Machine {
 
     pub(crate) fn cores(&self) -> &[Core] {
         self.cores.get().map_or(&[], |c| c)
+    }
+
+    /// Returns true if `g` runs `main`.
+    pub(crate) fn is_main(&self, g: &G) -> bool {
+        g.id() == self.main.load(Ordering::Relaxed)
     }
 
     fn end(&self) -> std::sync::MutexGuard<'_, End> {
@@ -243,7 +226,7 @@ impl Machine {
         }
         if !end.ended {
             drop(end);
-            self.fail(Failure::TimedOut(self.unfinished()));
+            self.fail(Failure::TimedOut { limit, waiting: self.unfinished() });
             end = self.end();
         }
         let deadline = Instant::now() + grace;
@@ -263,7 +246,7 @@ impl Machine {
         let mut all = Vec::new();
         self.sched.for_each_g(|g| {
             if g.state() != State::Idle {
-                all.push(Waiting::of(g));
+                all.push(Waiting::of(g, self));
             }
         });
         all.sort_by_key(|w| w.id);
@@ -281,15 +264,5 @@ impl Machine {
                 self.stacks.fetch_sub(1, Ordering::Relaxed);
             }
         });
-    }
-}
-
-impl Waiting {
-    fn of(g: GRef) -> Self {
-        let state = match g.state() {
-            State::Waiting => g.wait_reason().as_str().to_owned(),
-            other => format!("{other:?}"),
-        };
-        Self { id: g.id(), name: g.name().as_str().to_owned(), state, object: g.waits_for() }
     }
 }

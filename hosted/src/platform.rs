@@ -9,7 +9,8 @@ use trefoil_sched::internals::g::OUTSIDE;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
 use trefoil_sched::spawn::is_exit;
 
-use crate::machine::{Core, Failure, Stop, current, here};
+use crate::failure::{Failure, find_holders};
+use crate::machine::{Core, Stop, current, here};
 use crate::{interrupt, stack};
 
 struct Host;
@@ -136,7 +137,12 @@ unsafe impl Platform for Host {
     fn fatal(what: Fatal) -> ! {
         let core = here();
         core.machine.fail(match what {
-            Fatal::Deadlock => Failure::Deadlock(core.machine.unfinished()),
+            Fatal::Deadlock => {
+                let mut waiting = core.machine.unfinished();
+                // SAFETY: 1. nobody runs, and nobody will.
+                unsafe { find_holders(core.machine.sched, &mut waiting) };
+                Failure::Deadlock(waiting)
+            }
             Fatal::Broken(rule) => Failure::Broken(rule),
         });
         if core.m.running().is_none() {

@@ -1,6 +1,7 @@
 //! One run: a machine of its own, from `main`'s first instruction to the account of what is left.
 
 use std::process::{ExitCode, Termination};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +9,15 @@ use trefoil_sched::join::JoinError;
 use trefoil_sched::stats::Stats;
 use trefoil_sched::{Builder, Sched};
 
-use crate::machine::{Core, Failure, Machine, Waiting};
+use crate::failure::{Failure, Waiting};
+use crate::machine::{Core, Machine};
+use crate::overflow;
 
 /// How long the threads of a run that is over may take to notice.
 const GRACE: Duration = Duration::from_secs(10);
+/// How far the stack of `main` may grow. (Rounded up to a class of windows. It is only addresses,
+/// and the threads that run other tests have 2 MiB.)
+const MAIN_STACK: usize = 8 << 20;
 
 /// How a run is made.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +98,10 @@ where
 /// With what went wrong.
 pub fn example(main: impl FnOnce() + Send + 'static) {
     let (result, account) = account(Config::with_procs(2), main);
-    assert!(result.is_ok() && account.unjoined.is_empty(), "{result:?}, unjoined panics: {:?}", account.unjoined);
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    assert!(account.unjoined.is_empty(), "unjoined panics: {:?}", account.unjoined);
 }
 
 /// Runs a test on `procs` M's, for `seconds` at most. `#[trefoil::test]` expands to a call.
@@ -100,15 +109,19 @@ pub fn example(main: impl FnOnce() + Send + 'static) {
 /// # Panics
 /// With the panic of `main`, if it panics, or with what else went wrong: an `Err` that `main`
 /// returned, a deadlock, the time.
+#[track_caller]
 pub fn run_test<T: Termination + Send + 'static>(procs: usize, seconds: u64, main: fn() -> T) {
     let config = Config { limit: Duration::from_secs(seconds), ..Config::with_procs(procs) };
     match run(config, main) {
         Ok(value) => {
             let code = value.report();
-            assert!(code == ExitCode::SUCCESS, "the test returned {code:?}");
+            if code != ExitCode::SUCCESS {
+                say_seed(config.seed);
+                panic!("the test returned {code:?}");
+            }
         }
         Err(Failure::Main(JoinError::Panicked(payload))) => std::panic::resume_unwind(payload.into_inner()),
-        Err(failure) => panic!("{failure:?}"),
+        Err(failure) => panic!("{failure}"),
     }
 }
 
@@ -118,6 +131,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    overflow::watch();
     let sched: &'static Sched = Box::leak(Box::new(Sched::new(&trefoil_sched::Config {
         max_procs: config.maxprocs,
         seed: config.seed,
@@ -129,11 +143,13 @@ where
     machine.cores.get_or_init(|| (0..config.maxprocs).map(|i| Core::new(i, machine, shake)).collect());
     let (sender, handle) = mpsc::channel();
     start_thread(machine, 0, move || {
-        let main = Builder::new().name("main").spawn(move || {
+        let main = Builder::new().name("main").stack_max(MAIN_STACK).spawn(move || {
             let _stop = StopAtEnd(machine);
             main()
         });
-        let _ = sender.send(main.unwrap_or_else(|e| panic!("main: {e}")));
+        let main = main.unwrap_or_else(|e| panic!("main: {e}"));
+        machine.main.store(main.id(), Ordering::Relaxed);
+        let _ = sender.send(main);
         // Only now: an M that rests before there is a G could take the quiet for a deadlock.
         for core in 1..machine.cores().len() {
             start_thread(machine, core, || {});
@@ -145,7 +161,7 @@ where
     if !stuck {
         machine.free_stacks();
     }
-    let stacks = machine.stacks.load(std::sync::atomic::Ordering::Relaxed);
+    let stacks = machine.stacks.load(Ordering::Relaxed);
     let unjoined = machine.unjoined.lock().map_or_else(|_| Vec::new(), |mut u| core::mem::take(&mut *u));
     let result = match (failure, handle.try_recv()) {
         (Some(failure), _) => Err(failure),
@@ -153,10 +169,15 @@ where
         (None, Ok(main)) if main.is_finished() => main.join().map_err(Failure::Main),
         (None, _) => Err(Failure::Broken("main has ended and its result is not there")),
     };
-    if let Err(failure) = &result {
-        eprintln!("hosted: seed {} failed: {failure:?}", config.seed);
+    if result.is_err() {
+        say_seed(config.seed);
     }
     (result, Account { stats, unfinished, stacks, unjoined, stuck })
+}
+
+/// Says how a run that failed is repeated.
+fn say_seed(seed: u64) {
+    eprintln!("TREFOIL_SEED={seed} repeats the random choices of this run");
 }
 
 fn start_thread(machine: &'static Machine, index: usize, begin: impl FnOnce() + Send + 'static) {

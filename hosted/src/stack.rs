@@ -6,7 +6,7 @@
 
 use trefoil_sched::Stack;
 
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 /// `MADV_GUARD_INSTALL`, newer than the `libc` crate's list.
 const GUARD_INSTALL: libc::c_int = 102;

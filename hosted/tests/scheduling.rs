@@ -468,7 +468,7 @@ fn hand_overs_between_sleeping_cores_are_not_lost() {
 fn a_run_that_takes_too_long_says_what_is_left() {
     let config = Config { limit: Duration::from_millis(50), ..Config::with_procs(1) };
     match run(config, || sleep(Duration::from_secs(3600))) {
-        Err(Failure::TimedOut(left)) => assert_eq!(left[0].state, "sleep"),
+        Err(Failure::TimedOut { waiting: left, .. }) => assert_eq!(left[0].state, "sleep"),
         other => panic!("{other:?}"),
     }
 }

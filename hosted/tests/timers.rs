@@ -23,7 +23,7 @@ fn who_sleeps_for_ever_is_no_deadlock() {
         sleepers.into_iter().for_each(|s| s.join().unwrap());
     });
     match result {
-        Err(Failure::TimedOut(waiting)) => {
+        Err(Failure::TimedOut { waiting, .. }) => {
             assert_eq!(waiting.iter().filter(|w| w.state == "sleep").count(), 3, "{waiting:?}");
         }
         other => panic!("{other:?}"),

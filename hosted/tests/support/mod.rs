@@ -20,7 +20,7 @@ pub fn shaken(procs: usize, main: impl FnOnce() + Send + 'static) {
 fn tidy_with(config: Config, main: impl FnOnce() + Send + 'static) {
     let (result, account) = account(config, main);
     if let Err(failure) = result {
-        panic!("seed {}: {failure:?}", config.seed);
+        panic!("{failure}");
     }
     assert!(!account.stuck, "an M still runs");
     assert!(account.unfinished.is_empty(), "seed {}: {:?}", config.seed, account.unfinished);
