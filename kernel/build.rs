@@ -12,8 +12,8 @@
 //! - A program is linked without these arguments. Then the linker does not find a library whose
 //!   name is the message: the library is empty, and only the arguments say where it lies. The
 //!   linker looks for libraries before it complains of anything else.
-//! - `RUSTC_BOOTSTRAP` is not set, so the compiler would refuse crate `unwinding`. The script runs
-//!   before that crate is compiled, since that crate waits for others.
+//! - `RUSTC_BOOTSTRAP` is not set, so the compiler would refuse crates `unwinding` and `acpi`. They
+//!   do not wait for this script, so the message may be the compiler's own (E0554).
 
 use std::path::Path;
 use std::process::Command;
@@ -29,6 +29,7 @@ const NO_CONFIG: &str = "\
 RUSTC_BOOTSTRAP is not set, so there is no .cargo/config.toml here. Make it, with these lines:
     env.RUSTC_BOOTSTRAP = \"1\"
     target.x86_64-unknown-linux-gnu.runner = \"cargo-trefoil runner\"
+`cargo install --path trefoil/cargo-trefoil` installs that runner, where trefoil is the folder of Trefoil.
 The page `When it does not build` says why.";
 
 fn main() {

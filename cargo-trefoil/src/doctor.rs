@@ -7,11 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dependencies::dependencies;
 use manifest::Manifest;
 
+mod dependencies;
 mod manifest;
 
-/// Returns the mistakes in the folder of this process, each a line with its remedy.
+/// Returns the mistakes in the folder of this process, each with its remedy.
 ///
 /// # Errors
 /// The folder is in no package.
@@ -28,7 +30,7 @@ pub fn mistakes() -> Result<Vec<String>, String> {
         found.extend(sources(dir, &manifest));
         found.extend(build_script(dir, &manifest));
         found.extend(configuration(dir));
-        found.extend(std_users());
+        found.extend(dependencies());
     }
     Ok(found)
 }
@@ -73,6 +75,12 @@ fn sources(dir: &Path, manifest: &Manifest) -> Vec<String> {
                 "Cargo.toml: write [[test]], name = \"{test}\", harness = false: {name} boots the machine"
             ));
         }
+        if let Some(bin) = manifest.tested_bin(&name) {
+            found.push(format!(
+                "Cargo.toml: write [[bin]], name = \"{bin}\", path = \"{name}\", test = false, bench = false: \
+                 `cargo test` can't test {name}, which boots the machine"
+            ));
+        }
     }
     let main = std::fs::read_to_string(dir.join("src/main.rs"));
     if main.is_ok_and(|text| text.contains("trefoil::prelude") && !text.contains("trefoil::main")) {
@@ -85,7 +93,16 @@ fn build_script(dir: &Path, manifest: &Manifest) -> Vec<String> {
     let file = manifest.build.as_deref().unwrap_or("build.rs");
     let script = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
     let mut kinds: Vec<&str> = roots(dir).iter().map(|(kind, ..)| *kind).collect();
+    kinds.sort_unstable();
     kinds.dedup();
+    if !script.contains("fn main") {
+        let lines = kinds.iter().map(|kind| format!("    println!(\"cargo::rustc-link-arg-{kind}={{image}}\");\n"));
+        return vec![format!(
+            "{file}: it has no `fn main`, or is not there: write\nfn main() {{\n    \
+             let image = std::env::var(\"DEP_TREFOIL_IMAGE\").expect(\"trefoil is a dependency\");\n{}}}",
+            lines.collect::<String>()
+        )];
+    }
     kinds.retain(|kind| !script.contains(&format!("rustc-link-arg-{kind}")) && !script.contains("rustc-link-arg="));
     let line = |kind| {
         format!(
@@ -109,58 +126,9 @@ fn configuration(dir: &Path) -> Vec<String> {
     if !text.contains("runner") {
         found.push(
             ".cargo/config.toml: write target.x86_64-unknown-linux-gnu.runner = \"cargo-trefoil runner\", \
-             or `cargo run` starts images on the host"
+             or `cargo run` starts images on the host; `cargo install --path trefoil/cargo-trefoil` installs it"
                 .into(),
         );
     }
     found
-}
-
-/// Returns the dependencies of the program whose feature `std` is on.
-fn std_users() -> Vec<String> {
-    let mut tree = cargo();
-    tree.args(["tree", "--quiet", "--prefix", "depth", "--edges", "normal,no-proc-macro", "--format", "|{p}|{f}"]);
-    match tree.output() {
-        Ok(out) if out.status.success() => std_users_in(&String::from_utf8_lossy(&out.stdout)),
-        _ => Vec::new(),
-    }
-}
-
-fn std_users_in(tree: &str) -> Vec<String> {
-    let mut direct = "";
-    let mut found = Vec::new();
-    for line in tree.lines() {
-        let mut parts = line.split('|');
-        let (Some(depth), Some(package), Some(features)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let name = package.split(' ').next().unwrap_or_default();
-        if depth == "1" {
-            direct = name;
-        }
-        let has_std = features.split([',', ' ']).any(|feature| feature == "std");
-        if depth == "0" || direct == "trefoil" || !has_std {
-            continue;
-        }
-        let by = if direct == name { String::new() } else { format!(" (a dependency of {direct})") };
-        found.push(format!(
-            "Cargo.toml: {name}{by} has its feature std on, and there is no std on the machine: write \
-             default-features = false at {direct}"
-        ));
-    }
-    found.dedup();
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dependency_with_std_is_named_with_the_one_that_brings_it() {
-        let tree = "0|app v0.1.0 (/app)|std\n1|memchr v2.8.3|alloc,default,std\n1|noisy v1.0.0|default\n\
-                    2|inner v1.0.0|std\n1|trefoil v0.1.0 (/k)|\n2|log v0.4.35|std\n";
-        let found = std_users_in(tree);
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].contains("memchr has its feature std on") && found[0].ends_with("at memchr"), "{found:?}");
-        assert!(found[1].contains("inner (a dependency of noisy) has") && found[1].ends_with("at noisy"), "{found:?}");
-    }
 }

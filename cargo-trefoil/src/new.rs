@@ -75,6 +75,7 @@ impl Source {
             Words {
                 trefoil: format!("{{ package = \"trefoil\", {} }}", path("kernel")),
                 hosted: format!("{{ {} }}", path("hosted")),
+                alias: alias(folder),
                 dir: folder.to_string(),
                 install: format!("cargo install --path {folder}/cargo-trefoil"),
             }
@@ -92,6 +93,7 @@ impl Source {
                 Ok(Words {
                     trefoil: format!("{{ package = \"trefoil\", {git} }}"),
                     hosted: format!("{{ {git} }}"),
+                    alias: String::new(),
                     dir: String::new(),
                     install: format!("cargo install --git {url} cargo-trefoil"),
                 })
@@ -101,6 +103,7 @@ impl Source {
                 Ok(Words {
                     trefoil: format!("{{ package = \"trefoil\", {version} }}"),
                     hosted: format!("{{ {version} }}"),
+                    alias: String::new(),
                     dir: String::new(),
                     install: "cargo install cargo-trefoil".to_string(),
                 })
@@ -113,8 +116,24 @@ impl Source {
 struct Words {
     trefoil: String,
     hosted: String,
+    alias: String,
     dir: String,
     install: String,
+}
+
+/// Returns the lines of cargo's configuration that make `cargo trefoil` the tool of the checkout in
+/// `folder`. Cargo takes the path from the folder where it is called.
+///
+/// The value is a string, as in the checkout's own configuration: cargo merges the two where one
+/// folder lies in the other, and refuses a string and an array. Cargo splits a string at spaces.
+fn alias(folder: &str) -> String {
+    if folder.contains(char::is_whitespace) {
+        return String::new();
+    }
+    let run = format!(
+        "run --quiet --package cargo-trefoil --manifest-path {folder}/Cargo.toml --target-dir {folder}/target --"
+    );
+    format!("\n# In this folder `cargo trefoil` works without an installation.\n[alias]\ntrefoil = {}\n", toml(&run))
 }
 
 /// Makes a program, or a library, in the folder `dir`, which must not exist yet.
@@ -129,6 +148,9 @@ pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
     let name = dir.file_name().and_then(|name| name.to_str()).filter(|name| is_crate_name(name)).ok_or_else(|| {
         format!("{}: wants a name that begins with a letter and has letters, digits, - and _", dir.display())
     })?;
+    if let Some(owner) = owner(name) {
+        return Err(format!("{name} is {owner}: choose another name"));
+    }
     let words = source.words(dir)?;
     let (kind, run): (&[File], _) = if lib {
         (&LIB, "      # The example boots, too.\n      - run: cargo run --example demo")
@@ -141,6 +163,7 @@ pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
             .replace("{{crate}}", &name.replace('-', "_"))
             .replace("{{trefoil}}", &words.trefoil)
             .replace("{{hosted}}", &words.hosted)
+            .replace("{{alias}}", &words.alias)
             .replace("{{dir}}", &words.dir)
             .replace("{{install}}", &words.install)
             .replace("{{run}}", run);
@@ -198,6 +221,22 @@ fn is_crate_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
+/// The words that Rust keeps for itself, also those without a use so far.
+const KEYWORDS: &str = "Self abstract as async await become box break const continue crate do dyn else enum extern \
+                        false final fn for gen if impl in let loop macro match mod move mut override priv pub ref \
+                        return self static struct super trait true try type typeof unsafe unsized use virtual where \
+                        while yield";
+
+/// Says what has this name already, so that no program can.
+fn owner(name: &str) -> Option<&'static str> {
+    match name.replace('-', "_").as_str() {
+        "alloc" | "core" | "proc_macro" | "std" | "test" => Some("a crate of Rust's"),
+        "trefoil" | "trefoil_hosted" | "trefoil_kernel" => Some("a crate of Trefoil's"),
+        "build" | "deps" | "examples" | "incremental" => Some("a folder that cargo makes for what it builds"),
+        word => KEYWORDS.split(' ').any(|keyword| keyword == word).then_some("a word of Rust's"),
+    }
+}
+
 /// Returns a text as a TOML string.
 fn toml(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -221,6 +260,9 @@ mod tests {
         assert!(new(&std::env::temp_dir()).contains("exists already"));
         for name in ["1st", "a b", "-x", "a.b", "é"] {
             assert!(new(&Path::new("/no/such/folder").join(name)).contains("wants a name"), "{name}");
+        }
+        for name in ["std", "core", "alloc", "test", "trefoil", "trefoil-kernel", "fn", "async", "yield", "deps"] {
+            assert!(new(&Path::new("/no/such/folder").join(name)).ends_with("choose another name"), "{name}");
         }
     }
 

@@ -45,6 +45,8 @@ fn a_new_program_passes_everything_on_its_first_day_also_where_it_is_copied_to()
     let run = |dir: &Path, words: &[&str]| cargo(dir, words).output().expect("cargo runs");
     passes_everything(&copied, &run);
     assert!(succeeds(&run(&copied, &["run", "--quiet"])).contains("the sum of the first five squares is 55"));
+    let doctor = cargo(&copied, &["trefoil", "doctor"]).env_remove("CARGO_TREFOIL").output().expect("cargo runs");
+    assert!(succeeds(&doctor).contains("no mistake found"));
 }
 
 #[test]

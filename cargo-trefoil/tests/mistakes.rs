@@ -75,6 +75,8 @@ fn a_program_without_its_link_arguments() {
     let build = std::fs::read_to_string(dir.join("build.rs")).unwrap();
     std::fs::remove_file(dir.join("build.rs")).unwrap();
     build_fails(&dir, &[missing]);
+    std::fs::write(dir.join("build.rs"), "").unwrap();
+    build_fails(&dir, &["`main` function not found in crate `build_script_build`"]);
     std::fs::write(dir.join("build.rs"), "fn main() {}\n").unwrap();
     build_fails(&dir, &[missing]);
 
@@ -100,11 +102,21 @@ fn a_program_without_cargos_configuration() {
     std::fs::remove_dir_all(dir.join(".cargo")).unwrap();
     // A target of its own: the shared one would be built again.
     let target = checkout().join("target/app-test/no-configuration");
-    let build = |variables: &[(&str, &str)]| {
-        let mut cargo = cargo(&dir, &["build", "--quiet"]);
-        cargo.env("CARGO_TARGET_DIR", &target).envs(variables.iter().copied()).output().unwrap()
-    };
-    fails_with(&build(&[]), &["RUSTC_BOOTSTRAP is not set, so there is no .cargo/config.toml here."]);
+    let build = || cargo(&dir, &["build", "--quiet"]).env("CARGO_TARGET_DIR", &target).output().unwrap();
+    // The message of the kernel's build script or the compiler's: whichever cargo comes to first.
+    let kernels = "RUSTC_BOOTSTRAP is not set, so there is no .cargo/config.toml here.";
+    let compilers = "`#![feature]` may not be used on the stable release channel";
+    let out = build();
+    let message = if text(&out).contains(kernels) { kernels } else { compilers };
+    fails_with(&out, &[message]);
+
+    for verb in ["run", "doctor"] {
+        let seen = text(&trefoil_at(&target, &dir, &[verb]));
+        let remedies = seen.trim().lines().rev().take(2).collect::<String>();
+        for remedy in ["write env.RUSTC_BOOTSTRAP = \"1\"", "write target.x86_64-unknown-linux-gnu.runner"] {
+            assert!(remedies.contains(remedy), "{remedy}\n{seen}");
+        }
+    }
 }
 
 #[test]
@@ -173,11 +185,48 @@ fn a_machine_test_with_the_hosts_harness() {
     fails_with(&shared(&dir, &["test", "--quiet", "--test", "machine"]), &["(which `test` depends on): `panic_impl`"]);
 }
 
+#[test]
+fn a_second_program_that_the_host_would_test() {
+    let dir = app("two-programs", false);
+    std::fs::create_dir(dir.join("src/bin")).unwrap();
+    std::fs::copy(dir.join("src/main.rs"), dir.join("src/bin/two.rs")).unwrap();
+    let test = || shared(&dir, &["test", "--quiet", "--no-run"]);
+    fails_with(&test(), &["(which `test` depends on): `panic_impl`"]);
+    let doctor = text(&trefoil(&dir, &["doctor"]));
+    assert!(doctor.contains("Cargo.toml: write [[bin]], name = \"two\""), "{doctor}");
+    change(&dir, "Cargo.toml", "[[bin]]\n", "[[bin]]\nname = \"two\"\ntest = false\nbench = false\n\n[[bin]]\n");
+    succeeds(&test());
+    assert!(succeeds(&trefoil(&dir, &["doctor"])).contains("no mistake found"));
+}
+
+#[test]
+fn a_dev_dependency_that_turns_std_on_in_the_kernels_crates() {
+    let dir = app("dev-std", false);
+    let noisy = dir.join("noisy");
+    std::fs::create_dir_all(noisy.join("src")).unwrap();
+    let manifest = "[package]\nname = \"noisy\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[features]\n\
+                    default = [\"log/std\"]\n\n[dependencies]\nlog = { version = \"0.4\", default-features = false }\n";
+    std::fs::write(noisy.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(noisy.join("src/lib.rs"), "//! Empty.\n").unwrap();
+    change(&dir, "Cargo.toml", "[dev-dependencies]\n", "[dev-dependencies]\nnoisy = { path = \"noisy\" }\n");
+    let test = || shared(&dir, &["test", "--quiet", "--no-run", "--test", "machine"]);
+    fails_with(&test(), &["duplicate lang item in crate `unwinding`", "eh_personality"]);
+    let doctor = text(&trefoil(&dir, &["doctor"]));
+    assert!(doctor.contains("the dev-dependency noisy turns the feature std of log on"), "{doctor}");
+    change(&dir, "Cargo.toml", "path = \"noisy\" }", "path = \"noisy\", default-features = false }");
+    succeeds(&test());
+    assert!(succeeds(&trefoil(&dir, &["doctor"])).contains("no mistake found"));
+}
+
 /// Calls `cargo trefoil VERB` in `dir`.
 fn trefoil(dir: &Path, verb: &[&str]) -> Output {
+    trefoil_at(&checkout().join("target/app-test"), dir, verb)
+}
+
+fn trefoil_at(target: &Path, dir: &Path, verb: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-trefoil"));
     command.args(verb).current_dir(dir).env_remove("RUSTC_BOOTSTRAP").env("CARGO", env!("CARGO"));
-    command.env("CARGO_TARGET_DIR", checkout().join("target/app-test")).output().unwrap()
+    command.env("CARGO_TARGET_DIR", target).output().unwrap()
 }
 
 #[test]
@@ -220,7 +269,8 @@ fn a_build_that_fails_under_cargo_trefoil_ends_with_the_remedy() {
         let out = trefoil(&dir, verb);
         let seen = text(&out);
         assert_eq!(out.status.code(), Some(101), "{seen}");
-        let last = seen.trim().lines().last().unwrap();
-        assert!(last.contains("cargo-trefoil: build.rs: print the link arguments of the images in"), "{seen}");
+        let script = seen.split("cargo-trefoil: build.rs: it has no `fn main`").nth(1).expect(&seen);
+        assert!(script.contains("println!(\"cargo::rustc-link-arg-bins={image}\");"), "{seen}");
+        assert!(script.trim().ends_with('}'), "{seen}");
     }
 }

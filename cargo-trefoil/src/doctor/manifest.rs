@@ -9,8 +9,22 @@ pub struct Manifest {
     pub build: Option<String>,
     /// The tests with a harness of their own.
     pub own_harness: Vec<String>,
+    /// The package's name, which `src/main.rs` has unless told.
+    package: String,
+    /// The entries `[[bin]]`.
+    bins: Vec<Bin>,
+    /// Programs without an entry are none.
+    only_entries: bool,
     /// The profiles that abort at a panic.
     aborting: Vec<String>,
+}
+
+/// An entry `[[bin]]`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Bin {
+    name: String,
+    path: String,
+    has_no_tests: bool,
 }
 
 impl Manifest {
@@ -23,11 +37,25 @@ impl Manifest {
             if line.starts_with('[') {
                 table = line.trim_matches(['[', ']']);
                 test = "";
+                if table == "bin" {
+                    it.bins.push(Bin::default());
+                }
             }
             let Some((key, value)) = line.split_once('=') else { continue };
             let (key, value) = (key.trim(), value.trim());
             let quoted = || value.split('"').nth(1).unwrap_or_default();
             match (table, key) {
+                ("package", "name") => it.package = quoted().into(),
+                ("package", "autobins") => it.only_entries = value.starts_with("false"),
+                ("bin", _) => {
+                    let Some(bin) = it.bins.last_mut() else { continue };
+                    match key {
+                        "name" => bin.name = quoted().into(),
+                        "path" => bin.path = quoted().into(),
+                        "test" => bin.has_no_tests = value.starts_with("false"),
+                        _ => {}
+                    }
+                }
                 ("package", "build") => it.build = Some(quoted().into()),
                 ("test", "name") => test = value.split('"').nth(1).unwrap_or_default(),
                 ("test", "harness") if value.starts_with("false") => it.own_harness.push(test.into()),
@@ -41,6 +69,16 @@ impl Manifest {
             }
         }
         (!it.kernel.is_empty()).then_some(it)
+    }
+
+    /// Returns the name of the program in `file` if `cargo test` builds unit tests of it.
+    pub fn tested_bin(&self, file: &str) -> Option<String> {
+        let name = file.strip_prefix("src/bin/").and_then(|name| name.strip_suffix(".rs"));
+        let name = name.or((file == "src/main.rs").then_some(&self.package))?;
+        match self.bins.iter().find(|bin| bin.path == file || (bin.path.is_empty() && bin.name == name)) {
+            Some(bin) => (!bin.has_no_tests).then(|| bin.name.clone()),
+            None => (!self.only_entries).then(|| name.into()),
+        }
     }
 
     /// Returns the mistakes that this text alone shows.
@@ -68,6 +106,19 @@ mod tests {
             manifest.mistakes(),
             ["Cargo.toml: remove panic = \"abort\" from [profile.release]: Trefoil unwinds"]
         );
+        assert_eq!(manifest.tested_bin("src/main.rs").as_deref(), Some("app"));
         assert_eq!(Manifest::parse("[dependencies]\nlog = \"0.4\"\n"), None);
+    }
+
+    #[test]
+    fn a_program_without_an_entry_that_turns_tests_off_is_tested() {
+        let text = "[package]\nname = \"app\"\n\n[dependencies]\ntrefoil = \"0.1\"\n\n\
+                    [[bin]]\nname = \"app\"\npath = \"src/main.rs\"\ntest = false\n\n\
+                    [[bin]]\nname = \"two\"\ntest = false\n\n[[bin]]\nname = \"three\"\n";
+        let manifest = Manifest::parse(text).unwrap();
+        let tested = ["src/main.rs", "src/bin/two.rs", "src/bin/three.rs", "src/bin/four.rs", "tests/five.rs"];
+        assert_eq!(tested.map(|file| manifest.tested_bin(file).is_some()), [false, false, true, true, false]);
+        let manifest = Manifest::parse(&text.replace("[package]\n", "[package]\nautobins = false\n")).unwrap();
+        assert_eq!(manifest.tested_bin("src/bin/four.rs"), None);
     }
 }
