@@ -1,7 +1,8 @@
 //! The exceptions: commands that run as something shorter, and those that every test run takes.
 
 /// The words of the pages that stand for others, and a case of them.
-pub const PLACEHOLDERS: [(&str, &str); 5] = [
+pub const PLACEHOLDERS: [(&str, &str); 6] = [
+    ("--path trefoil/cargo-trefoil", "--path cargo-trefoil"),
     ("--test NAME", "--test quiet"),
     ("APP=NAME", "APP=hello"),
     ("< FILE", "< README.md"),
