@@ -36,6 +36,7 @@ const USUAL: u64 = 5_000;
 
 /// Operations with a longer one: how long it may be, and why.
 const NAMED: &[(&str, u64, &str)] = &[
+    ("an overflow on 16 MiB", 70_000, "the scavenger moves the 4,091 pages of the dead stack to limbo in one piece"),
     ("println! with a guard in hand", 13_000, "the program's own: 90 characters are formatted, one by one"),
     ("scavenge, 100,000 parked", 13_000, "a piece of the scavenger's work: two stacks are packed"),
     ("scavenge, after them", 13_000, "a piece of the scavenger's work"),
