@@ -67,7 +67,12 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
         let mut boot = Boot {
             name: String::new(),
             case: case.clone(),
-            settings: Settings { timeout: Duration::from_secs(TIMEOUT), memory: "256M".into(), ..Settings::default() },
+            settings: Settings {
+                timeout: Duration::from_secs(TIMEOUT),
+                memory: "256M".into(),
+                limited_by: "its boot's `timeout` says so",
+                ..Settings::default()
+            },
             exit: 0,
             expect: Vec::new(),
             refuse: Vec::new(),
@@ -161,7 +166,7 @@ impl Boot {
     fn run(&self, image: &Path) -> Result<String, String> {
         let mut out: Vec<u8> = Vec::new();
         let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
-        let text = String::from_utf8_lossy(&out).replace(run::LIMIT_HINT, "its boot's `timeout` says so");
+        let text = String::from_utf8_lossy(&out);
         let mut wrong = String::new();
         if code != self.exit {
             wrong += &format!("exit {code} instead of {}\n", self.exit);
@@ -191,7 +196,7 @@ impl Boot {
         if self.in_order && !places.is_sorted() {
             wrong += "not in this order\n";
         }
-        if wrong.is_empty() { Ok(text) } else { Err(format!("{wrong}--- output\n{text}")) }
+        if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
 }
 

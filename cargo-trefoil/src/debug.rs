@@ -14,7 +14,7 @@ mod relay;
 mod script;
 mod view;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -23,9 +23,9 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use self::script::Scratch;
-use crate::feed::XON;
 use crate::qemu::{self, Settings};
 use crate::run::{self, Machine};
+use crate::serial;
 use crate::traces::Traces;
 
 /// Starts the machine stopped, with the program's `words`, and gdb on it. Ends both together.
@@ -147,28 +147,11 @@ fn crate_of(image: &Path) -> String {
     image.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_")
 }
 
-/// Copies the serial line to the terminal, to its end. Traces get their names.
-fn print(mut serial: ChildStdout, mut traces: Traces) {
-    let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
+/// Copies the serial line to the terminal, to its end.
+fn print(serial: ChildStdout, traces: Traces) {
     let mut out = std::io::stdout();
-    loop {
-        if traces.is_held() && !run::has_bytes(serial.as_raw_fd(), run::HOLD) {
-            let _ = out.write_all(&traces.end());
-        }
-        let Ok(read @ 1..) = serial.read(&mut buffer) else { break };
-        for &byte in buffer[..read].iter().filter(|&&byte| byte != XON) {
-            if byte == b'\n' {
-                let _ = out.write_all(&traces.line(&line));
-                line.clear();
-            } else {
-                line.push(byte);
-            }
-        }
-        // An unfinished line is shown as it grows, unless it may get an explanation.
-        if !line.is_empty() && !Traces::may_change(&line) {
-            let _ = out.write_all(&[traces.end(), std::mem::take(&mut line)].concat());
-        }
-        let _ = out.flush();
-    }
-    let _ = out.write_all(&traces.end());
+    let show = |bytes: &[u8]| {
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+    };
+    serial::copy(serial, traces, || {}, show);
 }

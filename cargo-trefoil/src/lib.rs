@@ -13,6 +13,7 @@
 //! | [`run`] | one machine from start to end |
 //! | [`boots`] | the boots of a test image |
 //! | `terminal` | a terminal is raw while a machine reads it, and never afterwards |
+//! | `serial` | the serial line on its way to a person |
 //! | `traces` | backtraces with names, folded |
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
@@ -32,6 +33,7 @@ pub mod qemu;
 pub mod recording;
 pub mod run;
 pub mod selection;
+mod serial;
 pub mod symbols;
 mod terminal;
 mod traces;

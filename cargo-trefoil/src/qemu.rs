@@ -49,6 +49,8 @@ pub struct Settings {
     pub append: String,
     /// The machine is killed after this.
     pub timeout: Duration,
+    /// Where that limit comes from, for the person who finds the machine killed.
+    pub limited_by: &'static str,
     /// The limit holds also where a person types.
     pub hurries: bool,
     /// More arguments for QEMU.
@@ -72,6 +74,7 @@ impl Default for Settings {
             input: None,
             append: String::new(),
             timeout: Duration::from_secs(120),
+            limited_by: "--timeout SECONDS or TIMEOUT changes the limit",
             hurries: false,
             extra: Vec::new(),
             cpu: "max".into(),

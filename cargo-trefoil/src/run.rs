@@ -2,8 +2,7 @@
 //! leaves no QEMU behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,21 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::feed::{Feed, XON};
+use crate::feed::Feed;
 use crate::interrupt::{self, Interrupt};
 use crate::qemu::{self, QEMU, Settings, Stdin};
 use crate::recording::Recording;
+use crate::serial;
 use crate::symbols::ERASE;
 use crate::traces::Traces;
 
 /// The exit code of a run that was stopped at its time limit.
 pub const EXIT_TIMEOUT: u8 = 124;
-
-/// How a person changes that limit.
-pub const LIMIT_HINT: &str = "--timeout SECONDS or TIMEOUT changes the limit";
-
-/// How long a trace is held back for its next line.
-pub(crate) const HOLD: Duration = Duration::from_millis(100);
 
 /// `isa-debug-exit` ends QEMU with `value << 1 | 1`. The kernel writes its status with this bit
 /// turned round, so that success is not QEMU's own failure.
@@ -131,48 +125,25 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
         interrupt.guard(machine.0.id());
     }
     feed.connect(machine.0.stdin.take());
-    let mut serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
+    let serial = machine.0.stdout.take().ok_or("QEMU has no output")?;
     let messages = listen(machine.0.stderr.take().ok_or("QEMU has no messages")?);
     let late = Arc::new(AtomicBool::new(false));
     let mut watch = Some(watch(machine.0.id(), settings.timeout, late.clone()));
-    let mut traces = Traces::new(image, &settings.append);
-    let mut line = Vec::new();
+    let traces = Traces::new(image, &settings.append);
     // The cursor is not at the begin of a row.
     let mut in_row = false;
-    let mut show = |bytes: &[u8]| {
+    let show = |bytes: &[u8]| {
         in_row = if bytes.is_empty() { in_row } else { !bytes.ends_with(b"\n") && !bytes.ends_with(ERASE.as_bytes()) };
         out.write(bytes);
     };
-    let mut buffer = [0; 4096];
-    loop {
-        // More of a trace may be on its way.
-        if traces.is_held() && !has_bytes(serial.as_raw_fd(), HOLD) {
-            show(&traces.end());
+    let asks = || {
+        feed.begin();
+        if feed.is_typed() && !settings.hurries {
+            // The person takes the time that it takes, and has Ctrl-C.
+            watch = None;
         }
-        let Ok(n @ 1..) = serial.read(&mut buffer) else { break };
-        for &byte in &buffer[..n] {
-            if byte == XON {
-                feed.begin();
-                if feed.is_typed() && !settings.hurries {
-                    // The person takes the time that it takes, and has Ctrl-C.
-                    watch = None;
-                }
-            } else if byte == b'\n' {
-                show(&traces.line(&line));
-                line.clear();
-            } else {
-                line.push(byte);
-            }
-        }
-        // An unfinished line is shown as it grows, unless it may get an explanation.
-        if !line.is_empty() && !Traces::may_change(&line) {
-            show(&traces.end());
-            show(&line);
-            line.clear();
-        }
-    }
-    show(&traces.end());
-    show(&line);
+    };
+    serial::copy(serial, traces, asks, show);
     if in_row && feed.is_typed() {
         // The shell goes on below a half-typed line.
         out.write(b"\n");
@@ -185,8 +156,11 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
         return Ok(code);
     }
     if late.load(Ordering::Relaxed) {
-        let text =
-            format!("\ncargo-trefoil: no end after {} s: machine killed ({LIMIT_HINT})\n", settings.timeout.as_secs());
+        let text = format!(
+            "\ncargo-trefoil: no end after {} s: machine killed ({})\n",
+            settings.timeout.as_secs(),
+            settings.limited_by
+        );
         out.write(text.as_bytes());
         return Ok(EXIT_TIMEOUT);
     }
@@ -205,13 +179,6 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
             Ok(1)
         }
     }
-}
-
-/// Returns true if there is something to read from `file`, or its end, within `limit`.
-pub(crate) fn has_bytes(file: RawFd, limit: Duration) -> bool {
-    let mut asked = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, which lives until the call returns.
-    unsafe { libc::poll(&mut asked, 1, limit.as_millis() as libc::c_int) != 0 }
 }
 
 /// Returns the program's status, if QEMU has ended with `code` because the kernel told it to.
