@@ -70,45 +70,36 @@ impl Source {
 
     /// Returns what a program in the folder `dir` writes into its files.
     fn words(&self, dir: &Path) -> Result<Words, String> {
-        let by_path = |folder: &str| {
-            let path = |name: &str| format!("path = {}", toml(&format!("{folder}/{name}")));
-            Words {
-                trefoil: format!("{{ package = \"trefoil\", {} }}", path("kernel")),
-                hosted: format!("{{ {} }}", path("hosted")),
-                alias: alias(folder),
-                dir: folder.to_string(),
-                install: format!("cargo install --path {folder}/cargo-trefoil"),
-            }
+        let words = |at: &dyn Fn(&str) -> String, dir: &str, install: String| Words {
+            trefoil: format!("{{ package = \"trefoil\", {} }}", at("kernel")),
+            hosted: format!("{{ {} }}", at("hosted")),
+            alias: alias(dir),
+            dir: dir.to_string(),
+            install,
         };
-        match self {
-            Self::Copy(_) => Ok(by_path(copy::FOLDER)),
+        let by_path = |dir: &str| {
+            let at = |name: &str| format!("path = {}", toml(&format!("{dir}/{name}")));
+            words(&at, dir, format!("cargo install --path {dir}/cargo-trefoil"))
+        };
+        Ok(match self {
+            Self::Copy(checkout) => {
+                is_checkout(checkout)?;
+                by_path(copy::FOLDER)
+            }
             Self::Path(checkout) => {
                 is_checkout(checkout)?;
                 let to = checkout.canonicalize().map_err(|e| format!("{}: {e}", checkout.display()))?;
                 let from = std::path::absolute(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-                Ok(by_path(&between(&real(&from), &to).display().to_string()))
+                by_path(&between(&real(&from), &to).display().to_string())
             }
             Self::Git(url) => {
-                let git = format!("git = {}", toml(url));
-                Ok(Words {
-                    trefoil: format!("{{ package = \"trefoil\", {git} }}"),
-                    hosted: format!("{{ {git} }}"),
-                    alias: String::new(),
-                    dir: String::new(),
-                    install: format!("cargo install --git {url} cargo-trefoil"),
-                })
+                words(&|_| format!("git = {}", toml(url)), "", format!("cargo install --git {url} cargo-trefoil"))
             }
             Self::Published => {
-                let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
-                Ok(Words {
-                    trefoil: format!("{{ package = \"trefoil\", {version} }}"),
-                    hosted: format!("{{ {version} }}"),
-                    alias: String::new(),
-                    dir: String::new(),
-                    install: "cargo install cargo-trefoil".to_string(),
-                })
+                let at = |_: &str| format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+                words(&at, "", "cargo install cargo-trefoil".to_string())
             }
-        }
+        })
     }
 }
 
@@ -122,12 +113,12 @@ struct Words {
 }
 
 /// Returns the lines of cargo's configuration that make `cargo trefoil` the tool of the checkout in
-/// `folder`. Cargo takes the path from the folder where it is called.
+/// `folder`; none without a folder. Cargo takes the path from the folder where it is called.
 ///
 /// The value is a string, as in the checkout's own configuration: cargo merges the two where one
 /// folder lies in the other, and refuses a string and an array. Cargo splits a string at spaces.
 fn alias(folder: &str) -> String {
-    if folder.contains(char::is_whitespace) {
+    if folder.is_empty() || folder.contains(char::is_whitespace) {
         return String::new();
     }
     let run = format!(
@@ -174,7 +165,6 @@ pub fn new(dir: &Path, lib: bool, source: &Source) -> Result<(), String> {
     }
     copy::make_executable(&dir.join(RUNNER))?;
     if let Source::Copy(checkout) = source {
-        is_checkout(checkout)?;
         copy::copy(checkout, &dir.join(copy::FOLDER))?;
     }
     let run = if lib { "cargo run --example demo" } else { "cargo run" };
@@ -268,8 +258,9 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_no_checkout_is_refused() {
-        let source = Source::Path(std::env::temp_dir());
-        let error = new(Path::new("/no/such/folder/app"), false, &source).unwrap_err();
-        assert!(error.contains("is no checkout of Trefoil"), "{error}");
+        for source in [Source::Path(std::env::temp_dir()), Source::Copy(std::env::temp_dir())] {
+            let error = new(Path::new("/no/such/folder/app"), false, &source).unwrap_err();
+            assert!(error.contains("is no checkout of Trefoil"), "{error}");
+        }
     }
 }

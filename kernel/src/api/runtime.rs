@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use core::time::Duration;
 
 use super::console;
-use crate::arch::exit::{FAILURE, exit as end};
+use crate::arch::exit::exit as end;
 use crate::arch::percpu;
 use crate::scheduler;
 
@@ -391,7 +391,7 @@ pub fn scavenge() -> usize {
 /// ```
 pub fn exit(code: i32) -> ! {
     console::shut();
-    end(u8::try_from(code).ok().filter(|&status| status < 128).unwrap_or(FAILURE))
+    end(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from).into())
 }
 
 /// Runs `f` with the locks of the global free lists held: for tests of lock use.
