@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,12 @@ STRETCHES := --release --package trefoil --features stretch --test stretches
 
 test-stretches: setup ## how long preemption is off at most, in counted instructions
 	cargo test $(STRETCHES)
+
+# A kernel with a recorder of decisions, built beside the others.
+TRACED := --release --package trefoil --features trace --target-dir target/traced
+
+trace-port: setup ## how fast a trace leaves the machine, in megabytes a second
+	@cargo test $(TRACED) --test trace_port -- --nocapture | grep -a 'MB/s\|^test '
 
 # Some commands of the pages want a debugger, Go or mdBook; those targets install it.
 test-walk: setup ## run the command lines of README, HACKING and the book in a fresh copy: [ONLY='make run']

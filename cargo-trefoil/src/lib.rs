@@ -36,5 +36,6 @@ pub mod selection;
 mod serial;
 pub mod symbols;
 mod terminal;
+mod trace_port;
 mod traces;
 pub mod words;

@@ -73,6 +73,7 @@
 //!   testing                             instruments of the test images
 //!   api                                 the program's interface: runtime, panic, console, log, time
 //!   report                              last words, of the machine or of a G
+//!   trace                               the recorder's port (feature `trace`)
 //!   mm                                  frames, heap, page tables, kernel stacks, the G's stacks
 //!   arch                                the processor: vectors, devices, preemption, a core's record
 //!   scheduler                           the one scheduler
@@ -111,6 +112,9 @@ mod scheduler;
 mod start;
 #[doc(hidden)]
 pub mod testing;
+#[cfg_attr(not(feature = "trace"), path = "trace_off.rs")]
+#[doc(hidden)]
+pub mod trace;
 mod upcalls;
 
 #[doc(hidden)]

@@ -14,7 +14,7 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, tlb};
 use crate::mm::record::{self, Record};
 use crate::mm::{self, kstack};
-use crate::{console, println, report, runtime, scheduler};
+use crate::{console, println, report, runtime, scheduler, trace};
 
 mod cores;
 
@@ -57,6 +57,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference == clock::Reference::None {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }
+    trace::init(&told.trace, console::say); //            the recorder's port to the host
     if let (Some(at), len) = (boot.info.ramdisk_addr.into_option(), boot.info.ramdisk_len) {
         // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed
         // out.

@@ -41,6 +41,7 @@ const CRATES: [Floors; 2] = [
             &["testing"],
             &["api"],
             &["report"],
+            &["trace"],
             &["mm"],
             &["arch"],
             &["scheduler"],
