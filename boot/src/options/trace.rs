@@ -33,8 +33,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads the value of `key`. Returns the expected text if the key refuses the value. `None`: the
-    /// key is not the recorder's.
+    /// Reads the value of `key`. Returns the expected text if the key refuses the value. `None`:
+    /// the key is not the recorder's.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Option<Option<&'static str>> {
         Some(match key {
             b"trace" => {

@@ -339,7 +339,7 @@ fn attend(m: &M, p: &Held<'_>, attention: u32) -> Option<GRef> {
     if attention & ATTEND_HELD != 0 {
         leaves_held();
     }
-    if attention & ATTEND_TRACE != 0 { trace::attended(m, p, attention) } else { None }
+    if trace::BUILT && m.traces() { trace::attended(m, p, attention) } else { None }
 }
 
 /// Ends the machine: the level of preemption that the G's guard stands for would stay behind, on a

@@ -13,13 +13,15 @@
 //!
 //! All other places are off the hot paths, and test the recorder itself.
 //!
-//! INV-CAUSE: a record is written before other cores can see what it tells of: before the G is in a
-//! queue, before the P is free, before the switch. The time-stamp counters of the cores run
+//! **INV-CAUSE**: a record is written before other cores can see what it tells of: before the G is
+//! in a queue, before the P is free, before the switch. The time-stamp counters of the cores run
 //! together. So if one decision follows from another, its record has the later time.
 //!
 //! Rejected: code that is patched when the recorder starts. A `nop` at each place costs an
 //! instruction there, and the hosted platform can't patch. Rejected: a test of the recorder in
 //! every operation: two instructions in each of five places of a rendezvous.
+
+use core::mem::MaybeUninit;
 
 use trefoil_trace::{Kind, Place, Record, Why};
 
@@ -59,7 +61,7 @@ impl M {
     }
 
     /// Turns the recorder of this M on. Before it starts.
-    pub fn start_trace(&self, ring: &'static mut [[u64; 4]], mode: Mode) {
+    pub fn start_trace(&self, ring: &'static mut [MaybeUninit<[u64; 4]>], mode: Mode) {
         self.trace.start(ring, mode);
         self.trace.until_snapshot.set(SNAPSHOT_EACH);
         self.news.set(self.news.get() | NEWS_TRACE);

@@ -6,7 +6,7 @@ pub struct Recorder;
 
 impl Recorder {
     /// Makes nothing.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self
     }
 }

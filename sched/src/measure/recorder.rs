@@ -19,14 +19,16 @@
 //! **Closing.** A dump reads the ring while its core may run. [`Recorder::close`] sets the highest
 //! bit of `head`. From then on every number is above the limit, in flight mode as well, so nothing
 //! is written any more, and everything is counted. Only a writer that got its number before may
-//! still be writing. Its record has no time yet (0), or the time of the record that stood there a
-//! round ago. [`Recorder::is_whole`] finds both.
+//! still be writing. Its record has no time yet: every writer first takes the time of the record
+//! [`AHEAD`] places ahead away. So a record is whole if it has a time. The memory of a ring is
+//! not cleared before.
 //!
 //! Rejected: a lock, or a flag for "I am writing": a handler would wait for the code that it
 //! interrupted. Rejected: records of several sizes: a reader of an overwritten ring would not find
 //! the first one.
 
 use core::cell::Cell;
+use core::mem::MaybeUninit;
 
 use crate::machine::sync::{AtomicPtr, AtomicU64, Ordering};
 
@@ -36,8 +38,13 @@ const WORDS: usize = 4;
 /// In `head`: the recorder is closed.
 const CLOSED: u64 = 1 << 63;
 
-/// Above every number of a record, and below [`CLOSED`].
+/// Above every number of a record, and not above [`CLOSED`].
 const NO_LIMIT: u64 = CLOSED;
+
+/// The distance of a writer to the record whose time it takes away. More than the writers that can
+/// be in the middle of a record at the same time, on one core: the scheduler, and one handler on
+/// each stack for handlers.
+const AHEAD: u64 = 8;
 
 /// One M's recorder.
 #[derive(Debug)]
@@ -89,13 +96,17 @@ impl Recorder {
     /// Turns the recorder on. Before its M starts.
     ///
     /// # Panics
-    /// If the number of records is no power of two.
-    pub fn start(&self, ring: &'static mut [[u64; WORDS]], mode: Mode) {
-        assert!(ring.len().is_power_of_two(), "a ring of records has a power of two of them");
+    /// If the number of records is no power of two, or less than 16.
+    pub fn start(&self, ring: &'static mut [MaybeUninit<[u64; WORDS]>], mode: Mode) {
         let capacity = ring.len() as u64;
+        assert!(
+            capacity.is_power_of_two() && capacity >= 2 * AHEAD,
+            "a ring has a power of two of records, 16 at least"
+        );
+        ring.iter_mut().take(AHEAD as usize).for_each(|record| _ = record.write([0; WORDS]));
         self.mask.store(capacity - 1, Ordering::Relaxed);
         self.base.store(ring.as_mut_ptr().cast(), Ordering::Relaxed);
-        let limit = if mode == Mode::Full { capacity } else { NO_LIMIT };
+        let limit = if mode == Mode::Full { capacity - AHEAD } else { NO_LIMIT };
         self.limit.store(limit, Ordering::Relaxed);
     }
 
@@ -113,10 +124,8 @@ impl Recorder {
         if number >= self.limit.load(Ordering::Relaxed) {
             return;
         }
-        let at = (number & self.mask.load(Ordering::Relaxed)) as usize;
-        // SAFETY: `start` stored a ring of `mask + 1` records, which lives for ever, before it set
-        // the limit.
-        let record = unsafe { &*self.base.load(Ordering::Relaxed).add(at) };
+        self.record(number.wrapping_add(AHEAD))[0].store(0, Ordering::Relaxed);
+        let record = self.record(number);
         record[1].store(word, Ordering::Relaxed);
         record[2].store(a, Ordering::Relaxed);
         record[3].store(b, Ordering::Relaxed);
@@ -124,14 +133,41 @@ impl Recorder {
         record[0].store(ticks(), Ordering::Release);
     }
 
+    /// Returns the place of record `number`. Only if the recorder was started.
+    #[inline(always)]
+    fn record(&self, number: u64) -> &[AtomicU64; WORDS] {
+        let at = (number & self.mask.load(Ordering::Relaxed)) as usize;
+        // SAFETY: `start` stored a ring of `mask + 1` records, which lives for ever, before it set
+        // the limit.
+        unsafe { &*self.base.load(Ordering::Relaxed).add(at) }
+    }
+
     /// Closes the recorder. Returns the number of records until now.
     pub fn close(&self) -> u64 {
         self.head.fetch_or(CLOSED, Ordering::Relaxed) & !CLOSED
     }
 
-    /// Opens a recorder that was closed.
-    pub fn open(&self) {
-        self.head.fetch_and(!CLOSED, Ordering::Relaxed);
+    /// Opens a recorder that was closed when it had made so many records. The numbers since then
+    /// have no records.
+    pub fn open(&self, closed_at: u64) {
+        let mut cleared = closed_at;
+        loop {
+            let head = self.head.load(Ordering::Relaxed);
+            let end = (head & !CLOSED).saturating_add(AHEAD);
+            if self.is_on() {
+                // In full mode the numbers from the limit on have no place.
+                let places = self.mask.load(Ordering::Relaxed) + 1;
+                let end = end.min(self.limit.load(Ordering::Relaxed)).max(cleared);
+                (cleared..end)
+                    .take(places as usize)
+                    .for_each(|number| self.record(number)[0].store(0, Ordering::Relaxed));
+                cleared = end;
+            }
+            // Its core may have counted more meanwhile.
+            if self.head.compare_exchange(head, head & !CLOSED, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Returns how many records were made, kept or not.
@@ -141,7 +177,7 @@ impl Recorder {
 
     /// Returns how many records there is room for.
     pub fn capacity(&self) -> u64 {
-        if self.is_on() { self.mask.load(Ordering::Relaxed) + 1 } else { 0 }
+        if self.is_on() { self.mask.load(Ordering::Relaxed) + 1 - AHEAD } else { 0 }
     }
 
     /// Returns the numbers of the records that the ring has, of `counted` that were made.
@@ -154,23 +190,13 @@ impl Recorder {
         }
     }
 
-    /// Returns record `number`, which the ring has.
-    pub fn get(&self, number: u64) -> [u64; WORDS] {
-        let at = (number & self.mask.load(Ordering::Relaxed)) as usize;
-        // SAFETY: as in `write`.
-        let record = unsafe { &*self.base.load(Ordering::Relaxed).add(at) };
+    /// Returns record `number`, of [`kept`](Self::kept), if it is whole.
+    pub fn get(&self, number: u64) -> Option<[u64; WORDS]> {
+        let record = self.record(number);
         // Acquire: pairs with the Release in `write`.
         let time = record[0].load(Ordering::Acquire);
-        [time, record[1].load(Ordering::Relaxed), record[2].load(Ordering::Relaxed), record[3].load(Ordering::Relaxed)]
-    }
-
-    /// Returns true if record `number`, of `kept`, is whole. Of a writer that was interrupted, the
-    /// time is that of the round before, or 0.
-    pub fn is_whole(&self, number: u64, kept: &core::ops::Range<u64>) -> bool {
-        let time = self.get(number)[0];
-        // A handler's record may be a little older than the one before it, never older than the
-        // oldest of the ring.
-        time != 0 && (number == kept.start || time >= self.get(kept.start)[0])
+        let word = |i: usize| record[i].load(Ordering::Relaxed);
+        (time != 0).then(|| [time, word(1), word(2), word(3)])
     }
 
     /// Takes the wait of the G that waited too long, if one did.
@@ -196,10 +222,13 @@ impl Default for Recorder {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn recorder(mode: Mode) -> Recorder {
         let recorder = Recorder::new();
-        recorder.start(std::boxed::Box::leak(std::vec![[0; WORDS]; 8].into_boxed_slice()), mode);
+        // The memory is not clear.
+        let ring = alloc::vec![MaybeUninit::new([7; WORDS]); 32];
+        recorder.start(alloc::boxed::Box::leak(ring.into_boxed_slice()), mode);
         recorder
     }
 
@@ -207,51 +236,66 @@ mod tests {
         recorder.write(|| 1000 + n, n, 2 * n, 3 * n);
     }
 
+    /// Returns the numbers of the whole records, each of which is what `write` wrote.
+    fn whole(recorder: &Recorder) -> Vec<u64> {
+        let kept = recorder.kept(recorder.counted());
+        let found = kept.filter_map(|n| recorder.get(n).map(|record| (n, record)));
+        found.inspect(|(n, record)| assert_eq!(*record, [1000 + n, *n, 2 * n, 3 * n])).map(|(n, _)| n).collect()
+    }
+
     #[test]
     fn a_full_ring_keeps_the_first_and_counts_the_rest() {
         let r = recorder(Mode::Full);
-        (0..20).for_each(|n| write(&r, n));
-        assert_eq!((r.counted(), r.kept(20)), (20, 0..8));
-        assert_eq!(r.get(7), [1007, 7, 14, 21]);
+        (0..80).for_each(|n| write(&r, n));
+        assert_eq!((r.counted(), r.kept(80)), (80, 0..24));
+        assert!(whole(&r).into_iter().eq(0..24));
     }
 
     #[test]
     fn a_flight_recorder_keeps_the_last() {
         let r = recorder(Mode::Flight);
-        (0..20).for_each(|n| write(&r, n));
-        let kept = r.kept(r.counted());
-        assert_eq!(kept, 12..20);
-        assert!(kept.clone().all(|n| r.get(n) == [1000 + n, n, 2 * n, 3 * n] && r.is_whole(n, &kept)));
+        (0..80).for_each(|n| write(&r, n));
+        assert!(whole(&r).into_iter().eq(56..80));
     }
 
     #[test]
     fn a_closed_recorder_counts_and_keeps_nothing() {
-        let r = recorder(Mode::Flight);
-        (0..3).for_each(|n| write(&r, n));
-        assert_eq!(r.close(), 3);
-        write(&r, 3);
-        assert_eq!((r.counted(), r.get(3)), (4, [0; WORDS]));
-        r.open();
-        write(&r, 4);
-        let kept = r.kept(r.counted());
-        let whole: std::vec::Vec<u64> = kept.clone().filter(|&n| r.is_whole(n, &kept)).collect();
-        assert_eq!(whole, [0, 1, 2, 4], "the record that was not kept is told from the others");
+        for mode in [Mode::Full, Mode::Flight] {
+            let r = recorder(mode);
+            (0..3).for_each(|n| write(&r, n));
+            let closed_at = r.close();
+            (3..20).for_each(|n| write(&r, n));
+            assert_eq!((closed_at, r.counted(), r.kept(closed_at)), (3, 20, 0..3));
+            r.open(closed_at);
+            (20..24).for_each(|n| write(&r, n));
+            assert_eq!(whole(&r), [0, 1, 2, 20, 21, 22, 23], "{mode:?}");
+        }
     }
 
     #[test]
-    fn an_interrupted_writer_is_found() {
+    fn a_hole_longer_than_the_ring_leaves_nothing_old() {
         let r = recorder(Mode::Flight);
-        (0..10).for_each(|n| write(&r, n));
-        // The time of number 10 is asked for last. Until then its place has the time of number 2.
-        r.write(
-            || {
-                let kept = r.kept(r.counted());
-                assert_eq!((kept.clone(), r.is_whole(10, &kept), r.is_whole(9, &kept)), (3..11, false, true));
+        (0..40).for_each(|n| write(&r, n));
+        let closed_at = r.close();
+        (40..200).for_each(|n| write(&r, n));
+        r.open(closed_at);
+        (200..203).for_each(|n| write(&r, n));
+        assert_eq!(whole(&r), [200, 201, 202]);
+    }
+
+    #[test]
+    fn an_interrupted_writer_leaves_no_record() {
+        for before in [3, 100] {
+            let r = recorder(Mode::Flight);
+            (0..before).for_each(|n| write(&r, n));
+            // The time is asked for last, so this runs in the middle of the writer.
+            let in_the_middle = || {
+                write(&r, before + 1);
+                let whole = whole(&r);
+                assert!(!whole.contains(&before) && whole.contains(&(before + 1)) && whole.contains(&(before - 1)));
                 2000
-            },
-            0,
-            0,
-            0,
-        );
+            };
+            r.write(in_the_middle, 0, 0, 0);
+        }
     }
 }

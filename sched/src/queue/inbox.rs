@@ -79,16 +79,6 @@ impl Inbox {
         self.expected.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes steps H1 and H2. Returns false if the G is in the inbox already.
-    #[cfg(any(test, loom))]
-    pub(crate) fn push(&self, g: GRef) -> bool {
-        let enters = g.enter_inbox();
-        if enters {
-            self.put(g);
-        }
-        enters
-    }
-
     /// Takes step H2, after step H1 ([`G::enter_inbox`]) with success.
     pub(crate) fn put(&self, g: GRef) {
         g.time_ready(platform::now());
