@@ -17,6 +17,7 @@
 //! | `traces` | backtraces with names, folded |
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
+//! | [`trace_port`], [`trace_verb`] | a run is recorded, and its trace collected |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -36,6 +37,7 @@ pub mod selection;
 mod serial;
 pub mod symbols;
 mod terminal;
-mod trace_port;
+pub mod trace_port;
+pub mod trace_verb;
 mod traces;
 pub mod words;

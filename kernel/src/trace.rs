@@ -3,16 +3,23 @@
 
 use core::fmt;
 
-use trefoil_boot::options::trace::Trace;
+use trefoil_boot::options::trace::{Port, Trace};
 
 pub mod port;
 
-/// Sets the port up if the command line turns the recorder on. Once, at boot.
+/// Tells the runner that this image has a recorder.
+#[used]
+#[unsafe(link_section = ".trefoil.trace")]
+static MARK: u8 = 1;
+
+/// Sets the port up if the command line turns the recorder on, or wants the port alone. Once, at
+/// boot.
 pub fn init(told: &Trace, say: fn(fmt::Arguments<'_>)) {
-    if told.mode.is_none() {
+    if told.mode.is_none() && told.port.is_none() {
         return;
     }
-    if port::init(told.over_serial) == port::Way::Lines && !told.over_serial {
+    let over_serial = told.port == Some(Port::Serial);
+    if port::init(over_serial) == port::Way::Lines && !over_serial {
         say(format_args!("trefoil: trace: no virtio console here: the trace goes over the serial line"));
     }
 }
