@@ -17,6 +17,7 @@
 //! | `traces` | backtraces with names, folded |
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
+//! | [`trace`] | a recorded run, read and told |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -36,5 +37,6 @@ pub mod selection;
 mod serial;
 pub mod symbols;
 mod terminal;
+pub mod trace;
 mod traces;
 pub mod words;
