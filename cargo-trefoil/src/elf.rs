@@ -35,6 +35,28 @@ fn has_note(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
+/// Returns the `len` bytes that an image has at `address` when it is loaded, if its file has them.
+pub(crate) fn loaded(elf: &[u8], address: u64, len: usize) -> Option<&[u8]> {
+    const PT_LOAD: u64 = 1;
+    if elf.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let (headers, size, count) = (word(elf, 32, 8)? as usize, word(elf, 54, 2)? as usize, word(elf, 56, 2)? as usize);
+    for i in 0..count {
+        let header = headers.checked_add(i * size)?;
+        let field = |at: usize| word(elf, header.checked_add(at)?, 8);
+        let (start, begin, in_file) = (field(8)?, field(16)?, field(32)?);
+        if word(elf, header, 4)? != PT_LOAD || !(begin..begin.saturating_add(in_file)).contains(&address) {
+            continue;
+        }
+        let before = address - begin;
+        let from = usize::try_from(start.checked_add(before)?).ok()?;
+        let fits = (len as u64) <= in_file - before;
+        return elf.get(from..from.checked_add(len)?).filter(|_| fits);
+    }
+    None
+}
+
 /// Returns true if `file` is a Trefoil image.
 ///
 /// # Errors
@@ -106,6 +128,7 @@ mod tests {
         assert_eq!(has_note(&me), Some(false));
         for n in 0..1024 {
             has_note(&me[..n]);
+            loaded(&me[..n], 0x1000, 16);
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`trace_port`], [`trace_verb`] | a run is recorded, and its trace collected |
+//! | [`trace`] | a recorded run, read and told |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -37,6 +38,7 @@ pub mod selection;
 mod serial;
 pub mod symbols;
 mod terminal;
+pub mod trace;
 pub mod trace_port;
 pub mod trace_verb;
 mod traces;

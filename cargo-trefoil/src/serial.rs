@@ -13,8 +13,8 @@ use crate::traces::Traces;
 /// How long a trace is held back for its next line.
 const HOLD: Duration = Duration::from_millis(100);
 
-/// Copies `serial` by `show`, to its end. Calls `asks` when the machine asks for input. The lines of
-/// a recorded run go to `recorded`.
+/// Copies `serial` by `show`, to its end. Calls `asks` when the machine asks for input. The lines
+/// of a recorded run go to `recorded`.
 pub fn copy(
     mut serial: ChildStdout,
     mut traces: Traces,

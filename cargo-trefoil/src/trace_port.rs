@@ -21,6 +21,7 @@ use trefoil_trace::{HEAD_BYTES, MAGIC, tag};
 use crate::elf;
 use crate::qemu::Settings;
 use crate::symbols::behind_erased;
+use crate::trace::names;
 
 /// Returns QEMU's arguments for the console.
 pub fn console(is_microvm: bool, file: &Path) -> Vec<String> {
@@ -120,7 +121,7 @@ fn whole(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A machine whose recorder is on: what it sends is collected.
+/// A machine whose recorder is on, and the place for its traces.
 #[derive(Debug)]
 pub struct Collector {
     image: PathBuf,
@@ -129,13 +130,15 @@ pub struct Collector {
     name: String,
 }
 
-/// What came of a run.
+/// The traces of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// The files with whole traces; the run's last trace is the last.
     pub whole: Vec<PathBuf>,
     /// The files with traces that break off, and their bytes.
     pub broken: Vec<(PathBuf, u64)>,
+    /// The mistakes in whole traces.
+    pub mistakes: Vec<String>,
 }
 
 /// The endings of the files that a trace becomes.
@@ -212,7 +215,12 @@ impl Collector {
         for (n, part) in parts.iter().enumerate() {
             let file = self.file(n, parts.len());
             let trace = &bytes[part.range.clone()];
-            fs::write(&file, trace).map_err(|e| format!("{}: {e}", file.display()))?;
+            let named = if part.is_whole { names::add(trace, &self.image) } else { Ok(trace.to_vec()) };
+            let kept = named.unwrap_or_else(|error| {
+                collected.mistakes.push(format!("{}: {error}", file.display()));
+                trace.to_vec()
+            });
+            fs::write(&file, kept).map_err(|e| format!("{}: {e}", file.display()))?;
             match part.is_whole {
                 true => collected.whole.push(file),
                 false => collected.broken.push((file, trace.len() as u64)),
@@ -230,6 +238,9 @@ impl Collected {
         }
         for (file, bytes) in &self.broken {
             eprintln!("cargo-trefoil: {}: this trace breaks off: {bytes} bytes of it came", file.display());
+        }
+        for mistake in &self.mistakes {
+            eprintln!("cargo-trefoil: {mistake}");
         }
         for file in &self.whole {
             eprintln!("cargo-trefoil: trace: {}", file.display());
