@@ -37,7 +37,7 @@ pub fn console(is_microvm: bool, file: &Path) -> Vec<String> {
     bus.iter().chain(&port).map(|word| word.to_string()).collect()
 }
 
-/// Begins each line of a recorded run on the serial line. `kernel/src/trace/port/lines.rs` writes
+/// Begins each line of a recorded run on the serial line. `kernel/src/recorder/port/lines.rs` writes
 /// them.
 const PREFIX: &[u8] = b"trefoil-trace: ";
 

@@ -9,7 +9,7 @@ use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platfor
 use crate::api::{console, panic};
 use crate::arch::{apic, clock, percpu, stretch, tlb};
 use crate::mm::record;
-use crate::{mm, report};
+use crate::{mm, recorder, report};
 
 /// Returns this core's M. With preemption off, in a hook.
 #[inline(always)]
@@ -87,6 +87,11 @@ unsafe impl Platform for Machine {
 
     fn now() -> u64 {
         clock::now()
+    }
+
+    #[inline(always)]
+    fn ticks() -> u64 {
+        clock::ticks()
     }
 
     fn arm_timer(at: u64) {
@@ -175,6 +180,7 @@ unsafe impl Platform for Machine {
             mm::stack::free_deferred();
         }
         let _ = mm::stack::scavenge::poll(here());
+        recorder::on_g0(here());
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ mod support;
 
 use trefoil::arch::serial;
 use trefoil::prelude::*;
-use trefoil::trace::port::{self, Port, Way};
+use trefoil::recorder::port::{self, Port, Way};
 use trefoil_trace::{MAGIC, tag};
 
 image! {

@@ -24,11 +24,13 @@ use crate::core::enqueue::enqueue_last;
 use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
 use crate::core::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, Held};
+use crate::core::trace::{self, ATTEND_TRACE};
 use crate::g::state::{Finish, Ready};
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::{self, AfterFn};
 use crate::machine::sync::Ordering;
+use trefoil_trace::{Place, Why};
 
 /// Publishes a parked G; see [`park`].
 pub type Commit = unsafe fn(*mut (), GRef) -> bool;
@@ -79,7 +81,7 @@ pub(crate) unsafe fn park_as(
     g.state.begin_park();
     let p = m.held(&guard);
     g.set_since(p.coarse.load(Ordering::Relaxed));
-    let next = next_local(&p);
+    let next = next_local(m, &p);
     if next.is_some_and(|next| next.is_special()) {
         // SAFETY: `park_for_special` has this function's own rules.
         return unsafe { park_for_special(guard, g, next, commit, arg) };
@@ -149,6 +151,7 @@ fn requeue(g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
     // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
+    trace::moved(M::current(&guard), g, Place::Slot);
     enqueue_next(&guard, g);
     guard.hand_over();
 }
@@ -169,8 +172,11 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
 #[inline(never)]
 fn ready_early(guard: &PreemptGuard, g: GRef) {
     match g.state.ready_early() {
-        Ready::Enqueue => enqueue_next(guard, g),
-        Ready::Marked => {}
+        Ready::Enqueue => {
+            trace::readied(M::current(guard), g, 0, Place::Slot);
+            enqueue_next(guard, g);
+        }
+        Ready::Marked => trace::readied(M::current(guard), g, 0, Place::Marked),
     }
 }
 
@@ -192,9 +198,13 @@ pub fn yield_now() {
         return yield_pinned(guard);
     }
     let p = m.held(&guard);
-    let next = next_local(&p);
-    if next.is_none() && p.attention.load(Ordering::Relaxed) == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
-        return;
+    let next = next_local(m, &p);
+    if next.is_none() {
+        let attention = p.attention.load(Ordering::Relaxed) & !ATTEND_TRACE;
+        if attention == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
+            return;
+        }
+        trace::leaves(m, g, Why::YIELD);
     }
     let next = run_next(m, next);
     // SAFETY: 1. `after_yield` queues `g`. 2. `after_yield` ignores its argument. 3. `next` came
@@ -220,6 +230,7 @@ fn yield_pinned(guard: PreemptGuard) {
     let m = M::current(&guard);
     let g = m.caller();
     m.may_leave();
+    trace::leaves(m, g, Why::PREEMPT);
     let g0 = run_next(m, None);
     // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` came
     // from `run_next` on the line above.
@@ -234,6 +245,7 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     let g = m.caller();
     m.counters.preemptions.add(1);
+    trace::leaves(m, g, Why::PREEMPT);
     // The G does not park, and `after_preempt` reads the clock.
     let g0 = to_g0(m);
     // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` has
@@ -275,6 +287,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // Sleepers are due. The G stays here, so that a storm of them can't keep it from its
         // share.
+        trace::queued(m, g, Why::PREEMPT, Place::Ring);
         enqueue_last(m, &p, g, &guard);
         return guard.hand_over();
     }
@@ -282,6 +295,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         // The global queue's turn is not for the G that makes way.
         p.fair.set(2);
     }
+    trace::queued(m, g, Why::PREEMPT, Place::Global);
     enqueue_behind_all(m, g, &guard);
     guard.hand_over();
 }
@@ -298,10 +312,10 @@ pub fn current_g(guard: &PreemptGuard) -> GRef {
 /// Takes the next G of this P, if nothing else needs attention and it is not the global queue's
 /// turn.
 #[inline(always)]
-fn next_local(p: &Held<'_>) -> Option<GRef> {
+fn next_local(m: &M, p: &Held<'_>) -> Option<GRef> {
     let attention = p.attention.load(Ordering::Relaxed);
     if attention != 0 {
-        return attend(attention);
+        return attend(m, p, attention);
     }
     // In place, and taken back where that is rare: one instruction.
     p.fair.set(p.fair.get() - 1);
@@ -317,14 +331,15 @@ fn next_local(p: &Held<'_>) -> Option<GRef> {
     Some(g)
 }
 
-/// Sends the core to g0, unless the G must not leave.
+/// Sends the core to g0, unless the G must not leave. With the recorder on, and nothing else, takes
+/// the next G as `next_local` does.
 #[cold]
 #[inline(never)]
-fn attend(attention: u32) -> Option<GRef> {
+fn attend(m: &M, p: &Held<'_>, attention: u32) -> Option<GRef> {
     if attention & ATTEND_HELD != 0 {
         leaves_held();
     }
-    None
+    if trace::BUILT && m.traces() { trace::attended(m, p, attention) } else { None }
 }
 
 /// Ends the machine: the level of preemption that the G's guard stands for would stay behind, on a
@@ -384,6 +399,7 @@ fn run_special(m: &M, next: GRef) -> NextSp {
     }
     if let (Some(waited), Some(p)) = (next.take_wait(), m.p()) {
         p.latency.ready.record(waited);
+        trace::waited(m, waited);
     }
     if next.is_doomed() {
         platform::pend();
@@ -411,7 +427,7 @@ pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: Af
 /// Makes the next G of this P, or g0, run on `m`.
 #[inline]
 pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
-    run_next(m, next_local(&m.held(guard)))
+    run_next(m, next_local(m, &m.held(guard)))
 }
 
 impl M {

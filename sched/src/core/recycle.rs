@@ -3,6 +3,7 @@
 use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
 use crate::core::p::Held;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::Stack;
@@ -85,11 +86,13 @@ pub(crate) fn drop_stack(g: GRef) {
     }
 }
 
-fn next_id(m: &M, p: &Held<'_>) -> u64 {
+fn next_id(m: &M, p: &Held<'_>, g: GRef) -> u64 {
     if p.next_id.get() == p.last_id.get() {
-        let first = m.sched().ids.fetch_add(ID_BATCH, Ordering::Relaxed);
+        let batch = trace::numbers(m, ID_BATCH);
+        let first = m.sched().ids.fetch_add(batch, Ordering::Relaxed);
         p.next_id.set(first);
-        p.last_id.set(first + ID_BATCH);
+        p.last_id.set(first + batch);
+        trace::created(m, g, first);
     }
     p.next_id.replace(p.next_id.get() + 1)
 }
@@ -99,7 +102,7 @@ fn next_id(m: &M, p: &Held<'_>) -> u64 {
 pub(crate) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
     let m = M::current(guard);
     let p = m.held(guard);
-    let id = next_id(m, &p);
+    let id = next_id(m, &p, g);
     g.set_id(id);
     g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

@@ -230,6 +230,16 @@ impl G {
         (low != 0).then(|| unsafe { &*at })
     }
 
+    /// Returns the lower half of the address of that place; 0: it has never run.
+    pub fn created_low(&self) -> u32 {
+        self.created_at.load(Ordering::Relaxed)
+    }
+
+    /// Returns the lower half of the address of the G's function; 0: it has none.
+    pub fn entry_low(&self) -> u32 {
+        self.body.get().map_or(0, |body| body.run as *const () as usize as u32)
+    }
+
     #[inline(always)]
     pub(crate) fn set_created_at(&self, at: &'static Location<'static>) {
         self.created_at.store(core::ptr::from_ref(at).expose_provenance() as u32, Ordering::Relaxed);
