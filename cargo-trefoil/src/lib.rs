@@ -19,6 +19,7 @@
 //! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`trace_port`], [`trace_verb`] | a run is recorded, and its trace collected |
 //! | [`trace`] | a recorded run, read and told |
+//! | [`go`] | a recorded run for Go's tools |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -28,6 +29,7 @@ pub mod debug;
 pub mod doctor;
 pub mod elf;
 mod feed;
+pub mod go;
 mod interrupt;
 pub mod new;
 pub mod options;
