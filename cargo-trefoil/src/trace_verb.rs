@@ -1,15 +1,17 @@
 //! The verb `trace`: a program is built with the recorder, booted, and its trace collected.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::options::MachineArgs;
 use crate::qemu::{Settings, Stdin};
+use crate::trace::Trace;
+use crate::trace::events::Events;
 use crate::trace_port::Collector;
 use crate::words::text_of;
-use crate::{cargo, elf, run};
+use crate::{cargo, elf, go, run};
 
 /// The program, its machine and its recorder.
 #[derive(Debug, Args)]
@@ -96,7 +98,29 @@ impl RecordArgs {
             return Err(format!("{}: this image has no recorder", image.display()).into());
         };
         let status = run::run(&image, &text_of(&self.words), &settings, &mut run::Terminal)?;
-        collector.collect()?.tell();
+        let collected = collector.collect()?;
+        collected.tell();
+        if let Some(file) = collected.whole.last() {
+            for file in export(file)? {
+                eprintln!("cargo-trefoil: trace: {}", file.display());
+            }
+        }
         Ok(status)
     }
+}
+
+/// Translates the trace in `file` for other tools, into files beside it. Returns those.
+///
+/// # Errors
+/// A file can't be read or written, or is no whole trace.
+pub fn export(file: &Path) -> Result<Vec<PathBuf>, String> {
+    let trace = Trace::read(file)?;
+    let events = Events::of(&trace);
+    let formats = [("go", go::export(&trace, &events))];
+    let write = |(ending, bytes): (&str, Vec<u8>)| {
+        let file = file.with_extension(ending);
+        std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+        Ok(file)
+    };
+    formats.into_iter().map(write).collect()
 }
