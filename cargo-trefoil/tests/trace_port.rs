@@ -10,6 +10,9 @@ use cargo_trefoil::run;
 use cargo_trefoil::trace_port::{Collected, Collector};
 use trefoil_trace::{MAGIC, tag};
 
+#[path = "trace_port/verb.rs"]
+mod verb;
+
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cargo-trefoil lies in the checkout")
 }
@@ -38,13 +41,17 @@ fn image() -> &'static Path {
 struct Place(PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, image: &Path) -> Self {
         let dir = std::env::temp_dir().join(format!("trefoil-port-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("target")).unwrap();
         std::fs::write(dir.join("target/CACHEDIR.TAG"), "").unwrap();
-        std::os::unix::fs::symlink(image(), dir.join("target/sender")).unwrap();
+        std::os::unix::fs::symlink(image, dir.join("target/sender")).unwrap();
         Self(dir)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.0.join("target/sender")
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -53,7 +60,7 @@ impl Place {
 
     /// Boots `case`. Returns the status, the text that a person sees, and the traces.
     fn run(&self, case: &str, settings: Settings) -> (u8, String, Collected) {
-        let image = self.0.join("target/sender");
+        let image = self.image();
         let mut settings = Settings { memory: "256M".into(), ..settings };
         let collector = Collector::of(&image, &mut settings).unwrap().expect("the recorder is on");
         let mut out = Vec::new();
@@ -96,7 +103,7 @@ const SERIAL: &str = "trace_port=serial";
 fn each_trace_becomes_a_file_on_every_machine() {
     for (name, append) in WAYS {
         for smp in ["1", "4"] {
-            let place = Place::new("each");
+            let place = Place::new("each", image());
             let (status, text, collected) = place.run("traces_follow_each_other", machine(name, smp, append));
             assert_eq!(status, 0, "{name} {smp} {append}: {text}");
             let files = ["sender.1.trefoil", "sender.2.trefoil", "sender.trefoil"].map(|name| place.file(name));
@@ -113,7 +120,7 @@ fn each_trace_becomes_a_file_on_every_machine() {
 #[test]
 fn a_trace_that_breaks_off_is_kept_and_the_report_behind_it_is_whole() {
     for (name, append) in WAYS {
-        let place = Place::new("breaks");
+        let place = Place::new("breaks", image());
         let (status, text, collected) = place.run("a_trace_breaks_off_and_another_follows", machine(name, "1", append));
         assert_eq!((status, &text[..]), (1, "it breaks off\n"), "{name} {append}");
         let (broken, whole) = (place.file("sender.1.trefoil"), place.file("sender.trefoil"));
@@ -130,7 +137,7 @@ fn a_trace_that_breaks_off_is_kept_and_the_report_behind_it_is_whole() {
 #[test]
 fn a_machine_that_is_killed_leaves_what_it_has_sent() {
     for append in [FASTEST, SERIAL] {
-        let place = Place::new("killed");
+        let place = Place::new("killed", image());
         let settings = Settings { timeout: Duration::from_secs(5), ..machine("q35", "1", append) };
         let (status, text, collected) = place.run("a_trace_breaks_off_and_the_machine_goes_on", settings);
         assert_eq!(status, run::EXIT_TIMEOUT, "{text}");
