@@ -37,8 +37,7 @@ pub fn console(is_microvm: bool, file: &Path) -> Vec<String> {
     bus.iter().chain(&port).map(|word| word.to_string()).collect()
 }
 
-/// Begins each line of a recorded run on the serial line. `kernel/src/recorder/port/lines.rs` writes
-/// them.
+/// Begins each line of a recorded run on the serial line, by `kernel/src/recorder/port/lines.rs`.
 const PREFIX: &[u8] = b"trefoil-trace: ";
 
 /// Takes a recorded run out of a serial line.
