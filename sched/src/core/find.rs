@@ -170,7 +170,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let left = p.fair.get() - 1;
     if left == 0 {
         p.fair.set(FAIR_TICKS);
-        trace::note(m, Kind::Tick, 0, 0);
+        trace::ticked(m);
         end_if_over(m, p, guard);
         if let Some(g) = m.sched.globq.pop(guard, 1).pop() {
             p.slice.reset();

@@ -5,6 +5,7 @@ use trefoil_trace::{Kind, Place, Why};
 
 use crate::core::m::M;
 use crate::core::p::Held;
+use crate::core::park::Leaves;
 use crate::g::{Batch, GRef};
 pub use crate::measure::recorder::Recorder;
 
@@ -18,14 +19,6 @@ pub const BUILT: bool = false;
 #[inline(always)]
 pub(crate) fn is_on(_: &M) -> bool {
     false
-}
-
-impl M {
-    /// Returns false.
-    #[inline(always)]
-    pub(crate) fn traces(&self) -> bool {
-        false
-    }
 }
 
 /// Records nothing.
@@ -57,11 +50,14 @@ pub(crate) fn found_in(_: &M, _: Place) {}
 #[inline(always)]
 pub(crate) fn found(_: &M, _: GRef) {}
 
-/// Leaves everything but the recorder's own bit, which there is not, to g0.
+/// Leaves everything to g0.
 #[inline(always)]
-pub(crate) fn attended(_: &M, _: &Held<'_>, _: u32) -> Option<GRef> {
+pub(crate) fn attended(_: &M, _: Held<'_>, _: GRef, _: Leaves) -> Option<GRef> {
     None
 }
+
+#[inline(always)]
+pub(crate) fn attended_on_g0(_: &M, _: Held<'_>, _: GRef, _: Leaves) {}
 
 #[inline(always)]
 pub(crate) fn overflowed(_: &M, _: GRef, _: &Batch) {}
@@ -70,6 +66,9 @@ pub(crate) fn overflowed(_: &M, _: GRef, _: &Batch) {}
 pub(crate) fn numbers(_: &M, batch: u64) -> u64 {
     batch
 }
+
+#[inline(always)]
+pub(crate) fn ticked(_: &M) {}
 
 #[inline(always)]
 pub(crate) fn created(_: &M, _: GRef, _: u64) {}

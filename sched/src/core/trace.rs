@@ -27,8 +27,8 @@ use trefoil_trace::{Kind, Place, Record, Why};
 
 use crate::core::m::M;
 use crate::core::p::Held;
+use crate::core::park::{Leaves, Local, take_local};
 use crate::core::shared::Sched;
-use crate::g::state::State;
 use crate::g::{Batch, G, GRef};
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
@@ -43,9 +43,9 @@ pub(crate) const NEWS_TRACE: u8 = 2;
 /// The scheduler is built with the recorder.
 pub const BUILT: bool = true;
 
-/// The queues are recorded once in this many switches of an M. Prime, so that it does not fall in
-/// step with the rhythm of programs.
-const SNAPSHOT_EACH: u32 = 1021;
+/// The queues are recorded once in this many turns of the global queue, each of which is one
+/// dispatch in 61.
+const SNAPSHOT_EACH: u32 = 16;
 
 /// The text of one record.
 const PIECE: usize = 16;
@@ -162,7 +162,7 @@ fn note_cold(m: &M, word: u64, a: u64, b: u64) {
 #[inline(always)]
 pub(crate) fn readied(m: &M, g: GRef, by: u8, place: Place) {
     if m.traces() {
-        note_cold(m, Record::word(Kind::Ready, 0, by, place, 0), g.id(), 0);
+        note_cold(m, Record::word(Kind::Ready, 0, by, place, 0), g.number(), 0);
         if m.trace.late_after.load(Ordering::Relaxed) != u64::MAX {
             g.time_ready(platform::now());
         }
@@ -193,8 +193,14 @@ pub(crate) fn queued(m: &M, g: GRef, why: Why, place: Place) {
 #[inline(always)]
 pub(crate) fn leaves(m: &M, g: GRef, why: Why) {
     if m.traces() {
-        switch(m, why, Place::Nowhere, Some(g), None);
+        leaves_cold(m, g, why);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn leaves_cold(m: &M, g: GRef, why: Why) {
+    m.write(Record::word(Kind::Switch, m.p_byte(), why.0, Place::Nowhere, 0), g.number(), 0);
 }
 
 /// Notes the place of the G that g0 has found.
@@ -208,68 +214,72 @@ pub(crate) fn found_in(m: &M, place: Place) {
 pub(crate) fn found(m: &M, g: GRef) {
     if g.pinned_to().is_none_or(|at| at == m.index()) {
         let place = Place::from_u8(m.trace.place.get()).unwrap_or(Place::Nowhere);
-        switch(m, Why::NONE, place, None, Some(g));
+        m.write(Record::word(Kind::Switch, m.p_byte(), 0, place, 0), 0, g.number());
     }
 }
 
-/// Takes the next G of the P, whose `attention` is not 0, as `next_local` does. Records the switch
-/// of the G that runs to it, or to g0. A G that yields may find that it can go on: then this
-/// records nothing.
-#[cold]
-#[inline(never)]
-pub(crate) fn attended(m: &M, p: &Held<'_>, attention: u32) -> Option<GRef> {
-    let g = m.caller();
-    let why = match g.state.get() {
-        State::Parking => Why(g.wait_reason() as u8),
-        State::Dead => Why::END,
-        _ => Why::YIELD,
+/// Takes the next G of the P, as the hot path does, and records the switch of `g`, which runs here
+/// and leaves, to it or to g0. A G that yields may find that it can go on: then this records
+/// nothing.
+#[inline(always)]
+pub(crate) fn attended(m: &M, p: Held<'_>, g: GRef, how: Leaves) -> Option<GRef> {
+    match take_local(p) {
+        (Local::G(next), place) => {
+            // A G that is pinned elsewhere does not run here: g0 sends it away.
+            let runs = !next.is_pinned() || next.pinned_to() == Some(m.index());
+            write_switch(m, p, g, how, place, if runs { next.number() } else { 0 });
+            Some(next)
+        }
+        _ => {
+            if how != Leaves::Yields {
+                write_switch(m, p, g, how, Place::Nowhere, 0);
+            }
+            None
+        }
+    }
+}
+
+/// Records that `g` leaves for g0, where something else needs attention.
+#[inline(always)]
+pub(crate) fn attended_on_g0(m: &M, p: Held<'_>, g: GRef, how: Leaves) {
+    if m.traces() {
+        write_switch(m, p, g, how, Place::Nowhere, 0);
+    }
+}
+
+/// Records that `g` leaves the core for the G with number `to`, or for g0.
+#[inline(always)]
+fn write_switch(m: &M, p: Held<'_>, g: GRef, how: Leaves, place: Place, to: u64) {
+    let (why, object) = match how {
+        Leaves::Yields => (Why::YIELD, 0),
+        Leaves::Ends => (Why::END, 0),
+        Leaves::Parks => {
+            g.state.trace_park();
+            (Why(g.reason_number()), g.waits_for() as u32)
+        }
     };
-    let (next, place) = if attention == ATTEND_TRACE { next(p) } else { (None, Place::Nowhere) };
-    if why.waits() {
-        g.state.trace_park();
-    }
-    // A G that is pinned elsewhere does not run here: g0 sends it away.
-    let runs = next.filter(|next| next.pinned_to().is_none_or(|at| at == m.index()));
-    if next.is_some() || why != Why::YIELD {
-        switch(m, why, place, Some(g), runs);
-    }
-    next
-}
-
-/// Does as `next_local`, and tells where the G was.
-fn next(p: &Held<'_>) -> (Option<GRef>, Place) {
-    p.fair.set(p.fair.get() - 1);
-    if p.fair.get() == 0 {
-        p.fair.set(1);
-        return (None, Place::Nowhere);
-    }
-    if let Some(g) = p.take_slot() {
-        return (Some(g), Place::Slot);
-    }
-    let next = p.ring().pop();
-    if next.is_some() {
-        p.slice.reset();
-    }
-    (next, Place::Ring)
-}
-
-fn switch(m: &M, why: Why, place: Place, from: Option<GRef>, to: Option<GRef>) {
-    let object = from.filter(|_| why.waits()).map_or(0, |g| g.waits_for() as u32);
-    let word = Record::word(Kind::Switch, m.p_byte(), why.0, place, object);
-    m.write(word, from.map_or(0, G::id), to.map_or(0, G::id));
-    if why.waits() {
+    m.trace.write(platform::ticks, Record::word(Kind::Switch, p.index() as u8, why.0, place, object), g.number(), to);
+    if how == Leaves::Parks && m.trace.stacks.get() {
         m.write_stack();
     }
-    let left = m.trace.until_snapshot.get();
-    m.trace.until_snapshot.set(left.wrapping_sub(1));
-    if left == 0 {
-        m.trace.until_snapshot.set(SNAPSHOT_EACH);
-        snapshot(m);
+}
+
+/// Records that it is the turn of the global queue, and from time to time the queues of the P.
+#[inline(always)]
+pub(crate) fn ticked(m: &M) {
+    if m.traces() {
+        note_cold(m, Record::word(Kind::Tick, 0, 0, Place::Nowhere, 0), 0, 0);
+        let left = m.trace.until_snapshot.get();
+        m.trace.until_snapshot.set(if left == 0 { SNAPSHOT_EACH } else { left - 1 });
+        if left == 0 {
+            snapshot(m);
+        }
     }
 }
 
 /// Records the queues of the P that `m` holds, unless a thief comes between.
 #[cold]
+#[inline(never)]
 fn snapshot(m: &M) {
     let Some(p) = m.p().filter(|p| !p.is_outside()) else { return };
     let (head, waiting) = p.runq.look();
@@ -317,7 +327,9 @@ fn created_cold(m: &M, g: GRef, id: u64) {
     if !name.as_str().is_empty() {
         m.write_text([name.as_str(), ""]);
     }
-    m.write_stack();
+    if m.trace.stacks.get() {
+        m.write_stack();
+    }
     if m.trace.late_after.load(Ordering::Relaxed) != u64::MAX {
         g.time_ready(platform::now());
     }

@@ -35,6 +35,10 @@ use crate::machine::sync::{AtomicPtr, AtomicU64, Ordering};
 /// Words of a record.
 const WORDS: usize = 4;
 
+/// A record has 2^5 bytes. `head`, `limit` and `mask` count bytes, so that the writer need not
+/// multiply.
+const SHIFT: u32 = 5;
+
 /// In `head`: the recorder is closed.
 const CLOSED: u64 = 1 << 63;
 
@@ -49,19 +53,22 @@ const AHEAD: u64 = 8;
 /// One M's recorder.
 #[derive(Debug)]
 pub struct Recorder {
-    /// The number of the next record.
+    /// The number of the next record, in bytes.
     head: AtomicU64,
-    /// A record with this number or a higher one is dropped. 0: the recorder is off.
+    /// A record with this number or a higher one is dropped; in bytes. 0: the recorder is off.
     limit: AtomicU64,
-    /// The ring, of `mask + 1` records.
-    base: AtomicPtr<[AtomicU64; WORDS]>,
+    /// The ring.
+    base: AtomicPtr<u8>,
+    /// Its bytes, less 1.
     mask: AtomicU64,
 
     // --- The M's own, with preemption off.
     /// The place of the G that g0 has found.
     pub(crate) place: Cell<u8>,
-    /// Switches left until the queues are recorded.
+    /// Turns of the global queue left until the queues are recorded.
     pub(crate) until_snapshot: Cell<u32>,
+    /// The stacks of G's that wait and of creators are recorded.
+    pub(crate) stacks: Cell<bool>,
     /// How long a G may wait for a core, in nanoseconds, before `late` is set; `u64::MAX`: for
     /// ever.
     pub(crate) late_after: AtomicU64,
@@ -88,6 +95,7 @@ impl Recorder {
             mask: AtomicU64::new(0),
             place: Cell::new(0),
             until_snapshot: Cell::new(0),
+            stacks: Cell::new(false),
             late_after: AtomicU64::new(u64::MAX),
             late: AtomicU64::new(0),
         }
@@ -104,9 +112,9 @@ impl Recorder {
             "a ring has a power of two of records, 16 at least"
         );
         ring.iter_mut().take(AHEAD as usize).for_each(|record| _ = record.write([0; WORDS]));
-        self.mask.store(capacity - 1, Ordering::Relaxed);
+        self.mask.store((capacity << SHIFT) - 1, Ordering::Relaxed);
         self.base.store(ring.as_mut_ptr().cast(), Ordering::Relaxed);
-        let limit = if mode == Mode::Full { capacity - AHEAD } else { NO_LIMIT };
+        let limit = if mode == Mode::Full { (capacity - AHEAD) << SHIFT } else { NO_LIMIT };
         self.limit.store(limit, Ordering::Relaxed);
     }
 
@@ -120,31 +128,33 @@ impl Recorder {
     #[inline(always)]
     pub(crate) fn write(&self, ticks: impl FnOnce() -> u64, word: u64, a: u64, b: u64) {
         // Relaxed: no other core writes here. A dump sees the records by their times.
-        let number = self.head.fetch_add(1, Ordering::Relaxed);
+        let number = self.head.fetch_add(1 << SHIFT, Ordering::Relaxed);
         if number >= self.limit.load(Ordering::Relaxed) {
             return;
         }
-        self.record(number.wrapping_add(AHEAD))[0].store(0, Ordering::Relaxed);
-        let record = self.record(number);
+        let (base, mask) = (self.base.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
+        let place = |number: u64| base.wrapping_add((number & mask) as usize).cast::<[AtomicU64; WORDS]>();
+        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set the
+        // limit. `number` is a multiple of a record's size.
+        let (ahead, record) = unsafe { (&*place(number + (AHEAD << SHIFT)), &*place(number)) };
+        ahead[0].store(0, Ordering::Relaxed);
         record[1].store(word, Ordering::Relaxed);
         record[2].store(a, Ordering::Relaxed);
         record[3].store(b, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `get`: a record with a new time is whole.
+        // Release: pairs with the Acquire in `get`: a record with a time is whole.
         record[0].store(ticks(), Ordering::Release);
     }
 
     /// Returns the place of record `number`. Only if the recorder was started.
-    #[inline(always)]
     fn record(&self, number: u64) -> &[AtomicU64; WORDS] {
-        let at = (number & self.mask.load(Ordering::Relaxed)) as usize;
-        // SAFETY: `start` stored a ring of `mask + 1` records, which lives for ever, before it set
-        // the limit.
-        unsafe { &*self.base.load(Ordering::Relaxed).add(at) }
+        let at = (number << SHIFT & self.mask.load(Ordering::Relaxed)) as usize;
+        // SAFETY: as in `write`.
+        unsafe { &*self.base.load(Ordering::Relaxed).wrapping_add(at).cast() }
     }
 
     /// Closes the recorder. Returns the number of records until now.
     pub fn close(&self) -> u64 {
-        self.head.fetch_or(CLOSED, Ordering::Relaxed) & !CLOSED
+        (self.head.fetch_or(CLOSED, Ordering::Relaxed) & !CLOSED) >> SHIFT
     }
 
     /// Opens a recorder that was closed when it had made so many records. The numbers since then
@@ -153,11 +163,11 @@ impl Recorder {
         let mut cleared = closed_at;
         loop {
             let head = self.head.load(Ordering::Relaxed);
-            let end = (head & !CLOSED).saturating_add(AHEAD);
+            let end = ((head & !CLOSED) >> SHIFT) + AHEAD;
             if self.is_on() {
                 // In full mode the numbers from the limit on have no place.
-                let places = self.mask.load(Ordering::Relaxed) + 1;
-                let end = end.min(self.limit.load(Ordering::Relaxed)).max(cleared);
+                let places = (self.mask.load(Ordering::Relaxed) + 1) >> SHIFT;
+                let end = end.min(self.limit.load(Ordering::Relaxed) >> SHIFT).max(cleared);
                 (cleared..end)
                     .take(places as usize)
                     .for_each(|number| self.record(number)[0].store(0, Ordering::Relaxed));
@@ -172,12 +182,12 @@ impl Recorder {
 
     /// Returns how many records were made, kept or not.
     pub fn counted(&self) -> u64 {
-        self.head.load(Ordering::Relaxed) & !CLOSED
+        (self.head.load(Ordering::Relaxed) & !CLOSED) >> SHIFT
     }
 
     /// Returns how many records there is room for.
     pub fn capacity(&self) -> u64 {
-        if self.is_on() { self.mask.load(Ordering::Relaxed) + 1 - AHEAD } else { 0 }
+        if self.is_on() { ((self.mask.load(Ordering::Relaxed) + 1) >> SHIFT) - AHEAD } else { 0 }
     }
 
     /// Returns the numbers of the records that the ring has, of `counted` that were made.
