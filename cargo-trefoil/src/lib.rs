@@ -18,6 +18,7 @@
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`trace`] | a recorded run, read and told |
+//! | [`html`] | a recorded run as one HTML page |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -27,6 +28,7 @@ pub mod debug;
 pub mod doctor;
 pub mod elf;
 mod feed;
+pub mod html;
 mod interrupt;
 pub mod new;
 pub mod options;
