@@ -20,6 +20,7 @@
 //! | [`trace_port`], [`trace_verb`] | a run is recorded, and its trace collected |
 //! | [`trace`] | a recorded run, read and told |
 //! | [`go`] | a recorded run for Go's tools |
+//! | [`html`] | a recorded run as one HTML page |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -30,6 +31,7 @@ pub mod doctor;
 pub mod elf;
 mod feed;
 pub mod go;
+pub mod html;
 mod interrupt;
 pub mod new;
 pub mod options;

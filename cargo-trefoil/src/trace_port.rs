@@ -15,7 +15,8 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use base64ct::{Base64, Encoding};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use trefoil_trace::{HEAD_BYTES, MAGIC, tag};
 
 use crate::elf;
@@ -67,7 +68,7 @@ impl Lines {
         let text = taken.strip_prefix(PREFIX)?;
         let text = std::str::from_utf8(text).unwrap_or_default().trim_end_matches('\r');
         // A torn line leaves a gap in the stream, and the trace is found to be damaged.
-        if let Ok(bytes) = Base64::decode_vec(text) {
+        if let Ok(bytes) = STANDARD.decode(text) {
             let open = || File::options().create(true).append(true).open(&self.stream).ok();
             self.file = self.file.take().or_else(open);
             let _ = self.file.as_mut().map(|file| file.write_all(&bytes));

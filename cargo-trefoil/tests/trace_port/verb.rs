@@ -77,7 +77,7 @@ fn program() -> &'static Program {
         let target = checkout().join("target/app-test");
         let file = target.join("trace/endings.trefoil");
         assert!(text(&out).contains(&file.display().to_string()), "{}", text(&out));
-        for ending in ["trefoil", "go"] {
+        for ending in ["trefoil", "go", "html"] {
             assert!(file.with_extension(ending).is_file(), "{ending}");
         }
         let trace = Trace::read(&file).unwrap();

@@ -1,6 +1,7 @@
 //! Traces as lines of text, for a machine that has a serial port only.
 
-use base64ct::{Base64, Encoding};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::Send;
 
@@ -15,8 +16,8 @@ pub fn send(bytes: &[u8], send: Send) {
     let mut line = [0; LINE];
     line[..PREFIX.len()].copy_from_slice(PREFIX);
     for part in bytes.chunks(BYTES) {
-        let Ok(text) = Base64::encode(part, &mut line[PREFIX.len()..LINE - 1]) else { return };
-        let end = PREFIX.len() + text.len();
+        let Ok(text) = STANDARD.encode_slice(part, &mut line[PREFIX.len()..LINE - 1]) else { return };
+        let end = PREFIX.len() + text;
         line[end] = b'\n';
         send(&line[..=end]);
     }
