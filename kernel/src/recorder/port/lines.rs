@@ -1,7 +1,6 @@
 //! Traces as lines of text, for a machine that has a serial port only.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding};
 
 use super::Send;
 
@@ -16,8 +15,8 @@ pub fn send(bytes: &[u8], send: Send) {
     let mut line = [0; LINE];
     line[..PREFIX.len()].copy_from_slice(PREFIX);
     for part in bytes.chunks(BYTES) {
-        let Ok(text) = STANDARD.encode_slice(part, &mut line[PREFIX.len()..LINE - 1]) else { return };
-        let end = PREFIX.len() + text;
+        let Ok(text) = Base64::encode(part, &mut line[PREFIX.len()..LINE - 1]) else { return };
+        let end = PREFIX.len() + text.len();
         line[end] = b'\n';
         send(&line[..=end]);
     }
