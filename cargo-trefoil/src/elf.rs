@@ -35,6 +35,28 @@ fn has_note(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
+/// Returns the `len` bytes that an image has at `address` when it is loaded, if its file has them.
+pub(crate) fn loaded(elf: &[u8], address: u64, len: usize) -> Option<&[u8]> {
+    const PT_LOAD: u64 = 1;
+    if elf.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let (headers, size, count) = (word(elf, 32, 8)? as usize, word(elf, 54, 2)? as usize, word(elf, 56, 2)? as usize);
+    for i in 0..count {
+        let header = headers.checked_add(i * size)?;
+        let field = |at: usize| word(elf, header.checked_add(at)?, 8);
+        let (start, begin, in_file) = (field(8)?, field(16)?, field(32)?);
+        if word(elf, header, 4)? != PT_LOAD || !(begin..begin.saturating_add(in_file)).contains(&address) {
+            continue;
+        }
+        let before = address - begin;
+        let from = usize::try_from(start.checked_add(before)?).ok()?;
+        let fits = (len as u64) <= in_file - before;
+        return elf.get(from..from.checked_add(len)?).filter(|_| fits);
+    }
+    None
+}
+
 /// Returns true if `file` is a Trefoil image.
 ///
 /// # Errors
@@ -44,8 +66,8 @@ pub fn is_image(file: &Path) -> Result<bool, String> {
     Ok(has_note(&bytes).unwrap_or(false))
 }
 
-/// Returns the text of the section `.trefoil.tests`, if `elf` has one.
-fn tests_section(elf: &[u8]) -> Option<String> {
+/// Returns the contents of the section called `wanted`, if `elf` has one.
+fn section<'a>(elf: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     let (headers, size, count) = (word(elf, 40, 8)? as usize, word(elf, 58, 2)? as usize, word(elf, 60, 2)? as usize);
     let place = |i: usize| {
         let header = headers + i * size;
@@ -54,10 +76,9 @@ fn tests_section(elf: &[u8]) -> Option<String> {
     let names = place(word(elf, 62, 2)? as usize)?.0;
     for i in 0..count {
         let name = elf.get(names + word(elf, headers + i * size, 4)? as usize..)?;
-        if name.starts_with(b".trefoil.tests\0") {
+        if name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.starts_with(b"\0")) {
             let (at, len) = place(i)?;
-            let text = elf.get(at..at.checked_add(len)?)?;
-            return Some(String::from_utf8_lossy(text).replace('\0', "\n"));
+            return elf.get(at..at.checked_add(len)?);
         }
     }
     None
@@ -69,7 +90,17 @@ fn tests_section(elf: &[u8]) -> Option<String> {
 /// The file can't be read.
 pub fn tests(file: &Path) -> Result<Option<String>, String> {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    Ok(tests_section(&bytes))
+    let text = section(&bytes, ".trefoil.tests");
+    Ok(text.map(|text| String::from_utf8_lossy(text).replace('\0', "\n")))
+}
+
+/// Returns true if the image has a recorder of decisions.
+///
+/// # Errors
+/// The file can't be read.
+pub fn has_recorder(file: &Path) -> Result<bool, String> {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(section(&bytes, ".trefoil.trace").is_some())
 }
 
 /// Measures the image without symbols and debug information, in bytes.
@@ -97,6 +128,7 @@ mod tests {
         assert_eq!(has_note(&me), Some(false));
         for n in 0..1024 {
             has_note(&me[..n]);
+            loaded(&me[..n], 0x1000, 16);
         }
     }
 }

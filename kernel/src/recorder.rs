@@ -14,7 +14,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
-use trefoil_boot::options::trace::{Mode as Told, Trace};
+use trefoil_boot::options::trace::{Mode as Told, Port, Trace};
 use trefoil_sched::internals::recorder::Mode;
 pub use trefoil_sched::internals::recorder::note;
 use trefoil_sched::{M, PreemptGuard, Sched};
@@ -51,16 +51,27 @@ static BEGUN: AtomicU64 = AtomicU64::new(0);
 /// A deadlock is being reported.
 static DEADLOCK: AtomicBool = AtomicBool::new(false);
 
-/// Sets the port up if the command line turns the recorder on. Once, at boot.
+/// Tells the runner that this image has a recorder.
+#[used]
+#[unsafe(link_section = ".trefoil.trace")]
+static MARK: u8 = 1;
+
+/// Sets the port up if the command line turns the recorder on, or wants the port alone. Once, at
+/// boot.
 pub fn init(told: &Trace, line: &'static [u8], say: fn(fmt::Arguments<'_>)) {
-    if told.mode.is_none() {
-        if told.size.is_some() || told.on_latency.is_some() || told.over_serial {
-            say(format_args!("trefoil: trace: the recorder is off: trace=full or trace=flight turns it on"));
-        }
+    let is_on = told.mode.is_some();
+    if !is_on && (told.size.is_some() || told.on_latency.is_some()) {
+        say(format_args!("trefoil: trace: the recorder is off: trace=full or trace=flight turns it on"));
+    }
+    if !is_on && told.port.is_none() {
         return;
     }
-    if port::init(told.over_serial) == port::Way::Lines && !told.over_serial {
+    let over_serial = told.port == Some(Port::Serial);
+    if port::init(over_serial) == port::Way::Lines && !over_serial {
         say(format_args!("trefoil: trace: no virtio console here: the trace goes over the serial line"));
+    }
+    if !is_on {
+        return;
     }
     TOLD.call_once(|| *told);
     LINE.call_once(|| line);

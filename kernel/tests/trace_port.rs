@@ -8,19 +8,24 @@ mod support;
 use trefoil::arch::serial;
 use trefoil::prelude::*;
 use trefoil::recorder::port::{self, Port, Way};
+use trefoil_trace::{MAGIC, tag};
 
 image! {
-    megabytes_leave_fast: "smp 1,4 | trace | append trace=full",
-        "machine pc | smp 1,4 | trace | append trace=full",
-        "machine microvm | smp 1,4 | trace | append trace=full",
-        "icount | smp 1 | trace | append trace=full";
-    one_caller_has_the_port: "smp 2 | trace | append trace=full";
-    a_port_is_taken_from_its_owner: "smp 1 | trace | append trace=full",
-        "machine microvm | smp 1 | trace | append trace=full";
-    lines_leave_over_serial: "smp 1,4 | trace | append trace=full trace_port=serial";
-    lines_are_taken_from_their_owner: "smp 1 | trace | append trace=full trace_port=serial";
+    megabytes_leave_fast: "smp 1,4 | trace | append trace_port=fastest",
+        "machine pc | smp 1,4 | trace | append trace_port=fastest",
+        "machine microvm | smp 1,4 | trace | append trace_port=fastest",
+        "icount | smp 1 | trace | append trace_port=fastest";
+    one_caller_has_the_port: "smp 2 | trace | append trace_port=fastest";
+    a_port_is_taken_from_its_owner: "smp 1 | trace | append trace_port=fastest",
+        "machine microvm | smp 1 | trace | append trace_port=fastest";
+    lines_leave_over_serial: "smp 1,4 | trace | append trace_port=serial";
+    lines_are_taken_from_their_owner: "smp 1 | trace | append trace_port=serial";
+    traces_follow_each_other: "smp 1 | trace | append trace_port=fastest";
+    a_trace_breaks_off_and_another_follows: "smp 1 | trace | append trace_port=fastest | exit 1";
+    a_trace_breaks_off_and_the_machine_goes_on: "smp 1 | trace | append trace_port=fastest | ignored";
+    nothing_leaves: "smp 1 | trace | append trace_port=fastest";
     a_machine_without_a_console_says_so:
-        "smp 1 | append trace=full | expect no virtio console here: the trace goes over the serial line";
+        "smp 1 | append trace_port=fastest | expect no virtio console here: the trace goes over the serial line";
 }
 
 /// Bytes of the test's pattern that leave by the device, and over serial.
@@ -109,6 +114,72 @@ fn lines_leave_over_serial() {
     speed(Way::Lines, SMALL);
 }
 
+fn nothing_leaves() {
+    any().finish();
+}
+
 fn a_machine_without_a_console_says_so() {
     write(&mut claim(Way::Lines), 1);
+}
+
+/// Writes a trace with `n` bytes of the pattern, or as much of it as `until` says.
+fn write_trace(port: &mut Port, n: usize, until: usize) {
+    let mut left = until;
+    let mut write_some = |bytes: &[u8]| {
+        let now = bytes.len().min(left);
+        port.write(&bytes[..now]);
+        left -= now;
+    };
+    write_some(&MAGIC);
+    write_some(&trefoil_trace::head(tag::RING, 0, n as u64));
+    (0..n).step_by(251).for_each(|at| write_some(&PATTERN[..251.min(n - at)]));
+    write_some(&trefoil_trace::head(tag::TEND, 0, 8));
+    write_some(&(16 + 16 + n as u64).to_le_bytes());
+}
+
+const PATTERN: [u8; 251] = {
+    let mut pattern = [0; 251];
+    let mut i = 0;
+    while i < 251 {
+        pattern[i] = i as u8;
+        i += 1;
+    }
+    pattern
+};
+
+/// Claims the port, on any way.
+fn any() -> Port {
+    port::claim(send).expect("nobody has the port")
+}
+
+fn traces_follow_each_other() {
+    println!("before");
+    for n in [10, 300_000, 70_000] {
+        let mut port = any();
+        write_trace(&mut port, n, usize::MAX);
+        port.finish();
+        println!("{n} bytes have left");
+    }
+}
+
+fn a_trace_breaks_off_and_another_follows() {
+    let mut port = any();
+    write_trace(&mut port, 300_000, 200_000);
+    core::mem::forget(port);
+    println!("it breaks off");
+    // SAFETY: 1. no other core uses the port. 2. its owner is forgotten.
+    let mut port = unsafe { port::seize(serial::put_bytes) };
+    write_trace(&mut port, 80_000, usize::MAX);
+    port.finish();
+    runtime::exit(1);
+}
+
+fn a_trace_breaks_off_and_the_machine_goes_on() {
+    let mut port = any();
+    write_trace(&mut port, 300_000, 200_000);
+    port.finish();
+    println!("it breaks off");
+    loop {
+        time::sleep(Duration::from_secs(1));
+    }
 }

@@ -164,12 +164,12 @@ fn no_line_of_random_bytes_panics() {
 #[test]
 #[cfg(feature = "trace")]
 fn the_recorders_keys_are_read_within_their_ranges() {
-    use trace::Mode;
+    use trace::{Mode, Port};
     let (options, complaints) = read(b"trace=full trace=flight trace_size=64K trace_on_latency=500 trace_port=serial");
     assert_eq!(complaints, [""; 0]);
     let told = options.trace;
     assert_eq!((told.mode, told.size), (Some(Mode::Flight), Some(64 << 10)));
-    assert_eq!((told.on_latency, told.over_serial), (Some(500), true));
+    assert_eq!((told.on_latency, told.port), (Some(500), Some(Port::Serial)));
     let (options, complaints) =
         read(b"trace=on trace trace_size=4095 trace_size=1025M trace_on_latency=0 trace_port=tcp tracing=1");
     assert_eq!(options, Options::default());
@@ -181,7 +181,7 @@ fn the_recorders_keys_are_read_within_their_ranges() {
             r#"trace_size="4095": wants a size from 4K to 1G; skipped"#,
             r#"trace_size="1025M": wants a size from 4K to 1G; skipped"#,
             r#"trace_on_latency="0": wants 1 to 60000000 microseconds; skipped"#,
-            r#"trace_port="tcp": wants serial; skipped"#,
+            r#"trace_port="tcp": wants fastest or serial; skipped"#,
             r#"unknown key "tracing"; skipped"#,
         ]
     );

@@ -18,6 +18,15 @@ pub enum Mode {
     Flight,
 }
 
+/// The way of a trace to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The fastest that the machine has.
+    Fastest,
+    /// The serial line, even if there is a faster port.
+    Serial,
+}
+
 /// The recorder's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Trace {
@@ -28,8 +37,8 @@ pub struct Trace {
     /// `trace_on_latency=US`: a wake-up that takes longer makes a dump, 1 µs to a minute; none
     /// unless told.
     pub on_latency: Option<u64>,
-    /// `trace_port=serial`: the trace goes over the serial line, even if there is a faster port.
-    pub over_serial: bool,
+    /// `trace_port=fastest` or `trace_port=serial`; the fastest unless told.
+    pub port: Option<Port>,
 }
 
 impl Trace {
@@ -53,8 +62,12 @@ impl Trace {
                 take(&mut self.on_latency, number_in(value, LATENCIES), "1 to 60000000 microseconds")
             }
             b"trace_port" => {
-                self.over_serial |= value == b"serial";
-                (value != b"serial").then_some("serial")
+                let port = match value {
+                    b"fastest" => Some(Port::Fastest),
+                    b"serial" => Some(Port::Serial),
+                    _ => None,
+                };
+                take(&mut self.port, port, "fastest or serial")
             }
             _ => return None,
         })

@@ -2,6 +2,7 @@
 
 pub use trefoil_sched::trace::{Region, Task, is_on, log, region, with_region};
 
+use super::console;
 use crate::recorder;
 
 /// Writes the trace as it is now, and goes on recording. Returns false if no recorder runs, or
@@ -24,5 +25,6 @@ use crate::recorder;
 /// # }
 /// ```
 pub fn snapshot() -> bool {
-    recorder::snapshot(|line| crate::print!("{}", core::str::from_utf8(line).unwrap_or("")))
+    // Whole lines, beside the unfinished one of the caller.
+    recorder::snapshot(console::send)
 }

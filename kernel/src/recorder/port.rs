@@ -10,9 +10,9 @@
 //! The host gets a stream of bytes: one trace after the other, each from its `MAGIC` to its `TEND`.
 //! The runner gives a machine the virtio console, and QEMU writes its bytes to a file. QEMU takes a
 //! whole buffer at one exit of the guest. So the port moves a thousand megabytes a second (`make
-//! trace-port` measures it). A port of single bytes (`isa-debugcon`) moves less than one.
-//! A machine without such a console sends the trace over the serial line. The runner takes it out
-//! of there, and does not show it.
+//! trace-port` measures it). A port of single bytes (`isa-debugcon`) moves less than one. A machine
+//! without such a console sends the trace over the serial line. The runner takes it out of there,
+//! and does not show it.
 //!
 //! Two kinds of callers write, both without a lock and without an allocation:
 //!
