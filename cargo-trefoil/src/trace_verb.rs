@@ -1,4 +1,4 @@
-//! The verb `trace`: a program is built with the recorder, booted, and its trace collected.
+//! The verb `trace`: a program is built with the recorder and booted, and its trace collected.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
