@@ -16,7 +16,12 @@ pub fn begin(_: &'static Sched, _: usize) {}
 pub fn attach(_: &M, _: fn(fmt::Arguments<'_>)) {}
 
 #[inline(always)]
-pub fn note(_: &M, _: Kind, _: u32, _: u64, _: u64) {}
+pub fn note(_: &M, _: Kind, _: u64, _: u64) {}
+
+#[inline(always)]
+pub fn stack_trace(_: &M, _: &mut [u32]) -> usize {
+    0
+}
 
 #[inline(always)]
 pub fn on_g0(_: &M) {}

@@ -6,6 +6,8 @@ use trefoil_context::switch;
 use trefoil_sched::M;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
 
+use trefoil_trace::Kind;
+
 use crate::api::{console, panic};
 use crate::arch::{apic, clock, percpu, stretch, tlb};
 use crate::mm::record;
@@ -66,6 +68,7 @@ unsafe impl Platform for Machine {
 
     fn wake_m(index: usize) {
         if let Some(core) = percpu::get(index) {
+            recorder::note(here(), Kind::IpiSent, index as u64, 0);
             apic::wake(core);
         }
     }
@@ -92,6 +95,10 @@ unsafe impl Platform for Machine {
     #[inline(always)]
     fn ticks() -> u64 {
         clock::ticks()
+    }
+
+    fn stack_trace(addresses: &mut [u32]) -> usize {
+        recorder::stack_trace(here(), addresses)
     }
 
     fn arm_timer(at: u64) {

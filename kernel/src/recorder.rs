@@ -15,11 +15,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use trefoil_boot::options::trace::{Mode as Told, Port, Trace};
-use trefoil_sched::internals::recorder::{Mode, note_all};
+use trefoil_sched::internals::recorder::Mode;
+pub use trefoil_sched::internals::recorder::note;
 use trefoil_sched::{M, PreemptGuard, Sched};
-use trefoil_trace::{Kind, Place, RECORD_BYTES};
+use trefoil_trace::{Kind, RECORD_BYTES};
 
-use crate::arch::{clock, serial};
+use crate::arch::{clock, image, serial};
 use crate::mm::frames;
 use crate::scheduler::sched;
 
@@ -105,24 +106,69 @@ pub fn attach(m: &M, say: fn(fmt::Arguments<'_>)) {
     // SAFETY: fresh memory for that many records, which is never freed.
     let ring = unsafe { core::slice::from_raw_parts_mut(ring, bytes / RECORD_BYTES) };
     m.start_trace(ring, if told.mode == Some(Told::Flight) { Mode::Flight } else { Mode::Full });
+    m.recorder().record_stacks(cfg!(frame_pointers));
     if let Some(us) = told.on_latency {
         m.recorder().set_late_after(us * 1000);
     }
 }
 
-/// Records something of the machine, on this core. Callable anywhere with preemption off, and in
-/// handlers.
-#[inline(always)]
-pub fn note(m: &M, kind: Kind, n: u32, a: u64, b: u64) {
-    note_all(m, kind, 0, Place::Nowhere, n, a, b);
-}
+/// Records the free frames this often, in ticks: some milliseconds.
+const FRAMES_EACH: u64 = 10_000_000;
 
-/// Dumps the trace when a G has waited too long for a core, once. On g0.
+/// The tick from which on the free frames are recorded next.
+static FRAMES_NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// On g0: records how many frames are free, from time to time. Dumps the trace when a G has waited
+/// too long for a core, once.
 #[inline(always)]
 pub fn on_g0(m: &M) {
-    if let Some(_waited) = m.recorder().take_late() {
+    if m.traces() {
+        on_g0_cold(m);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn on_g0_cold(m: &M) {
+    let now = clock::ticks();
+    if now >= FRAMES_NEXT.load(Ordering::Relaxed) {
+        FRAMES_NEXT.store(now + FRAMES_EACH, Ordering::Relaxed);
+        let frames = frames::stats();
+        note(m, Kind::Frames, frames.free, frames.total);
+    }
+    if m.recorder().take_late().is_some() {
         late();
     }
+}
+
+/// Fills `addresses` with the return addresses of the code that runs here, by its frame pointers.
+/// Returns how many there are: none if the program was built without frame pointers.
+///
+/// A chain that leaves the stack of the G that runs, or does not lead upwards, ends there: then the
+/// register was used for something else.
+pub fn stack_trace(m: &M, addresses: &mut [u32]) -> usize {
+    let Some(stack) = m.running().map(|g| g.stack()) else { return 0 };
+    let code = image::code();
+    let mut frame: usize;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    let mut found = 0;
+    let lowest = (&raw const found).addr().max(stack.lo);
+    while found < addresses.len() && frame >= lowest && frame + 16 <= stack.hi && frame.is_multiple_of(8) {
+        // SAFETY: the two words lie in the stack of the G that runs, above its stack pointer. So
+        // they are mapped, and nobody else writes them.
+        let (next, back) = unsafe { (*(frame as *const usize), *(frame as *const usize).add(1)) };
+        if !code.contains(&(back as u64)) {
+            break;
+        }
+        addresses[found] = back as u32;
+        found += 1;
+        if next <= frame {
+            break;
+        }
+        frame = next;
+    }
+    found
 }
 
 #[cold]

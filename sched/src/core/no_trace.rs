@@ -17,7 +17,7 @@ pub const BUILT: bool = false;
 
 /// Returns false.
 #[inline(always)]
-pub(crate) fn is_on(_: &M) -> bool {
+pub fn is_on(_: &M) -> bool {
     false
 }
 

@@ -134,7 +134,7 @@ impl Sched {
 }
 
 /// Returns true if `m` records its decisions.
-pub(crate) fn is_on(m: &M) -> bool {
+pub fn is_on(m: &M) -> bool {
     m.traces()
 }
 

@@ -209,6 +209,11 @@ impl Recorder {
         (time != 0).then(|| [time, word(1), word(2), word(3)])
     }
 
+    /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M starts.
+    pub fn record_stacks(&self, records: bool) {
+        self.stacks.set(records);
+    }
+
     /// Takes the wait of the G that waited too long, if one did.
     pub fn take_late(&self) -> Option<u64> {
         match self.late.swap(0, Ordering::Relaxed) {
