@@ -18,6 +18,7 @@
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
 //! | [`trace`] | a recorded run, read and told |
+//! | [`perfetto`] | a recorded run as a trace for Perfetto |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -30,6 +31,7 @@ mod feed;
 mod interrupt;
 pub mod new;
 pub mod options;
+pub mod perfetto;
 pub mod qemu;
 pub mod recording;
 pub mod run;
