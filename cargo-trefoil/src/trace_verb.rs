@@ -11,7 +11,7 @@ use crate::trace::Trace;
 use crate::trace::events::Events;
 use crate::trace_port::Collector;
 use crate::words::text_of;
-use crate::{cargo, elf, go, html, run};
+use crate::{cargo, elf, go, html, perfetto, run};
 
 /// The program, its machine and its recorder.
 #[derive(Debug, Args)]
@@ -117,7 +117,11 @@ pub fn export(file: &Path) -> Result<Vec<PathBuf>, String> {
     let trace = Trace::read(file)?;
     let events = Events::of(&trace);
     let title = file.file_stem().unwrap_or_default().to_string_lossy();
-    let formats = [("go", go::export(&trace, &events)), ("html", html::export(&trace, &events, &title))];
+    let formats = [
+        ("perfetto", perfetto::export(&trace, &events)),
+        ("go", go::export(&trace, &events)),
+        ("html", html::export(&trace, &events, &title)),
+    ];
     let write = |(ending, bytes): (&str, Vec<u8>)| {
         let file = file.with_extension(ending);
         std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
