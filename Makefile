@@ -49,10 +49,9 @@ test-stretches: setup ## how long preemption is off at most, in counted instruct
 # A kernel with a recorder of decisions, built beside the others.
 TRACED := --release --package trefoil --features trace --target-dir target/traced
 
-test-trace: setup ## the recorder: its options, its port, the way to the files
+test-trace: setup ## the recorder: its options, its port
 	cargo test --package trefoil-boot --features trace options
 	cargo test $(TRACED) --test trace_port
-	cargo test --package cargo-trefoil --test trace_port
 
 # The verb builds with the recorder, in target/traced.
 trace: setup ## record an example, into target/trace: make trace [APP=skynet] [SMP=2] [ARGS=…]

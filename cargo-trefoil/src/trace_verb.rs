@@ -101,31 +101,32 @@ impl RecordArgs {
         let collected = collector.collect()?;
         collected.tell();
         if let Some(file) = collected.whole.last() {
-            for file in export(file)? {
-                eprintln!("cargo-trefoil: trace: {}", file.display());
+            for (file, reader) in export(file)? {
+                eprintln!("cargo-trefoil: trace: {}, for {reader}", file.display());
             }
         }
         Ok(status)
     }
 }
 
-/// Translates the trace in `file` for other tools, into files beside it. Returns those.
+/// Translates the trace in `file` for other tools, into files beside it. Returns the files and their
+/// readers.
 ///
 /// # Errors
 /// A file can't be read or written, or is no whole trace.
-pub fn export(file: &Path) -> Result<Vec<PathBuf>, String> {
+pub fn export(file: &Path) -> Result<Vec<(PathBuf, &'static str)>, String> {
     let trace = Trace::read(file)?;
     let events = Events::of(&trace);
     let title = file.file_stem().unwrap_or_default().to_string_lossy();
     let formats = [
-        ("perfetto", perfetto::export(&trace, &events)),
-        ("go", go::export(&trace, &events)),
-        ("html", html::export(&trace, &events, &title)),
+        ("perfetto", "https://ui.perfetto.dev", perfetto::export(&trace, &events)),
+        ("go", "go tool trace", go::export(&trace, &events)),
+        ("html", "a browser", html::export(&trace, &events, &title)),
     ];
-    let write = |(ending, bytes): (&str, Vec<u8>)| {
+    let write = |(ending, reader, bytes): (&str, &'static str, Vec<u8>)| {
         let file = file.with_extension(ending);
         std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
-        Ok(file)
+        Ok((file, reader))
     };
     formats.into_iter().map(write).collect()
 }

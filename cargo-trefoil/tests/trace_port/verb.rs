@@ -77,7 +77,7 @@ fn program() -> &'static Program {
         let target = checkout().join("target/app-test");
         let file = target.join("trace/endings.trefoil");
         assert!(text(&out).contains(&file.display().to_string()), "{}", text(&out));
-        for ending in ["trefoil", "go", "html"] {
+        for ending in ["trefoil", "perfetto", "go", "html"] {
             assert!(file.with_extension(ending).is_file(), "{ending}");
         }
         let trace = Trace::read(&file).unwrap();
@@ -155,6 +155,25 @@ fn snapshots_are_numbered_and_the_last_trace_is_the_programs() {
             "{options:?}"
         );
     }
+}
+
+#[test]
+fn counted_runs_with_one_seed_and_replays_give_the_same_traces() {
+    for (machine, smp) in [("q35", "1"), ("microvm", "1"), ("q35", "2")] {
+        let options = ["--icount", "--seed", "7", "--smp", smp, "--machine", machine];
+        let (first, again) = (record("counted", &options, "snapshots").1, record("again", &options, "snapshots").1);
+        assert!(first.len() == 3 && first == again, "{options:?}");
+    }
+    let place = Place::new("replayed", &program().image);
+    let file = place.0.join("recording").display().to_string();
+    let image = place.image().display().to_string();
+    let [first, again] = ["--record", "--replay"].map(|verb| {
+        let words = ["trace", "--mem", "256M", verb, &file, &image, "--", "snapshots"];
+        let out = command(&program().dir, &words).output().unwrap();
+        assert!(out.status.success(), "{}", text(&out));
+        std::fs::read(place.file("sender.trefoil")).unwrap()
+    });
+    assert!(first == again, "the replay differs");
 }
 
 #[test]
