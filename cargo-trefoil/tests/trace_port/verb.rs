@@ -177,6 +177,26 @@ fn counted_runs_with_one_seed_and_replays_give_the_same_traces() {
 }
 
 #[test]
+fn a_snapshot_is_translated_later_and_a_cut_one_refused() {
+    let place = Place::new("export", &program().image);
+    let image = place.image().display().to_string();
+    let words = ["trace", "--mem", "256M", &image, "--", "snapshots"];
+    let out = command(&program().dir, &words).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out));
+    let file = place.file("sender.1.trefoil");
+    let export = || command(&program().dir, &["trace", "export"]).arg(&file).output().unwrap();
+    let out = export();
+    assert!(out.status.success(), "{}", text(&out));
+    for ending in ["perfetto", "go", "html"] {
+        assert!(std::fs::read(file.with_extension(ending)).unwrap().len() > 100, "{ending}");
+    }
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let said = text(&export());
+    assert!(said.contains("sender.1.trefoil: no valid trace: ") && said.contains("is cut"), "{said}");
+}
+
+#[test]
 fn the_options_reach_the_recorder() {
     let (out, traces) = record("options", &["--mode", "flight", "--size", "4K", "--smp", "1"], "");
     let trace = &traces[0].1;
