@@ -11,6 +11,7 @@ use crate::new::Source;
 use crate::options::MachineArgs;
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
+use crate::trace::view::View;
 use crate::{boots, cargo, debug, doctor, elf, new, run};
 
 const STYLES: Styles = Styles::styled()
@@ -49,6 +50,8 @@ enum Verb {
     Debug(RunArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
     Bench(RunArgs),
+    /// Show a recorded run
+    Trace(TraceArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),
     /// Look for mistakes in this folder's program, and say what to do
@@ -116,6 +119,12 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+struct TraceArgs {
+    #[command(subcommand)]
+    view: View,
+}
+
+#[derive(Debug, Args)]
 struct TestArgs {
     /// Words for `cargo test`, and after `--` for the tests: filters, --ignored, --nocapture
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -170,6 +179,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
             args.machine.icount = true;
             args.act(Action::Run)
         }
+        Verb::Trace(args) => args.view.act(),
         Verb::Size(mut args) => {
             args.build.default_to_release();
             built(args.file, &args.build, |file| act(Action::Size, file, &[], &MachineArgs::default()))
