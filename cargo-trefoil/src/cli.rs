@@ -12,6 +12,9 @@ use crate::options::MachineArgs;
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
 use crate::trace::view::View;
+use crate::trace_port::Collector;
+use crate::trace_verb::RecordArgs;
+use crate::words::text_of;
 use crate::{boots, cargo, debug, doctor, elf, new, run};
 
 const STYLES: Styles = Styles::styled()
@@ -50,7 +53,7 @@ enum Verb {
     Debug(RunArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
     Bench(RunArgs),
-    /// Show a recorded run
+    /// Record every decision of a program's scheduler, or show a recorded run
     Trace(TraceArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),
@@ -119,9 +122,12 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 struct TraceArgs {
     #[command(subcommand)]
-    view: View,
+    view: Option<View>,
+    #[command(flatten)]
+    record: RecordArgs,
 }
 
 #[derive(Debug, Args)]
@@ -179,7 +185,8 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
             args.machine.icount = true;
             args.act(Action::Run)
         }
-        Verb::Trace(args) => args.view.act(),
+        Verb::Trace(TraceArgs { view: Some(view), .. }) => view.act(),
+        Verb::Trace(TraceArgs { view: None, record }) => record.act().or_else(status),
         Verb::Size(mut args) => {
             args.build.default_to_release();
             built(args.file, &args.build, |file| act(Action::Size, file, &[], &MachineArgs::default()))
@@ -260,12 +267,13 @@ fn boot(file: &Path, words: &[String], machine: &MachineArgs) -> Result<u8, Stri
             Err(error) => error.exit(),
         };
     }
-    let settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
-    run::run(file, words, &settings, &mut run::Terminal)
-}
-
-fn text_of(words: &[OsString]) -> Vec<String> {
-    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    let mut settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
+    let collector = Collector::of(file, &mut settings)?;
+    let status = run::run(file, words, &settings, &mut run::Terminal)?;
+    if let Some(collector) = collector {
+        collector.collect()?.tell();
+    }
+    Ok(status)
 }
 
 #[cfg(test)]
