@@ -52,7 +52,7 @@ enum Verb {
     Debug(RunArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
     Bench(RunArgs),
-    /// Record every decision of a program's scheduler, and read recorded runs
+    /// Record every decision of a program's scheduler, or show a recorded run
     Trace(TraceArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),

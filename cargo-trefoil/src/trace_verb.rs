@@ -9,6 +9,7 @@ use crate::options::MachineArgs;
 use crate::qemu::{Settings, Stdin};
 use crate::trace::Trace;
 use crate::trace::events::Events;
+use crate::trace::view::View;
 use crate::trace_port::Collector;
 use crate::words::text_of;
 use crate::{cargo, elf, go, html, perfetto, run};
@@ -32,6 +33,8 @@ enum Recorded {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    #[command(flatten)]
+    View(View),
 }
 
 impl TraceArgs {
@@ -46,6 +49,7 @@ impl TraceArgs {
                 files.iter().try_for_each(|file| export(file))?;
                 Ok(0)
             }
+            Some(Recorded::View(view)) => Ok(view.act()?),
         }
     }
 }
@@ -136,6 +140,7 @@ impl RecordArgs {
         collected.tell();
         if let Some(file) = collected.whole.last() {
             export(file)?;
+            View::summary(file).act()?;
         }
         Ok(status)
     }
