@@ -20,7 +20,7 @@ pub enum View {
         #[command(flatten)]
         files: Files,
         /// Spawn sites to show, those that ran longest first
-        #[arg(long, value_name = "N", default_value_t = 12)]
+        #[arg(long, value_name = "N", default_value_t = SITES)]
         sites: usize,
     },
     /// List every run of a goroutine, with the wait and the delay before it
@@ -75,6 +75,9 @@ pub enum View {
     },
 }
 
+/// Spawn sites of a summary.
+const SITES: usize = 12;
+
 /// The traces to show.
 #[derive(Debug, Args)]
 pub struct Files {
@@ -85,7 +88,7 @@ pub struct Files {
 
 const SUMMARY: &str = "\
 CORES, by M (a core)
-  running     its share of the time on goroutines, also as a bar
+  running     its share of the time on goroutines, also as a bar (full: all the time)
   spinning    on the search for other P's work
   resting     asleep, until a wake-up or a timer
   runs        times that a goroutine began to run; preempted: those that lost the core
@@ -108,7 +111,8 @@ READY TO RUN
 WAITS, by reason
   count, total, p50 to max of the waits that ended; at the end: goroutines that still wait
 
-SPAWN SITES, by the place that created the goroutines and the function that they run
+SPAWN SITES, by the place that created the goroutines and the function that they run. A line has
+  their name, if they share one, their function, the place, and their number.
   run         from the begin of a run to its end
   ready to run, wait, sleep
               each stretch in that state
@@ -166,6 +170,11 @@ fn milliseconds(text: &str) -> Result<u64, String> {
 }
 
 impl View {
+    /// Makes the word that shows the run in `file` on one page.
+    pub fn summary(file: &Path) -> Self {
+        Self::Summary { files: Files { files: vec![file.into()] }, sites: SITES }
+    }
+
     /// Writes the text to standard output. Returns the exit status.
     ///
     /// # Errors
