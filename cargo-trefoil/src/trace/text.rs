@@ -83,6 +83,16 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     }
 }
 
+/// Cuts a path to so many columns, at its begin.
+pub(crate) fn tail(text: &str, columns: usize) -> String {
+    let len = text.chars().count();
+    if len <= columns {
+        text.into()
+    } else {
+        std::iter::once('…').chain(text.chars().skip(len + 1 - columns)).collect()
+    }
+}
+
 /// Cuts a sentence to so many columns, at its end.
 pub(crate) fn clip(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns { text.into() } else { text.chars().take(columns - 1).chain(['…']).collect() }

@@ -10,6 +10,7 @@ use trefoil_trace::{Kind, Place, Record, Why};
 
 use super::Recording;
 use super::lives::{Cause, Life, Span, State};
+use super::text::cut;
 
 mod cores;
 mod figures;
@@ -60,6 +61,8 @@ pub struct Waits {
 pub struct Site {
     /// The function that they run.
     pub function: String,
+    /// Their name, if all have the same.
+    pub name: Option<String>,
     /// The place that created them, as `file:line`; empty if it is not known.
     pub place: String,
     /// Goroutines.
@@ -74,6 +77,20 @@ pub struct Site {
     pub wait: Figures,
     /// Sleeps.
     pub sleep: Figures,
+}
+
+impl Site {
+    /// Returns the goroutines' name, if they share one, and their function, in so many columns.
+    pub(super) fn title(&self, columns: usize) -> String {
+        match &self.name {
+            Some(name) if *name != self.function => {
+                let name = cut(name, columns / 2);
+                let room = columns.saturating_sub(name.chars().count() + 1);
+                format!("{name} {}", cut(&self.function, room))
+            }
+            _ => cut(&self.function, columns),
+        }
+    }
 }
 
 impl Totals {
@@ -111,6 +128,9 @@ impl Totals {
 
     fn add(&mut self, run: &Recording, life: &Life, sites: &mut BTreeMap<(u32, u32), Site>) {
         let site = sites.entry((life.entry, life.created_at)).or_insert_with(|| site(run, life));
+        if site.name != life.name {
+            site.name = None;
+        }
         site.goroutines += 1;
         site.alive += u64::from(life.gone.is_none());
         for (at, span) in life.spans.iter().enumerate() {
@@ -176,7 +196,7 @@ impl Totals {
 
 fn site(run: &Recording, life: &Life) -> Site {
     let place = run.trace.place(life.created_at).map(ToString::to_string).unwrap_or_default();
-    Site { function: run.trace.entry(life.entry), place, ..Site::default() }
+    Site { function: run.trace.entry(life.entry), name: life.name.clone(), place, ..Site::default() }
 }
 
 /// Returns the row of [`DELAYS`] for a cause.

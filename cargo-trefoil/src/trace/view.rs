@@ -88,7 +88,7 @@ pub struct Files {
 
 const SUMMARY: &str = "\
 CORES, by M (a core)
-  running     its share of the time on goroutines, also as a bar
+  running     its share of the time on goroutines, also as a bar (full: all the time)
   spinning    on the search for other P's work
   resting     asleep, until a wake-up or a timer
   runs        times that a goroutine began to run; preempted: those that lost the core
@@ -111,7 +111,8 @@ READY TO RUN
 WAITS, by reason
   count, total, p50 to max of the waits that ended; at the end: goroutines that still wait
 
-SPAWN SITES, by the place that created the goroutines and the function that they run
+SPAWN SITES, by the place that created the goroutines and the function that they run. A line has
+  their name, if they share one, their function, the place, and their number.
   run         from the begin of a run to its end
   ready to run, wait, sleep
               each stretch in that state

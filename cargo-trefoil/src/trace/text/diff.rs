@@ -8,7 +8,7 @@ use trefoil_trace::{Kind, Record};
 use super::super::Recording;
 use super::super::events::Event;
 use super::super::totals::{Figures, Site, Totals};
-use super::{Table, clip, count, counted, cut, milliseconds, time};
+use super::{Table, clip, count, counted, cut, milliseconds, tail, time};
 
 /// Events that are shown before the first difference, and after it.
 const CONTEXT: usize = 4;
@@ -216,8 +216,9 @@ fn sites(out: &mut dyn Write, of_a: &Totals, of_b: &Totals) -> io::Result<bool> 
     let mut table = Table::new(&["SPAWN SITES", "A", "B", "change"]);
     for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
         let (x, y) = (a.get(key).unwrap_or(&empty), b.get(key).unwrap_or(&empty));
-        let place = if key.1.is_empty() { String::new() } else { format!(" created at {}", cut(&key.1, 40)) };
-        let name = format!("{}{place}", cut(&key.0, 50));
+        let place = if key.1.is_empty() { String::new() } else { format!(" at {}", tail(&key.1, 40)) };
+        let site = if x.goroutines > 0 { x } else { y };
+        let name = format!("{}{place}", site.title(50));
         let mut of_site = Table::new(&[""]);
         if x.goroutines != y.goroutines {
             let change = change(x.goroutines, y.goroutines);

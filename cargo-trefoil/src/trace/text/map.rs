@@ -32,6 +32,7 @@ impl Default for Window {
 /// The occupation of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Now {
+    Before,
     Unknown,
     Resting,
     Spinning,
@@ -129,6 +130,9 @@ fn segments(run: &Recording, take: &mut impl FnMut(u32, Now, u64, u64)) {
     for event in run.events.iter() {
         let Record { a, b, .. } = event.record;
         let (now, since) = nows.entry(event.m).or_insert((Now::Unknown, begin));
+        if event.kind() == Some(Kind::Begin) && *now == Now::Unknown {
+            *now = Now::Before;
+        }
         let next = match event.kind() {
             Some(Kind::Switch) => {
                 if *now == Now::Unknown && a != 0 {
@@ -197,6 +201,7 @@ impl Letters {
         let mut by_letter: BTreeMap<char, u64> = BTreeMap::new();
         for (&now, ns) in column {
             let letter = match now {
+                Now::Before => ' ',
                 Now::Unknown => '?',
                 Now::Resting => '·',
                 Now::Spinning => '~',
@@ -237,7 +242,11 @@ fn key(run: &Recording, g: u64, by_site: bool) -> (u64, u32) {
 fn site(run: &Recording, (entry, created_at): (u64, u32)) -> String {
     let function = run.trace.entry(entry as u32);
     match run.trace.place(created_at) {
-        Some(place) => format!("{} {}", cut(&function, 18), cut(&place.to_string(), 15)),
+        Some(place) => {
+            let place = place.to_string();
+            let file = cut(place.rsplit('/').next().unwrap_or(""), 20);
+            format!("{} {file}", cut(&function, 33 - file.chars().count()))
+        }
         None => function,
     }
 }

@@ -6,7 +6,7 @@ use trefoil_trace::{Kind, Place};
 
 use super::super::totals::{DELAYS, Figures, Site, Totals, places};
 use super::super::{Recording, queues};
-use super::{Table, count, counted, cut, head, missing, share, time};
+use super::{Table, count, counted, cut, head, missing, share, tail, time};
 
 /// Columns of a histogram's bar.
 const BAR: u64 = 40;
@@ -162,8 +162,10 @@ fn histogram(out: &mut dyn Write, figures: &Figures) -> io::Result<()> {
 
 /// Draws a part of a whole in so many columns.
 fn bar(part: u64, whole: u64, columns: u64) -> String {
-    let filled = (u128::from(part) * u128::from(columns) / u128::from(whole.max(1))).min(u128::from(columns)) as usize;
-    "█".repeat(filled) + &"░".repeat(columns as usize - filled)
+    let eighths = u128::from(part) * u128::from(8 * columns) / u128::from(whole.max(1));
+    let eighths = eighths.min(u128::from(8 * columns)) as usize;
+    let rest = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+    "█".repeat(eighths / 8) + rest
 }
 
 fn waits(out: &mut dyn Write, totals: &Totals) -> io::Result<()> {
@@ -186,10 +188,10 @@ fn spawned(out: &mut dyn Write, totals: &Totals, most: usize) -> io::Result<()> 
     }
     let mut table = Table::new(&["SPAWN SITES", "count", "total", "min", "avg", "p99", "max"]);
     for site in totals.sites.iter().take(most) {
-        let place = if site.place.is_empty() { String::new() } else { format!(" created at {}", cut(&site.place, 40)) };
-        let room = 60usize.saturating_sub(place.chars().count()).max(24);
-        let gs = counted(site.goroutines, "goroutine");
-        table.row([format!("{}{place}: {gs}, {} alive", cut(&site.function, room), count(site.alive))]);
+        let gs = format!("{}, {} alive", counted(site.goroutines, "goroutine"), count(site.alive));
+        let place = if site.place.is_empty() { String::new() } else { format!(" at {}", tail(&site.place, 36)) };
+        let room = 92usize.saturating_sub(place.chars().count() + gs.chars().count());
+        table.row([format!("{}{place}: {gs}", site.title(room))]);
         stretches(&mut table, site);
     }
     write!(out, "\n{}", table.text())?;
