@@ -12,6 +12,8 @@ use cargo_trefoil::go::{self, encode, encode::Encoder, encode::event};
 use cargo_trefoil::trace::{Trace, events::Events, sample::Sample};
 use trefoil_trace::{Kind, Record};
 
+#[path = "trace_go/byhand.rs"]
+mod byhand;
 #[path = "trace_go/decode.rs"]
 mod decode;
 #[path = "trace_go/pages.rs"]
@@ -55,9 +57,12 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+fn of(trace: &Trace) -> Vec<u8> {
+    go::export(trace, &Events::of(trace))
+}
+
 fn exported(bytes: &[u8]) -> Vec<u8> {
-    let trace = Trace::parse(bytes).unwrap();
-    go::export(&trace, &Events::of(&trace))
+    of(&Trace::parse(bytes).unwrap())
 }
 
 /// A random run: on few and many cores, whole and cut, with clocks that differ.
@@ -111,35 +116,41 @@ fn the_traces_of_200_random_programs_are_legal() {
     all_are_accepted(&write_all(&folder("random"), traces));
 }
 
+/// The trace of a random run, without one record in 16.
+fn lossy(seed: u64) -> Trace {
+    let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+    for ring in &mut trace.rings {
+        let mut random = seed << 8 | u64::from(ring.m);
+        ring.records.retain(|_| !next(&mut random).is_multiple_of(16));
+    }
+    trace
+}
+
 /// Go's reader knows no gap in a trace, so the export makes the lost events up.
 #[test]
 fn traces_with_lost_records_are_legal() {
-    let traces = (0..40).map(|seed| {
-        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
-        for ring in &mut trace.rings {
-            let mut random = seed << 8 | u64::from(ring.m);
-            ring.records.retain(|_| !next(&mut random).is_multiple_of(16));
-        }
-        (format!("{seed}.go"), go::export(&trace, &Events::of(&trace)))
-    });
+    let traces = (0..40).map(|seed| (format!("{seed}.go"), of(&lossy(seed))));
     all_are_accepted(&write_all(&folder("lost"), traces));
 }
 
 #[test]
 fn traces_of_nonsense_are_legal() {
-    let traces = (0..40).map(|seed| {
-        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
-        let mut random = seed;
-        for record in trace.rings.iter_mut().flat_map(|ring| &mut ring.records) {
-            *record = nonsense(record.at, &mut random);
-        }
-        (format!("{seed}.go"), go::export(&trace, &Events::of(&trace)))
-    });
+    let traces = (0..40).map(|seed| (format!("{seed}.go"), of(&nonsense(seed))));
     all_are_accepted(&write_all(&folder("nonsense"), traces));
 }
 
+/// A trace without any sense.
+fn nonsense(seed: u64) -> Trace {
+    let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+    let mut random = seed;
+    for record in trace.rings.iter_mut().flat_map(|ring| &mut ring.records) {
+        *record = any_record(record.at, &mut random);
+    }
+    trace
+}
+
 /// A record of any kind about one of a few goroutines, P's and tasks.
-fn nonsense(at: u64, random: &mut u64) -> Record {
+fn any_record(at: u64, random: &mut u64) -> Record {
     let mut below = |bound: u64| next(random) % bound;
     let kind = Kind::ALL[below(Kind::ALL.len() as u64) as usize] as u8;
     // Decisions about goroutines come more often.
@@ -157,7 +168,7 @@ fn next(state: &mut u64) -> u64 {
 #[test]
 fn an_empty_trace_is_legal() {
     let trace = Trace::default();
-    let traces = [("empty.go".to_string(), go::export(&trace, &Events::of(&trace)))];
+    let traces = [("empty.go".to_string(), of(&trace))];
     all_are_accepted(&write_all(&folder("empty"), traces.into_iter()));
 }
 
@@ -199,10 +210,10 @@ fn each_run_of_a_goroutine_is_in_the_trace_once() {
             |event: &&cargo_trefoil::trace::events::Event| event.kind() == Some(Kind::Switch) && event.record.a != 0;
         let bytes = go::export(&trace, &events);
         let counts = decode::counts(&bytes);
-        let of = |kinds: &[u8]| kinds.iter().map(|&kind| counts[usize::from(kind)]).sum::<usize>();
-        assert_eq!(of(&[event::GO_START]), starts.count(), "seed {seed}");
+        let count = |kinds: &[u8]| kinds.iter().map(|&kind| counts[usize::from(kind)]).sum::<usize>();
+        assert_eq!(count(&[event::GO_START]), starts.count(), "seed {seed}");
         let left = events.iter().filter(leaves).count();
-        assert_eq!(of(&[event::GO_STOP, event::GO_BLOCK, event::GO_DESTROY]), left, "seed {seed}");
+        assert_eq!(count(&[event::GO_STOP, event::GO_BLOCK, event::GO_DESTROY]), left, "seed {seed}");
     }
 }
 
@@ -245,5 +256,24 @@ fn the_pages_name_functions_and_show_every_p() {
             assert!(timeline.contains(row), "{version}: no {row}");
         }
         assert!(!timeline.contains("\"Proc 3\""), "{version}: a P more than the machine has");
+    }
+}
+
+/// The pages are made from rules of their own. The server ends if a trace breaks them.
+#[test]
+fn the_pages_show_traces_with_lost_records_and_nonsense() {
+    let traces = (0..6).flat_map(|seed| {
+        [("lost", lossy(seed)), ("nonsense", nonsense(seed))]
+            .map(|(name, trace)| (format!("{name}-{seed}.go"), of(&trace)))
+    });
+    let files = write_all(&folder("lost-pages"), traces);
+    for version in [OLD, NEW] {
+        let Some(tool) = tool(version, "trace") else { continue };
+        for file in &files {
+            let pages = pages::Pages::serve(&tool, file);
+            for page in ["/jsontrace", "/jsontrace?view=thread", "/jsontrace?goid=3", "/userregions", "/usertasks"] {
+                pages.get(page);
+            }
+        }
     }
 }

@@ -275,6 +275,10 @@ impl Rules {
 
     /// The goroutine leaves its core and can run.
     pub fn stop(&mut self, at: Place, goroutine: u64, reason: Text, stack: Stack) {
+        // At the end of a call, no P may be free.
+        if self.goroutine(at.thread) == Some(goroutine) && self.state(goroutine) == Some(State::Call) {
+            self.end_call(at);
+        }
         // Its core may have been taken away already.
         if self.state(goroutine) == Some(State::Runnable) {
             return;
