@@ -38,7 +38,7 @@ pub struct Frames<'a> {
     stacks: HashMap<Key, Stack>,
 }
 
-/// What is known of a goroutine from its begin.
+/// The origin of a goroutine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Born {
     /// The lower half of the address of its function.
