@@ -84,8 +84,8 @@ impl<'a> Frames<'a> {
 
     /// Returns true if the function is no program's, nor a shell around one.
     fn is_runtimes(&self, entry: u32) -> bool {
-        let code = self.trace.code(entry).last();
-        code.is_some_and(|code| is_runtime(code) && code.function == self.trace.entry(entry))
+        let function = self.trace.entry(entry);
+        !self.trace.code(entry).is_empty() && is_runtime(&Code { function, ..Code::default() })
     }
 
     /// Returns the frame of a goroutine's function.
@@ -188,12 +188,46 @@ fn is_runtime(code: &Code) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trefoil_trace::{head, tag};
 
     fn functions(codes: &[&str], outermost: Option<&str>) -> Vec<String> {
         let code = |name: &&str| Code { function: (*name).into(), file: "src/main.rs".into(), line: 1 };
         let codes: Vec<Code> = codes.iter().map(code).collect();
         let outermost = outermost.map(|name| Frame { function: name.into(), ..Frame::default() });
         folded(&codes.iter().collect::<Vec<_>>(), outermost).into_iter().map(|frame| frame.function).collect()
+    }
+
+    /// A trace without records, with these names of addresses.
+    fn named(names: &str) -> Trace {
+        let mut file = trefoil_trace::MAGIC.to_vec();
+        for (tag, payload) in [(tag::META, "image 0x8000000080000000"), (tag::SYMS, names)] {
+            file.extend(head(tag, 0, payload.len() as u64));
+            file.extend(payload.as_bytes());
+        }
+        let bytes = file.len() as u64;
+        file.extend(head(tag::TEND, 0, 8));
+        file.extend(bytes.to_le_bytes());
+        Trace::parse(&file).unwrap()
+    }
+
+    #[test]
+    fn a_goroutine_is_named_by_its_function_or_if_that_is_the_runtimes_by_itself() {
+        let shell = "trefoil_sched::api::spawn::start::run::<app::main::{closure#0}, ()>";
+        let trace = named(&format!(
+            "8000000080000010\t{shell}\tsched/start.rs\t7\n\
+             8000000080000020\ttrefoil::start::run_main\tkernel/start.rs\t8\n\
+             8000000080000030\tapp::worker\tsrc/main.rs\t9\n\
+             @8000000080000040\tsrc/main.rs\t5\t1\tapp::main\n"
+        ));
+        let mut frames = Frames::new(&trace);
+        let mut name = |entry, name| {
+            let is_named = frames.born(1, Born { entry, created_at: 0x8000_0040 }, name);
+            let Frame { function, file, line } = frames.functions[frames.entries[&1]].clone().unwrap();
+            (function, format!("{file}:{line}"), is_named)
+        };
+        assert_eq!(name(0x8000_0010, "a name"), ("app::main::{closure#0}".into(), "src/main.rs:5".into(), false));
+        assert_eq!(name(0x8000_0020, "main"), ("main".into(), "kernel/start.rs:8".into(), true));
+        assert_eq!(name(0x8000_0030, ""), ("app::worker".into(), "src/main.rs:9".into(), false));
     }
 
     #[test]
