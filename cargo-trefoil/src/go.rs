@@ -41,6 +41,8 @@ use frames::{Born, Frames};
 use rules::{Place, Rules, State};
 
 const FRAME_BYTES: u64 = 4096;
+/// A record has a byte for the number of a P.
+const MOST_PROCS: u64 = 255;
 
 /// Returns the trace as a file for `go tool trace`.
 ///
@@ -86,7 +88,7 @@ impl<'a> Export<'a> {
         }
         Self {
             trace,
-            rules: Rules::new(trace.meta.procs.max(seen)),
+            rules: Rules::new(trace.meta.procs.min(MOST_PROCS).max(seen)),
             encoder: Encoder::new(),
             frames,
             labels,

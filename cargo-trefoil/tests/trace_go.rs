@@ -166,6 +166,22 @@ fn next(state: &mut u64) -> u64 {
 }
 
 #[test]
+fn no_number_is_too_large() {
+    for seed in 0..50 {
+        let mut random = seed;
+        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+        let mut any = || next(&mut random) << 33 | next(&mut random);
+        trace.meta.procs = u64::MAX - any() % 2;
+        let mut events = Events::of(&trace);
+        for event in &mut events.list {
+            (event.ns, event.m) = (u64::MAX - any() % 3, u32::MAX - any() as u32 % 3);
+            event.record = Record { kind: event.record.kind, ..Record::from_words([0, any(), any(), any()]) };
+        }
+        go::export(&trace, &events);
+    }
+}
+
+#[test]
 fn an_empty_trace_is_legal() {
     let trace = Trace::default();
     let traces = [("empty.go".to_string(), of(&trace))];

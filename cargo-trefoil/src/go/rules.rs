@@ -108,6 +108,8 @@ struct Goroutine {
     thread: u64,
     /// This M woke the G before the G had left its core.
     woken: Option<(u64, Stack)>,
+    /// The stack of its call.
+    call: Stack,
     /// The regions that it is in, with their tasks, the outermost first.
     regions: Vec<(u64, Text)>,
 }
@@ -244,7 +246,7 @@ impl Rules {
     }
 
     fn insert(&mut self, goroutine: u64, state: State, thread: u64) {
-        let new = Goroutine { state, sequence: 0, thread, woken: None, regions: Vec::new() };
+        let new = Goroutine { state, sequence: 0, thread, woken: None, call: Stack::default(), regions: Vec::new() };
         self.goroutines.insert(goroutine, new);
     }
 
