@@ -3,9 +3,11 @@
 //! `make setup-go` installs the tools, of the oldest and of the newest Go that must read them.
 //! Without the tools, the tests that need them say so and do nothing.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cargo_trefoil::go::{self, encode, encode::Encoder, encode::event};
@@ -24,15 +26,21 @@ const NEW: &str = "go-1.27.3";
 /// Each, with its word for "print the events".
 const VERSIONS: [(&str, &str); 2] = [(OLD, "-d=1"), (NEW, "-d=parsed")];
 
-/// Returns a tool, or says that it is missing.
-fn tool(version: &str, name: &str) -> Option<PathBuf> {
+/// The tools of which a test has said that they are missing.
+static SAID: Mutex<BTreeSet<[&str; 2]>> = Mutex::new(BTreeSet::new());
+
+/// Returns a tool, or says once that it is missing.
+fn tool(version: &'static str, name: &'static str) -> Option<PathBuf> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools").join(version).join(name);
-    if !tool.exists() {
-        // Unlike `eprintln`, this is not held back in a test that passes.
-        let _ = writeln!(std::io::stderr(), "no {name} of {version} here: skipped (`make setup-go` installs it)");
-        return None;
+    if tool.exists() {
+        return Some(tool);
     }
-    Some(tool)
+    if SAID.lock().unwrap().insert([version, name]) {
+        // Unlike `eprintln`, this is not held back in a test that passes.
+        let text = format!("no {name} of {version} here: its tests are skipped (`make setup-go` installs it)\n");
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+    None
 }
 
 fn run(tool: &Path, words: &[&str], file: &Path) -> Output {
