@@ -3,9 +3,9 @@
 
 use trefoil_trace::{Kind, Place, Why};
 
+use crate::core::leave::Leaves;
 use crate::core::m::M;
 use crate::core::p::Held;
-use crate::core::park::Leaves;
 use crate::g::{Batch, GRef};
 pub use crate::measure::recorder::Recorder;
 

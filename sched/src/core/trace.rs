@@ -25,9 +25,9 @@ use core::mem::MaybeUninit;
 
 use trefoil_trace::{Kind, Place, Record, Why};
 
+use crate::core::leave::{Leaves, Local, take_local};
 use crate::core::m::M;
 use crate::core::p::Held;
-use crate::core::park::{Leaves, Local, take_local};
 use crate::core::shared::Sched;
 use crate::g::{Batch, G, GRef};
 use crate::machine::platform;

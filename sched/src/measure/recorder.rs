@@ -134,8 +134,8 @@ impl Recorder {
         }
         let (base, mask) = (self.base.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
         let place = |number: u64| base.wrapping_add((number & mask) as usize).cast::<[AtomicU64; WORDS]>();
-        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set the
-        // limit. `number` is a multiple of a record's size.
+        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set
+        // the limit. `number` is a multiple of a record's size.
         let (ahead, record) = unsafe { (&*place(number + (AHEAD << SHIFT)), &*place(number)) };
         ahead[0].store(0, Ordering::Relaxed);
         record[1].store(word, Ordering::Relaxed);
@@ -148,7 +148,7 @@ impl Recorder {
     /// Returns the place of record `number`. Only if the recorder was started.
     fn record(&self, number: u64) -> &[AtomicU64; WORDS] {
         let at = (number << SHIFT & self.mask.load(Ordering::Relaxed)) as usize;
-        // SAFETY: as in `write`.
+        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever.
         unsafe { &*self.base.load(Ordering::Relaxed).wrapping_add(at).cast() }
     }
 
@@ -209,7 +209,8 @@ impl Recorder {
         (time != 0).then(|| [time, word(1), word(2), word(3)])
     }
 
-    /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M starts.
+    /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M
+    /// starts.
     pub fn record_stacks(&self, records: bool) {
         self.stacks.set(records);
     }
