@@ -8,6 +8,8 @@ use cargo_trefoil::trace::Trace;
 use cargo_trefoil::trace::events::Events;
 use trefoil_trace::Kind;
 
+pub mod made;
+
 /// The rows of a query's result.
 pub type Rows = Vec<Vec<String>>;
 
