@@ -142,8 +142,11 @@ function readLink() {
 
 function toggleTheme() {
   const root = document.documentElement;
-  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  root.dataset.theme = isDark ? 'light' : 'dark';
+  const isSystemDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : isSystemDark;
+  // Back at the system's theme the page follows the system again.
+  if (isDark === isSystemDark) root.dataset.theme = isDark ? 'light' : 'dark';
+  else delete root.dataset.theme;
   readColours();
   app.changed();
 }

@@ -256,21 +256,3 @@ function gPieceAt(lane, g, t) {
   const i = after(lane.start, t, lane.first[g], lane.first[g + 1]) - 1;
   return i < lane.first[g] ? -1 : i;
 }
-
-/** Returns the times that goroutine `g` ran and waited for a core within `[from, to]`. */
-function gTimes(lane, g, from, to) {
-  const upTo = (t) => {
-    const i = gPieceAt(lane, g, t);
-    const base = lane.first[g];
-    if (i < 0) return [0, 0];
-    const part = Math.min(t, lane.end[i]) - lane.start[i];
-    const state = lane.state[i];
-    return [
-      lane.ran[i] - lane.ran[base] + (state === RUNNING ? part : 0),
-      lane.queued[i] - lane.queued[base] + (state === RUNNABLE ? part : 0),
-    ];
-  };
-  const [ranTo, queuedTo] = upTo(to);
-  const [ranFrom, queuedFrom] = upTo(from);
-  return { ran: ranTo - ranFrom, queued: queuedTo - queuedFrom };
-}

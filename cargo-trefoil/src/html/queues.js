@@ -201,8 +201,12 @@ function finishLengths(series) {
 
 /** Returns the greatest length of a queue within `[from, to]`. */
 function mostWithin(series, from, to) {
-  let i = Math.max(after(series.at, from, 0, series.size) - 1, 0);
-  const end = after(series.at, to, i, series.size);
+  const i = Math.max(after(series.at, from, 0, series.size) - 1, 0);
+  return series.size && series.at[0] <= to ? greatest(series, i, after(series.at, to, i, series.size)) : 0;
+}
+
+/** Returns the greatest of the values number `i` to `end - 1`. */
+function greatest(series, i, end) {
   let most = 0;
   while (i < end) {
     if (i % COARSE === 0 && i + COARSE <= end) {
@@ -213,7 +217,7 @@ function mostWithin(series, from, to) {
       i += 1;
     }
   }
-  return series.size && series.at[0] <= to ? most : 0;
+  return most;
 }
 
 /** The rules by which an event moves goroutines; `trefoil-trace` describes them. */
