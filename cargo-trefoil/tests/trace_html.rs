@@ -293,6 +293,47 @@ fn dropped_events_are_told_on_the_page() {
     assert_eq!(browser.run("return app.queues.wrong.length"), 0, "the first snapshots set the queues");
 }
 
+#[test]
+fn records_of_any_kind_and_none_make_a_page_that_opens() {
+    let Some(browser) = Browser::start() else { return };
+    let mut trace = Trace::parse(&Sample { events: 3_000, ..Sample::default() }.file()).unwrap();
+    let mut random = 1u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut open = |trace: &Trace, name: &str| {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
+        std::fs::write(&file, html::export(trace, &Events::of(trace), name)).unwrap();
+        browser.open(&format!("file://{}#g=3", file.display()));
+        for view in ["replay", "sites", "list", "memory", "timeline"] {
+            let walk =
+                format!("app.show('{view}'); app.go(app.trace.total >> 1); step(1); step(-1); return app.gs.size");
+            browser.run(&walk);
+        }
+        browser.run("for (let i = 0; i < app.trace.total; i++) sentence(app.trace, i); app.queues.seek(0)");
+        let left = browser.run("return app.queues.lists.length.reduce((x, y) => x + y, 0)");
+        assert_eq!(left, 0, "{name}: before the first event all queues are empty");
+        assert_eq!(severe(&browser), Vec::<Value>::new(), "{name}");
+    };
+    for record in trace.rings.iter_mut().flat_map(|ring| &mut ring.records) {
+        let r = next();
+        match r % 23 {
+            0 => record.kind = (r >> 8) as u8,
+            1 => (record.how, record.place) = ((r >> 8) as u8, (r >> 16) as u8),
+            2 => record.n = (r >> 8) as u32,
+            3 => (record.a, record.b) = (next() >> (r >> 8 & 63), next() >> (r >> 16 & 63)),
+            4 => record.p = (r >> 8) as u8 % 9,
+            _ => {}
+        }
+    }
+    open(&trace, "random");
+    trace.rings.clear();
+    open(&trace, "empty");
+}
+
 /// Draws the pictures of the book: `cargo xtask pictures` runs this. `TRACE` names a trace to draw
 /// them of, instead of a sample.
 #[test]

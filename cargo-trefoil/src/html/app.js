@@ -26,6 +26,7 @@ const app = {
     if (quiz.open && quiz.event !== i) quiz.open = false;
     if (reveal) this.view.reveal(this.now());
     showStep();
+    followDetail();
     this.changed();
   },
 
@@ -37,6 +38,7 @@ const app = {
   /** Chooses goroutine `g`; 0: none. */
   select(g) {
     this.selected = g;
+    layRows();
     document.body.classList.toggle('has-detail', g !== 0);
     showDetail();
     if (g) speak(`${gName(this.trace, g)} is chosen.`);

@@ -231,7 +231,7 @@ function record(queues) {
       case RING: return numbers.ring(p[i]);
       case GLOBAL: return numbers.global;
       case INBOX: return numbers.inbox;
-      case PINNED: return numbers.pinned(pinnedTo.get(g) ?? m[i]);
+      case PINNED: return numbers.pinned(Math.min(pinnedTo.get(g) ?? m[i], trace.ms - 1));
       case HAND: return numbers.hand(m[i]);
       default: return 0;
     }
@@ -264,7 +264,7 @@ function record(queues) {
   };
   rules[K.steal] = (i) => {
     // The thief's record names the last that it took: the others stood just before it.
-    if (lists.where[a[i]] === numbers.ring(b[i])) {
+    if (lists.where[a[i]] && lists.where[a[i]] === numbers.ring(b[i])) {
       const taken = [];
       for (let g = lists.prev[a[i]]; g && taken.length < n[i] - 1; g = lists.prev[g]) taken.push(g);
       for (const g of taken.reverse()) queues.move(g, numbers.ring(p[i]));

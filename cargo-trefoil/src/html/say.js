@@ -120,7 +120,7 @@ function saySwitch(t, i) {
 
 /** The keys of an event in the table of rules, the closest first. */
 function ruleKeys(trace, i) {
-  const name = trace.kindName[trace.kind[i]].replaceAll(' ', '_');
+  const name = (trace.kindName[trace.kind[i]] ?? '').replaceAll(' ', '_');
   const place = trace.placeName[trace.place[i]]?.replaceAll(' ', '_');
   const keys = [`${name}.${place}`, name];
   if (name === 'switch') {
