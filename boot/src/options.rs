@@ -20,6 +20,11 @@
 
 use core::fmt::{self, Write};
 
+#[cfg_attr(not(feature = "trace"), path = "options/trace_off.rs")]
+pub mod trace;
+
+use trace::Trace;
+
 /// Most cores that the kernel handles, and the largest `maxprocs`.
 pub const MAX_CORES: usize = 64;
 
@@ -58,6 +63,8 @@ pub struct Options {
     pub halt: bool,
     /// `fault=…`: the faults to inject.
     pub faults: Faults,
+    /// `trace=…` and its like: the recorder, in an image that has one.
+    pub trace: Trace,
 }
 
 /// Faults that tests inject: `fault=deaf:2,madt-checksum`. All off unless told.
@@ -203,6 +210,7 @@ pub fn parse<'a>(line: &'a [u8], logs: bool, complain: &mut dyn FnMut(Complaint<
                 }
                 None
             }
+            _ if let Some(refused) = options.trace.set(key, value) => refused,
             _ if key.starts_with(b"app.") => {
                 if core::str::from_utf8(word).is_err() {
                     complain(Complaint::NotUtf8(word));

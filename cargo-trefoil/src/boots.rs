@@ -110,6 +110,7 @@ pub fn parse(text: &str) -> Result<Vec<Boot>, String> {
                 "qemu" => boot.settings.extra = value.split_whitespace().map(String::from).collect(),
                 "timeout" => boot.settings.timeout = Duration::from_secs(number()?),
                 "icount" => boot.settings.icount = true,
+                "trace" => boot.settings.trace = Some("/dev/null".into()),
                 "large" => (boot.large, boot.ignored) = (true, true),
                 "ignored" => boot.ignored = true,
                 "free-cores" => boot.free_cores = number()? as usize,

@@ -12,7 +12,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use clap::Args;
 
-use crate::doctor;
+use crate::doctor::{self, Manifest};
+use crate::trace_port::TRACED;
 
 /// The choice of a target and a profile. Cargo reads the values.
 #[derive(Debug, Clone, Default, Args)]
@@ -36,6 +37,9 @@ pub struct BuildArgs {
     /// Features of the package
     #[arg(short = 'F', long, value_name = "LIST")]
     features: Option<OsString>,
+    /// More words for cargo.
+    #[arg(skip)]
+    more: Vec<OsString>,
 }
 
 impl BuildArgs {
@@ -44,7 +48,33 @@ impl BuildArgs {
         self.release = self.profile.is_none();
     }
 
+    /// Adds the recorder of decisions to the build, which gets a target folder of its own.
+    ///
+    /// # Errors
+    /// Cargo can't be asked about the workspace.
+    pub fn add_recorder(&mut self) -> Result<(), Failure> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
+        let out = cargo.stderr(Stdio::inherit()).output().map_err(|e| Failure::Call(format!("cargo: {e}")))?;
+        succeeded(out.status)?;
+        let metadata = String::from_utf8_lossy(&out.stdout);
+        let manifests: Vec<Manifest> = strings(&metadata, "manifest_path")
+            .filter_map(|path| Manifest::parse(&std::fs::read_to_string(path).ok()?))
+            .collect();
+        let is_chosen = |it: &&Manifest| self.package.as_ref().is_none_or(|name| *name == *it.package);
+        let feature = match manifests.iter().find(is_chosen) {
+            Some(manifest) => format!("{}/trace", manifest.kernel),
+            // The kernel's own examples.
+            None => "trace".into(),
+        };
+        let target = strings(&metadata, "target_directory").next().unwrap_or_else(|| "target".into());
+        let target = PathBuf::from(target).join(TRACED);
+        self.more = vec!["--features".into(), feature.into(), "--target-dir".into(), target.into()];
+        Ok(())
+    }
+
     fn give(&self, cargo: &mut Command) {
+        cargo.args(&self.more);
         let values = [
             ("--package", &self.package),
             ("--bin", &self.bin),
@@ -77,6 +107,27 @@ pub fn build(build: &BuildArgs) -> Result<PathBuf, Failure> {
     succeeded(out.status)?;
     let path = out.stdout.strip_suffix(b"\n").unwrap_or(&out.stdout);
     Ok(PathBuf::from(OsString::from_vec(path.to_vec())))
+}
+
+/// Returns the strings that a JSON text has for `key`.
+fn strings<'a>(json: &'a str, key: &str) -> impl Iterator<Item = String> + 'a {
+    let key = format!("\"{key}\":\"");
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        rest = &rest[rest.find(&key)? + key.len()..];
+        let (mut value, mut is_escaped) = (String::new(), false);
+        for c in rest.chars() {
+            match c {
+                '"' if !is_escaped => break,
+                '\\' if !is_escaped => is_escaped = true,
+                _ => {
+                    value.push(c);
+                    is_escaped = false;
+                }
+            }
+        }
+        Some(value)
+    })
 }
 
 /// Has cargo test.
@@ -142,4 +193,16 @@ fn cargo(action: &str) -> Result<Command, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", format!("{this} runner --do {action}"));
     Ok(cargo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strings_of_a_key_are_found_in_json() {
+        let json = r#"{"a":"x","path":"/w/a \"b\"","n":[{"path":"C:\\d"}],"path":3}"#;
+        assert_eq!(strings(json, "path").collect::<Vec<_>>(), ["/w/a \"b\"", "C:\\d"]);
+        assert_eq!(strings("", "path").count(), 0);
+    }
 }

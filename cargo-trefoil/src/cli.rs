@@ -11,6 +11,9 @@ use crate::new::Source;
 use crate::options::MachineArgs;
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
+use crate::trace_port::Collector;
+use crate::trace_verb::RecordArgs;
+use crate::words::text_of;
 use crate::{boots, cargo, debug, doctor, elf, new, run};
 
 const STYLES: Styles = Styles::styled()
@@ -49,6 +52,8 @@ enum Verb {
     Debug(RunArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
     Bench(RunArgs),
+    /// Record every decision of a program's scheduler
+    Trace(RecordArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),
     /// Look for mistakes in this folder's program, and say what to do
@@ -170,6 +175,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
             args.machine.icount = true;
             args.act(Action::Run)
         }
+        Verb::Trace(args) => args.act().or_else(status),
         Verb::Size(mut args) => {
             args.build.default_to_release();
             built(args.file, &args.build, |file| act(Action::Size, file, &[], &MachineArgs::default()))
@@ -250,12 +256,13 @@ fn boot(file: &Path, words: &[String], machine: &MachineArgs) -> Result<u8, Stri
             Err(error) => error.exit(),
         };
     }
-    let settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
-    run::run(file, words, &settings, &mut run::Terminal)
-}
-
-fn text_of(words: &[OsString]) -> Vec<String> {
-    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    let mut settings = Settings { stdin: Stdin::Inherit, ..machine.settings()? };
+    let collector = Collector::of(file, &mut settings)?;
+    let status = run::run(file, words, &settings, &mut run::Terminal)?;
+    if let Some(collector) = collector {
+        collector.collect()?.tell();
+    }
+    Ok(status)
 }
 
 #[cfg(test)]

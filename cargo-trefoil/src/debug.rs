@@ -153,5 +153,5 @@ fn print(serial: ChildStdout, traces: Traces) {
     let show = |bytes: &[u8]| {
         let _ = out.write_all(bytes).and_then(|()| out.flush());
     };
-    serial::copy(serial, traces, || {}, show);
+    serial::copy(serial, traces, None, || {}, show);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use dependencies::dependencies;
-use manifest::Manifest;
+pub(crate) use manifest::Manifest;
 
 mod dependencies;
 mod manifest;

@@ -66,8 +66,8 @@ pub fn is_image(file: &Path) -> Result<bool, String> {
     Ok(has_note(&bytes).unwrap_or(false))
 }
 
-/// Returns the text of the section `.trefoil.tests`, if `elf` has one.
-fn tests_section(elf: &[u8]) -> Option<String> {
+/// Returns the contents of the section called `wanted`, if `elf` has one.
+fn section<'a>(elf: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     let (headers, size, count) = (word(elf, 40, 8)? as usize, word(elf, 58, 2)? as usize, word(elf, 60, 2)? as usize);
     let place = |i: usize| {
         let header = headers + i * size;
@@ -76,10 +76,9 @@ fn tests_section(elf: &[u8]) -> Option<String> {
     let names = place(word(elf, 62, 2)? as usize)?.0;
     for i in 0..count {
         let name = elf.get(names + word(elf, headers + i * size, 4)? as usize..)?;
-        if name.starts_with(b".trefoil.tests\0") {
+        if name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.starts_with(b"\0")) {
             let (at, len) = place(i)?;
-            let text = elf.get(at..at.checked_add(len)?)?;
-            return Some(String::from_utf8_lossy(text).replace('\0', "\n"));
+            return elf.get(at..at.checked_add(len)?);
         }
     }
     None
@@ -91,7 +90,17 @@ fn tests_section(elf: &[u8]) -> Option<String> {
 /// The file can't be read.
 pub fn tests(file: &Path) -> Result<Option<String>, String> {
     let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    Ok(tests_section(&bytes))
+    let text = section(&bytes, ".trefoil.tests");
+    Ok(text.map(|text| String::from_utf8_lossy(text).replace('\0', "\n")))
+}
+
+/// Returns true if the image has a recorder of decisions.
+///
+/// # Errors
+/// The file can't be read.
+pub fn has_recorder(file: &Path) -> Result<bool, String> {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(section(&bytes, ".trefoil.trace").is_some())
 }
 
 /// Measures the image without symbols and debug information, in bytes.

@@ -17,7 +17,9 @@
 //! | `traces` | backtraces with names, folded |
 //! | [`debug`] | a machine under gdb, which is shown goroutines |
 //! | [`doctor`] | a program's folder is searched for mistakes |
+//! | [`trace_port`], [`trace_verb`] | a run is recorded, and its trace collected |
 //! | [`trace`] | a recorded run, read and told |
+//! | [`go`] | a recorded run for Go's tools |
 //! | [`html`] | a recorded run as one HTML page |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
@@ -28,6 +30,7 @@ pub mod debug;
 pub mod doctor;
 pub mod elf;
 mod feed;
+pub mod go;
 pub mod html;
 mod interrupt;
 pub mod new;
@@ -40,5 +43,7 @@ mod serial;
 pub mod symbols;
 mod terminal;
 pub mod trace;
+pub mod trace_port;
+pub mod trace_verb;
 mod traces;
 pub mod words;

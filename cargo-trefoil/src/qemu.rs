@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::recording::Recording;
-use crate::words;
+use crate::{trace_port, words};
 
 /// The program.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -63,6 +63,8 @@ pub struct Settings {
     pub icount: bool,
     /// Record or replay the run: one core.
     pub recording: Option<Recording>,
+    /// The file that takes what the recorder of decisions sends.
+    pub trace: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -81,6 +83,7 @@ impl Default for Settings {
             stdin: Stdin::Nothing,
             icount: false,
             recording: None,
+            trace: None,
         }
     }
 }
@@ -93,7 +96,8 @@ impl Settings {
     pub fn command(&self, image: &Path, words: &[String]) -> Result<Command, String> {
         let mut qemu = Command::new(QEMU);
         let machine = match self.machine.strip_prefix("microvm") {
-            Some(more) => format!("microvm,pit=on,pic=on,rtc=on,isa-serial=on{more}"),
+            // QEMU would name its devices on the command line.
+            Some(more) => format!("microvm,pit=on,pic=on,rtc=on,isa-serial=on,auto-kernel-cmdline=off{more}"),
             None => self.machine.clone(),
         };
         qemu.args(["-M", &machine, "-m", &self.memory, "-smp", &self.smp]);
@@ -108,6 +112,9 @@ impl Settings {
         };
         qemu.args(["-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-net", "none"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        if let Some(file) = &self.trace {
+            qemu.args(trace_port::console(self.is_microvm(), file));
+        }
         qemu.arg("-kernel").arg(image);
         if let Some(input) = &self.input {
             std::fs::File::open(input).map_err(|e| format!("INPUT={}: {e}", input.display()))?;
@@ -126,6 +133,10 @@ impl Settings {
         }
         qemu.args(&self.extra);
         Ok(qemu)
+    }
+
+    fn is_microvm(&self) -> bool {
+        self.machine.starts_with("microvm")
     }
 
     /// Returns true if a person types the input, or has typed that of a replay.
@@ -208,6 +219,9 @@ mod tests {
             Settings { machine: "microvm,x-option=on".into(), append: "seed=1".into(), ..Settings::default() };
         let text = line(&settings, &["a b", "c"]);
         assert!(text.ends_with(r#"-append seed=1 -- "a b" c"#), "{text}");
-        assert!(text.contains("-M microvm,pit=on,pic=on,rtc=on,isa-serial=on,x-option=on "), "{text}");
+        assert!(
+            text.contains("-M microvm,pit=on,pic=on,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option=on "),
+            "{text}"
+        );
     }
 }

@@ -16,6 +16,7 @@ use crate::qemu::{self, QEMU, Settings, Stdin};
 use crate::recording::Recording;
 use crate::serial;
 use crate::symbols::ERASE;
+use crate::trace_port::Lines;
 use crate::traces::Traces;
 
 /// The exit code of a run that was stopped at its time limit.
@@ -143,7 +144,7 @@ pub fn run(image: &Path, words: &[String], settings: &Settings, out: &mut dyn Ou
             watch = None;
         }
     };
-    serial::copy(serial, traces, asks, show);
+    serial::copy(serial, traces, settings.trace.as_deref().map(Lines::new), asks, show);
     if in_row && feed.is_typed() {
         // The shell goes on below a half-typed line.
         out.write(b"\n");

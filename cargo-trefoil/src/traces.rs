@@ -233,7 +233,7 @@ fn explain(code: &[Code]) -> String {
     texts.collect::<Vec<_>>().join("\n       inlined into")
 }
 
-fn is_runtime(code: &Code) -> bool {
+pub(crate) fn is_runtime(code: &Code) -> bool {
     let is_rusts = |(file, _): &(String, u32)| file.contains("/library/core/") || file.contains("/library/alloc/");
     if code.at.as_ref().is_some_and(is_rusts) {
         return true;

@@ -4,6 +4,13 @@
 //! special meaning from the byte after it, inside quotes and outside. GRUB writes its command lines
 //! so, too. `trefoil_boot::options` reads them.
 
+use std::ffi::OsString;
+
+/// Returns typed words as text.
+pub fn text_of(words: &[OsString]) -> Vec<String> {
+    words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// Joins `words` so that the machine sees the same words.
 pub fn join(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")

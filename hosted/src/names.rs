@@ -8,7 +8,7 @@ pub use trefoil_macros::hosted_test as test;
 pub use trefoil_sched::join::{JoinError, JoinHandle};
 pub use trefoil_sched::spawn::{DEFAULT_STACK, go, try_go};
 pub use trefoil_sched::{Builder, Scope, ScopedJoinHandle, SpawnError, scope};
-pub use trefoil_sched::{chan, context, joinset, local, panic, par, rand, time};
+pub use trefoil_sched::{chan, context, joinset, local, panic, par, rand, time, trace};
 pub use trefoil_sched::{goroutine_local, select, select_biased};
 
 pub use std::{dbg, eprint, eprintln, print, println};

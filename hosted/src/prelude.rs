@@ -17,7 +17,7 @@ pub use crate::sync::{Mutex, RwLock, WaitGroup};
 pub use crate::time::{Duration, Instant};
 pub use crate::{
     Builder, JoinHandle, alloc, chan, context, go, goroutine_local, par, runtime, scope, select, select_biased, sync,
-    task, time, try_go,
+    task, time, trace, try_go,
 };
 // Examples of `trefoil_sched` use these as well.
 pub use crate::{JoinError, SpawnError, panic, rand};

@@ -73,6 +73,7 @@
 //!   testing                             instruments of the test images
 //!   api                                 the program's interface: runtime, panic, console, log, time
 //!   report                              last words, of the machine or of a G
+//!   recorder                            rings of decisions, dumps, and their port (feature `trace`)
 //!   mm                                  frames, heap, page tables, kernel stacks, the G's stacks
 //!   arch                                the processor: vectors, devices, preemption, a core's record
 //!   scheduler                           the one scheduler
@@ -106,6 +107,9 @@ pub mod arch;
 pub mod mm;
 mod platform;
 pub mod prelude;
+#[cfg_attr(not(feature = "trace"), path = "no_recorder.rs")]
+#[doc(hidden)]
+pub mod recorder;
 mod report;
 mod scheduler;
 mod start;
@@ -115,7 +119,7 @@ mod upcalls;
 
 #[doc(hidden)]
 pub use api::console;
-pub use api::{collections, log, panic, runtime, time};
+pub use api::{collections, log, panic, runtime, time, trace};
 pub use arch::guard::PreemptGuard;
 pub use trefoil_macros::{main, test};
 pub use trefoil_sched::goroutine_local;

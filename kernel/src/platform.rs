@@ -6,10 +6,12 @@ use trefoil_context::switch;
 use trefoil_sched::M;
 use trefoil_sched::platform::{AfterFn, EntryFn, Fatal, NoStack, Payload, Platform, Stack, Thrown, Token};
 
+use trefoil_trace::Kind;
+
 use crate::api::{console, panic};
 use crate::arch::{apic, clock, percpu, stretch, tlb};
 use crate::mm::record;
-use crate::{mm, report};
+use crate::{mm, recorder, report};
 
 /// Returns this core's M. With preemption off, in a hook.
 #[inline(always)]
@@ -66,6 +68,7 @@ unsafe impl Platform for Machine {
 
     fn wake_m(index: usize) {
         if let Some(core) = percpu::get(index) {
+            recorder::note(here(), Kind::IpiSent, index as u64, 0);
             apic::wake(core);
         }
     }
@@ -87,6 +90,15 @@ unsafe impl Platform for Machine {
 
     fn now() -> u64 {
         clock::now()
+    }
+
+    #[inline(always)]
+    fn ticks() -> u64 {
+        clock::ticks()
+    }
+
+    fn stack_trace(addresses: &mut [u32]) -> usize {
+        recorder::stack_trace(here(), addresses)
     }
 
     fn arm_timer(at: u64) {
@@ -175,6 +187,7 @@ unsafe impl Platform for Machine {
             mm::stack::free_deferred();
         }
         let _ = mm::stack::scavenge::poll(here());
+        recorder::on_g0(here());
     }
 
     #[inline(always)]

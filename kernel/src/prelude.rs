@@ -37,7 +37,7 @@ pub use crate::sync::{Mutex, RwLock, WaitGroup};
 pub use crate::time::{Duration, Instant};
 pub use crate::{
     Builder, JoinHandle, chan, context, dbg, eprint, eprintln, go, goroutine_local, par, print, println, runtime,
-    scope, select, select_biased, sync, task, time, try_go,
+    scope, select, select_biased, sync, task, time, trace, try_go,
 };
 
 // The crate, so that `alloc::…` paths work without `extern crate`.

@@ -22,6 +22,7 @@ use crate::arch::exit::{FAILURE, exit};
 use crate::arch::idt::Frame;
 use crate::arch::{exceptions, percpu, report_stack, reporter, serial};
 use crate::mm::{frames, kstack};
+use crate::recorder;
 use crate::scheduler;
 
 /// Faults inside the report.
@@ -82,6 +83,7 @@ fn begin(what: fmt::Arguments<'_>) {
 #[optimize(size)]
 fn end() -> ! {
     serial::put_str("trefoil: end of report\n");
+    recorder::at_report();
     serial::finish();
     exit(FAILURE)
 }

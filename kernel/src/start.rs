@@ -14,7 +14,7 @@ use crate::arch::percpu::{self, PerCpu};
 use crate::arch::{acpi, apic, clock, cpu, gdt, idt, pic, serial, tlb};
 use crate::mm::record::{self, Record};
 use crate::mm::{self, kstack};
-use crate::{console, println, report, runtime, scheduler};
+use crate::{console, println, recorder, report, runtime, scheduler};
 
 mod cores;
 
@@ -57,6 +57,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference == clock::Reference::None {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }
+    recorder::init(&told.trace, options::line(), console::say); // decisions are recorded, if asked for
     if let (Some(at), len) = (boot.info.ramdisk_addr.into_option(), boot.info.ramdisk_len) {
         // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed
         // out.
@@ -71,6 +72,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
         wakeup: told.wakeup.map_or(Config::default().wakeup, |us| us * 1000),
     })));
     scheduler::set_sched(sched);
+    recorder::begin(sched, ids.len());
     make_m(core, sched); //                               this core is M 0 and holds P 0
     start_m(core);
     let main = Builder::new().name("main").stack_max(told.stack.unwrap_or(__TREFOIL_MAIN_STACK));
@@ -117,7 +119,9 @@ pub(crate) fn ap_main(core: &'static Record) -> ! {
 #[inline(never)]
 #[optimize(size)]
 pub(crate) fn make_m(core: &'static PerCpu, sched: &'static Sched) {
-    core.prepare_m(Box::leak(Box::new(M::new(core.index(), sched))));
+    let m = Box::leak(Box::new(M::new(core.index(), sched)));
+    recorder::attach(m, console::say);
+    core.prepare_m(m);
 }
 
 /// Makes this core's M take part; preemption is off from here on.
@@ -158,5 +162,6 @@ fn run_main() {
     let status = __trefoil_main();
     trefoil_sched::local::end_current();
     console::shut();
+    recorder::at_exit();
     exit(status)
 }

@@ -17,3 +17,4 @@ pub mod spawn;
 pub mod stats;
 pub mod task;
 pub mod time;
+pub mod trace;

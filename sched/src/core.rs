@@ -8,6 +8,7 @@
 //!   a P's parts           p · slot (what runs next) · slice (how long)
 //!   P's change hands      handoff (block_in_place) · max_procs · pin
 //!   all of it             m · shared (Sched)
+//!   seen from outside     trace (every decision as a record; no_trace where it is not built in)
 //!   records               recycle (where they come from and go) · scan (another core looks) · drops · rounds
 //! ```
 
@@ -32,4 +33,9 @@ pub mod scan;
 pub mod shared;
 pub mod slice;
 pub mod slot;
+#[cfg(feature = "trace")]
+pub mod trace;
+#[cfg(not(feature = "trace"))]
+#[path = "core/no_trace.rs"]
+pub mod trace;
 pub mod victims;

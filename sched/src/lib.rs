@@ -47,6 +47,7 @@ mod wait;
 /// The inner parts, for the kernel, the hosted platform, and tests: no interface for programs.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::core::trace as recorder;
     pub use crate::core::{idle, m};
     pub use crate::g::state;
     pub use crate::machine::spin;
@@ -69,7 +70,7 @@ pub use crate::api::scope::{Scope, ScopedJoinHandle, scope};
 pub use crate::api::spawn::{Builder, SpawnError, exit_g};
 pub use crate::api::{
     chan, context, input, join, joinset, local, locks, output, panic, par, rand, scope, select, spawn, stats, task,
-    time,
+    time, trace,
 };
 pub use crate::core::handoff::block_in_place;
 pub use crate::core::max_procs::set_max_procs;

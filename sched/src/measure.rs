@@ -1,3 +1,8 @@
 //! Measurements of the scheduler by itself.
 
 pub mod latency;
+#[cfg(feature = "trace")]
+pub mod recorder;
+#[cfg(not(feature = "trace"))]
+#[path = "measure/no_recorder.rs"]
+pub mod recorder;

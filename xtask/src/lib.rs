@@ -5,6 +5,7 @@
 pub mod book;
 pub mod compare;
 pub mod figures;
+pub mod go;
 pub mod markers;
 pub mod pictures;
 pub mod sample;
@@ -13,4 +14,4 @@ pub mod walk;
 
 /// The verbs.
 pub const USAGE: &str = "usage: xtask sample FILE [WORDS…] | compare-programs | figures [FILE] | pictures | book | \
-                         walk [TEXT] | tidy [--all|--ratchet|--invariants|--paths]";
+                         setup-go | walk [TEXT] | tidy [--all|--ratchet|--invariants|--paths]";

@@ -4,14 +4,15 @@
 //! an image and shows which functions its processors were in. `xtask figures [FILE]` writes the
 //! tables of counted figures in `docs/`. `xtask pictures` draws the chart and records an example.
 //! `xtask book` builds the book. `xtask walk [TEXT]` runs the command lines of the pages. `xtask
-//! compare-programs` runs whole programs beside Go's.
+//! compare-programs` runs whole programs beside Go's. `xtask setup-go` installs Go's tools that
+//! check traces.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cargo_trefoil::qemu::{Settings, Stdin};
 use xtask::tidy::Mode;
-use xtask::{USAGE, book, compare, figures, pictures, sample, tidy, walk};
+use xtask::{USAGE, book, compare, figures, go, pictures, sample, tidy, walk};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         (Some("pictures"), None) => pictures::pictures(),
         (Some("walk"), filter) => walk::walk(&filter.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
         (Some("book"), None) => book::book(),
+        (Some("setup-go"), None) => go::setup(),
         (Some("tidy"), None) => tidy::tidy(Mode::Check),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--all" => tidy::tidy(Mode::All),
         (Some("tidy"), Some(flag)) if flag.as_os_str() == "--ratchet" => tidy::tidy(Mode::Ratchet),

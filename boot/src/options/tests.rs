@@ -160,3 +160,36 @@ fn no_line_of_random_bytes_panics() {
         let _ = (read(&line), app_words(&unquoted(&line)).count());
     }
 }
+
+#[test]
+#[cfg(feature = "trace")]
+fn the_recorders_keys_are_read_within_their_ranges() {
+    use trace::{Mode, Port};
+    let (options, complaints) = read(b"trace=full trace=flight trace_size=64K trace_on_latency=500 trace_port=serial");
+    assert_eq!(complaints, [""; 0]);
+    let told = options.trace;
+    assert_eq!((told.mode, told.size), (Some(Mode::Flight), Some(64 << 10)));
+    assert_eq!((told.on_latency, told.port), (Some(500), Some(Port::Serial)));
+    let (options, complaints) =
+        read(b"trace=on trace trace_size=4095 trace_size=1025M trace_on_latency=0 trace_port=tcp tracing=1");
+    assert_eq!(options, Options::default());
+    assert_eq!(
+        complaints,
+        [
+            r#"trace="on": wants full or flight; skipped"#,
+            r#"trace="": wants full or flight; skipped"#,
+            r#"trace_size="4095": wants a size from 4K to 1G; skipped"#,
+            r#"trace_size="1025M": wants a size from 4K to 1G; skipped"#,
+            r#"trace_on_latency="0": wants 1 to 60000000 microseconds; skipped"#,
+            r#"trace_port="tcp": wants fastest or serial; skipped"#,
+            r#"unknown key "tracing"; skipped"#,
+        ]
+    );
+}
+
+#[test]
+#[cfg(not(feature = "trace"))]
+fn an_image_without_a_recorder_knows_none_of_its_keys() {
+    let complaints = read(b"trace=full trace_size=64K").1;
+    assert_eq!(complaints, [r#"unknown key "trace"; skipped"#, r#"unknown key "trace_size"; skipped"#]);
+}

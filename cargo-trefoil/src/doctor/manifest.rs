@@ -10,7 +10,7 @@ pub struct Manifest {
     /// The tests with a harness of their own.
     pub own_harness: Vec<String>,
     /// The package's name, which `src/main.rs` has unless told.
-    package: String,
+    pub package: String,
     /// The entries `[[bin]]`.
     bins: Vec<Bin>,
     /// Programs without an entry are none.

@@ -9,7 +9,7 @@ use std::path::Path;
 pub const FOLDER: &str = "trefoil";
 
 /// The crates of the copy: the kernel with its parts, the host's scheduler, and this tool.
-const CRATES: [&str; 8] = ["kernel", "macros", "sched", "boot", "context", "runs", "hosted", "cargo-trefoil"];
+const CRATES: [&str; 9] = ["kernel", "macros", "trace", "sched", "boot", "context", "runs", "hosted", "cargo-trefoil"];
 
 /// Files of the checkout's own folder.
 const FILES: [&str; 7] = [

@@ -111,7 +111,8 @@ pub enum Cause {
         /// The M that readied it.
         m: u32,
     },
-    /// The end of a run after which it can go on: it yielded, or its core was taken away.
+    /// The end of a run after which it can go on: it yielded, its core was taken away, or it had no
+    /// reason to wait any more.
     Left(Why),
     /// The trace begins later.
     Unknown,
@@ -160,6 +161,13 @@ impl Life {
         }
     }
 
+    fn waits(&self) -> Option<Why> {
+        match self.spans.last()?.state {
+            State::Waiting { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
     fn is_running(&self) -> bool {
         self.spans.last().is_some_and(|span| matches!(span.state, State::Running { .. }))
     }
@@ -170,6 +178,8 @@ struct Reader<'a> {
     lives: BTreeMap<u64, Life>,
     /// The goroutine on each M.
     on: BTreeMap<u32, u64>,
+    /// The causes of goroutines that were readied before they had left their core.
+    early: BTreeMap<u64, Cause>,
     begin: u64,
     trace: &'a Trace,
 }
@@ -184,7 +194,8 @@ struct Reader<'a> {
 /// assert_eq!(lives[&1].name.as_deref(), Some("main"));
 /// ```
 pub fn of(trace: &Trace, events: &Events) -> BTreeMap<u64, Life> {
-    let mut reader = Reader { lives: BTreeMap::new(), on: BTreeMap::new(), begin: events.begin, trace };
+    let mut reader =
+        Reader { lives: BTreeMap::new(), on: BTreeMap::new(), early: BTreeMap::new(), begin: events.begin, trace };
     for (at, event) in events.iter().enumerate() {
         reader.read(at, event);
     }
@@ -223,15 +234,25 @@ impl Reader<'_> {
                 self.lives.insert(a, life);
                 self.life(a, State::Runnable(Cause::Unknown)).enter(ns, at, State::Runnable(Cause::Created { by }));
             }
-            Some(Kind::Ready) if event.place() != Place::Marked => {
-                let by = if how == 0 { by } else { 0 };
-                let life = self.life(a, State::Waiting { why: Why::NONE, object: 0 });
-                life.enter(ns, at, State::Runnable(Cause::Readied { by, how, m }));
+            Some(Kind::Begin) if a != 0 => {
+                self.on.insert(m, a);
+                self.life(a, State::Running { m, p: event.record.p(), from: Place::Nowhere });
             }
-            Some(Kind::Put) if event.why().0 != 0 => {
+            Some(Kind::Ready) => {
+                let cause = Cause::Readied { by: if how == 0 { by } else { 0 }, how, m };
                 let life = self.life(a, State::Waiting { why: Why::NONE, object: 0 });
-                if !matches!(life.spans.last(), Some(Span { state: State::Runnable(_), .. })) {
-                    life.enter(ns, at, State::Runnable(Cause::Left(event.why())));
+                if event.place() != Place::Marked && life.waits().is_some() {
+                    life.enter(ns, at, State::Runnable(cause));
+                } else {
+                    self.early.insert(a, cause);
+                }
+            }
+            Some(Kind::Put) => {
+                let early = self.early.remove(&a);
+                let life = self.life(a, State::Waiting { why: Why::NONE, object: 0 });
+                if let Some(why) = life.waits() {
+                    // Without a cause, it had no reason to wait any more.
+                    life.enter(ns, at, State::Runnable(early.unwrap_or(Cause::Left(why))));
                 }
             }
             Some(Kind::Switch) => {
@@ -313,7 +334,9 @@ mod tests {
                     let fits = match pair[1].state {
                         State::Running { .. } => matches!(pair[0].state, State::Runnable(_)),
                         State::Waiting { .. } => matches!(pair[0].state, State::Running { .. }),
-                        State::Runnable(Cause::Left(_)) => matches!(pair[0].state, State::Running { .. }),
+                        State::Runnable(Cause::Left(why)) if !why.waits() => {
+                            matches!(pair[0].state, State::Running { .. })
+                        }
                         State::Runnable(_) => matches!(pair[0].state, State::Waiting { .. }),
                     };
                     assert!(fits, "G{}: {pair:?}", life.id);

@@ -233,8 +233,8 @@ fn clean(text: &str) -> String {
 /// The longest path that is taken for one.
 const LONGEST_PATH: usize = 4096;
 
-/// Reads a `core::panic::Location` from the image: the address and the length of the file's name
-/// with its final zero, the line, the column.
+/// Reads a `core::panic::Location` from the image: the address and the length of the file's name,
+/// the line, the column.
 fn location(elf: &[u8], address: u64) -> Option<(String, u32, u32)> {
     let bytes: &[u8; 24] = elf::loaded(elf, address, 24)?.try_into().ok()?;
     let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| bytes[at + i]));

@@ -11,3 +11,4 @@ pub mod panic;
 pub mod runtime;
 pub(crate) mod schedtrace;
 pub mod time;
+pub mod trace;

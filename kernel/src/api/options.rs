@@ -31,7 +31,12 @@ pub fn late<T>(key: &'static str, wants: &'static str, read: impl FnOnce(&'stati
     read
 }
 
+/// Returns the line: its words, a zero byte between two of them.
+pub fn line() -> &'static [u8] {
+    LINE.get().copied().unwrap_or(&[])
+}
+
 /// Returns the program's own words.
 pub fn app_words() -> AppWords<'static> {
-    words(LINE.get().copied().unwrap_or(&[]))
+    words(line())
 }

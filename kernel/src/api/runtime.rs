@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::console;
 use crate::arch::exit::exit as end;
 use crate::arch::percpu;
+use crate::recorder;
 use crate::scheduler;
 
 pub use memory::{GInfo, MemoryStats, current, goroutines};
@@ -391,6 +392,7 @@ pub fn scavenge() -> usize {
 /// ```
 pub fn exit(code: i32) -> ! {
     console::shut();
+    recorder::at_exit();
     end(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from).into())
 }
 

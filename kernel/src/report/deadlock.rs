@@ -25,7 +25,7 @@ use super::backtrace::{self, Place};
 use super::{Who, begin, creator, end};
 use crate::arch::{clock, report_stack};
 use crate::mm::stack;
-use crate::scheduler;
+use crate::{recorder, scheduler};
 
 /// G's that are shown in full.
 const IN_FULL: usize = 100;
@@ -61,6 +61,7 @@ impl Kind {
 /// Reports that no G will ever run again, and the wait of each G.
 #[optimize(size)]
 pub fn deadlock() -> ! {
+    recorder::is_deadlock();
     begin(format_args!("deadlock: all goroutines are asleep, no timer is armed"));
     let (mut shown, mut others) = (0, 0u64);
     let now = clock::now();

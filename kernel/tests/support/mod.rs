@@ -30,6 +30,7 @@
 //! | `reports N` | so many goroutines report their panic or overflow, each in one piece |
 //! | `timeout SECONDS` | the time limit (60 unless told) |
 //! | `icount` | QEMU counts instructions |
+//! | `trace` | the machine has the port for traces; the bytes go nowhere |
 //! | `large` | runs alone, and only with `--ignored` |
 //! | `free-cores N` | compares times: runs alone, and only if the host has so many cores free |
 //!

@@ -166,6 +166,14 @@ impl M {
 }
 
 impl Sched {
+    /// Returns the times from ready to running on all P's. Allocates nothing, and takes no lock.
+    pub fn latency_ready(&'static self) -> Distribution {
+        self.ps().iter().fold(Distribution::default(), |mut sum, p| {
+            sum.add(&p.latency.ready.snapshot());
+            sum
+        })
+    }
+
     /// Takes a snapshot.
     pub fn stats(&'static self) -> Stats {
         Stats {

@@ -6,12 +6,14 @@ use crate::core::enqueue::enqueue_last;
 use crate::core::interrupt::attend_timer;
 use crate::core::m::M;
 use crate::core::p::{Held, P};
+use crate::core::trace;
 use crate::g::state::Ready;
 use crate::g::ticket::Number;
 use crate::g::{G, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::timers::{Alarm, TimerNode, What};
+use trefoil_trace::{Kind, Place};
 
 /// The most due timers that run at once. Later ones wait until g0 looks again, so that a storm of
 /// timers does not keep the core from other G's. With 10,000 pending, each timer takes 500
@@ -33,6 +35,14 @@ pub(crate) enum Due {
 }
 
 impl Due {
+    /// Returns the G that it is for.
+    fn g(&self) -> Option<GRef> {
+        match *self {
+            Self::Wake(g) | Self::Expire(g, _) => Some(g),
+            Self::Nothing | Self::Call(..) => None,
+        }
+    }
+
     /// Returns the action of `node`, which has just left its heap. With the lock of that heap.
     fn of(node: &'static TimerNode) -> Self {
         let at = core::ptr::from_ref(node).addr();
@@ -116,6 +126,7 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
         let Some(due) = from.timers.pop_due(guard, now, Due::of) else { break };
         ran = true;
         own.latency.timer.record(now.saturating_sub(when));
+        trace::note(m, Kind::TimerFired, due.g().map_or(0, |g| g.id()), when);
         let g = match due {
             Due::Wake(g) => g,
             Due::Expire(g, number) if g.ticket.win(number) => g,
@@ -126,6 +137,7 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
                 unsafe { Alarm::ring(alarm, generation, guard, &own.timers, now) };
                 // A G that the call has readied or started waits as the others do.
                 if let Some(g) = own.take_slot() {
+                    trace::moved(m, g, Place::Ring);
                     push_last(m, own, g, guard);
                 }
                 if others_wait {
@@ -135,13 +147,16 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
             }
         };
         if g.state.ready() != Ready::Enqueue {
+            trace::readied(m, g, 1, Place::Marked);
             continue;
         }
         g.time_ready(now);
         if others_wait && own.may_go_ahead(m.counters.runs.get()) {
+            trace::readied(m, g, 1, Place::Hand);
             first = Some(g);
             break;
         }
+        trace::readied(m, g, 1, Place::Ring);
         push_last(m, own, g, guard);
         if others_wait {
             break;
@@ -162,6 +177,7 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
 
 fn push_last(m: &M, own: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = own.ring().push(g) {
+        trace::overflowed(m, g, &overflow.0);
         m.sched.globq.push(guard, overflow.0);
     }
 }
@@ -179,8 +195,10 @@ pub(crate) fn run_arrived(m: &M, own: &Held<'_>, guard: &PreemptGuard) -> Option
         }
         if first.is_none() && (own.queues_are_empty() || own.may_go_ahead(m.counters.runs.get())) {
             own.slice.reset();
+            trace::moved(m, g, Place::Hand);
             first = Some(g);
         } else {
+            trace::moved(m, g, Place::Ring);
             enqueue_last(m, own, g, guard);
         }
     }

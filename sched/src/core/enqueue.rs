@@ -4,9 +4,11 @@ use crate::core::m::M;
 use crate::core::p::Held;
 use crate::core::slice::arm_slice;
 use crate::core::slot::arm_slot;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
+use trefoil_trace::Kind;
 
 /// Puts `g` into the slot; the G that was there goes to the ring's end.
 #[inline]
@@ -52,6 +54,7 @@ pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
 #[inline(never)]
 fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = p.ring().push(g) {
+        trace::overflowed(m, g, &overflow.0);
         m.sched.globq.push(guard, overflow.0);
     }
 }
@@ -80,6 +83,7 @@ pub(crate) fn end_if_over(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
 pub(crate) fn end_chain(m: &M, p: &Held<'_>, guard: &PreemptGuard) {
     if let Some(g) = p.take_slot() {
         p.slice.reset();
+        trace::note(m, Kind::ChainEnd, g.id(), 0);
         enqueue_last(m, p, g, guard);
     }
 }

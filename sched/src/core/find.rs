@@ -22,12 +22,14 @@ use crate::core::p::{ATTEND_SLICE, FAIR_TICKS, Held};
 use crate::core::park::run_next;
 use crate::core::rest::rest;
 use crate::core::slice::{arm_if_others_wait, goes_first};
+use crate::core::trace::{self, found_in};
 use crate::core::victims::victims;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{Ordering, spin_loop};
 use crate::queue::ring::CAPACITY;
+use trefoil_trace::{Kind, Place};
 
 /// The most G's taken from the global queue at once: half a ring.
 const GLOBAL_SHARE: usize = CAPACITY as usize / 2;
@@ -71,14 +73,28 @@ unsafe extern "C" fn after_nothing(_: *mut (), _: *mut ()) {}
 /// search.
 pub(crate) fn next_g(m: &'static M, guard: &PreemptGuard) -> GRef {
     let g = find_runnable(m, guard);
-    if m.spinning.replace(false) && m.sched.rest.stop_spinning() && m.sched.has_work(0) {
-        // The last spinner found work and there is more: the chain of wake-ups goes on.
-        m.sched.wake_one(m);
+    if m.spinning.replace(false) {
+        trace::note_all(m, Kind::SpinEnd, 1, Place::Nowhere, 0, 0, 0);
+        if m.sched.rest.stop_spinning() && m.sched.has_work(0) {
+            // The last spinner found work and there is more: the chain of wake-ups goes on.
+            m.sched.wake_one(m);
+        }
     }
-    if m.woken.replace(false) {
-        m.sched.rest.woken_usefully();
+    if m.news.get() != 0 {
+        tell_news(m, g);
     }
     g
+}
+
+/// Notes that `m`, which was woken, has found `g` to run, and records that it runs next.
+#[cold]
+#[inline(never)]
+fn tell_news(m: &M, g: GRef) {
+    if m.take_woken() {
+        m.sched.rest.woken_usefully();
+        trace::note_all(m, Kind::Woken, 1, Place::Nowhere, 0, g.id(), 0);
+    }
+    trace::found(m, g);
 }
 
 fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
@@ -111,7 +127,7 @@ fn find_runnable(m: &'static M, guard: &PreemptGuard) -> GRef {
 fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let attention = p.attention.load(Ordering::Relaxed);
     if attention != 0 {
-        p.attention.store(0, Ordering::Relaxed);
+        p.calm_down();
         p.made_way(platform::now());
         if attention & ATTEND_SLICE != 0 {
             end_chain(m, p, guard);
@@ -131,38 +147,46 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
         && let Some(g) = run_timers(m, p, p, guard, platform::now())
     {
         goes_first(p);
+        found_in(m, Place::Hand);
         return Some(g);
     }
     if let Some(g) = run_strays(m, p, guard) {
         goes_first(p);
+        found_in(m, Place::Hand);
         return Some(g);
     }
     if !m.sched.inbox.is_empty()
         && let Some(g) = run_arrived(m, p, guard)
     {
         goes_first(p);
+        found_in(m, Place::Hand);
         return Some(g);
     }
     if let Some(g) = m.pinned_queue.pop(guard, 1).pop() {
         goes_first(p);
+        found_in(m, Place::Pinned);
         return Some(g);
     }
     let left = p.fair.get() - 1;
     if left == 0 {
         p.fair.set(FAIR_TICKS);
+        trace::ticked(m);
         end_if_over(m, p, guard);
         if let Some(g) = m.sched.globq.pop(guard, 1).pop() {
             p.slice.reset();
+            found_in(m, Place::Global);
             return Some(g);
         }
     } else {
         p.fair.set(left);
     }
     if let Some(g) = p.take_slot() {
+        found_in(m, Place::Slot);
         return Some(g);
     }
     if let Some(g) = p.ring().pop() {
         p.slice.reset();
+        found_in(m, Place::Ring);
         return Some(g);
     }
     from_global(m, p, guard)
@@ -177,9 +201,12 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     }
     let mut share = globq.pop(guard, (waiting / m.sched.num_ps() + 1).min(GLOBAL_SHARE));
     let first = share.pop()?;
+    trace::note_all(m, Kind::Share, 0, Place::Hand, 1 + share.len() as u32, first.id(), 0);
     p.ring().append(&mut share);
+    found_in(m, Place::Hand);
     if !share.is_empty() {
         // The ring had G's already: the rest waits once more.
+        trace::all_moved(m, &share, Place::Global);
         globq.push(guard, share);
     }
     p.slice.reset();
@@ -192,11 +219,13 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
     if sched.is_single() || !(m.spinning.get() || sched.rest.try_spin()) {
         return None;
     }
-    m.spinning.set(true);
+    if !m.spinning.replace(true) {
+        trace::note(m, Kind::Spin, 0, 0);
+    }
     m.end_haul();
     let rounds = if m.is_shy() {
         1
-    } else if m.woken.get() {
+    } else if m.was_woken() {
         ROUNDS_WOKEN
     } else {
         ROUNDS
@@ -213,10 +242,14 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             }
             let most = m.may_take(victim);
             if most != 0
+                && let end = p.ring().end()
                 && let Some(g) = victim.runq.steal_into(&mut p.ring(), most)
             {
-                m.counters.steals.add(1 + u64::from(p.ring().len()));
+                let n = 1 + p.ring().end().wrapping_sub(end);
+                m.counters.steals.add(u64::from(n));
+                trace::note_all(m, Kind::Steal, 0, Place::Ring, n, g.id(), v as u64);
                 m.counters.hauls.add(1);
+                found_in(m, Place::Hand);
                 m.begin_haul();
                 p.slice.reset();
                 return Some(g);
@@ -224,12 +257,15 @@ fn look_around(m: &'static M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef
             if round + 1 >= ROUNDS.min(rounds) {
                 if let Some(g) = victim.slot.steal() {
                     m.counters.steals.add(1);
+                    trace::note_all(m, Kind::Steal, 0, Place::Slot, 1, g.id(), v as u64);
+                    found_in(m, Place::Hand);
                     p.slice.reset();
                     return Some(g);
                 }
                 if victim.timers.when() != u64::MAX {
                     // With an empty ring, due G's go there.
                     let first = run_timers(m, p, victim, guard, platform::now());
+                    found_in(m, if first.is_some() { Place::Hand } else { Place::Ring });
                     if let Some(g) = first.or_else(|| p.ring().pop()) {
                         p.slice.reset();
                         return Some(g);

@@ -39,10 +39,12 @@ use crate::core::p::{Held, P};
 use crate::core::park::{leave, run_next};
 use crate::core::shared::Sched;
 use crate::core::slice::arm_slice;
+use crate::core::trace;
 use crate::g::{Batch, G};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
+use trefoil_trace::{Kind, Place, Why};
 
 /// Runs `f`, which may keep this core busy for long without needing it (slow hardware, a polled
 /// device).
@@ -91,6 +93,7 @@ fn come_back(guard: PreemptGuard) {
         return;
     }
     let g = m.caller();
+    trace::leaves(m, g, Why::PREEMPT);
     let g0 = run_next(m, None);
     // SAFETY: 1. `after_global` puts `g` on the global queue. 2. `after_global` ignores its
     // argument. 3. `g0` came from `run_next` on the line above.
@@ -105,6 +108,7 @@ pub(crate) unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
+    trace::queued(m, g, Why::PREEMPT, Place::Global);
     m.sched.globq.push_one(&guard, g);
     m.sched.wake_any(m);
     guard.hand_over();
@@ -112,7 +116,7 @@ pub(crate) unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
 
 /// Moves the G's in the queue and the slot of `p` to the global queue. Returns true if there were
 /// any.
-pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bool {
+pub(crate) fn to_global(by: &M, p: &Held<'_>, guard: &PreemptGuard) -> bool {
     let mut all = Batch::new();
     if let Some(g) = p.take_slot() {
         all.push(g);
@@ -122,7 +126,8 @@ pub(crate) fn to_global(sched: &Sched, p: &Held<'_>, guard: &PreemptGuard) -> bo
     }
     let any = !all.is_empty();
     if any {
-        sched.globq.push(guard, all);
+        trace::all_moved(by, &all, Place::Global);
+        by.sched.globq.push(guard, all);
     }
     any
 }
@@ -135,7 +140,9 @@ impl M {
         if p.is_outside() {
             return false;
         }
-        to_global(sched, &p, guard);
+        to_global(self, &p, guard);
+        trace::note(self, Kind::Block, self.running().map_or(0, G::id), 0);
+        trace::note_all(self, Kind::Release, 1, Place::Nowhere, 0, 0, 0);
         // Before the P is free.
         self.stray();
         self.keep(&p);
@@ -196,6 +203,7 @@ impl M {
             return false;
         }
         let p = self.held(guard);
+        trace::note(self, Kind::BlockEnd, self.running().map_or(0, G::id), 0);
         p.slice.reset();
         if p.slice.alarm_is_off() && !self.sched.globq.is_empty() {
             arm_slice(self, &p);
@@ -207,7 +215,7 @@ impl M {
     #[optimize(size)]
     pub(crate) fn hand_out(&self) {
         let guard = PreemptGuard::new();
-        if to_global(self.sched, &self.held(&guard), &guard) {
+        if to_global(self, &self.held(&guard), &guard) {
             self.sched.wake_any(self);
         }
         self.arm(self.outside.timers.when().min(self.armed.load(Ordering::Relaxed)));
@@ -225,7 +233,7 @@ impl M {
     fn settle(&self) {
         let guard = PreemptGuard::new();
         let (sched, p) = (self.sched, self.held(&guard));
-        self.outside.attention.store(0, Ordering::Relaxed);
+        self.outside.calm_down();
         self.outside.free.flush(&sched.free, &guard);
         // All at once: this heap holds only the timers that were started in a block.
         if let Err(larger) = self.outside.timers.move_to(&p.timers, usize::MAX, &guard) {
@@ -245,7 +253,10 @@ impl M {
     #[optimize(size)]
     pub(crate) fn surrender(&'static self, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
-        let any = to_global(sched, &p, guard);
+        let any = to_global(self, &p, guard);
+        if !p.is_outside() {
+            trace::note_all(self, Kind::Release, 2, Place::Nowhere, 0, 0, 0);
+        }
         self.set_p(None);
         if !p.is_outside() {
             self.keep(&p);

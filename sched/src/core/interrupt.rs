@@ -11,10 +11,12 @@ use crate::core::p::TIMER_RETRY;
 use crate::core::p::{ATTEND_RETIRE, ATTEND_TIMER, P};
 use crate::core::park::{Commit, park, ready};
 use crate::core::slot::SLOT_DELAY;
+use crate::core::trace;
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{Ordering, fence};
+use trefoil_trace::{Kind, Place};
 
 /// The shortest distance of two alarms of a P's own: 2 µs.
 pub(crate) const ALARM_GAP: u64 = 2_000;
@@ -53,6 +55,7 @@ pub fn timer_interrupt(m: &M) -> bool {
     }
     let delay = if sched.is_single() { sched.slice() } else { SLOT_DELAY };
     if p.slot.on_alarm(now, delay) {
+        trace::note(m, Kind::Ripe, 0, 0);
         if sched.has_work(now) {
             sched.wake_now(m);
         }
@@ -78,6 +81,10 @@ pub fn timer_interrupt(m: &M) -> bool {
     }
     let timers = if due { now + TIMER_RETRY } else { p.timers.when().min(kept) };
     m.rearm(p.next_own_alarm().max(now + ALARM_GAP).min(timers));
+    trace::note_all(m, Kind::Alarm, u8::from(due) | u8::from(over) << 1, Place::Nowhere, 0, 0, 0);
+    if over && let Some(g) = m.running() {
+        trace::note_all(m, Kind::SliceEnd, u8::from(due), Place::Nowhere, 0, g.id(), 0);
+    }
     over && m.running().is_some()
 }
 
@@ -115,6 +122,7 @@ fn outside_interrupt(m: &M) {
 #[cold]
 #[optimize(size)]
 pub fn wake_interrupt(m: &M) -> bool {
+    trace::note(m, Kind::IpiReceived, 0, 0);
     let Some(p) = m.p() else { return false };
     if p.is_outside() {
         return false;
@@ -169,7 +177,9 @@ pub fn wake_interrupt(m: &M) -> bool {
 /// A G that waits for a handler parks by [`park_for_interrupt`]. Otherwise the machine may report a
 /// deadlock where there is none.
 pub fn ready_from_interrupt(m: &M, g: GRef) {
-    if m.sched.inbox.push(g) {
+    if g.enter_inbox() {
+        trace::readied(m, g, 2, Place::Inbox);
+        m.sched.inbox.put(g);
         announce(m);
     }
 }

@@ -8,12 +8,17 @@ use crate::core::haul::memory::Haul;
 use crate::core::p::OUTSIDE;
 use crate::core::p::{ATTEND_PLATFORM, Held, P};
 use crate::core::shared::Sched;
+use crate::core::trace::{self, Recorder};
 use crate::g::{G, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{AtomicPtr, AtomicU64, Ordering, OwnU64, fence};
 use crate::machine::token::Token;
 use crate::queue::global::GlobQ;
+use trefoil_trace::Kind;
+
+/// In `news`: the M was woken and has not run a G since.
+pub(crate) const WOKEN: u8 = 1;
 
 /// A machine: one core.
 #[derive(Debug)]
@@ -44,8 +49,9 @@ pub struct M {
     index: usize,
     /// True while the M is counted as a spinner.
     pub(crate) spinning: Cell<bool>,
-    /// True if the M was woken and has not run a G since.
-    pub(crate) woken: Cell<bool>,
+    /// Bits for the next G that g0 finds: [`WOKEN`], and the recorder's.
+    pub(crate) news: Cell<u8>,
+    pub(crate) trace: Recorder,
     pub(crate) haul: Haul,
     /// The P that the M held last: it comes back to that one if it can.
     pub(crate) last_p: Cell<Option<usize>>,
@@ -115,7 +121,8 @@ impl M {
             sched,
             index,
             spinning: Cell::new(false),
-            woken: Cell::new(false),
+            news: Cell::new(0),
+            trace: Recorder::new(),
             haul: Haul::new(),
             last_p: Cell::new(None),
             misrouted: Cell::new(None),
@@ -181,13 +188,20 @@ impl M {
 
     /// Returns true if the M was woken and has not found anything to run yet. On this core.
     pub fn was_woken(&self) -> bool {
-        self.woken.get()
+        self.news.get() & WOKEN != 0
     }
 
     /// Returns the saved stack pointer of g0: the stack below is free while a G runs. For the
     /// platform, on this core.
     pub fn g0_sp(&self) -> usize {
         self.g0.saved_sp()
+    }
+
+    /// Returns true if the M was woken and has not run a G since, and forgets it.
+    pub(crate) fn take_woken(&self) -> bool {
+        let news = self.news.get();
+        self.news.set(news & !WOKEN);
+        news & WOKEN != 0
     }
 
     /// Makes the next scheduling point of this core go through g0, where
@@ -236,6 +250,7 @@ impl M {
         if p.is_outside() {
             return self.sched.wake_now(self);
         }
+        trace::note(self, Kind::Defer, 0, 0);
         p.slot.defer();
         if p.slot.alarm_is_off() {
             p.slot.arm(platform::now(), SLOT_DELAY);

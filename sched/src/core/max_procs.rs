@@ -33,11 +33,13 @@ use crate::core::m::M;
 use crate::core::p::{ATTEND_RETIRE, Held, P};
 use crate::core::park::{leave, run_next};
 use crate::core::shared::Sched;
+use crate::core::trace;
 use crate::machine::MAX;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::{Ordering, spin_loop};
 use crate::timers::MOVED;
+use trefoil_trace::{Kind, Place, Why};
 
 /// Looks after which an M that does not give up its P is interrupted again.
 const PATIENCE: u32 = if cfg!(loom) { 1 } else { 1000 };
@@ -76,6 +78,7 @@ impl Sched {
     /// are not [gone](retire_p) yet, but no M claims them any more. Returns the number that it was.
     pub(crate) fn set_number(&'static self, n: usize, by: &M) -> usize {
         let before = self.rest.set_num_ps(n);
+        trace::note_all(by, Kind::Procs, 0, Place::Nowhere, n as u32, 0, before as u64);
         let mut look = n > before;
         for p in (0..n).filter(|&p| self.rest.is_gone(p)) {
             // A P that is surplus again is left to the caller that has lowered the number
@@ -139,6 +142,7 @@ pub(crate) fn retire_p(sched: &'static Sched, at: usize) {
         p.attention.fetch_or(ATTEND_RETIRE, Ordering::Relaxed);
         if m.p().is_some_and(|p| p.index() == at) {
             let g = m.caller();
+            trace::leaves(m, g, Why::PREEMPT);
             let g0 = run_next(m, None);
             // SAFETY: 1. `after_global` puts `g` on the global queue. 2. `after_global` ignores its
             // argument. 3. `g0` came from `run_next` on the line above.
@@ -222,10 +226,10 @@ fn empty(m: &M, p: &'static P, guard: &PreemptGuard) -> Result<bool, usize> {
     // SAFETY: 1. its bit was claimed, by the M that we are on while the guard lives: we are its
     // holder.
     let p = unsafe { Held::new(p) };
-    let any = to_global(sched, &p, guard);
+    let any = to_global(m, &p, guard);
     p.free.flush(&sched.free, guard);
     let moved = p.timers.move_to(&own.timers, MOVED, guard);
-    p.attention.store(0, Ordering::Relaxed);
+    p.calm_down();
     p.forget_alarms();
     m.arm(own.next_alarm());
     if any {

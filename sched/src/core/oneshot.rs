@@ -1,8 +1,10 @@
 //! The M's one-shot: when its core is to be interrupted next.
 
 use crate::core::m::M;
+use crate::core::trace;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
+use trefoil_trace::Kind;
 
 /// The most that an interrupt of the one-shot is late: 1 ms. (An emulated timer waits for its
 /// host.)
@@ -82,6 +84,7 @@ impl M {
     pub(crate) fn rearm(&self, at: u64) {
         self.armed.store(at, Ordering::Relaxed);
         self.counters.timer_writes.add_shared();
+        trace::note(self, Kind::Arm, 0, at);
         platform::arm_timer(at);
     }
 

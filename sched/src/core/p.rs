@@ -12,6 +12,7 @@ use core::ops::Deref;
 
 use crate::core::slice::Slice;
 use crate::core::slot::Slot;
+use crate::core::trace::ATTEND_TRACE;
 use crate::core::victims::Rng;
 use crate::g::COARSE_SHIFT;
 use crate::machine::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -154,6 +155,12 @@ impl P {
     /// Returns the time at which this P's core must be interrupted next.
     pub(crate) fn next_alarm(&self) -> u64 {
         self.timers.when().min(self.next_own_alarm())
+    }
+
+    /// Takes note of all that `attention` asks for, but for the recorder's bit, which stays.
+    #[inline(always)]
+    pub(crate) fn calm_down(&self) {
+        self.attention.store(self.attention.load(Ordering::Relaxed) & ATTEND_TRACE, Ordering::Relaxed);
     }
 
     /// Notes the time of a clock read here. On the P's core.

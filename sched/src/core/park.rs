@@ -24,11 +24,13 @@ use crate::core::enqueue::enqueue_last;
 use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
 use crate::core::p::{ATTEND_HELD, ATTEND_RETIRE, ATTEND_SLICE, Held};
+use crate::core::trace::{self, ATTEND_TRACE};
 use crate::g::state::{Finish, Ready};
 use crate::g::{GRef, WaitReason};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::{self, AfterFn};
 use crate::machine::sync::Ordering;
+use trefoil_trace::{Place, Why};
 
 /// Publishes a parked G; see [`park`].
 pub type Commit = unsafe fn(*mut (), GRef) -> bool;
@@ -79,17 +81,31 @@ pub(crate) unsafe fn park_as(
     g.state.begin_park();
     let p = m.held(&guard);
     g.set_since(p.coarse.load(Ordering::Relaxed));
-    let next = next_local(&p);
-    if next.is_some_and(|next| next.is_special()) {
-        // SAFETY: `park_for_special` has this function's own rules.
-        return unsafe { park_for_special(guard, g, next, commit, arg) };
-    }
-    let next = match next {
-        Some(next) => dispatch(m, next),
-        None => go_to_g0(m),
+    let next = match next_local(p) {
+        // SAFETY: both have this function's own rules.
+        Local::Attend => return unsafe { park_attended(guard, g, commit, arg) },
+        // SAFETY: as above.
+        Local::G(next) if next.is_special() => return unsafe { park_for_special(guard, g, next, commit, arg) },
+        Local::G(next) => dispatch(m, next),
+        Local::Nobody => go_to_g0(m),
     };
     // SAFETY: `leave_parking` has this function's own rules, and `next` has just come from
     // `dispatch` or `go_to_g0`.
+    unsafe { leave_parking(guard, g, next, commit, arg) }
+}
+
+/// Parks where something needs attention. Out of line, as the next.
+///
+/// # Safety
+/// As [`park_as`].
+#[cold]
+#[inline(never)]
+unsafe fn park_attended(guard: PreemptGuard, g: GRef, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let m = M::current(&guard);
+    let next = attend(m, m.held(&guard), g, Leaves::Parks);
+    let next = run_next(m, next);
+    // SAFETY: `leave_parking` has this function's own rules, and `next` has just come from
+    // `run_next`.
     unsafe { leave_parking(guard, g, next, commit, arg) }
 }
 
@@ -100,14 +116,8 @@ pub(crate) unsafe fn park_as(
 /// As [`park_as`].
 #[cold]
 #[inline(never)]
-unsafe fn park_for_special(
-    guard: PreemptGuard,
-    g: GRef,
-    next: Option<GRef>,
-    commit: Commit,
-    arg: *mut (),
-) -> PreemptGuard {
-    let next = run_next(M::current(&guard), next);
+unsafe fn park_for_special(guard: PreemptGuard, g: GRef, next: GRef, commit: Commit, arg: *mut ()) -> PreemptGuard {
+    let next = run_next(M::current(&guard), Some(next));
     // SAFETY: `leave_parking` has this function's own rules, and `next` has just come from
     // `run_next`.
     unsafe { leave_parking(guard, g, next, commit, arg) }
@@ -116,7 +126,7 @@ unsafe fn park_for_special(
 /// Returns true if the function that begins at `start` parks in place of another at times. For
 /// reports, which want the function that the program called.
 pub fn is_side_door(start: usize) -> bool {
-    start == park_for_special as *const () as usize
+    start == park_for_special as *const () as usize || start == park_attended as *const () as usize
 }
 
 /// # Safety
@@ -149,6 +159,7 @@ fn requeue(g: GRef) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off that the next context will
     // take over; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
+    trace::moved(M::current(&guard), g, Place::Slot);
     enqueue_next(&guard, g);
     guard.hand_over();
 }
@@ -169,8 +180,11 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
 #[inline(never)]
 fn ready_early(guard: &PreemptGuard, g: GRef) {
     match g.state.ready_early() {
-        Ready::Enqueue => enqueue_next(guard, g),
-        Ready::Marked => {}
+        Ready::Enqueue => {
+            trace::readied(M::current(guard), g, 0, Place::Slot);
+            enqueue_next(guard, g);
+        }
+        Ready::Marked => trace::readied(M::current(guard), g, 0, Place::Marked),
     }
 }
 
@@ -192,9 +206,31 @@ pub fn yield_now() {
         return yield_pinned(guard);
     }
     let p = m.held(&guard);
-    let next = next_local(&p);
-    if next.is_none() && p.attention.load(Ordering::Relaxed) == 0 && p.queues_are_empty() && m.sched.globq.is_empty() {
-        return;
+    let next = match next_local(p) {
+        Local::Attend => return yield_attended(guard),
+        Local::G(next) => Some(next),
+        Local::Nobody if p.queues_are_empty() && m.sched.globq.is_empty() => return,
+        Local::Nobody => None,
+    };
+    let next = run_next(m, next);
+    // SAFETY: 1. `after_yield` queues `g`. 2. `after_yield` ignores its argument. 3. `next` came
+    // from `run_next` on the line above.
+    drop(unsafe { leave(guard, g, next, after_yield, core::ptr::null_mut()) });
+}
+
+/// Yields where something needs attention.
+#[cold]
+#[inline(never)]
+fn yield_attended(guard: PreemptGuard) {
+    let m = M::current(&guard);
+    let (g, p) = (m.caller(), m.held(&guard));
+    let next = attend(m, p, g, Leaves::Yields);
+    if next.is_none() {
+        if p.attention.load(Ordering::Relaxed) & !ATTEND_TRACE == 0 && p.queues_are_empty() && m.sched.globq.is_empty()
+        {
+            return;
+        }
+        trace::leaves(m, g, Why::YIELD);
     }
     let next = run_next(m, next);
     // SAFETY: 1. `after_yield` queues `g`. 2. `after_yield` ignores its argument. 3. `next` came
@@ -220,6 +256,7 @@ fn yield_pinned(guard: PreemptGuard) {
     let m = M::current(&guard);
     let g = m.caller();
     m.may_leave();
+    trace::leaves(m, g, Why::PREEMPT);
     let g0 = run_next(m, None);
     // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` came
     // from `run_next` on the line above.
@@ -234,6 +271,7 @@ pub fn preempt(guard: PreemptGuard) -> PreemptGuard {
     let m = M::current(&guard);
     let g = m.caller();
     m.counters.preemptions.add(1);
+    trace::leaves(m, g, Why::PREEMPT);
     // The G does not park, and `after_preempt` reads the clock.
     let g0 = to_g0(m);
     // SAFETY: 1. `after_preempt` queues `g`. 2. `after_preempt` ignores its argument. 3. `g0` has
@@ -275,6 +313,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
     if p.timers.when() <= now && p.attention.load(Ordering::Relaxed) & ATTEND_RETIRE == 0 {
         // Sleepers are due. The G stays here, so that a storm of them can't keep it from its
         // share.
+        trace::queued(m, g, Why::PREEMPT, Place::Ring);
         enqueue_last(m, &p, g, &guard);
         return guard.hand_over();
     }
@@ -282,6 +321,7 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         // The global queue's turn is not for the G that makes way.
         p.fair.set(2);
     }
+    trace::queued(m, g, Why::PREEMPT, Place::Global);
     enqueue_behind_all(m, g, &guard);
     guard.hand_over();
 }
@@ -295,34 +335,63 @@ pub fn current_g(guard: &PreemptGuard) -> GRef {
     M::current(guard).caller()
 }
 
-/// Takes the next G of this P, if nothing else needs attention and it is not the global queue's
-/// turn.
+/// What a G that leaves finds on its P.
+pub(crate) enum Local {
+    /// Something needs attention: [`attend`] has the next G.
+    Attend,
+    /// The next G.
+    G(GRef),
+    /// No G, or it is the global queue's turn.
+    Nobody,
+}
+
+/// A G's way to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// It yields.
+    Yields,
+    /// It parks, for the reason in its record.
+    Parks,
+    /// It has ended.
+    Ends,
+}
+
+/// Takes the next G of this P, if nothing needs attention and it is not the global queue's turn.
 #[inline(always)]
-fn next_local(p: &Held<'_>) -> Option<GRef> {
-    let attention = p.attention.load(Ordering::Relaxed);
-    if attention != 0 {
-        return attend(attention);
-    }
+fn next_local(p: Held<'_>) -> Local {
+    if p.attention.load(Ordering::Relaxed) != 0 { Local::Attend } else { take_local(p).0 }
+}
+
+/// Takes the next G of this P, unless it is the global queue's turn. Tells where the G was.
+#[inline(always)]
+pub(crate) fn take_local(p: Held<'_>) -> (Local, Place) {
     // In place, and taken back where that is rare: one instruction.
     p.fair.set(p.fair.get() - 1);
     if p.fair.get() == 0 {
         p.fair.set(1);
-        return None;
+        return (Local::Nobody, Place::Nowhere);
     }
     if let Some(g) = p.take_slot() {
-        return Some(g);
+        return (Local::G(g), Place::Slot);
     }
-    let g = p.ring().pop()?;
+    let Some(g) = p.ring().pop() else { return (Local::Nobody, Place::Nowhere) };
     p.slice.reset();
-    Some(g)
+    (Local::G(g), Place::Ring)
 }
 
-/// Sends the core to g0, unless the G must not leave.
-#[cold]
-#[inline(never)]
-fn attend(attention: u32) -> Option<GRef> {
+/// Sends the core to g0, unless `g` must not leave. With the recorder on, and nothing else to
+/// attend to, takes the next G.
+#[inline(always)]
+fn attend(m: &M, p: Held<'_>, g: GRef, how: Leaves) -> Option<GRef> {
+    let attention = p.attention.load(Ordering::Relaxed);
+    if trace::BUILT && attention == ATTEND_TRACE {
+        return trace::attended(m, p, g, how);
+    }
     if attention & ATTEND_HELD != 0 {
         leaves_held();
+    }
+    if how != Leaves::Yields {
+        trace::attended_on_g0(m, p, g, how);
     }
     None
 }
@@ -384,6 +453,7 @@ fn run_special(m: &M, next: GRef) -> NextSp {
     }
     if let (Some(waited), Some(p)) = (next.take_wait(), m.p()) {
         p.latency.ready.record(waited);
+        trace::waited(m, waited);
     }
     if next.is_doomed() {
         platform::pend();
@@ -408,10 +478,21 @@ pub(crate) unsafe fn leave(guard: PreemptGuard, g: GRef, next: NextSp, after: Af
     }
 }
 
-/// Makes the next G of this P, or g0, run on `m`.
+/// Makes the next G of this P, or g0, run on `m`, whose G has ended.
 #[inline]
 pub(crate) fn next_of(m: &M, guard: &PreemptGuard) -> NextSp {
-    run_next(m, next_local(&m.held(guard)))
+    let p = m.held(guard);
+    match next_local(p) {
+        Local::Attend => end_attended(m, guard),
+        Local::G(next) => run_next(m, Some(next)),
+        Local::Nobody => run_next(m, None),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end_attended(m: &M, guard: &PreemptGuard) -> NextSp {
+    run_next(m, attend(m, m.held(guard), m.caller(), Leaves::Ends))
 }
 
 impl M {

@@ -30,10 +30,12 @@ use core::marker::PhantomData;
 use crate::core::handoff::to_global;
 use crate::core::m::M;
 use crate::core::p::P;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
+use trefoil_trace::{Kind, Place, Why};
 
 /// Keeps its G on one core while it lives; see [`pin`].
 ///
@@ -74,13 +76,16 @@ pub fn pin() -> Pin {
     let guard = PreemptGuard::new();
     let m = M::current(&guard);
     m.caller().pin(m.index());
+    trace::note_all(m, Kind::Pin, 0, Place::Nowhere, m.index() as u32, m.caller().id(), 0);
     Pin { _g: PhantomData }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
         let guard = PreemptGuard::new();
-        M::current(&guard).caller().unpin();
+        let m = M::current(&guard);
+        trace::note(m, Kind::Unpin, m.caller().id(), 0);
+        m.caller().unpin();
     }
 }
 
@@ -93,9 +98,11 @@ impl M {
     pub(crate) fn keep_pinned(&self, g: GRef, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
         if sched.is_single() || p.is_outside() {
+            trace::queued(self, g, Why::PREEMPT, Place::Global);
             sched.globq.push_one(guard, g);
         } else {
-            to_global(sched, &p, guard);
+            to_global(self, &p, guard);
+            trace::queued(self, g, Why::PREEMPT, Place::Pinned);
             self.pinned_queue.push_one(guard, g);
         }
         sched.wake_any(self);
@@ -109,6 +116,7 @@ impl M {
         let Some(to) = g.pinned_to().and_then(|at| sched.m(at)) else {
             platform::fatal(platform::Fatal::Broken("a goroutine is pinned to a core that does not run"))
         };
+        trace::note_all(self, Kind::Put, 0, Place::Pinned, to.index() as u32, g.id(), 0);
         to.pinned_queue.push_one(guard, g);
         if !sched.rest.claim_m(to.index()) {
             return platform::wake_m(to.index());
@@ -116,14 +124,16 @@ impl M {
         if !sched.rest.has_idle_p()
             && let Some(p) = self.p().filter(|p| !p.is_outside())
         {
-            if to_global(sched, &self.held(guard), guard) {
+            if to_global(self, &self.held(guard), guard) {
                 sched.nudge();
             }
+            trace::note_all(self, Kind::Release, 3, Place::Nowhere, 0, 0, 0);
             self.set_p(None);
             // Release: pairs with the Acquire in `take_handed_p`: our writes to the P are seen.
             to.handed_p.store(core::ptr::from_ref(p).cast_mut(), Ordering::Release);
         }
         self.counters.wakes_sent.add_shared();
+        trace::note(self, Kind::Wake, to.index() as u64, 0);
         to.token.set();
         platform::wake_m(to.index());
     }
@@ -134,6 +144,7 @@ impl M {
         // SAFETY: `send` stored a `&'static P`.
         let Some(p) = (unsafe { handed_p.as_ref() }) else { return false };
         self.hold(p);
+        trace::note_all(self, Kind::Hold, 1, Place::Nowhere, 0, 0, 0);
         self.arm(p.next_alarm());
         true
     }
@@ -143,6 +154,7 @@ impl M {
     pub(crate) fn pass_on_own(&self) {
         let guard = PreemptGuard::new();
         let all = self.pinned_queue.pop(&guard, usize::MAX);
+        trace::all_moved(self, &all, Place::Global);
         self.sched.globq.push(&guard, all);
         self.sched.nudge();
     }

@@ -2,7 +2,7 @@
 
 use crate::core::enqueue::enqueue_next;
 use crate::core::m::M;
-use crate::core::p::Held;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::Stack;
@@ -85,27 +85,36 @@ pub(crate) fn drop_stack(g: GRef) {
     }
 }
 
-fn next_id(m: &M, p: &Held<'_>) -> u64 {
-    if p.next_id.get() == p.last_id.get() {
-        let first = m.sched().ids.fetch_add(ID_BATCH, Ordering::Relaxed);
-        p.next_id.set(first);
-        p.last_id.set(first + ID_BATCH);
-    }
-    p.next_id.replace(p.next_id.get() + 1)
-}
-
 /// Begins the life of a G that has its first frame, and returns its number.
 #[inline(never)]
 pub(crate) fn launch(guard: &PreemptGuard, g: GRef) -> u64 {
     let m = M::current(guard);
     let p = m.held(guard);
-    let id = next_id(m, &p);
+    let id = p.next_id.get();
+    if id == p.last_id.get() {
+        return fetch_and_launch(guard, g);
+    }
+    p.next_id.set(id + 1);
     g.set_id(id);
     g.stack_deepest.store(usize::MAX, Ordering::Relaxed);
     p.begun.store(p.begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     g.state.spawn();
     enqueue_next(guard, g);
     id
+}
+
+/// Fetches more numbers, then launches.
+#[cold]
+#[inline(never)]
+fn fetch_and_launch(guard: &PreemptGuard, g: GRef) -> u64 {
+    let m = M::current(guard);
+    let p = m.held(guard);
+    let batch = trace::numbers(m, ID_BATCH);
+    let first = m.sched().ids.fetch_add(batch, Ordering::Relaxed);
+    p.next_id.set(first);
+    p.last_id.set(first + batch);
+    trace::created(m, g, first);
+    launch(guard, g)
 }
 
 /// Puts back a G that was [taken](take_g) and is not needed.

@@ -8,17 +8,20 @@
 //! M takes its timers along (`Sched::take_p` arms them). So every pending timer has a core whose
 //! one-shot is armed for it.
 
-use crate::core::m::M;
+use crate::core::m::{M, WOKEN};
 use crate::core::p::TIMER_RETRY;
 use crate::core::shared::Sched;
+use crate::core::trace;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform::{self, Fatal};
 use crate::machine::sync::{Ordering, spin_loop};
+use trefoil_trace::{Kind, Place};
 
 /// Takes step 8. Returns when there may be work and this M has a P.
 pub(crate) fn rest(m: &'static M) {
     let sched = m.sched;
-    if m.woken.replace(false) {
+    if m.take_woken() {
+        trace::note_all(m, Kind::Woken, 0, Place::Nowhere, 0, 0, 0);
         m.counters.wakes_useless.add(1);
         sched.rest.woken_in_vain();
     }
@@ -29,6 +32,12 @@ pub(crate) fn rest(m: &'static M) {
         p.forget_alarms();
     }
     m.forget_haul();
+    if m.spinning.get() {
+        trace::note(m, Kind::SpinEnd, 0, 0);
+    }
+    if p.is_some() {
+        trace::note(m, Kind::Release, 0, 0);
+    }
     m.set_p(None);
     // INV-WATCH: an M that spins on sees to the G's that this one has left in place.
     sched.rest.lie_down(m.index(), p.map(|p| p.index()), m.spinning.replace(false));
@@ -44,6 +53,7 @@ pub(crate) fn rest(m: &'static M) {
             if sched.take_p_to_look(m) {
                 sched.rest.spin();
                 m.spinning.set(true);
+                trace::note(m, Kind::Spin, 0, 0);
                 return;
             }
             // Another M was faster, or the P is surplus (see `core/max_procs.rs`) and will be
@@ -68,8 +78,10 @@ pub(crate) fn rest(m: &'static M) {
             until = now + TIMER_RETRY;
         }
         m.resting_since.store(now, Ordering::Relaxed);
+        trace::note(m, Kind::Rest, 0, until);
         platform::idle(&m.token, until);
         m.resting_since.store(u64::MAX, Ordering::Relaxed);
+        trace::note_all(m, Kind::Rise, u8::from(m.token.is_set()), Place::Nowhere, 0, 0, 0);
         let woke = platform::now();
         m.counters.idle_ns.add(woke.saturating_sub(core::mem::replace(&mut now, woke)));
         // The one-shot was the idle hook's to use.
@@ -87,7 +99,8 @@ fn wait_for_token(m: &'static M) {
     }
     m.counters.wakes_received.add(1);
     m.spinning.set(true);
-    m.woken.set(true);
+    m.news.set(m.news.get() | WOKEN);
+    trace::note(m, Kind::Spin, 0, 0);
     if m.take_handed_p() {
         return;
     }

@@ -3,10 +3,12 @@
 use crate::core::enqueue::enqueue_last;
 use crate::core::m::M;
 use crate::core::shared::Sched;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::g::state::Finish;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::sync::Ordering;
+use trefoil_trace::Place;
 
 impl Sched {
     /// Holds a parked G still and runs `f` on it. Returns false if the G does not wait.
@@ -34,8 +36,10 @@ impl Sched {
     fn queue(&'static self, guard: &PreemptGuard, g: GRef) {
         let m = M::current(guard);
         if m.p().is_some() {
+            trace::moved(m, g, Place::Ring);
             return enqueue_last(m, &m.held(guard), g, guard);
         }
+        trace::moved(m, g, Place::Global);
         self.globq.push_one(guard, g);
         self.wake_now(m);
         self.nudge();

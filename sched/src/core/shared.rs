@@ -8,6 +8,7 @@ use crate::core::m::M;
 use crate::core::p::P;
 use crate::core::p::TIMER_RETRY;
 use crate::core::rounds::Rounds;
+use crate::core::trace;
 use crate::g::dead::Deaths;
 use crate::g::{Batch, GRef};
 use crate::machine::MAX;
@@ -18,6 +19,7 @@ use crate::queue::free::GlobalFree;
 use crate::queue::global::GlobQ;
 use crate::queue::inbox::Inbox;
 use crate::queue::registry::{Cursor, Registry};
+use trefoil_trace::{Kind, Place};
 
 /// The parameters of a scheduler.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +162,7 @@ impl Sched {
         // Release: pairs with the Acquire in `ms`.
         self.ms[m.index()].store(core::ptr::from_ref(m).cast_mut(), Ordering::Release);
         m.started_at.store(platform::now(), Ordering::Relaxed);
+        trace::begins(m);
         self.rest.start(m.index());
         self.take_p(m);
     }
@@ -188,6 +191,7 @@ impl Sched {
         let p = self.rest.claim_p(m.last_p.get())?;
         let p = &self.ps[p];
         m.hold(p);
+        trace::note(m, Kind::Hold, 0, 0);
         Some(p)
     }
 
@@ -221,6 +225,7 @@ impl Sched {
     #[cold]
     pub(crate) fn wake(&self, m: usize, by: &M) {
         by.counters.wakes_sent.add_shared();
+        trace::note_all(by, Kind::Wake, u8::from(platform::in_handler()), Place::Nowhere, 0, m as u64, 0);
         if let Some(m) = unsafe_ref(self.ms[m].load(Ordering::Acquire)) {
             m.token.set();
         }

@@ -51,6 +51,13 @@ impl Slot {
         }
     }
 
+    /// Returns the number of the G in the slot. By the P's holder.
+    #[cfg(feature = "trace")]
+    pub(crate) fn id(&self) -> Option<u64> {
+        // SAFETY: the slot holds `GRef`s only.
+        unsafe { self.next.load(Ordering::Relaxed).as_ref() }.map(G::id)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.next.load(Ordering::Relaxed).is_null()
     }

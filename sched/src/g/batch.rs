@@ -29,6 +29,16 @@ impl Batch {
         self.len == 0
     }
 
+    /// Runs `f` on each, first to last.
+    #[cfg(feature = "trace")]
+    pub(crate) fn for_each(&self, mut f: impl FnMut(GRef)) {
+        let (mut next, mut left) = (self.head, self.len);
+        while let Some(g) = next.filter(|_| left > 0) {
+            f(g);
+            (next, left) = (g.link(), left - 1);
+        }
+    }
+
     /// Appends a G that stands nowhere else.
     pub fn push(&mut self, g: GRef) {
         g.set_link(None);

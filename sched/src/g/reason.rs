@@ -71,7 +71,8 @@ impl WaitReason {
         }
     }
 
-    pub(super) fn from_u8(n: u8) -> Self {
+    /// Returns the reason with this number; `None` for a number that is none.
+    pub fn from_u8(n: u8) -> Self {
         match n {
             1 => Self::ChanSend,
             2 => Self::ChanRecv,

@@ -199,6 +199,13 @@ impl G {
         id_of(self.life.load(Ordering::Relaxed))
     }
 
+    /// Returns the number of the G, which is no g0.
+    #[cfg(feature = "trace")]
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u64 {
+        (self.life.load(Ordering::Relaxed) >> LIFE_SHIFT) as u64
+    }
+
     /// Returns the present life, as a lock's word names it: the G's number, shifted by
     /// [`LIFE_SHIFT`]. A context that is no G has [`OUTSIDE`].
     #[inline(always)]
@@ -228,6 +235,16 @@ impl G {
         // linked for the small code model: its constants lie within 2 GiB, so the lower half tells
         // the address.
         (low != 0).then(|| unsafe { &*at })
+    }
+
+    /// Returns the lower half of the address of that place; 0: it has never run.
+    pub fn created_low(&self) -> u32 {
+        self.created_at.load(Ordering::Relaxed)
+    }
+
+    /// Returns the lower half of the address of the G's function; 0: it has none.
+    pub fn entry_low(&self) -> u32 {
+        self.body.get().map_or(0, |body| body.run as *const () as usize as u32)
     }
 
     #[inline(always)]
@@ -382,6 +399,12 @@ impl G {
     /// Returns the reason for which the G waits.
     pub fn wait_reason(&self) -> WaitReason {
         WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
+    }
+
+    /// Returns the number of that reason.
+    #[cfg(feature = "trace")]
+    pub(crate) fn reason_number(&self) -> u8 {
+        self.reason.load(Ordering::Relaxed)
     }
 
     /// Returns the address of the object that the G waits for, 0 if it is unknown.

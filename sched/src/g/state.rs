@@ -81,7 +81,7 @@ impl State {
     }
 
     fn from_word(word: u32) -> Self {
-        match word {
+        match word & !TRACED {
             0 => Self::Idle,
             1 => Self::Runnable,
             2 => Self::Running,
@@ -95,6 +95,10 @@ impl State {
         }
     }
 }
+
+/// In the word, beside Parking or Waiting: the G's park was recorded, and its waker is to record,
+/// too. No compare-and-swap of the hot paths expects it, so they take their rare way.
+const TRACED: u32 = 16;
 
 /// The caller's next step after [`GState::finish_park`] or [`GState::finish_scan`].
 #[derive(Debug, PartialEq, Eq)]
@@ -141,7 +145,7 @@ impl GState {
     fn owned_step(&self, from: State, to: State) {
         if cfg!(debug_assertions) {
             let was = self.0.swap(to as u32, Ordering::Relaxed);
-            if was != from as u32 {
+            if was & !TRACED != from as u32 {
                 broken(State::from_word(was), to);
             }
         } else {
@@ -188,6 +192,27 @@ impl GState {
         // writes.
         match self.0.compare_exchange(State::Parking as u32, State::Waiting as u32, Ordering::AcqRel, Ordering::Acquire)
         {
+            Ok(_) => Finish::Parked,
+            Err(was) if cfg!(feature = "trace") && was & TRACED != 0 => self.finish_traced(),
+            Err(_) => {
+                self.owned_step(State::ParkingReady, State::Runnable);
+                Finish::Requeue
+            }
+        }
+    }
+
+    #[cfg(feature = "trace")]
+    /// Marks a G that is Parking: its park was recorded. Before any other core can see the G.
+    pub(crate) fn trace_park(&self) {
+        self.0.store(State::Parking as u32 | TRACED, Ordering::Relaxed);
+    }
+
+    /// Finishes the park of a G with that mark.
+    #[cold]
+    fn finish_traced(&self) -> Finish {
+        let (from, to) = (State::Parking as u32 | TRACED, State::Waiting as u32 | TRACED);
+        // AcqRel, Acquire: as in `finish_park`.
+        match self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Finish::Parked,
             Err(_) => {
                 self.owned_step(State::ParkingReady, State::Runnable);

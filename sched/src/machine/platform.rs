@@ -103,6 +103,16 @@ pub unsafe trait Platform {
     fn idle(token: &Token, until: u64);
     /// Returns the nanoseconds since boot, never backwards. Callable anywhere.
     fn now() -> u64;
+    /// Returns the raw counter behind [`now`](Self::now), for records. Callable anywhere.
+    fn ticks() -> u64 {
+        Self::now()
+    }
+    /// Fills `addresses` with the return addresses of the code that runs here, their lower halves,
+    /// innermost first. Returns how many there are. For records; callable with preemption off.
+    fn stack_trace(addresses: &mut [u32]) -> usize {
+        let _ = addresses;
+        0
+    }
     /// Arms the one-shot of this core: the platform calls
     /// [`timer_interrupt`](crate::timer_interrupt) at `at` ns or a little later. `u64::MAX`
     /// disarms.
@@ -214,6 +224,8 @@ macro_rules! __trefoil_hooks {
                 __trefoil_wake_m wake_m(index: usize) -> ();
                 __trefoil_idle idle(token: &Token, until: u64) -> ();
                 __trefoil_now now() -> u64;
+                __trefoil_ticks ticks() -> u64;
+                __trefoil_stack_trace stack_trace(addresses: &mut [u32]) -> usize;
                 __trefoil_arm_timer arm_timer(at: u64) -> ();
                 __trefoil_stack_alloc stack_alloc(size: usize) -> Result<Stack, NoStack>;
                 __trefoil_stack_warm stack_warm(stack: Stack) -> bool;

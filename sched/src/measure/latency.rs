@@ -93,6 +93,12 @@ impl Distribution {
         self.percentile(100)
     }
 
+    /// Yields the number of times in each bucket: bucket 0 holds 0 ns, bucket n from 2^(n-1) to
+    /// 2^n - 1 ns.
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.0.into_iter()
+    }
+
     /// Yields the buckets that are not empty: the shortest and the longest time in each, and how
     /// many.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, Duration, u64)> {

@@ -79,11 +79,8 @@ impl Inbox {
         self.expected.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes steps H1 and H2. Returns false if the G is in the inbox already.
-    pub(crate) fn push(&self, g: GRef) -> bool {
-        if !g.enter_inbox() {
-            return false;
-        }
+    /// Takes step H2, after step H1 ([`G::enter_inbox`]) with success.
+    pub(crate) fn put(&self, g: GRef) {
         g.time_ready(platform::now());
         let me = core::ptr::from_ref(g).cast_mut();
         let mut head = self.head.load(Ordering::Relaxed);
@@ -92,7 +89,7 @@ impl Inbox {
             g.set_link(unsafe { head.as_ref() });
             // Release: pairs with the Acquire in `take`: the links are written.
             match self.head.compare_exchange(head, me, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return,
                 Err(now) => head = now,
             }
         }

@@ -96,6 +96,13 @@ impl Runq {
         self.len() == 0
     }
 
+    /// Returns the G at `index`, which waits here, or has waited. For records of the queue.
+    #[cfg(feature = "trace")]
+    pub(crate) fn peek(&self, index: u32) -> Option<GRef> {
+        // SAFETY: the slots hold `GRef`s, or have not been used.
+        unsafe { self.slot(index).load(Ordering::Relaxed).as_ref() }
+    }
+
     #[inline(always)]
     fn slot(&self, index: u32) -> &AtomicPtr<G> {
         &self.slots[(index & (CAPACITY - 1)) as usize]
@@ -248,6 +255,13 @@ impl RingOwner<'_> {
                 return Some(unsafe { &*g });
             }
         }
+    }
+
+    /// Returns how many were ever appended, modulo 2³².
+    #[inline]
+    pub(crate) fn end(&self) -> u32 {
+        // Relaxed: only the owner writes it.
+        self.ring.tail.load(Ordering::Relaxed)
     }
 
     /// Returns how many wait. At least this many were here; thieves may have taken some since.

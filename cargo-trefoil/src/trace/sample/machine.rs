@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use trefoil_trace::{Kind, Place, Record, Row, Why};
 
 use super::rng::Rng;
+mod program;
+
 use super::{PROGRAM, Sample, function, ns, place, runtime};
 
 /// Goroutines that a ring holds.
 const RING: usize = 256;
-/// A slice: 1 ms.
-const SLICE: u64 = 2_500_000;
 /// Buckets of the latencies.
 const BUCKETS: usize = 64;
-const CHAN_RECEIVE: Why = Why(2);
-const SLEEP: Why = Why(6);
+pub(super) const SLEEP: Why = Why(6);
 
 struct G {
     site: usize,
@@ -289,6 +288,11 @@ impl Machine {
         if why.ends() {
             self.gs.remove(&left);
         }
+        if self.rng.once_in(30)
+            && let Some(p) = self.ms[m].p
+        {
+            self.snapshot(m, p);
+        }
         if let Some(g) = self.gs.get_mut(&to) {
             g.running = true;
             let waited = ns(at).saturating_sub(ns(g.since));
@@ -311,9 +315,6 @@ impl Machine {
 
     /// On g0: looks for a goroutine, or rests.
     fn find(&mut self, m: usize, p: usize) {
-        if self.rng.once_in(10) {
-            self.snapshot(m, p);
-        }
         let mut first = None;
         for _ in 0..4 {
             let due = self.timers.peek().filter(|Reverse((when, _))| *when <= self.ms[m].now);
@@ -334,7 +335,8 @@ impl Machine {
         }
         let next = first.or_else(|| self.next_local(p)).or_else(|| self.share(m, p)).or_else(|| self.steal(m, p));
         if std::mem::take(&mut self.ms[m].woken) {
-            self.record(m, Kind::Woken, u8::from(next.is_some()), Place::Nowhere, 0, [0, 0]);
+            let g = next.map_or(0, |(g, _)| g);
+            self.record(m, Kind::Woken, u8::from(g != 0), Place::Nowhere, 0, [g, 0]);
         }
         match next {
             Some(next) => self.switch(m, Why::NONE, 0, Some(next)),
@@ -376,104 +378,17 @@ impl Machine {
         } else {
             (self.ps[p].slot, self.ps[p].ring.iter().copied().collect())
         };
-        self.record(m, Kind::Snapshot, 0, Place::Nowhere, queue.len() as u32, [slot, 0]);
+        self.record(m, Kind::Snapshot, u8::from(slot != 0), Place::Nowhere, queue.len() as u32, [slot, 0]);
         if of_global && let Some(record) = self.ms[m].records.last_mut() {
             record.p = Record::NO_P;
         }
-        for two in queue.chunks(2) {
-            self.record(m, Kind::Queued, 0, Place::Nowhere, 0, [two[0], two.get(1).copied().unwrap_or(0)]);
+        // A void one shows too few.
+        let is_void = self.rng.once_in(50);
+        for (n, two) in queue.chunks(2).skip(usize::from(is_void)).enumerate() {
+            self.record(m, Kind::Queued, 0, Place::Nowhere, n as u32, [two[0], two.get(1).copied().unwrap_or(0)]);
         }
-    }
-
-    /// The goroutine computes until it does the next thing.
-    fn compute(&mut self, m: usize) {
-        if let Some(site) = self.gs.get(&self.ms[m].g).map(|g| g.site) {
-            let long = site == 1 && self.rng.once_in(60);
-            self.ms[m].long = long;
-            self.ms[m].now += if long { SLICE } else { 500 + self.rng.below([4_000, 40_000][usize::from(site == 1)]) };
-        }
-    }
-
-    /// The goroutine does something.
-    fn go_on(&mut self, m: usize, p: usize, g: u64) {
-        let site = self.gs[&g].site;
-        if std::mem::take(&mut self.ms[m].long) {
-            self.record(m, Kind::Alarm, 2, Place::Nowhere, 0, [0, 0]);
-            self.record(m, Kind::SliceEnd, 0, Place::Nowhere, 0, [g, 0]);
-            self.switch(m, Why::PREEMPT, 0, None);
-            self.record(m, Kind::Put, Why::PREEMPT.0, Place::Global, 0, [g, 0]);
-            self.global.push_back(g);
-            return self.wake(m);
-        }
-        if self.gs.len() < self.most && (site == 0 || self.rng.once_in(20)) {
-            let new = 1 + self.rng.below(PROGRAM.len() as u64 - 1) as usize;
-            self.create(m, new);
-            if site > 0 || !self.rng.once_in(8) {
-                return;
-            }
-        }
-        match (site, self.rng.below(12)) {
-            (_, 0) => self.say(m, g),
-            (1, 1) => {
-                self.record(m, Kind::Grow, 0, Place::Nowhere, 0, [g, 8192]);
-                self.gs.get_mut(&g).expect("it runs").stack = 8192;
-            }
-            (0 | 4, _) => {
-                let when = self.ms[m].now + 10_000 + self.rng.below(500_000);
-                self.record(m, Kind::TimerSet, 0, Place::Timers, 0, [g, ns(when)]);
-                self.timers.push(Reverse((when, g)));
-                self.leave(m, p, SLEEP, 0);
-            }
-            (2, _) if !self.waiters.is_empty() => {
-                let waiter = self.waiters.pop_front().expect("one waits");
-                self.ready(m, waiter, 0, Place::Slot);
-                self.put_slot(m, waiter);
-            }
-            (3, 1..) => {
-                self.waiters.push_back(g);
-                self.leave(m, p, CHAN_RECEIVE, 0x9000_0000 + 64 * (g % 5) as u32);
-            }
-            (_, 9) => self.leave(m, p, Why::END, 0),
-            _ => {
-                if let Some(next) = self.next_local(p) {
-                    self.switch(m, Why::YIELD, 0, Some(next));
-                    self.gs.get_mut(&g).expect("it lives").since = self.ms[m].now;
-                    self.put_ring(m, p, g);
-                } else {
-                    self.ms[m].now += 5_000;
-                }
-            }
-        }
-    }
-
-    /// Leaves for the next at hand. Every eighth time something needs attention: then for g0.
-    fn leave(&mut self, m: usize, p: usize, why: Why, object: u32) {
-        let next = if self.rng.once_in(8) { None } else { self.next_local(p) };
-        self.switch(m, why, object, next);
-    }
-
-    /// The program says something about itself.
-    fn say(&mut self, m: usize, g: u64) {
-        let (regions, task) = (self.gs[&g].regions, self.gs[&g].task);
-        if regions > 0 {
-            self.record(m, Kind::RegionEnd, 0, Place::Nowhere, 0, [task, 0]);
-            self.gs.get_mut(&g).expect("it runs").regions -= 1;
-        } else if task != 0 {
-            self.record(m, Kind::TaskEnd, 0, Place::Nowhere, 0, [task, 0]);
-            self.gs.get_mut(&g).expect("it runs").task = 0;
-        } else if self.rng.once_in(3) {
-            self.record(m, Kind::Log, 0, Place::Nowhere, 0, [0, 0]);
-            self.text(m, "one more thing is done");
-        } else if self.rng.once_in(2) {
-            self.record(m, Kind::RegionBegin, 0, Place::Nowhere, 0, [0, 0]);
-            self.text(m, "parse");
-            self.gs.get_mut(&g).expect("it runs").regions += 1;
-        } else {
-            self.last_task += 1;
-            let task = self.last_task;
-            self.record(m, Kind::TaskBegin, 0, Place::Nowhere, 0, [task, 0]);
-            self.text(m, "request");
-            self.gs.get_mut(&g).expect("it runs").task = task;
+        if is_void {
+            self.record(m, Kind::Snapshot, 0, Place::Nowhere, u32::MAX, [0, 0]);
         }
     }
 }

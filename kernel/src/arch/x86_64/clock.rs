@@ -148,6 +148,21 @@ fn set_scale(slot: usize, base_ticks: u64, base_ns: u64, hz: u64) {
     TSC_HZ.store(hz, Ordering::Relaxed);
 }
 
+/// Writes the scales as lines of a trace's META.
+#[cfg(feature = "trace")]
+pub fn describe(out: &mut dyn core::fmt::Write) -> core::fmt::Result {
+    // Acquire: pairs with the Release in `refine`.
+    let switch = SWITCH.load(Ordering::Acquire);
+    for (i, scale) in SCALES.iter().enumerate().take(1 + usize::from(switch != u64::MAX)) {
+        let value = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        writeln!(out, "clock {i} {} {} {}", value(&scale.base_ticks), value(&scale.base_ns), value(&scale.scale))?;
+    }
+    if switch != u64::MAX {
+        writeln!(out, "clock-switch {switch}")?;
+    }
+    Ok(())
+}
+
 /// Ticks a second, as well as it is known.
 pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)

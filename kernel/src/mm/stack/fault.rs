@@ -37,7 +37,9 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 
 use trefoil_sched::internals::page::Backing;
+use trefoil_sched::internals::recorder::{is_on, note};
 use trefoil_sched::{Cause, GRef, M};
+use trefoil_trace::Kind;
 
 use super::walk::{self, PAGE};
 use super::{GUARD, Window, packed, retired};
@@ -298,8 +300,22 @@ fn resolve(core: &Record, window: Window, addr: u64, own: bool, keep: usize, gre
                 if !unpacked {
                     return WindowFault::OutOfMemory;
                 }
+                if level == 0 {
+                    note_unpacked(core, window);
+                }
             }
         }
+    }
+}
+
+/// Records for the trace that the top page of `window` is back.
+#[inline(always)]
+fn note_unpacked(core: &Record, window: Window) {
+    if let Some(m) = core.m()
+        && is_on(m)
+        && let Some(g) = owner_of(window)
+    {
+        note(m, Kind::Unpack, g.id(), 0);
     }
 }
 
@@ -357,5 +373,8 @@ fn note_depth(core: &Record, window: Window, addr: u64) {
         let page = (addr & !(FRAME - 1)) as usize;
         lower(&g.stack_low, page);
         lower(&g.stack_deepest, page);
+        if let Some(m) = core.m() {
+            note(m, Kind::Grow, g.id(), (g.stack().hi - page) as u64);
+        }
     }
 }

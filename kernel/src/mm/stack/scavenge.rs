@@ -27,7 +27,9 @@ mod stale;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::internals::epoch::Epochs;
+use trefoil_sched::internals::recorder::note;
 use trefoil_sched::{M, PreemptGuard};
+use trefoil_trace::Kind;
 
 use super::Window;
 use crate::arch::lock::Lock;
@@ -218,6 +220,10 @@ pub fn make_room() {
 /// none of the locks of this module held.
 pub fn run() -> u64 {
     let Some(sched) = scheduler::try_sched() else { return 0 };
+    {
+        let guard = PreemptGuard::new();
+        note(M::current(&guard), Kind::Pressure, 0, 0);
+    }
     let before = ROUND_STATE.lock().freed;
     // Caches for reuse are emptied first, so that this pass finds their contents.
     sched.trim();

@@ -10,6 +10,7 @@ use crate::api::spawn::start::word_of;
 use crate::core::m::M;
 use crate::core::park::{leave, next_of, ready, run_next};
 use crate::core::recycle::{DEFAULT_STACK, give_up_frames, recycle_unusual};
+use crate::core::trace;
 use crate::g::{Body, Cause, G, GRef};
 use crate::machine::guard::PreemptGuard;
 use crate::machine::payload::Payload;
@@ -18,6 +19,7 @@ use crate::machine::sync::Ordering;
 use crate::wait::deaths;
 use crate::wait::group;
 use crate::wait::list::Crowd;
+use trefoil_trace::Why;
 
 /// Ends the current G here: its destructors run, and `join` returns [`JoinError::Exited`]. Go's
 /// `Goexit`.
@@ -151,6 +153,7 @@ pub unsafe fn abandon(guard: PreemptGuard, cause: Cause) -> ! {
     }
     deaths::ask(m, &guard);
     g.state.die();
+    trace::leaves(m, g, Why::DEATH);
     let next = run_next(m, None);
     // SAFETY: 1. `after_exit` gives up the frames of `g`, or leaves that to their last borrower
     // (`grave`). 2. `after_exit` ignores its argument. 3. `next` came from `run_next` on the line

@@ -147,6 +147,8 @@ pub(super) struct Round {
     /// Bytes that went back, ever; and until the last pass began.
     pub(super) freed: u64,
     freed_before: u64,
+    /// And until the last epoch was over.
+    freed_at_epoch: u64,
     /// `parks() + 1` when the last pass began, and whether that pass found anything.
     pub(super) parks: u64,
     pub(super) busy: bool,
@@ -178,6 +180,7 @@ impl Round {
             next_pass: 0,
             freed: 0,
             freed_before: 0,
+            freed_at_epoch: 0,
             parks: 0,
             busy: false,
             passes: 0,

@@ -3,7 +3,9 @@
 use core::sync::atomic::Ordering;
 
 use trefoil_sched::internals::page::{Backing, PageEntry};
-use trefoil_sched::{GRef, PreemptGuard, Sched};
+use trefoil_sched::internals::recorder::note;
+use trefoil_sched::{GRef, M, PreemptGuard, Sched};
+use trefoil_trace::Kind;
 
 use super::{End, Needs, Piece, Round, Span};
 use crate::mm::frames::{self, FRAME};
@@ -15,7 +17,7 @@ use crate::mm::stack::{Window, forget};
 impl Round {
     /// Ends the round for the pages `from..to` of a G that was parked at its beginning. The G is
     /// held still again, and keeps the pages that it needs now.
-    fn settle(&mut self, g: GRef, window: Window, from: u64, to: u64) {
+    fn settle(&mut self, m: &M, g: GRef, window: Window, from: u64, to: u64) {
         let needs = Needs::of(g).filter(|needs| needs.window == window);
         let now = g.stack_low.load(Ordering::Relaxed);
         if needs.is_some() && now as u64 >= from {
@@ -31,6 +33,7 @@ impl Round {
                 g.stack_low.fetch_min(page as usize, Ordering::Relaxed);
             }
         };
+        let (mut shrunk, mut packed) = (false, None);
         walk::each_page(from..to, |page, entry| {
             let Backing::Limbo(limbo) = entry.get() else {
                 if matches!(entry.get(), Backing::Present(_)) {
@@ -43,14 +46,25 @@ impl Round {
                 Some(needs) if page == window.top() && needs.may_pack() => packed::pack_page(entry, limbo, needs.used),
                 _ => None,
             };
-            match frame {
-                Some(frame) => self.give(frame),
-                None => {
+            match (frame, &needs) {
+                (Some(frame), needs) => {
+                    match needs {
+                        Some(needs) if page >= needs.keep => packed = Some(needs.used),
+                        _ => shrunk = true,
+                    }
+                    self.give(frame);
+                }
+                (None, _) => {
                     entry.restore(limbo);
                     lower(page);
                 }
             }
         });
+        if let Some(used) = packed {
+            note(m, Kind::Pack, g.id(), used);
+        } else if shrunk {
+            note(m, Kind::Shrink, g.id(), window.hi - g.stack_low.load(Ordering::Relaxed) as u64);
+        }
     }
 
     /// Settles a piece of the round once its epoch is over: pages still in limbo belong to the
@@ -78,6 +92,8 @@ impl Round {
         if over {
             self.to_settle = 0;
             self.epoch = 0;
+            note(M::current(guard), Kind::Epoch, 0, (self.freed - self.freed_at_epoch) / FRAME);
+            self.freed_at_epoch = self.freed;
         }
         over
     }
@@ -99,7 +115,7 @@ impl Round {
     fn settle_span(&mut self, sched: &'static Sched, guard: &PreemptGuard, span: Span) {
         let Span { window, from, to, end } = span;
         if let End::Shrink(g) = end {
-            if !sched.scan(guard, g, |g, _| self.settle(g, window, from, to)) {
+            if !sched.scan(guard, g, |g, _| self.settle(M::current(guard), g, window, from, to)) {
                 walk::each_page(from..to, |_, entry| {
                     if let Backing::Limbo(limbo) = entry.get() {
                         entry.restore(limbo);

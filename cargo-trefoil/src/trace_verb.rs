@@ -1,0 +1,127 @@
+//! The verb `trace`: a program is built with the recorder, booted, and its trace collected.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::options::MachineArgs;
+use crate::qemu::{Settings, Stdin};
+use crate::trace::Trace;
+use crate::trace::events::Events;
+use crate::trace_port::Collector;
+use crate::words::text_of;
+use crate::{cargo, elf, go, html, run};
+
+/// The program, its machine and its recorder.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    #[command(flatten)]
+    build: cargo::BuildArgs,
+    #[command(flatten)]
+    recorder: RecorderArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// An image that is built already, with a recorder
+    #[arg(conflicts_with_all = ["bin", "example"])]
+    file: Option<PathBuf>,
+    /// The program's own words
+    #[arg(last = true)]
+    words: Vec<OsString>,
+}
+
+/// The options of the recorder.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The recorder")]
+struct RecorderArgs {
+    /// The records that are kept where there are too many
+    #[arg(long, value_enum, default_value = "full")]
+    mode: Mode,
+    /// Memory for the records of each core, as 64K or 16M
+    #[arg(long, value_name = "SIZE")]
+    size: Option<String>,
+    /// Dump when a goroutine that can run waits longer than US microseconds for a core
+    #[arg(long, value_name = "US")]
+    on_latency: Option<u64>,
+}
+
+/// The records that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The first ones
+    Full,
+    /// The last ones
+    Flight,
+}
+
+impl RecorderArgs {
+    /// Returns the kernel options.
+    fn options(&self) -> String {
+        let mode = match self.mode {
+            Mode::Full => "full",
+            Mode::Flight => "flight",
+        };
+        let mut options = format!("trace={mode}");
+        if let Some(size) = &self.size {
+            options += &format!(" trace_size={size}");
+        }
+        if let Some(us) = self.on_latency {
+            options += &format!(" trace_on_latency={us}");
+        }
+        options
+    }
+}
+
+impl RecordArgs {
+    /// Builds and boots the program, and collects its trace. Returns the program's exit status.
+    ///
+    /// # Errors
+    /// The program can't be built, the machine not be started, or a file not be written.
+    pub fn act(mut self) -> Result<u8, cargo::Failure> {
+        // A mistake is told before the build.
+        let settings = self.machine.settings()?;
+        let image = match self.file {
+            Some(file) => file,
+            None => {
+                self.build.default_to_release();
+                self.build.add_recorder()?;
+                cargo::build(&self.build)?
+            }
+        };
+        if !elf::is_image(&image)? {
+            return Err(format!("{}: this is no image of Trefoil's", image.display()).into());
+        }
+        // First: APPEND may have options of the recorder's, and ends with words of the program's.
+        let append = format!("{} {}", self.recorder.options(), settings.append);
+        let mut settings = Settings { stdin: Stdin::Inherit, append, ..settings };
+        let Some(collector) = Collector::of(&image, &mut settings)? else {
+            return Err(format!("{}: this image has no recorder", image.display()).into());
+        };
+        let status = run::run(&image, &text_of(&self.words), &settings, &mut run::Terminal)?;
+        let collected = collector.collect()?;
+        collected.tell();
+        if let Some(file) = collected.whole.last() {
+            for file in export(file)? {
+                eprintln!("cargo-trefoil: trace: {}", file.display());
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// Translates the trace in `file` for other tools, into files beside it. Returns those.
+///
+/// # Errors
+/// A file can't be read or written, or is no whole trace.
+pub fn export(file: &Path) -> Result<Vec<PathBuf>, String> {
+    let trace = Trace::read(file)?;
+    let events = Events::of(&trace);
+    let title = file.file_stem().unwrap_or_default().to_string_lossy();
+    let formats = [("go", go::export(&trace, &events)), ("html", html::export(&trace, &events, &title))];
+    let write = |(ending, bytes): (&str, Vec<u8>)| {
+        let file = file.with_extension(ending);
+        std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
+        Ok(file)
+    };
+    formats.into_iter().map(write).collect()
+}
