@@ -144,7 +144,7 @@ function explainWait(g, piece) {
   const queueList = way.steps.filter((step, at) => at === 0 || step.queue !== way.steps[at - 1].queue);
   const numbers = app.queues.numbers;
   return el('div', { class: 'explained' },
-    el('p', {}, el('b', {}, 'Readied: '), spell(sentence(trace, begin).parts), ' ', eventButton(begin)),
+    readied(g, begin),
     el('p', {}, el('b', {}, 'Place: '), queueList.length
       ? queueList.flatMap((step, at) => [at ? ', then ' : '', `${numbers.name(step.queue)} behind ${step.ahead}`]) : 'in no queue: it was taken at once',
     way.cut ? ' (the start of the wait only: it was long)' : '', '.'),
@@ -161,6 +161,19 @@ function bar(share) {
   const inner = el('i');
   inner.style.width = `${(share * 100).toFixed(1)}%`;
   return el('span', { class: 'share', 'aria-hidden': 'true' }, inner);
+}
+
+/** Says who readied a goroutine: it may have been before the goroutine had left its core. */
+function readied(g, begin) {
+  const { trace } = app;
+  const { K, kind, a } = trace;
+  const line = (name, i) => el('p', {}, el('b', {}, name), spell(sentence(trace, i).parts), ' ', eventButton(i));
+  if (kind[begin] !== K.put) return line(kind[begin] === K.switch ? 'Left: ' : 'Readied: ', begin);
+  for (let i = begin - 1, looked = 0; i >= 0 && looked < FOLLOWED; i--, looked++) {
+    if (kind[i] === K.ready && a[i] === g) return [line('Readied: ', i), line('Then: ', begin)];
+    if (kind[i] === K.switch && trace.b[i] === g) break;
+  }
+  return line('Left: ', begin);
 }
 
 /** Follows a goroutine's place in the queues from event `begin` to event `end`. */

@@ -17,7 +17,6 @@ static ONE: Mutex<()> = Mutex::new(());
 pub struct Browser {
     _one: MutexGuard<'static, ()>,
     driver: Child,
-    agent: ureq::Agent,
     session: String,
 }
 
@@ -37,14 +36,7 @@ impl Browser {
             Some(port.trim_end_matches('.').to_owned())
         });
         let port = port.expect("chromedriver tells its port");
-        let config =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120)));
-        let mut browser = Self {
-            _one: one,
-            driver,
-            agent: config.build().new_agent(),
-            session: format!("http://127.0.0.1:{port}/session"),
-        };
+        let mut browser = Self { _one: one, driver, session: format!("http://127.0.0.1:{port}/session") };
         // A container's root has no sandbox for its browser, and a small /dev/shm.
         let arguments =
             ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars"];
@@ -60,11 +52,7 @@ impl Browser {
     }
 
     fn call(&self, url: &str, body: &Value) -> Value {
-        let mut answer = self.agent.post(url).send_json(body).unwrap_or_else(|error| panic!("{url}: {error}"));
-        let mut answer: Value = answer.body_mut().with_config().limit(1 << 30).read_json().expect("JSON");
-        let value = answer["value"].take();
-        assert!(value.get("error").is_none(), "{url}: {value}");
-        value
+        answer(url, minreq::post(url).with_body(body.to_string()))
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
@@ -155,9 +143,7 @@ impl Browser {
     /// Returns the picture of the window, a PNG file in base64.
     pub fn screenshot(&self) -> String {
         let url = format!("{}/screenshot", self.session);
-        let mut answer = self.agent.get(&url).call().expect("a picture");
-        let answer: Value = answer.body_mut().with_config().limit(1 << 26).read_json().expect("JSON");
-        answer["value"].as_str().expect("base64").into()
+        answer(&url, minreq::get(&url)).as_str().expect("base64").into()
     }
 
     /// Returns the new lines of a log.
@@ -177,9 +163,19 @@ impl Browser {
     }
 }
 
+/// Sends a request, and returns the value of the answer.
+fn answer(url: &str, request: minreq::Request) -> Value {
+    let request = request.with_timeout(120);
+    let answer = request.send().unwrap_or_else(|error| panic!("{url}: {error}"));
+    let mut answer: Value = serde_json::from_slice(answer.as_bytes()).expect("JSON");
+    let value = answer["value"].take();
+    assert!(value.get("error").is_none(), "{url}: {value}");
+    value
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.agent.delete(&self.session).call();
+        let _ = minreq::delete(&self.session).with_timeout(10).send();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
