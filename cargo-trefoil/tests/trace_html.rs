@@ -308,7 +308,7 @@ fn records_of_any_kind_and_none_make_a_page_that_opens() {
         random ^= random << 17;
         random
     };
-    let mut open = |trace: &Trace, name: &str| {
+    let open = |trace: &Trace, name: &str| {
         let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
         std::fs::write(&file, html::export(trace, &Events::of(trace), name)).unwrap();
         browser.open(&format!("file://{}#g=3", file.display()));
