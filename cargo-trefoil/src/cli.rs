@@ -11,9 +11,8 @@ use crate::new::Source;
 use crate::options::MachineArgs;
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
-use crate::trace::view::View;
 use crate::trace_port::Collector;
-use crate::trace_verb::RecordArgs;
+use crate::trace_verb::TraceArgs;
 use crate::words::text_of;
 use crate::{boots, cargo, debug, doctor, elf, new, run};
 
@@ -122,15 +121,6 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-struct TraceArgs {
-    #[command(subcommand)]
-    view: Option<View>,
-    #[command(flatten)]
-    record: RecordArgs,
-}
-
-#[derive(Debug, Args)]
 struct TestArgs {
     /// Words for `cargo test`, and after `--` for the tests: filters, --ignored, --nocapture
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -185,8 +175,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
             args.machine.icount = true;
             args.act(Action::Run)
         }
-        Verb::Trace(TraceArgs { view: Some(view), .. }) => view.act(),
-        Verb::Trace(TraceArgs { view: None, record }) => record.act().or_else(status),
+        Verb::Trace(args) => args.act().or_else(status),
         Verb::Size(mut args) => {
             args.build.default_to_release();
             built(args.file, &args.build, |file| act(Action::Size, file, &[], &MachineArgs::default()))
