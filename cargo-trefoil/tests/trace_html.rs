@@ -187,7 +187,7 @@ fn a_goroutine_is_clicked_explained_and_replayed_by_keyboard() {
     assert_eq!(browser.run(state), first, "two steps forward and two back lead to the same picture");
     browser.run("app.go(app.trace.kind.indexOf(app.trace.K.create))");
     let said = browser.text("said");
-    for part in ["creates", "docs/life.md § Birth", "sched/src/api/spawn.rs :: make"] {
+    for part in ["creates", "docs/life.md:", " § Birth", "sched/src/api/spawn.rs:", "make"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     // Each event that the picture stops at has a sentence, without a hole in it.
@@ -352,18 +352,26 @@ fn the_pictures_of_the_book() {
     let events = Events::of(&trace);
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pictures.html");
     std::fs::write(&file, html::export(&trace, &events, "wordcount")).unwrap();
-    let middle = events.len() / 2;
+    // The whole run, with a goroutine that waited long; and a decision in its middle.
+    let timeline = "
+        const { gs, trace } = app;
+        const longest = (g) => gs.queued[gs.first[g + 1]] - gs.queued[gs.first[g]];
+        const most = (best, g) => longest(g) > longest(best) ? g : best;
+        app.go(trace.total >> 1);
+        app.select([...timeline.order].filter((g) => trace.gs[g].creator).reduce(most));
+        setTimeout(done, 900);";
+    let replay = "
+        app.select(0);
+        app.go(app.trace.total >> 1);
+        const { K, kind, a, b, place } = app.trace;
+        let i = replay.at;
+        while (i < app.trace.total - 1 && !(kind[i] === K.switch && a[i] && b[i] && place[i] === RING)) i += 1;
+        app.go(i);
+        setTimeout(done, 900);";
     browser.size(1120, 700);
-    for (name, view) in [("trace-timeline", "timeline"), ("trace-replay", "replay")] {
-        browser.open(&format!("file://{}#e={middle}&v={view}", file.display()));
-        let around = "
-            const around = (app.trace.end - app.trace.begin) / 50;
-            app.view.show(app.now() - around, app.now() + around);
-            step(1);
-            app.select(app.trace.b[replay.at - 1] || app.trace.a[replay.at - 1]);
-            byId('detail').scrollTop = 0;
-            setTimeout(done, 900);";
-        browser.wait_for(around);
+    for (name, view, script) in [("trace-timeline", "timeline", timeline), ("trace-replay", "replay", replay)] {
+        browser.open(&format!("file://{}#v={view}", file.display()));
+        browser.wait_for(script);
         let picture = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).unwrap();
         assert!(picture.len() < 200_000, "{name}: {} bytes", picture.len());
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/pictures/{name}.png"));

@@ -34,16 +34,25 @@ pub fn pictures() -> Result<u8, String> {
     Ok(0)
 }
 
-/// Lets the test of a trace's page draw its pictures.
+/// Records an example, and lets the test of a trace's page draw its pictures.
 fn trace(root: &Path) -> Result<(), String> {
+    let cargo = |args: &[&str], variables: &[(&str, &std::ffi::OsStr)]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for variable in ["TIMEOUT", "QEMU_ARGS", "RECORD", "REPLAY"] {
+            command.env_remove(variable);
+        }
+        let status = command.args(args).envs(variables.iter().copied()).current_dir(root).status();
+        let status = status.map_err(|error| format!("cargo: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
+    };
+    let machine = [("ICOUNT", "1"), ("SMP", "4"), ("SEED", "1"), ("MACHINE", "q35"), ("MEM", "1G"), ("APPEND", "")];
+    let input = [("INPUT", "/usr/share/common-licenses/GPL-3")];
+    let variables: Vec<_> = machine.iter().chain(&input).map(|&(name, value)| (name, value.as_ref())).collect();
+    cargo(&["trefoil", "trace", "--package", "trefoil", "--example", "wordcount"], &variables)?;
+    let file = root.join("target/trace/wordcount.trefoil");
     let test = ["test", "--quiet", "--package", "cargo-trefoil", "--test", "trace_html", "--"];
     let only = ["--ignored", "--exact", "the_pictures_of_the_book", "--nocapture"];
-    let status = Command::new("cargo").args(test).args(only).current_dir(root).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("the pictures of a trace's page: {status}")),
-        Err(error) => Err(format!("cargo: {error}")),
-    }
+    cargo(&[&test[..], &only].concat(), &[("TRACE", file.as_os_str())])
 }
 
 /// Writes `text` as the picture `name`.

@@ -202,11 +202,13 @@ async function open() {
   app.minor = MINOR.reduce((all, name) => { all[K[name]] = 1; return all; }, new Uint8Array(256));
   app.hasG = trace.withG.reduce((all, kind) => { all[kind] = 1; return all; }, new Uint8Array(256));
   app.cores = coreLanes(trace);
+  app.notes = readNotes(trace, app.cores);
   app.gs = goroutineLanes(trace);
   app.queues = new Queues(trace);
   timeline.mostRing = Math.max(1, ...app.cores.ps.map((_, p) => app.queues.lengths[app.queues.numbers.ring(p)].most));
   readMemory(trace);
   app.view = new View(trace);
+  app.view.active(Math.min(...app.cores.ms.map((lane) => lane.start[0] ?? trace.end)));
   readColours();
   buildPage();
   layRows();

@@ -59,6 +59,7 @@ function showDetail() {
     presentWait(g),
     waitsOf(g),
     creators(g),
+    notesOf(g),
     lifeOf(g),
   );
 }
@@ -149,7 +150,7 @@ function explainWait(g, piece) {
       ? queueList.flatMap((step, at) => [at ? ', then ' : '', `${numbers.name(step.queue)} behind ${step.ahead}`]) : 'in no queue: it was taken at once',
     way.cut ? ' (the start of the wait only: it was long)' : '', '.'),
     placeChart(way, from, to),
-    ran.length ? el('div', {}, el('p', {}, el('b', {}, 'Meanwhile on '), way.ps.length === 1 ? `P${way.ps[0]}` : 'all P’s', ':'),
+    ran.length ? el('div', {}, el('p', {}, el('b', {}, 'Meanwhile on '), way.ps.length ? way.ps.map((p) => `P${p}`).join(', ') : 'all P’s', ':'),
       el('ul', { class: 'shares' }, ran.slice(0, 6).map(([other, time]) => el('li', {}, gButton(other), ` ran ${duration(time)}`,
         bar(time / total)))),
       ran.length > 6 ? el('p', { class: 'note' }, `and ${many(ran.length - 6, 'more goroutine')}`) : null) : el('p', {}, 'Nothing ran there meanwhile: the M was searching, or asleep.'),
@@ -168,7 +169,7 @@ function readied(g, begin) {
   const { trace } = app;
   const { K, kind, a } = trace;
   const line = (name, i) => el('p', {}, el('b', {}, name), spell(sentence(trace, i).parts), ' ', eventButton(i));
-  if (kind[begin] !== K.put) return line(kind[begin] === K.switch ? 'Left: ' : 'Readied: ', begin);
+  if (kind[begin] !== K.put) return line(kind[begin] === K.switch ? 'Left: ' : kind[begin] === K.create ? 'Created: ' : 'Readied: ', begin);
   for (let i = begin - 1, looked = 0; i >= 0 && looked < FOLLOWED; i--, looked++) {
     if (kind[i] === K.ready && a[i] === g) return [line('Readied: ', i), line('Then: ', begin)];
     if (kind[i] === K.switch && trace.b[i] === g) break;
@@ -255,6 +256,17 @@ function explainSleep(g, piece) {
     el('p', {}, el('b', {}, 'Left: '), spell(sentence(trace, begin).parts), ' ', eventButton(begin), object ? el('span', { class: 'note' }, ` object …${object.toString(16)}`) : null),
     stack ? stackOf(stack) : null,
     end < 0 ? el('p', {}, 'Nothing readied it before the trace ended.') : el('p', {}, el('b', {}, 'Readied: '), spell(sentence(trace, end).parts), ' ', eventButton(end)));
+}
+
+/** Lists what the goroutine has said of itself: log lines, regions and tasks, around the present. */
+function notesOf(g) {
+  const { trace, notes } = app;
+  const own = notes.ev.filter((_, at) => notes.g[at] === g);
+  if (!own.length) return null;
+  const here = after(own, replay.at - 1, 0, own.length);
+  const begin = clamp(here - 8, 0, Math.max(own.length - 16, 0));
+  return el('section', {}, el('h3', {}, `Its own notes: ${count(own.length)}`),
+    el('ul', { class: 'notes' }, own.slice(begin, begin + 16).map((i) => el('li', { class: i === replay.at - 1 ? 'here' : '' }, eventButton(i), ' ', sentence(trace, i).parts.filter((part) => part.g === undefined).join('').replace(/^ on M\d+ ?/, '')))));
 }
 
 /** The pieces of its life around the present moment. */

@@ -113,6 +113,7 @@ function drawGoroutine(ctx, lane, g, view, y, height) {
       } else {
         ctx.fillStyle = state[i] === RUNNING ? ink.red : ink.queued;
         ctx.fillRect(x0, y, Math.max(x1 - x0 - (x1 - x0 > 4 ? 0.5 : 0), 1), height);
+        if (x1 - x0 > 44) label(ctx, pieceText(state[i], lane.ev[i]), x0, x1, y, height, true);
       }
       i += 1;
       continue;
@@ -133,6 +134,18 @@ function drawGoroutine(ctx, lane, g, view, y, height) {
     }
     i = next - 1 > i && view.x(end[next - 1]) - view.x(start[next - 1]) >= 1.5 ? next - 1 : next;
   }
+}
+
+/** Says on which M a goroutine runs, or why it has come to wait for a core. */
+function pieceText(state, i) {
+  const { trace } = app;
+  const { K } = trace;
+  if (state === RUNNING) return `M${trace.m[i]}`;
+  if (trace.kind[i] === K.switch) return why(trace, trace.how[i]);
+  const by = actor(trace, i);
+  if (trace.kind[i] === K.create) return by ? `created by ${gName(trace, by)}` : 'created';
+  if (trace.kind[i] === K.put) return 'put back';
+  return trace.how[i] === 0 && by ? `readied by ${gName(trace, by)}` : trace.how[i] === 1 ? 'readied by a timer' : 'readied';
 }
 
 /** Draws the length of a queue as an area, `most` as high as `height`. */

@@ -259,6 +259,21 @@ class States {
   }
 }
 
+/** Collects the program's own events, each with the goroutine that ran there. */
+function readNotes(trace, cores) {
+  const { K, kind, m } = trace;
+  const wanted = new Uint8Array(256);
+  for (const k of [K.log, K.region_begin, K.region_end, K.task_begin, K.task_end]) wanted[k] = 1;
+  const ev = [];
+  const g = [];
+  for (let i = 0; i < trace.total; i++) {
+    if (!wanted[kind[i]]) continue;
+    ev.push(i);
+    g.push(current(cores.ms[m[i]], i));
+  }
+  return { ev, g };
+}
+
 /** Returns the piece of goroutine `g` at the time `t`, or -1 before its first. */
 function gPieceAt(lane, g, t) {
   const i = after(lane.start, t, lane.first[g], lane.first[g + 1]) - 1;

@@ -160,6 +160,6 @@ function ruleLines(rule) {
   if (!rule) return null;
   return el('p', { class: 'rule' },
     el('q', {}, rule.says), ' ',
-    el('span', { class: 'source' }, el('cite', { title: 'The page of the book, and its heading' }, `${rule.page} § ${rule.heading}`), ' · ',
-      el('code', { title: 'The function that decides' }, `${rule.file} :: ${rule.function}`)));
+    el('span', { class: 'source' }, el('cite', { title: 'The page of the book, and its heading' }, `${rule.page}${rule.headingLine ? `:${rule.headingLine}` : ''} § ${rule.heading}`), ' · ',
+      el('code', { title: 'The function that decides' }, `${rule.file}${rule.functionLine ? `:${rule.functionLine}` : ''} ${rule.function}`)));
 }

@@ -156,6 +156,7 @@ function drawRow(ctx, row, y, width, focused) {
       ctx.fillRect(0, y, width, row.height);
     }
     drawGoroutine(ctx, app.gs, row.index, view, y + 2, row.height - 4);
+    if (row.isChosen) drawNotes(ctx, row.index, view, y);
   }
   ctx.restore();
   const isSelected = row.kind === 'g' && row.index === app.selected;
@@ -168,6 +169,22 @@ function drawRow(ctx, row, y, width, focused) {
     ctx.strokeStyle = ink.focus;
     ctx.lineWidth = 1.5;
     ctx.strokeRect(1, y + 0.75, width - 2, row.height - 1.5);
+  }
+}
+
+/** Draws a mark at each of the goroutine's own log lines, regions and tasks. */
+function drawNotes(ctx, g, view, y) {
+  const { notes, trace } = app;
+  ctx.fillStyle = ink.focus;
+  for (let at = 0; at < notes.ev.length; at++) {
+    if (notes.g[at] !== g) continue;
+    const x = view.x(trace.time[notes.ev[at]]);
+    if (x < view.left || x > view.left + view.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x - 3, y);
+    ctx.lineTo(x + 3, y);
+    ctx.lineTo(x, y + 5);
+    ctx.fill();
   }
 }
 
