@@ -21,6 +21,7 @@
 //! | [`trace`] | a recorded run, read and told |
 //! | [`go`] | a recorded run for Go's tools |
 //! | [`html`] | a recorded run as one HTML page |
+//! | [`perfetto`] | a recorded run as a trace for Perfetto |
 //! | [`recording`] | the recorded machine and the replayed one are the same |
 
 pub mod boots;
@@ -35,6 +36,7 @@ pub mod html;
 mod interrupt;
 pub mod new;
 pub mod options;
+pub mod perfetto;
 pub mod qemu;
 pub mod recording;
 pub mod run;

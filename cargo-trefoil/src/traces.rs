@@ -233,6 +233,7 @@ fn explain(code: &[Code]) -> String {
     texts.collect::<Vec<_>>().join("\n       inlined into")
 }
 
+/// Returns true if a function is not the program's.
 pub(crate) fn is_runtime(code: &Code) -> bool {
     let is_rusts = |(file, _): &(String, u32)| file.contains("/library/core/") || file.contains("/library/alloc/");
     if code.at.as_ref().is_some_and(is_rusts) {

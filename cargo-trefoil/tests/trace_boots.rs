@@ -15,6 +15,11 @@ use cargo_trefoil::trace::events::{Event, Events};
 use cargo_trefoil::trace::{Trace, queues};
 use trefoil_trace::{Kind, Place, Why};
 
+/// The most instructions that a record adds to its operation, all in: 22 write the record, the
+/// others are the way out of the hot path and back.
+const MOST: [(&str, f64); 4] =
+    [("two yields", 50.0), ("a round trip", 60.0), ("spawn and join", 76.0), ("a log line", 80.0)];
+
 /// Builds the image.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
@@ -223,4 +228,86 @@ fn a_small_ring_drops_and_counts_exactly() {
     assert_eq!(Some(kept), small.meta.counter(0, "capacity"));
     assert_eq!(small.dropped(0), (counted, counted - kept));
     assert!(counted > kept && whole.rings[0].records.len() as u64 > kept);
+}
+
+/// Returns the cost of each operation: instructions and records, of a thousand.
+fn costs(append: &str) -> BTreeMap<String, (u64, u64)> {
+    let trace =
+        (!append.is_empty()).then(|| std::env::temp_dir().join(format!("trefoil-costs-{}", std::process::id())));
+    let settings = Settings {
+        memory: "512M".into(),
+        smp: "1".into(),
+        append: append.into(),
+        icount: true,
+        trace: trace.clone(),
+        ..Settings::default()
+    };
+    let mut out = Vec::new();
+    let status = run::run(image(), &["what_a_record_costs".into()], &settings, &mut out).unwrap();
+    trace.map(std::fs::remove_file);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(status, 0, "{text}");
+    let number = |text: &str| text.split(' ').next().unwrap().parse().unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("cost of ")?.split_once(": "));
+    lines.map(|(name, rest)| (name.into(), (number(rest), number(rest.split_once(", ").unwrap().1)))).collect()
+}
+
+#[test]
+fn a_record_costs_few_instructions() {
+    let (off, on) = (costs(""), costs("trace=full trace_size=16M"));
+    assert_eq!(off.len(), 4, "{off:?}");
+    for (name, (with, records)) in on {
+        let (without, none) = off[&name];
+        assert_eq!(none, 0, "{name}: the recorder is off");
+        let each = (with - without) as f64 / records as f64;
+        println!("{name}: {without} → {with} instructions for {records} records, of 1000: {each:.1} each");
+        let (_, most) = MOST.into_iter().find(|(of, _)| *of == name).unwrap_or_else(|| panic!("no bound for {name}"));
+        assert!(each <= most, "{name}: {each:.1} instructions a record");
+    }
+}
+
+/// Counts `bench` on one core, in an image that was built with these words of cargo's.
+fn bench(words: &[&str], target: &str) -> BTreeMap<String, f64> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
+    let target = root.join(target);
+    let built = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--quiet", "--release", "--package", "trefoil", "--example", "bench", "--target-dir"])
+        .arg(&target)
+        .args(words)
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "bench does not build");
+    let settings = Settings { smp: "1".into(), append: "seed=1".into(), icount: true, ..Settings::default() };
+    let mut out = Vec::new();
+    assert_eq!(run::run(&target.join("release/examples/bench"), &[], &settings, &mut out).unwrap(), 0);
+    let text = String::from_utf8(out).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("bench ")?.split_once(": "));
+    rows.filter_map(|(name, count)| Some((name.into(), count.parse().ok()?))).collect()
+}
+
+#[test]
+fn a_recorder_that_is_off_costs_an_instruction_a_switch_at_most() {
+    let without = bench(&[], "target");
+    let with = bench(&["--features", "trace"], "target/traced");
+    // Switches of each operation. (A goroutine that is made, waits and ends leaves its core twice.)
+    let rows = [
+        ("yield", 1.0),
+        ("rendezvous round trip", 2.0),
+        ("buffered send+recv", 0.0),
+        ("select, two ready arms", 0.0),
+        ("spawn+join", 2.0),
+        ("spawn 10000, wait, each", 1.0),
+        ("mutex lock+unlock", 0.0),
+        ("rwlock write+unlock", 0.0),
+        ("rwlock read+unlock", 0.0),
+        ("semaphore acquire+release", 0.0),
+        ("create+park, each of 20000", 2.0),
+    ];
+    for (name, switches) in rows {
+        let more = with[name] - without[name];
+        println!("{name}: {} → {}", without[name], with[name]);
+        // Counts have one decimal.
+        assert!(more <= switches + 0.11, "{name}: {more:.1} instructions more with a recorder that is off");
+    }
 }

@@ -211,6 +211,12 @@ pub fn at_exit() {
     dump::dump(port, "exit");
 }
 
+/// Returns how many records all M's have made: for tests.
+#[doc(hidden)]
+pub fn counted() -> u64 {
+    sched().ms().map(|m| m.recorder().counted()).sum()
+}
+
 /// Notes that the report is of a deadlock.
 pub fn is_deadlock() {
     DEADLOCK.store(true, Ordering::Relaxed);

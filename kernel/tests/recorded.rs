@@ -13,6 +13,7 @@ image! {
     everything_once: "smp 2 | trace | append trace=full trace_port=fastest";
     snapshots_follow_each_other: "smp 2 | trace | append trace=flight trace_size=16K";
     a_slow_wake_up: "smp 1 | trace | append trace=flight trace_on_latency=20000";
+    what_a_record_costs: "smp 1 | icount | expect cost of two yields", "smp 1 | icount | trace | append trace=full";
 }
 
 /// Takes a random step.
@@ -122,4 +123,38 @@ fn a_slow_wake_up() {
     while Instant::now() < until {}
     drop(guard);
     sleeper.join().unwrap();
+}
+
+/// Prints the instructions and the records of an operation, on one core that counts instructions.
+fn cost(name: &str, n: u64, operation: impl Fn()) {
+    let counted = || -> u64 { trefoil::recorder::counted() };
+    (0..n / 10).for_each(|_| operation());
+    let (ticks, records) = (time::ticks(), counted());
+    (0..n).for_each(|_| operation());
+    let (ticks, records) = (time::ticks() - ticks, counted() - records);
+    println!("cost of {name}: {} instructions, {} records, of 1000", ticks * 1000 / n, records * 1000 / n);
+}
+
+fn what_a_record_costs() {
+    let (tx, rx) = chan::bounded::<u64>(0);
+    let (back, answer) = chan::bounded::<u64>(0);
+    let echo = go(move || rx.iter().for_each(|n| back.send(n).unwrap()));
+    cost("a round trip", 2_000, || {
+        tx.send(1).unwrap();
+        answer.recv().unwrap();
+    });
+    drop(tx);
+    echo.join().unwrap();
+    cost("spawn and join", 2_000, || go(|| ()).join().unwrap());
+    let stop = core::sync::atomic::AtomicBool::new(false);
+    scope(|s| {
+        s.go(|| {
+            while !stop.load(core::sync::atomic::Ordering::Relaxed) {
+                runtime::yield_now();
+            }
+        });
+        cost("two yields", 2_000, runtime::yield_now);
+        stop.store(true, core::sync::atomic::Ordering::Relaxed);
+    });
+    cost("a log line", 2_000, || trace::log("", "12345678"));
 }

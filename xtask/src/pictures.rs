@@ -5,14 +5,16 @@
 //! | `architecture.svg` | drawn by hand |
 //! | `chart.svg` | the tables of `docs/figures.md` and `docs/performance.md`: [`chart`] |
 //! | `life.svg` | the output of an example: [`recording`] |
+//! | `trace-*.png` | a trace's page in a browser: `cargo-trefoil/tests/trace_html.rs` |
 //!
-//! `cargo xtask pictures` makes the last two. All are readable on light and on dark pages. Each has
-//! a background of its own, since a page may be dark where the reader's system is light.
+//! `cargo xtask pictures` makes all but the first. They are readable on light and on dark pages.
+//! Each has a background of its own, since a page may be dark where the reader's system is light.
 
 pub mod chart;
 pub mod recording;
 
 use std::path::Path;
+use std::process::Command;
 
 /// The folder of the pictures.
 pub const FOLDER: &str = "docs/pictures";
@@ -28,7 +30,20 @@ pub fn pictures() -> Result<u8, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
     chart::write(root)?;
     write(root, recording::FILE, &recording::render(&recording::record(root)?)?)?;
+    trace(root)?;
     Ok(0)
+}
+
+/// Lets the test of a trace's page draw its pictures.
+fn trace(root: &Path) -> Result<(), String> {
+    let test = ["test", "--quiet", "--package", "cargo-trefoil", "--test", "trace_html", "--"];
+    let only = ["--ignored", "--exact", "the_pictures_of_the_book", "--nocapture"];
+    let status = Command::new("cargo").args(test).args(only).current_dir(root).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the pictures of a trace's page: {status}")),
+        Err(error) => Err(format!("cargo: {error}")),
+    }
 }
 
 /// Writes `text` as the picture `name`.

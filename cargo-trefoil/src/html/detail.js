@@ -6,9 +6,34 @@ const LONGEST = 5;
 /** The most moves of queues that an explanation follows. */
 const FOLLOWED = 20000;
 
+/** The goroutine and the piece of its life that the panel shows. */
+const shown = { g: 0, piece: -1, timer: 0 };
+
+/** Returns the piece of the selected goroutine at the present moment, or -1. */
+function presentPiece() {
+  const { gs, selected } = app;
+  const i = after(gs.ev, replay.at - 1, gs.first[selected], gs.first[selected + 1]) - 1;
+  return i < gs.first[selected] ? -1 : i;
+}
+
+/** Fills the panel anew, a little later, if the goroutine has come to another piece of its life. */
+function followDetail() {
+  if (!app.selected || !app.ready) return;
+  clearTimeout(shown.timer);
+  shown.timer = setTimeout(() => {
+    if (shown.g === app.selected && shown.piece === presentPiece()) return;
+    const top = byId('detail').scrollTop;
+    const isSame = shown.g === app.selected;
+    showDetail();
+    if (isSame) byId('detail').scrollTop = top;
+  }, replay.playing ? 400 : 120);
+}
+
 /** Fills the panel for the selected goroutine. */
 function showDetail() {
   const panel = byId('detail');
+  shown.g = app.selected;
+  shown.piece = app.selected ? presentPiece() : -1;
   const { trace, gs } = app;
   const g = app.selected;
   if (!g) {
@@ -31,8 +56,9 @@ function showDetail() {
     el('dl', { class: 'sums' },
       figure('ran', duration(run)), figure('waited for a core', duration(queued)), figure('slept', duration(Math.max(whole - run - queued, 0))),
       figure(ended === null ? 'at the end' : 'ended', ended === null ? STATE_NAMES[last] : moment(ended))),
-    creators(g),
+    presentWait(g),
     waitsOf(g),
+    creators(g),
     lifeOf(g),
   );
 }
@@ -59,12 +85,26 @@ function creators(g) {
 
 /** A stack as lines, innermost first. */
 function stackOf(frames) {
-  return el('ol', { class: 'stack' }, frames.map((frame) => el('li', {}, el('code', {}, app.trace.strings[frame]))));
+  return el('ol', { class: 'stack' }, frames.map((frame) => {
+    const [name, place] = app.trace.strings[frame].split('  ');
+    return el('li', {}, el('code', {}, name), place ? el('span', { class: 'note' }, ` ${place}`) : null);
+  }));
 }
 
 /** The button that leads to an event. */
 function eventButton(i, text) {
   return el('button', { type: 'button', class: 'event', 'data-event': i, onclick: () => app.go(i, true) }, text ?? moment(app.trace.time[i]));
+}
+
+/** Explains the wait that the goroutine is in at the present moment. */
+function presentWait(g) {
+  const { gs } = app;
+  const { piece } = shown;
+  if (piece < 0 || gs.state[piece] !== RUNNABLE && gs.state[piece] !== WAITING) return null;
+  const isQueued = gs.state[piece] === RUNNABLE;
+  return el('section', { class: 'present' },
+    el('h3', {}, `At present it ${isQueued ? 'waits for a core' : `waits: ${why(app.trace, app.trace.how[gs.ev[piece]])}`}, ${duration(gs.end[piece] - gs.start[piece])} in all`),
+    isQueued ? explainWait(g, piece) : explainSleep(g, piece));
 }
 
 /** The goroutine's longest waits for a core and for others, each with its explanation. */
@@ -82,13 +122,13 @@ function waitsOf(g) {
       const details = el('details', { class: 'why' }, el('summary', {}, el('b', {}, duration(gs.end[piece] - gs.start[piece])), ` from ${moment(gs.start[piece])}`));
       const fill = () => { if (details.open && details.childElementCount === 1) details.append(explain(g, piece)); };
       details.addEventListener('toggle', fill);
-      if (at === 0) { details.open = true; fill(); }
+      if (at === 0 && state === RUNNABLE && gs.state[shown.piece] !== RUNNABLE) { details.open = true; fill(); }
       return details;
     }));
   };
   return el('div', { class: 'waits' },
-    section('Why did it wait for a core?', RUNNABLE, explainWait),
-    section('What did it sleep for?', WAITING, explainSleep));
+    section('Why did it wait for a core? The longest', RUNNABLE, explainWait),
+    section('What did it sleep for? The longest', WAITING, explainSleep));
 }
 
 /** Explains a wait for a core: the waker, the queue, and the others that ran meanwhile. */
@@ -104,7 +144,7 @@ function explainWait(g, piece) {
   const queueList = way.steps.filter((step, at) => at === 0 || step.queue !== way.steps[at - 1].queue);
   const numbers = app.queues.numbers;
   return el('div', { class: 'explained' },
-    el('p', {}, el('b', {}, 'Readied: '), spell(sentence(trace, begin).parts), ' ', eventButton(begin)),
+    readied(g, begin),
     el('p', {}, el('b', {}, 'Place: '), queueList.length
       ? queueList.flatMap((step, at) => [at ? ', then ' : '', `${numbers.name(step.queue)} behind ${step.ahead}`]) : 'in no queue: it was taken at once',
     way.cut ? ' (the start of the wait only: it was long)' : '', '.'),
@@ -121,6 +161,19 @@ function bar(share) {
   const inner = el('i');
   inner.style.width = `${(share * 100).toFixed(1)}%`;
   return el('span', { class: 'share', 'aria-hidden': 'true' }, inner);
+}
+
+/** Says who readied a goroutine: it may have been before the goroutine had left its core. */
+function readied(g, begin) {
+  const { trace } = app;
+  const { K, kind, a } = trace;
+  const line = (name, i) => el('p', {}, el('b', {}, name), spell(sentence(trace, i).parts), ' ', eventButton(i));
+  if (kind[begin] !== K.put) return line(kind[begin] === K.switch ? 'Left: ' : 'Readied: ', begin);
+  for (let i = begin - 1, looked = 0; i >= 0 && looked < FOLLOWED; i--, looked++) {
+    if (kind[i] === K.ready && a[i] === g) return [line('Readied: ', i), line('Then: ', begin)];
+    if (kind[i] === K.switch && trace.b[i] === g) break;
+  }
+  return line('Left: ', begin);
 }
 
 /** Follows a goroutine's place in the queues from event `begin` to event `end`. */

@@ -29,7 +29,8 @@ function drawScene(events) {
   const { numbers } = queues;
   const perRow = Math.max(1, Math.min(trace.ps, Math.floor((width - 24) / COLUMN)));
   const column = Math.min((width - 24) / perRow, 190);
-  const left = (width - column * perRow) / 2 + column / 2;
+  // A column reaches from its triangle on the left to the slot on the right.
+  const left = (width - column * perRow) / 2 + column / 2 - 20;
   scene.seen = new Set();
   scene.fixed = [];
 

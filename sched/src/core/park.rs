@@ -184,6 +184,9 @@ pub fn ready(guard: &PreemptGuard, g: GRef) {
 #[cold]
 #[inline(never)]
 fn ready_early(guard: &PreemptGuard, g: GRef) {
+    if trace::ready_traced(guard, g) {
+        return enqueue_next(guard, g);
+    }
     match g.state.ready_early() {
         Ready::Enqueue => {
             if trace::BUILT {

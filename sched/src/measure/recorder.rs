@@ -42,6 +42,12 @@ const SHIFT: u32 = 5;
 /// In `head`: the recorder is closed.
 const CLOSED: u64 = 1 << 63;
 
+/// In `extras`: the stacks of G's that wait, and of creators.
+pub(crate) const STACKS: u8 = 1;
+
+/// In `extras`: long waits for a core are to be told of.
+pub(crate) const LATE: u8 = 2;
+
 /// Above every number of a record, and not above [`CLOSED`].
 const NO_LIMIT: u64 = CLOSED;
 
@@ -67,8 +73,8 @@ pub struct Recorder {
     pub(crate) place: Cell<u8>,
     /// Turns of the global queue left until the queues are recorded.
     pub(crate) until_snapshot: Cell<u32>,
-    /// The stacks of G's that wait and of creators are recorded.
-    pub(crate) stacks: Cell<bool>,
+    /// Bits for what is recorded besides: [`STACKS`], [`LATE`]. One test tells that there is none.
+    pub(crate) extras: Cell<u8>,
     /// How long a G may wait for a core, in nanoseconds, before `late` is set; `u64::MAX`: for
     /// ever.
     pub(crate) late_after: AtomicU64,
@@ -95,7 +101,7 @@ impl Recorder {
             mask: AtomicU64::new(0),
             place: Cell::new(0),
             until_snapshot: Cell::new(0),
-            stacks: Cell::new(false),
+            extras: Cell::new(0),
             late_after: AtomicU64::new(u64::MAX),
             late: AtomicU64::new(0),
         }
@@ -212,7 +218,7 @@ impl Recorder {
     /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M
     /// starts.
     pub fn record_stacks(&self, records: bool) {
-        self.stacks.set(records);
+        self.extras.set(self.extras.get() & !STACKS | if records { STACKS } else { 0 });
     }
 
     /// Takes the wait of the G that waited too long, if one did.
@@ -223,9 +229,12 @@ impl Recorder {
         }
     }
 
-    /// Sets how long a G may wait for a core, in nanoseconds.
+    /// Sets how long a G may wait for a core, in nanoseconds. Before the M starts, or `u64::MAX`.
     pub fn set_late_after(&self, ns: u64) {
         self.late_after.store(ns, Ordering::Relaxed);
+        if ns != u64::MAX {
+            self.extras.set(self.extras.get() | LATE);
+        }
     }
 }
 
