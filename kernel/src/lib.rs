@@ -37,6 +37,7 @@
 //! | time | [`time`]: clock, date, sleep, timers, tickers |
 //! | stopping | [`context`]: cancellation, deadlines |
 //! | futures | [`task`]: a goroutine that runs one |
+//! | to be seen | [`trace`]: a program's words in a recorded run, and the moment to write it |
 //! | the machine | [`runtime`]: cores, arguments, input, counters, exit; [`PreemptGuard`] |
 //! | panics | [`mod@panic`]: catching, hooks; a panic ends its goroutine, and [`JoinHandle::join`] tells |
 //! | output | [`print!`], [`println!`]; [`log`]: the macros of the crate `log` |
