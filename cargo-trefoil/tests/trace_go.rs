@@ -20,6 +20,7 @@ mod byhand;
 mod decode;
 #[path = "trace_go/pages.rs"]
 mod pages;
+mod recorded;
 
 const OLD: &str = "go-1.23.9";
 const NEW: &str = "go-1.27.3";
@@ -122,6 +123,23 @@ fn write_all(folder: &Path, traces: impl Iterator<Item = (String, Vec<u8>)>) -> 
 fn the_traces_of_200_random_programs_are_legal() {
     let traces = (0..200).map(|seed| (format!("{seed}.go"), exported(&sample(seed).file())));
     all_are_accepted(&write_all(&folder("random"), traces));
+}
+
+#[test]
+fn the_traces_of_real_boots_are_legal_and_name_functions() {
+    let (Some(pprof), Some(tool)) = (tool(OLD, "pprof"), tool(NEW, "trace")) else { return };
+    let cases = ["a_random_program", "everything_once"];
+    let boots = cases.iter().flat_map(|case| (1..=4).map(move |seed| (*case, seed)));
+    let traces = boots.map(|(case, seed)| {
+        let smp = ["1", "2", "4"][seed % 3];
+        (format!("{case}-{seed}.go"), of(&recorded::named(case, smp, &format!("trace=full seed={seed}"), false)))
+    });
+    let files = write_all(&folder("boots"), traces);
+    all_are_accepted(&files);
+    for (profile, function) in [("sched", "recorded::random_program"), ("sync", "recorded::")] {
+        let text = top(&tool, &pprof, profile, &files[0]);
+        assert!(text.contains(function), "{profile}: {text}");
+    }
 }
 
 /// The trace of a random run, without one record in 16.
@@ -241,6 +259,16 @@ fn each_run_of_a_goroutine_is_in_the_trace_once() {
     }
 }
 
+/// Returns the functions of a profile that Go's tool makes of a trace.
+fn top(tool: &Path, pprof: &Path, profile: &str, trace: &Path) -> String {
+    let out = run(tool, &[&format!("-pprof={profile}")], trace);
+    assert!(out.status.success(), "{} {profile}: {}", tool.display(), String::from_utf8_lossy(&out.stderr));
+    let written = trace.with_extension(profile);
+    std::fs::write(&written, &out.stdout).unwrap();
+    let out = run(pprof, &["-top", "-nodecount=100", "-nodefraction=0"], &written);
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
 #[test]
 fn profiles_name_rust_functions() {
     let (Some(pprof), folder) = (tool(OLD, "pprof"), folder("profiles")) else { return };
@@ -251,12 +279,7 @@ fn profiles_name_rust_functions() {
             let Some(tool) = tool(version, "trace") else { continue };
             let functions = [("sched", "app::producer"), ("sched", "app::worker"), ("sync", "app::consumer")];
             for (profile, function) in functions {
-                let out = run(&tool, &[&format!("-pprof={profile}")], &file);
-                assert!(out.status.success(), "{version} {profile}: {}", String::from_utf8_lossy(&out.stderr));
-                let written = folder.join(profile);
-                std::fs::write(&written, &out.stdout).unwrap();
-                let out = run(&pprof, &["-top", "-nodecount=100", "-nodefraction=0"], &written);
-                let text = String::from_utf8_lossy(&out.stdout);
+                let text = top(&tool, &pprof, profile, &file);
                 assert!(text.contains(function), "{version} {profile} of {}: {text}", file.display());
             }
         }

@@ -46,8 +46,12 @@ pub(crate) const NEWS_TRACE: u8 = 2;
 pub const BUILT: bool = true;
 
 /// The queues are recorded once in this many turns of the global queue, each of which is one
-/// dispatch in 61.
+/// dispatch in 61. Short ones are recorded more often.
 const SNAPSHOT_EACH: u32 = 16;
+
+/// A ring with at most so many G's is short: once in [`SNAPSHOT_SHORT_EACH`] turns.
+const SHORT: u32 = 32;
+const SNAPSHOT_SHORT_EACH: u32 = 4;
 
 /// The text of one record.
 const PIECE: usize = 16;
@@ -65,7 +69,6 @@ impl M {
     /// Turns the recorder of this M on. Before it starts.
     pub fn start_trace(&self, ring: &'static mut [MaybeUninit<[u64; 4]>], mode: Mode) {
         self.trace.start(ring, mode);
-        self.trace.until_snapshot.set(SNAPSHOT_EACH);
         self.news.set(self.news.get() | NEWS_TRACE);
         self.outside.attention.fetch_or(ATTEND_TRACE, Ordering::Relaxed);
     }
@@ -299,9 +302,10 @@ fn write_switch(m: &M, p: Held<'_>, g: GRef, how: Leaves, place: Place, to: u64)
 pub(crate) fn ticked(m: &M) {
     if m.traces() {
         note_cold(m, Record::word(Kind::Tick, 0, 0, Place::Nowhere, 0), 0, 0);
-        let left = m.trace.until_snapshot.get();
-        m.trace.until_snapshot.set(if left == 0 { SNAPSHOT_EACH } else { left - 1 });
-        if left == 0 {
+        let turns = m.trace.turns.get().wrapping_add(1);
+        m.trace.turns.set(turns);
+        let is_short = m.p().is_some_and(|p| p.queued() <= SHORT);
+        if turns.is_multiple_of(if is_short { SNAPSHOT_SHORT_EACH } else { SNAPSHOT_EACH }) {
             snapshot(m);
         }
     }

@@ -71,8 +71,8 @@ pub struct Recorder {
     // --- The M's own, with preemption off.
     /// The place of the G that g0 has found.
     pub(crate) place: Cell<u8>,
-    /// Turns of the global queue left until the queues are recorded.
-    pub(crate) until_snapshot: Cell<u32>,
+    /// Turns of the global queue on this M.
+    pub(crate) turns: Cell<u32>,
     /// Bits for what is recorded besides: [`STACKS`], [`LATE`]. One test tells that there is none.
     pub(crate) extras: Cell<u8>,
     /// How long a G may wait for a core, in nanoseconds, before `late` is set; `u64::MAX`: for
@@ -100,7 +100,7 @@ impl Recorder {
             base: AtomicPtr::new(core::ptr::null_mut()),
             mask: AtomicU64::new(0),
             place: Cell::new(0),
-            until_snapshot: Cell::new(0),
+            turns: Cell::new(0),
             extras: Cell::new(0),
             late_after: AtomicU64::new(u64::MAX),
             late: AtomicU64::new(0),

@@ -47,11 +47,12 @@ fn told(out: &mut dyn Write, run: &Recording, totals: &Totals) -> io::Result<()>
     for line in missing(run).lines() {
         table.row(["", &format!("! {line}")]);
     }
-    let seen = if kernel == Some(runs) { ", as the kernel counted".into() } else { told_by(kernel) };
+    let seen = if kernel == Some(runs) { ", as the kernel counted".into() } else { told_by(kernel, dropped) };
     table.row(["runs", &format!("{}{seen}", count(runs))]);
     table.row(["goroutines", &format!("{} created, {} alive at the end", count(created), count(alive))]);
     let snapshots = counted((matched + mismatches.len()) as u64, "snapshot");
     let agree = match (matched, mismatches.len()) {
+        (0, 0) if run.events.is_cut_in_front => "no snapshot of a queue whose contents were known before".into(),
         (0, 0) => "the kernel has recorded no snapshot to compare the replay with".into(),
         (_, 0) => format!("{snapshots} of the kernel's: all agree with the replay of the records"),
         _ => format!("{snapshots} of the kernel's: {matched} agree with the replay of the records"),
@@ -60,8 +61,10 @@ fn told(out: &mut dyn Write, run: &Recording, totals: &Totals) -> io::Result<()>
     write!(out, "{}", table.text().trim_start_matches('\n'))
 }
 
-fn told_by(kernel: Option<u64>) -> String {
-    kernel.map_or(String::new(), |kernel| format!("; the kernel counted {}", count(kernel)))
+/// Tells of the kernel's own count. M's may run on while the trace is dumped.
+fn told_by(kernel: Option<u64>, dropped: u64) -> String {
+    let when = if dropped > 0 { "in all" } else { "until the end of the dump" };
+    kernel.map_or(String::new(), |kernel| format!("; the kernel counted {} {when}", count(kernel)))
 }
 
 fn cores(out: &mut dyn Write, run: &Recording, totals: &Totals) -> io::Result<()> {
