@@ -115,7 +115,7 @@ class Queues {
     this.touched = [];
     this.snapshots = [];
     this.wrong = [];
-    this.known = new Set();
+    this.known = new Known(this);
     record(this);
     this.lengths.forEach(finishLengths);
     this.cursor = trace.total;
@@ -170,6 +170,58 @@ class Queues {
     let ahead = 0;
     if (queue) for (let other = this.lists.prev[g]; other; other = this.lists.prev[other]) ahead += 1;
     return { queue, ahead };
+  }
+}
+
+/**
+ * The queues whose contents are known: all, but in a trace that begins in the middle. There a
+ * snapshot makes a queue known. So does a goroutine that was put into the global queue after the
+ * begin, when it is taken: none from before the begin is left then. A haul from a queue that is not
+ * known makes the ring unknown that it goes to.
+ */
+class Known {
+  constructor(queues) {
+    this.queues = queues;
+    this.ids = new Set();
+  }
+
+  /** Returns true if the queue of P number `p` is known; `NO_P`: the global queue. */
+  has(p) {
+    return !this.queues.trace.cut || this.ids.has(p);
+  }
+
+  learn(p) {
+    this.ids.add(p);
+  }
+
+  /** Follows an event that is about to be applied. */
+  follow(i) {
+    const { trace, numbers } = this.queues;
+    const { K, kind, p, place, n, a, b } = trace;
+    if (kind[i] === K.share && !this.has(NO_P)) this.share(p[i], n[i], a[i]);
+    else if (kind[i] === K.switch && place[i] === GLOBAL && !this.has(NO_P)) this.share(p[i], 1, b[i]);
+    else if (kind[i] === K.steal && n[i] > 1 && !this.has(b[i])) this.ids.delete(p[i]);
+    else if (kind[i] === K.overflow && !this.has(p[i])) {
+      // Half of a ring goes to the global queue, and it is not known which goroutines.
+      this.ids.delete(NO_P);
+      this.clear(numbers.global);
+      this.clear(numbers.ring(p[i]));
+    }
+  }
+
+  share(p, n, g) {
+    const { lists, numbers } = this.queues;
+    if (lists.where[g] === numbers.global) {
+      // Those before it left with some that are not known.
+      while (lists.head[numbers.global] !== g) this.queues.move(lists.head[numbers.global], 0);
+      this.learn(NO_P);
+    } else if (n > 1) {
+      this.ids.delete(p);
+    }
+  }
+
+  clear(queue) {
+    for (const g of this.queues.lists.list(queue)) this.queues.move(g, 0);
   }
 }
 
@@ -308,6 +360,7 @@ function record(queues) {
     queues.first[i] = queues.rows;
     const rule = rules[kind[i]];
     if (kind[i] !== K.snapshot && yielded.size) yielded.delete(m[i]);
+    if (trace.cut) queues.known.follow(i);
     if (rule === undefined) continue;
     rule(i);
     if (queues.touched.length) noteLengths(queues, time[i]);
@@ -330,8 +383,7 @@ const NEAR = 1e7;
  * Compares the queues with a snapshot that the kernel has recorded. The goroutine that has just
  * yielded on this M enters the ring when its registers are saved: after the snapshot.
  *
- * The replay goes on from a snapshot that differs. A recorder in flight mode has lost the beginning:
- * there the first snapshot is the beginning.
+ * The replay goes on from a snapshot that differs, or of a queue that was not known.
  */
 function compare(queues, i, yielded) {
   const { trace, numbers, lists } = queues;
@@ -340,8 +392,8 @@ function compare(queues, i, yielded) {
   const p = trace.p[i];
   const ring = p === NO_P ? numbers.global : numbers.ring(p);
   const slot = p === NO_P ? 0 : numbers.slot(p);
-  const isFirst = trace.cut && !queues.known.has(ring);
-  queues.known.add(ring);
+  const isFirst = !queues.known.has(p);
+  queues.known.learn(p);
   if (!isFirst) queues.snapshots.push(i);
   const isSlot = slot === 0 || lists.head[slot] === trace.a[i];
   const is = lists.list(ring).filter((g) => g !== yielded);

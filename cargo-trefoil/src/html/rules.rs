@@ -32,19 +32,18 @@ macro_rules! rules {
 }
 
 /// All rules.
-pub const RULES: [Rule; 49] = rules! {
+pub const RULES: [Rule; 48] = rules! {
     "create", "docs/life.md" "Birth", "Then go writes f to the top of that stack, lays a first frame below, and puts the G into the P's slot.", "sched/src/api/spawn.rs" "make";
-    "switch", "docs/switch.md" "How a G leaves a core", "The switch goes straight from G to G if the slot or the ring has another G and nothing else needs attention.", "sched/src/core/park.rs" "next_local";
-    "switch.slot", "docs/queues.md" "The slot", "A G that the running G readies goes to the P's slot (runnext) and runs next, in the rest of the same slice.", "sched/src/core/park.rs" "next_local";
-    "switch.ring", "docs/switch.md" "How a G leaves a core", "The switch goes straight from G to G if the slot or the ring has another G and nothing else needs attention.", "sched/src/core/park.rs" "next_local";
-    "switch.to_g0", "docs/switch.md" "How a G leaves a core", "Otherwise the switch goes to g0, which runs timers, looks at the global queue, steals, or rests", "sched/src/core/park.rs" "go_to_g0";
+    "switch", "docs/switch.md" "How a G leaves a core", "The switch goes straight from G to G if the slot or the ring has another G and nothing else needs attention.", "sched/src/core/leave.rs" "next_local";
+    "switch.slot", "docs/queues.md" "The slot", "A G that the running G readies goes to the P's slot (runnext) and runs next, in the rest of the same slice.", "sched/src/core/leave.rs" "next_local";
+    "switch.ring", "docs/switch.md" "How a G leaves a core", "The switch goes straight from G to G if the slot or the ring has another G and nothing else needs attention.", "sched/src/core/leave.rs" "next_local";
+    "switch.to_g0", "docs/switch.md" "How a G leaves a core", "Otherwise the switch goes to g0, which runs timers, looks at the global queue, steals, or rests", "sched/src/core/leave.rs" "go_to_g0";
     "switch.from_g0.slot", "docs/queues.md" "How a core finds its next G", "4. The slot.", "sched/src/core/find.rs" "local_work";
     "switch.from_g0.ring", "docs/queues.md" "How a core finds its next G", "5. The ring.", "sched/src/core/find.rs" "local_work";
     "switch.from_g0.global_queue", "docs/queues.md" "How a core finds its next G", "3. At the same 61st dispatch: one G of the global queue.", "sched/src/core/find.rs" "local_work";
     "switch.from_g0.hand", "docs/queues.md" "How a core finds its next G", "On g0 an M takes all steps, in this order", "sched/src/core/find.rs" "find_runnable";
     "switch.from_g0.pinned", "docs/queues.md" "Pinned G's", "While a pinned G can run, its M runs nothing else.", "sched/src/core/find.rs" "local_work";
     "switch.preempt", "docs/preemption.md" "When a slice ends", "The G goes behind all others, unless it is pinned: to the end of the global queue.", "sched/src/core/park.rs" "preempt";
-    "switch.end", "docs/switch.md" "How a G leaves a core", "the closure's return, exit_g, a panic", "sched/src/api/spawn/end.rs" "finish";
     "ready", "docs/switch.md" "How a G comes back", "ready(g) makes a parked G runnable and puts it into the slot of the waker's P.", "sched/src/core/park.rs" "ready";
     "ready.inbox", "docs/queues.md" "The inbox", "A handler can interrupt any code, so a handler takes no lock and touches no run queue.", "sched/src/core/interrupt.rs" "ready_from_interrupt";
     "ready.timer", "docs/time.md" "Storms", "Due sleepers go before the G's that wait in the ring, but at most eight in a row.", "sched/src/core/due.rs" "run_timers";
@@ -164,7 +163,7 @@ mod tests {
         let name = |text: &str| text.replace(' ', "_");
         let kinds: Vec<_> = Kind::ALL.iter().map(|kind| name(kind.as_str())).collect();
         let places: Vec<_> = Place::ALL.iter().map(|place| name(place.as_str())).collect();
-        let details = ["to_g0", "from_g0", "preempt", "end", "timer"];
+        let details = ["to_g0", "from_g0", "preempt", "timer"];
         for (i, rule) in RULES.iter().enumerate() {
             let mut parts = rule.key.split('.');
             assert!(parts.next().is_some_and(|kind| kinds.iter().any(|known| known == kind)), "{}", rule.key);

@@ -135,7 +135,6 @@ function ruleKeys(trace, i) {
     if (!trace.b[i]) keys.unshift('switch.to_g0');
     else if (!trace.a[i]) keys.unshift(`switch.from_g0.${place}`);
     if (reason === PREEMPT) keys.unshift('switch.preempt');
-    else if (reason >= END) keys.unshift('switch.end');
   }
   if (name === 'put' && trace.how[i] === PREEMPT) keys.unshift('put.preempt');
   if (name === 'ready' && trace.how[i] === 1) keys.unshift('ready.timer');

@@ -38,9 +38,15 @@ function sortable(id, columns, rows, by = 0, groups = null) {
   return holder;
 }
 
-/** Makes the button that selects a goroutine. */
+/** Makes the link that selects a goroutine: a link, unlike a button, breaks with its sentence. */
 function gButton(g, text) {
-  return g ? el('button', { type: 'button', class: 'g', 'data-g': app.trace.gs[g].id, onclick: () => app.select(g) }, text ?? gName(app.trace, g)) : el('span', {}, 'g0');
+  if (!g) return el('span', {}, 'g0');
+  const { id } = app.trace.gs[g];
+  const choose = (event) => {
+    event.preventDefault();
+    app.select(g);
+  };
+  return el('a', { class: 'g', href: `#g=${id}`, 'data-g': id, onclick: choose }, text ?? gName(app.trace, g));
 }
 
 /** The figures of a list of times: count, least, mean, 99th percentile, greatest and sum. */
