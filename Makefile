@@ -47,7 +47,7 @@ test-stretches: setup ## how long preemption is off at most, in counted instruct
 	cargo test $(STRETCHES)
 
 # A kernel with a recorder of decisions, built beside the others.
-TRACED := --release --package trefoil --features trace --target-dir target/traced
+TRACED := --release --package trefoil --features trace --target-dir target/traced-bare
 
 test-trace: setup ## the recorder: its options, its port
 	cargo test --package trefoil-boot --features trace options

@@ -10,6 +10,7 @@
 //! | [`encode`] | the bytes of a Go trace |
 //! | [`rules`] | only events that Go's reader accepts, in an order that it accepts |
 //! | [`frames`] | stacks for events, in names of functions |
+//! | [`plain`] | names of functions as `pprof` can show them |
 //!
 //! | Trefoil | Go |
 //! |---|---|
@@ -27,6 +28,7 @@
 
 pub mod encode;
 pub mod frames;
+pub mod plain;
 pub mod rules;
 
 use std::collections::{HashMap, HashSet};

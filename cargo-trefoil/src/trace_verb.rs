@@ -81,6 +81,9 @@ struct RecorderArgs {
     /// Memory for the records of each core, as 64K or 16M
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
+    /// Record no stacks: events cost less, and the program is built without frame pointers
+    #[arg(long)]
+    no_stacks: bool,
     /// Dump when a goroutine that can run waits longer than US microseconds for a core
     #[arg(long, value_name = "US")]
     on_latency: Option<u64>,
@@ -122,7 +125,7 @@ impl RecordArgs {
             Some(file) => file,
             None => {
                 self.build.default_to_release();
-                self.build.add_recorder()?;
+                self.build.add_recorder(!self.recorder.no_stacks)?;
                 cargo::build(&self.build)?
             }
         };

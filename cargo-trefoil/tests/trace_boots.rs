@@ -248,7 +248,7 @@ fn bench(words: &[&str], target: &str) -> BTreeMap<String, f64> {
 #[test]
 fn a_recorder_that_is_off_costs_an_instruction_a_switch_at_most() {
     let without = bench(&[], "target");
-    let with = bench(&["--features", "trace"], "target/traced");
+    let with = bench(&["--features", "trace"], "target/traced-bare");
     // Switches of each operation. (A goroutine that is made, waits and ends leaves its core twice.)
     let rows = [
         ("yield", 1.0),

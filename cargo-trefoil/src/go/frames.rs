@@ -1,13 +1,12 @@
 //! Stacks for events, in names of functions.
 //!
 //! ```text
-//!   recorded    park, <closure>, recv, app::worker, app::main::{closure}, run, shell
-//!   written                      recv, app::worker, app::main::{closure}
+//!   recorded    park, recv, Iterator::for_each, app::worker, app::main::{closure}, run, shell
+//!   written           recv,                     app::worker, app::main::{closure}
 //! ```
 //!
-//! Of the runtime's innermost frames, only the call that the program made stays. The outermost
-//! frame is the goroutine's function, because Go's tools name a goroutine by it. The frames around
-//! it, which belong to the runtime, are left out.
+//! The program's frames stay, and of Trefoil's the call that the program made. The outermost frame
+//! is the goroutine's function, because Go's tools name a goroutine by it.
 //!
 //! A goroutine of the runtime goes by its own name, so the program's first is `main`. A closure
 //! stands at the place that creates the goroutine.
@@ -22,6 +21,7 @@ use crate::trace::names::Code;
 use crate::traces;
 
 use super::encode::{Encoder, Frame, Stack};
+use super::plain::plain;
 
 /// The function of g0, which belongs to no goroutine.
 const SYSTEM: &str = "g0";
@@ -93,11 +93,11 @@ impl<'a> Frames<'a> {
         if born.entry == 0 {
             return None;
         }
-        let function = self.trace.entry(born.entry);
+        let function = plain(&self.trace.entry(born.entry));
         let code = self.trace.code(born.entry).last();
         let place = self.trace.place(born.created_at).filter(|_| function.ends_with('}'));
         let (file, line) = match (code, place) {
-            (Some(code), _) if code.function == function => (code.file.clone(), code.line),
+            (Some(code), _) if plain(&code.function) == function => (code.file.clone(), code.line),
             (_, Some(place)) => (place.file.clone(), place.line),
             _ => (String::new(), 0),
         };
@@ -134,7 +134,7 @@ impl<'a> Frames<'a> {
         let entry = self.function_of(goroutine);
         self.once(encoder, Key::Place(place, entry), |trace, outer| {
             let Some(place) = trace.place(place) else { return outer.into_iter().collect() };
-            let function = Some(&place.function).filter(|name| !name.is_empty()).cloned();
+            let function = Some(plain(&place.function)).filter(|name| !name.is_empty());
             let function = function.or_else(|| Some(outer.as_ref()?.function.clone())).unwrap_or_else(|| SYSTEM.into());
             let inner = Frame { function, file: place.file.clone(), line: place.line };
             let outer = outer.filter(|outer| outer.function != inner.function);
@@ -165,19 +165,29 @@ impl<'a> Frames<'a> {
 
 /// Returns the frames of a recorded stack that a person wants to see.
 fn folded(codes: &[&Code], outermost: Option<Frame>) -> Vec<Frame> {
+    let frame = |code: &&Code| Frame { function: plain(&code.function), file: code.file.clone(), line: code.line };
+    let all: Vec<Frame> = codes.iter().map(frame).collect();
     // The runtime's frames outside of the goroutine's function.
-    let own = outermost.as_ref().and_then(|frame| codes.iter().rposition(|code| code.function == frame.function));
-    let is_program = |code: &&Code| !is_runtime(code);
-    let end = own.or_else(|| codes.iter().rposition(is_program)).map_or(codes.len(), |last| last + 1);
-    // The runtime's frames inside of the program's call.
-    let begin = codes[..end].iter().position(is_program).map_or(0, |first| first.saturating_sub(1));
-    let frames = codes[begin..end].iter();
-    let frame = |code: &&Code| Frame { function: code.function.clone(), file: code.file.clone(), line: code.line };
-    let mut frames: Vec<Frame> = frames.map(frame).collect();
+    let own = outermost.as_ref().and_then(|outer| all.iter().rposition(|frame| frame.function == outer.function));
+    let end = own.map_or(all.len(), |own| own + 1);
+    let mut frames: Vec<Frame> = match codes[..end].iter().position(|code| !is_runtime(code)) {
+        Some(first) => {
+            let call = all[..first].iter().rfind(|frame| is_trefoils(frame));
+            let programs = (first..end).filter(|&at| !is_runtime(codes[at]) || Some(at) == own).map(|at| &all[at]);
+            call.into_iter().chain(programs).cloned().collect()
+        }
+        None => all[..end].to_vec(),
+    };
     if own.is_none() {
         frames.extend(outermost);
     }
     frames
+}
+
+/// Returns true if Trefoil has the function's source. Rust's library has that of some methods.
+fn is_trefoils(frame: &Frame) -> bool {
+    let is_rusts = ["core/", "alloc/", "std/"].iter().any(|start| frame.file.starts_with(start));
+    frame.function.starts_with("trefoil") && !is_rusts
 }
 
 fn is_runtime(code: &Code) -> bool {
@@ -232,9 +242,16 @@ mod tests {
 
     #[test]
     fn the_runtimes_frames_around_the_program_are_left_out() {
-        let recorded =
-            ["trefoil_sched::park", "trefoil::recv", "app::worker", "app::main::{closure#0}", "trefoil_sched::run"];
-        let wanted = ["trefoil::recv", "app::worker", "app::main::{closure#0}"];
+        let recorded = [
+            "trefoil_sched::park",
+            "<trefoil::Receiver<app::Line>>::recv",
+            "<core::iter::Map<app::Line, ()> as core::iter::Iterator>::for_each::<app::worker::{closure#0}>",
+            "app::worker::<u8>",
+            "<alloc::vec::Vec<app::Line>>::retain",
+            "app::main::{closure#0}",
+            "trefoil_sched::run",
+        ];
+        let wanted = ["trefoil::Receiver::recv", "app::worker", "app::main::{closure#0}"];
         assert_eq!(functions(&recorded, Some("app::main::{closure#0}")), wanted);
         assert_eq!(functions(&recorded, None), wanted);
     }

@@ -19,7 +19,7 @@ pub fn image() -> &'static Path {
             .current_dir(root)
             .args(["test", "--quiet", "--release", "--package", "trefoil", "--features", "trace"])
             .args(["--test", "recorded", "--no-run", "--message-format", "json", "--target-dir"])
-            .arg(root.join("target/traced"))
+            .arg(root.join("target/traced-bare"))
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo runs");
