@@ -4,6 +4,7 @@ use std::io;
 
 use cargo_trefoil::trace::text::{csv, diff, map, summary, timehist};
 use cargo_trefoil::trace::{Recording, Trace, sample::Sample};
+use cargo_trefoil::{go, html, perfetto};
 
 /// Inputs.
 const INPUTS: u64 = 100_000;
@@ -47,7 +48,7 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Writes all texts about a trace to nowhere.
+/// Writes all texts about a trace, and its translations, to nowhere.
 fn show(run: &Recording, other: &Recording) {
     let out = &mut io::sink();
     summary::write(out, "a", run, 5).unwrap();
@@ -55,6 +56,8 @@ fn show(run: &Recording, other: &Recording) {
     map::write(out, "a", run, &map::Window::default()).unwrap();
     csv::write(out, run).unwrap();
     diff::write(out, diff::Named { name: "a", run }, diff::Named { name: "b", run: other }).unwrap();
+    go::export(&run.trace, &run.events);
+    perfetto::export(&run.trace, &run.events);
 }
 
 #[test]
@@ -69,7 +72,12 @@ fn no_mutant_of_a_trace_makes_a_verb_panic() {
         match Trace::parse(&bytes) {
             Ok(trace) => {
                 accepted += 1;
-                show(&Recording::new(trace), &other);
+                let run = Recording::new(trace);
+                show(&run, &other);
+                // Most of a page is the same for all.
+                if n % 16 == 0 {
+                    html::export(&run.trace, &run.events, "a");
+                }
             }
             Err(error) => assert!(error.offset <= bytes.len() as u64 && error.to_string().len() < 400, "{n}: {error}"),
         }
