@@ -54,6 +54,7 @@ numbered! {
         /// moved.
         Put = 4 "put",
         /// The ring of this P was full: its `n` oldest, and then the G, went to the global queue.
+        /// `b`: the oldest of them.
         Overflow = 5 "overflow",
         /// The M took `n` goroutines of P number `b`, from `place`, and runs the G, the last of
         /// them.

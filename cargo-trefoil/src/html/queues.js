@@ -322,9 +322,10 @@ function record(queues) {
   rules[K.overflow] = (i) => {
     queues.move(a[i], 0);
     const ring = ringOf(i);
-    // More than twice as many: a thief's record is still to come, for the oldest.
-    let from = lists.head[ring];
-    for (let more = lists.length[ring] - 2 * n[i]; more > 0; more--) from = lists.next[from];
+    // Those before the oldest were stolen: the thief's record is still to come.
+    const known = b[i] && lists.where[b[i]] === ring;
+    let from = known ? b[i] : lists.head[ring];
+    if (!known) for (let more = lists.length[ring] - 2 * n[i]; more > 0; more--) from = lists.next[from];
     for (let left = n[i]; left > 0 && from; left--) {
       const g = from;
       from = lists.next[from];

@@ -80,7 +80,7 @@ impl Queues {
                     self.yielded.insert(event.m, a);
                 }
             }
-            Some(Kind::Overflow) => self.overflow(event, n as usize, a),
+            Some(Kind::Overflow) => self.overflow(event, n as usize, a, b),
             Some(Kind::Steal) => self.steal(event, b as u8, n as usize, a),
             Some(Kind::Share) => self.share(event, n as usize, a),
             _ => {}
@@ -118,13 +118,14 @@ impl Queues {
     }
 
     /// The ring found no room for `g`: the older half goes to the global queue, and then `g`.
-    fn overflow(&mut self, event: &Event, n: usize, g: u64) {
+    fn overflow(&mut self, event: &Event, n: usize, g: u64, oldest: u64) {
         let ring = &mut self.own(event).ring;
         if let Some(at) = ring.iter().rposition(|&other| other == g) {
             ring.remove(at);
         }
-        // More than a ring has room for: a thief's record is still to come, for the oldest.
-        let first = ring.len().saturating_sub(n.saturating_mul(2));
+        // Those before the oldest were stolen: the thief's record is still to come.
+        let first = ring.iter().position(|&other| other == oldest && oldest != 0);
+        let first = first.unwrap_or_else(|| ring.len().saturating_sub(n.saturating_mul(2)));
         let last = (first + n).min(ring.len());
         let half: Vec<u64> = ring.drain(first..last).collect();
         self.global.extend(half);

@@ -177,8 +177,7 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
 
 fn push_last(m: &M, own: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = own.ring().push(g) {
-        trace::overflowed(m, g, &overflow.0);
-        m.sched.globq.push(guard, overflow.0);
+        m.sched.globq.push(guard, overflow.0, |all| trace::overflowed(m, g, all));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::core::trace;
 use crate::g::GRef;
 use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
-use trefoil_trace::Kind;
+use trefoil_trace::{Kind, Place, Why};
 
 /// Puts `g` into the slot; the G that was there goes to the ring's end.
 #[inline]
@@ -54,14 +54,13 @@ pub(crate) fn enqueue_last(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
 #[inline(never)]
 fn push_half(m: &M, p: &Held<'_>, g: GRef, guard: &PreemptGuard) {
     if let Err(overflow) = p.ring().push(g) {
-        trace::overflowed(m, g, &overflow.0);
-        m.sched.globq.push(guard, overflow.0);
+        m.sched.globq.push(guard, overflow.0, |all| trace::overflowed(m, g, all));
     }
 }
 
-/// Puts `g` at the global queue's end.
+/// Puts `g`, whose core was taken away, at the global queue's end.
 pub(crate) fn enqueue_behind_all(m: &M, g: GRef, guard: &PreemptGuard) {
-    m.sched.globq.push_one(guard, g);
+    m.sched.globq.push_one(guard, g, || trace::queued(m, g, Why::PREEMPT, Place::Global));
     m.sched.wake_one(m);
     // A core whose G began when no other waited has no alarm, and would not notice that one waits
     // now.

@@ -170,7 +170,7 @@ fn local_work(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     let left = p.fair.get() - 1;
     if left == 0 {
         p.fair.set(FAIR_TICKS);
-        trace::ticked(m);
+        trace::ticked(m, guard);
         end_if_over(m, p, guard);
         if let Some(g) = m.sched.globq.pop(guard, 1).pop() {
             p.slice.reset();
@@ -206,8 +206,7 @@ fn from_global(m: &M, p: &Held<'_>, guard: &PreemptGuard) -> Option<GRef> {
     found_in(m, Place::Hand);
     if !share.is_empty() {
         // The ring had G's already: the rest waits once more.
-        trace::all_moved(m, &share, Place::Global);
-        globq.push(guard, share);
+        globq.push(guard, share, |all| trace::all_moved(m, all, Place::Global));
     }
     p.slice.reset();
     Some(first)

@@ -108,8 +108,7 @@ pub(crate) unsafe extern "C" fn after_global(g: *mut (), _: *mut ()) {
     // SAFETY: 1. a switch runs `after` with one level of preemption off; borrowed here.
     let guard = unsafe { PreemptGuard::adopt() };
     let m = M::current(&guard);
-    trace::queued(m, g, Why::PREEMPT, Place::Global);
-    m.sched.globq.push_one(&guard, g);
+    m.sched.globq.push_one(&guard, g, || trace::queued(m, g, Why::PREEMPT, Place::Global));
     m.sched.wake_any(m);
     guard.hand_over();
 }
@@ -126,8 +125,7 @@ pub(crate) fn to_global(by: &M, p: &Held<'_>, guard: &PreemptGuard) -> bool {
     }
     let any = !all.is_empty();
     if any {
-        trace::all_moved(by, &all, Place::Global);
-        by.sched.globq.push(guard, all);
+        by.sched.globq.push(guard, all, |all| trace::all_moved(by, all, Place::Global));
     }
     any
 }

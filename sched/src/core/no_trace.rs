@@ -74,7 +74,7 @@ pub(crate) fn numbers(_: &M, batch: u64) -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn ticked(_: &M) {}
+pub(crate) fn ticked(_: &M, _: &PreemptGuard) {}
 
 #[inline(always)]
 pub(crate) fn created(_: &M, _: GRef, _: u64) {}

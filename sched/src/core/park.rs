@@ -332,7 +332,6 @@ unsafe extern "C" fn after_preempt(g: *mut (), _: *mut ()) {
         // The global queue's turn is not for the G that makes way.
         p.fair.set(2);
     }
-    trace::queued(m, g, Why::PREEMPT, Place::Global);
     enqueue_behind_all(m, g, &guard);
     guard.hand_over();
 }

@@ -98,12 +98,10 @@ impl M {
     pub(crate) fn keep_pinned(&self, g: GRef, guard: &PreemptGuard) {
         let (sched, p) = (self.sched, self.held(guard));
         if sched.is_single() || p.is_outside() {
-            trace::queued(self, g, Why::PREEMPT, Place::Global);
-            sched.globq.push_one(guard, g);
+            sched.globq.push_one(guard, g, || trace::queued(self, g, Why::PREEMPT, Place::Global));
         } else {
             to_global(self, &p, guard);
-            trace::queued(self, g, Why::PREEMPT, Place::Pinned);
-            self.pinned_queue.push_one(guard, g);
+            self.pinned_queue.push_one(guard, g, || trace::queued(self, g, Why::PREEMPT, Place::Pinned));
         }
         sched.wake_any(self);
     }
@@ -116,8 +114,8 @@ impl M {
         let Some(to) = g.pinned_to().and_then(|at| sched.m(at)) else {
             platform::fatal(platform::Fatal::Broken("a goroutine is pinned to a core that does not run"))
         };
-        trace::note_all(self, Kind::Put, 0, Place::Pinned, to.index() as u32, g.id(), 0);
-        to.pinned_queue.push_one(guard, g);
+        let note = || trace::note_all(self, Kind::Put, 0, Place::Pinned, to.index() as u32, g.id(), 0);
+        to.pinned_queue.push_one(guard, g, note);
         if !sched.rest.claim_m(to.index()) {
             return platform::wake_m(to.index());
         }
@@ -154,8 +152,7 @@ impl M {
     pub(crate) fn pass_on_own(&self) {
         let guard = PreemptGuard::new();
         let all = self.pinned_queue.pop(&guard, usize::MAX);
-        trace::all_moved(self, &all, Place::Global);
-        self.sched.globq.push(&guard, all);
+        self.sched.globq.push(&guard, all, |all| trace::all_moved(self, all, Place::Global));
         self.sched.nudge();
     }
 }

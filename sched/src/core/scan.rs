@@ -39,8 +39,7 @@ impl Sched {
             trace::moved(m, g, Place::Ring);
             return enqueue_last(m, &m.held(guard), g, guard);
         }
-        trace::moved(m, g, Place::Global);
-        self.globq.push_one(guard, g);
+        self.globq.push_one(guard, g, || trace::moved(m, g, Place::Global));
         self.wake_now(m);
         self.nudge();
     }

@@ -299,7 +299,7 @@ fn write_switch(m: &M, p: Held<'_>, g: GRef, how: Leaves, place: Place, to: u64)
 
 /// Records that it is the turn of the global queue, and from time to time the queues of the P.
 #[inline(always)]
-pub(crate) fn ticked(m: &M) {
+pub(crate) fn ticked(m: &M, guard: &PreemptGuard) {
     if m.traces() {
         note_cold(m, Record::word(Kind::Tick, 0, 0, Place::Nowhere, 0), 0, 0);
         let turns = m.trace.turns.get().wrapping_add(1);
@@ -307,6 +307,7 @@ pub(crate) fn ticked(m: &M) {
         let is_short = m.p().is_some_and(|p| p.queued() <= SHORT);
         if turns.is_multiple_of(if is_short { SNAPSHOT_SHORT_EACH } else { SNAPSHOT_EACH }) {
             snapshot(m);
+            snapshot_of_all(m, guard);
         }
     }
 }
@@ -334,7 +335,36 @@ fn snapshot(m: &M) {
 /// Records that `g` found the ring full, and went to the global queue with half of it.
 #[inline(always)]
 pub(crate) fn overflowed(m: &M, g: GRef, all: &Batch) {
-    note_all(m, Kind::Overflow, 0, Place::Global, all.len() as u32 - 1, g.id(), 0);
+    if m.traces() {
+        let oldest = all.first().map_or(0, G::id);
+        note_all(m, Kind::Overflow, 0, Place::Global, all.len() as u32 - 1, g.id(), oldest);
+    }
+}
+
+/// Records the global queue, if it is short.
+#[cold]
+#[inline(never)]
+fn snapshot_of_all(m: &M, guard: &PreemptGuard) {
+    m.sched.globq.look(guard, |all| {
+        if all.len() <= SHORT as usize {
+            m.write(Record::word(Kind::Snapshot, Record::NO_P, 0, Place::Nowhere, all.len() as u32), 0, 0);
+            let (mut first, mut pairs) = (0, 0);
+            let mut pair = |a, b| {
+                m.write(Record::word(Kind::Queued, Record::NO_P, 0, Place::Nowhere, pairs), a, b);
+                pairs += 1;
+            };
+            all.for_each(|g| match core::mem::replace(&mut first, g.id()) {
+                0 => {}
+                before => {
+                    pair(before, g.id());
+                    first = 0;
+                }
+            });
+            if first != 0 {
+                pair(first, 0);
+            }
+        }
+    });
 }
 
 /// Returns how many numbers a P takes from the common counter at once, of `batch`.

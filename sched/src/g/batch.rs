@@ -29,6 +29,12 @@ impl Batch {
         self.len == 0
     }
 
+    /// Returns the first.
+    #[cfg(feature = "trace")]
+    pub(crate) fn first(&self) -> Option<GRef> {
+        self.head
+    }
+
     /// Runs `f` on each, first to last.
     #[cfg(feature = "trace")]
     pub(crate) fn for_each(&self, mut f: impl FnMut(GRef)) {

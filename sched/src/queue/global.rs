@@ -38,16 +38,17 @@ impl GlobQ {
         self.len() == 0
     }
 
-    /// Appends one G.
-    pub fn push_one(&self, preempt: &PreemptGuard, g: GRef) {
+    /// Appends one G, after `note`, with the lock held.
+    pub fn push_one(&self, preempt: &PreemptGuard, g: GRef, note: impl FnOnce()) {
         let mut one = Batch::new();
         one.push(g);
-        self.push(preempt, one);
+        self.push(preempt, one, |_| note());
     }
 
-    /// Appends a batch.
-    pub fn push(&self, preempt: &PreemptGuard, batch: Batch) {
+    /// Appends a batch, after `note`, with the lock held: so notes have the order of the queue.
+    pub fn push(&self, preempt: &PreemptGuard, batch: Batch, note: impl FnOnce(&Batch)) {
         let mut list = self.list.lock(preempt);
+        note(&batch);
         list.append(batch);
         // Release: pairs with the Acquire in `len`.
         self.len.store(list.len(), Ordering::Release);
@@ -63,6 +64,12 @@ impl GlobQ {
         // Release: as in `push`.
         self.len.store(list.len(), Ordering::Release);
         out
+    }
+
+    /// Runs `f` on the G's, with the lock held: for records of the queue.
+    #[cfg(feature = "trace")]
+    pub(crate) fn look(&self, preempt: &PreemptGuard, f: impl FnOnce(&Batch)) {
+        f(&self.list.lock(preempt));
     }
 
     /// Runs `f` while the queue's lock is held: for tests of the report path, which must not need

@@ -217,9 +217,10 @@ impl Machine {
             return self.ps[p].ring.push_back(g);
         }
         let half: Vec<u64> = self.ps[p].ring.drain(..RING / 2).collect();
+        let oldest = half[0];
         self.global.extend(half);
         self.global.push_back(g);
-        self.record(m, Kind::Overflow, 0, Place::Global, RING as u32 / 2, [g, 0]);
+        self.record(m, Kind::Overflow, 0, Place::Global, RING as u32 / 2, [g, oldest]);
     }
 
     /// Wakes an M that rests, if a P is free.
