@@ -94,6 +94,7 @@ impl Cores {
         let at = at.max(self.after(thread));
         let core = self.core(cpu);
         let at = at.max(core.last + 1);
+        core.last = at;
         if core.thread == Some(waker.thread) {
             let compact = &mut core.compact;
             compact.waking_timestamp.push(at - core.waking_base);

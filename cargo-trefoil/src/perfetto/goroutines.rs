@@ -37,7 +37,7 @@ pub(super) struct Mark {
 pub(super) struct Names {
     /// Its own, or that of its function.
     pub(super) name: String,
-    /// That of its function.
+    /// That of its function, if it is the program's.
     pub(super) function: String,
 }
 
@@ -45,8 +45,17 @@ pub(super) struct Names {
 pub(super) fn names(trace: &Trace, events: &Events) -> BTreeMap<u64, Names> {
     let mut functions = HashMap::new();
     let mut named = |name: &str, entry: u32| {
-        let function = functions.entry(entry).or_insert_with(|| trace.entry(entry)).clone();
-        Names { name: if name.is_empty() { function.clone() } else { name.into() }, function }
+        let function = functions.entry(entry).or_insert_with(|| {
+            let function = trace.entry(entry);
+            let is_runtime = is_runtime(&Code { name: function.clone(), at: None });
+            (function, is_runtime)
+        });
+        match (name, function) {
+            ("", (function, _)) => Names { name: function.clone(), function: function.clone() },
+            // The runtime's function around `main` says nothing.
+            (name, (_, true)) => Names { name: name.into(), function: name.into() },
+            (name, (function, _)) => Names { name: name.into(), function: function.clone() },
+        }
     };
     let mut names = BTreeMap::new();
     for row in &trace.rows {
