@@ -138,8 +138,8 @@ impl<'a> Export<'a> {
         let mut first: BTreeMap<u32, i32> = BTreeMap::new();
         for event in events.iter() {
             let thread = match event.kind() {
-                Some(Kind::Switch) if event.record.a != 0 => self.threads.of(event.record.a),
-                Some(Kind::Switch | Kind::Rest) => self.threads.m(event.m),
+                Some(Kind::Switch | Kind::Begin) if event.record.a != 0 => self.threads.of(event.record.a),
+                Some(Kind::Switch | Kind::Begin | Kind::Rest) => self.threads.m(event.m),
                 Some(Kind::Rise) => IDLE,
                 _ => continue,
             };

@@ -93,6 +93,10 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         .switch(320, Why::NONE, 0, large)
         .switch(330, Why::YIELD, large, 0)
         .switch(340, Why::NONE, 0, large)
+        // It waits, and finds that it need not.
+        .switch(342, RECEIVE, large, 0)
+        .add(344, Kind::Put, RECEIVE.0, Place::Ring, 0, [large, 0])
+        .switch(346, Why::NONE, 0, large)
         .switch(350, RECEIVE, large, 0)
         .add(400, Kind::Ready, 1, Place::Hand, 0, [large, 0])
         .m()
@@ -118,7 +122,7 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         "large | 80 | Running |  | ",
         "M 0 | 200 | Running |  | ",
         "main | 200 | S |  | ",
-        "main | 201 | R | large | 0",
+        "main | 210 | R | large | 0",
         "M 0 | 220 | S |  | ",
         "main | 220 | Running |  | ",
         "M 1 | 250 | Running |  | ",
@@ -132,6 +136,11 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         "large | 330 | R |  | ",
         "M 0 | 340 | S |  | ",
         "large | 340 | Running |  | ",
+        "M 0 | 342 | Running |  | ",
+        "large | 342 | S |  | ",
+        "large | 344 | R | large | ",
+        "M 0 | 346 | S |  | ",
+        "large | 346 | Running |  | ",
         "M 0 | 350 | Running |  | ",
         "large | 350 | S |  | ",
         "large | 400 | R | M 0 | 0",

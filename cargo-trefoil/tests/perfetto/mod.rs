@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use cargo_trefoil::perfetto::export;
 use cargo_trefoil::trace::Trace;
-use cargo_trefoil::trace::events::Events;
+use cargo_trefoil::trace::events::{Event, Events};
 use trefoil_trace::Kind;
 
 pub mod made;
@@ -85,7 +85,9 @@ pub fn check(tool: &Path, name: &str, trace: &Trace, timed: Option<Timed>) -> u6
     let mut expected: Vec<(u32, u64)> = Vec::new();
     for ring in &trace.rings {
         let switches = || events.iter().filter(|event| event.m == ring.m && event.kind() == Some(Kind::Switch));
-        let runs_before = switches().next().is_some_and(|event| event.record.a != 0);
+        let tells = |event: &&Event| matches!(event.kind(), Some(Kind::Begin | Kind::Switch));
+        let mut of_m = events.iter().filter(|event| event.m == ring.m);
+        let runs_before = of_m.find(tells).is_some_and(|event| event.record.a != 0);
         let count = switches().filter(|event| event.record.b != 0).count() as u64 + u64::from(runs_before);
         if let (false, (_, 0), Some(runs)) = (runs_before, trace.dropped(ring.m), trace.meta.counter(ring.m, "runs")) {
             // The recorder comes first, the counter then: a dump may come between them.
