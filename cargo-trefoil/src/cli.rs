@@ -12,7 +12,7 @@ use crate::options::MachineArgs;
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
 use crate::trace_port::Collector;
-use crate::trace_verb::RecordArgs;
+use crate::trace_verb::TraceArgs;
 use crate::words::text_of;
 use crate::{boots, cargo, debug, doctor, elf, new, run};
 
@@ -52,8 +52,8 @@ enum Verb {
     Debug(RunArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
     Bench(RunArgs),
-    /// Record every decision of a program's scheduler
-    Trace(RecordArgs),
+    /// Record every decision of a program's scheduler, or show a recorded run
+    Trace(TraceArgs),
     /// Print the size of the release image without symbols
     Size(SizeArgs),
     /// Look for mistakes in this folder's program, and say what to do

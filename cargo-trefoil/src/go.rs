@@ -10,6 +10,7 @@
 //! | [`encode`] | the bytes of a Go trace |
 //! | [`rules`] | only events that Go's reader accepts, in an order that it accepts |
 //! | [`frames`] | stacks for events, in names of functions |
+//! | [`plain`] | names of functions as `pprof` can show them |
 //!
 //! | Trefoil | Go |
 //! |---|---|
@@ -27,6 +28,7 @@
 
 pub mod encode;
 pub mod frames;
+pub mod plain;
 pub mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -37,10 +39,12 @@ use crate::trace::events::{Event, Events};
 use crate::trace::{Meta, Trace};
 
 use encode::{Encoder, Stack, event};
-use frames::Frames;
+use frames::{Born, Frames};
 use rules::{Place, Rules, State};
 
 const FRAME_BYTES: u64 = 4096;
+/// A record has a byte for the number of a P.
+const MOST_PROCS: u64 = 255;
 
 /// Returns the trace as a file for `go tool trace`.
 ///
@@ -76,13 +80,20 @@ impl<'a> Export<'a> {
     fn new(trace: &'a Trace, events: &Events) -> Self {
         let seen = events.iter().filter_map(|event| event.record.p()).max().map_or(0, |highest| highest as u64 + 1);
         let change = events.iter().find(|event| event.kind() == Some(Kind::Procs));
-        let named = trace.rows.iter().filter(|row| !row.name().is_empty());
+        let mut frames = Frames::new(trace);
+        let mut labels = HashMap::new();
+        for row in &trace.rows {
+            let born = Born { entry: row.entry, created_at: row.created_at };
+            if !frames.born(row.id, born, row.name()) && !row.name().is_empty() {
+                labels.insert(row.id, row.name().into());
+            }
+        }
         Self {
             trace,
-            rules: Rules::new(trace.meta.procs.max(seen)),
+            rules: Rules::new(trace.meta.procs.min(MOST_PROCS).max(seen)),
             encoder: Encoder::new(),
-            frames: Frames::new(trace),
-            labels: named.map(|row| (row.id, row.name().into())).collect(),
+            frames,
+            labels,
             tasks: HashSet::new(),
             procs: Some(change.map_or(trace.meta.procs, |event| event.record.b)).filter(|&procs| procs > 0),
         }
@@ -126,16 +137,16 @@ impl<'a> Export<'a> {
     fn create(&mut self, at: Place, event: &Event) {
         let (goroutine, functions) = (event.record.a, event.record.b);
         let (entry, created_at) = (functions as u32, (functions >> 32) as u32);
-        self.frames.born(goroutine, entry);
+        let name = event.text.as_deref().unwrap_or_default();
+        if !self.frames.born(goroutine, Born { entry, created_at }, name) && !name.is_empty() {
+            self.labels.insert(goroutine, name.into());
+        }
         let new = self.frames.entry(&mut self.encoder, goroutine);
         let creator = self.rules.goroutine(at.thread).unwrap_or(0);
         let stack = match &event.stack {
             Some(addresses) => self.frames.stack(&mut self.encoder, addresses, creator),
             None => self.frames.place(&mut self.encoder, created_at, creator),
         };
-        if let Some(name) = &event.text {
-            self.labels.insert(goroutine, name.clone());
-        }
         self.rules.create(at, goroutine, new, stack);
     }
 
@@ -176,12 +187,13 @@ impl<'a> Export<'a> {
     /// Writes what the program says with `trace::{log, region, task}`.
     fn word(&mut self, at: Place, kind: Kind, event: &Event) {
         let task = event.record.a;
-        let text = event.text.as_deref().filter(|text| !text.is_empty()).unwrap_or("(no name)");
+        let named = event.text.as_deref().filter(|text| !text.is_empty()).unwrap_or("(no name)");
+        let (key, text) = event.log().unwrap_or(("", named));
         let stack = self.own_stack(at, kind.as_str());
         let text = self.encoder.text(text);
         match kind {
             Kind::Log => {
-                let key = self.encoder.text("log");
+                let key = self.encoder.text(key);
                 self.rules.annotate(at, event::USER_LOG, &[task, key.into(), text.into(), stack.into()]);
             }
             Kind::RegionBegin => self.rules.begin_region(at, task, text, stack),

@@ -14,6 +14,9 @@
 //! | [`events`] | the records of all M's as one list, causes before effects |
 //! | [`lives`] | each goroutine's states, and their causes |
 //! | [`queues`] | the queues' contents, replayed and compared with snapshots |
+//! | [`totals`] | totals by M, P, reason and spawn site |
+//! | [`text`] | the texts of `cargo trefoil trace` |
+//! | [`view`] | the words of its command line |
 //! | [`sample`] | traces of a run that never was, for tests |
 //!
 //! ```
@@ -34,6 +37,48 @@ pub mod names;
 pub mod queues;
 #[doc(hidden)]
 pub mod sample;
+pub mod text;
+pub mod totals;
+pub mod view;
+
+use std::collections::BTreeMap;
+
+use events::Events;
+use lives::Life;
 
 pub use file::{Error, Ring, Trace};
 pub use meta::Meta;
+
+/// A trace with its events and lives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// The file.
+    pub trace: Trace,
+    /// The events, in order.
+    pub events: Events,
+    /// The goroutines, by number.
+    pub lives: BTreeMap<u64, Life>,
+}
+
+impl Recording {
+    /// Reads the events and the lives of a trace.
+    pub fn new(trace: Trace) -> Self {
+        let events = Events::of(&trace);
+        let lives = lives::of(&trace, &events);
+        Self { trace, events, lives }
+    }
+
+    /// Returns the end of the last event's time, in nanoseconds.
+    pub fn end(&self) -> u64 {
+        self.events.end.max(self.events.last().map_or(0, |event| event.ns))
+    }
+
+    /// Returns the text that names a goroutine: its number, and its name or its function's.
+    pub fn title(&self, g: u64) -> String {
+        match self.lives.get(&g) {
+            _ if g == 0 => "g0".into(),
+            Some(life) => life.title(&self.trace),
+            None => format!("G{g}"),
+        }
+    }
+}

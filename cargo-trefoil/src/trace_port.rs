@@ -254,8 +254,10 @@ fn turns_on(options: &str) -> bool {
     ours.any(|word| word.starts_with("trace=") || word.starts_with("trace_port="))
 }
 
-/// The target folder of the verb `trace`, in the program's: other builds are not disturbed.
+/// The target folders of the verb `trace`, in the program's: other builds are not disturbed.
 pub const TRACED: &str = "traced";
+/// The same for programs without frame pointers.
+pub const TRACED_BARE: &str = "traced-bare";
 
 /// Returns the folder for the traces of `image`: in cargo's target folder, or where this command
 /// was called.
@@ -263,7 +265,8 @@ fn folder(image: &Path) -> PathBuf {
     let is_target = |dir: &&Path| dir.join("CACHEDIR.TAG").is_file();
     let target = image.ancestors().skip(1).find(is_target);
     // The verb `trace` has a target folder of its own in that folder.
-    let target = target.map(|dir| dir.parent().filter(|_| dir.ends_with(TRACED)).unwrap_or(dir));
+    let target =
+        target.map(|dir| dir.parent().filter(|_| dir.ends_with(TRACED) || dir.ends_with(TRACED_BARE)).unwrap_or(dir));
     target.unwrap_or(Path::new("target")).join("trace")
 }
 

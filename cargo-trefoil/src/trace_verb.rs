@@ -3,19 +3,60 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::options::MachineArgs;
 use crate::qemu::{Settings, Stdin};
 use crate::trace::Trace;
 use crate::trace::events::Events;
+use crate::trace::view::View;
 use crate::trace_port::Collector;
 use crate::words::text_of;
 use crate::{cargo, elf, go, html, perfetto, run};
 
+/// A program to record, or a word about recorded runs.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct TraceArgs {
+    #[command(subcommand)]
+    recorded: Option<Recorded>,
+    #[command(flatten)]
+    record: RecordArgs,
+}
+
+/// The words about recorded runs.
+#[derive(Debug, Subcommand)]
+enum Recorded {
+    /// Translate traces for Perfetto, Go's tools and a browser, into files beside them
+    Export {
+        /// The traces, as NAME.trefoil
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    #[command(flatten)]
+    View(View),
+}
+
+impl TraceArgs {
+    /// Does what the words say. Returns the exit status.
+    ///
+    /// # Errors
+    /// A program can't be recorded, or a trace not be read.
+    pub fn act(self) -> Result<u8, cargo::Failure> {
+        match self.recorded {
+            None => self.record.act(),
+            Some(Recorded::Export { files }) => {
+                files.iter().try_for_each(|file| export(file))?;
+                Ok(0)
+            }
+            Some(Recorded::View(view)) => Ok(view.act()?),
+        }
+    }
+}
+
 /// The program, its machine and its recorder.
 #[derive(Debug, Args)]
-pub struct RecordArgs {
+struct RecordArgs {
     #[command(flatten)]
     build: cargo::BuildArgs,
     #[command(flatten)]
@@ -40,6 +81,9 @@ struct RecorderArgs {
     /// Memory for the records of each core, as 64K or 16M
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
+    /// Record no stacks: events cost less, and the program is built without frame pointers
+    #[arg(long)]
+    no_stacks: bool,
     /// Dump when a goroutine that can run waits longer than US microseconds for a core
     #[arg(long, value_name = "US")]
     on_latency: Option<u64>,
@@ -74,17 +118,14 @@ impl RecorderArgs {
 
 impl RecordArgs {
     /// Builds and boots the program, and collects its trace. Returns the program's exit status.
-    ///
-    /// # Errors
-    /// The program can't be built, the machine not be started, or a file not be written.
-    pub fn act(mut self) -> Result<u8, cargo::Failure> {
+    fn act(mut self) -> Result<u8, cargo::Failure> {
         // A mistake is told before the build.
         let settings = self.machine.settings()?;
         let image = match self.file {
             Some(file) => file,
             None => {
                 self.build.default_to_release();
-                self.build.add_recorder()?;
+                self.build.add_recorder(!self.recorder.no_stacks)?;
                 cargo::build(&self.build)?
             }
         };
@@ -101,31 +142,27 @@ impl RecordArgs {
         let collected = collector.collect()?;
         collected.tell();
         if let Some(file) = collected.whole.last() {
-            for file in export(file)? {
-                eprintln!("cargo-trefoil: trace: {}", file.display());
-            }
+            export(file)?;
+            View::summary(file).act()?;
         }
         Ok(status)
     }
 }
 
-/// Translates the trace in `file` for other tools, into files beside it. Returns those.
-///
-/// # Errors
-/// A file can't be read or written, or is no whole trace.
-pub fn export(file: &Path) -> Result<Vec<PathBuf>, String> {
+/// Translates the trace in `file` for other tools, into files beside it, and says which.
+fn export(file: &Path) -> Result<(), String> {
     let trace = Trace::read(file)?;
     let events = Events::of(&trace);
     let title = file.file_stem().unwrap_or_default().to_string_lossy();
     let formats = [
-        ("perfetto", perfetto::export(&trace, &events)),
-        ("go", go::export(&trace, &events)),
-        ("html", html::export(&trace, &events, &title)),
+        ("perfetto", "https://ui.perfetto.dev", perfetto::export(&trace, &events)),
+        ("go", "go tool trace", go::export(&trace, &events)),
+        ("html", "a browser", html::export(&trace, &events, &title)),
     ];
-    let write = |(ending, bytes): (&str, Vec<u8>)| {
+    for (ending, reader, bytes) in formats {
         let file = file.with_extension(ending);
         std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
-        Ok(file)
-    };
-    formats.into_iter().map(write).collect()
+        eprintln!("cargo-trefoil: trace: {}, for {reader}", file.display());
+    }
+    Ok(())
 }

@@ -3,34 +3,45 @@
 //! `make setup-go` installs the tools, of the oldest and of the newest Go that must read them.
 //! Without the tools, the tests that need them say so and do nothing.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cargo_trefoil::go::{self, encode, encode::Encoder, encode::event};
 use cargo_trefoil::trace::{Trace, events::Events, sample::Sample};
 use trefoil_trace::{Kind, Record};
 
+#[path = "trace_go/byhand.rs"]
+mod byhand;
 #[path = "trace_go/decode.rs"]
 mod decode;
 #[path = "trace_go/pages.rs"]
 mod pages;
+mod recorded;
 
 const OLD: &str = "go-1.23.9";
 const NEW: &str = "go-1.27.3";
 /// Each, with its word for "print the events".
 const VERSIONS: [(&str, &str); 2] = [(OLD, "-d=1"), (NEW, "-d=parsed")];
 
-/// Returns a tool, or says that it is missing.
-fn tool(version: &str, name: &str) -> Option<PathBuf> {
+/// The tools of which a test has said that they are missing.
+static SAID: Mutex<BTreeSet<[&str; 2]>> = Mutex::new(BTreeSet::new());
+
+/// Returns a tool, or says once that it is missing.
+fn tool(version: &'static str, name: &'static str) -> Option<PathBuf> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools").join(version).join(name);
-    if !tool.exists() {
-        // Unlike `eprintln`, this is not held back in a test that passes.
-        let _ = writeln!(std::io::stderr(), "no {name} of {version} here: skipped (`make setup-go` installs it)");
-        return None;
+    if tool.exists() {
+        return Some(tool);
     }
-    Some(tool)
+    if SAID.lock().unwrap().insert([version, name]) {
+        // Unlike `eprintln`, this is not held back in a test that passes.
+        let text = format!("no {name} of {version} here: its tests are skipped (`make setup-go` installs it)\n");
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+    None
 }
 
 fn run(tool: &Path, words: &[&str], file: &Path) -> Output {
@@ -55,9 +66,12 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+fn of(trace: &Trace) -> Vec<u8> {
+    go::export(trace, &Events::of(trace))
+}
+
 fn exported(bytes: &[u8]) -> Vec<u8> {
-    let trace = Trace::parse(bytes).unwrap();
-    go::export(&trace, &Events::of(&trace))
+    of(&Trace::parse(bytes).unwrap())
 }
 
 /// A random run: on few and many cores, whole and cut, with clocks that differ.
@@ -111,35 +125,58 @@ fn the_traces_of_200_random_programs_are_legal() {
     all_are_accepted(&write_all(&folder("random"), traces));
 }
 
+#[test]
+fn the_traces_of_real_boots_are_legal_and_name_functions() {
+    let (Some(pprof), Some(tool)) = (tool(OLD, "pprof"), tool(NEW, "trace")) else { return };
+    let cases = ["a_random_program", "everything_once"];
+    let boots = cases.iter().flat_map(|case| (1..=4).map(move |seed| (*case, seed)));
+    let traces = boots.map(|(case, seed)| {
+        let smp = ["1", "2", "4"][seed % 3];
+        (format!("{case}-{seed}.go"), of(&recorded::named(case, smp, &format!("trace=full seed={seed}"), false)))
+    });
+    let files = write_all(&folder("boots"), traces);
+    all_are_accepted(&files);
+    for (profile, function) in [("sched", "recorded::random_program"), ("sync", "recorded::")] {
+        let text = top(&tool, &pprof, profile, &files[0]);
+        assert!(text.contains(function), "{profile}: {text}");
+    }
+}
+
+/// The trace of a random run, without one record in 16.
+fn lossy(seed: u64) -> Trace {
+    let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+    for ring in &mut trace.rings {
+        let mut random = seed << 8 | u64::from(ring.m);
+        ring.records.retain(|_| !next(&mut random).is_multiple_of(16));
+    }
+    trace
+}
+
 /// Go's reader knows no gap in a trace, so the export makes the lost events up.
 #[test]
 fn traces_with_lost_records_are_legal() {
-    let traces = (0..40).map(|seed| {
-        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
-        for ring in &mut trace.rings {
-            let mut random = seed << 8 | u64::from(ring.m);
-            ring.records.retain(|_| !next(&mut random).is_multiple_of(16));
-        }
-        (format!("{seed}.go"), go::export(&trace, &Events::of(&trace)))
-    });
+    let traces = (0..40).map(|seed| (format!("{seed}.go"), of(&lossy(seed))));
     all_are_accepted(&write_all(&folder("lost"), traces));
 }
 
 #[test]
 fn traces_of_nonsense_are_legal() {
-    let traces = (0..40).map(|seed| {
-        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
-        let mut random = seed;
-        for record in trace.rings.iter_mut().flat_map(|ring| &mut ring.records) {
-            *record = nonsense(record.at, &mut random);
-        }
-        (format!("{seed}.go"), go::export(&trace, &Events::of(&trace)))
-    });
+    let traces = (0..40).map(|seed| (format!("{seed}.go"), of(&nonsense(seed))));
     all_are_accepted(&write_all(&folder("nonsense"), traces));
 }
 
+/// A trace without any sense.
+fn nonsense(seed: u64) -> Trace {
+    let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+    let mut random = seed;
+    for record in trace.rings.iter_mut().flat_map(|ring| &mut ring.records) {
+        *record = any_record(record.at, &mut random);
+    }
+    trace
+}
+
 /// A record of any kind about one of a few goroutines, P's and tasks.
-fn nonsense(at: u64, random: &mut u64) -> Record {
+fn any_record(at: u64, random: &mut u64) -> Record {
     let mut below = |bound: u64| next(random) % bound;
     let kind = Kind::ALL[below(Kind::ALL.len() as u64) as usize] as u8;
     // Decisions about goroutines come more often.
@@ -155,9 +192,25 @@ fn next(state: &mut u64) -> u64 {
 }
 
 #[test]
+fn no_number_is_too_large() {
+    for seed in 0..50 {
+        let mut random = seed;
+        let mut trace = Trace::parse(&sample(seed).file()).unwrap();
+        let mut any = || next(&mut random) << 33 | next(&mut random);
+        trace.meta.procs = u64::MAX - any() % 2;
+        let mut events = Events::of(&trace);
+        for event in &mut events.list {
+            (event.ns, event.m) = (u64::MAX - any() % 3, u32::MAX - any() as u32 % 3);
+            event.record = Record { kind: event.record.kind, ..Record::from_words([0, any(), any(), any()]) };
+        }
+        go::export(&trace, &events);
+    }
+}
+
+#[test]
 fn an_empty_trace_is_legal() {
     let trace = Trace::default();
-    let traces = [("empty.go".to_string(), go::export(&trace, &Events::of(&trace)))];
+    let traces = [("empty.go".to_string(), of(&trace))];
     all_are_accepted(&write_all(&folder("empty"), traces.into_iter()));
 }
 
@@ -199,11 +252,21 @@ fn each_run_of_a_goroutine_is_in_the_trace_once() {
             |event: &&cargo_trefoil::trace::events::Event| event.kind() == Some(Kind::Switch) && event.record.a != 0;
         let bytes = go::export(&trace, &events);
         let counts = decode::counts(&bytes);
-        let of = |kinds: &[u8]| kinds.iter().map(|&kind| counts[usize::from(kind)]).sum::<usize>();
-        assert_eq!(of(&[event::GO_START]), starts.count(), "seed {seed}");
+        let count = |kinds: &[u8]| kinds.iter().map(|&kind| counts[usize::from(kind)]).sum::<usize>();
+        assert_eq!(count(&[event::GO_START]), starts.count(), "seed {seed}");
         let left = events.iter().filter(leaves).count();
-        assert_eq!(of(&[event::GO_STOP, event::GO_BLOCK, event::GO_DESTROY]), left, "seed {seed}");
+        assert_eq!(count(&[event::GO_STOP, event::GO_BLOCK, event::GO_DESTROY]), left, "seed {seed}");
     }
+}
+
+/// Returns the functions of a profile that Go's tool makes of a trace.
+fn top(tool: &Path, pprof: &Path, profile: &str, trace: &Path) -> String {
+    let out = run(tool, &[&format!("-pprof={profile}")], trace);
+    assert!(out.status.success(), "{} {profile}: {}", tool.display(), String::from_utf8_lossy(&out.stderr));
+    let written = trace.with_extension(profile);
+    std::fs::write(&written, &out.stdout).unwrap();
+    let out = run(pprof, &["-top", "-nodecount=100", "-nodefraction=0"], &written);
+    String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 #[test]
@@ -216,12 +279,7 @@ fn profiles_name_rust_functions() {
             let Some(tool) = tool(version, "trace") else { continue };
             let functions = [("sched", "app::producer"), ("sched", "app::worker"), ("sync", "app::consumer")];
             for (profile, function) in functions {
-                let out = run(&tool, &[&format!("-pprof={profile}")], &file);
-                assert!(out.status.success(), "{version} {profile}: {}", String::from_utf8_lossy(&out.stderr));
-                let written = folder.join(profile);
-                std::fs::write(&written, &out.stdout).unwrap();
-                let out = run(&pprof, &["-top", "-nodecount=100", "-nodefraction=0"], &written);
-                let text = String::from_utf8_lossy(&out.stdout);
+                let text = top(&tool, &pprof, profile, &file);
                 assert!(text.contains(function), "{version} {profile} of {}: {text}", file.display());
             }
         }
@@ -245,5 +303,24 @@ fn the_pages_name_functions_and_show_every_p() {
             assert!(timeline.contains(row), "{version}: no {row}");
         }
         assert!(!timeline.contains("\"Proc 3\""), "{version}: a P more than the machine has");
+    }
+}
+
+/// The pages are made from rules of their own. The server ends if a trace breaks them.
+#[test]
+fn the_pages_show_traces_with_lost_records_and_nonsense() {
+    let traces = (0..6).flat_map(|seed| {
+        [("lost", lossy(seed)), ("nonsense", nonsense(seed))]
+            .map(|(name, trace)| (format!("{name}-{seed}.go"), of(&trace)))
+    });
+    let files = write_all(&folder("lost-pages"), traces);
+    for version in [OLD, NEW] {
+        let Some(tool) = tool(version, "trace") else { continue };
+        for file in &files {
+            let pages = pages::Pages::serve(&tool, file);
+            for page in ["/jsontrace", "/jsontrace?view=thread", "/jsontrace?goid=3", "/userregions", "/usertasks"] {
+                pages.get(page);
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ use cargo_trefoil::trace::sample::Sample;
 use trefoil_trace::{Kind, Place, Why};
 
 mod perfetto;
+mod recorded;
 
 use perfetto::made::Made;
 use perfetto::{Rows, Timed, WRONG, ask, check, tool};
@@ -39,6 +40,19 @@ fn a_flight_and_clocks_that_differ_are_as_good() {
     assert!(check(&tool, "skewed", &woken(trace(&skewed)), Some(Timed::Woken)) > 2_000);
     let full = Sample { seed: 8, capacity: 3_000, events: 30_000, ..Sample::default() };
     assert!(check(&tool, "full", &trace(&full), None) > 500);
+}
+
+/// With a limit for slow wake-ups, the kernel times every goroutine that is created or readied.
+#[test]
+fn real_boots_are_as_good() {
+    let Some(tool) = tool() else { return };
+    for (case, smp, seed) in [("a_random_program", "1", 1), ("a_random_program", "1", 2), ("everything_once", "2", 3)] {
+        let append = format!("trace=full trace_on_latency=60000000 seed={seed}");
+        let trace = recorded::named(case, smp, &append, smp == "1");
+        let timed = (smp == "1").then_some(Timed::Woken);
+        let dispatches = check(&tool, &format!("boot-{case}-{seed}"), &trace, timed);
+        assert!(dispatches > 500, "{dispatches}");
+    }
 }
 
 /// Gives a trace the histogram of a kernel that times all goroutines that were created or readied.

@@ -25,7 +25,7 @@ fn image() -> &'static Path {
             .current_dir(checkout())
             .args(["test", "--quiet", "--release", "--package", "trefoil", "--features", "trace"])
             .args(["--test", "trace_port", "--no-run", "--message-format", "json", "--target-dir"])
-            .arg(checkout().join("target/traced"))
+            .arg(checkout().join("target/traced-bare"))
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo runs");

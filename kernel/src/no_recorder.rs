@@ -3,6 +3,7 @@
 use core::fmt;
 
 use trefoil_boot::options::trace::Trace;
+pub use trefoil_sched::internals::recorder::BUILT;
 use trefoil_sched::{M, Sched};
 use trefoil_trace::Kind;
 

@@ -68,7 +68,9 @@ unsafe impl Platform for Machine {
 
     fn wake_m(index: usize) {
         if let Some(core) = percpu::get(index) {
-            recorder::note(here(), Kind::IpiSent, index as u64, 0);
+            if recorder::BUILT {
+                recorder::note(here(), Kind::IpiSent, index as u64, 0);
+            }
             apic::wake(core);
         }
     }
@@ -187,7 +189,9 @@ unsafe impl Platform for Machine {
             mm::stack::free_deferred();
         }
         let _ = mm::stack::scavenge::poll(here());
-        recorder::on_g0(here());
+        if recorder::BUILT {
+            recorder::on_g0(here());
+        }
     }
 
     #[inline(always)]

@@ -16,11 +16,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use spin::Once;
 use trefoil_boot::options::trace::{Mode as Told, Port, Trace};
 use trefoil_sched::internals::recorder::Mode;
-pub use trefoil_sched::internals::recorder::note;
+pub use trefoil_sched::internals::recorder::{BUILT, note};
 use trefoil_sched::{M, PreemptGuard, Sched};
 use trefoil_trace::{Kind, RECORD_BYTES};
+use x86_64::instructions::interrupts;
 
-use crate::arch::{clock, image, serial};
+use crate::arch::{clock, image, reporter, serial};
 use crate::mm::frames;
 use crate::scheduler::sched;
 
@@ -195,14 +196,25 @@ pub fn snapshot(send: port::Send) -> bool {
     port::claim(send).map(|port| dump::dump(port, "snapshot")).is_some()
 }
 
-/// Dumps the trace at the end of the program. The console is shut already.
+/// Dumps the trace at the end of the program. The console is shut already. Stops the other cores,
+/// so that counters and records belong together: the machine ends next.
 pub fn at_exit() {
-    if TOLD.get().is_some() {
-        let _guard = PreemptGuard::new();
-        if let Some(port) = port::claim(serial::put_bytes) {
-            dump::dump(port, "exit");
-        }
+    if TOLD.get().is_none() {
+        return;
     }
+    interrupts::disable();
+    if reporter::claim() {
+        reporter::stop_others();
+    }
+    // SAFETY: 1. the other cores have been stopped. 2. the machine ends next.
+    let port = unsafe { port::seize(serial::put_bytes) };
+    dump::dump(port, "exit");
+}
+
+/// Returns how many records all M's have made: for tests.
+#[doc(hidden)]
+pub fn counted() -> u64 {
+    sched().ms().map(|m| m.recorder().counted()).sum()
 }
 
 /// Notes that the report is of a deadlock.

@@ -57,7 +57,7 @@ fn __trefoil_kernel_main(boot: Handover) -> ! {
     if reference == clock::Reference::None {
         println!("trefoil: clock: nothing tells how fast the time-stamp counter runs; taking 1 GHz");
     }
-    recorder::init(&told.trace, options::line(), console::say); // decisions are recorded, if asked for
+    recorder::init(&told.trace, options::line(), console::say); // if it is asked for
     if let (Some(at), len) = (boot.info.ramdisk_addr.into_option(), boot.info.ramdisk_len) {
         // SAFETY: boot found the ramdisk inside memory, mapped it and keeps it from being handed
         // out.

@@ -1,7 +1,8 @@
 //! Which G runs next, and on which core: M, P, and everything that moves a G between them.
 //!
 //! ```text
-//!   leave and come back   park (yield, park, ready, preempt)    enqueue (where a runnable G is put)
+//!   leave and come back   park (yield, park, ready, preempt)    leave (the next G, the switch)
+//!                         enqueue (where a runnable G is put)
 //!   find the next G       find (steps 1 to 7) · due (timers, the inbox) · victims, haul (thieves)
 //!   rest                  rest (step 8, deadlock) · idle (the protocol, and its two words)
 //!   handlers              interrupt · oneshot (when the core is interrupted next)
@@ -20,6 +21,7 @@ pub mod handoff;
 pub mod haul;
 pub mod idle;
 pub mod interrupt;
+pub mod leave;
 pub mod m;
 pub mod max_procs;
 pub mod oneshot;

@@ -5,14 +5,16 @@
 //! | `architecture.svg` | drawn by hand |
 //! | `chart.svg` | the tables of `docs/figures.md` and `docs/performance.md`: [`chart`] |
 //! | `life.svg` | the output of an example: [`recording`] |
+//! | `trace-*.png` | a trace's page in a browser: `cargo-trefoil/tests/trace_html.rs` |
 //!
-//! `cargo xtask pictures` makes the last two. All are readable on light and on dark pages. Each has
-//! a background of its own, since a page may be dark where the reader's system is light.
+//! `cargo xtask pictures` makes all but the first. They are readable on light and on dark pages.
+//! Each has a background of its own, since a page may be dark where the reader's system is light.
 
 pub mod chart;
 pub mod recording;
 
 use std::path::Path;
+use std::process::Command;
 
 /// The folder of the pictures.
 pub const FOLDER: &str = "docs/pictures";
@@ -28,7 +30,29 @@ pub fn pictures() -> Result<u8, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask lies in no checkout")?;
     chart::write(root)?;
     write(root, recording::FILE, &recording::render(&recording::record(root)?)?)?;
+    trace(root)?;
     Ok(0)
+}
+
+/// Records an example, and lets the test of a trace's page draw its pictures.
+fn trace(root: &Path) -> Result<(), String> {
+    let cargo = |args: &[&str], variables: &[(&str, &std::ffi::OsStr)]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for variable in ["TIMEOUT", "QEMU_ARGS", "RECORD", "REPLAY"] {
+            command.env_remove(variable);
+        }
+        let status = command.args(args).envs(variables.iter().copied()).current_dir(root).status();
+        let status = status.map_err(|error| format!("cargo: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
+    };
+    let machine = [("ICOUNT", "1"), ("SMP", "4"), ("SEED", "1"), ("MACHINE", "q35"), ("MEM", "1G"), ("APPEND", "")];
+    let input = [("INPUT", "/usr/share/common-licenses/GPL-3")];
+    let variables: Vec<_> = machine.iter().chain(&input).map(|&(name, value)| (name, value.as_ref())).collect();
+    cargo(&["trefoil", "trace", "--package", "trefoil", "--example", "wordcount"], &variables)?;
+    let file = root.join("target/trace/wordcount.trefoil");
+    let test = ["test", "--quiet", "--package", "cargo-trefoil", "--test", "trace_html", "--"];
+    let only = ["--ignored", "--exact", "the_pictures_of_the_book", "--nocapture"];
+    cargo(&[&test[..], &only].concat(), &[("TRACE", file.as_os_str())])
 }
 
 /// Writes `text` as the picture `name`.

@@ -176,7 +176,7 @@ impl Encoder {
     /// Writes an event of M `thread`, at `time` in nanoseconds, or right after the event before if
     /// that was later.
     pub fn event(&mut self, thread: u64, time: u64, kind: u8, arguments: &[u64]) {
-        let time = time.max(self.last + 1);
+        let time = time.max(self.last.saturating_add(1));
         self.last = time;
         self.first.get_or_insert(time);
         let batch = self.threads.entry(thread).or_default();

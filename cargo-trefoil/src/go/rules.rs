@@ -108,6 +108,8 @@ struct Goroutine {
     thread: u64,
     /// This M woke the G before the G had left its core.
     woken: Option<(u64, Stack)>,
+    /// The stack of its call.
+    call: Stack,
     /// The regions that it is in, with their tasks, the outermost first.
     regions: Vec<(u64, Text)>,
 }
@@ -244,7 +246,7 @@ impl Rules {
     }
 
     fn insert(&mut self, goroutine: u64, state: State, thread: u64) {
-        let new = Goroutine { state, sequence: 0, thread, woken: None, regions: Vec::new() };
+        let new = Goroutine { state, sequence: 0, thread, woken: None, call: Stack::default(), regions: Vec::new() };
         self.goroutines.insert(goroutine, new);
     }
 
@@ -275,6 +277,10 @@ impl Rules {
 
     /// The goroutine leaves its core and can run.
     pub fn stop(&mut self, at: Place, goroutine: u64, reason: Text, stack: Stack) {
+        // At the end of a call, no P may be free.
+        if self.goroutine(at.thread) == Some(goroutine) && self.state(goroutine) == Some(State::Call) {
+            self.end_call(at);
+        }
         // Its core may have been taken away already.
         if self.state(goroutine) == Some(State::Runnable) {
             return;

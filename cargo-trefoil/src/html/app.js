@@ -26,6 +26,7 @@ const app = {
     if (quiz.open && quiz.event !== i) quiz.open = false;
     if (reveal) this.view.reveal(this.now());
     showStep();
+    followDetail();
     this.changed();
   },
 
@@ -37,6 +38,7 @@ const app = {
   /** Chooses goroutine `g`; 0: none. */
   select(g) {
     this.selected = g;
+    layRows();
     document.body.classList.toggle('has-detail', g !== 0);
     showDetail();
     if (g) speak(`${gName(this.trace, g)} is chosen.`);
@@ -142,8 +144,11 @@ function readLink() {
 
 function toggleTheme() {
   const root = document.documentElement;
-  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
-  root.dataset.theme = isDark ? 'light' : 'dark';
+  const isSystemDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : isSystemDark;
+  // Back at the system's theme the page follows the system again.
+  if (isDark === isSystemDark) root.dataset.theme = isDark ? 'light' : 'dark';
+  else delete root.dataset.theme;
   readColours();
   app.changed();
 }
@@ -197,11 +202,13 @@ async function open() {
   app.minor = MINOR.reduce((all, name) => { all[K[name]] = 1; return all; }, new Uint8Array(256));
   app.hasG = trace.withG.reduce((all, kind) => { all[kind] = 1; return all; }, new Uint8Array(256));
   app.cores = coreLanes(trace);
+  app.notes = readNotes(trace, app.cores);
   app.gs = goroutineLanes(trace);
   app.queues = new Queues(trace);
   timeline.mostRing = Math.max(1, ...app.cores.ps.map((_, p) => app.queues.lengths[app.queues.numbers.ring(p)].most));
   readMemory(trace);
   app.view = new View(trace);
+  app.view.active(Math.min(...app.cores.ms.map((lane) => lane.start[0] ?? trace.end)));
   readColours();
   buildPage();
   layRows();

@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use crate::trace::events::{Event, Events};
 
 /// The kinds whose `a` is a goroutine.
-const WITH_G: [Kind; 22] = [
+const WITH_G: [Kind; 23] = [
     Kind::Create,
     Kind::Switch,
     Kind::Ready,
@@ -36,6 +36,7 @@ const WITH_G: [Kind; 22] = [
     Kind::Pack,
     Kind::Unpack,
     Kind::Snapshot,
+    Kind::Begin,
 ];
 
 /// The greatest whole number that the page's numbers hold exactly.

@@ -6,9 +6,34 @@ const LONGEST = 5;
 /** The most moves of queues that an explanation follows. */
 const FOLLOWED = 20000;
 
+/** The goroutine and the piece of its life that the panel shows. */
+const shown = { g: 0, piece: -1, timer: 0 };
+
+/** Returns the piece of the selected goroutine at the present moment, or -1. */
+function presentPiece() {
+  const { gs, selected } = app;
+  const i = after(gs.ev, replay.at - 1, gs.first[selected], gs.first[selected + 1]) - 1;
+  return i < gs.first[selected] ? -1 : i;
+}
+
+/** Fills the panel anew, a little later, if the goroutine has come to another piece of its life. */
+function followDetail() {
+  if (!app.selected || !app.ready) return;
+  clearTimeout(shown.timer);
+  shown.timer = setTimeout(() => {
+    if (shown.g === app.selected && shown.piece === presentPiece()) return;
+    const top = byId('detail').scrollTop;
+    const isSame = shown.g === app.selected;
+    showDetail();
+    if (isSame) byId('detail').scrollTop = top;
+  }, replay.playing ? 400 : 120);
+}
+
 /** Fills the panel for the selected goroutine. */
 function showDetail() {
   const panel = byId('detail');
+  shown.g = app.selected;
+  shown.piece = app.selected ? presentPiece() : -1;
   const { trace, gs } = app;
   const g = app.selected;
   if (!g) {
@@ -31,8 +56,10 @@ function showDetail() {
     el('dl', { class: 'sums' },
       figure('ran', duration(run)), figure('waited for a core', duration(queued)), figure('slept', duration(Math.max(whole - run - queued, 0))),
       figure(ended === null ? 'at the end' : 'ended', ended === null ? STATE_NAMES[last] : moment(ended))),
-    creators(g),
+    presentWait(g),
     waitsOf(g),
+    creators(g),
+    notesOf(g),
     lifeOf(g),
   );
 }
@@ -59,12 +86,26 @@ function creators(g) {
 
 /** A stack as lines, innermost first. */
 function stackOf(frames) {
-  return el('ol', { class: 'stack' }, frames.map((frame) => el('li', {}, el('code', {}, app.trace.strings[frame]))));
+  return el('ol', { class: 'stack' }, frames.map((frame) => {
+    const [name, place] = app.trace.strings[frame].split('  ');
+    return el('li', {}, el('code', {}, name), place ? el('span', { class: 'note' }, ` ${place}`) : null);
+  }));
 }
 
 /** The button that leads to an event. */
 function eventButton(i, text) {
   return el('button', { type: 'button', class: 'event', 'data-event': i, onclick: () => app.go(i, true) }, text ?? moment(app.trace.time[i]));
+}
+
+/** Explains the wait that the goroutine is in at the present moment. */
+function presentWait(g) {
+  const { gs } = app;
+  const { piece } = shown;
+  if (piece < 0 || gs.state[piece] !== RUNNABLE && gs.state[piece] !== WAITING) return null;
+  const isQueued = gs.state[piece] === RUNNABLE;
+  return el('section', { class: 'present' },
+    el('h3', {}, `At present it ${isQueued ? 'waits for a core' : `waits: ${why(app.trace, app.trace.how[gs.ev[piece]])}`}, ${duration(gs.end[piece] - gs.start[piece])} in all`),
+    isQueued ? explainWait(g, piece) : explainSleep(g, piece));
 }
 
 /** The goroutine's longest waits for a core and for others, each with its explanation. */
@@ -82,13 +123,13 @@ function waitsOf(g) {
       const details = el('details', { class: 'why' }, el('summary', {}, el('b', {}, duration(gs.end[piece] - gs.start[piece])), ` from ${moment(gs.start[piece])}`));
       const fill = () => { if (details.open && details.childElementCount === 1) details.append(explain(g, piece)); };
       details.addEventListener('toggle', fill);
-      if (at === 0) { details.open = true; fill(); }
+      if (at === 0 && state === RUNNABLE && gs.state[shown.piece] !== RUNNABLE) { details.open = true; fill(); }
       return details;
     }));
   };
   return el('div', { class: 'waits' },
-    section('Why did it wait for a core?', RUNNABLE, explainWait),
-    section('What did it sleep for?', WAITING, explainSleep));
+    section('Why did it wait for a core? The longest', RUNNABLE, explainWait),
+    section('What did it sleep for? The longest', WAITING, explainSleep));
 }
 
 /** Explains a wait for a core: the waker, the queue, and the others that ran meanwhile. */
@@ -104,12 +145,12 @@ function explainWait(g, piece) {
   const queueList = way.steps.filter((step, at) => at === 0 || step.queue !== way.steps[at - 1].queue);
   const numbers = app.queues.numbers;
   return el('div', { class: 'explained' },
-    el('p', {}, el('b', {}, 'Readied: '), spell(sentence(trace, begin).parts), ' ', eventButton(begin)),
+    readied(g, begin),
     el('p', {}, el('b', {}, 'Place: '), queueList.length
       ? queueList.flatMap((step, at) => [at ? ', then ' : '', `${numbers.name(step.queue)} behind ${step.ahead}`]) : 'in no queue: it was taken at once',
     way.cut ? ' (the start of the wait only: it was long)' : '', '.'),
     placeChart(way, from, to),
-    ran.length ? el('div', {}, el('p', {}, el('b', {}, 'Meanwhile on '), way.ps.length === 1 ? `P${way.ps[0]}` : 'all P’s', ':'),
+    ran.length ? el('div', {}, el('p', {}, el('b', {}, 'Meanwhile on '), way.ps.length ? way.ps.map((p) => `P${p}`).join(', ') : 'all P’s', ':'),
       el('ul', { class: 'shares' }, ran.slice(0, 6).map(([other, time]) => el('li', {}, gButton(other), ` ran ${duration(time)}`,
         bar(time / total)))),
       ran.length > 6 ? el('p', { class: 'note' }, `and ${many(ran.length - 6, 'more goroutine')}`) : null) : el('p', {}, 'Nothing ran there meanwhile: the M was searching, or asleep.'),
@@ -121,6 +162,19 @@ function bar(share) {
   const inner = el('i');
   inner.style.width = `${(share * 100).toFixed(1)}%`;
   return el('span', { class: 'share', 'aria-hidden': 'true' }, inner);
+}
+
+/** Says who readied a goroutine: it may have been before the goroutine had left its core. */
+function readied(g, begin) {
+  const { trace } = app;
+  const { K, kind, a } = trace;
+  const line = (name, i) => el('p', {}, el('b', {}, name), spell(sentence(trace, i).parts), ' ', eventButton(i));
+  if (kind[begin] !== K.put) return line(kind[begin] === K.switch ? 'Left: ' : kind[begin] === K.create ? 'Created: ' : 'Readied: ', begin);
+  for (let i = begin - 1, looked = 0; i >= 0 && looked < FOLLOWED; i--, looked++) {
+    if (kind[i] === K.ready && a[i] === g) return [line('Readied: ', i), line('Then: ', begin)];
+    if (kind[i] === K.switch && trace.b[i] === g) break;
+  }
+  return line('Left: ', begin);
 }
 
 /** Follows a goroutine's place in the queues from event `begin` to event `end`. */
@@ -202,6 +256,17 @@ function explainSleep(g, piece) {
     el('p', {}, el('b', {}, 'Left: '), spell(sentence(trace, begin).parts), ' ', eventButton(begin), object ? el('span', { class: 'note' }, ` object …${object.toString(16)}`) : null),
     stack ? stackOf(stack) : null,
     end < 0 ? el('p', {}, 'Nothing readied it before the trace ended.') : el('p', {}, el('b', {}, 'Readied: '), spell(sentence(trace, end).parts), ' ', eventButton(end)));
+}
+
+/** Lists what the goroutine has said of itself: log lines, regions and tasks, around the present. */
+function notesOf(g) {
+  const { trace, notes } = app;
+  const own = notes.ev.filter((_, at) => notes.g[at] === g);
+  if (!own.length) return null;
+  const here = after(own, replay.at - 1, 0, own.length);
+  const begin = clamp(here - 8, 0, Math.max(own.length - 16, 0));
+  return el('section', {}, el('h3', {}, `Its own notes: ${count(own.length)}`),
+    el('ul', { class: 'notes' }, own.slice(begin, begin + 16).map((i) => el('li', { class: i === replay.at - 1 ? 'here' : '' }, eventButton(i), ' ', sentence(trace, i).parts.filter((part) => part.g === undefined).join('').replace(/^ on M\d+ ?/, '')))));
 }
 
 /** The pieces of its life around the present moment. */

@@ -86,6 +86,16 @@ function after(values, key, from, to) {
   return from;
 }
 
+/** As `after`, for a result that is close to `from`: the steps double until they are too long. */
+function soonAfter(values, key, from, to) {
+  let step = 1;
+  while (from < to && values[Math.min(from + step, to) - 1] <= key) {
+    from = Math.min(from + step, to);
+    step *= 2;
+  }
+  return after(values, key, from, Math.min(from + step, to));
+}
+
 /** Returns `value` within `[low, high]`. */
 function clamp(value, low, high) {
   return Math.max(low, Math.min(high, value));

@@ -11,7 +11,7 @@ const KEYS = [
     ['[ ]', 'previous and next piece of the row', ['['], () => movePiece(-1)],
     [null, null, [']'], () => movePiece(1)],
     ['Enter', 'choose the goroutine of the row at the present moment', ['Enter'], () => chooseRow()],
-    ['F', 'zoom to the chosen goroutine’s piece', ['f', 'F'], () => zoomToPiece()],
+    ['F', 'zoom to the chosen goroutine: its piece at the present moment, or its life', ['f', 'F'], () => zoomToPiece()],
     ['0', 'show the whole run', ['0'], () => { app.view.whole(); app.changed(); }],
   ]],
   ['Replay', [
@@ -116,8 +116,15 @@ function chooseRow() {
 function zoomToPiece() {
   const { gs, view } = app;
   if (!app.selected) return;
+  const [first, last] = [gs.first[app.selected], gs.first[app.selected + 1]];
   const i = gPieceAt(gs, app.selected, app.now());
-  if (i < 0) return;
+  if (first === last) return;
+  if (i < 0 || gs.state[i] === GONE) {
+    const whole = Math.max(gs.start[last - 1] - gs.start[first], 1);
+    view.show(gs.start[first] - whole * 0.1, gs.start[last - 1] + whole * 0.1);
+    app.changed();
+    return;
+  }
   const long = Math.max(gs.end[i] - gs.start[i], 1);
   view.show(gs.start[i] - long * 0.3, gs.end[i] + long * 0.3);
   app.changed();

@@ -92,7 +92,7 @@ function current(lane, events) {
 /** Computes the lanes of M's and P's, and the state of each M. */
 function coreLanes(trace) {
   const { K, total, time, kind, m, p, how, a, b } = trace;
-  const [kSwitch, kHold, kRelease, kRest, kRise, kSpin, kSpinEnd] = [K.switch, K.hold, K.release, K.rest, K.rise, K.spin, K.spin_end];
+  const [kSwitch, kHold, kRelease, kRest, kRise, kSpin, kSpinEnd, kBegin] = [K.switch, K.hold, K.release, K.rest, K.rise, K.spin, K.spin_end, K.begin];
   const ms = Array.from({ length: trace.ms }, () => new Growing());
   const ps = Array.from({ length: trace.ps }, () => new Growing());
   // The state of an M that runs no G: 1 searches, 2 spins, 3 rests. Here `g` holds that number.
@@ -139,6 +139,14 @@ function coreLanes(trace) {
       } else {
         idle[who].push(t, 1, i);
       }
+    } else if (k === kBegin) {
+      seen[who] = 1;
+      if (p[i] !== NO_P) hold(who, p[i] + 1, t, i);
+      if (a[i]) {
+        ms[who].push(t, a[i], i);
+        running[who] = a[i];
+        if (held[who] > 0) ps[held[who] - 1].push(t, a[i], i);
+      }
     } else if (k === kHold) {
       hold(who, p[i] === NO_P ? 0 : p[i] + 1, t, i);
     } else if (k === kRelease) {
@@ -159,7 +167,7 @@ function coreLanes(trace) {
  */
 function goroutineLanes(trace) {
   const { K, total, time, kind, how, place, a, b } = trace;
-  const [kCreate, kSwitch, kReady, kPut] = [K.create, K.switch, K.ready, K.put];
+  const [kCreate, kSwitch, kReady, kPut, kBegin] = [K.create, K.switch, K.ready, K.put, K.begin];
   const count = trace.gs.length;
   const room = 2 * total + 1;
   const of = new Uint32Array(room);
@@ -168,7 +176,6 @@ function goroutineLanes(trace) {
   const events = new Uint32Array(room);
   const first = new Uint32Array(count + 1);
   const now = new Uint8Array(count);
-  const marked = new Uint8Array(count);
   let size = 0;
   const enter = (g, state, i) => {
     if (now[g] === state) return;
@@ -189,18 +196,19 @@ function goroutineLanes(trace) {
       if (leaves) {
         if (reason === YIELD || reason === PREEMPT) enter(leaves, RUNNABLE, i);
         else if (reason >= END) enter(leaves, GONE, i);
-        else if (reason > 0) enter(leaves, marked[leaves] ? RUNNABLE : WAITING, i);
+        else if (reason > 0) enter(leaves, WAITING, i);
         else enter(leaves, RUNNABLE, i);
-        marked[leaves] = 0;
       }
       if (enters) enter(enters, RUNNING, i);
     } else if (k === kCreate) {
       enter(a[i], RUNNABLE, i);
     } else if (k === kReady || k === kPut) {
       const g = a[i];
-      // The waker may come before the core that the goroutine is about to leave.
-      if (now[g] === RUNNING) marked[g] = place[i] === MARKED ? 1 : 0;
-      else if (now[g] !== GONE) enter(g, RUNNABLE, i);
+      // A marked one is on its way off a core: that core will put it.
+      const isMarked = k === kReady && place[i] === MARKED;
+      if (!isMarked && (now[g] === WAITING || now[g] === UNSEEN)) enter(g, RUNNABLE, i);
+    } else if (k === kBegin && a[i]) {
+      enter(a[i], RUNNING, i);
     }
   }
   for (let g = 0; g < count; g++) first[g + 1] += first[g];
@@ -251,26 +259,23 @@ class States {
   }
 }
 
+/** Collects the program's own events, each with the goroutine that ran there. */
+function readNotes(trace, cores) {
+  const { K, kind, m } = trace;
+  const wanted = new Uint8Array(256);
+  for (const k of [K.log, K.region_begin, K.region_end, K.task_begin, K.task_end]) wanted[k] = 1;
+  const ev = [];
+  const g = [];
+  for (let i = 0; i < trace.total; i++) {
+    if (!wanted[kind[i]]) continue;
+    ev.push(i);
+    g.push(current(cores.ms[m[i]], i));
+  }
+  return { ev, g };
+}
+
 /** Returns the piece of goroutine `g` at the time `t`, or -1 before its first. */
 function gPieceAt(lane, g, t) {
   const i = after(lane.start, t, lane.first[g], lane.first[g + 1]) - 1;
   return i < lane.first[g] ? -1 : i;
-}
-
-/** Returns the times that goroutine `g` ran and waited for a core within `[from, to]`. */
-function gTimes(lane, g, from, to) {
-  const upTo = (t) => {
-    const i = gPieceAt(lane, g, t);
-    const base = lane.first[g];
-    if (i < 0) return [0, 0];
-    const part = Math.min(t, lane.end[i]) - lane.start[i];
-    const state = lane.state[i];
-    return [
-      lane.ran[i] - lane.ran[base] + (state === RUNNING ? part : 0),
-      lane.queued[i] - lane.queued[base] + (state === RUNNABLE ? part : 0),
-    ];
-  };
-  const [ranTo, queuedTo] = upTo(to);
-  const [ranFrom, queuedFrom] = upTo(from);
-  return { ran: ranTo - ranFrom, queued: queuedTo - queuedFrom };
 }

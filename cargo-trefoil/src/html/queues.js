@@ -8,8 +8,8 @@
 // A row is undone by the same move the other way round. So the replay needs no copies of the
 // queues: from any event to any other it makes or undoes the moves in between.
 //
-//   queue 0: none   1: global   2: inbox   then for each P its slot and ring, for each M its own
-//   queue of pinned goroutines and its hand
+//   queue 0: none   1: global   2: inbox   then for each P its slot and ring, and for each M its
+//   pinned goroutines, its hand, and the slot and ring that it has without a P (in a block)
 
 /** The numbers of the queues of a machine. */
 class Numbering {
@@ -18,24 +18,27 @@ class Numbering {
     this.inbox = 2;
     this.firstP = 3;
     this.firstM = 3 + 2 * trace.ps;
-    this.total = this.firstM + 2 * trace.ms;
+    this.total = this.firstM + 4 * trace.ms;
     this.ps = trace.ps;
   }
 
-  slot(p) {
+  /** The slot of a P; without one, that of the M. */
+  slot(p, m = -1) {
+    if (p === NO_P && m >= 0) return this.firstM + 4 * m + 2;
     return p < this.ps ? this.firstP + 2 * p : 0;
   }
 
-  ring(p) {
-    return p < this.ps ? this.firstP + 2 * p + 1 : 0;
+  ring(p, m = -1) {
+    const slot = this.slot(p, m);
+    return slot && slot + 1;
   }
 
   pinned(m) {
-    return this.firstM + 2 * m;
+    return this.firstM + 4 * m;
   }
 
   hand(m) {
-    return this.firstM + 2 * m + 1;
+    return this.firstM + 4 * m + 1;
   }
 
   /** Returns the name of a queue in sentences. */
@@ -43,9 +46,12 @@ class Numbering {
     if (queue === 0) return 'no queue';
     if (queue === this.global) return 'the global queue';
     if (queue === this.inbox) return 'the inbox';
-    const at = queue < this.firstM ? queue - this.firstP : queue - this.firstM;
-    if (queue < this.firstM) return at % 2 ? `P${at >> 1}’s ring` : `P${at >> 1}’s slot`;
-    return at % 2 ? `M${at >> 1}’s hand` : `M${at >> 1}’s pinned queue`;
+    if (queue < this.firstM) {
+      const p = (queue - this.firstP) >> 1;
+      return (queue - this.firstP) % 2 ? `P${p}’s ring` : `P${p}’s slot`;
+    }
+    const m = (queue - this.firstM) >> 2;
+    return `M${m}’s ${['pinned queue', 'hand', 'own slot', 'own ring'][(queue - this.firstM) % 4]}`;
   }
 }
 
@@ -109,6 +115,7 @@ class Queues {
     this.touched = [];
     this.snapshots = [];
     this.wrong = [];
+    this.known = new Set();
     record(this);
     this.lengths.forEach(finishLengths);
     this.cursor = trace.total;
@@ -201,8 +208,12 @@ function finishLengths(series) {
 
 /** Returns the greatest length of a queue within `[from, to]`. */
 function mostWithin(series, from, to) {
-  let i = Math.max(after(series.at, from, 0, series.size) - 1, 0);
-  const end = after(series.at, to, i, series.size);
+  const i = Math.max(after(series.at, from, 0, series.size) - 1, 0);
+  return series.size && series.at[0] <= to ? greatest(series, i, after(series.at, to, i, series.size)) : 0;
+}
+
+/** Returns the greatest of the values number `i` to `end - 1`. */
+function greatest(series, i, end) {
   let most = 0;
   while (i < end) {
     if (i % COARSE === 0 && i + COARSE <= end) {
@@ -213,29 +224,32 @@ function mostWithin(series, from, to) {
       i += 1;
     }
   }
-  return series.size && series.at[0] <= to ? most : 0;
+  return most;
 }
 
 /** The rules by which an event moves goroutines; `trefoil-trace` describes them. */
 function record(queues) {
   const { trace, numbers, lists } = queues;
   const { K, total, time, kind, m, p, how, place, n, a, b } = trace;
-  const pinnedTo = new Map();
-  const queueOf = (i, g) => {
+  const yielded = new Map();
+  const ringOf = (i) => numbers.ring(p[i], m[i]);
+  const queueOf = (i) => {
     switch (place[i]) {
-      case SLOT: return numbers.slot(p[i]);
-      case RING: return numbers.ring(p[i]);
+      case SLOT: return numbers.slot(p[i], m[i]);
+      case RING: return ringOf(i);
       case GLOBAL: return numbers.global;
       case INBOX: return numbers.inbox;
-      case PINNED: return numbers.pinned(pinnedTo.get(g) ?? m[i]);
+      case PINNED: return numbers.pinned(Math.min(kind[i] === K.put && how[i] === 0 ? n[i] : m[i], trace.ms - 1));
       case HAND: return numbers.hand(m[i]);
       default: return 0;
     }
   };
   const put = (i, g) => {
-    const queue = queueOf(i, g);
-    if (place[i] === SLOT && queue && lists.head[queue] && lists.head[queue] !== g) {
-      queues.move(lists.head[queue], numbers.ring(p[i]));
+    const queue = queueOf(i);
+    // Marked, with the timers, nowhere: another record will put it, or has done so.
+    if (queue === 0) return;
+    if (place[i] === SLOT && lists.head[queue] && lists.head[queue] !== g) {
+      queues.move(lists.head[queue], ringOf(i));
     }
     queues.move(g, queue);
   };
@@ -248,36 +262,52 @@ function record(queues) {
   rules[K.put] = (i) => put(i, a[i]);
   rules[K.switch] = (i) => {
     if (b[i]) queues.move(b[i], 0);
-    if (a[i] && how[i] === YIELD) queues.move(a[i], numbers.ring(p[i]));
+    if (a[i] && how[i] === YIELD) {
+      queues.move(a[i], ringOf(i));
+      yielded.set(m[i], a[i]);
+    }
   };
   rules[K.overflow] = (i) => {
     queues.move(a[i], 0);
-    takeOldest(numbers.ring(p[i]), n[i], numbers.global);
+    const ring = ringOf(i);
+    // More than twice as many: a thief's record is still to come, for the oldest.
+    let from = lists.head[ring];
+    for (let more = lists.length[ring] - 2 * n[i]; more > 0; more--) from = lists.next[from];
+    for (let left = n[i]; left > 0 && from; left--) {
+      const g = from;
+      from = lists.next[from];
+      queues.move(g, numbers.global);
+    }
     if (a[i]) queues.move(a[i], numbers.global);
   };
   rules[K.chain_end] = (i) => {
-    if (a[i]) queues.move(a[i], numbers.ring(p[i]));
+    if (a[i]) queues.move(a[i], ringOf(i));
   };
   rules[K.steal] = (i) => {
     // The thief's record names the last that it took: the others stood just before it.
-    if (lists.where[a[i]] === numbers.ring(b[i])) {
-      const taken = [];
-      for (let g = lists.prev[a[i]]; g && taken.length < n[i] - 1; g = lists.prev[g]) taken.push(g);
-      for (const g of taken.reverse()) queues.move(g, numbers.ring(p[i]));
-    }
+    for (const g of stolen(lists, numbers.ring(b[i]), a[i], n[i])) queues.move(g, ringOf(i));
     if (a[i]) queues.move(a[i], numbers.hand(m[i]));
   };
   rules[K.share] = (i) => {
-    if (a[i]) queues.move(a[i], numbers.hand(m[i]));
-    takeOldest(numbers.global, n[i] - 1 - b[i], numbers.ring(p[i]));
-    takeOldest(numbers.global, b[i], numbers.global);
+    if (lists.where[a[i]] === numbers.global) {
+      // In front of it may stand some that another M has taken, whose record is still to come.
+      let left = n[i] - 1;
+      for (let g = lists.next[a[i]]; g && left > 0; left--) {
+        const next = lists.next[g];
+        queues.move(g, ringOf(i));
+        g = next;
+      }
+      queues.move(a[i], numbers.hand(m[i]));
+      takeOldest(numbers.global, left, ringOf(i));
+    } else if (a[i]) {
+      queues.move(a[i], numbers.hand(m[i]));
+    }
   };
-  rules[K.pin] = (i) => pinnedTo.set(a[i], n[i]);
-  rules[K.unpin] = (i) => pinnedTo.delete(a[i]);
-  rules[K.snapshot] = (i) => compare(queues, i);
+  rules[K.snapshot] = (i) => compare(queues, i, yielded.get(m[i]) ?? 0);
   for (let i = 0; i < total; i++) {
     queues.first[i] = queues.rows;
     const rule = rules[kind[i]];
+    if (kind[i] !== K.snapshot && yielded.size) yielded.delete(m[i]);
     if (rule === undefined) continue;
     rule(i);
     if (queues.touched.length) noteLengths(queues, time[i]);
@@ -285,26 +315,65 @@ function record(queues) {
   queues.first[total] = queues.rows;
 }
 
+/** Returns those that a thief takes with `g`: up to `most - 1`, which stand just before it. */
+function stolen(lists, ring, g, most) {
+  const taken = [];
+  if (!ring || lists.where[g] !== ring) return taken;
+  for (let other = lists.prev[g]; other && taken.length < most - 1; other = lists.prev[other]) taken.push(other);
+  return taken.reverse();
+}
+
+/** How far a comparison looks ahead for a thief's record: 10 ms. */
+const NEAR = 1e7;
+
 /**
- * Compares the queues with a snapshot that the kernel has recorded, and goes on from the snapshot.
- * A recorder in flight mode has lost the beginning: there the first snapshot is the beginning.
+ * Compares the queues with a snapshot that the kernel has recorded. The goroutine that has just
+ * yielded on this M enters the ring when its registers are saved: after the snapshot.
+ *
+ * The replay goes on from a snapshot that differs. A recorder in flight mode has lost the beginning:
+ * there the first snapshot is the beginning.
  */
-function compare(queues, i) {
+function compare(queues, i, yielded) {
   const { trace, numbers, lists } = queues;
   const told = trace.snapshots[trace.extra[i] - 1];
   if (!told) return;
-  const isGlobal = trace.p[i] === NO_P;
-  const pairs = isGlobal
-    ? [[numbers.global, told]]
-    : [[numbers.slot(trace.p[i]), trace.a[i] ? [trace.a[i]] : []], [numbers.ring(trace.p[i]), told]];
-  let equal = true;
-  for (const [queue, wanted] of pairs) {
-    const is = lists.list(queue);
-    if (is.length === wanted.length && is.every((g, at) => g === wanted[at])) continue;
-    equal = false;
-    for (const g of is) queues.move(g, 0);
-    for (const g of wanted) queues.move(g, queue);
+  const p = trace.p[i];
+  const ring = p === NO_P ? numbers.global : numbers.ring(p);
+  const slot = p === NO_P ? 0 : numbers.slot(p);
+  const isFirst = trace.cut && !queues.known.has(ring);
+  queues.known.add(ring);
+  if (!isFirst) queues.snapshots.push(i);
+  const isSlot = slot === 0 || lists.head[slot] === trace.a[i];
+  const is = lists.list(ring).filter((g) => g !== yielded);
+  if (isSlot && isSame(is, told)) return;
+  if (!isFirst && isThief(queues, i, is, told, isSlot)) return;
+  if (!isFirst) queues.wrong.push(i);
+  for (const g of is) queues.move(g, 0);
+  for (const g of told) queues.move(g, ring);
+  if (yielded && lists.where[yielded] === ring) queues.move(yielded, ring);
+  if (!isSlot) {
+    if (lists.head[slot]) queues.move(lists.head[slot], 0);
+    if (trace.a[i]) queues.move(trace.a[i], slot);
   }
-  queues.snapshots.push(i);
-  if (!equal) queues.wrong.push(i);
+}
+
+function isSame(list, other) {
+  return list.length === other.length && list.every((g, at) => g === other[at]);
+}
+
+/** Returns true if thieves explain the difference, whose records come after what they did. */
+function isThief(queues, i, is, told, isSlot) {
+  const { trace } = queues;
+  const { K, kind, time, m, n, a, b } = trace;
+  const p = trace.p[i];
+  let left = is;
+  let slotIsRight = isSlot;
+  for (let later = i + 1; later < trace.total && time[later] <= time[i] + NEAR; later++) {
+    if (kind[later] !== K.steal || p === NO_P || b[later] !== p || m[later] === m[i]) continue;
+    const at = left.indexOf(a[later]);
+    if (at >= 0) left = [...left.slice(0, Math.max(at + 1 - n[later], 0)), ...left.slice(at + 1)];
+    else if (queues.lists.head[queues.numbers.slot(p)] === a[later]) slotIsRight = trace.a[i] === 0;
+    if (slotIsRight && isSame(left, told)) return true;
+  }
+  return false;
 }

@@ -6,7 +6,7 @@
 const replay = { at: 0, playing: false, speed: 4, steps: 'decisions', timer: 0 };
 
 /** Events that decide nothing about goroutines. */
-const MINOR = ['arm', 'frames', 'snapshot', 'begin', 'ipi_sent', 'ipi_received', 'timer_set', 'timer_cancel', 'alarm', 'spin_end', 'woken', 'rise', 'region_begin', 'region_end', 'epoch'];
+const MINOR = ['arm', 'frames', 'snapshot', 'begin', 'ipi_sent', 'ipi_received', 'timer_set', 'timer_cancel', 'alarm', 'spin_end', 'woken', 'rise', 'region_begin', 'region_end', 'log', 'task_begin', 'task_end', 'epoch'];
 
 /** Builds the toolbar. */
 function buildSteps() {
@@ -94,7 +94,7 @@ function showStep() {
     scene.actor = trace.m[i];
     byId('said').replaceChildren(
       el('p', { class: 'sentence', 'data-key': key ?? '' }, spell(parts)),
-      ruleLines(rule) ?? el('p', { class: 'rule' }, `${trace.kindName[trace.kind[i]] ?? 'unknown'}: no rule of the book is about this event.`),
+      ruleLines(rule) ?? el('p', { class: 'rule' }, `${trace.kindName[trace.kind[i]] ?? 'unknown'}: no decision of the scheduler.`),
     );
     if (!replay.playing) speak(byId('said').querySelector('.sentence').textContent);
   }

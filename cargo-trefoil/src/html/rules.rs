@@ -4,6 +4,8 @@
 //! A key is a kind, or a kind and a place or another detail; `html/say.js` looks for the closest.
 //! Tests look up every page, heading, sentence and function of the table.
 
+use std::path::Path;
+
 use super::json;
 
 /// A rule of the scheduler.
@@ -82,9 +84,30 @@ pub const RULES: [Rule; 49] = rules! {
     "epoch", "docs/stacks.md" "Shrinking", "Each core drops its TLB when it next reaches g0", "kernel/src/mm/stack/scavenge/round.rs" "step";
 };
 
+impl Rule {
+    /// Returns the line of the heading and that of the function, if the sources lie where this tool
+    /// was built.
+    pub fn lines(&self) -> Option<(usize, usize)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+        let line = |file: &str, is_it: &dyn Fn(&str) -> bool| {
+            let text = std::fs::read_to_string(root.join(file)).ok()?;
+            text.lines().position(is_it).map(|line| line + 1)
+        };
+        let heading =
+            line(self.page, &|line| line.starts_with('#') && line.trim_start_matches('#').trim() == self.heading)?;
+        let begin = format!("fn {}", self.function);
+        let is_function = |line: &str| {
+            line.split_once(&begin)
+                .is_some_and(|(_, rest)| rest.starts_with(['(', '<']) && !line.trim_start().starts_with("//"))
+        };
+        Some((heading, line(self.file, &is_function)?))
+    }
+}
+
 /// Writes the table as JSON, for the page.
 pub(super) fn json() -> String {
     json::object(RULES.iter().map(|rule| {
+        let (heading, function) = rule.lines().unwrap_or_default();
         let fields = [
             ("page", rule.page),
             ("heading", rule.heading),
@@ -92,14 +115,14 @@ pub(super) fn json() -> String {
             ("file", rule.file),
             ("function", rule.function),
         ];
-        (rule.key, json::object(fields.map(|(name, value)| (name, json::text(value)))))
+        let texts = fields.map(|(name, value)| (name, json::text(value)));
+        let lines = [("headingLine", heading.to_string()), ("functionLine", function.to_string())];
+        (rule.key, json::object(texts.into_iter().chain(lines)))
     }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use trefoil_trace::{Kind, Place};
 
     use super::*;
@@ -130,9 +153,9 @@ mod tests {
     #[test]
     fn every_function_stands_in_its_file() {
         for rule in RULES {
+            let (_, line) = rule.lines().unwrap_or_else(|| panic!("{} has no function {}", rule.file, rule.function));
             let source = read(rule.file);
-            let is_there = [" (", "(", "<"].iter().any(|end| source.contains(&format!("fn {}{end}", rule.function)));
-            assert!(is_there, "{} has no function {}", rule.file, rule.function);
+            assert!(source.lines().nth(line - 1).unwrap().contains(&format!("fn {}", rule.function)));
         }
     }
 

@@ -87,14 +87,21 @@ const SAY = {
   epoch: (t, i) => [`An epoch of the scavenger ends: ${many(t.b[i], 'frame')} go back.`],
   pressure: (t, i) => [`The heap runs low on M${t.m[i]}, and asks for memory back.`],
   frames: (t, i) => [`${count(t.a[i])} of ${count(t.b[i])} frames are free.`],
-  log: (t, i) => [...by(t, i), ` says: “${t.strings[t.extra[i]] ?? ''}”.`],
+  log: (t, i) => [...by(t, i), ` says: “${logText(t, i)}”.`],
   region_begin: (t, i) => [...by(t, i), ` enters the region “${t.strings[t.extra[i]] ?? ''}”.`],
   region_end: (t, i) => [...by(t, i), ' leaves its region.'],
   task_begin: (t, i) => [`Task ${t.a[i]} “${t.strings[t.extra[i]] ?? ''}” begins.`],
   task_end: (t, i) => [`Task ${t.a[i]} ends.`],
-  begin: (t, i) => [`The recorder begins on M${t.m[i]}.`],
+  begin: (t, i) => [`The recorder begins on M${t.m[i]}`, ...(t.a[i] ? [', which runs ', G(t.a[i])] : []), '.'],
   snapshot: (t, i) => [t.p[i] === NO_P ? 'The kernel notes the global queue as it is.' : `The kernel notes the queues of P${t.p[i]} as they are.`],
 };
+
+/** Returns a log line: its category, of `n` characters, and its message. */
+function logText(t, i) {
+  const text = t.strings[t.extra[i]] ?? '';
+  const message = text.slice(t.n[i]);
+  return t.n[i] && t.n[i] <= text.length ? `${text.slice(0, t.n[i])}: ${message}` : text;
+}
 
 /** Begins a sentence with the goroutine that acts, or with its M. */
 function by(trace, i) {
@@ -120,7 +127,7 @@ function saySwitch(t, i) {
 
 /** The keys of an event in the table of rules, the closest first. */
 function ruleKeys(trace, i) {
-  const name = trace.kindName[trace.kind[i]].replaceAll(' ', '_');
+  const name = (trace.kindName[trace.kind[i]] ?? '').replaceAll(' ', '_');
   const place = trace.placeName[trace.place[i]]?.replaceAll(' ', '_');
   const keys = [`${name}.${place}`, name];
   if (name === 'switch') {
@@ -153,6 +160,6 @@ function ruleLines(rule) {
   if (!rule) return null;
   return el('p', { class: 'rule' },
     el('q', {}, rule.says), ' ',
-    el('span', { class: 'source' }, el('cite', { title: 'The page of the book, and its heading' }, `${rule.page} § ${rule.heading}`), ' · ',
-      el('code', { title: 'The function that decides' }, `${rule.file} :: ${rule.function}`)));
+    el('span', { class: 'source' }, el('cite', { title: 'The page of the book, and its heading' }, `${rule.page}${rule.headingLine ? `:${rule.headingLine}` : ''} § ${rule.heading}`), ' · ',
+      el('code', { title: 'The function that decides' }, `${rule.file}${rule.functionLine ? `:${rule.functionLine}` : ''} ${rule.function}`)));
 }

@@ -27,16 +27,18 @@ function drawScene(events) {
   const lists = queues.seek(events);
   const states = gs.steps.seek(events);
   const { numbers } = queues;
-  const perRow = Math.max(1, Math.min(trace.ps, Math.floor((width - 24) / COLUMN)));
+  const most = Math.max(1, Math.floor((width - 24) / COLUMN));
+  const perRow = Math.ceil(trace.ps / Math.ceil(trace.ps / most));
   const column = Math.min((width - 24) / perRow, 190);
-  const left = (width - column * perRow) / 2 + column / 2;
+  // A column reaches from its triangle on the left to the slot on the right.
+  const left = (width - column * perRow) / 2 + column / 2 - 20;
   scene.seen = new Set();
   scene.fixed = [];
 
   // The global queue, and the inbox beside it if a goroutine is there.
   const inbox = lists.list(numbers.inbox, 8);
   const room = Math.max(3, Math.floor((width - 170 - (inbox.length ? 60 + inbox.length * 34 : 0)) / 34));
-  const shownGlobal = Math.min(room - 1, IN_GLOBAL);
+  const shownGlobal = Math.min(room - 2, IN_GLOBAL);
   box(12, 8, width - 24, 48, 'global', `global queue: ${lists.length[numbers.global] ? count(lists.length[numbers.global]) : 'empty'}`);
   lists.list(numbers.global, shownGlobal).forEach((g, at) => goroutine(g, 166 + at * 34, 32, 'queued'));
   const more = lists.length[numbers.global] - shownGlobal;

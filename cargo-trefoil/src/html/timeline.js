@@ -8,6 +8,7 @@ const GROUP = 24;
 const CORE = 22;
 const QUEUE = 16;
 const ROW = 16;
+const CHOSEN = 24;
 
 const timeline = {
   rows: [],
@@ -23,10 +24,15 @@ function layRows() {
   const { trace } = app;
   const rows = [];
   let y = RULER;
+  const chosen = app.selected;
   const add = (kind, index, name, height, more = {}) => {
     rows.push({ kind, index, name, y, height, ...more });
     y += height;
   };
+  if (chosen) {
+    add('group', 4, 'The chosen goroutine', GROUP);
+    add('g', chosen, gName(trace, chosen), CHOSEN, { isChosen: true });
+  }
   add('group', 0, 'Machines: the goroutine on each core', GROUP);
   for (let m = 0; m < trace.ms; m++) add('m', m, `M${m}`, CORE);
   add('group', 1, 'Processors: the goroutine, and below it the queue', GROUP);
@@ -145,11 +151,12 @@ function drawRow(ctx, row, y, width, focused) {
   } else if (row.kind === 'memory') {
     drawMemory(ctx, view, y + 2, row.height - 4);
   } else {
-    if (row.index === app.selected) {
+    if (row.index === app.selected && !row.isChosen) {
       ctx.fillStyle = ink.faint;
       ctx.fillRect(0, y, width, row.height);
     }
-    drawGoroutine(ctx, app.gs, row.index, view, y + 2, ROW - 4);
+    drawGoroutine(ctx, app.gs, row.index, view, y + 2, row.height - 4);
+    if (row.isChosen) drawNotes(ctx, row.index, view, y);
   }
   ctx.restore();
   const isSelected = row.kind === 'g' && row.index === app.selected;
@@ -162,6 +169,22 @@ function drawRow(ctx, row, y, width, focused) {
     ctx.strokeStyle = ink.focus;
     ctx.lineWidth = 1.5;
     ctx.strokeRect(1, y + 0.75, width - 2, row.height - 1.5);
+  }
+}
+
+/** Draws a mark at each of the goroutine's own log lines, regions and tasks. */
+function drawNotes(ctx, g, view, y) {
+  const { notes, trace } = app;
+  ctx.fillStyle = ink.focus;
+  for (let at = 0; at < notes.ev.length; at++) {
+    if (notes.g[at] !== g) continue;
+    const x = view.x(trace.time[notes.ev[at]]);
+    if (x < view.left || x > view.left + view.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x - 3, y);
+    ctx.lineTo(x + 3, y);
+    ctx.lineTo(x, y + 5);
+    ctx.fill();
   }
 }
 

@@ -42,6 +42,12 @@ class View {
     this.show(this.begin - this.end, 2 * this.end);
   }
 
+  /** Shows the whole run, without an idle begin that takes up a tenth of it. */
+  active(first) {
+    if (first - this.begin > (this.end - this.begin) / 10) this.show(first - (this.end - first) * 0.02, this.end);
+    else this.whole();
+  }
+
   /** Makes the window `factor` times as long; the moment `t` keeps its column. */
   zoom(factor, t = (this.from + this.to) / 2) {
     const span = clamp(this.span * factor, SHORTEST, (this.end - this.begin) * 1.02);
@@ -71,6 +77,8 @@ class View {
     for (let t = Math.ceil(this.from / step) * step; t <= this.to; t += step) marks.push(t);
     // Far from the begin, a mark is written as a distance from a round moment.
     const base = step * 1e4 < this.from ? Math.floor(this.from / (step * 1e3)) * step * 1e3 : 0;
-    return { step, marks, base, text: (t) => (base && t > base ? `+${duration(t - base)}` : duration(t)) };
+    const [unit, name] = [[1e9, 's'], [1e6, 'ms'], [1e3, 'µs'], [1, 'ns']].find(([size]) => (base ? step * 1e3 : this.to) > size) ?? [1, 'ns'];
+    const places = Math.max(0, Math.ceil(-Math.log10(step / unit) - 1e-9));
+    return { step, marks, base, text: (t) => `${base ? '+' : ''}${((t - base) / unit).toFixed(places)} ${name}` };
   }
 }

@@ -131,6 +131,7 @@ impl Events {
                 self.end = self.end.min(events.last().map_or(first, |event| event.ns));
             }
         }
+        self.end = self.end.max(self.begin);
         for events in all {
             let before = events.len();
             events.retain(|event| (self.begin..=self.end).contains(&event.ns));

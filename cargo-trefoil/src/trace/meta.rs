@@ -144,6 +144,11 @@ impl Meta {
         clock.unwrap_or(&Clock::PLAIN).ns(ticks)
     }
 
+    /// Returns the time of the recorder's begin, in nanoseconds.
+    pub fn begin(&self) -> u64 {
+        self.ns(self.begin)
+    }
+
     /// Returns the whole address of code or data of the image, of which a record has the lower
     /// half.
     pub fn address(&self, low: u32) -> u64 {

@@ -12,6 +12,7 @@ use trefoil_trace::{Kind, Place, Record, Why};
 
 use super::events::Event;
 
+mod known;
 mod replay;
 
 pub use replay::{Mismatch, Replay, verify};

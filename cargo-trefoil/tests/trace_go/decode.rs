@@ -24,16 +24,24 @@ fn arguments(kind: u8) -> usize {
 /// Counts the events of each type.
 pub fn counts(bytes: &[u8]) -> [usize; 256] {
     let mut counts = [0; 256];
-    each(bytes, |kind, _| counts[usize::from(kind)] += 1);
+    each(bytes, |event| counts[usize::from(event.kind)] += 1);
     counts
+}
+
+/// Returns the M and the type of all events, in order of time.
+pub fn order(bytes: &[u8]) -> Vec<(u64, u8)> {
+    let mut all = Vec::new();
+    each(bytes, |event| all.push((event.time, event.thread, event.kind)));
+    all.sort();
+    all.into_iter().map(|(_, thread, kind)| (thread, kind)).collect()
 }
 
 /// Adds one to the sequence number of the `n`th start of a goroutine.
 pub fn corrupt_a_start(bytes: &mut [u8], n: usize) {
     let mut starts = Vec::new();
-    each(bytes, |kind, last| {
-        if kind == event::GO_START {
-            starts.push(last);
+    each(bytes, |event| {
+        if event.kind == event::GO_START {
+            starts.push(event.last);
         }
     });
     // The last byte of a number has its highest bits. Here it is the only one.
@@ -41,21 +49,30 @@ pub fn corrupt_a_start(bytes: &mut [u8], n: usize) {
     bytes[starts[n]] += 1;
 }
 
-/// Calls `see` with the type of each event, and the place of its last byte.
-fn each(bytes: &[u8], mut see: impl FnMut(u8, usize)) {
+struct Event {
+    thread: u64,
+    time: u64,
+    kind: u8,
+    /// The place of its last byte.
+    last: usize,
+}
+
+/// Calls `see` with each event.
+fn each(bytes: &[u8], mut see: impl FnMut(Event)) {
     let mut at = 16;
     while at < bytes.len() {
         assert_eq!(bytes[at], 1, "no batch at {at}");
         at += 1;
-        let [_, thread, _, length] = std::array::from_fn(|_| number(bytes, &mut at));
+        let [_, thread, mut time, length] = std::array::from_fn(|_| number(bytes, &mut at));
         let end = at + length as usize;
         while thread != u64::MAX && at < end {
             let kind = bytes[at];
             at += 1;
-            for _ in 0..=arguments(kind) {
+            time += number(bytes, &mut at);
+            for _ in 0..arguments(kind) {
                 number(bytes, &mut at);
             }
-            see(kind, at - 1);
+            see(Event { thread, time, kind, last: at - 1 });
         }
         at = end;
     }

@@ -77,7 +77,7 @@ fn program() -> &'static Program {
         let target = checkout().join("target/app-test");
         let file = target.join("trace/endings.trefoil");
         assert!(text(&out).contains(&file.display().to_string()), "{}", text(&out));
-        for ending in ["trefoil", "go", "html"] {
+        for ending in ["trefoil", "perfetto", "go", "html"] {
             assert!(file.with_extension(ending).is_file(), "{ending}");
         }
         let trace = Trace::read(&file).unwrap();
@@ -149,12 +149,49 @@ fn snapshots_are_numbered_and_the_last_trace_is_the_programs() {
             "{}",
             text(&out)
         );
-        assert_eq!(
-            String::from_utf8_lossy(&out.stdout),
-            "the word is \"snapshots\"\nhalf a line, and its end\n",
-            "{options:?}"
-        );
+        let seen = String::from_utf8_lossy(&out.stdout);
+        let rest = seen.strip_prefix("the word is \"snapshots\"\nhalf a line, and its end\n");
+        assert!(rest.is_some_and(|rest| rest.starts_with("sender.trefoil: ")), "{options:?}: {seen}");
     }
+}
+
+#[test]
+fn counted_runs_with_one_seed_and_replays_give_the_same_traces() {
+    for (machine, smp) in [("q35", "1"), ("microvm", "1"), ("q35", "2")] {
+        let options = ["--icount", "--seed", "7", "--smp", smp, "--machine", machine];
+        let (first, again) = (record("counted", &options, "snapshots").1, record("again", &options, "snapshots").1);
+        assert!(first.len() == 3 && first == again, "{options:?}");
+    }
+    let place = Place::new("replayed", &program().image);
+    let file = place.0.join("recording").display().to_string();
+    let image = place.image().display().to_string();
+    let [first, again] = ["--record", "--replay"].map(|verb| {
+        let words = ["trace", "--mem", "256M", verb, &file, &image, "--", "snapshots"];
+        let out = command(&program().dir, &words).output().unwrap();
+        assert!(out.status.success(), "{}", text(&out));
+        std::fs::read(place.file("sender.trefoil")).unwrap()
+    });
+    assert!(first == again, "the replay differs");
+}
+
+#[test]
+fn a_snapshot_is_translated_later_and_a_cut_one_refused() {
+    let place = Place::new("export", &program().image);
+    let image = place.image().display().to_string();
+    let words = ["trace", "--mem", "256M", &image, "--", "snapshots"];
+    let out = command(&program().dir, &words).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out));
+    let file = place.file("sender.1.trefoil");
+    let export = || command(&program().dir, &["trace", "export"]).arg(&file).output().unwrap();
+    let out = export();
+    assert!(out.status.success(), "{}", text(&out));
+    for ending in ["perfetto", "go", "html"] {
+        assert!(std::fs::read(file.with_extension(ending)).unwrap().len() > 100, "{ending}");
+    }
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let said = text(&export());
+    assert!(said.contains("sender.1.trefoil: no valid trace: ") && said.contains("is cut"), "{said}");
 }
 
 #[test]

@@ -17,9 +17,9 @@
 
 use crate::core::due::{run_arrived, run_strays, run_timers};
 use crate::core::enqueue::{end_chain, end_if_over};
+use crate::core::leave::run_next;
 use crate::core::m::M;
 use crate::core::p::{ATTEND_SLICE, FAIR_TICKS, Held};
-use crate::core::park::run_next;
 use crate::core::rest::rest;
 use crate::core::slice::{arm_if_others_wait, goes_first};
 use crate::core::trace::{self, found_in};

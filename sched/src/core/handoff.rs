@@ -34,9 +34,9 @@
 //!
 //! Rejected: Go's sysmon rule (retake after 20 µs), which needs a core that looks.
 
+use crate::core::leave::{leave, run_next};
 use crate::core::m::M;
 use crate::core::p::{Held, P};
-use crate::core::park::{leave, run_next};
 use crate::core::shared::Sched;
 use crate::core::slice::arm_slice;
 use crate::core::trace;

@@ -32,11 +32,13 @@ pub(crate) const ALARM_GAP: u64 = 2_000;
 pub fn timer_interrupt(m: &M) -> bool {
     m.counters.timer_interrupts.add_shared();
     let Some(p) = m.p() else {
+        trace::note(m, Kind::Alarm, 0, 0);
         // The one-shot is armed for nothing now. With its next P the M arms it anew.
         m.forget_armed();
         return false;
     };
     if p.is_outside() {
+        trace::note(m, Kind::Alarm, 0, 0);
         outside_interrupt(m);
         return false;
     }

@@ -29,9 +29,9 @@
 //! their owners are known without a stop. A stop would also have halted the P's that stay.
 
 use crate::core::handoff::{after_global, to_global};
+use crate::core::leave::{leave, run_next};
 use crate::core::m::M;
 use crate::core::p::{ATTEND_RETIRE, Held, P};
-use crate::core::park::{leave, run_next};
 use crate::core::shared::Sched;
 use crate::core::trace;
 use crate::machine::MAX;

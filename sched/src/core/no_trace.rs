@@ -3,10 +3,11 @@
 
 use trefoil_trace::{Kind, Place, Why};
 
+use crate::core::leave::Leaves;
 use crate::core::m::M;
 use crate::core::p::Held;
-use crate::core::park::Leaves;
 use crate::g::{Batch, GRef};
+use crate::machine::guard::PreemptGuard;
 pub use crate::measure::recorder::Recorder;
 
 /// `attention`: no bit.
@@ -28,6 +29,11 @@ pub fn note(_: &M, _: Kind, _: u64, _: u64) {}
 /// Records nothing.
 #[inline(always)]
 pub fn note_all(_: &M, _: Kind, _: u8, _: Place, _: u32, _: u64, _: u64) {}
+
+#[inline(always)]
+pub(crate) fn ready_traced(_: &PreemptGuard, _: GRef) -> bool {
+    false
+}
 
 #[inline(always)]
 pub(crate) fn readied(_: &M, _: GRef, _: u8, _: Place) {}

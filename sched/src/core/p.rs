@@ -55,6 +55,9 @@ pub(crate) const ATTEND_HELD: u32 = 16;
 #[derive(Debug)]
 pub struct P {
     index: usize,
+    /// The number as word 1 of a record has it.
+    #[cfg(feature = "trace")]
+    pub(crate) mark: u64,
 
     // --- Shared.
     pub(crate) runq: Runq,
@@ -100,6 +103,8 @@ impl P {
     pub(crate) fn new(index: usize, seed: u64) -> Self {
         Self {
             index,
+            #[cfg(feature = "trace")]
+            mark: u64::from(index as u8) << 8,
             runq: Runq::new(),
             timers: Timers::new(),
             home: AtomicUsize::new(usize::MAX),

@@ -225,7 +225,9 @@ impl Sched {
     #[cold]
     pub(crate) fn wake(&self, m: usize, by: &M) {
         by.counters.wakes_sent.add_shared();
-        trace::note_all(by, Kind::Wake, u8::from(platform::in_handler()), Place::Nowhere, 0, m as u64, 0);
+        if trace::BUILT {
+            trace::note_all(by, Kind::Wake, u8::from(platform::in_handler()), Place::Nowhere, 0, m as u64, 0);
+        }
         if let Some(m) = unsafe_ref(self.ms[m].load(Ordering::Acquire)) {
             m.token.set();
         }

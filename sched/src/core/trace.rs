@@ -25,13 +25,15 @@ use core::mem::MaybeUninit;
 
 use trefoil_trace::{Kind, Place, Record, Why};
 
+use crate::core::leave::{Leaves, Local, take_local};
 use crate::core::m::M;
 use crate::core::p::Held;
-use crate::core::park::{Leaves, Local, take_local};
 use crate::core::shared::Sched;
 use crate::g::{Batch, G, GRef};
+use crate::machine::guard::PreemptGuard;
 use crate::machine::platform;
 use crate::machine::sync::Ordering;
+use crate::measure::recorder::STACKS;
 pub use crate::measure::recorder::{Mode, Recorder};
 
 /// `attention`: the recorder is on.
@@ -44,8 +46,12 @@ pub(crate) const NEWS_TRACE: u8 = 2;
 pub const BUILT: bool = true;
 
 /// The queues are recorded once in this many turns of the global queue, each of which is one
-/// dispatch in 61.
+/// dispatch in 61. Short ones are recorded more often.
 const SNAPSHOT_EACH: u32 = 16;
+
+/// A ring with at most so many G's is short: once in [`SNAPSHOT_SHORT_EACH`] turns.
+const SHORT: u32 = 32;
+const SNAPSHOT_SHORT_EACH: u32 = 4;
 
 /// The text of one record.
 const PIECE: usize = 16;
@@ -63,7 +69,6 @@ impl M {
     /// Turns the recorder of this M on. Before it starts.
     pub fn start_trace(&self, ring: &'static mut [MaybeUninit<[u64; 4]>], mode: Mode) {
         self.trace.start(ring, mode);
-        self.trace.until_snapshot.set(SNAPSHOT_EACH);
         self.news.set(self.news.get() | NEWS_TRACE);
         self.outside.attention.fetch_or(ATTEND_TRACE, Ordering::Relaxed);
     }
@@ -91,27 +96,31 @@ impl M {
         self.running().map_or(0, G::id)
     }
 
-    /// Writes the pieces of a text that belongs to the record before.
+    /// Writes the pieces of a text that belongs to the record before. The text has two parts.
     fn write_text(&self, texts: [&str; 2]) {
         let mut piece = [0u8; PIECE];
         let (mut filled, mut n) = (0, 0);
-        let all = texts.iter().flat_map(|text| text.bytes());
-        let mut put = |piece: &mut [u8; PIECE], filled: &mut usize| {
-            let half = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| piece[at + i]));
-            let word = Record::word(Kind::Text, self.p_byte(), *filled as u8, Place::Nowhere, n);
-            self.write(word, half(0), half(8));
-            (*piece, *filled, n) = ([0; PIECE], 0, n + 1);
-        };
-        for byte in all {
-            piece[filled] = byte;
-            filled += 1;
-            if filled == PIECE {
-                put(&mut piece, &mut filled);
+        for mut rest in texts.map(str::as_bytes) {
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(PIECE - filled));
+                piece[filled..filled + now.len()].copy_from_slice(now);
+                (filled, rest) = (filled + now.len(), later);
+                if filled == PIECE {
+                    self.write_piece(&piece, filled, n);
+                    (filled, n) = (0, n + 1);
+                }
             }
         }
         if filled > 0 {
-            put(&mut piece, &mut filled);
+            piece[filled..].fill(0);
+            self.write_piece(&piece, filled, n);
         }
+    }
+
+    fn write_piece(&self, piece: &[u8; PIECE], filled: usize, n: u32) {
+        let half = |at: usize| u64::from_le_bytes(core::array::from_fn(|i| piece[at + i]));
+        let word = Record::word(Kind::Text, self.p_byte(), filled as u8, Place::Nowhere, n);
+        self.write(word, half(0), half(8));
     }
 
     /// Writes the stack of the code that runs here, if the platform tells it.
@@ -158,14 +167,37 @@ fn note_cold(m: &M, word: u64, a: u64, b: u64) {
     m.write(word | u64::from(m.p_byte()) << 8, a, b);
 }
 
+/// Readies `g` if its park was recorded and it waits, and records that. The caller puts it into the
+/// slot.
+#[inline(always)]
+pub(crate) fn ready_traced(guard: &PreemptGuard, g: GRef) -> bool {
+    let ready = g.state.ready_traced();
+    if ready {
+        let m = M::current(guard);
+        let word = Record::word(Kind::Ready, 0, 0, Place::Slot, 0) | m.held(guard).mark;
+        m.trace.write(platform::ticks, word, g.number(), 0);
+        if m.trace.extras.get() != 0 {
+            time_if_asked(m, g);
+        }
+    }
+    ready
+}
+
+/// Notes the time from which on `g` waits for a core, if long waits are to be told of.
+#[cold]
+#[inline(never)]
+fn time_if_asked(m: &M, g: GRef) {
+    if m.trace.late_after.load(Ordering::Relaxed) != u64::MAX {
+        g.time_ready(platform::now());
+    }
+}
+
 /// Records that `g` can run, and was put at `place`. `by`: as [`Kind::Ready`] has it.
 #[inline(always)]
 pub(crate) fn readied(m: &M, g: GRef, by: u8, place: Place) {
     if m.traces() {
         note_cold(m, Record::word(Kind::Ready, 0, by, place, 0), g.number(), 0);
-        if m.trace.late_after.load(Ordering::Relaxed) != u64::MAX {
-            g.time_ready(platform::now());
-        }
+        time_if_asked(m, g);
     }
 }
 
@@ -258,8 +290,9 @@ fn write_switch(m: &M, p: Held<'_>, g: GRef, how: Leaves, place: Place, to: u64)
             (Why(g.reason_number()), g.waits_for() as u32)
         }
     };
-    m.trace.write(platform::ticks, Record::word(Kind::Switch, p.index() as u8, why.0, place, object), g.number(), to);
-    if how == Leaves::Parks && m.trace.stacks.get() {
+    let word = Record::word(Kind::Switch, 0, why.0, place, object) | p.mark;
+    m.trace.write(platform::ticks, word, g.number(), to);
+    if how == Leaves::Parks && m.trace.extras.get() & STACKS != 0 {
         m.write_stack();
     }
 }
@@ -269,9 +302,10 @@ fn write_switch(m: &M, p: Held<'_>, g: GRef, how: Leaves, place: Place, to: u64)
 pub(crate) fn ticked(m: &M) {
     if m.traces() {
         note_cold(m, Record::word(Kind::Tick, 0, 0, Place::Nowhere, 0), 0, 0);
-        let left = m.trace.until_snapshot.get();
-        m.trace.until_snapshot.set(if left == 0 { SNAPSHOT_EACH } else { left - 1 });
-        if left == 0 {
+        let turns = m.trace.turns.get().wrapping_add(1);
+        m.trace.turns.set(turns);
+        let is_short = m.p().is_some_and(|p| p.queued() <= SHORT);
+        if turns.is_multiple_of(if is_short { SNAPSHOT_SHORT_EACH } else { SNAPSHOT_EACH }) {
             snapshot(m);
         }
     }
@@ -327,12 +361,10 @@ fn created_cold(m: &M, g: GRef, id: u64) {
     if !name.as_str().is_empty() {
         m.write_text([name.as_str(), ""]);
     }
-    if m.trace.stacks.get() {
+    if m.trace.extras.get() & STACKS != 0 {
         m.write_stack();
     }
-    if m.trace.late_after.load(Ordering::Relaxed) != u64::MAX {
-        g.time_ready(platform::now());
-    }
+    time_if_asked(m, g);
 }
 
 /// Notes that a G has waited so long for a core. The platform may dump the trace.

@@ -207,6 +207,16 @@ impl GState {
         self.0.store(State::Parking as u32 | TRACED, Ordering::Relaxed);
     }
 
+    /// Goes from Waiting to Runnable, for a G whose park was recorded. Returns false if it is in
+    /// another state, or was not recorded.
+    #[cfg(feature = "trace")]
+    #[inline(always)]
+    pub(crate) fn ready_traced(&self) -> bool {
+        // AcqRel, Acquire: as in `ready_waiting`.
+        let (from, to) = (State::Waiting as u32 | TRACED, State::Runnable as u32);
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     /// Finishes the park of a G with that mark.
     #[cold]
     fn finish_traced(&self) -> Finish {

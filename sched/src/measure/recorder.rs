@@ -42,6 +42,12 @@ const SHIFT: u32 = 5;
 /// In `head`: the recorder is closed.
 const CLOSED: u64 = 1 << 63;
 
+/// In `extras`: the stacks of G's that wait, and of creators.
+pub(crate) const STACKS: u8 = 1;
+
+/// In `extras`: long waits for a core are to be told of.
+pub(crate) const LATE: u8 = 2;
+
 /// Above every number of a record, and not above [`CLOSED`].
 const NO_LIMIT: u64 = CLOSED;
 
@@ -65,10 +71,10 @@ pub struct Recorder {
     // --- The M's own, with preemption off.
     /// The place of the G that g0 has found.
     pub(crate) place: Cell<u8>,
-    /// Turns of the global queue left until the queues are recorded.
-    pub(crate) until_snapshot: Cell<u32>,
-    /// The stacks of G's that wait and of creators are recorded.
-    pub(crate) stacks: Cell<bool>,
+    /// Turns of the global queue on this M.
+    pub(crate) turns: Cell<u32>,
+    /// Bits for what is recorded besides: [`STACKS`], [`LATE`]. One test tells that there is none.
+    pub(crate) extras: Cell<u8>,
     /// How long a G may wait for a core, in nanoseconds, before `late` is set; `u64::MAX`: for
     /// ever.
     pub(crate) late_after: AtomicU64,
@@ -94,8 +100,8 @@ impl Recorder {
             base: AtomicPtr::new(core::ptr::null_mut()),
             mask: AtomicU64::new(0),
             place: Cell::new(0),
-            until_snapshot: Cell::new(0),
-            stacks: Cell::new(false),
+            turns: Cell::new(0),
+            extras: Cell::new(0),
             late_after: AtomicU64::new(u64::MAX),
             late: AtomicU64::new(0),
         }
@@ -134,8 +140,8 @@ impl Recorder {
         }
         let (base, mask) = (self.base.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
         let place = |number: u64| base.wrapping_add((number & mask) as usize).cast::<[AtomicU64; WORDS]>();
-        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set the
-        // limit. `number` is a multiple of a record's size.
+        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set
+        // the limit. `number` is a multiple of a record's size.
         let (ahead, record) = unsafe { (&*place(number + (AHEAD << SHIFT)), &*place(number)) };
         ahead[0].store(0, Ordering::Relaxed);
         record[1].store(word, Ordering::Relaxed);
@@ -148,7 +154,7 @@ impl Recorder {
     /// Returns the place of record `number`. Only if the recorder was started.
     fn record(&self, number: u64) -> &[AtomicU64; WORDS] {
         let at = (number << SHIFT & self.mask.load(Ordering::Relaxed)) as usize;
-        // SAFETY: as in `write`.
+        // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever.
         unsafe { &*self.base.load(Ordering::Relaxed).wrapping_add(at).cast() }
     }
 
@@ -209,9 +215,10 @@ impl Recorder {
         (time != 0).then(|| [time, word(1), word(2), word(3)])
     }
 
-    /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M starts.
+    /// Sets whether the stacks of G's that wait, and of creators, are recorded. Before the M
+    /// starts.
     pub fn record_stacks(&self, records: bool) {
-        self.stacks.set(records);
+        self.extras.set(self.extras.get() & !STACKS | if records { STACKS } else { 0 });
     }
 
     /// Takes the wait of the G that waited too long, if one did.
@@ -222,9 +229,12 @@ impl Recorder {
         }
     }
 
-    /// Sets how long a G may wait for a core, in nanoseconds.
+    /// Sets how long a G may wait for a core, in nanoseconds. Before the M starts, or `u64::MAX`.
     pub fn set_late_after(&self, ns: u64) {
         self.late_after.store(ns, Ordering::Relaxed);
+        if ns != u64::MAX {
+            self.extras.set(self.extras.get() | LATE);
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn start_expiry(when: u64, g: GRef) {
 /// Cancels the deadline of a wait that has ended. By `g`, before it begins another wait and before
 /// preemption is on again.
 pub(crate) fn cancel_expiry(guard: &PreemptGuard, g: GRef) {
-    if cancel(guard, &g.timer) {
+    if cancel(guard, &g.timer) && trace::BUILT {
         trace::note(M::current(guard), Kind::TimerCancel, g.id(), 0);
     }
 }
@@ -70,7 +70,9 @@ fn start_g(guard: &PreemptGuard, g: GRef, when: u64, what: What) {
     // `Due::of` finds the G by its node.
     let _ = core::ptr::from_ref(g).expose_provenance();
     g.timer.set_what(what);
-    trace::note(M::current(guard), Kind::TimerSet, g.id(), when);
+    if trace::BUILT {
+        trace::note(M::current(guard), Kind::TimerSet, g.id(), when);
+    }
     start(guard, when, &g.timer);
 }
 
@@ -116,7 +118,9 @@ impl Alarm {
         let node = unsafe { &(*alarm.as_ptr()).node };
         // Not before the present: see `sleep_until`.
         let when = when.max(platform::now()).min(LAST);
-        trace::note(M::current(preempt), Kind::TimerSet, 0, when);
+        if trace::BUILT {
+            trace::note(M::current(preempt), Kind::TimerSet, 0, when);
+        }
         restart(preempt, node, when, What::Call(generation))
     }
 }

@@ -43,7 +43,8 @@ impl Rules {
         known.in_call = true;
         let sequence = known.sequence;
         self.push(at, event::GO_SYSCALL_BEGIN, &[sequence, stack.into()]);
-        self.known(goroutine).state = State::Call;
+        let known = self.known(goroutine);
+        (known.state, known.call) = (State::Call, stack);
         self.thread(at).changed = true;
     }
 
@@ -82,7 +83,8 @@ impl Rules {
     /// Goes on with a call that was interrupted.
     pub(super) fn resume_call(&mut self, at: Place, goroutine: Option<u64>) {
         if let Some(goroutine) = goroutine {
-            self.push_call(at, goroutine, Stack::default());
+            let stack = self.known(goroutine).call;
+            self.push_call(at, goroutine, stack);
         }
         self.drop_private(at);
     }

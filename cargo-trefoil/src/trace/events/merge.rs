@@ -8,8 +8,8 @@ use trefoil_trace::{Kind, Place, Record};
 use super::Event;
 
 /// How far the search for a cause goes, in nanoseconds and in records of an M.
-const HELD_NS: u64 = 20_000_000;
-const HELD_RECORDS: usize = 20_000;
+const HELD_NS: u64 = 10_000_000;
+const HELD_RECORDS: usize = 2_000;
 
 /// The state of a goroutine, as far as the order of records depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,7 +37,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 
 use trefoil_sched::internals::page::Backing;
-use trefoil_sched::internals::recorder::{is_on, note};
+use trefoil_sched::internals::recorder::{BUILT, is_on, note};
 use trefoil_sched::{Cause, GRef, M};
 use trefoil_trace::Kind;
 
@@ -311,7 +311,8 @@ fn resolve(core: &Record, window: Window, addr: u64, own: bool, keep: usize, gre
 /// Records for the trace that the top page of `window` is back.
 #[inline(always)]
 fn note_unpacked(core: &Record, window: Window) {
-    if let Some(m) = core.m()
+    if BUILT
+        && let Some(m) = core.m()
         && is_on(m)
         && let Some(g) = owner_of(window)
     {
@@ -373,7 +374,7 @@ fn note_depth(core: &Record, window: Window, addr: u64) {
         let page = (addr & !(FRAME - 1)) as usize;
         lower(&g.stack_low, page);
         lower(&g.stack_deepest, page);
-        if let Some(m) = core.m() {
+        if BUILT && let Some(m) = core.m() {
             note(m, Kind::Grow, g.id(), (g.stack().hi - page) as u64);
         }
     }

@@ -27,7 +27,7 @@ mod stale;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use trefoil_sched::internals::epoch::Epochs;
-use trefoil_sched::internals::recorder::note;
+use trefoil_sched::internals::recorder::{BUILT, note};
 use trefoil_sched::{M, PreemptGuard};
 use trefoil_trace::Kind;
 
@@ -220,7 +220,7 @@ pub fn make_room() {
 /// none of the locks of this module held.
 pub fn run() -> u64 {
     let Some(sched) = scheduler::try_sched() else { return 0 };
-    {
+    if BUILT {
         let guard = PreemptGuard::new();
         note(M::current(&guard), Kind::Pressure, 0, 0);
     }

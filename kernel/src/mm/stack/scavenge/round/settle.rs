@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use trefoil_sched::internals::page::{Backing, PageEntry};
-use trefoil_sched::internals::recorder::note;
+use trefoil_sched::internals::recorder::{BUILT, note};
 use trefoil_sched::{GRef, M, PreemptGuard, Sched};
 use trefoil_trace::Kind;
 
@@ -46,15 +46,17 @@ impl Round {
                 Some(needs) if page == window.top() && needs.may_pack() => packed::pack_page(entry, limbo, needs.used),
                 _ => None,
             };
-            match (frame, &needs) {
-                (Some(frame), needs) => {
-                    match needs {
-                        Some(needs) if page >= needs.keep => packed = Some(needs.used),
-                        _ => shrunk = true,
+            match frame {
+                Some(frame) => {
+                    if BUILT {
+                        match &needs {
+                            Some(needs) if page >= needs.keep => packed = Some(needs.used),
+                            _ => shrunk = true,
+                        }
                     }
                     self.give(frame);
                 }
-                (None, _) => {
+                None => {
                     entry.restore(limbo);
                     lower(page);
                 }
@@ -92,8 +94,10 @@ impl Round {
         if over {
             self.to_settle = 0;
             self.epoch = 0;
-            note(M::current(guard), Kind::Epoch, 0, (self.freed - self.freed_at_epoch) / FRAME);
-            self.freed_at_epoch = self.freed;
+            if BUILT {
+                note(M::current(guard), Kind::Epoch, 0, (self.freed - self.freed_at_epoch) / FRAME);
+                self.freed_at_epoch = self.freed;
+            }
         }
         over
     }
