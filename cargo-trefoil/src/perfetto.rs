@@ -138,8 +138,8 @@ impl<'a> Export<'a> {
         let mut first: BTreeMap<u32, i32> = BTreeMap::new();
         for event in events.iter() {
             let thread = match event.kind() {
-                Some(Kind::Switch) if event.record.a != 0 => self.threads.of(event.record.a),
-                Some(Kind::Switch | Kind::Rest) => self.threads.m(event.m),
+                Some(Kind::Switch | Kind::Begin) if event.record.a != 0 => self.threads.of(event.record.a),
+                Some(Kind::Switch | Kind::Begin | Kind::Rest) => self.threads.m(event.m),
                 Some(Kind::Rise) => IDLE,
                 _ => continue,
             };
@@ -147,9 +147,12 @@ impl<'a> Export<'a> {
         }
         for ring in &self.trace.rings {
             let thread = first.get(&ring.m).copied().unwrap_or(self.threads.m(ring.m));
+            // A core that came later is seen from its first record on.
+            let ns = events.iter().find(|event| event.m == ring.m).map_or(events.begin, |event| event.ns);
+            let ns = if events.is_cut_in_front { events.begin } else { ns };
             // Perfetto has no slice for the first switch of a core: it knows no thread before it.
             for thread in [IDLE, thread] {
-                self.cores.switch(&mut self.writer, ring.m as usize, events.begin, Leaves::Waits, thread);
+                self.cores.switch(&mut self.writer, ring.m as usize, ns, Leaves::Waits, thread);
             }
         }
         self.begin_gs(events);

@@ -15,7 +15,7 @@ mod perfetto;
 mod recorded;
 
 use perfetto::made::Made;
-use perfetto::{Timed, ask, check, tool};
+use perfetto::{Rows, Timed, WRONG, ask, check, tool};
 
 fn trace(sample: &Sample) -> Trace {
     Trace::parse(&sample.file()).unwrap()
@@ -24,8 +24,8 @@ fn trace(sample: &Sample) -> Trace {
 #[test]
 fn perfetto_finds_no_error_each_dispatch_each_waker_and_the_latency() {
     let Some(tool) = tool() else { return };
-    for seed in 1..=4 {
-        let sample = Sample { seed, cores: [4, 1, 2, 8][seed as usize - 1], events: 20_000, ..Sample::default() };
+    for seed in 1..=3 {
+        let sample = Sample { seed, cores: [4, 1, 8][seed as usize - 1], events: 20_000, ..Sample::default() };
         let dispatches = check(&tool, &format!("sample-{seed}"), &trace(&sample), Some(Timed::Everything));
         assert!(dispatches > 2_000, "{dispatches}");
     }
@@ -107,6 +107,10 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         .switch(320, Why::NONE, 0, large)
         .switch(330, Why::YIELD, large, 0)
         .switch(340, Why::NONE, 0, large)
+        // It waits, and finds that it need not.
+        .switch(342, RECEIVE, large, 0)
+        .add(344, Kind::Put, RECEIVE.0, Place::Ring, 0, [large, 0])
+        .switch(346, Why::NONE, 0, large)
         .switch(350, RECEIVE, large, 0)
         .add(400, Kind::Ready, 1, Place::Hand, 0, [large, 0])
         .m()
@@ -132,7 +136,7 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         "large | 80 | Running |  | ",
         "M 0 | 200 | Running |  | ",
         "main | 200 | S |  | ",
-        "main | 201 | R | large | 0",
+        "main | 210 | R | large | 0",
         "M 0 | 220 | S |  | ",
         "main | 220 | Running |  | ",
         "M 1 | 250 | Running |  | ",
@@ -146,6 +150,11 @@ fn the_waker_is_the_goroutine_the_timer_or_the_interrupted_one() {
         "large | 330 | R |  | ",
         "M 0 | 340 | S |  | ",
         "large | 340 | Running |  | ",
+        "M 0 | 342 | Running |  | ",
+        "large | 342 | S |  | ",
+        "large | 344 | R | large | ",
+        "M 0 | 346 | S |  | ",
+        "large | 346 | Running |  | ",
         "M 0 | 350 | Running |  | ",
         "large | 350 | S |  | ",
         "large | 400 | R | M 0 | 0",
@@ -204,9 +213,9 @@ fn slices_have_places_in_the_source_and_counters_the_queues_lengths() {
             *entry = (length.max(entry.0), length);
         }
     }
+    assert!(most.values().any(|&(most, _)| most > 50), "{most:?}");
     let expected: Vec<_> = most.into_iter().map(|(name, (most, last))| format!("{name} | {most} | {last}")).collect();
     assert_eq!(all[3], expected);
-    assert!(expected.iter().any(|line| line.contains("P 0 queue | 2")), "{expected:?}");
 
     let count = |kind| events.iter().filter(|event| event.kind() == Some(kind)).count();
     let expected = [
@@ -215,4 +224,70 @@ fn slices_have_places_in_the_source_and_counters_the_queues_lengths() {
         format!("task | request | {}", count(Kind::TaskBegin)),
     ];
     assert_eq!(all[4], expected);
+}
+
+#[test]
+fn the_queries_of_the_readme_have_answers() {
+    let Some(tool) = tool() else { return };
+    let readme = include_str!("../README.md");
+    let queries = readme.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
+    let queries: Vec<_> = queries.split_inclusive(';').filter(|query| query.contains("select")).collect();
+    let all = lines(&tool, "readme", &trace(&Sample { seed: 10, ..Sample::default() }), &queries);
+    assert_eq!(all.len(), 3);
+    assert!(all[0].iter().any(|row| row.starts_with("app::worker | ")), "{:#?}", all[0]);
+    assert!(
+        all[1].iter().any(|row| row.starts_with("chan receive | app::consumer at src/main.rs:62 | ")),
+        "{:#?}",
+        all[1]
+    );
+    assert!(all[2].iter().any(|row| row.starts_with("main | ")), "{:#?}", all[2]);
+}
+
+/// Records in no sensible order.
+fn strange(seed: u64, records: usize) -> Trace {
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 33) % below
+    };
+    let mut made = Made::default().m().m().m();
+    let mut at = 0;
+    for _ in 0..records {
+        at += random(3);
+        let kind = Kind::ALL[random(Kind::ALL.len() as u64) as usize];
+        let place = Place::ALL[random(Place::ALL.len() as u64) as usize];
+        let how = [0, 1, 2, 3, 128, 129, 130, 255][random(8) as usize];
+        let g = |n| [n % 4, u64::MAX - n, n][n as usize % 3];
+        made = made.on(random(3) as usize).add(at, kind, how, place, random(5) as u32, [g(random(9)), g(random(9))]);
+    }
+    made.trace()
+}
+
+#[test]
+fn no_order_of_records_is_too_strange() {
+    for seed in 0..5_000 {
+        let trace = strange(seed, 60);
+        assert!(!export(&trace, &Events::of(&trace)).is_empty());
+    }
+    let Some(tool) = tool() else { return };
+    let trace = strange(1, 20_000);
+    let exported = export(&trace, &Events::of(&trace));
+    assert_eq!(ask(&tool, "strange", &exported, &[WRONG]).unwrap(), [Rows::new()]);
+    // The check can fail: of two switches of a core, the second has a time and nothing else.
+    let switches = b"\x0a\x02\x01\x02\x12\x01\x01\x1a\x01\x01\x22\x01\x01\x2a\x00\x32\x01\x00";
+    let wrong = [&exported[..], b"\x0a\x18\x0a\x16\x08\x00\x22\x12", switches].concat();
+    let found = ask(&tool, "wrong", &wrong, &[WRONG]).unwrap();
+    assert_eq!(found, [[["compact_sched_has_parse_errors", "1"]]]);
+}
+
+/// Checks a recorded boot: TRACE=file TIMED=woken cargo test --test trace_perfetto -- --ignored
+#[test]
+#[ignore = "wants a recorded trace, in TRACE"]
+fn a_recorded_run_is_as_good() {
+    let Some(tool) = tool() else { return };
+    for file in std::env::var("TRACE").expect("TRACE names files").split(' ') {
+        let trace = Trace::read(Path::new(file)).unwrap();
+        let timed = (std::env::var("TIMED").as_deref() == Ok("woken")).then_some(Timed::Woken);
+        println!("{file}: {} dispatches", check(&tool, "recorded", &trace, timed));
+    }
 }

@@ -93,8 +93,8 @@ impl Cores {
     pub(super) fn wake(&mut self, writer: &mut Writer, cpu: usize, at: u64, waker: Waker, thread: i32) -> u64 {
         let at = at.max(self.after(thread));
         let core = self.core(cpu);
-        // Not before the last one, which its thread may have put off.
-        let at = at.max(core.last + 1).max(core.waking_base);
+        let at = at.max(core.last + 1);
+        core.last = at;
         if core.thread == Some(waker.thread) {
             let compact = &mut core.compact;
             compact.waking_timestamp.push(at - core.waking_base);

@@ -28,7 +28,7 @@ use crate::traces::is_runtime;
 pub(super) struct Mark {
     m: u32,
     waker: Waker,
-    arrow: u64,
+    arrow: Option<u64>,
     by: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Mark {
 pub(super) struct Names {
     /// Its own, or that of its function.
     pub(super) name: String,
-    /// That of its function.
+    /// That of its function, if it is the program's.
     pub(super) function: String,
 }
 
@@ -45,8 +45,17 @@ pub(super) struct Names {
 pub(super) fn names(trace: &Trace, events: &Events) -> BTreeMap<u64, Names> {
     let mut functions = HashMap::new();
     let mut named = |name: &str, entry: u32| {
-        let function = functions.entry(entry).or_insert_with(|| trace.entry(entry)).clone();
-        Names { name: if name.is_empty() { function.clone() } else { name.into() }, function }
+        let function = functions.entry(entry).or_insert_with(|| {
+            let function = trace.entry(entry);
+            let is_runtime = is_runtime(&Code { name: function.clone(), at: None });
+            (function, is_runtime)
+        });
+        match (name, function) {
+            ("", (function, _)) => Names { name: function.clone(), function: function.clone() },
+            // The runtime's function around `main` says nothing.
+            (name, (_, true)) => Names { name: name.into(), function: name.into() },
+            (name, (function, _)) => Names { name: name.into(), function: function.clone() },
+        }
     };
     let mut names = BTreeMap::new();
     for row in &trace.rows {
@@ -62,7 +71,7 @@ pub(super) fn names(trace: &Trace, events: &Events) -> BTreeMap<u64, Names> {
                 names.entry(a).or_insert_with(|| named("", 0));
                 names.entry(b).or_insert_with(|| named("", 0));
             }
-            Some(kind) if is_of_g(kind) => {
+            Some(kind) if is_of_g(kind) || kind == Kind::Begin => {
                 names.entry(a).or_insert_with(|| named("", 0));
             }
             _ => {}
@@ -95,6 +104,9 @@ impl Export<'_> {
     pub(super) fn event_of_g(&mut self, event: &Event) -> bool {
         let Some(kind) = event.kind() else { return false };
         let Record { a: g, b, n, .. } = event.record;
+        if g == 0 && is_of_g(kind) {
+            return true;
+        }
         let instant = |export: &mut Self, name: &str| export.instant_of_g(g, event.ns, name).write();
         match kind {
             Kind::Create => self.create(event),
@@ -103,7 +115,7 @@ impl Export<'_> {
             Kind::Put if event.record.how == 0 => {
                 self.instant_of_g(g, event.ns, "moved").word("to", event.place().as_str()).write();
             }
-            Kind::Put => {}
+            Kind::Put => self.put(event),
             Kind::Block => {
                 let (thread, at) = self.thread_at(g, event.ns);
                 self.slices.begin(&mut self.writer, Slice::Block, thread, at, "block_in_place").write();
@@ -183,9 +195,6 @@ impl Export<'_> {
                     wait = wait.address("object", object);
                 }
                 with_stack(wait, &stack).write();
-                if let Some(mark) = self.marks.remove(&from) {
-                    self.runnable(from, at, mark, Place::Marked);
-                }
             }
             Leaves::Runnable | Leaves::Preempted => {
                 let place = if why == Why::YIELD { Place::Ring } else { Place::Nowhere };
@@ -196,6 +205,17 @@ impl Export<'_> {
                 }
                 runnable.write();
             }
+        }
+    }
+
+    /// A goroutine has left its core for a queue. If it is one that waits, it was readied on its
+    /// way, or has found that it need not wait.
+    fn put(&mut self, event: &Event) {
+        let thread = self.threads.of(event.record.a);
+        let mark = self.marks.remove(&thread);
+        if self.slices.has(thread, Slice::Wait) {
+            let itself = Mark { m: event.m, waker: Waker { thread, is_interrupt: false }, arrow: None, by: "itself" };
+            self.runnable(thread, event.ns, mark.unwrap_or(itself), event.place());
         }
     }
 
@@ -218,7 +238,7 @@ impl Export<'_> {
         }
         ready.word("place", event.place().as_str()).arrow(arrow).write();
         let thread = self.threads.of(g);
-        let mark = Mark { m: event.m, waker, arrow, by };
+        let mark = Mark { m: event.m, waker, arrow: Some(arrow), by };
         if self.cores.runs(thread) {
             self.marks.insert(thread, mark);
         } else {
@@ -253,12 +273,12 @@ impl Export<'_> {
         let at = self.cores.wake(&mut self.writer, mark.m as usize, at, mark.waker, thread);
         self.slices.close(&mut self.writer, Slice::Wait, thread, at);
         if !self.slices.has(thread, Slice::Runnable) {
-            self.slices
-                .begin(&mut self.writer, Slice::Runnable, thread, at, "runnable")
-                .word("by", mark.by)
-                .word("place", place.as_str())
-                .arrow_ends(mark.arrow)
-                .write();
+            let runnable = self.slices.begin(&mut self.writer, Slice::Runnable, thread, at, "runnable");
+            let runnable = runnable.word("by", mark.by).word("place", place.as_str());
+            match mark.arrow {
+                Some(arrow) => runnable.arrow_ends(arrow).write(),
+                None => runnable.write(),
+            }
         }
     }
 

@@ -14,8 +14,6 @@ use crate::trace::queues::Queues;
 
 /// The order of a track's children: that of their ranks.
 const BY_RANK: i32 = 3;
-/// The unit of a counter: a count.
-const COUNT: i32 = 2;
 
 /// The machine, as the export has got to know it.
 #[derive(Debug, Default)]
@@ -39,7 +37,7 @@ impl Export<'_> {
     pub(super) fn describe_ps(&mut self, events: &Events) {
         let ps = events.iter().map(|event| event.record.p).chain((0..self.trace.meta.procs).map(|p| p as u8));
         let ps: BTreeSet<u8> = ps.filter(|&p| p != Record::NO_P).collect();
-        let counter = || Some(TrackCounter { unit: Some(COUNT) });
+        let counter = |unit: &str| Some(TrackCounter { unit: Some(unit.into()) });
         let all = "P's and the queues of goroutines that can run";
         self.writer.track(Track {
             uuid: Some(ids::PROCS),
@@ -55,14 +53,15 @@ impl Export<'_> {
             let description = Some(description.to_string());
             Track { uuid, name, parent, counter, rank, description, ..Track::default() }
         };
-        let mut tracks = vec![child(ids::GLOBAL, "global queue".into(), counter(), "Goroutines in the global queue")];
+        let mut tracks =
+            vec![child(ids::GLOBAL, "global queue".into(), counter("goroutines"), "Goroutines in the global queue")];
         for p in ps {
             let holder = "The M that holds this P, and what befell its queue";
             tracks.push(child(ids::proc(p), format!("P {p}"), None, holder));
             let length = "Goroutines in its slot and ring";
-            tracks.push(child(ids::queue(p), format!("P {p} queue"), counter(), length));
+            tracks.push(child(ids::queue(p), format!("P {p} queue"), counter("goroutines"), length));
         }
-        tracks.push(child(ids::FRAMES, "free frames".into(), counter(), "Free frames of memory, of 4 KiB"));
+        tracks.push(child(ids::FRAMES, "free frames".into(), counter("frames"), "Free frames of memory, of 4 KiB"));
         tracks.into_iter().for_each(|track| self.writer.track(track));
         if events.is_cut_in_front {
             return;

@@ -160,9 +160,8 @@ pub(super) struct TrackThread {
 /// Makes a track one of numbers.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TrackCounter {
-    /// 2: a count. 3: bytes.
-    #[prost(int32, optional, tag = "3")]
-    pub(super) unit: Option<i32>,
+    #[prost(string, optional, tag = "6")]
+    pub(super) unit: Option<String>,
 }
 
 /// Something happens on a track.

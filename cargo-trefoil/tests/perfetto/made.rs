@@ -19,6 +19,12 @@ impl Made {
         self.add(0, Kind::Begin, 0, Place::Nowhere, 0, [0, 0]).add(p + 1, Kind::Hold, 0, Place::Nowhere, 0, [0, 0])
     }
 
+    /// Goes back to the records of an M.
+    pub fn on(mut self, m: usize) -> Self {
+        self.m = m;
+        self
+    }
+
     /// Adds a record.
     pub fn add(mut self, at: u64, kind: Kind, how: u8, place: Place, n: u32, [a, b]: [u64; 2]) -> Self {
         let word = Record::word(kind, self.m as u8, how, place, n);
