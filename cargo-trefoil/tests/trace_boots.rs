@@ -12,7 +12,7 @@ use cargo_trefoil::run;
 use cargo_trefoil::trace::events::{Event, Events};
 use cargo_trefoil::trace::{Trace, queues};
 use recorded::{boot, image, named};
-use trefoil_trace::{Kind, Place, Why};
+use trefoil_trace::{Kind, MAGIC, Place, Why};
 
 mod recorded;
 
@@ -143,6 +143,7 @@ fn every_kind_of_decision_is_recorded() {
         Kind::TimerFired,
         Kind::TimerCancel,
         Kind::Grow,
+        Kind::Shrink,
         Kind::Pack,
         Kind::Unpack,
         Kind::Epoch,
@@ -176,6 +177,42 @@ fn counted_instructions_repeat_a_trace_byte_by_byte() {
         let other = boot("a_random_program", "1", &append.replace('7', "8"), true);
         assert!(one != other, "{append}: another seed gives another run");
     }
+}
+
+/// Returns the traces of a stream that has several.
+fn traces(stream: &[u8]) -> Vec<Trace> {
+    let begins = |at: &usize| stream[*at..].starts_with(&MAGIC);
+    let at: Vec<usize> = (0..stream.len()).filter(begins).chain([stream.len()]).collect();
+    at.windows(2).map(|pair| Trace::parse(&stream[pair[0]..pair[1]]).unwrap()).collect()
+}
+
+#[test]
+fn snapshots_on_a_running_machine_are_whole_and_the_recorder_goes_on() {
+    let traces = traces(&boot("snapshots_follow_each_other", "2", "trace=flight trace_size=16K seed=5", false));
+    let causes: Vec<&str> = traces.iter().map(|trace| &*trace.meta.cause).collect();
+    assert_eq!(causes, ["snapshot", "snapshot", "snapshot", "snapshot", "snapshot", "exit"]);
+    for (n, trace) in traces.iter().enumerate() {
+        let events = Events::of(trace);
+        assert!(events.len() > 100, "trace {n}: {} events", events.len());
+        let (_, mismatches) = queues::verify(&events);
+        assert!(mismatches.is_empty(), "trace {n}: {mismatches:?}");
+    }
+    let counted = |trace: &Trace| trace.meta.counter(0, "counted").unwrap();
+    assert!(traces.windows(2).all(|pair| counted(&pair[0]) < counted(&pair[1])));
+}
+
+#[test]
+fn a_slow_wake_up_dumps_the_moment_before_it() {
+    let append = "trace=flight trace_on_latency=20000 seed=1";
+    let traces = traces(&boot("a_slow_wake_up", "1", append, true));
+    let causes: Vec<&str> = traces.iter().map(|trace| &*trace.meta.cause).collect();
+    assert_eq!(causes, ["latency", "exit"]);
+    let events = Events::of(&traces[0]);
+    let late = events.iter().rposition(|event| event.kind() == Some(Kind::Switch) && event.record.b != 0).unwrap();
+    let g = events[late].record.b;
+    let ready = events[..late].iter().rfind(|event| event.kind() == Some(Kind::Ready) && event.record.a == g);
+    let waited = events[late].ns - ready.expect("it was readied").ns;
+    assert!(waited >= 20_000_000, "the last goroutine has waited for {waited} ns only");
 }
 
 #[test]

@@ -94,6 +94,19 @@ fn everything_once() {
     (0..3).for_each(|_| _ = mm::stack::scavenge::run());
     drop(tx);
     deep.join().unwrap();
+    // Too much is in use to be packed.
+    let (tx, rx) = chan::bounded::<()>(0);
+    let wide = go(move || {
+        let used = core::hint::black_box([1u8; 6000]);
+        descend(12);
+        rx.recv().unwrap_err();
+        core::hint::black_box(used);
+    });
+    time::sleep(Duration::from_millis(2));
+    (0..3).for_each(|_| _ = mm::stack::scavenge::run());
+    drop(tx);
+    wide.join().unwrap();
+    assert!(time::Timer::after_func(Duration::from_secs(9), || ()).stop());
     // A goroutine on a core that computes makes way.
     let hog = go(|| {
         let until = Instant::now() + Duration::from_millis(30);

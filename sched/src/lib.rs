@@ -51,6 +51,8 @@ pub mod internals {
     pub use crate::core::{idle, m};
     pub use crate::g::state;
     pub use crate::machine::spin;
+    #[cfg(loom)]
+    pub use crate::measure::modelled;
     pub use crate::queue::ring;
     pub use crate::stack::{epoch, page};
     pub use crate::wait::{deaths, group};

@@ -92,18 +92,20 @@ pub enum Mode {
 }
 
 impl Recorder {
-    /// Makes a recorder that is off.
-    pub const fn new() -> Self {
-        Self {
-            head: AtomicU64::new(0),
-            limit: AtomicU64::new(0),
-            base: AtomicPtr::new(core::ptr::null_mut()),
-            mask: AtomicU64::new(0),
-            place: Cell::new(0),
-            turns: Cell::new(0),
-            extras: Cell::new(0),
-            late_after: AtomicU64::new(u64::MAX),
-            late: AtomicU64::new(0),
+    crate::const_unless_loom! {
+        /// Makes a recorder that is off.
+        pub fn new() -> Self {
+            Self {
+                head: AtomicU64::new(0),
+                limit: AtomicU64::new(0),
+                base: AtomicPtr::new(core::ptr::null_mut()),
+                mask: AtomicU64::new(0),
+                place: Cell::new(0),
+                turns: Cell::new(0),
+                extras: Cell::new(0),
+                late_after: AtomicU64::new(u64::MAX),
+                late: AtomicU64::new(0),
+            }
         }
     }
 
@@ -118,8 +120,12 @@ impl Recorder {
             "a ring has a power of two of records, 16 at least"
         );
         ring.iter_mut().take(AHEAD as usize).for_each(|record| _ = record.write([0; WORDS]));
+        self.start_at(ring.as_mut_ptr().cast(), capacity, mode);
+    }
+
+    fn start_at(&self, base: *mut u8, capacity: u64, mode: Mode) {
         self.mask.store((capacity << SHIFT) - 1, Ordering::Relaxed);
-        self.base.store(ring.as_mut_ptr().cast(), Ordering::Relaxed);
+        self.base.store(base, Ordering::Relaxed);
         let limit = if mode == Mode::Full { (capacity - AHEAD) << SHIFT } else { NO_LIMIT };
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -133,13 +139,13 @@ impl Recorder {
     /// Writes a record, with the time that `ticks` returns. On the M's core, in a handler as well.
     #[inline(always)]
     pub(crate) fn write(&self, ticks: impl FnOnce() -> u64, word: u64, a: u64, b: u64) {
-        // Relaxed: no other core writes here. A dump sees the records by their times.
-        let number = self.head.fetch_add(1 << SHIFT, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `close`: a dump sees which times were taken away.
+        let number = self.head.fetch_add(1 << SHIFT, Ordering::Release);
         if number >= self.limit.load(Ordering::Relaxed) {
             return;
         }
         let (base, mask) = (self.base.load(Ordering::Relaxed), self.mask.load(Ordering::Relaxed));
-        let place = |number: u64| base.wrapping_add((number & mask) as usize).cast::<[AtomicU64; WORDS]>();
+        let place = |number: u64| place(base, number & mask);
         // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever, before it set
         // the limit. `number` is a multiple of a record's size.
         let (ahead, record) = unsafe { (&*place(number + (AHEAD << SHIFT)), &*place(number)) };
@@ -153,14 +159,15 @@ impl Recorder {
 
     /// Returns the place of record `number`. Only if the recorder was started.
     fn record(&self, number: u64) -> &[AtomicU64; WORDS] {
-        let at = (number << SHIFT & self.mask.load(Ordering::Relaxed)) as usize;
+        let at = number << SHIFT & self.mask.load(Ordering::Relaxed);
         // SAFETY: `start` stored a ring of `mask + 1` bytes, which lives for ever.
-        unsafe { &*self.base.load(Ordering::Relaxed).wrapping_add(at).cast() }
+        unsafe { &*place(self.base.load(Ordering::Relaxed), at) }
     }
 
     /// Closes the recorder. Returns the number of records until now.
     pub fn close(&self) -> u64 {
-        (self.head.fetch_or(CLOSED, Ordering::Relaxed) & !CLOSED) >> SHIFT
+        // Acquire: pairs with the Release in `write`.
+        (self.head.fetch_or(CLOSED, Ordering::Acquire) & !CLOSED) >> SHIFT
     }
 
     /// Opens a recorder that was closed when it had made so many records. The numbers since then
@@ -235,6 +242,36 @@ impl Recorder {
         if ns != u64::MAX {
             self.extras.set(self.extras.get() | LATE);
         }
+    }
+}
+
+/// Returns the place so many bytes into the ring.
+#[cfg(not(loom))]
+#[inline(always)]
+fn place(base: *mut u8, bytes: u64) -> *const [AtomicU64; WORDS] {
+    base.wrapping_add(bytes as usize).cast()
+}
+
+/// Returns that place where an atomic is larger than its value.
+#[cfg(loom)]
+fn place(base: *mut u8, bytes: u64) -> *const [AtomicU64; WORDS] {
+    base.cast::<[AtomicU64; WORDS]>().wrapping_add((bytes >> SHIFT) as usize)
+}
+
+/// For models.
+#[cfg(loom)]
+impl Recorder {
+    /// Turns the recorder on, with a ring of 16 records in memory that is not clear.
+    pub fn start_model(&self, mode: Mode) {
+        let word = |number: usize, word: usize| if word == 0 && number < AHEAD as usize { 0 } else { 7 };
+        let record = |number| core::array::from_fn(|i| AtomicU64::new(word(number, i)));
+        let ring: alloc::vec::Vec<[AtomicU64; WORDS]> = (0..16).map(record).collect();
+        self.start_at(alloc::boxed::Box::leak(ring.into_boxed_slice()).as_mut_ptr().cast(), 16, mode);
+    }
+
+    /// Writes a record that tells its number `n`.
+    pub fn write_model(&self, n: u64) {
+        self.write(|| 1000 + n, n, 2 * n, 3 * n);
     }
 }
 

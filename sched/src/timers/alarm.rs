@@ -20,7 +20,7 @@
 
 use core::ptr::NonNull;
 
-use super::{LAST, TimerNode, Timers, cancel};
+use super::{LAST, TimerNode, Timers};
 use crate::machine::guard::PreemptGuard;
 
 /// A timer that makes a call.
@@ -64,12 +64,6 @@ impl Alarm {
     /// Returns the alarm of which `node` is the first field.
     pub(crate) fn of(node: &'static TimerNode) -> NonNull<Self> {
         NonNull::with_exposed_provenance(NonNull::from(node).addr())
-    }
-
-    /// Cancels the call. By its owner. Returns true if the call will not be made. Returns false if
-    /// it has been made, is on its way, or was not started.
-    pub(crate) fn cancel(&self, preempt: &PreemptGuard) -> bool {
-        cancel(preempt, &self.node)
     }
 
     /// Returns true if the alarm is in a heap. The answer is a guess, unless the owner's lock is

@@ -105,6 +105,16 @@ fn restart(guard: &PreemptGuard, node: &'static TimerNode, when: u64, what: What
 }
 
 impl Alarm {
+    /// Cancels the call. By its owner. Returns true if the call will not be made. Returns false if
+    /// it has been made, is on its way, or was not started.
+    pub(crate) fn cancel(&self, preempt: &PreemptGuard) -> bool {
+        let cancelled = cancel(preempt, &self.node);
+        if trace::BUILT && cancelled {
+            trace::note(M::current(preempt), Kind::TimerCancel, 0, 0);
+        }
+        cancelled
+    }
+
     /// Starts the alarm, anew if it runs: at `when` or a little later it is called with
     /// `generation`. Under a guard from [`reserve`], by its owner. Returns true if
     /// the alarm ran: the earlier call will not be made.
