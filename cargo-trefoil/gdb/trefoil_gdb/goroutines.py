@@ -39,7 +39,7 @@ class Goroutine:
         self.memory = memory
         self.life = self.word("life")
         self.id = self.life >> layout.LIFE_SHIFT
-        self.state = variant("trefoil_sched::g::state::State", self.word("state"))
+        self.state = variant("trefoil_sched::g::state::State", self.word("state") & layout.STATE)
 
     def word(self, path):
         return int.from_bytes(self.memory[place(path)], "little")

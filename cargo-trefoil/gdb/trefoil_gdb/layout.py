@@ -133,6 +133,9 @@ def words_of(name):
 
 # --- The meaning of bits. Names and values as in the kernel.
 
+# sched/src/g/state.rs: the bits above the state are the recorder's.
+STATE = 15
+
 # sched/src/g/record.rs: the number of a G in a life; code that runs on no G.
 LIFE_SHIFT = 3
 OUTSIDE = 1 << 63

@@ -149,7 +149,7 @@ class State(Printer):
     """The state of a goroutine."""
 
     def describe(self):
-        return layout.variant("trefoil_sched::g::state::State", number(self.value["__0"]))
+        return layout.variant("trefoil_sched::g::state::State", number(self.value["__0"]) & layout.STATE)
 
 
 class Name(Printer):
