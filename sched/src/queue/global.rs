@@ -39,6 +39,7 @@ impl GlobQ {
     }
 
     /// Appends one G, after `note`, with the lock held.
+    #[inline(never)]
     pub fn push_one(&self, preempt: &PreemptGuard, g: GRef, note: impl FnOnce()) {
         let mut one = Batch::new();
         one.push(g);
@@ -46,6 +47,7 @@ impl GlobQ {
     }
 
     /// Appends a batch, after `note`, with the lock held: so notes have the order of the queue.
+    #[inline(never)]
     pub fn push(&self, preempt: &PreemptGuard, batch: Batch, note: impl FnOnce(&Batch)) {
         let mut list = self.list.lock(preempt);
         note(&batch);
