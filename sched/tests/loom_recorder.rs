@@ -1,7 +1,7 @@
 //! The recorder of an M: its core writes, while another core closes it, reads, and opens it again.
 //!
 //! A record that a reader gets is whole: it tells the number under which it was written. A number
-//! without a record gives nothing, whatever the memory had before.
+//! without a record gives nothing, although the memory was not clear.
 #![cfg(loom)]
 
 use loom::sync::Arc;
@@ -40,7 +40,7 @@ fn model(mode: Mode, before: u64, during: u64) {
         let second = whole(&recorder.0, before + during);
         let kept = recorder.0.kept(before + during);
         assert!(first.iter().all(|n| !kept.contains(n) || second.contains(n)), "{first:?} {second:?}");
-        // What was written before the dump is there, as far as there is room.
+        // All records from before the dump are there, as far as there is room.
         assert!(kept.filter(|n| *n < before).all(|n| second.contains(&n)), "{second:?}");
     });
 }
