@@ -146,17 +146,17 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
                 continue;
             }
         };
-        if g.state.ready() != Ready::Enqueue {
-            trace::readied(m, g, 1, Place::Marked);
+        let noted = trace::Noted::new();
+        if g.state.ready_after(|| noted.marked(guard, g, 1)) != Ready::Enqueue {
             continue;
         }
         g.time_ready(now);
         if others_wait && own.may_go_ahead(m.counters.runs.get()) {
-            trace::readied(m, g, 1, Place::Hand);
+            noted.put(guard, g, 1, Place::Hand);
             first = Some(g);
             break;
         }
-        trace::readied(m, g, 1, Place::Ring);
+        noted.put(guard, g, 1, Place::Ring);
         push_last(m, own, g, guard);
         if others_wait {
             break;

@@ -35,6 +35,22 @@ pub(crate) fn ready_traced(_: &PreemptGuard, _: GRef) -> bool {
     false
 }
 
+/// Records nothing.
+pub(crate) struct Noted;
+
+impl Noted {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    pub(crate) fn marked(&self, _: &PreemptGuard, _: GRef, _: u8) {}
+
+    #[inline(always)]
+    pub(crate) fn put(&self, _: &PreemptGuard, _: GRef, _: u8, _: Place) {}
+}
+
 #[inline(always)]
 pub(crate) fn readied(_: &M, _: GRef, _: u8, _: Place) {}
 

@@ -187,15 +187,10 @@ fn ready_early(guard: &PreemptGuard, g: GRef) {
     if trace::ready_traced(guard, g) {
         return enqueue_next(guard, g);
     }
-    match g.state.ready_early() {
-        Ready::Enqueue => {
-            if trace::BUILT {
-                trace::readied(M::current(guard), g, 0, Place::Slot);
-            }
-            enqueue_next(guard, g);
-        }
-        Ready::Marked if trace::BUILT => trace::readied(M::current(guard), g, 0, Place::Marked),
-        Ready::Marked => {}
+    let noted = trace::Noted::new();
+    if g.state.ready_early(|| noted.marked(guard, g, 0)) == Ready::Enqueue {
+        noted.put(guard, g, 0, Place::Slot);
+        enqueue_next(guard, g);
     }
 }
 

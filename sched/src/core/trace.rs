@@ -21,6 +21,7 @@
 //! instruction there, and the hosted platform can't patch. Rejected: a test of the recorder in
 //! every operation: two instructions in each of five places of a rendezvous.
 
+use core::cell::Cell;
 use core::mem::MaybeUninit;
 
 use trefoil_trace::{Kind, Place, Record, Why};
@@ -181,6 +182,34 @@ pub(crate) fn ready_traced(guard: &PreemptGuard, g: GRef) -> bool {
         }
     }
     ready
+}
+
+/// A `ready` under way: tells whether it is recorded already.
+///
+/// A waker that meets a G on its way off a core marks it, and the G may run on at once. So the
+/// waker records before it marks. Should the G have come off its core meanwhile, the waker queues
+/// it, and records where.
+pub(crate) struct Noted(Cell<bool>);
+
+impl Noted {
+    /// Nothing is recorded.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self(Cell::new(false))
+    }
+
+    /// Records that `g` can run, before it is marked.
+    pub(crate) fn marked(&self, guard: &PreemptGuard, g: GRef, by: u8) {
+        self.0.set(true);
+        readied(M::current(guard), g, by, Place::Marked);
+    }
+
+    /// Records that `g` can run, and is put at `place`.
+    #[inline(always)]
+    pub(crate) fn put(&self, guard: &PreemptGuard, g: GRef, by: u8, place: Place) {
+        let m = M::current(guard);
+        if self.0.get() { moved(m, g, place) } else { readied(m, g, by, place) }
+    }
 }
 
 /// Notes the time from which on `g` waits for a core, if long waits are to be told of.

@@ -235,7 +235,14 @@ impl GState {
     /// Exactly once a park.
     #[inline]
     pub fn ready(&self) -> Ready {
-        if self.ready_waiting() { Ready::Enqueue } else { self.ready_early() }
+        self.ready_after(|| ())
+    }
+
+    /// Readies as `ready` does, and calls `note` before it marks the G: a G that is marked may run on
+    /// at once. If the G waits when the mark is tried, the verdict after a note is to enqueue it.
+    #[inline]
+    pub(crate) fn ready_after(&self, note: impl FnOnce()) -> Ready {
+        if self.ready_waiting() { Ready::Enqueue } else { self.ready_early(note) }
     }
 
     /// Takes the first step of [`ready`](Self::ready), which is mostly the only one. Returns false
@@ -249,9 +256,10 @@ impl GState {
             .is_ok()
     }
 
-    /// Readies a G in any state but Waiting.
+    /// Readies a G in any state but Waiting. Calls `note` as [`ready_after`](Self::ready_after) does.
     #[cold]
-    pub(crate) fn ready_early(&self) -> Ready {
+    pub(crate) fn ready_early(&self, note: impl FnOnce()) -> Ready {
+        let mut note = Some(note);
         let mut was = self.0.load(Ordering::Relaxed);
         loop {
             let (to, verdict) = match State::from_word(was) {
@@ -260,6 +268,11 @@ impl GState {
                 State::Waiting | State::Cold => (State::Runnable, Ready::Enqueue),
                 was => broken(was, State::Runnable),
             };
+            if verdict == Ready::Marked
+                && let Some(note) = note.take()
+            {
+                note();
+            }
             // AcqRel: as in `ready`. There is only one `ready` a park: only `finish_park` or a scan
             // changes the word meanwhile.
             match self.0.compare_exchange(was, to as u32, Ordering::AcqRel, Ordering::Relaxed) {
