@@ -238,8 +238,8 @@ impl GState {
         self.ready_after(|| ())
     }
 
-    /// Readies as `ready` does, and calls `note` before it marks the G: a G that is marked may run on
-    /// at once. If the G waits when the mark is tried, the verdict after a note is to enqueue it.
+    /// Readies as `ready` does, and calls `note` before it marks the G: a G that is marked may run
+    /// on at once. If the G waits when the mark is tried, the verdict after a note is to enqueue it.
     #[inline]
     pub(crate) fn ready_after(&self, note: impl FnOnce()) -> Ready {
         if self.ready_waiting() { Ready::Enqueue } else { self.ready_early(note) }
@@ -256,7 +256,8 @@ impl GState {
             .is_ok()
     }
 
-    /// Readies a G in any state but Waiting. Calls `note` as [`ready_after`](Self::ready_after) does.
+    /// Readies a G in any state but Waiting. Calls `note` as [`ready_after`](Self::ready_after)
+    /// does.
     #[cold]
     pub(crate) fn ready_early(&self, note: impl FnOnce()) -> Ready {
         let mut note = Some(note);
