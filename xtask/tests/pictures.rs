@@ -31,7 +31,16 @@ fn the_recording_shows_what_the_example_prints() {
 fn every_picture_is_small_and_readable_on_light_and_dark_pages() {
     let entries = fs::read_dir(checkout().join(FOLDER)).expect("the folder is there");
     let paths: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be read").path()).collect();
-    assert_eq!(paths.len(), 3, "{paths:?}");
+    // Photographs of a page, which a browser has drawn.
+    let (photographs, paths): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.extension().unwrap() == "png");
+    assert_eq!((paths.len(), photographs.len()), (3, 2), "{paths:?} {photographs:?}");
+    let chapter = fs::read_to_string(checkout().join("docs/seeing.md")).expect("it can be read");
+    for path in photographs {
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let bytes = fs::metadata(&path).expect("it can be read").len();
+        assert!(bytes < 200_000, "{name} has {bytes} bytes");
+        assert!(chapter.contains(&format!("](pictures/{name})")), "the chapter does not show {name}");
+    }
     let readme = fs::read_to_string(checkout().join("README.md")).expect("it can be read");
     for path in paths {
         let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
