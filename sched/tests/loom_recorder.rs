@@ -4,6 +4,8 @@
 //! without a record gives nothing, although the memory was not clear.
 #![cfg(loom)]
 
+mod support;
+
 use loom::sync::Arc;
 use loom::thread;
 use trefoil_sched::internals::modelled::{Mode, Recorder};
@@ -26,7 +28,7 @@ fn whole(recorder: &Recorder, counted: u64) -> Vec<u64> {
 
 /// Writes `before` records, then `during` more while another core dumps twice.
 fn model(mode: Mode, before: u64, during: u64) {
-    loom::model(move || {
+    support::cores::model(move || {
         let recorder = Arc::new(Shared(Recorder::new()));
         recorder.0.start_model(mode);
         (0..before).for_each(|n| recorder.0.write_model(n));

@@ -39,7 +39,7 @@ impl GlobQ {
     }
 
     /// Appends one G, after `note`, with the lock held.
-    #[inline(never)]
+    #[inline]
     pub fn push_one(&self, preempt: &PreemptGuard, g: GRef, note: impl FnOnce()) {
         let mut one = Batch::new();
         one.push(g);
