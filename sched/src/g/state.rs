@@ -239,7 +239,8 @@ impl GState {
     }
 
     /// Readies as `ready` does, and calls `note` before it marks the G: a G that is marked may run
-    /// on at once. If the G waits when the mark is tried, the verdict after a note is to enqueue it.
+    /// on at once. If the G waits when the mark is tried, the verdict after a note is to enqueue
+    /// it.
     #[inline]
     pub(crate) fn ready_after(&self, note: impl FnOnce()) -> Ready {
         if self.ready_waiting() { Ready::Enqueue } else { self.ready_early(note) }
