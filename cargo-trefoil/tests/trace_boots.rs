@@ -197,7 +197,7 @@ fn snapshots_on_a_running_machine_are_whole_and_the_recorder_goes_on() {
         let (_, mismatches) = queues::verify(&events);
         assert!(mismatches.is_empty(), "trace {n}: {mismatches:?}");
     }
-    let counted = |trace: &Trace| trace.meta.counter(0, "counted").unwrap();
+    let counted = |trace: &Trace| (0..2).filter_map(|m| trace.meta.counter(m, "counted")).sum::<u64>();
     assert!(traces.windows(2).all(|pair| counted(&pair[0]) < counted(&pair[1])));
 }
 
@@ -208,11 +208,13 @@ fn a_slow_wake_up_dumps_the_moment_before_it() {
     let causes: Vec<&str> = traces.iter().map(|trace| &*trace.meta.cause).collect();
     assert_eq!(causes, ["latency", "exit"]);
     let events = Events::of(&traces[0]);
-    let late = events.iter().rposition(|event| event.kind() == Some(Kind::Switch) && event.record.b != 0).unwrap();
-    let g = events[late].record.b;
-    let ready = events[..late].iter().rfind(|event| event.kind() == Some(Kind::Ready) && event.record.a == g);
-    let waited = events[late].ns - ready.expect("it was readied").ns;
-    assert!(waited >= 20_000_000, "the last goroutine has waited for {waited} ns only");
+    let ready = |event: &&Event| event.kind() == Some(Kind::Ready);
+    let waited = events.iter().filter(ready).filter_map(|ready| {
+        let runs = |event: &&Event| event.kind() == Some(Kind::Switch) && event.record.b == ready.record.a;
+        Some(events.iter().filter(runs).find(|event| event.ns >= ready.ns)?.ns - ready.ns)
+    });
+    let longest = waited.max().unwrap();
+    assert!((20_000_000..100_000_000).contains(&longest), "the longest wait took {longest} ns");
 }
 
 #[test]

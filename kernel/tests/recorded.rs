@@ -60,6 +60,8 @@ fn a_random_program() {
     (0..1500).map(|i| go(move || i)).collect::<Vec<_>>().into_iter().for_each(|g| _ = g.join().unwrap());
     if runtime::num_cpus() > 1 {
         runtime::set_max_procs(1);
+        // No thief: the ring overflows.
+        (0..600).map(|i| go(move || i)).collect::<Vec<_>>().into_iter().for_each(|g| _ = g.join().unwrap());
         random_program(5, 10);
         runtime::set_max_procs(runtime::num_cpus());
         runtime::block_in_place(|| (0..1000u64).for_each(|n| _ = core::hint::black_box(n)));
@@ -107,15 +109,14 @@ fn everything_once() {
     drop(tx);
     wide.join().unwrap();
     assert!(time::Timer::after_func(Duration::from_secs(9), || ()).stop());
-    // A goroutine on a core that computes makes way.
-    let hog = go(|| {
-        let until = Instant::now() + Duration::from_millis(30);
-        while Instant::now() < until {}
+    // More goroutines compute than there are cores: they make way for each other.
+    let hogs = (0..4).map(|_| {
+        go(|| {
+            let until = Instant::now() + Duration::from_millis(50);
+            while Instant::now() < until {}
+        })
     });
-    for _ in 0..10 {
-        time::sleep(Duration::from_millis(1));
-    }
-    hog.join().unwrap();
+    hogs.collect::<Vec<_>>().into_iter().for_each(|hog| hog.join().unwrap());
     a_random_program();
 }
 
@@ -126,16 +127,19 @@ fn snapshots_follow_each_other() {
     }
 }
 
-/// A goroutine waits for 50 ms behind one with preemption off.
+/// A goroutine that can run waits for 50 ms behind one with preemption off.
 fn a_slow_wake_up() {
     random_program(5, 20);
-    let sleeper = go(|| time::sleep(Duration::from_millis(1)));
+    let (tx, rx) = chan::bounded(1);
+    let receiver = go(move || rx.recv().unwrap());
     runtime::yield_now();
+    tx.send(1).unwrap();
     let guard = PreemptGuard::new();
     let until = Instant::now() + Duration::from_millis(50);
     while Instant::now() < until {}
     drop(guard);
-    sleeper.join().unwrap();
+    assert_eq!(receiver.join().unwrap(), 1);
+    time::sleep(Duration::from_millis(1));
 }
 
 /// Prints the instructions and the records of an operation, on one core that counts instructions.

@@ -127,6 +127,7 @@ pub(crate) fn run_timers(m: &M, own: &Held<'_>, from: &P, guard: &PreemptGuard, 
         ran = true;
         own.latency.timer.record(now.saturating_sub(when));
         trace::note(m, Kind::TimerFired, due.g().map_or(0, |g| g.id()), when);
+        trace::waited(m, now.saturating_sub(when));
         let g = match due {
             Due::Wake(g) => g,
             Due::Expire(g, number) if g.ticket.win(number) => g,
