@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::new::Source;
-use crate::options::MachineArgs;
+use crate::options::{MachineArgs, ProgramArgs};
 use crate::qemu::{self, Settings, Stdin};
 use crate::selection::Selection;
 use crate::trace_port::Collector;
@@ -45,13 +45,13 @@ enum Verb {
         source: SourceArgs,
     },
     /// Build a program and boot it in QEMU
-    Run(RunArgs),
+    Run(ProgramArgs),
     /// Run the tests; those that need the machine boot it
     Test(TestArgs),
     /// Build a program and boot it under gdb, stopped at its main
-    Debug(RunArgs),
+    Debug(ProgramArgs),
     /// Boot a release build on one core with counted instructions: figures that repeat exactly
-    Bench(RunArgs),
+    Bench(ProgramArgs),
     /// Record every decision of a program's scheduler, or show a recorded run
     Trace(TraceArgs),
     /// Print the size of the release image without symbols
@@ -103,21 +103,6 @@ impl SourceArgs {
             _ => Ok(Source::at_hand()),
         }
     }
-}
-
-/// The program and its machine.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    build: cargo::BuildArgs,
-    #[command(flatten)]
-    machine: MachineArgs,
-    /// An image that is built already
-    #[arg(conflicts_with_all = ["bin", "example"])]
-    file: Option<PathBuf>,
-    /// The program's own words
-    #[arg(last = true)]
-    words: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -193,7 +178,7 @@ pub fn main(args: Vec<OsString>) -> Result<u8, String> {
     }
 }
 
-impl RunArgs {
+impl ProgramArgs {
     fn act(&self, action: Action) -> Result<u8, String> {
         // A mistake is told before the build.
         self.machine.settings()?;

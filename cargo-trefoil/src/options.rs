@@ -1,11 +1,13 @@
 //! The machine's options. Each stands on the command line or in the environment; the command line
 //! wins. An empty variable is none, since `make` exports those that nobody has set.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::cargo;
 use crate::qemu::Settings;
 use crate::recording::Recording;
 
@@ -52,6 +54,21 @@ pub struct MachineArgs {
     /// More arguments for QEMU [env: QEMU_ARGS]
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub qemu_args: Option<String>,
+}
+
+/// The program and its machine.
+#[derive(Debug, Args)]
+pub struct ProgramArgs {
+    #[command(flatten)]
+    pub(crate) build: cargo::BuildArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// An image that is built already
+    #[arg(conflicts_with_all = ["bin", "example"])]
+    pub(crate) file: Option<PathBuf>,
+    /// The program's own words
+    #[arg(last = true)]
+    pub(crate) words: Vec<OsString>,
 }
 
 impl MachineArgs {

@@ -1,11 +1,10 @@
 //! The verb `trace`: a program is built with the recorder and booted, and its trace collected.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::options::MachineArgs;
+use crate::options::ProgramArgs;
 use crate::qemu::{Settings, Stdin};
 use crate::trace::Trace;
 use crate::trace::events::Events;
@@ -58,17 +57,9 @@ impl TraceArgs {
 #[derive(Debug, Args)]
 struct RecordArgs {
     #[command(flatten)]
-    build: cargo::BuildArgs,
+    program: ProgramArgs,
     #[command(flatten)]
     recorder: RecorderArgs,
-    #[command(flatten)]
-    machine: MachineArgs,
-    /// An image that is built already, with a recorder
-    #[arg(conflicts_with_all = ["bin", "example"])]
-    file: Option<PathBuf>,
-    /// The program's own words
-    #[arg(last = true)]
-    words: Vec<OsString>,
 }
 
 /// The options of the recorder.
@@ -120,13 +111,13 @@ impl RecordArgs {
     /// Builds and boots the program, and collects its trace. Returns the program's exit status.
     fn act(mut self) -> Result<u8, cargo::Failure> {
         // A mistake is told before the build.
-        let settings = self.machine.settings()?;
-        let image = match self.file {
+        let settings = self.program.machine.settings()?;
+        let image = match self.program.file {
             Some(file) => file,
             None => {
-                self.build.default_to_release();
-                self.build.add_recorder(!self.recorder.no_stacks)?;
-                cargo::build(&self.build)?
+                self.program.build.default_to_release();
+                self.program.build.add_recorder(!self.recorder.no_stacks)?;
+                cargo::build(&self.program.build)?
             }
         };
         if !elf::is_image(&image)? {
@@ -138,7 +129,7 @@ impl RecordArgs {
         let Some(collector) = Collector::of(&image, &mut settings)? else {
             return Err(format!("{}: this image has no recorder", image.display()).into());
         };
-        let status = run::run(&image, &text_of(&self.words), &settings, &mut run::Terminal)?;
+        let status = run::run(&image, &text_of(&self.program.words), &settings, &mut run::Terminal)?;
         let collected = collector.collect()?;
         collected.tell();
         if let Some(file) = collected.whole.last() {

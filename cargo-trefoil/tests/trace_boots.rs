@@ -4,13 +4,13 @@
 //! happened. No goroutine is readied before it parks, or runs before it is readied.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 
 use cargo_trefoil::qemu::Settings;
 use cargo_trefoil::run;
 use cargo_trefoil::trace::events::{Event, Events};
 use cargo_trefoil::trace::{Trace, queues};
+use recorded::images::checkout;
 use recorded::{boot, image, named};
 use trefoil_trace::{Kind, MAGIC, Place, Why};
 
@@ -266,10 +266,9 @@ fn a_record_costs_few_instructions() {
 
 /// Counts `bench` on one core, in an image that was built with these words of cargo's.
 fn bench(words: &[&str], target: &str) -> BTreeMap<String, f64> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
-    let target = root.join(target);
+    let target = checkout().join(target);
     let built = Command::new(env!("CARGO"))
-        .current_dir(root)
+        .current_dir(checkout())
         .args(["build", "--quiet", "--release", "--package", "trefoil", "--example", "bench", "--target-dir"])
         .arg(&target)
         .args(words)

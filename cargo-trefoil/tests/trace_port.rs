@@ -1,39 +1,23 @@
 //! Traces on their way from a machine to files. The image is `kernel/tests/trace_port.rs`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use cargo_trefoil::qemu::Settings;
 use cargo_trefoil::run;
 use cargo_trefoil::trace_port::{Collected, Collector};
+use images::checkout;
 use trefoil_trace::{MAGIC, tag};
 
+mod images;
 #[path = "trace_port/verb.rs"]
 mod verb;
-
-fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cargo-trefoil lies in the checkout")
-}
 
 /// Builds the test image of the port, with the recorder.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let out = Command::new(env!("CARGO"))
-            .current_dir(checkout())
-            .args(["test", "--quiet", "--release", "--package", "trefoil", "--features", "trace"])
-            .args(["--test", "trace_port", "--no-run", "--message-format", "json", "--target-dir"])
-            .arg(checkout().join("target/traced-bare"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(out.status.success(), "the image does not build");
-        let text = String::from_utf8_lossy(&out.stdout);
-        let file = text.lines().find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next());
-        file.expect("cargo names the image").into()
-    })
+    IMAGE.get_or_init(|| images::build("trace_port"))
 }
 
 /// A link to the image in a folder of its own, so that runs at the same time have files of their

@@ -183,8 +183,7 @@ fn late() {
 }
 
 /// Dumps the trace as it is now, and goes on recording. Lines, if there have to be any, leave by
-/// `send`. Returns false if no recorder runs, or
-/// another trace is on its way.
+/// `send`. Returns false if no recorder runs, or another trace is on its way.
 ///
 /// The records of the time that the dump takes are lost: they are counted as dropped.
 pub fn snapshot(send: port::Send) -> bool {

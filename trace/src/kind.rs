@@ -72,8 +72,7 @@ numbered! {
         Unpin = 11 "unpin",
 
         // --- P's. (`p` is the P of the record.)
-        /// The M holds P number `p` from now on. `how`: 0 at its start or after a rest, 1 the P was
-        /// handed over, 2 back from `block_in_place`.
+        /// The M holds P number `p` from now on. `how`: 0 the P was free, 1 it was handed over.
         Hold = 16 "hold",
         /// The M gives P number `p` up. `how`: 0 to rest, 1 to block in place, 2 there are to be
         /// fewer P's, 3 handed over.

@@ -1,7 +1,6 @@
 //! Boots of `kernel/tests/recorded.rs`, for the tests of their traces.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,24 +9,13 @@ use cargo_trefoil::qemu::Settings;
 use cargo_trefoil::run;
 use cargo_trefoil::trace::{Trace, names};
 
+#[path = "../images/mod.rs"]
+pub mod images;
+
 /// Builds the image.
 pub fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
-        let out = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args(["test", "--quiet", "--release", "--package", "trefoil", "--features", "trace"])
-            .args(["--test", "recorded", "--no-run", "--message-format", "json", "--target-dir"])
-            .arg(root.join("target/traced-bare"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(out.status.success(), "the image does not build");
-        let text = String::from_utf8_lossy(&out.stdout);
-        let file = text.lines().find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next());
-        file.expect("cargo names the image").into()
-    })
+    IMAGE.get_or_init(|| images::build("recorded"))
 }
 
 /// Boots `case`, and returns the bytes that came by the port.

@@ -355,7 +355,7 @@ fn snapshot(m: &M) {
         let word = Record::word(Kind::Queued, m.p_byte(), 0, Place::Nowhere, at / 2);
         m.write(word, id(at), id(at + 1));
     }
-    if p.runq.look() != (head, waiting) {
+    if p.runq.look() != (head, waiting) || p.slot.id().unwrap_or(0) != slot {
         // Void: a snapshot of as many G's as no ring has.
         m.write(Record::word(Kind::Snapshot, m.p_byte(), 0, Place::Nowhere, u32::MAX), 0, 0);
     }
