@@ -106,16 +106,17 @@ impl Timers {
     /// Returns how many G's and alarms wait here (without chores of the platform).
     pub(crate) fn len(&self) -> usize {
         let chore = |entry: &&TimerEntry| matches!(entry.node.what.get(), What::Call(CHORE));
-        // A few at a time: a snapshot, if others start and stop timers meanwhile.
+        // A few at a time: a snapshot, if others start and stop timers meanwhile. The last piece and
+        // the length are looked at together: so few timers are counted exactly.
         let (mut seen, mut chores) = (0, 0);
         loop {
             let guard = PreemptGuard::new();
             let heap = self.heap.lock(&guard);
+            chores += heap.some(seen, PIECE).filter(chore).count();
+            seen += PIECE;
             if seen >= heap.len() {
                 return heap.len().saturating_sub(chores);
             }
-            chores += heap.some(seen, PIECE).filter(chore).count();
-            seen += PIECE;
         }
     }
 
