@@ -4,6 +4,8 @@
 //! Where Chromium is not installed the tests say so, and pass.
 
 mod browser;
+#[path = "trace_html/compare.rs"]
+mod compare;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
