@@ -16,6 +16,7 @@
 //! | `data.js` | the columns, unpacked |
 //! | `lanes.js` | intervals: the work of each M, P and G over time |
 //! | `queues.js` | the queues, replayed forwards and backwards |
+//! | `spans.js` | regions and tasks of the program |
 //! | `view.js`, `draw.js`, `timeline.js`, `input.js` | the timelines: the window, lanes, rows, the mouse |
 //! | `say.js` | an event as a sentence |
 //! | `memory.js`, `filter.js`, `tables.js`, `detail.js` | memory, the filter, tables, the panel of a G |
@@ -49,10 +50,11 @@ const STYLE: [&str; 2] = [include_str!("html/style.css"), include_str!("html/pan
 const FRAME: [&str; 2] = [include_str!("html/format.js"), include_str!("html/frame.js")];
 
 /// The scripts that a trace's views are made of.
-const BODY: [&str; 16] = [
+const BODY: [&str; 17] = [
     include_str!("html/data.js"),
     include_str!("html/lanes.js"),
     include_str!("html/queues.js"),
+    include_str!("html/spans.js"),
     include_str!("html/view.js"),
     include_str!("html/draw.js"),
     include_str!("html/timeline.js"),

@@ -7,6 +7,7 @@
 //          stepped()      after each step, when the moment's event is known
 //          filtered()     after each change of the filter
 //          say(text)      for a screen reader
+//          isWide()       beside the lanes is room for long names
 
 const VIEWS = [['timeline', 'Timeline'], ['replay', 'Replay'], ['sites', 'Spawn sites'], ['list', 'Goroutines'], ['memory', 'Memory']];
 
@@ -137,6 +138,7 @@ const app = {
     this.hasG = trace.withG.reduce((all, kind) => { all[kind] = 1; return all; }, new Uint8Array(256));
     this.cores = coreLanes(trace);
     this.notes = readNotes(trace, this.cores);
+    this.spans = readSpans(trace, this.notes);
     this.gs = goroutineLanes(trace);
     this.queues = new Queues(trace);
     timeline.mostRing = Math.max(1, ...this.cores.ps.map((_, p) => this.queues.lengths[this.queues.numbers.ring(p)].most));

@@ -88,7 +88,7 @@ function toggleKeys(tables, notes) {
     el('h2', { id: 'keys-title' }, 'Keys'),
     el('div', { class: 'keys' }, tables.map(([title, keys]) => el('section', {}, el('h3', {}, title),
       el('dl', {}, keys.filter(([name]) => name).map(([name, text]) => el('div', {}, el('dt', {}, el('kbd', {}, name)), el('dd', {}, text))))))),
-    notes.map((note) => el('p', { class: 'note' }, note)),
+    ...notes.map((note) => el('p', { class: 'note' }, note)),
     el('p', {}, el('button', { type: 'button', onclick: () => dialog.close() }, 'Close')),
   );
   dialog.showModal();

@@ -116,7 +116,8 @@ function pieceUnder(x, y) {
     if (i >= 0) {
       const state = gs.state[i];
       const doing = state === WAITING ? `waits: ${why(trace, trace.how[gs.ev[i]])}` : state === RUNNING ? `runs on M${trace.m[gs.ev[i]]}` : STATE_NAMES[state];
-      Object.assign(hit, { ev: gs.ev[i], start: gs.start[i], end: gs.end[i], text: doing });
+      const spans = spansAt(row.index, t);
+      Object.assign(hit, { ev: gs.ev[i], start: gs.start[i], end: gs.end[i], text: spans.length ? `${doing} · in ${spans.join(', ')}` : doing });
     }
   }
   return hit;

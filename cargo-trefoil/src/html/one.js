@@ -20,6 +20,8 @@ const host = {
   },
 
   say: speak,
+
+  isWide: () => part('lanes').clientWidth >= 600,
 };
 
 const KEYS = [

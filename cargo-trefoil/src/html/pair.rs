@@ -140,10 +140,13 @@ fn runs(a: Named<'_>, b: Named<'_>) -> String {
     both.replace('<', "\\u003c")
 }
 
-/// Returns the options of a run that the other has not, and the counts of its machine that differ.
+/// Returns the options of a run that the other has not, and the parts of its machine that differ.
 fn options(this: &Recording, other: &Recording) -> Vec<String> {
     let (meta, others) = (&this.trace.meta, &other.trace.meta);
     let mut all: Vec<_> = meta.options.iter().filter(|option| !others.options.contains(option)).cloned().collect();
+    if meta.seed != others.seed && !all.iter().any(|option| option.starts_with("seed=")) {
+        all.push(format!("seed {}", meta.seed));
+    }
     if meta.cores != others.cores {
         all.push(counted(meta.cores, "core"));
     }
@@ -237,5 +240,51 @@ impl Total {
             ("b", b),
             ("least", json::list(self.least.map(|least| least.to_string()))),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+    use crate::trace::sample::Sample;
+
+    fn run(sample: &Sample) -> Recording {
+        Recording::new(Trace::parse(&sample.file()).unwrap())
+    }
+
+    #[test]
+    fn a_wait_that_lasts_until_the_trace_ends_may_be_the_longest() {
+        let whole = |run: &Recording| Totals::of(run).all_delays.max();
+        let long = (1..40).map(|n| run(&Sample { capacity: n * 20, ..Sample::default() }));
+        let mut cut = 0;
+        for run in long {
+            let (ns, is_cut) = longest(&run);
+            assert!(ns <= run.end() - first(&run));
+            assert!(!is_cut || ns > whole(&run), "a whole one is as long");
+            cut += u32::from(is_cut);
+        }
+        assert!(cut > 5, "{cut}");
+    }
+
+    #[test]
+    fn each_run_has_the_options_that_the_other_has_not() {
+        let [mut a, mut b] = [1, 2].map(|seed| run(&Sample { events: 200, seed, ..Sample::default() }));
+        assert_eq!(options(&a, &b), ["seed=1"]);
+        a.trace.meta.options = vec!["slice=5".into(), "trace=full".into()];
+        b.trace.meta.options = vec!["trace=full".into(), "without=steal".into()];
+        b.trace.meta.cores = 1;
+        assert_eq!(options(&a, &b), ["slice=5", "seed 1", "4 cores"]);
+        assert_eq!(options(&b, &a), ["without=steal", "seed 2", "1 core"]);
+        assert_eq!(options(&a, &a), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_is_text_and_not_markup() {
+        let a = run(&Sample { events: 200, ..Sample::default() });
+        let named = Named { name: "</script><b>&\"", run: &a };
+        let page = String::from_utf8(export(named, named)).unwrap();
+        assert!(page.contains("<title>&lt;/script&gt;&lt;b&gt;&amp;&quot; and "));
+        assert!(!page.contains("</script><b>"));
     }
 }

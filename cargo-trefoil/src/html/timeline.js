@@ -31,7 +31,7 @@ function layRows() {
   };
   if (chosen) {
     add('group', 4, 'The chosen goroutine', GROUP);
-    add('g', chosen, gName(trace, chosen), CHOSEN, { isChosen: true });
+    add('g', chosen, gName(trace, chosen), CHOSEN + spansHeight(chosen), { isChosen: true });
   }
   add('group', 0, 'Machines: the goroutine on each core', GROUP);
   for (let m = 0; m < trace.ms; m++) add('m', m, `M${m}`, CORE);
@@ -102,7 +102,7 @@ function drawTimeline() {
   ctx.fillRect(0, 0, width, height);
   ctx.font = '11px ui-sans-serif, system-ui, sans-serif';
   const { view } = app;
-  view.left = width < 600 ? 64 : 132;
+  view.left = host.isWide() ? 132 : 64;
   view.width = width - view.left;
   const top = box.scrollTop;
   ctx.save();
@@ -156,8 +156,11 @@ function drawRow(ctx, row, y, width, focused) {
       ctx.fillStyle = ink.faint;
       ctx.fillRect(0, y, width, row.height);
     }
-    drawGoroutine(ctx, app.gs, row.index, view, y + 2, row.height - 4);
-    if (row.isChosen) drawNotes(ctx, row.index, view, y);
+    drawGoroutine(ctx, app.gs, row.index, view, y + 2, (row.isChosen ? CHOSEN : row.height) - 4);
+    if (row.isChosen) {
+      drawSpans(ctx, row.index, view, y + CHOSEN);
+      drawNotes(ctx, row.index, view, y);
+    }
   }
   ctx.restore();
   const isSelected = row.kind === 'g' && row.index === app.selected;
@@ -165,7 +168,7 @@ function drawRow(ctx, row, y, width, focused) {
   ctx.textBaseline = 'middle';
   const room = Math.floor((view.left - 16) / 6.4);
   const name = row.kind === 'g' ? goroutineLabel(row.index) : row.name;
-  ctx.fillText(name.length > room ? `${name.slice(0, room - 1)}…` : name, 10, y + (row.kind === 'p' ? CORE : row.height) / 2 + 1);
+  ctx.fillText(name.length > room ? `${name.slice(0, room - 1)}…` : name, 10, y + (row.kind === 'p' ? CORE : row.isChosen ? CHOSEN : row.height) / 2 + 1);
   if (focused && root.activeElement === part('lanes')) {
     ctx.strokeStyle = ink.focus;
     ctx.lineWidth = 1.5;
@@ -173,12 +176,12 @@ function drawRow(ctx, row, y, width, focused) {
   }
 }
 
-/** Draws a mark at each of the goroutine's own log lines, regions and tasks. */
+/** Draws a mark at each of the goroutine's own log lines. */
 function drawNotes(ctx, g, view, y) {
   const { notes, trace } = app;
   ctx.fillStyle = ink.focus;
   for (let at = 0; at < notes.ev.length; at++) {
-    if (notes.g[at] !== g) continue;
+    if (notes.g[at] !== g || trace.kind[notes.ev[at]] !== trace.K.log) continue;
     const x = view.x(trace.time[notes.ev[at]]);
     if (x < view.left || x > view.left + view.width) continue;
     ctx.beginPath();

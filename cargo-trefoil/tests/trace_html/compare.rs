@@ -73,6 +73,15 @@ fn both_runs_are_where_the_clock_is() {
         assert!((at[1][0] - upto(&b, of_b * share) as f64).abs() <= 1.0 && (at[1][1] - of_b * share).abs() < 1.0);
     }
 
+    // The lanes of both begin at the same place, also where the panes differ by a pixel.
+    for width in 1196..1206 {
+        browser.size(width, 900);
+        browser.wait_for("requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))");
+        let [a, b]: [f64; 2] =
+            serde_json::from_value(browser.run("return pair.panes.map((pane) => pane.app.view.left)")).unwrap();
+        assert!(a == b && a > 0.0, "{width}: {a} {b}");
+    }
+
     // The windows follow each other, by either measure, from either pane.
     let windows = "return pair.panes.map(({ app: { view } }) => [view.from, view.to])";
     browser.run("lineUp('time'); pair.panes[1].app.view.show(1e6, 1.5e6); pair.panes[1].app.changed()");
@@ -164,7 +173,7 @@ fn a_goroutine_is_chosen_in_both_and_the_keys_drive_both() {
         for (let g = 1; g < a.trace.gs.length; g++) {
             const twin = b.twin(a, g);
             if (!twin) none += 1;
-            else if (b.trace.gs[twin].key !== a.trace.gs[g].key) wrong += 1;
+            else if (b.trace.gs[twin].key !== a.trace.gs[g].key || b.trace.gs[twin].hue !== a.trace.gs[g].hue) wrong += 1;
             else found += 1;
         }
         const lone = a.trace.gs.findIndex((row, g) => g > 0 && !b.twin(a, g));
@@ -196,6 +205,12 @@ fn a_goroutine_is_chosen_in_both_and_the_keys_drive_both() {
     let played = browser.run("return [pair.at, player.playing, pair.panes.map((pane) => pane.replay.at > 0)]");
     assert!(played[0].as_f64() > Some(5e5), "{played}");
     assert_eq!((&played[1], &played[2]), (&json!(false), &json!([true, true])));
+    browser.run("seek(5e5); setSpeed('s30')");
+    let before = browser.run(at);
+    browser.press(" ");
+    browser.wait_for("setTimeout(done, 500)");
+    browser.press(" ");
+    assert_ne!(browser.run(at), before, "it plays by steps, too");
     browser.press("l");
     assert_eq!(browser.run("return [pair.by, byId('align').value]"), json!(["share", "share"]));
     browser.press("\u{e010}");
@@ -203,7 +218,9 @@ fn a_goroutine_is_chosen_in_both_and_the_keys_drive_both() {
     assert_eq!(browser.run(ended), json!([true, true]));
     browser.press("?");
     let keys = browser.text("keys");
-    assert!(keys.contains("in either run") && keys.contains("line up"), "{keys}");
+    for part in ["in either run", "line up", "Filter: words"] {
+        assert!(keys.contains(part), "{part}: {keys}");
+    }
     browser.press("\u{e00c}");
 
     // The filter and the theme are those of both.
@@ -291,6 +308,48 @@ fn two_million_events_open_in_a_few_seconds_without_a_request() {
     assert!(times[20] < 500.0, "{times:?}");
 }
 
+#[test]
+fn runs_of_odd_records_or_of_none_can_be_compared() {
+    let Some(browser) = Browser::start() else { return };
+    let read = |sample: &Sample| Trace::parse(&sample.file()).unwrap();
+    let sound = read(&samples(2_000)[0]);
+    let flight = read(&Sample { events: 20_000, capacity: 1_000, flight: true, ..Sample::default() });
+    let mut odd = sound.clone();
+    for (i, record) in odd.rings.iter_mut().flat_map(|ring| &mut ring.records).enumerate() {
+        match i % 17 {
+            0 => record.kind = (i * 31) as u8,
+            1 => (record.how, record.place) = ((i * 7) as u8, (i * 11) as u8),
+            2 => (record.a, record.b) = (record.b, u64::MAX >> (i % 64)),
+            3 => record.p = (i % 9) as u8,
+            _ => {}
+        }
+    }
+    let mut empty = sound.clone();
+    empty.rings.clear();
+    let runs = [&sound, &flight, &odd, &empty].map(|trace| Recording::new(trace.clone()));
+    for (n, (a, b)) in [(0, 1), (1, 0), (2, 0), (0, 3), (3, 2), (3, 3), (0, 0)].into_iter().enumerate() {
+        let html = file(&format!("odd{n}.html"));
+        let page = pair::export(Named { name: "a", run: &runs[a] }, Named { name: "b", run: &runs[b] });
+        std::fs::write(&html, page).unwrap();
+        browser.open(&format!("file://{}#a=3", html.display()));
+        let walk = "
+            for (const by of ['share', 'time']) {
+                lineUp(by);
+                for (const [view] of pair.views) {
+                    showBoth(view);
+                    for (const x of [0.3, 1, 0, 0.7]) seek(x * last());
+                    for (const direction of [1, 1, -1, 1, -1, -1]) stepBoth(direction);
+                }
+            }
+            toStart();
+            stepBoth(-1);
+            return pair.panes.map((pane) => pane.replay.at)";
+        assert_eq!(browser.run(walk), json!([0, 0]), "{a} beside {b}");
+        assert_eq!(severe(&browser), Vec::<Value>::new(), "{a} beside {b}");
+        assert!(!browser.text("totals").contains("NaN") && !browser.text("lengths").contains("NaN"));
+    }
+}
+
 fn compare(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-trefoil"));
     command.current_dir(env!("CARGO_TARGET_TMPDIR")).args(["trace", "compare"]).args(words).output().unwrap()
@@ -340,4 +399,34 @@ fn recordings_of_different_programs_are_told_and_shown() {
     let told = browser.text("different");
     assert!(told.contains("app and zoo are recordings of different programs"), "{told}");
     assert_eq!(severe(&browser), Vec::<Value>::new());
+}
+
+/// Draws the picture of the book: `cargo xtask pictures` runs this. `OTHER` and `TRACE` name the
+/// traces to draw it of, instead of two samples.
+#[test]
+#[ignore = "writes docs/pictures"]
+fn the_picture_of_two_runs() {
+    let browser = Browser::start().expect("chromedriver: `make setup-web` installs it");
+    let [a, b] = samples(6_000);
+    let read = |variable, sample: &Sample| match std::env::var_os(variable) {
+        Some(file) => std::fs::read(file).unwrap(),
+        None => sample.file(),
+    };
+    let [a, b] = [read("OTHER", &a), read("TRACE", &b)].map(|bytes| Recording::new(Trace::parse(&bytes).unwrap()));
+    let html = file("picture-of-two.html");
+    let page = pair::export(Named { name: "one-core", run: &a }, Named { name: "four-cores", run: &b });
+    std::fs::write(&html, page).unwrap();
+    browser.size(1200, 900);
+    browser.open(&format!("file://{}", html.display()));
+    // In the middle of the shorter run, at a switch from one goroutine to another.
+    let middle = "
+        const [a, b] = pair.panes;
+        a.app.view.show(0, Math.min(a.end, b.end) * 1.2);
+        a.app.changed();
+        seek(Math.min(a.end, b.end) * 0.6, false);
+        const isSwitch = () => { const pane = present(); const i = pane.replay.at - 1; return pane === b && pane.trace.kind[i] === pane.trace.K.switch && pane.trace.a[i] && pane.trace.b[i]; };
+        for (let steps = 0; steps < 500 && !isSwitch(); steps++) stepBoth(1);
+        setTimeout(done, 900);";
+    browser.wait_for(middle);
+    super::write_picture(&browser, "trace-compare");
 }

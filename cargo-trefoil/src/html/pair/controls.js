@@ -37,7 +37,7 @@ function showClock() {
   const x = clamp(pair.at, 0, last());
   byId('position').value = Math.round((x / last()) * SLIDER);
   byId('align').value = pair.by;
-  byId('where').textContent = pair.by === 'time' ? `${duration(x)} since the first program event`
+  byId('where').textContent = pair.by === 'time' ? duration(x)
     : `${(x * 100).toFixed(1)} %: A ${duration(pair.panes[0].moment(x))}, B ${duration(pair.panes[1].moment(x))}`;
   writeLater();
 }
@@ -86,8 +86,8 @@ function tick() {
 
 /** Writes how many times as large `b` is as `a`. */
 function ratio(a, b) {
+  if (a === 0) return b === 0 ? '–' : 'new';
   if (a === b) return '1';
-  if (a === 0) return 'new';
   return `× ${b < a / 10 ? (b / a).toPrecision(2) : digits(b / a)}`;
 }
 

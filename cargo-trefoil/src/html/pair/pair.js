@@ -14,6 +14,8 @@ const pair = {
   at: 0,
   views: [],
   shown: 'both',
+  /** The colours of places that create goroutines. */
+  hues: new Map(),
   /** The pane that the keys of the timelines go to. */
   active: null,
   /** The page itself changes the panes, so no pane leads. */

@@ -29,6 +29,8 @@ class Pane {
       changed: () => follow(this),
       stepped: () => this.showWhere(),
       filtered: () => {},
+      // The lanes of both panes begin at the same place.
+      isWide: () => pair.panes[0].holder.clientWidth >= 600,
       say: (text) => { if (!pair.busy) speak(`${this.letter}: ${text}`); },
     };
   }
@@ -102,7 +104,10 @@ class Pane {
     this.root.getElementById('where').textContent = this.app.now() >= this.end ? `the end, after ${duration(this.end)}` : where;
   }
 
-  /** Groups the goroutines by name, function and place, in the order of their creation. */
+  /**
+   * Groups the goroutines by name, function and place, in the order of their creation. Those of one
+   * place get one colour in both panes.
+   */
   readTwins() {
     const { gs, strings } = this.trace;
     this.byId = new Map();
@@ -117,6 +122,9 @@ class Pane {
       alike.push(g);
       this.byId.set(gs[g].id, g);
       gs[g].key = key;
+      const place = strings[gs[g].site] || strings[gs[g].fn];
+      if (!pair.hues.has(place)) pair.hues.set(place, pair.hues.size);
+      gs[g].hue = pair.hues.get(place);
     }
   }
 
