@@ -130,8 +130,8 @@ class Pane {
 
   /**
    * Returns the goroutine that does here what `g` does in the other run; 0: none. It has the same
-   * name, function and place of creation. Among several it has the same number, or else it was
-   * created as the same one of them: cores take numbers in batches, so these depend on the run.
+   * name, function and place of creation. Among several it has the same number, or else the same
+   * place in the order of creation: cores take numbers in batches, so these depend on the run.
    */
   twin(other, g) {
     if (!g) return 0;
