@@ -12,18 +12,24 @@
 //!
 //! | script | its idea |
 //! |---|---|
-//! | `format.js` | numbers, times, elements |
+//! | `format.js`, `frame.js` | numbers, times, elements; the theme, the tabs and the keys of a page |
 //! | `data.js` | the columns, unpacked |
 //! | `lanes.js` | intervals: the work of each M, P and G over time |
 //! | `queues.js` | the queues, replayed forwards and backwards |
+//! | `spans.js` | regions and tasks of the program |
 //! | `view.js`, `draw.js`, `timeline.js`, `input.js` | the timelines: the window, lanes, rows, the mouse |
 //! | `say.js` | an event as a sentence |
 //! | `memory.js`, `filter.js`, `tables.js`, `detail.js` | memory, the filter, tables, the panel of a G |
-//! | `scene.js`, `replay.js`, `quiz.js` | the picture, its steps, the quiz |
-//! | `keys.js`, `app.js` | the keyboard; the page as a whole |
+//! | `scene.js`, `replay.js` | the picture, its steps |
+//! | `keys.js`, `app.js` | the keys of the timelines; the views as a whole |
+//! | `quiz.js`, `steps.js`, `one.js` | the quiz, the toolbar; the page of one trace as a whole |
+//!
+//! The scripts from `data.js` to `app.js` know nothing of the page around them: [`pair`] shows two
+//! runs with them.
 
 mod columns;
 mod json;
+pub mod pair;
 pub mod rules;
 
 use base64::Engine;
@@ -35,13 +41,20 @@ use crate::trace::events::Events;
 
 const PAGE: &str = include_str!("html/page.html");
 
+/// The elements of the views of one trace.
+const VIEWS: &str = include_str!("html/views.html");
+
 const STYLE: [&str; 2] = [include_str!("html/style.css"), include_str!("html/panels.css")];
 
-const SCRIPTS: [&str; 17] = [
-    include_str!("html/format.js"),
+/// The scripts that every page has once.
+const FRAME: [&str; 2] = [include_str!("html/format.js"), include_str!("html/frame.js")];
+
+/// The scripts that a trace's views are made of.
+const BODY: [&str; 17] = [
     include_str!("html/data.js"),
     include_str!("html/lanes.js"),
     include_str!("html/queues.js"),
+    include_str!("html/spans.js"),
     include_str!("html/view.js"),
     include_str!("html/draw.js"),
     include_str!("html/timeline.js"),
@@ -53,11 +66,12 @@ const SCRIPTS: [&str; 17] = [
     include_str!("html/detail.js"),
     include_str!("html/scene.js"),
     include_str!("html/replay.js"),
-    include_str!("html/quiz.js"),
     include_str!("html/keys.js"),
+    include_str!("html/app.js"),
 ];
 
-const APP: &str = include_str!("html/app.js");
+/// The scripts of the page of one trace.
+const ONE: [&str; 3] = [include_str!("html/quiz.js"), include_str!("html/steps.js"), include_str!("html/one.js")];
 
 /// How hard the columns are packed: a million events take a second and a half, and a quarter more
 /// effort saves a fiftieth of the bytes.
@@ -75,18 +89,25 @@ const LEVEL: u8 = 6;
 /// assert!(page.contains("default-src 'none'"));
 /// ```
 pub fn export(trace: &Trace, events: &Events, title: &str) -> Vec<u8> {
-    let columns = columns::of(trace, events);
-    let data = BASE64.encode(miniz_oxide::deflate::compress_to_vec_zlib(&columns, LEVEL));
-    let style = STYLE.concat();
-    let script = format!("'use strict';\n{}{APP}", SCRIPTS.concat());
+    let script = format!("'use strict';\n{}{}{}", FRAME.concat(), BODY.concat(), ONE.concat());
+    let parts = [("title", &escape(title)), ("views", &VIEWS.into()), ("data", &pack(&columns::of(trace, events)))];
+    assemble(PAGE, &STYLE.concat(), &script, &parts)
+}
+
+/// Packs columns into text.
+fn pack(columns: &[u8]) -> String {
+    BASE64.encode(miniz_oxide::deflate::compress_to_vec_zlib(columns, LEVEL))
+}
+
+/// Makes a page of its parts. Its policy allows this style sheet and this script, and nothing else.
+fn assemble(page: &str, style: &str, script: &str, parts: &[(&str, &String)]) -> Vec<u8> {
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; base-uri 'none'; form-action 'none'",
-        hash(&script),
-        hash(&style)
+        hash(script),
+        hash(style)
     );
-    let parts =
-        [("policy", &policy), ("title", &escape(title)), ("style", &style), ("data", &data), ("script", &script)];
-    fill(PAGE, &parts).into_bytes()
+    let own = [("policy", &policy), ("style", &style.into()), ("script", &script.into())];
+    fill(page, &[&own, parts].concat()).into_bytes()
 }
 
 /// Returns the source of a policy that allows `text` and nothing else.
@@ -151,10 +172,11 @@ mod tests {
 
     #[test]
     fn no_source_of_the_page_has_more_than_500_lines_or_leaves_its_element() {
-        for source in SCRIPTS.iter().chain(&STYLE).chain([&APP, &PAGE]) {
+        let scripts = || FRAME.iter().chain(&BODY).chain(&ONE).chain(&pair::SCRIPTS);
+        for source in scripts().chain(&STYLE).chain([&pair::STYLE, &PAGE, &pair::PAGE, &VIEWS]) {
             assert!(source.lines().count() <= 500, "{}", source.lines().next().unwrap_or(""));
         }
-        assert!(SCRIPTS.iter().chain([&APP]).all(|source| !source.contains("</script") && !source.contains("<!--")));
+        assert!(scripts().all(|source| !source.contains("</script") && !source.contains("<!--")));
         assert!(STYLE.iter().all(|source| !source.contains("</style")));
     }
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::html::pair::{self, Named};
 use crate::options::ProgramArgs;
 use crate::qemu::{Settings, Stdin};
-use crate::trace::Trace;
 use crate::trace::events::Events;
 use crate::trace::view::View;
+use crate::trace::{Recording, Trace};
 use crate::trace_port::Collector;
 use crate::words::text_of;
 use crate::{cargo, elf, go, html, perfetto, run};
@@ -32,9 +33,27 @@ enum Recorded {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Show two runs side by side in a browser, with one clock: with and without a mechanism
+    #[command(after_long_help = COMPARE)]
+    Compare {
+        /// A trace
+        a: PathBuf,
+        /// The trace to compare it with
+        b: PathBuf,
+        /// The page to write, instead of A-and-B.html beside A
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     #[command(flatten)]
     View(View),
 }
+
+const COMPARE: &str = "\
+The page makes no request. Each run has a pane with the options that the other run has not, its
+timeline and its replay. The controls drive both. The runs are lined up by the time since their
+first program event, or by the fraction of the run. A click on a goroutine chooses the one of the
+other run that has the same name, function and place of creation. The table has the totals of both
+runs, and their ratio.";
 
 impl TraceArgs {
     /// Does what the words say. Returns the exit status.
@@ -46,6 +65,10 @@ impl TraceArgs {
             None => self.record.act(),
             Some(Recorded::Export { files }) => {
                 files.iter().try_for_each(|file| export(file))?;
+                Ok(0)
+            }
+            Some(Recorded::Compare { a, b, output }) => {
+                compare(&a, &b, output)?;
                 Ok(0)
             }
             Some(Recorded::View(view)) => Ok(view.act()?),
@@ -155,5 +178,25 @@ fn export(file: &Path) -> Result<(), String> {
         std::fs::write(&file, bytes).map_err(|e| format!("{}: {e}", file.display()))?;
         eprintln!("cargo-trefoil: trace: {}, for {reader}", file.display());
     }
+    Ok(())
+}
+
+/// Writes the page of two traces, and says where it is.
+fn compare(a: &Path, b: &Path, output: Option<PathBuf>) -> Result<(), String> {
+    let read = |file: &Path| Trace::read(file).map(Recording::new);
+    let (run_a, run_b) = (read(a)?, read(b)?);
+    let stems = [a, b].map(|file| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    let output = output.unwrap_or_else(|| a.with_file_name(format!("{}-and-{}.html", stems[0], stems[1])));
+    // Files of one name lie in folders of different names.
+    let names = if stems[0] == stems[1] { [a, b].map(|file| file.display().to_string()) } else { stems };
+    let run_a = Named { name: &names[0], run: &run_a };
+    let run_b = Named { name: &names[1], run: &run_b };
+    let files = [a, b].map(|file| file.display().to_string());
+    let difference = pair::difference(Named { name: &files[0], ..run_a }, Named { name: &files[1], ..run_b });
+    if let Some(difference) = difference {
+        eprintln!("cargo-trefoil: trace: {difference}; the page shows both");
+    }
+    std::fs::write(&output, pair::export(run_a, run_b)).map_err(|e| format!("{}: {e}", output.display()))?;
+    eprintln!("cargo-trefoil: trace: {}, for a browser", output.display());
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! Where Chromium is not installed the tests say so, and pass.
 
 mod browser;
+#[path = "trace_html/compare.rs"]
+mod compare;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +13,11 @@ use std::path::PathBuf;
 use base64::Engine;
 use browser::Browser;
 use cargo_trefoil::html;
-use cargo_trefoil::trace::Trace;
 use cargo_trefoil::trace::events::Events;
 use cargo_trefoil::trace::queues::{self, Queues, Replay};
 use cargo_trefoil::trace::sample::Sample;
+use cargo_trefoil::trace::totals::Totals;
+use cargo_trefoil::trace::{Recording, Trace};
 use serde_json::{Value, json};
 
 /// Writes the page of a sample, and returns its address and its events.
@@ -236,6 +239,7 @@ fn a_goroutine_is_clicked_explained_and_replayed_by_keyboard() {
     assert!(
         browser.run("return byId('keys').open").as_bool().unwrap()
             && browser.text("keys").contains("one decision back")
+            && browser.text("keys").contains("Filter: words")
     );
     browser.press("\u{e00c}");
     assert!(!browser.run("return byId('keys').open").as_bool().unwrap(), "Escape closes the keys");
@@ -276,6 +280,23 @@ fn the_sums_of_the_page_are_the_readers() {
         }
         return all;";
     let page: BTreeMap<u64, [u64; 2]> = serde_json::from_value(browser.run(read)).unwrap();
+    // Regions and tasks that ended, by name.
+    let spans = "
+        const all = {};
+        for (const levels of app.spans.values()) for (const { start, end, name } of levels) start.forEach((from, i) => {
+            if (i && from < end[i - 1]) throw new Error(`${name[i]} overlaps`);
+            if (end[i] >= app.trace.end) return;
+            const sums = (all[name[i]] ??= [0, 0]);
+            sums[0] += 1;
+            sums[1] += end[i] - from;
+        });
+        return all;";
+    let spans: BTreeMap<String, [u64; 2]> = serde_json::from_value(browser.run(spans)).unwrap();
+    let totals = Totals::of(&Recording::new(Trace::parse(&sample.file()).unwrap()));
+    let all = totals.regions.iter().chain(&totals.tasks);
+    let all: BTreeMap<_, _> = all.map(|(name, times)| (name.clone(), [times.count(), times.total()])).collect();
+    assert_eq!(spans, all);
+    assert!(spans.len() >= 2, "{spans:?}");
     let last = events.end;
     let mut compared = 0;
     for (id, life) in &lives {
@@ -379,10 +400,15 @@ fn the_pictures_of_the_book() {
     for (name, view, script) in [("trace-timeline", "timeline", timeline), ("trace-replay", "replay", replay)] {
         browser.open(&format!("file://{}#v={view}", file.display()));
         browser.wait_for(script);
-        let picture = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).unwrap();
-        assert!(picture.len() < 200_000, "{name}: {} bytes", picture.len());
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/pictures/{name}.png"));
-        std::fs::write(&path, picture).unwrap();
-        println!("docs/pictures/{name}.png is written");
+        write_picture(&browser, name);
     }
+}
+
+/// Writes the window as a picture of the book.
+fn write_picture(browser: &Browser, name: &str) {
+    let picture = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).unwrap();
+    assert!(picture.len() < 200_000, "{name}: {} bytes", picture.len());
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/pictures/{name}.png"));
+    std::fs::write(&path, picture).unwrap();
+    println!("docs/pictures/{name}.png is written");
 }

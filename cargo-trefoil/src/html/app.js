@@ -1,6 +1,20 @@
-// The page: it reads the trace, computes everything once, and keeps the views in step.
+// The views of one trace: they are computed once, and kept in step.
+//
+// These scripts do not know the page around them. It gives them two names:
+//
+//   root   the document, or the part of it that holds the views of this trace
+//   host   changed()      after each change: of the window, the moment, the goroutine, the filter
+//          stepped()      after each step, when the moment's event is known
+//          filtered()     after each change of the filter
+//          say(text)      for a screen reader
+//          isWide()       beside the lanes is room for long names
 
 const VIEWS = [['timeline', 'Timeline'], ['replay', 'Replay'], ['sites', 'Spawn sites'], ['list', 'Goroutines'], ['memory', 'Memory']];
+
+/** Returns the element of these views with this id. */
+function part(id) {
+  return root.getElementById(id);
+}
 
 const app = {
   trace: null,
@@ -9,68 +23,73 @@ const app = {
   passes: null,
   shown: 'timeline',
   ready: false,
+  /** The present moment, if it is not that of the last event that has happened. */
+  clock: null,
 
   /** Returns true if the filter lets goroutine `g` through. */
   matches(g) {
     return !this.passes || this.passes[g] === 1;
   },
 
-  /** Returns the present moment: that of the last event that has happened. */
+  /** Returns the present moment: by itself, that of the last event that has happened. */
   now() {
-    return replay.at ? this.trace.time[replay.at - 1] : this.trace.begin;
+    return this.clock ?? (replay.at ? this.trace.time[replay.at - 1] : this.trace.begin);
   },
 
-  /** Makes event `i` the last that has happened; -1: none has. */
-  go(i, reveal = false) {
+  /** Makes event `i` the last that has happened, at the moment `clock`; -1: none has. */
+  go(i, reveal = false, clock = null) {
     replay.at = clamp(i + 1, 0, this.trace.total);
-    if (quiz.open && quiz.event !== i) quiz.open = false;
+    this.clock = clock;
     if (reveal) this.view.reveal(this.now());
     showStep();
     followDetail();
     this.changed();
   },
 
-  /** Makes the moment `t` the present one. */
+  /** Makes the moment `t` the present one, or that of the last event before it. */
   goTime(t) {
-    this.go(after(this.trace.time, t, 0, this.trace.total) - 1);
+    this.go(after(this.trace.time, t, 0, this.trace.total) - 1, false, this.clock === null ? null : t);
   },
 
   /** Chooses goroutine `g`; 0: none. */
   select(g) {
     this.selected = g;
     layRows();
-    document.body.classList.toggle('has-detail', g !== 0);
+    part('main').classList.toggle('has-detail', g !== 0);
     showDetail();
-    if (g) speak(`${gName(this.trace, g)} is chosen.`);
-    if (!byId('view-replay').hidden) drawScene(replay.at);
+    if (g) host.say(`${gName(this.trace, g)} is chosen.`);
+    if (this.isShown('replay')) drawScene(replay.at);
     this.changed();
   },
 
   setFilter(text) {
-    const input = byId('filter');
-    if (input.value !== text) input.value = text;
     this.query = text.trim();
     this.passes = compileFilter(this.trace, text);
-    let passing = 0;
-    for (let g = 1; this.passes && g < this.passes.length; g++) passing += this.passes[g];
-    byId('filtered').textContent = this.passes ? `${count(passing)} of ${many(this.trace.gs.length - 1, 'G', 'G’s')}` : '';
     timeline.focus = Math.min(timeline.focus, timeline.rows.length - 1);
     orderGoroutines();
+    host.filtered(text);
     this.fillView();
     this.changed();
+  },
+
+  /** Says how many goroutines the filter lets through; empty: there is no filter. */
+  passing() {
+    if (!this.passes) return '';
+    let passing = 0;
+    for (let g = 1; g < this.passes.length; g++) passing += this.passes[g];
+    return `${count(passing)} of ${many(this.trace.gs.length - 1, 'G', 'G’s')}`;
+  },
+
+  /** Returns true if this view is in sight. `both` are the timeline and the replay. */
+  isShown(view) {
+    return this.shown === view || this.shown === 'both' && (view === 'timeline' || view === 'replay');
   },
 
   /** Shows a view. */
   show(name) {
     this.shown = name;
-    for (const [view] of VIEWS) {
-      byId(`view-${view}`).hidden = view !== name;
-      const tab = byId(`tab-${view}`);
-      tab.setAttribute('aria-selected', view === name);
-      tab.tabIndex = view === name ? 0 : -1;
-    }
+    for (const [view] of VIEWS) part(`view-${view}`).hidden = !this.isShown(view);
     byId('tip').hidden = true;
-    byId('steps').hidden = name !== 'timeline' && name !== 'replay';
     this.fillView();
     this.changed();
   },
@@ -79,7 +98,7 @@ const app = {
     if (this.shown === 'sites') showSites();
     if (this.shown === 'list') showList();
     if (this.shown === 'memory') showMemory();
-    if (this.shown === 'replay') showStep();
+    if (this.isShown('replay')) showStep();
   },
 
   pan(share) {
@@ -94,138 +113,70 @@ const app = {
     this.changed();
   },
 
-  /** Draws at the next frame, and writes the address a little later. */
+  /** Tells the page of a change, and draws at the next frame. */
   changed() {
     if (!this.ready) return;
-    if (!timeline.frame) {
-      timeline.frame = requestAnimationFrame(() => {
-        timeline.frame = 0;
-        if (this.shown === 'timeline') {
-          drawTimeline();
-          drawOverview();
-        }
-      });
-    }
-    clearTimeout(this.writer);
-    this.writer = setTimeout(writeLink, 250);
+    host.changed();
+    this.draw();
+  },
+
+  draw() {
+    if (timeline.frame) return;
+    timeline.frame = requestAnimationFrame(() => {
+      timeline.frame = 0;
+      if (!this.isShown('timeline')) return;
+      drawTimeline();
+      drawOverview();
+    });
+  },
+
+  /** Takes a trace, and computes what does not depend on the view. */
+  take(trace) {
+    this.trace = trace;
+    const { K } = trace;
+    this.minor = MINOR.reduce((all, name) => { all[K[name]] = 1; return all; }, new Uint8Array(256));
+    this.hasG = trace.withG.reduce((all, kind) => { all[kind] = 1; return all; }, new Uint8Array(256));
+    this.cores = coreLanes(trace);
+    this.notes = readNotes(trace, this.cores);
+    this.spans = readSpans(trace, this.notes);
+    this.gs = goroutineLanes(trace);
+    this.queues = new Queues(trace);
+    timeline.mostRing = Math.max(1, ...this.cores.ps.map((_, p) => this.queues.lengths[this.queues.numbers.ring(p)].most));
+    readMemory(trace);
+    this.view = new View(trace);
+    this.view.active(Math.min(...this.cores.ms.map((lane) => lane.start[0] ?? trace.end)));
+  },
+
+  /** Builds the views, and shows them. */
+  build() {
+    readColours();
+    buildViews();
+    showDetail();
+    layRows();
+    listenToMouse();
+    listenToTheme(() => { readColours(); this.changed(); });
+    new ResizeObserver(() => { this.draw(); if (this.isShown('replay')) drawScene(replay.at); }).observe(part('views'));
+    this.ready = true;
   },
 };
 
-/** Writes the present view into the address: `#t=from-to&e=event&g=number&v=view&q=filter`. */
-function writeLink() {
-  const { view, trace } = app;
-  const parts = [`t=${Math.round(view.from)}-${Math.round(view.to)}`];
-  if (replay.at) parts.push(`e=${replay.at}`);
-  if (app.selected) parts.push(`g=${trace.gs[app.selected].id}`);
-  if (app.shown !== 'timeline') parts.push(`v=${app.shown}`);
-  if (app.query) parts.push(`q=${encodeURIComponent(app.query)}`);
-  app.written = `#${parts.join('&')}`;
-  if (location.hash !== app.written) history.replaceState(null, '', app.written);
-}
-
-/** Follows an address. */
-function readLink() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  const { trace, view } = app;
-  const [from, to] = (parts.get('t') ?? '').split(/(?<=\d)-/).map(Number);
-  if (parts.has('t') && Number.isFinite(from)) {
-    if (Number.isFinite(to)) view.show(from, to);
-    else view.show(from - (trace.end - trace.begin) / 200, from + (trace.end - trace.begin) / 200);
-    if (!parts.has('e')) replay.at = after(trace.time, Number.isFinite(to) ? (from + to) / 2 : from, 0, trace.total);
-  }
-  if (parts.has('e')) replay.at = clamp(Number(parts.get('e')) || 0, 0, trace.total);
-  app.setFilter(parts.get('q') ?? '');
-  const g = trace.gs.findIndex((row) => String(row.id) === parts.get('g'));
-  app.select(g > 0 ? g : 0);
-  const wanted = parts.get('v');
-  app.show(VIEWS.some(([name]) => name === wanted) ? wanted : 'timeline');
-  showStep();
-}
-
-function toggleTheme() {
-  const root = document.documentElement;
-  const isSystemDark = matchMedia('(prefers-color-scheme: dark)').matches;
-  const isDark = root.dataset.theme ? root.dataset.theme === 'dark' : isSystemDark;
-  // Back at the system's theme the page follows the system again.
-  if (isDark === isSystemDark) root.dataset.theme = isDark ? 'light' : 'dark';
-  else delete root.dataset.theme;
-  readColours();
-  app.changed();
-}
-
-/** Builds what does not depend on the view. */
-function buildPage() {
-  const { trace } = app;
-  byId('facts').textContent = [
+/** Fills the lines and buttons around the views. */
+function buildViews() {
+  const { trace, queues } = app;
+  part('facts').textContent = [
     many(trace.ms, 'M', 'M’s'), many(trace.ps, 'P', 'P’s'), many(trace.gs.length - 1, 'G', 'G’s'), many(trace.total, 'event'),
-    duration(trace.end - trace.begin), trace.facts].filter(Boolean).join(' · ');
-  byId('tabs').replaceChildren(...VIEWS.map(([name, title], at) => el('button', {
-    type: 'button', role: 'tab', id: `tab-${name}`, 'aria-controls': `view-${name}`, onclick: () => app.show(name), onkeydown: (event) => {
-      const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!by) return;
-      const next = VIEWS[(at + by + VIEWS.length) % VIEWS.length][0];
-      app.show(next);
-      byId(`tab-${next}`).focus();
-    },
-  }, title)));
+    duration(trace.end), trace.facts].filter(Boolean).join(' · ');
   const warnings = trace.dropped.slice();
-  const { wrong, snapshots } = app.queues;
+  const { wrong, snapshots } = queues;
   if (wrong.length) warnings.push(`${many(wrong.length, 'snapshot')} of ${count(snapshots.length)} of the kernel’s differ from the replayed queues: the replay goes on from the kernel’s.`);
-  if (warnings.length) {
-    byId('dropped').hidden = false;
-    byId('dropped').textContent = warnings.join(' ');
-  }
-  byId('legend').replaceChildren(...[['state-2', 'runs'], ['state-1', 'waits for a core'], ['state-3', 'waits for something else'], ['busy', 'many short runs: the height is the busy share']]
+  part('dropped').hidden = !warnings.length;
+  part('dropped').textContent = warnings.join(' ');
+  part('legend').replaceChildren(...[['state-2', 'runs'], ['state-1', 'waits for a core'], ['state-3', 'waits for something else'], ['busy', 'many short runs: the height is the busy share']]
     .flatMap(([name, text]) => [el('i', { class: `state ${name}` }), `${text}  `]),
   wrong.length ? '' : `${many(snapshots.length, 'snapshot')} of the kernel’s agree with the replay.`);
-  byId('timebar').replaceChildren(
+  part('timebar').replaceChildren(
     el('button', { type: 'button', title: 'Zoom in (W)', onclick: () => app.zoom(0.5) }, 'Zoom in'),
     el('button', { type: 'button', title: 'Zoom out (S)', onclick: () => app.zoom(2) }, 'Zoom out'),
     el('button', { type: 'button', title: 'The whole run (0)', onclick: () => { app.view.whole(); app.changed(); } }, 'Whole run'),
   );
-  byId('help').addEventListener('click', toggleKeys);
-  byId('theme').addEventListener('click', toggleTheme);
-  let wait = 0;
-  byId('filter').addEventListener('input', (event) => {
-    clearTimeout(wait);
-    wait = setTimeout(() => app.setFilter(event.target.value), 120);
-  });
-  buildSteps();
-  showDetail();
 }
-
-/** Reads the trace, and opens the page. */
-async function open() {
-  const trace = await readData();
-  app.trace = trace;
-  const { K } = trace;
-  app.minor = MINOR.reduce((all, name) => { all[K[name]] = 1; return all; }, new Uint8Array(256));
-  app.hasG = trace.withG.reduce((all, kind) => { all[kind] = 1; return all; }, new Uint8Array(256));
-  app.cores = coreLanes(trace);
-  app.notes = readNotes(trace, app.cores);
-  app.gs = goroutineLanes(trace);
-  app.queues = new Queues(trace);
-  timeline.mostRing = Math.max(1, ...app.cores.ps.map((_, p) => app.queues.lengths[app.queues.numbers.ring(p)].most));
-  readMemory(trace);
-  app.view = new View(trace);
-  app.view.active(Math.min(...app.cores.ms.map((lane) => lane.start[0] ?? trace.end)));
-  readColours();
-  buildPage();
-  layRows();
-  listenToMouse();
-  listenToKeys();
-  app.ready = true;
-  readLink();
-  drawTimeline();
-  drawOverview();
-  byId('loading').remove();
-  window.addEventListener('hashchange', () => { if (location.hash !== app.written) readLink(); });
-  new ResizeObserver(() => { app.changed(); if (app.shown === 'replay') drawScene(replay.at); }).observe(byId('views'));
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { readColours(); app.changed(); });
-  app.opened = performance.now();
-}
-
-open().catch((error) => {
-  byId('loading').replaceChildren(el('p', {}, `The trace can’t be shown: ${error.message}`));
-  throw error;
-});

@@ -70,10 +70,15 @@ struct Tables<'a> {
     snapshots: Vec<Vec<u64>>,
 }
 
+/// Returns the time from which the page's times count.
+pub(super) fn zero(events: &Events) -> u64 {
+    events.first().map_or(events.begin, |event| event.ns.min(events.begin))
+}
+
 /// Writes the head and the columns.
 pub(super) fn of(trace: &Trace, events: &Events) -> Vec<u8> {
     let mut tables = Tables::new(trace);
-    let first = events.first().map_or(events.begin, |event| event.ns.min(events.begin));
+    let first = zero(events);
     let mut columns: [Vec<u8>; 10] = Default::default();
     let mut before = first;
     let mut running: BTreeMap<u32, u64> = BTreeMap::new();

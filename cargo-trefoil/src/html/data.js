@@ -1,6 +1,6 @@
 // The trace: its columns, unpacked from the page itself.
 //
-//   the element "data"   base64 ─▶ zlib ─▶ u32 length, JSON (names, sites, stacks, counters)
+//   an element's text    base64 ─▶ zlib ─▶ u32 length, JSON (names, sites, stacks, counters)
 //                                          u32 length, column  ×9: dt kind m p how place n a b
 //                                          u32 length, column  ×1: extra
 //                                          u32 length, column  ×7: a row a goroutine
@@ -10,9 +10,8 @@
 // `dt`, `m`, `n`, `a`, `b`, `extra` and the rows are numbers of seven bits a byte, low bits first. The times are
 // nanoseconds since the recorder's begin, each as the difference from the one before.
 
-/** Reads the page's own data. Makes no request: the bytes are in the document. */
-async function readData() {
-  const holder = byId('data');
+/** Reads the trace that an element holds. Makes no request: the bytes are in the document. */
+async function readData(holder) {
   const packed = fromBase64(holder.textContent.trim());
   holder.remove();
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));

@@ -22,16 +22,16 @@ function followDetail() {
   clearTimeout(shown.timer);
   shown.timer = setTimeout(() => {
     if (shown.g === app.selected && shown.piece === presentPiece()) return;
-    const top = byId('detail').scrollTop;
+    const top = part('detail').scrollTop;
     const isSame = shown.g === app.selected;
     showDetail();
-    if (isSame) byId('detail').scrollTop = top;
+    if (isSame) part('detail').scrollTop = top;
   }, replay.playing ? 400 : 120);
 }
 
 /** Fills the panel for the selected goroutine. */
 function showDetail() {
-  const panel = byId('detail');
+  const panel = part('detail');
   shown.g = app.selected;
   shown.piece = app.selected ? presentPiece() : -1;
   const { trace, gs } = app;

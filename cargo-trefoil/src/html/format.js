@@ -18,6 +18,7 @@ function digits(value) {
 /** Writes the moment `ns`, exactly: seconds, then groups of three digits. */
 function moment(ns) {
   const whole = Math.round(ns);
+  if (whole < 0) return `−${moment(-whole)}`;
   const part = (value) => String(value).padStart(3, '0');
   const seconds = Math.floor(whole / 1e9);
   return `${seconds}.${part(Math.floor(whole / 1e6) % 1000)} ${part(Math.floor(whole / 1e3) % 1000)} ${part(whole % 1000)} s`;

@@ -2,8 +2,8 @@
 
 /** Connects the timelines and the overview with the mouse. */
 function listenToMouse() {
-  const lanes = byId('lanes');
-  const chart = byId('chart');
+  const lanes = part('lanes');
+  const chart = part('chart');
   let drag = null;
 
   lanes.addEventListener('wheel', (event) => {
@@ -67,10 +67,10 @@ function listenToMouse() {
     }
   });
 
-  const overview = byId('overview');
+  const overview = part('overview');
   const jump = (event) => {
-    const { trace, view } = app;
-    const t = trace.begin + (event.offsetX / overview.clientWidth) * (trace.end - trace.begin);
+    const { view } = app;
+    const t = view.begin + (event.offsetX / overview.clientWidth) * (view.end - view.begin);
     view.show(t - view.span / 2, t + view.span / 2);
     app.changed();
   };
@@ -116,7 +116,8 @@ function pieceUnder(x, y) {
     if (i >= 0) {
       const state = gs.state[i];
       const doing = state === WAITING ? `waits: ${why(trace, trace.how[gs.ev[i]])}` : state === RUNNING ? `runs on M${trace.m[gs.ev[i]]}` : STATE_NAMES[state];
-      Object.assign(hit, { ev: gs.ev[i], start: gs.start[i], end: gs.end[i], text: doing });
+      const spans = spansAt(row.index, t);
+      Object.assign(hit, { ev: gs.ev[i], start: gs.start[i], end: gs.end[i], text: spans.length ? `${doing} · in ${spans.join(', ')}` : doing });
     }
   }
   return hit;
@@ -131,7 +132,7 @@ function nearest(start, end, t, from, to, slack) {
 
 function showTip(event) {
   const tip = byId('tip');
-  const hit = pieceUnder(event.offsetX, event.offsetY + byId('lanes').scrollTop);
+  const hit = pieceUnder(event.offsetX, event.offsetY + part('lanes').scrollTop);
   if (!hit || event.offsetY < RULER || event.offsetX < app.view.left || !hit.text) {
     tip.hidden = true;
     return;

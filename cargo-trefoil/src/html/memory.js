@@ -58,7 +58,7 @@ function memoryAt(t) {
 /** Builds the view: sums by kind, and by goroutine. */
 function showMemory() {
   const { trace } = app;
-  const holder = byId('view-memory');
+  const holder = part('view-memory');
   const sums = memory.kinds.map(() => 0);
   const byG = new Map();
   for (const i of memory.marks) {

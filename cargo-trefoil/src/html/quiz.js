@@ -5,11 +5,11 @@ const quiz = { on: false, open: false, right: 0, asked: 0, answered: -1, event: 
 function setQuiz(on) {
   quiz.on = on;
   quiz.open = false;
-  byId('quizzing').checked = on;
-  byId('quiz').hidden = !on;
+  part('quizzing').checked = on;
+  part('quiz').hidden = !on;
   if (on) {
-    app.show('replay');
-    byId('quiz').replaceChildren(el('p', {}, 'Step forward with ', el('kbd', {}, '.'), '. Before a core takes its next goroutine, the page asks which one it is.'), score());
+    showView('replay');
+    part('quiz').replaceChildren(el('p', {}, 'Step forward with ', el('kbd', {}, '.'), '. Before a core takes its next goroutine, the page asks which one it is.'), score());
   }
 }
 
@@ -48,8 +48,8 @@ function ask(i) {
   quiz.open = true;
   quiz.event = i;
   const leaves = trace.a[i] ? [gButton(trace.a[i]), trace.how[i] === YIELD ? ' yields' : trace.how[i] >= END ? ' ends' : trace.how[i] === PREEMPT ? ' is preempted' : ' begins to wait'] : ['Its g0 has searched'];
-  byId('quiz').hidden = false;
-  byId('quiz').replaceChildren(
+  part('quiz').hidden = false;
+  part('quiz').replaceChildren(
     el('h3', {}, `M${trace.m[i]}: what runs next?`),
     el('p', {}, ...leaves, '. Choose with a click or a number key.'),
     el('div', { class: 'options', role: 'group', 'aria-label': 'Answers' }, options.map((g, at) => el('button', { type: 'button', 'data-answer': trace.gs[g].id, onclick: () => answer(g) },
@@ -57,7 +57,7 @@ function ask(i) {
     score(),
   );
   quiz.options = options;
-  byId('quiz').querySelector('.options button').focus({ preventScroll: true });
+  part('quiz').querySelector('.options button').focus({ preventScroll: true });
   return true;
 }
 
@@ -77,11 +77,11 @@ function answer(g) {
   quiz.answered = quiz.event;
   app.go(quiz.event);
   const { rule } = sentence(trace, quiz.event);
-  byId('quiz').replaceChildren(
+  part('quiz').replaceChildren(
     el('p', { class: g === right ? 'right' : 'wrong', id: 'verdict' }, g === right ? 'Right. ' : `No: ${gName(trace, right)} runs. `,
       rule ? el('span', {}, rule.says) : null),
     score(),
   );
-  speak(byId('verdict').textContent);
-  byId('scene').focus({ preventScroll: true });
+  speak(part('verdict').textContent);
+  part('scene').focus({ preventScroll: true });
 }

@@ -20,7 +20,7 @@ const scene = { figures: new Map(), svg: null, layers: {} };
 
 /** Draws the machine after the first `events` events. */
 function drawScene(events) {
-  const holder = byId('scene');
+  const holder = part('scene');
   const width = Math.max(holder.clientWidth, 280);
   const { trace, queues, cores, gs } = app;
   if (!scene.svg) buildScene(holder);

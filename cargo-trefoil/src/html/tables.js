@@ -107,7 +107,7 @@ function showSites() {
       columns.push([name, (row) => row[what][name], (row) => (row[what].size ? duration(row[what][name]) : '–'), `${name} of a time: ${meanings[what]}`]);
     }
   }
-  byId('view-sites').replaceChildren(
+  part('view-sites').replaceChildren(
     el('h2', {}, 'By spawn site'),
     el('p', { class: 'note' }, 'Each figure is about single times, not about whole goroutines. ',
       el('b', {}, 'run'), `: ${meanings.run}. `, el('b', {}, 'wait'), `: ${meanings.wait}. `, el('b', {}, 'sleep'), `: ${meanings.sleep}. `,
@@ -130,7 +130,7 @@ function showList() {
     for (let i = from; i < to; i++) turns += gs.state[i] === RUNNING ? 1 : 0;
     rows.push({ g, run, wait, sleep: Math.max(whole - run - wait, 0), turns, state: gs.state[to - 1], born: gs.start[from] });
   }
-  byId('view-list').replaceChildren(
+  part('view-list').replaceChildren(
     el('h2', {}, 'Goroutines'),
     el('p', { class: 'note' }, 'Times are sums over the goroutine’s life within the trace.'),
     sortable('goroutines', [

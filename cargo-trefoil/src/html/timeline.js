@@ -31,7 +31,7 @@ function layRows() {
   };
   if (chosen) {
     add('group', 4, 'The chosen goroutine', GROUP);
-    add('g', chosen, gName(trace, chosen), CHOSEN, { isChosen: true });
+    add('g', chosen, gName(trace, chosen), CHOSEN + spansHeight(chosen), { isChosen: true });
   }
   add('group', 0, 'Machines: the goroutine on each core', GROUP);
   for (let m = 0; m < trace.ms; m++) add('m', m, `M${m}`, CORE);
@@ -57,7 +57,7 @@ function orderGoroutines() {
   timeline.order = Uint32Array.from(all);
   const group = timeline.rows.find((row) => row.kind === 'group' && row.index === 3);
   if (group) group.name = `Goroutines: ${many(all.length, 'row')}${app.query ? ', filtered' : ''}`;
-  byId('spacer').style.height = `${Math.max(timeline.top + all.length * ROW + 8, 1)}px`;
+  part('spacer').style.height = `${Math.max(timeline.top + all.length * ROW + 8, 1)}px`;
 }
 
 /** Returns the number of rows. */
@@ -84,8 +84,8 @@ function rowAtHeight(y) {
 
 /** Draws all rows in sight. */
 function drawTimeline() {
-  const box = byId('lanes');
-  const canvas = byId('chart');
+  const box = part('lanes');
+  const canvas = part('chart');
   const [width, height] = [box.clientWidth, box.clientHeight];
   if (!width || !height) return;
   const began = performance.now();
@@ -102,7 +102,7 @@ function drawTimeline() {
   ctx.fillRect(0, 0, width, height);
   ctx.font = '11px ui-sans-serif, system-ui, sans-serif';
   const { view } = app;
-  view.left = width < 600 ? 64 : 132;
+  view.left = host.isWide() ? 132 : 64;
   view.width = width - view.left;
   const top = box.scrollTop;
   ctx.save();
@@ -116,6 +116,7 @@ function drawTimeline() {
     if (row.y - top > height) break;
     drawRow(ctx, row, row.y - top, width, i === timeline.focus);
   }
+  drawEnd(ctx, width, height);
   drawCursor(ctx, height);
   ctx.restore();
   drawRuler(ctx, width);
@@ -155,8 +156,11 @@ function drawRow(ctx, row, y, width, focused) {
       ctx.fillStyle = ink.faint;
       ctx.fillRect(0, y, width, row.height);
     }
-    drawGoroutine(ctx, app.gs, row.index, view, y + 2, row.height - 4);
-    if (row.isChosen) drawNotes(ctx, row.index, view, y);
+    drawGoroutine(ctx, app.gs, row.index, view, y + 2, (row.isChosen ? CHOSEN : row.height) - 4);
+    if (row.isChosen) {
+      drawSpans(ctx, row.index, view, y + CHOSEN);
+      drawNotes(ctx, row.index, view, y);
+    }
   }
   ctx.restore();
   const isSelected = row.kind === 'g' && row.index === app.selected;
@@ -164,20 +168,20 @@ function drawRow(ctx, row, y, width, focused) {
   ctx.textBaseline = 'middle';
   const room = Math.floor((view.left - 16) / 6.4);
   const name = row.kind === 'g' ? goroutineLabel(row.index) : row.name;
-  ctx.fillText(name.length > room ? `${name.slice(0, room - 1)}…` : name, 10, y + (row.kind === 'p' ? CORE : row.height) / 2 + 1);
-  if (focused && document.activeElement === byId('lanes')) {
+  ctx.fillText(name.length > room ? `${name.slice(0, room - 1)}…` : name, 10, y + (row.kind === 'p' ? CORE : row.isChosen ? CHOSEN : row.height) / 2 + 1);
+  if (focused && root.activeElement === part('lanes')) {
     ctx.strokeStyle = ink.focus;
     ctx.lineWidth = 1.5;
     ctx.strokeRect(1, y + 0.75, width - 2, row.height - 1.5);
   }
 }
 
-/** Draws a mark at each of the goroutine's own log lines, regions and tasks. */
+/** Draws a mark at each of the goroutine's own log lines. */
 function drawNotes(ctx, g, view, y) {
   const { notes, trace } = app;
   ctx.fillStyle = ink.focus;
   for (let at = 0; at < notes.ev.length; at++) {
-    if (notes.g[at] !== g) continue;
+    if (notes.g[at] !== g || trace.kind[notes.ev[at]] !== trace.K.log) continue;
     const x = view.x(trace.time[notes.ev[at]]);
     if (x < view.left || x > view.left + view.width) continue;
     ctx.beginPath();
@@ -198,6 +202,17 @@ function goroutineLabel(g) {
 function drawGrid(ctx, height) {
   ctx.fillStyle = ink.faint;
   for (const t of app.view.marks().marks) ctx.fillRect(Math.round(app.view.x(t)), RULER, 1, height);
+}
+
+/** Shades the time behind the run's end. */
+function drawEnd(ctx, width, height) {
+  const { view, trace } = app;
+  const x = Math.max(view.x(trace.end), view.left);
+  if (x >= width) return;
+  ctx.fillStyle = ink.line;
+  ctx.globalAlpha = 0.4;
+  ctx.fillRect(x, RULER, width - x, height);
+  ctx.globalAlpha = 1;
 }
 
 function drawRuler(ctx, width) {
@@ -241,15 +256,16 @@ function drawCursor(ctx, height) {
   ctx.globalAlpha = 1;
 }
 
-/** Draws the whole trace in small, with the window on it. */
+/** Draws in small all that the window can show, with the window on it. */
 function drawOverview() {
-  const canvas = byId('overview');
+  const canvas = part('overview');
   const width = canvas.clientWidth;
   if (!width) return;
   const ratio = window.devicePixelRatio || 1;
   const height = 44;
   const { cores, trace, view } = app;
-  const key = `${width} ${ratio} ${ink.paper}`;
+  const { begin, end } = view;
+  const key = `${width} ${ratio} ${ink.paper} ${begin} ${end}`;
   if (timeline.overviewKey !== key) {
     timeline.overviewKey = key;
     canvas.width = Math.round(width * ratio);
@@ -259,8 +275,8 @@ function drawOverview() {
     ctx.scale(ratio, ratio);
     ctx.fillStyle = ink.busy;
     for (let x = 0; x < width; x++) {
-      const from = trace.begin + (x / width) * (trace.end - trace.begin);
-      const to = trace.begin + ((x + 1) / width) * (trace.end - trace.begin);
+      const from = begin + (x / width) * (end - begin);
+      const to = begin + ((x + 1) / width) * (end - begin);
       let busy = 0;
       for (const lane of cores.ms) busy += busyTime(lane, from, to);
       const tall = (busy / (to - from) / Math.max(trace.ms, 1)) * (height - 6);
@@ -273,9 +289,9 @@ function drawOverview() {
   ctx.clearRect(0, 0, canvas.width, canvas.height);
   ctx.drawImage(timeline.overview, 0, 0);
   ctx.scale(ratio, ratio);
-  const whole = trace.end - trace.begin;
-  const x0 = clamp(((view.from - trace.begin) / whole) * width, 0, width);
-  const x1 = clamp(((view.to - trace.begin) / whole) * width, x0 + 2, width);
+  const whole = end - begin;
+  const x0 = clamp(((view.from - begin) / whole) * width, 0, width);
+  const x1 = clamp(((view.to - begin) / whole) * width, x0 + 2, width);
   ctx.fillStyle = ink.paper;
   ctx.globalAlpha = 0.62;
   ctx.fillRect(0, 0, x0, height);
@@ -284,5 +300,5 @@ function drawOverview() {
   ctx.strokeStyle = ink.muted;
   ctx.strokeRect(x0 + 0.5, 0.5, Math.max(x1 - x0 - 1, 1), height - 1);
   ctx.fillStyle = ink.focus;
-  ctx.fillRect(((app.now() - trace.begin) / whole) * width, 0, 1.5, height);
+  ctx.fillRect(((app.now() - begin) / whole) * width, 0, 1.5, height);
 }

@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 /// How to install what is missing.
 const MISSING: &str = "no chromedriver here, so the page was not opened: `make setup-web` installs it";
 
+/// True in the page of one trace, or of two, when it has read them.
+const OPENED: &str = "
+    const page = typeof app !== 'undefined' ? app : typeof pair !== 'undefined' ? pair : {};
+    return page.opened > 0";
+
 /// Held by the one browser that runs: two would take each other's time.
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -82,7 +87,7 @@ impl Browser {
         self.logs("performance");
         self.post("url", &json!({ "url": url }));
         let begin = Instant::now();
-        while !self.run("return typeof app !== 'undefined' && app.opened > 0").as_bool().unwrap_or(false) {
+        while !self.run(OPENED).as_bool().unwrap_or(false) {
             assert!(begin.elapsed() < Duration::from_secs(60), "the page does not open: {:?}", self.logs("browser"));
             std::thread::sleep(Duration::from_millis(20));
         }
