@@ -10,6 +10,7 @@ use std::time::Duration;
 use loom::thread;
 use support::cores;
 use trefoil_sched::M;
+use trefoil_sched::internals::timers::Chore;
 use trefoil_sched::model::{Bell, fire_one, move_timers};
 use trefoil_sched::time::{Instant, Timer};
 
@@ -41,6 +42,19 @@ fn stop_says_true_exactly_if_it_does_not_ring() {
         assert_eq!(rung, bell.rung(), "it rang after stop had returned");
         assert_eq!(rung, u32::from(!stopped));
         assert!(!bell.stop());
+    });
+}
+
+#[test]
+fn a_chore_that_comes_again_is_never_counted() {
+    cores::model(|| {
+        let [a, b] = machine();
+        for _ in 0..2 {
+            Box::leak(Box::new(Chore::new(|now| Some(now + 1)))).start(5);
+        }
+        let other = on(b, move || assert_eq!(b.sched().num_timers(), 0));
+        assert!(fire_one(a, 0));
+        other.join().unwrap();
     });
 }
 
