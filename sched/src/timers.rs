@@ -106,8 +106,8 @@ impl Timers {
     /// Returns how many G's and alarms wait here (without chores of the platform).
     pub(crate) fn len(&self) -> usize {
         let chore = |entry: &&TimerEntry| matches!(entry.node.what.get(), What::Call(CHORE));
-        // A few at a time: a snapshot, if others start and stop timers meanwhile. The last piece and
-        // the length are looked at together: so few timers are counted exactly.
+        // A few at a time: a snapshot, if others start and stop timers meanwhile. The last look has
+        // the length, too: so few timers are counted exactly.
         let (mut seen, mut chores) = (0, 0);
         loop {
             let guard = PreemptGuard::new();
