@@ -15,6 +15,14 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     kept.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+/// Makes a call of cargo whose folder for what is built is new, and not used again: nothing is kept
+/// for a next build.
+fn cargo_once(dir: &Path, words: &[&str]) -> Command {
+    let mut cargo = cargo(dir, words);
+    cargo.env("CARGO_INCREMENTAL", "0");
+    cargo
+}
+
 /// Asserts that `dir` passes all that an editor and a careful owner ask of it.
 fn passes_everything(dir: &Path, run: &dyn Fn(&Path, &[&str]) -> Output) {
     succeeds(&run(dir, &["fmt", "--check"]));
@@ -42,7 +50,7 @@ fn a_new_program_passes_everything_on_its_first_day_also_where_it_is_copied_to()
     }
     let copied = Scratch::new("other name");
     std::fs::rename(&*made, &*copied).unwrap();
-    let run = |dir: &Path, words: &[&str]| cargo(dir, words).output().expect("cargo runs");
+    let run = |dir: &Path, words: &[&str]| cargo_once(dir, words).output().expect("cargo runs");
     passes_everything(&copied, &run);
     assert!(succeeds(&run(&copied, &["run", "--quiet"])).contains("the sum of the first five squares is 55"));
     let doctor = cargo(&copied, &["trefoil", "doctor"]).env_remove("CARGO_TREFOIL").output().expect("cargo runs");
@@ -72,7 +80,7 @@ fn a_program_may_depend_on_a_git_repository() {
     let dir = Scratch::new("by-git");
     new::new(&dir, false, &Source::Git(format!("file://{}", repository.display()))).unwrap();
     let home = dir.join("home");
-    let out = cargo(&dir, &["run", "--quiet"]).env("CARGO_TARGET_DIR", home).output().unwrap();
+    let out = cargo_once(&dir, &["run", "--quiet"]).env("CARGO_TARGET_DIR", home).output().unwrap();
     assert!(succeeds(&out).contains("the sum of the first five squares is 55"));
 }
 
@@ -104,7 +112,7 @@ fn every_crate_can_be_published_and_a_program_depends_on_the_versions() {
     let configuration = dir.join(".cargo/config.toml");
     let text = std::fs::read_to_string(&configuration).unwrap();
     std::fs::write(&configuration, text + &patches).unwrap();
-    let run = |words: &[&str]| cargo(&dir, words).env("CARGO_TARGET_DIR", dir.join("target")).output().unwrap();
+    let run = |words: &[&str]| cargo_once(&dir, words).env("CARGO_TARGET_DIR", dir.join("target")).output().unwrap();
     assert!(succeeds(&run(&["run", "--quiet"])).contains("the sum of the first five squares is 55"));
     succeeds(&run(&["test", "--quiet"]));
 }
