@@ -167,7 +167,7 @@ impl Boot {
     fn run(&self, image: &Path) -> Result<String, String> {
         let mut out: Vec<u8> = Vec::new();
         let code = run::run(image, std::slice::from_ref(&self.case), &self.settings, &mut out)?;
-        let text = String::from_utf8_lossy(&out);
+        let text = without_backspaces(&String::from_utf8_lossy(&out));
         let mut wrong = String::new();
         if code != self.exit {
             wrong += &format!("exit {code} instead of {}\n", self.exit);
@@ -197,8 +197,35 @@ impl Boot {
         if self.in_order && !places.is_sorted() {
             wrong += "not in this order\n";
         }
-        if wrong.is_empty() { Ok(text.into_owned()) } else { Err(format!("{wrong}--- output\n{text}")) }
+        if wrong.is_empty() { Ok(text) } else { Err(format!("{wrong}--- output\n{text}")) }
     }
+}
+
+/// Returns what a terminal shows of `text`. A backspace goes one column back, and the next
+/// character takes that column. An editor echoes so when it erases a character that it has shown.
+/// It shows less if all is typed at once.
+fn without_backspaces(text: &str) -> String {
+    let mut shown = Vec::with_capacity(text.len());
+    // The begin of the row, and the cursor.
+    let (mut row, mut at) = (0usize, 0usize);
+    for c in text.chars() {
+        match c {
+            '\x08' => at = at.saturating_sub(1).max(row),
+            '\n' | '\r' => {
+                shown.push(c);
+                (row, at) = (shown.len(), shown.len());
+            }
+            _ => {
+                if at < shown.len() {
+                    shown[at] = c
+                } else {
+                    shown.push(c)
+                }
+                at += 1;
+            }
+        }
+    }
+    shown.into_iter().collect()
 }
 
 /// Counts the reports of goroutines that panicked or overflowed their stack.
@@ -357,6 +384,17 @@ fn list(boots: &[Boot], terse: bool) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backspace_takes_back_what_is_shown() {
+        for (text, shown) in [
+            ("helo\x08 \x08lo\n", "hello\n"),
+            ("one\näö\x08 \x08x\nend", "one\näx\nend"),
+            ("a\x08\x08\x08b\x08\nc", "b\nc"),
+        ] {
+            assert_eq!(without_backspaces(text), shown);
+        }
+    }
 
     #[test]
     fn a_case_is_a_boot_for_each_smp() {
