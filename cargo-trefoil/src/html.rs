@@ -41,6 +41,10 @@ use crate::trace::events::Events;
 
 const PAGE: &str = include_str!("html/page.html");
 
+/// The mark in a page's heading, and the filter and buttons beside it.
+const MARK: &str = include_str!("html/mark.svg");
+const TOOLS: &str = include_str!("html/tools.html");
+
 /// The elements of the views of one trace.
 const VIEWS: &str = include_str!("html/views.html");
 
@@ -106,7 +110,9 @@ fn assemble(page: &str, style: &str, script: &str, parts: &[(&str, &String)]) ->
         hash(script),
         hash(style)
     );
-    let own = [("policy", &policy), ("style", &style.into()), ("script", &script.into())];
+    let [mark, tools] = [MARK, TOOLS].map(|part| part.trim_end().to_string());
+    let (style, script) = (style.to_string(), script.to_string());
+    let own = [("policy", &policy), ("style", &style), ("script", &script), ("mark", &mark), ("tools", &tools)];
     fill(page, &[&own, parts].concat()).into_bytes()
 }
 
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn no_source_of_the_page_has_more_than_500_lines_or_leaves_its_element() {
         let scripts = || FRAME.iter().chain(&BODY).chain(&ONE).chain(&pair::SCRIPTS);
-        for source in scripts().chain(&STYLE).chain([&pair::STYLE, &PAGE, &pair::PAGE, &VIEWS]) {
+        for source in scripts().chain(&STYLE).chain([&pair::STYLE, &PAGE, &pair::PAGE, &VIEWS, &TOOLS]) {
             assert!(source.lines().count() <= 500, "{}", source.lines().next().unwrap_or(""));
         }
         assert!(scripts().all(|source| !source.contains("</script") && !source.contains("<!--")));

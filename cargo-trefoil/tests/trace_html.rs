@@ -33,21 +33,27 @@ fn severe(browser: &Browser) -> Vec<Value> {
     browser.logs("browser").into_iter().filter(|line| line["level"] == "SEVERE" || line["level"] == "WARNING").collect()
 }
 
+/// Asserts that the page at `url` opens within `most` milliseconds, without a request. Its script
+/// keeps the time in `opened`.
+fn opens_within(browser: &Browser, url: &str, opened: &str, most: f64) {
+    // The other cores' work may hold one of them up.
+    let mut times = Vec::new();
+    while times.len() < 3 && times.iter().all(|&time| time >= most) {
+        browser.open(url);
+        assert_eq!(browser.requests(), [url], "the page is the only thing that the browser reads");
+        assert_eq!(severe(browser), Vec::<Value>::new());
+        times.push(browser.run(&format!("return {opened}")).as_f64().unwrap());
+    }
+    println!("{url} opens in {times:.0?} ms");
+    assert!(times.iter().any(|&time| time < most), "{times:.0?} ms");
+}
+
 #[test]
 fn a_million_events_open_in_three_seconds_without_a_request() {
     let Some(browser) = Browser::start() else { return };
     let (url, events) = page("million", &Sample { events: 1_250_000, goroutines: 400, ..Sample::default() });
     assert!(events.len() >= 1_000_000, "{}", events.len());
-    // The other cores' work may hold one of them up.
-    let mut times = Vec::new();
-    while times.len() < 3 && times.iter().all(|&time| time >= 3_000.0) {
-        browser.open(&url);
-        assert_eq!(browser.requests(), [url.as_str()], "the page is the only thing that the browser reads");
-        assert_eq!(severe(&browser), Vec::<Value>::new());
-        times.push(browser.run("return app.opened").as_f64().unwrap());
-    }
-    println!("{} events open in {times:.0?} ms", events.len());
-    assert!(times.iter().any(|&time| time < 3_000.0), "{times:.0?} ms");
+    opens_within(&browser, &url, "app.opened", 3_000.0);
     assert_eq!(browser.run("return app.trace.total"), events.len());
 
     // A pan over the whole run at many zooms: each frame is drawn within the time of one.
