@@ -106,8 +106,8 @@ impl Account {
         if unknown != 0 {
             left += &format!("frames: {unknown} used by nobody who is known ({} KiB)\n", unknown * FRAME as i64 / 1024);
         }
-        // A core that goes to rest may move blocks meanwhile, and then the counts do not fit
-        // together. A lost block stays lost.
+        // Other cores may move blocks meanwhile, and then the counts do not fit together. A lost
+        // block stays lost.
         let trip_ends = time::Instant::now() + TRIP;
         let heap = loop {
             let heap = heap_bytes() - heap::counted(left.capacity());
